@@ -1,0 +1,79 @@
+"""Every error that specdec raises on purpose.
+
+    SpecDecError
+    ├── InvalidRequest        a value of a request is wrong (also a ValueError)
+    ├── LoadError             a model could not be loaded
+    │   ├── CheckpointNotFound    no such folder, or a hub id that cannot be reached
+    │   ├── CheckpointCorrupt     missing or damaged shards, unreadable config
+    │   ├── TokenizerMismatch     draft and target do not speak the same tokens
+    │   ├── UnsupportedModel      not a decoder-only causal language model, or remote code not allowed
+    │   └── DeviceUnavailable     the device asked for is not on this machine
+    └── EngineError
+        ├── EngineBusy            the queue is full; try again later
+        ├── EngineClosed          the engine was closed; load a new one
+        └── EngineFailed          the worker died; `__cause__` says of what
+
+Messages are one line: what is wrong, the value, and what would be right.
+"""
+
+from __future__ import annotations
+
+
+class SpecDecError(Exception):
+    """Base of all errors raised by specdec."""
+
+
+class InvalidRequest(SpecDecError, ValueError):
+    """A field of a request has a value that cannot be served.
+
+    Attributes: `field` (dotted name), `value` (as given), `expected` (what would be right).
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        self.field, self.value, self.expected = field, value, expected
+        super().__init__(field, value, expected)
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        return f"{self.field} is {shown}; expected {self.expected}"
+
+
+class LoadError(SpecDecError):
+    """A model could not be loaded."""
+
+
+class CheckpointNotFound(LoadError):
+    """The folder does not exist, or the hub id cannot be reached."""
+
+
+class CheckpointCorrupt(LoadError):
+    """Files of the checkpoint are missing or damaged."""
+
+
+class TokenizerMismatch(LoadError):
+    """Target and draft map the same id to different tokens."""
+
+
+class UnsupportedModel(LoadError):
+    """The checkpoint is not a decoder-only causal language model that specdec can run."""
+
+
+class DeviceUnavailable(LoadError):
+    """The device asked for is not on this machine."""
+
+
+class EngineError(SpecDecError):
+    """An engine could not serve a request that is valid in itself."""
+
+
+class EngineBusy(EngineError):
+    """The queue is full."""
+
+
+class EngineClosed(EngineError):
+    """The engine was closed before or while it served the request."""
+
+
+class EngineFailed(EngineError):
+    """The engine's worker died; the original error is `__cause__`."""

@@ -1,0 +1,416 @@
+"""The plain values that cross every boundary of specdec.
+
+All are immutable, picklable and free of torch. A `Request` goes in, `GenerationEvent`s come out, a `Completion`
+is their sum. Invalid values are refused here, by field name, before any work is done; what only the engine can
+know (vocabulary, context) it checks on admission.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+from specdec.errors import InvalidRequest
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "cancelled"]
+Origin = Literal["accepted", "recovered", "bonus", "plain"]
+"""Where a token came from: an accepted draft; the target's own token after a rejected draft; the target's own
+token after a fully accepted draft; the target's own token in a round without drafts."""
+Speculative = Literal["auto", "off"] | int
+
+MAX_SPECULATIVE_TOKENS = 16
+MAX_LOGPROBS = 20
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the assistant made; `arguments` is JSON text, as on the wire."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.role not in get_args(Role):
+            raise InvalidRequest("messages.role", self.role, "one of " + ", ".join(get_args(Role)))
+        if self.content is not None and not isinstance(self.content, str):
+            raise InvalidRequest("messages.content", self.content, "text")
+
+    @classmethod
+    def of(cls, value: Message | Mapping[str, Any]) -> Message:
+        """A message from itself or from an OpenAI-style dict."""
+        if isinstance(value, Message):
+            return value
+        if not isinstance(value, Mapping) or "role" not in value:
+            raise InvalidRequest("messages", value, "a Message or a dict with role and content")
+        calls = tuple(_tool_call(c) for c in value.get("tool_calls") or ())
+        return cls(value["role"], value.get("content"), value.get("name"), calls, value.get("tool_call_id"))
+
+
+def _tool_call(value: ToolCall | Mapping[str, Any]) -> ToolCall:
+    if isinstance(value, ToolCall):
+        return value
+    function = value.get("function", value)
+    arguments = function.get("arguments", {})
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    return ToolCall(str(value.get("id", "")), function["name"], text)
+
+
+Prompt = str | tuple[Message, ...] | tuple[int, ...]
+"""Raw text, a chat, or token ids."""
+
+
+def _number(name: str, value: object, low: float, high: float, expected: str, *, open_low: bool = False) -> None:
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not ok or not low <= float(value) <= high or (open_low and value == low):  # type: ignore[arg-type]
+        raise InvalidRequest(name, value, expected)
+
+
+def _integer(name: str, value: object, low: int, high: int | None, expected: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        raise InvalidRequest(name, value, expected)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the target's next-token distribution is shaped, and when the answer ends.
+
+    `None` for temperature, top_k, top_p, min_p and repetition_penalty means: the checkpoint's own
+    generation_config, else the neutral value. Order of application: logit_bias, min_tokens, penalties,
+    temperature, top_k, top_p, min_p. Logprobs are of the target's raw distribution, before all of these.
+    """
+
+    temperature: float | None = None
+    """0 = greedy; up to 100."""
+    top_k: int | None = None
+    """0 = off."""
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    """Over prompt and output, 1 = off."""
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    max_tokens: int | None = None
+    """None: as many as the context allows."""
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    seed: int | None = None
+    """None: a fresh one, reported in the completion."""
+    logprobs: int | None = None
+    """None: no logprobs; n: the token's own and the n most likely."""
+
+    def __post_init__(self) -> None:
+        self._freeze()
+        self._check_shaping()
+        self._check_ending()
+
+    def _freeze(self) -> None:
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        object.__setattr__(self, "stop", stop)
+        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+
+    def _check_shaping(self) -> None:
+        if self.temperature is not None:
+            _number("temperature", self.temperature, 0, 100, "a number from 0 to 100")
+        if self.top_k is not None:
+            _integer("top_k", self.top_k, 0, None, "a whole number, 0 (off) or more")
+        if self.top_p is not None:
+            _number("top_p", self.top_p, 0, 1, "a number above 0, up to 1", open_low=True)
+        if self.min_p is not None:
+            _number("min_p", self.min_p, 0, 1, "a number from 0 to 1")
+        if self.repetition_penalty is not None:
+            _number("repetition_penalty", self.repetition_penalty, 0, 100, "a number above 0, up to 100", open_low=True)
+        for name in ("presence_penalty", "frequency_penalty"):
+            _number(name, getattr(self, name), -2, 2, "a number from -2 to 2")
+        for token, bias in self.logit_bias.items():
+            _integer("logit_bias", token, 0, None, "token ids, 0 or more")
+            _number(f"logit_bias[{token}]", bias, -100, 100, "a number from -100 to 100")
+
+    def _check_ending(self) -> None:
+        if self.max_tokens is not None:
+            _integer("max_tokens", self.max_tokens, 1, None, "a whole number, 1 or more")
+        _integer("min_tokens", self.min_tokens, 0, self.max_tokens, "a whole number from 0 to max_tokens")
+        for text in self.stop:
+            if not isinstance(text, str) or not text:
+                raise InvalidRequest("stop", text, "texts that are not empty")
+        for token in self.stop_token_ids:
+            _integer("stop_token_ids", token, 0, None, "token ids, 0 or more")
+        if self.seed is not None:
+            _integer("seed", self.seed, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}")
+        if self.logprobs is not None:
+            _integer("logprobs", self.logprobs, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}")
+
+    def with_defaults(self, defaults: Mapping[str, float]) -> SamplingParams:
+        """Fill every field that is None from `defaults`, then with its neutral value (seed, max_tokens and
+        logprobs stay as they are)."""
+        neutral: dict[str, float] = {
+            "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0
+        }  # fmt: skip
+        wanted = {k: defaults.get(k, v) for k, v in neutral.items() if getattr(self, k) is None}
+        return replace(self, **wanted)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to answer.
+
+    `speculative`: "auto" picks the number of drafted tokens by measured tokens/s, 0 included; "off" never
+    drafts; a number drafts that many every round. `prediction` is the caller's guess of the answer.
+    `tools` are JSON schemas in OpenAI's form, handed to the chat template.
+    """
+
+    prompt: Prompt
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    speculative: Speculative = "auto"
+    prediction: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        if len(self.prompt) == 0:
+            raise InvalidRequest("prompt", self.prompt, "at least one character, message or token")
+        if isinstance(self.speculative, str) and self.speculative not in ("auto", "off"):
+            raise InvalidRequest("speculative", self.speculative, f"auto, off or 0 to {MAX_SPECULATIVE_TOKENS}")
+        if not isinstance(self.speculative, str):
+            bound = MAX_SPECULATIVE_TOKENS
+            _integer("speculative", self.speculative, 0, bound, f"auto, off or a whole number from 0 to {bound}")
+
+    @classmethod
+    def of(cls, prompt: Request | str | Iterable[Any], **options: Any) -> Request:
+        """A request from a prompt in any accepted form; `options` are fields of Request and SamplingParams."""
+        if isinstance(prompt, Request):
+            if options:
+                raise InvalidRequest("options", sorted(options), "none beside a finished Request")
+            return prompt
+        names = {f.name for f in fields(SamplingParams)}
+        sampling = SamplingParams(**{k: options.pop(k) for k in list(options) if k in names})
+        unknown = set(options) - {f.name for f in fields(cls)} - {"sampling"}
+        if unknown:
+            raise InvalidRequest("options", sorted(unknown), "fields of Request or SamplingParams")
+        options.setdefault("sampling", sampling)
+        return cls(_prompt(prompt), **options)
+
+
+def _prompt(value: str | Iterable[Any]) -> Prompt:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes) or not isinstance(value, Sequence) and not hasattr(value, "__iter__"):
+        raise InvalidRequest("prompt", value, "text, a list of messages, or a list of token ids")
+    items = list(value)
+    if items and all(isinstance(i, int) and not isinstance(i, bool) for i in items):
+        return tuple(items)
+    return tuple(Message.of(i) for i in items)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of an answer. `text` is what it added to the shown text."""
+
+    id: int
+    text: str
+    origin: Origin
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One verify round of one sequence: what was drafted, by whom, and how long it took (seconds)."""
+
+    drafter: str | None
+    drafted: tuple[int, ...]
+    accepted: int
+    draft_seconds: float
+    verify_seconds: float
+    shared_by: int = 1
+    """How many sequences shared the round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one request; `cached_tokens` of the prompt were not computed again."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds, from when the engine received the request."""
+
+    queued: float
+    ttft: float
+    total: float
+
+    def tokens_per_second(self, completion_tokens: int) -> float:
+        """Decode speed, 1 / TPOT: the tokens after the first over the time after the first."""
+        seconds = self.total - self.ttft
+        return (completion_tokens - 1) / seconds if completion_tokens > 1 and seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterStats:
+    """One drafter's share of an answer, per position: how often drafted, how often accepted."""
+
+    drafter: str
+    drafted: tuple[int, ...]
+    accepted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpecStats:
+    """What speculation did for one answer."""
+
+    rounds: int
+    drafters: tuple[DrafterStats, ...] = ()
+    off_reason: str | None = None
+    """Set when the answer ended with speculation off: why."""
+
+    @property
+    def drafted(self) -> int:
+        return sum(sum(d.drafted) for d in self.drafters)
+
+    @property
+    def accepted(self) -> int:
+        return sum(sum(d.accepted) for d in self.drafters)
+
+    @property
+    def acceptance_rate(self) -> float:
+        """accepted / drafted; 0 when nothing was drafted."""
+        return self.accepted / self.drafted if self.drafted else 0.0
+
+    @property
+    def acceptance_length(self) -> float:
+        """1 + accepted / rounds: tokens per pass of the target."""
+        return 1 + self.accepted / self.rounds if self.rounds else 1.0
+
+    @property
+    def acceptance_per_position(self) -> tuple[float, ...]:
+        """For each position, the share of drafts there that were accepted."""
+        width = max((len(d.drafted) for d in self.drafters), default=0)
+        drafted, accepted = [0] * width, [0] * width
+        for d in self.drafters:
+            for i, (n, a) in enumerate(zip(d.drafted, d.accepted, strict=True)):
+                drafted[i] += n
+                accepted[i] += a
+        return tuple(a / n if n else 0.0 for a, n in zip(accepted, drafted, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationEvent:
+    """What one round added to an answer.
+
+    `"".join(e.text)` over the events is the answer's text, and so is the join of the tokens' texts. Text that
+    may still turn into a stop string is held back, and its tokens with it. The last event, and only the last,
+    has `finish_reason`, `usage`, `timing`, `stats` and `seed`.
+    """
+
+    request_id: str
+    text: str = ""
+    tokens: tuple[Token, ...] = ()
+    round: Round | None = None
+    """None for the token that comes out of prefill and for the last flush."""
+    finish_reason: FinishReason | None = None
+    stop: str | int | None = None
+    """The stop string or token id that ended the answer."""
+    usage: Usage | None = None
+    timing: Timing | None = None
+    stats: SpecStats | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer."""
+
+    request_id: str
+    text: str
+    tokens: tuple[Token, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    timing: Timing
+    stats: SpecStats
+    seed: int
+    stop: str | int | None = None
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(t.id for t in self.tokens)
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.timing.tokens_per_second(len(self.tokens))
+
+    @classmethod
+    def of(cls, events: Sequence[GenerationEvent]) -> Completion:
+        """The sum of a finished stream's events."""
+        last = events[-1]
+        assert last.finish_reason and last.usage and last.timing and last.stats and last.seed is not None
+        return cls(
+            last.request_id, "".join(e.text for e in events), tuple(t for e in events for t in e.tokens),
+            last.finish_reason, last.usage, last.timing, last.stats, last.seed, last.stop,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is made of; constant over its life."""
+
+    target: str
+    draft: str | None
+    architecture: str
+    runner: str
+    """"llama" or "hf", and how it runs, e.g. "llama (eager)"."""
+    device: str
+    dtype: str
+    context: int
+    vocab_size: int
+    slots: int
+    drafters: tuple[str, ...]
+    accept_rule: str
+    chat_template: bool
+    parameters: int
+    draft_parameters: int
+    weight_bytes: int
+    cache_bytes: int
+    speculation_unavailable: str | None = None
+    """Why this engine can never speculate, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A snapshot of an engine at work."""
+
+    active: int
+    queued: int
+    finished: int
+    cancelled: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    rounds: int
+    drafted: int
+    accepted: int
+    speculation: str
+    """One line: what the controller would do now, and why."""
