@@ -1,0 +1,1 @@
+"""From the target's logits to tokens: processors, noise, accept rules, logprobs."""

@@ -1,0 +1,142 @@
+"""The sampling states of the sequences of one round, applied to their logits together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from specdec.sampling import noise, processors
+from specdec.sampling.noise import Stream
+from specdec.sampling.state import SamplerState
+from specdec.types import SamplingParams
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+def _value(x: float | None) -> float:
+    assert x is not None, "SamplingParams must have its defaults resolved"
+    return x
+
+
+class _Shape:
+    """One shaping parameter of all rows: which rows it touches, and its values for these rows [R, 1, 1]."""
+
+    def __init__(self, states: Sequence[SamplerState], value: Callable[[SamplingParams], float], neutral: float) -> None:
+        # A greedy row takes the most likely token: shaping below the penalties cannot change which one that is.
+        values = [neutral if s.greedy else value(s.params) for s in states]
+        self.rows = [i for i, v in enumerate(values) if v != neutral]
+        self.values = [values[i] for i in self.rows]
+        self._all = len(self.rows) == len(states)
+
+    def apply(self, logits: Tensor, processor: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """logits [B, M, V] with `processor` applied to the rows concerned; never in place."""
+        if not self.rows:
+            return logits
+        values = torch.tensor(self.values, dtype=torch.float32, device=logits.device).view(-1, 1, 1)
+        if self._all:
+            return processor(logits, values)
+        rows = torch.tensor(self.rows, device=logits.device)
+        return logits.index_copy(0, rows, processor(logits.index_select(0, rows), values))
+
+
+class SamplingBatch:
+    """Rows of a round, in the order given.
+
+    `greedy`: all rows are. `trivial`: `process` returns its logits untouched.
+    """
+
+    def __init__(self, states: Sequence[SamplerState]) -> None:
+        self.states = tuple(states)
+        self.greedy = all(s.greedy for s in states)
+        self._biased = [i for i, s in enumerate(states) if s.bias is not None]
+        self._ending = [i for i, s in enumerate(states) if s.forbidden is not None]
+        self._penalised = [i for i, s in enumerate(states) if s.counts is not None]
+        self._temperature = _Shape(states, lambda p: max(_value(p.temperature), _TINY), 1.0)
+        self._top_k = _Shape(states, lambda p: _value(p.top_k), 0)
+        self._top_p = _Shape(states, lambda p: _value(p.top_p), 1.0)
+        self._min_p = _Shape(states, lambda p: math.log(max(_value(p.min_p), _TINY)), math.log(_TINY))
+        shapes = (self._temperature, self._top_k, self._top_p, self._min_p)
+        self._shaped = any(s.rows for s in shapes)
+        self._edited = bool(self._biased or self._ending or self._penalised)
+        self.trivial = not self._shaped and not self._edited
+
+    @property
+    def greedy_rows(self) -> Tensor | None:
+        """[B] bool on the states' device, for `accept.rejection`; None when no row is greedy."""
+        rows = [s.greedy for s in self.states]
+        return torch.tensor(rows, device=self.states[0].device) if any(rows) else None
+
+    def process(self, logits: Tensor, drafted: Tensor, first: int) -> Tensor:
+        """The logits to sample from, [B, M, V] fp32: masked ones are -inf, the given ones stay as they are.
+
+        Row i of sequence b follows its committed tokens and drafted[b, :first + i] (int64 [B, D]). A softmax of
+        a row is exactly the distribution to sample from; of a greedy row the argmax is the token.
+        """
+        if self.trivial:
+            return logits
+        if self._edited:
+            logits = logits.clone()
+            self._edit(logits, drafted.to(logits.device), first)
+        return self._shape(logits) if self._shaped else logits
+
+    def _edit(self, logits: Tensor, drafted: Tensor, first: int) -> None:
+        for row in self._biased:
+            bias = self.states[row].bias
+            assert bias is not None
+            logits[row].index_add_(-1, bias[0], bias[1].expand(logits.shape[1], -1))
+        for row in self._ending:
+            state = self.states[row]
+            early = state.params.min_tokens - state.outputs - first
+            if early > 0 and state.forbidden is not None:
+                logits[row, :early].index_fill_(-1, state.forbidden, processors.NEVER)
+        if self._penalised:
+            rows = torch.tensor(self._penalised, device=logits.device)
+            logits.index_copy_(0, rows, self._penalise(logits.index_select(0, rows), drafted[rows], first))
+
+    def _penalise(self, logits: Tensor, drafted: Tensor, first: int) -> Tensor:
+        """Penalties over the penalised rows only: logits [R, M, V], drafted [R, D]."""
+        states = [self.states[i] for i in self._penalised]
+        committed = torch.stack([s.counts for s in states if s.counts is not None])
+        prompted = torch.stack([s.prompted for s in states if s.prompted is not None])
+        values = [
+            (_value(s.params.repetition_penalty), s.params.presence_penalty, s.params.frequency_penalty)
+            for s in states
+        ]
+        factor, presence, frequency = torch.tensor(values, device=logits.device).view(-1, 3, 1, 1).unbind(1)
+        counts = processors.occurrences(committed, drafted, first, logits.shape[1])
+        logits = processors.repetition(logits, (counts > 0) | prompted.unsqueeze(1), factor)
+        return processors.presence_and_frequency(logits, counts, presence, frequency)
+
+    def _shape(self, logits: Tensor) -> Tensor:
+        width = logits.shape[-1]
+        largest = min(int(max(self._top_k.values, default=0)), width)
+        logits = self._temperature.apply(logits, processors.temperature)
+        logits = self._top_k.apply(logits, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest))
+        logits = self._top_p.apply(logits, processors.top_p)
+        return self._min_p.apply(logits, processors.min_p)
+
+    def gumbel(self, positions: Sequence[int], count: int, stream: Stream) -> Tensor | None:
+        """Noise [B, count, V] fp32, row j for position positions[b] + j; zeros in greedy rows, None if all are."""
+        if self.greedy:
+            return None
+        first = self.states[0]
+        drawn = noise.gumbel(
+            [s.seed for s in self.states], positions, count, stream, first.vocab_size, first.device
+        )  # fmt: skip
+        greedy = self.greedy_rows
+        return drawn if greedy is None else drawn.masked_fill_(greedy.view(-1, 1, 1), 0.0)
+
+    def uniform(self, positions: Sequence[int], count: int) -> Tensor:
+        """The accept draws of the rejection rule, [B, count] fp32 in [0, 1)."""
+        rows = [
+            [noise.uniform(s.seed, start + j, Stream.ACCEPT) for j in range(count)]
+            for s, start in zip(self.states, positions, strict=True)
+        ]
+        return torch.tensor(rows, dtype=torch.float32).view(len(rows), count).to(self.states[0].device)
+
+    def select(self, rows: Sequence[int]) -> SamplingBatch:
+        """The batch of these rows, in this order; states are shared."""
+        return SamplingBatch([self.states[i] for i in rows])

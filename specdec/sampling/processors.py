@@ -1,0 +1,69 @@
+"""Logits processors: pure functions on logits [B, M, V] fp32, each row with parameters of its own.
+
+No value of a row depends on another row: parameters broadcast, a neutral one leaves its row bit for bit as it was,
+and sums whose order a device may choose are taken over integers. The order of application is that of
+`SamplingParams`. Where there are ties: top_k keeps all tokens that tie with the k-th (as transformers does), top_p
+takes equals by id.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NEVER = float("-inf")
+_FIXED = 2.0**52
+
+
+def occurrences(committed: Tensor, drafted: Tensor, first: int, rows: int) -> Tensor:
+    """How often each token precedes row i as output: committed [B, V], plus drafted [B, D] below first + i.
+
+    Returns [B, rows, V] fp32.
+    """
+    batch, depth = drafted.shape
+    device = drafted.device
+    before = torch.arange(depth, device=device) < first + torch.arange(rows, device=device).unsqueeze(-1)
+    index = drafted.unsqueeze(1).expand(batch, rows, depth)
+    counts = committed.unsqueeze(1).repeat(1, rows, 1)
+    return counts.scatter_add_(2, index, before.to(counts.dtype).expand(batch, rows, depth))
+
+
+def repetition(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
+    """Make tokens `seen` [B, M, V] less likely by a factor, penalty [B, 1, 1] (Keskar et al. 2019, CTRL)."""
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def presence_and_frequency(logits: Tensor, counts: Tensor, presence: Tensor, frequency: Tensor) -> Tensor:
+    """OpenAI's penalties, [B, 1, 1] each: once per token that occurs, and once per occurrence; counts [B, M, V]."""
+    return logits - frequency * counts - presence * (counts > 0)
+
+
+def temperature(logits: Tensor, value: Tensor) -> Tensor:
+    """logits / value [B, 1, 1], shifted to a maximum of 0 so that the tiniest temperature stays finite; 1 is neutral."""
+    shift = torch.where(value == 1, 0.0, logits.amax(-1, keepdim=True))
+    return (logits - shift) / value
+
+
+def top_k(logits: Tensor, k: Tensor, largest: int) -> Tensor:
+    """Keep the k [B, 1, 1] most likely tokens of each row, 1 <= k <= largest <= V."""
+    best = logits.topk(largest, -1).values
+    threshold = best.gather(-1, (k - 1).expand(*best.shape[:2], 1))
+    return logits.masked_fill(logits < threshold, NEVER)
+
+
+def top_p(logits: Tensor, p: Tensor) -> Tensor:
+    """Keep the smallest set of most likely tokens whose probability reaches p [B, 1, 1] (Holtzman et al. 2020)."""
+    order = logits.sort(dim=-1, descending=True, stable=True).indices
+    mass = (logits.softmax(-1).double() * _FIXED).long().gather(-1, order)
+    # A token is out when those before it already reach p. Integer sums: the order of a parallel scan cannot matter.
+    out = mass.cumsum(-1) - mass >= (p.double() * _FIXED).long()
+    out[..., 0] = False  # p may round to 0
+    return logits.masked_fill(torch.zeros_like(out).scatter_(-1, order, out), NEVER)
+
+
+def min_p(logits: Tensor, log_p: Tensor) -> Tensor:
+    """Keep tokens at least exp(log_p [B, 1, 1]) times as likely as the most likely one (Nguyen et al. 2024).
+
+    A ratio of probabilities is a difference of logits, so what top_k and top_p took away does not matter.
+    """
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + log_p, NEVER)

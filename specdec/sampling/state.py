@@ -1,0 +1,59 @@
+"""What sampling remembers of one sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from specdec.errors import InvalidRequest
+from specdec.types import SamplingParams
+
+
+class SamplerState:
+    """The sampling parameters of one sequence, its seed, and what its penalties count.
+
+    `params` has its defaults resolved. `stop_ids` are the tokens that `min_tokens` forbids. `outputs` is the number of
+    committed output tokens; `counts` [V] fp32 how often each was committed, `prompted` [V] bool which tokens the
+    prompt holds: both None unless a penalty needs them.
+    """
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        seed: int,
+        prompt: Sequence[int],
+        stop_ids: frozenset[int],
+        vocab_size: int,
+        device: torch.device,
+    ) -> None:
+        for token in params.logit_bias:
+            if token >= vocab_size:
+                raise InvalidRequest("logit_bias", token, f"token ids below {vocab_size}")
+        self.params, self.seed, self.vocab_size, self.device = params, seed, vocab_size, device
+        self.greedy = params.temperature == 0
+        self.outputs = 0
+        self.bias = self._bias() if params.logit_bias else None
+        self.forbidden = self._ids([i for i in sorted(stop_ids) if i < vocab_size]) if params.min_tokens else None
+        self.counts: Tensor | None = None
+        self.prompted: Tensor | None = None
+        if params.repetition_penalty != 1 or params.presence_penalty or params.frequency_penalty:
+            self.counts = torch.zeros(vocab_size, device=device)
+            self.prompted = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+            self.prompted[self._ids(prompt)] = True
+
+    def commit(self, tokens: Sequence[int]) -> None:
+        """Count `tokens` as output."""
+        self.outputs += len(tokens)
+        if self.counts is not None:
+            ids = self._ids(tokens)
+            self.counts.scatter_add_(0, ids, torch.ones_like(ids, dtype=torch.float32))
+
+    def _ids(self, tokens: Sequence[int]) -> Tensor:
+        return torch.tensor(tokens, dtype=torch.int64, device=self.device)
+
+    def _bias(self) -> tuple[Tensor, Tensor]:
+        """Ids [N] and what is added to their logits [N] fp32."""
+        bias = self.params.logit_bias
+        return self._ids(list(bias)), torch.tensor(list(bias.values()), dtype=torch.float32, device=self.device)
