@@ -1,0 +1,1 @@
+"""Between text and tokens: chat templates, tokenizers, incremental detokenizing, stop strings."""

@@ -1,0 +1,115 @@
+"""What each token adds to the text, as bytes, for the tokenizers where that is a property of the token alone.
+
+Two families cover nearly every causal language model: byte-level BPE (GPT-2, Llama 3, Qwen), whose tokens are bytes
+written in a 256-letter alphabet, and sentencepiece with byte fallback (Llama 2, Mistral, Gemma), whose tokens are
+text or one byte "<0xE2>". For both, text comes out of tokens by joining bytes, so one table makes detokenizing exact and
+constant-time. Every other decoder is left to the library (see `detokenizer`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+TokenOf = Callable[[int], str | None]
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's letters for the 256 bytes: printable ones stand for themselves, the others start at U+0100."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in set(printable)]
+    letters = {chr(b): b for b in printable}
+    letters.update({chr(0x100 + i): b for i, b in enumerate(others)})
+    return letters
+
+
+_BYTES = _byte_alphabet()
+
+
+class Pieces:
+    """The bytes of each token id, filled in as ids are met."""
+
+    def __init__(
+        self, token_of: TokenOf, skipped: frozenset[int], leading: int = 0, errors: str = "replace"
+    ) -> None:
+        self._token_of, self._skipped = token_of, skipped
+        self._table: dict[int, bytes] = {}
+        self.leading = leading
+        """How many spaces the decoder strips from the start of the text."""
+        self.errors = errors
+        """How invalid bytes are written, as in `codecs`."""
+
+    def bytes_of(self, token: int) -> bytes:
+        """The token's bytes; empty for special and unknown ids."""
+        piece = self._table.get(token)
+        if piece is None:
+            text = None if token in self._skipped else self._token_of(token)
+            piece = self._table[token] = b"" if text is None else self._to_bytes(text)
+        return piece
+
+    def _to_bytes(self, token: str) -> bytes:
+        raise NotImplementedError
+
+
+class ByteLevelPieces(Pieces):
+    """Byte-level BPE. A token with a letter outside the alphabet (an added token) stands for its own text."""
+
+    def _to_bytes(self, token: str) -> bytes:
+        try:
+            return bytes([_BYTES[letter] for letter in token])
+        except KeyError:
+            return token.encode()
+
+
+class FallbackPieces(Pieces):
+    """Sentencepiece with byte fallback: text with replacements, or one byte."""
+
+    def __init__(
+        self,
+        token_of: TokenOf,
+        skipped: frozenset[int],
+        leading: int,
+        replacements: tuple[tuple[str, str], ...],
+    ) -> None:
+        super().__init__(token_of, skipped, leading, errors="specdec.per_byte")
+        self._replacements = replacements
+
+    def _to_bytes(self, token: str) -> bytes:
+        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            try:
+                return bytes([int(token[3:5], 16)])
+            except ValueError:
+                pass
+        for old, new in self._replacements:
+            token = token.replace(old, new)
+        return token.encode()
+
+
+def pieces_of(decoder: Any, token_of: TokenOf, skipped: frozenset[int]) -> Pieces | None:
+    """The table for a decoder of the `tokenizers` library; None when its text is not a join of bytes."""
+    if decoder is None:
+        return None
+    state = json.loads(decoder.__getstate__())
+    steps = state["decoders"] if state["type"] == "Sequence" else [state]
+    if [step["type"] for step in steps] == ["ByteLevel"]:
+        return ByteLevelPieces(token_of, skipped)
+    return _fallback_pieces(steps, token_of, skipped)
+
+
+def _fallback_pieces(
+    steps: list[dict[str, Any]], token_of: TokenOf, skipped: frozenset[int]
+) -> Pieces | None:
+    """Recognises Replace*, ByteFallback, Fuse, and at most one Strip of leading spaces."""
+    count = next((i for i, step in enumerate(steps) if step["type"] != "Replace"), len(steps))
+    replaces, rest = steps[:count], steps[count:]
+    kinds = [step["type"] for step in rest]
+    if kinds not in (["ByteFallback", "Fuse"], ["ByteFallback", "Fuse", "Strip"]):
+        return None
+    if any("String" not in step["pattern"] for step in replaces):
+        return None
+    strip = rest[2] if len(rest) == 3 else {"content": " ", "start": 0, "stop": 0}
+    if strip["content"] != " " or strip["stop"] != 0:
+        return None
+    pairs = tuple((step["pattern"]["String"], step["content"]) for step in replaces)
+    return FallbackPieces(token_of, skipped, strip["start"], pairs)

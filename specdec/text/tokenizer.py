@@ -1,0 +1,249 @@
+"""The checkpoint's own tokenizer and chat template.
+
+Nothing is reimplemented that decides which tokens a prompt becomes: that is the checkpoint's own, through transformers.
+Text is the other way around: it comes from `Detokenizer`, so that streamed and whole text cannot differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from specdec.errors import (
+    CheckpointCorrupt,
+    CheckpointNotFound,
+    InvalidRequest,
+    TokenizerMismatch,
+    UnsupportedModel,
+)
+from specdec.text.detokenizer import Detokenizer
+from specdec.text.pieces import Pieces, pieces_of
+from specdec.types import Message
+
+_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model",
+          "tekken.json")  # fmt: skip
+_NO_TEMPLATE = "text: this checkpoint has no chat template"
+
+
+class Tokenizer:
+    """Text and chats to tokens, tokens to text, as the checkpoint says.
+
+    `backing` is a tokenizer of transformers; `more_eos` are ids that end an answer beside the backing's own.
+    """
+
+    def __init__(self, backing: Any, more_eos: Sequence[int] = ()) -> None:
+        self._backing = backing
+        self._fast = getattr(backing, "backend_tokenizer", None)
+        own = () if backing.eos_token_id is None else (int(backing.eos_token_id),)
+        self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys((*own, *more_eos)))
+        """Ids that end an answer: the tokenizer's and the generation config's."""
+
+    @classmethod
+    def load(cls, path: Path, *, trust_remote_code: bool = False) -> Tokenizer:
+        """Read the tokenizer in the folder `path`. Never reaches out to the network."""
+        if not path.is_dir():
+            raise CheckpointNotFound(f"tokenizer: no folder {path}; expected a checkpoint's folder")
+        if not any((path / name).is_file() for name in _FILES):
+            raise CheckpointCorrupt(
+                f"tokenizer: no {_FILES[0]} in {path}; expected the checkpoint's tokenizer files"
+            )
+        from transformers import AutoTokenizer
+
+        try:
+            backing = AutoTokenizer.from_pretrained(
+                str(path), trust_remote_code=trust_remote_code, local_files_only=True
+            )
+        except Exception as error:  # the library raises whatever its parsers raise
+            if "trust_remote_code" in str(error):
+                raise UnsupportedModel(
+                    f"tokenizer: {path} brings its own code; expected trust_remote_code"
+                ) from error
+            raise CheckpointCorrupt(f"tokenizer: {path} cannot be read: {_one_line(error)}") from error
+        return cls(backing, _config_eos(path))
+
+    # ---- text to tokens
+
+    def encode(self, text: str) -> list[int]:
+        """A raw prompt, with the special tokens that the tokenizer itself adds (usually bos)."""
+        return self._encode(text, special=True)
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Text that continues something: no special tokens are added."""
+        return self._encode(text, special=False)
+
+    def _encode(self, text: str, *, special: bool) -> list[int]:
+        _check_unicode("prompt", text)
+        return [int(i) for i in self._backing.encode(text, add_special_tokens=special)]
+
+    @property
+    def has_chat_template(self) -> bool:
+        return bool(getattr(self._backing, "chat_template", None))
+
+    def apply_chat_template(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
+        """The chat as the checkpoint's template writes it, up to where the assistant's answer starts."""
+        roles = [message.role for message in messages]
+        if not self.has_chat_template:
+            raise InvalidRequest("prompt", roles, _NO_TEMPLATE)
+        for message in messages:
+            _check_unicode("messages.content", message.content or "")
+        try:
+            # The template writes bos itself where the model wants one, so encoding it adds no special tokens.
+            text = self._backing.apply_chat_template(
+                [_as_openai(message) for message in messages],
+                tools=[dict(tool) for tool in tools] or None,
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        except Exception as error:  # templates are programs: any of jinja's errors and Python's own
+            expected = f"a chat that the checkpoint's template takes ({_one_line(error)})"
+            raise InvalidRequest("messages", roles, expected) from error
+        return self.encode_plain(text)
+
+    # ---- tokens to text
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of the tokens, special ones skipped; the same as `Detokenizer` streams."""
+        detokenizer = Detokenizer(self)
+        return "".join(map(detokenizer.push, ids)) + detokenizer.flush()
+
+    def token_text(self, token: int) -> str:
+        """One token, for display: special tokens by name, partial characters as the vocabulary writes them."""
+        name = self._token_of(token)
+        if name is None:
+            return f"<{token}>"
+        text = self.decode_window([token])
+        if not text or "\N{REPLACEMENT CHARACTER}" in text:
+            return name.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
+        return (
+            " " + text if name.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" ") else text
+        )
+
+    @cached_property
+    def pieces(self) -> Pieces | None:
+        """The bytes of each token, where the decoder allows it (see `pieces`)."""
+        if self._fast is None:
+            return None
+        return pieces_of(self._fast.decoder, self._fast.id_to_token, self._special)
+
+    def is_silent(self, token: int) -> bool:
+        """Special and unknown ids add nothing to the text."""
+        return token in self._special or self._token_of(token) is None
+
+    def decode_window(self, ids: Sequence[int]) -> str:
+        """The library's own text of these ids, special ones included."""
+        if self._fast is not None:
+            return str(self._fast.decode(list(ids), skip_special_tokens=False))
+        return str(
+            self._backing.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        )
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        added = self._backing.added_tokens_decoder
+        return frozenset(i for i, token in added.items() if token.special) | frozenset(
+            self._backing.all_special_ids
+        )
+
+    def _token_of(self, token: int) -> str | None:
+        if self._fast is not None:
+            name: str | None = self._fast.id_to_token(token)
+            return name
+        return self.names.get(token)
+
+    # ---- vocabulary
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Every id and its token, added ones included."""
+        return {int(i): name for name, i in self._backing.get_vocab().items()}
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """The highest id + 1, added tokens included."""
+        return max(self.names, default=-1) + 1
+
+    @cached_property
+    def added_ids(self) -> frozenset[int]:
+        """Ids of tokens that were added to the trained vocabulary."""
+        return frozenset(int(i) for i in self._backing.added_tokens_decoder)
+
+
+def check_same_tokens(target: Tokenizer, draft: Tokenizer, target_name: str, draft_name: str) -> None:
+    """Raise TokenizerMismatch unless the same id means the same token to both.
+
+    Beyond the smaller vocabulary one of them may have added tokens (as sizes of one family do): those are never
+    drafted, or never accepted. Ordinary tokens may not be missing.
+    """
+    common = min(target.vocab_size, draft.vocab_size)
+    for token in sorted(target.names.keys() | draft.names.keys()):
+        ours, theirs = target.names.get(token), draft.names.get(token)
+        if ours == theirs:
+            continue
+        if token >= common and token in (target.added_ids if theirs is None else draft.added_ids):
+            continue
+        raise TokenizerMismatch(
+            f"token {token} is {_shown(ours)} to {target_name} and {_shown(theirs)} to {draft_name}; "
+            "expected a draft model with the target's own tokenizer"
+        )
+
+
+def _shown(name: str | None) -> str:
+    return "nothing" if name is None else repr(name)
+
+
+def _as_openai(message: Message) -> dict[str, Any]:
+    """The dict that templates expect. Keys without a value are left out: templates test for their presence."""
+    out: dict[str, Any] = {"role": message.role, "content": message.content or ""}
+    if message.name is not None:
+        out["name"] = message.name
+    if message.tool_call_id is not None:
+        out["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        out["tool_calls"] = [
+            {
+                "id": c.id,
+                "type": "function",
+                "function": {"name": c.name, "arguments": _arguments(c.arguments)},
+            }
+            for c in message.tool_calls
+        ]
+    return out
+
+
+def _arguments(text: str) -> Any:
+    """Templates write the arguments as JSON themselves, so they want the object and not its text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, dict) else text
+
+
+def _config_eos(path: Path) -> tuple[int, ...]:
+    """The eos ids of generation_config.json, else of config.json; damaged files are for the model's loader."""
+    for name in ("generation_config.json", "config.json"):
+        try:
+            value = json.loads((path / name).read_text(encoding="utf-8")).get("eos_token_id")
+        except (OSError, ValueError, AttributeError):
+            continue
+        ids = value if isinstance(value, list) else [value]
+        if found := tuple(i for i in ids if isinstance(i, int)):
+            return found
+    return ()
+
+
+def _check_unicode(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(name, text, "text without unpaired surrogates") from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
