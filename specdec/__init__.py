@@ -1,0 +1,69 @@
+"""Speculative decoding that never changes what the target model says.
+
+    import specdec
+
+    with specdec.load() as engine:
+        print(engine.generate("Tell me a story about a fox.").text)
+
+Names are looked up on first use, so that importing the package costs next to nothing and never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from specdec.engine import AsyncEventStream as AsyncEventStream
+    from specdec.engine import Engine as Engine
+    from specdec.engine import EventStream as EventStream
+    from specdec.engine import load as load
+    from specdec.errors import CheckpointCorrupt as CheckpointCorrupt
+    from specdec.errors import CheckpointNotFound as CheckpointNotFound
+    from specdec.errors import DeviceUnavailable as DeviceUnavailable
+    from specdec.errors import EngineBusy as EngineBusy
+    from specdec.errors import EngineClosed as EngineClosed
+    from specdec.errors import EngineError as EngineError
+    from specdec.errors import EngineFailed as EngineFailed
+    from specdec.errors import InvalidRequest as InvalidRequest
+    from specdec.errors import LoadError as LoadError
+    from specdec.errors import SpecDecError as SpecDecError
+    from specdec.errors import TokenizerMismatch as TokenizerMismatch
+    from specdec.errors import UnsupportedModel as UnsupportedModel
+    from specdec.types import Completion as Completion
+    from specdec.types import EngineInfo as EngineInfo
+    from specdec.types import EngineStats as EngineStats
+    from specdec.types import GenerationEvent as GenerationEvent
+    from specdec.types import Message as Message
+    from specdec.types import Request as Request
+    from specdec.types import SamplingParams as SamplingParams
+    from specdec.types import SpecStats as SpecStats
+    from specdec.types import Token as Token
+    from specdec.types import ToolCall as ToolCall
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "engine": ("AsyncEventStream", "Engine", "EventStream", "load"),
+    "errors": (
+        "CheckpointCorrupt", "CheckpointNotFound", "DeviceUnavailable", "EngineBusy", "EngineClosed", "EngineError",
+        "EngineFailed", "InvalidRequest", "LoadError", "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
+    ),
+    "types": (
+        "Completion", "EngineInfo", "EngineStats", "GenerationEvent", "Message", "Request", "SamplingParams",
+        "SpecStats", "Token", "ToolCall",
+    ),
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'specdec' has no attribute {name!r}")
+    value = getattr(import_module(f"specdec.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
