@@ -1,0 +1,105 @@
+"""The Engine contract, and `load()`, which turns the name of a target into an Engine.
+
+Everything above the engine (command line, framework classes, endpoint, screen) knows only this module and
+`specdec.types`. Importing it does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing, closing
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+from specdec.types import Completion, EngineInfo, EngineStats, GenerationEvent, Request
+
+AcceptRule = Literal["coupled", "rejection"]
+Progress = Callable[[str, float], None]
+"""Called while loading with the stage's name and how much of the whole is done, 0 to 1."""
+
+
+class EventStream(Iterator[GenerationEvent], Protocol):
+    """The events of one request. Leaving it early with `close()` cancels the request."""
+
+    def close(self) -> None: ...
+
+
+class AsyncEventStream(AsyncIterator[GenerationEvent], Protocol):
+    """The events of one request. Leaving it early with `aclose()`, or cancelling the task that waits for the next
+    event, cancels the request."""
+
+    async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Answers requests. Safe to call from several threads and tasks at once.
+
+    Prompts may be text, a chat (messages or dicts), token ids, or a finished Request; `options` are the fields
+    of SamplingParams and Request. Whatever is wrong with a request is raised by the call itself, before any
+    event. A failed engine raises EngineFailed from every stream that it was serving.
+    """
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def stats(self) -> EngineStats: ...
+
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> EventStream: ...
+
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AsyncEventStream: ...
+
+    def close(self) -> None:
+        """Stop the work, fail what is still running with EngineClosed, free the memory. Can be called twice."""
+        ...
+
+    def generate(self, prompt: Request | str | Iterable[Any], **options: Any) -> Completion:
+        """The whole answer at once."""
+        with closing(self.stream(prompt, **options)) as events:
+            return Completion.of(list(events))
+
+    async def agenerate(self, prompt: Request | str | Iterable[Any], **options: Any) -> Completion:
+        """The whole answer at once; cancelling the task cancels the request."""
+        async with aclosing(self.astream(prompt, **options)) as events:
+            return Completion.of([event async for event in events])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(
+    target: str = "bundled",
+    draft: str = "auto",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    context: int | None = None,
+    slots: int = 4,
+    accept_rule: AcceptRule = "coupled",
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> Engine:
+    """Load a target model and what drafts for it.
+
+    `target`: "bundled", a local folder, or a hub id. `draft`: "auto" (the bundled draft for the bundled target,
+    lookup in the text so far for every other), "none", "lookup", a folder or a hub id (used together with lookup).
+    `context`: tokens per slot, prompt and answer together (default: the model's own, at most 8192). `slots`: how many
+    requests run at once. Raises LoadError or InvalidRequest.
+    """
+    from specdec.local.load import load_local  # torch comes in here, and only here
+
+    return load_local(
+        target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
+        trust_remote_code=trust_remote_code, progress=progress or (lambda stage, fraction: None),
+    )  # fmt: skip

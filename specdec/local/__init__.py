@@ -1,0 +1,1 @@
+"""The engine in this process: scheduler, rounds, speculation controller."""

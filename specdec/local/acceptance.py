@@ -1,0 +1,46 @@
+"""How likely a draft is to be accepted, by source and position, learnt from what was.
+
+Two levels: the engine's long memory is the prior of each sequence's short one, so a new request starts from
+experience and soon follows its own text.
+"""
+
+from __future__ import annotations
+
+from specdec.types import MAX_SPECULATIVE_TOKENS
+
+_UNKNOWN = 0.6  # before anything was seen: worth a try, soon corrected
+
+
+class Acceptance:
+    """Decayed counts of conditional acceptance: position i counts only where all before it were accepted."""
+
+    def __init__(self, parent: Acceptance | None = None) -> None:
+        self._parent = parent
+        self._decay, self._prior_weight = (0.9, 4.0) if parent else (0.98, 2.0)
+        self._counts: dict[str, tuple[list[float], list[float]]] = {}
+
+    def child(self) -> Acceptance:
+        """A short memory on top of this one."""
+        return Acceptance(self)
+
+    def rates(self, source: str, count: int) -> list[float]:
+        """The chance of each of the first `count` positions, given that all before it were accepted."""
+        prior = self._parent.rates(source, count) if self._parent else None
+        hits, trials = self._counts.get(source, ((), ()))
+        rates: list[float] = []
+        for i in range(count):
+            # a position never seen is taken to be like the one before it
+            expected = prior[i] if prior else (rates[-1] if rates else _UNKNOWN)
+            h, n = (hits[i], trials[i]) if hits else (0.0, 0.0)
+            rates.append((h + self._prior_weight * expected) / (n + self._prior_weight))
+        return rates
+
+    def observe(self, source: str, drafted: int, accepted: int) -> None:
+        """Remember one round's outcome, here and in the long memory."""
+        width = MAX_SPECULATIVE_TOKENS
+        hits, trials = self._counts.setdefault(source, ([0.0] * width, [0.0] * width))
+        for i in range(min(accepted + 1, drafted)):
+            hits[i] = hits[i] * self._decay + (i < accepted)
+            trials[i] = trials[i] * self._decay + 1
+        if self._parent:
+            self._parent.observe(source, drafted, accepted)

@@ -1,0 +1,173 @@
+"""The speculation controller: how many tokens to draft in the next round, and from which drafter.
+
+It maximises expected tokens per second from measured round times and learnt acceptance, 0 drafts included. A source
+that was dropped is probed again at growing intervals, so that "off" is never permanent. It looks at drafts'
+sources and lengths, never at what the target is about to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
+
+from specdec.local.acceptance import Acceptance
+from specdec.local.costs import CostCurve
+from specdec.types import MAX_SPECULATIVE_TOKENS
+
+_LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+_MIN_GAIN = 1.03  # below this the difference drowns in noise, and plain is the safe side
+_PROBE_LENGTH = 2
+_PROBE_FIRST, _PROBE_LAST = 24, 768  # rounds between probes of a source that does not pay
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What one drafter could do for one sequence."""
+
+    drafter: str
+    source: str
+    length: int
+    free: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence of the round that is planned."""
+
+    acceptance: Acceptance
+    options: Sequence[Option]
+    room: int
+    """No more drafts than this."""
+    forced: int | None
+    """Draft exactly this many where possible, or None to choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Draft `length` tokens by `option`; length 0 is a plain row."""
+
+    option: Option | None = None
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One choice a row, and what the round is expected to yield."""
+
+    choices: tuple[Choice, ...]
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A row with the tokens it may expect: `yields[i][k]` from drafting k tokens by option i."""
+
+    row: Row
+    yields: list[list[float]]
+
+    @classmethod
+    def of(cls, row: Row) -> _Scored:
+        return cls(row, [cls._yields(row, option) for option in row.options])
+
+    @staticmethod
+    def _yields(row: Row, option: Option) -> list[float]:
+        rates = row.acceptance.rates(option.source, max(min(option.length, row.room), 0))
+        return list(accumulate(accumulate(rates, mul), initial=1.0))
+
+    def best(self, length: int, paid: str | None) -> tuple[Choice, float]:
+        """The choice with the highest yield at up to `length` drafts, and that yield."""
+        row, best = self.row, (Choice(), 1.0)
+        wanted = length if row.forced is None else row.forced
+        for option, yields in zip(row.options, self.yields, strict=True):
+            k = min(wanted, len(yields) - 1)
+            usable = option.free or option.drafter == paid or row.forced is not None
+            if usable and k > 0 and yields[k] > best[1]:
+                best = Choice(option, k), yields[k]
+        return best
+
+
+@dataclass(slots=True)
+class _Probe:
+    interval: int = _PROBE_FIRST
+    waited: int = 0
+
+
+class Controller:
+    """Plans rounds and learns from them. One per engine; used by its worker only."""
+
+    def __init__(self) -> None:
+        self.acceptance = Acceptance()
+        self.verify_cost = CostCurve()
+        """Seconds by rows of the target's pass (sequences x (drafts + 1))."""
+        self.draft_costs: dict[str, CostCurve] = {}
+        """Seconds by drafted steps, per drafter that is not free."""
+        self.reason = "no round yet"
+        self._probes: dict[str, _Probe] = {}
+
+    def plan(self, rows: Sequence[Row]) -> Plan:
+        """The choice with the most expected tokens per second; rows with `forced` are taken as they are."""
+        scored = [_Scored.of(row) for row in rows]
+        plain = self._evaluate(scored, 0, None)
+        paid = sorted({o.drafter for r in rows for o in r.options if not o.free})
+        longest = max((len(y) - 1 for s in scored for y in s.yields), default=0)
+        plans = [self._evaluate(scored, k, p) for k in _LENGTHS if k <= longest for p in (None, *paid)]
+        best = max(plans, key=lambda p: p.tokens_per_second, default=plain)
+        chosen = best if best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN else plain
+        self._explain(plain, best, chosen)
+        return Plan(tuple(map(self._probed, rows, chosen.choices)), chosen.tokens_per_second)
+
+    def observe(self, row: Row, option: Option, drafted: int, accepted: int) -> None:
+        """Learn from what became of one row's drafts."""
+        row.acceptance.observe(option.source, drafted, accepted)
+        probe = self._probes.setdefault(option.source, _Probe())
+        if accepted == drafted:
+            probe.interval = 1  # it agrees again: look closer at once
+        elif probe.waited >= probe.interval:
+            probe.interval = min(max(probe.interval, _PROBE_FIRST // 2) * 2, _PROBE_LAST)
+        probe.waited = 0
+
+    def off_reason(self) -> str | None:
+        """Why the last plan drafted nothing, or None if it drafted."""
+        return self.reason if self.reason.startswith("off") else None
+
+    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None) -> Plan:
+        best = [s.best(length, paid) for s in scored]
+        choices = tuple(choice for choice, _ in best)
+        return Plan(choices, sum(tokens for _, tokens in best) / max(self._seconds(choices), 1e-9))
+
+    def _seconds(self, choices: Sequence[Choice]) -> float:
+        width = 1 + max((c.length for c in choices), default=0)
+        seconds = self.verify_cost.estimate(len(choices) * width)
+        steps: dict[str, int] = {}
+        for c in choices:
+            if c.option and not c.option.free:
+                steps[c.option.drafter] = max(steps.get(c.option.drafter, 0), c.length)
+        return seconds + sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
+
+    def _explain(self, plain: Plan, best: Plan, chosen: Plan) -> None:
+        rates = f"{plain.tokens_per_second:.0f} -> {best.tokens_per_second:.0f} tok/s"
+        if chosen is plain:
+            tried = any(c.length for c in best.choices)
+            self.reason = f"off: drafting costs more than it saves: {rates}" if tried else "off: nothing to draft from"
+        else:
+            names = sorted({c.option.drafter for c in chosen.choices if c.option})
+            self.reason = f"on: {' and '.join(names)}, {max(c.length for c in chosen.choices)} a round: {rates}"
+
+    def _probed(self, row: Row, choice: Choice) -> Choice:
+        """The choice itself, or a short draft from a source that has not been tried for long."""
+        if row.forced is not None or choice.length:
+            return choice
+        for option in row.options:
+            probe = self._probes.setdefault(option.source, _Probe())
+            probe.waited += 1
+            length = min(_PROBE_LENGTH, option.length, row.room)
+            if length > 0 and probe.waited >= probe.interval:
+                return Choice(option, length)
+        return choice
+
+
+def lengths_to_calibrate(slots: int) -> tuple[int, ...]:
+    """Row counts of a target's pass worth timing once at load."""
+    return tuple(sorted({1, 2, 3, 5, 9, MAX_SPECULATIVE_TOKENS + 1, slots, slots * 5}))

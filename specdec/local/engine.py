@@ -1,0 +1,193 @@
+"""LocalEngine: one worker thread, one `step()` = schedule, prefill a chunk, run a round, emit.
+
+Callers' threads only check requests, put them into the queue and read their own outbox; the models are touched by the
+worker alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from specdec.drafters.base import Drafter
+from specdec.engine import AcceptRule, Engine
+from specdec.errors import EngineClosed, EngineFailed
+from specdec.local.admission import Admission
+from specdec.local.calibrate import calibrate
+from specdec.local.controller import Controller
+from specdec.local.round import Rounds
+from specdec.local.scheduler import Scheduler
+from specdec.local.sequence import Deliver, Outcome, Running
+from specdec.local.streams import AsyncStream, SyncStream
+from specdec.runners.base import Runner
+from specdec.text.tokenizer import Tokenizer
+from specdec.types import EngineInfo, EngineStats, Request
+
+_PREFILL_CHUNK = 512  # tokens; running streams wait for one chunk at most
+_QUEUE_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a LocalEngine is assembled from."""
+
+    target: Runner
+    tokenizer: Tokenizer
+    drafters: Sequence[Drafter]
+    info: EngineInfo
+    defaults: dict[str, float]
+    """The checkpoint's own sampling parameters."""
+    eos_ids: frozenset[int]
+    accept_rule: AcceptRule
+
+
+class LocalEngine(Engine):
+    """The engine in this process. Stays alive until `close()`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._info, self._target = parts.info, parts.target
+        self._controller = Controller()
+        self._rounds = Rounds(parts.target, parts.drafters, self._controller, parts.accept_rule)
+        self._scheduler = Scheduler(parts.info.slots, _QUEUE_LIMIT, parts.target.info.can_rollback)
+        self._admission = Admission(
+            parts.tokenizer, parts.defaults, parts.eos_ids, parts.info.context, parts.target.info.vocab_size,
+            parts.target.info.device, self._controller.acceptance, parts.info.speculation_unavailable,
+        )  # fmt: skip
+        calibrate(parts.target, parts.drafters, self._controller)
+        self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
+        self._wake = threading.Condition()
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._worker = threading.Thread(target=self._work, name="specdec-worker", daemon=True)
+        self._worker.start()
+        atexit.register(self.close)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def stats(self) -> EngineStats:
+        with self._wake:
+            active, queued = len(self._scheduler.running), len(self._scheduler.waiting)
+            reason = self._info.speculation_unavailable
+            speculation = f"off: {reason}" if reason else self._controller.reason
+            return replace(self._stats, active=active, queued=queued, speculation=speculation)
+
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
+        events = SyncStream()
+        row = self._submit(Request.of(prompt, **options), events.put)
+        events.on_close = lambda: self._cancel(row)
+        return events
+
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AsyncStream:
+        events = AsyncStream()
+        row = self._submit(Request.of(prompt, **options), events.put)
+        events.on_close = lambda: self._cancel(row)
+        return events
+
+    def close(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._worker.join()
+        atexit.unregister(self.close)
+
+    def _submit(self, request: Request, deliver: Deliver) -> Running:
+        row = self._admission.admit(request, deliver)
+        with self._wake:
+            if self._failure:
+                raise EngineClosed(f"the engine is closed since it failed: {self._failure!r}") from self._failure
+            if self._closed:
+                raise EngineClosed("the engine is closed; load a new one")
+            self._scheduler.submit(row)
+            self._wake.notify()
+        return row
+
+    @staticmethod
+    def _cancel(row: Running) -> None:
+        # No lock: this may run inside a garbage collection in any thread. The worker sees the flag next round.
+        row.cancelled = True
+
+    def _work(self) -> None:
+        try:
+            with torch.inference_mode():
+                while self._wait():
+                    self._step()
+            self._abandon(EngineClosed("the engine was closed before the answer was finished"))
+        except BaseException as error:
+            self._failure = error
+            failed = EngineFailed(f"the engine failed and is closed: {error!r}")
+            failed.__cause__ = error
+            self._abandon(failed)
+
+    def _wait(self) -> bool:
+        """Sleep until there is work; False when the engine closes."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closed or not self._scheduler.idle)
+            return not self._closed
+
+    def _step(self) -> None:
+        with self._wake:
+            for row in self._scheduler.cancelled():
+                self._release(row, cancelled=1)
+            self._scheduler.admit()
+            rows = list(self._scheduler.running.values())
+        prefilling = [row for row in rows if not row.prefilled]
+        if prefilling:
+            self._prefill(min(prefilling, key=lambda row: row.context.sequence_id))
+        decoding = [row for row in rows if row.prefilled and row.finish is None]
+        if decoding:
+            for row, outcome in zip(decoding, self._rounds.run(decoding), strict=True):
+                self._settle(row, outcome)
+
+    def _prefill(self, row: Running) -> None:
+        """Run the next chunk of the prompt; after the last one comes the answer's first token."""
+        end = min(row.computed + _PREFILL_CHUNK, len(row.tokens))
+        chunk = torch.tensor([row.tokens[row.computed : end]], device=self._target.info.device)
+        done = end == len(row.tokens)
+        logits = self._target.forward(chunk, [row.context.slot], [row.computed], int(done))
+        row.computed = end
+        if done:
+            self._settle(row, self._rounds.first(row, logits))
+
+    def _settle(self, row: Running, outcome: Outcome) -> None:
+        """Commit what a pass decided, emit it, and free the slot if the answer is finished."""
+        accepted = outcome.round.accepted if outcome.round else 0
+        reached = len(row.tokens) + accepted
+        event = row.commit(outcome)
+        row.computed = min(reached, len(row.tokens))
+        self._count(outcome)
+        if event.usage:
+            with self._wake:
+                self._release(row, finished=1, prompt_tokens=event.usage.prompt_tokens,
+                              cached_tokens=event.usage.cached_tokens,
+                              completion_tokens=event.usage.completion_tokens)  # fmt: skip
+        if event.text or event.tokens or event.round or event.finish_reason:
+            row.deliver(event)
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.round:
+            self._add(rounds=1, drafted=len(outcome.round.drafted), accepted=outcome.round.accepted)
+
+    def _release(self, row: Running, **counts: int) -> None:
+        self._scheduler.release(row)
+        self._rounds.release(row)
+        self._add(**counts)
+
+    def _add(self, **counts: int) -> None:
+        self._stats = replace(self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()})
+
+    def _abandon(self, error: BaseException) -> None:
+        """Tell everyone who still waits."""
+        with self._wake:
+            self._closed = True
+            left = [*self._scheduler.running.values(), *self._scheduler.waiting]
+            for row in left:
+                self._scheduler.release(row)
+        for row in left:
+            row.deliver(error)

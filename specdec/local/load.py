@@ -1,0 +1,122 @@
+"""Assembles a LocalEngine from the names of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from specdec.drafters.base import Drafter
+from specdec.drafters.lookup import LookupDrafter
+from specdec.drafters.model import DraftModelDrafter
+from specdec.drafters.prediction import PredictionDrafter
+from specdec.engine import AcceptRule, Progress
+from specdec.errors import InvalidRequest
+from specdec.local.engine import LocalEngine, Parts
+from specdec.runners.base import Runner
+from specdec.runners.checkpoint import resolve
+from specdec.runners.load import generation_defaults, load_runner
+from specdec.text.tokenizer import Tokenizer, check_same_tokens
+from specdec.types import EngineInfo
+
+BUNDLED = "bundled"
+
+
+def load_local(
+    target: str,
+    draft: str,
+    *,
+    device: str,
+    dtype: str,
+    context: int | None,
+    slots: int,
+    accept_rule: AcceptRule,
+    trust_remote_code: bool,
+    progress: Progress,
+) -> LocalEngine:
+    """See `specdec.load`."""
+    _check(slots, accept_rule)
+    progress("target", 0.0)
+    path = _folder(target, "target")
+    tokenizer = Tokenizer.load(path, trust_remote_code=trust_remote_code)
+    runner = load_runner(
+        path, name=target, device=device, dtype=dtype, context=context, slots=slots,
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    progress("draft", 0.6)
+    drafting = runner if runner.info.can_rollback else None
+    model = _draft_model(target, draft, tokenizer, drafting, dtype, trust_remote_code)
+    drafters = _drafters(draft, model, runner)
+    defaults, eos_ids = generation_defaults(path)
+    info = _info(target, runner, model, drafters, accept_rule, tokenizer)
+    progress("warm-up", 0.9)
+    eos = frozenset(eos_ids or tokenizer.eos_ids)
+    engine = LocalEngine(Parts(runner, tokenizer, drafters, info, defaults, eos, accept_rule))
+    progress("ready", 1.0)
+    return engine
+
+
+def _check(slots: int, accept_rule: str) -> None:
+    if not isinstance(slots, int) or not 1 <= slots <= 1024:
+        raise InvalidRequest("slots", slots, "a whole number from 1 to 1024")
+    if accept_rule not in ("coupled", "rejection"):
+        raise InvalidRequest("accept_rule", accept_rule, "coupled or rejection")
+
+
+def _folder(name: str, role: str) -> Path:
+    if name != BUNDLED:
+        return resolve(name)
+    from specdec.bundled import path
+
+    return path("target" if role == "target" else "draft")
+
+
+def _draft_model(
+    target: str, draft: str, tokenizer: Tokenizer, runner: Runner | None, dtype: str, trust_remote_code: bool
+) -> Runner | None:
+    """The draft's runner, on the target's device and over the same slots; None where no model drafts."""
+    name = BUNDLED if draft == "auto" and target == BUNDLED else draft
+    if runner is None or name in ("auto", "none", "lookup"):
+        return None
+    path = _folder(name, "draft")
+    check_same_tokens(tokenizer, Tokenizer.load(path, trust_remote_code=trust_remote_code), target, name)
+    return load_runner(
+        path, name=name, device=str(runner.info.device), dtype=dtype, context=None, slots=runner.info.slots,
+        trust_remote_code=trust_remote_code, context_limit=runner.info.context,
+    )  # fmt: skip
+
+
+def _drafters(draft: str, model: Runner | None, target: Runner) -> Sequence[Drafter]:
+    if not target.info.can_rollback:
+        return ()
+    drafters: list[Drafter] = [PredictionDrafter()]
+    if draft != "none":
+        drafters.append(LookupDrafter())
+    if model is not None:
+        drafters.append(DraftModelDrafter(model, target.info.vocab_size, target.info.device))
+    return drafters
+
+
+def _info(
+    name: str, target: Runner, draft: Runner | None, drafters: Sequence[Drafter], rule: AcceptRule, tokenizer: Tokenizer
+) -> EngineInfo:
+    at = target.info
+    unavailable = None if at.can_rollback else f"the state of {at.architecture} cannot be rolled back"
+    return EngineInfo(
+        target=name,
+        draft=draft.info.name if draft else None,
+        architecture=at.architecture,
+        runner=f"{at.kind} ({at.mode})",
+        device=str(at.device),
+        dtype=str(at.dtype).removeprefix("torch."),
+        context=at.context,
+        vocab_size=at.vocab_size,
+        slots=at.slots,
+        drafters=tuple(d.name for d in drafters),
+        accept_rule=rule,
+        chat_template=tokenizer.has_chat_template,
+        parameters=at.parameters,
+        draft_parameters=draft.info.parameters if draft else 0,
+        weight_bytes=at.weight_bytes + (draft.info.weight_bytes if draft else 0),
+        cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
+        speculation_unavailable=unavailable,
+    )

@@ -1,0 +1,146 @@
+"""One round over all slots that decode: draft, verify, accept. One synchronisation with the device, at its end.
+
+The round does not know which drafters there are, nor what becomes of the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from specdec.drafters.base import Drafter
+from specdec.engine import AcceptRule
+from specdec.local.clock import DeviceClock
+from specdec.local.controller import Choice, Controller, Row
+from specdec.local.drafting import Drafted, Drafting, Offers
+from specdec.local.sequence import Outcome, Running
+from specdec.runners.base import Runner
+from specdec.sampling.accept import Verdict, coupled, rejection
+from specdec.sampling.batch import SamplingBatch
+from specdec.sampling.noise import Stream
+from specdec.types import Round
+
+
+@dataclass(frozen=True, slots=True)
+class _Seconds:
+    """Where a round's time went."""
+
+    draft: float
+    verify: float
+
+
+class Rounds:
+    """Runs rounds over a target and its drafters, as the controller plans them."""
+
+    def __init__(self, target: Runner, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule) -> None:
+        info = target.info
+        self._target, self._controller = target, controller
+        self._rejecting = rule == "rejection"
+        self._drafting = Drafting(drafters, info.device, info.vocab_size, self._rejecting)
+        self._clock = DeviceClock(info.device)
+        self._batch: tuple[list[Running], SamplingBatch] | None = None
+
+    def run(self, rows: list[Running]) -> list[Outcome]:
+        """One outcome a row, in order."""
+        sampling = self._sampling(rows)
+        offers = self._drafting.offers(rows, sampling)
+        planned = [self._plan_row(b, row, offers) for b, row in enumerate(rows)]
+        choices = self._controller.plan(planned).choices
+        self._explain(rows)
+
+        began = self._clock.mark()
+        noise = self._noise(sampling, rows, 1 + max(c.length for c in choices))
+        drafting = self._clock.mark()
+        drafted = self._drafting.collect(rows, sampling, choices, offers, lambda: self._draft_noise(sampling, rows, noise))
+        verifying = self._clock.mark()
+        logits = self._forward(rows, drafted)
+        verdict = self._accept(sampling, rows, logits, drafted, noise)
+        ended = self._clock.mark()
+
+        tokens = torch.cat([verdict.tokens, verdict.accepted.unsqueeze(1), drafted.tokens], 1).tolist()  # the one sync
+        draft_seconds = self._clock.seconds(drafting, verifying)
+        seconds = _Seconds(draft_seconds, self._clock.seconds(began, ended) - draft_seconds)
+        outcomes = [self._outcome(row, choices[b], drafted.lengths[b], tokens[b], logits[b], seconds, len(rows))
+                    for b, row in enumerate(rows)]  # fmt: skip
+        self._learn(planned, choices, outcomes, logits.shape[0] * logits.shape[1], seconds)
+        return outcomes
+
+    def first(self, row: Running, logits: Tensor) -> Outcome:
+        """The token that comes out of prefill: logits [1, 1, V]."""
+        sampling = SamplingBatch([row.sampler])
+        none = Drafted(torch.empty(1, 0, dtype=torch.long, device=logits.device), (0,))
+        verdict = self._accept(sampling, [row], logits, none, self._noise(sampling, [row], 1))
+        return Outcome(verdict.tokens[0].tolist(), None, logits[0])
+
+    def release(self, row: Running) -> None:
+        """The sequence has left its slot."""
+        self._drafting.release(row)
+        self._batch = None
+
+    def _sampling(self, rows: list[Running]) -> SamplingBatch:
+        if self._batch is None or self._batch[0] != rows:
+            self._batch = (list(rows), SamplingBatch([r.sampler for r in rows]))
+        return self._batch[1]
+
+    def _plan_row(self, b: int, row: Running, offers: Offers) -> Row:
+        options = self._drafting.options(b, offers) if row.max_drafts != 0 else ()
+        return Row(row.acceptance, options, row.room, row.max_drafts)
+
+    def _explain(self, rows: Sequence[Running]) -> None:
+        for row in rows:
+            if row.max_drafts is None:
+                row.off_reason = self._controller.off_reason()
+
+    def _noise(self, sampling: SamplingBatch, rows: Sequence[Running], width: int) -> Tensor | None:
+        """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position."""
+        stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
+        return sampling.gumbel([len(r.tokens) for r in rows], width, stream)
+
+    def _draft_noise(self, sampling: SamplingBatch, rows: Sequence[Running], noise: Tensor | None) -> Tensor | None:
+        """What drafters draw with: the target's own noise when coupled, else independent of it."""
+        if noise is None or not self._rejecting:
+            return noise
+        return sampling.gumbel([len(r.tokens) for r in rows], noise.shape[1], Stream.DRAFT)
+
+    def _forward(self, rows: Sequence[Running], drafted: Drafted) -> Tensor:
+        """The target's raw logits [B, K + 1, V] after the last token and after each draft."""
+        last = torch.tensor([[r.tokens[-1]] for r in rows], device=drafted.tokens.device)
+        tokens = torch.cat([last, drafted.tokens], 1)
+        slots, starts = [r.context.slot for r in rows], [len(r.tokens) - 1 for r in rows]
+        return self._target.forward(tokens, slots, starts, tokens.shape[1])
+
+    def _accept(
+        self, sampling: SamplingBatch, rows: Sequence[Running], logits: Tensor, drafted: Drafted, noise: Tensor | None
+    ) -> Verdict:
+        processed = sampling.process(logits, drafted.tokens, 0)
+        lengths = torch.tensor(drafted.lengths, device=logits.device)
+        if not self._rejecting:
+            return coupled(processed, drafted.tokens, lengths, noise)
+        uniform = sampling.uniform([len(r.tokens) for r in rows], drafted.tokens.shape[1])
+        return rejection(processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows)
+
+    @staticmethod
+    def _outcome(
+        row: Running, choice: Choice, length: int, fetched: list[int], logits: Tensor, seconds: _Seconds, shared_by: int
+    ) -> Outcome:
+        """`fetched` holds the verdict's M tokens, the accepted count, and the K = M - 1 drafts."""
+        width = logits.shape[0]
+        accepted, drafts = fetched[width], fetched[width + 1 :]
+        name = choice.option.drafter if choice.option and length else None
+        round = Round(name, tuple(drafts[:length]), accepted, seconds.draft, seconds.verify, shared_by)
+        return Outcome(fetched[: accepted + 1], round, logits)
+
+    def _learn(
+        self, planned: Sequence[Row], choices: Sequence[Choice], outcomes: Sequence[Outcome], size: int, seconds: _Seconds
+    ) -> None:
+        steps = {c.option.drafter: c.length for c in choices if c.option and not c.option.free}
+        if len(steps) == 1:  # several would share the time in unknown parts
+            (name, length), = steps.items()
+            self._controller.draft_costs[name].observe(length, seconds.draft)
+        self._controller.verify_cost.observe(size, seconds.verify)
+        for row, choice, outcome in zip(planned, choices, outcomes, strict=True):
+            if outcome.round and choice.option:
+                self._controller.observe(row, choice.option, len(outcome.round.drafted), outcome.round.accepted)

@@ -1,0 +1,91 @@
+"""The two ends of a request's outbox: the worker puts, a thread or a task takes. Putting never blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Callable
+
+from specdec.types import GenerationEvent
+
+Item = GenerationEvent | BaseException
+
+
+class SyncStream:
+    """Iterates over the events of one request in a thread. Closing it, or dropping it, cancels the request."""
+
+    def __init__(self) -> None:
+        self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self.put: Callable[[Item], None] = self._items.put
+        self.on_close: Callable[[], None] = lambda: None
+        self._done = False
+
+    def __iter__(self) -> SyncStream:
+        return self
+
+    def __next__(self) -> GenerationEvent:
+        if self._done:
+            raise StopIteration
+        try:
+            return self._take(self._items.get())
+        except BaseException:  # Ctrl-C while waiting, or the engine's failure
+            self.close()
+            raise
+
+    def _take(self, item: Item) -> GenerationEvent:
+        if isinstance(item, BaseException):
+            raise item
+        self._done = item.finish_reason is not None
+        return item
+
+    def close(self) -> None:
+        if not self._done:
+            self._done = True
+            self.on_close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class AsyncStream:
+    """Iterates over the events of one request in a task of the loop it was made in. Closing it, dropping it, or
+    cancelling the task that waits in it cancels the request."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[Item] = asyncio.Queue()
+        self.on_close: Callable[[], None] = lambda: None
+        self._done = False
+
+    def put(self, item: Item) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
+        except RuntimeError:  # the loop is closed, so nobody listens any more
+            self.on_close()
+
+    def __aiter__(self) -> AsyncStream:
+        return self
+
+    async def __anext__(self) -> GenerationEvent:
+        if self._done:
+            raise StopAsyncIteration
+        try:
+            item = await self._items.get()
+            if isinstance(item, BaseException):
+                raise item
+        except BaseException:  # the waiting task was cancelled, or the engine failed
+            await self.aclose()
+            raise
+        self._done = item.finish_reason is not None
+        return item
+
+    async def aclose(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if not self._done:
+            self._done = True
+            self.on_close()
+
+    def __del__(self) -> None:
+        self._close()
