@@ -108,7 +108,7 @@ def _fallback_pieces(
         return None
     if any("String" not in step["pattern"] for step in replaces):
         return None
-    strip = rest[2] if len(rest) == 3 else {"content": " ", "start": 0, "stop": 0}
+    strip: dict[str, Any] = rest[2] if len(rest) == 3 else {"content": " ", "start": 0, "stop": 0}
     if strip["content"] != " " or strip["stop"] != 0:
         return None
     pairs = tuple((step["pattern"]["String"], step["content"]) for step in replaces)

@@ -1,0 +1,96 @@
+"""A suffix automaton over a growing list of tokens.
+
+Blumer et al. 1985, "The smallest automaton recognizing the subwords of a text": every substring is a path from the
+root, built online in amortised constant time per token and linear memory. The suffix link of the newest state is the
+longest suffix that occurred before, which is all that lookup asks for.
+"""
+
+from __future__ import annotations
+
+_HOPS = 32
+"""How many shorter suffixes learn of their newest occurrence with each token; the rest keep an older one."""
+
+
+class SuffixAutomaton:
+    """Substrings of the tokens pushed so far. State 0 is the root, the empty string."""
+
+    def __init__(self) -> None:
+        self._next: list[dict[int, int]] = [{}]
+        self._link: list[int] = [-1]
+        self._length: list[int] = [0]
+        self._end: list[int] = [-1]
+        self._last = 0
+        self.size = 0
+        """Tokens pushed."""
+        self.match_length = 0
+        """Length of the longest suffix that also ended earlier; 0 when there is none."""
+        self.match_end = -1
+        """Index of the token with which that suffix last ended before (one of the latest)."""
+
+    def push(self, token: int) -> None:
+        """Append a token and find the longest suffix that occurred before."""
+        here = self.size
+        state = self._extend(token, here)
+        self.size = here + 1
+        match = self._link[state]
+        self.match_length = self._length[match]
+        self.match_end = self._end[match]
+        self._mark(match, here)
+
+    def _extend(self, token: int, here: int) -> int:
+        following, link, length = self._next, self._link, self._length
+        state = self._add({}, self.size + 1, here)
+        at = self._last
+        self._last = state
+        while at >= 0 and token not in following[at]:
+            following[at][token] = state
+            at = link[at]
+        if at < 0:
+            link[state] = 0
+            return state
+        target = following[at][token]
+        if length[target] == length[at] + 1:
+            link[state] = target
+        else:
+            link[state] = self._split(at, token, target)
+        return state
+
+    def _split(self, at: int, token: int, target: int) -> int:
+        """Give the shorter strings of `target`, which now end in one more place, a state of their own."""
+        following, link = self._next, self._link
+        clone = self._add(dict(following[target]), self._length[at] + 1, self._end[target])
+        link[clone] = link[target]
+        link[target] = clone
+        while at >= 0 and following[at].get(token) == target:
+            following[at][token] = clone
+            at = link[at]
+        return clone
+
+    def _add(self, following: dict[int, int], length: int, end: int) -> int:
+        self._next.append(following)
+        self._link.append(0)
+        self._length.append(length)
+        self._end.append(end)
+        return len(self._length) - 1
+
+    def _mark(self, state: int, here: int) -> None:
+        ends, link = self._end, self._link
+        hops = _HOPS
+        while state > 0 and hops:
+            ends[state] = here
+            state = link[state]
+            hops -= 1
+
+    def follow(self, state: int, length: int, token: int) -> tuple[int, int]:
+        """Matching statistics: the state and length of the longest suffix of another text that is a substring
+        here, one token on. Start with (0, 0)."""
+        following = self._next
+        while state and token not in following[state]:
+            state = self._link[state]
+            length = self._length[state]
+        follower = following[state].get(token)
+        return (0, 0) if follower is None else (follower, length + 1)
+
+    def end_of(self, state: int) -> int:
+        """Index of the token with which the strings of a state end, in one of their occurrences."""
+        return self._end[state]
