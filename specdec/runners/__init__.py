@@ -1,0 +1,1 @@
+"""What runs one model over slots: see `base.Runner`, and `load.load_runner` to get one."""

@@ -1,0 +1,170 @@
+"""Checkpoint folders: found, fetched, and read tensor by tensor.
+
+Nothing here loads a whole model: `Weights` maps the safetensors files and hands out one tensor at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from specdec.errors import CheckpointCorrupt, CheckpointNotFound, UnsupportedModel
+
+HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.safetensors", "*.py"]
+HUB_IGNORED = ["*/*", "consolidated*"]
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+ETAG_SECONDS = 5.0
+"""How long the hub may take to answer before it counts as out of reach."""
+
+
+def resolve(name: str | Path) -> Path:
+    """The folder of a checkpoint: itself if it is a folder, else fetched from the hub (or its local cache)."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder or a hub id")
+    if not _hub_id(str(name)):
+        raise CheckpointNotFound(f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model")
+    return _fetch(str(name))
+
+
+def _hub_id(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    if name.startswith((".", "/", "~")):
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _fetch(name: str) -> Path:
+    """Download, or find in the hub's cache. One attempt: without a network it must fail at once, not retry."""
+    from huggingface_hub import snapshot_download
+
+    patterns: dict[str, Any] = {"allow_patterns": HUB_FILES, "ignore_patterns": HUB_IGNORED}
+    try:
+        return Path(snapshot_download(name, etag_timeout=ETAG_SECONDS, **patterns))
+    except Exception as error:  # the hub, its cache and the network each have their own kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointNotFound(
+            f"{name} is no folder here, and could not be fetched as a hub id: {reason}"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or CheckpointCorrupt."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointCorrupt(f"{path.parent} has no {path.name}; expected a checkpoint's folder") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointCorrupt(f"{path} holds {type(value).__name__}; expected a JSON object")
+    return value
+
+
+def read_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """The transformers config of a decoder-only causal language model."""
+    raw = read_json(folder / "config.json")
+    _refuse_remote_code(folder, raw, trust_remote_code)
+    if raw.get("is_encoder_decoder"):
+        kind = raw.get("model_type")
+        raise UnsupportedModel(f"{folder} is an encoder-decoder model ({kind}); expected a decoder-only one")
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if raw.get("model_type") is None:
+            raise CheckpointCorrupt(f"{folder}/config.json names no model_type: {reason}") from error
+        raise UnsupportedModel(f"{folder}: model_type {raw['model_type']!r} cannot be loaded: {reason}") from error
+    except Exception as error:  # transformers' strict configs raise their own kinds
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointCorrupt(f"{folder}/config.json does not make sense: {reason}") from error
+
+
+def _refuse_remote_code(folder: Path, raw: Mapping[str, Any], allowed: bool) -> None:
+    """A checkpoint that brings code for a type transformers does not know runs only when it is allowed to."""
+    if allowed or "auto_map" not in raw:
+        return
+    from transformers import CONFIG_MAPPING
+
+    if raw.get("model_type") not in CONFIG_MAPPING:
+        raise UnsupportedModel(
+            f"{folder} needs its own code to run (model_type {raw.get('model_type')!r}); "
+            "read it, then pass trust_remote_code=True"
+        )
+
+
+class Weights:
+    """The tensors of a checkpoint by name, read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, Any] = {}
+        self._where = self._locate()
+
+    def _locate(self) -> dict[str, str]:
+        if (self.folder / INDEX).exists():
+            where = read_json(self.folder / INDEX).get("weight_map", {})
+            for file in sorted(set(where.values())):
+                if not (self.folder / file).exists():
+                    raise CheckpointCorrupt(f"{self.folder} lacks {file}, which its index names; fetch it again")
+                self._open(file)
+            return dict(where)
+        if not (self.folder / SINGLE).exists():
+            raise CheckpointCorrupt(f"{self.folder} has no {SINGLE} and no {INDEX}; expected safetensors weights")
+        return dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
+
+    def _open(self, file: str) -> Any:
+        from safetensors import SafetensorError, safe_open
+
+        if file not in self._files:
+            try:
+                self._files[file] = safe_open(self.folder / file, framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise CheckpointCorrupt(f"{self.folder / file} is damaged ({error}); fetch it again") from error
+        return self._files[file]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._where
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the first tensor stored."""
+        return self._read(next(iter(self._where))).dtype
+
+    def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A tensor, mapped from its file, checked against the shape that the config implies."""
+        if name not in self._where:
+            raise CheckpointCorrupt(f"{self.folder} lacks the tensor {name}")
+        tensor = self._read(name)
+        if tuple(tensor.shape) != shape:
+            found = tuple(tensor.shape)
+            raise CheckpointCorrupt(f"{self.folder}: {name} has shape {found}; its config says {shape}")
+        return tensor
+
+    def _read(self, name: str) -> Tensor:
+        from safetensors import SafetensorError
+
+        try:
+            tensor: Tensor = self._open(self._where[name]).get_tensor(name)
+        except SafetensorError as error:
+            raise CheckpointCorrupt(f"{self.folder}: {name} cannot be read ({error})") from error
+        return tensor
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._files.clear()

@@ -1,0 +1,93 @@
+"""Matrix products of decode: y = x W^T + b for a few rows of x.
+
+`linear(weight, bias)` takes the weight over and returns the fastest product for its device and shape. On a CPU,
+torch's plain product of 1 to 16 rows costs several passes over the weights (it re-packs them, or runs a kernel meant for
+wide matrices); with weights laid out once for oneDNN it costs one. oneDNN's rows are also independent of how many
+there are, from two rows up, so one row is run as two where its kernel differs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PACKED_ROWS = 16
+"""Rows to lay the weights out for: any count runs, decode's counts run best."""
+MIN_PACKED_ELEMENTS = 120_000
+"""Below this a packed call's fixed cost (about 15 us) is more than the plain product's."""
+SPLIT_K = 1024
+"""Above this inner size oneDNN splits the reduction for a single row, and only then."""
+
+
+class Linear(Protocol):
+    """x [R, K] -> [R, N]."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class DenseLinear:
+    """The plain product."""
+
+    __slots__ = ("bias", "weight")
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+
+    @property
+    def nbytes(self) -> int:
+        return self.weight.nbytes + (0 if self.bias is None else self.bias.nbytes)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class PackedLinear:
+    """The product over a weight in oneDNN's own layout."""
+
+    __slots__ = ("bias", "nbytes", "pair_up", "run", "weight")
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
+        self.pair_up = weight.shape[1] > SPLIT_K
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
+        self.bias = bias
+        self.run = torch.ops.mkldnn._linear_pointwise.default
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.pair_up and x.shape[0] == 1:
+            return self._product(x.expand(2, -1).contiguous())[:1]
+        return self._product(x)
+
+    def _product(self, x: Tensor) -> Tensor:
+        y: Tensor = self.run(x, self.weight, self.bias, "none", [], "")
+        return y
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
+    """The best product with `weight` [N, K]; the caller should keep no reference to it."""
+    large = weight.numel() >= MIN_PACKED_ELEMENTS
+    if large and weight.device.type == "cpu" and _can_pack(weight.dtype):
+        return PackedLinear(weight, bias)
+    return DenseLinear(weight, bias)
+
+
+@cache
+def _can_pack(dtype: torch.dtype) -> bool:
+    """Whether this torch has the packed product and gets it right. The ops are torch.compile's own, not public API, so
+    they are tried out rather than trusted."""
+    if not torch.backends.mkldnn.is_available() or dtype not in (torch.float32, torch.bfloat16):
+        return False
+    try:
+        x = torch.linspace(-1, 1, 3 * 64).view(3, 64).to(dtype)
+        weight = torch.linspace(1, -1, 32 * 64).view(32, 64).to(dtype)
+        got = PackedLinear(weight, None)(x)
+    except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+        return False
+    return torch.allclose(got.float(), F.linear(x.float(), weight.float()), rtol=0.02, atol=0.02)
