@@ -13,6 +13,7 @@ from torch import Tensor
 
 NEVER = float("-inf")
 _FIXED = 2.0**52
+_CANDIDATES = (128, 2048)
 
 
 def occurrences(committed: Tensor, drafted: Tensor, first: int, rows: int) -> Tensor:
@@ -53,12 +54,27 @@ def top_k(logits: Tensor, k: Tensor, largest: int) -> Tensor:
 
 def top_p(logits: Tensor, p: Tensor) -> Tensor:
     """Keep the smallest set of most likely tokens whose probability reaches p [B, 1, 1] (Holtzman et al. 2020)."""
-    order = logits.sort(dim=-1, descending=True, stable=True).indices
-    mass = (logits.softmax(-1).double() * _FIXED).long().gather(-1, order)
-    # A token is out when those before it already reach p. Integer sums: the order of a parallel scan cannot matter.
-    out = mass.cumsum(-1) - mass >= (p.double() * _FIXED).long()
-    out[..., 0] = False  # p may round to 0
-    return logits.masked_fill(torch.zeros_like(out).scatter_(-1, order, out), NEVER)
+    least, taken = _nucleus(logits, p)
+    tied = logits == least
+    return logits.masked_fill((logits < least) | (tied & (tied.cumsum(-1) > taken)), NEVER)
+
+
+def _nucleus(logits: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """The least likely logit of that set, and how many of the tokens that have it are taken: [B, M, 1] each."""
+    # Integer sums: the order in which a device adds up cannot matter.
+    mass, goal = (logits.softmax(-1).double() * _FIXED).long(), (p.double() * _FIXED).long()
+    width = logits.shape[-1]
+    # A few candidates nearly always hold the set. Looking whether they do is free on the CPU, a sync elsewhere.
+    sizes = [c for c in _CANDIDATES if c < width] if logits.device.type == "cpu" else []
+    for size in (*sizes, width):
+        best, order = logits.topk(size, -1) if size < width else logits.sort(dim=-1, descending=True)
+        each = mass.gather(-1, order)
+        inside = each.cumsum(-1) - each < goal
+        inside[..., 0] = True  # p may round to 0
+        least = best.gather(-1, inside.sum(-1, keepdim=True) - 1)
+        if size == width or bool((least > best[..., -1:]).all()):
+            break
+    return least, (inside & (best == least)).sum(-1, keepdim=True)
 
 
 def min_p(logits: Tensor, log_p: Tensor) -> Tensor:
