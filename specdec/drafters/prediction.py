@@ -38,8 +38,10 @@ class Alignment:
             self._places.setdefault(token, []).append(i)
         self._state, self._length = 0, 0
         self._output: list[int] = []
+        self._left = 0
+        """The place after the last that fitted, from which the search goes on."""
         self.next = 0
-        """The place that comes next; while lost, the place after the last that fitted."""
+        """The place that comes next, if not lost."""
         self.run = 0
         self.standing: Standing = "start"
 
@@ -52,17 +54,18 @@ class Alignment:
         """Read one token of the output."""
         self._output.append(token)
         self._state, self._length = self._index.follow(self._state, self._length, token)
-        expected = self.standing != "lost" and self.next < len(self._prediction)
-        if expected and self._prediction[self.next] == token:
-            self.next, self.run, self.standing = self.next + 1, self.run + 1, "aligned"
-            return
-        place = self._find(token)
-        if place is not None:
-            self.next, self.run, self.standing = place + 1, self._length, "aligned"
+        if self.ahead(1) == (token,):
+            self._align(self.next, self.run + 1)
+        elif (place := self._find(token)) is not None:
+            self._align(place, self._length)
         elif self.standing in ("start", "aligned"):
             self.next, self.run, self.standing = self.next + 1, 0, "guess"
         else:
             self.run, self.standing = 0, "lost"
+
+    def _align(self, place: int, run: int) -> None:
+        self.next = self._left = place + 1
+        self.run, self.standing = run, "aligned"
 
     def ahead(self, k: int) -> tuple[int, ...]:
         """The next k tokens of the prediction, fewer at its end, none while lost."""
@@ -74,9 +77,9 @@ class Alignment:
         if length == 0:
             return None
         places = self._places[token]
-        first = bisect_left(places, self.next)
+        first = bisect_left(places, self._left)
         if length == 1:
-            near = first < len(places) and places[first] < self.next + _NEAR
+            near = first < len(places) and places[first] < self._left + _NEAR
             return places[first] if near else None
         suffix = tuple(self._output[-length:])
         ahead = places[first : first + _SCAN]

@@ -36,7 +36,7 @@ class Tokenizer:
 
     def __init__(self, backing: Any, more_eos: Sequence[int] = ()) -> None:
         self._backing = backing
-        self._fast = getattr(backing, "backend_tokenizer", None)
+        self._fast: Any = getattr(backing, "backend_tokenizer", None)
         own = () if backing.eos_token_id is None else (int(backing.eos_token_id),)
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys((*own, *more_eos)))
         """Ids that end an answer: the tokenizer's and the generation config's."""

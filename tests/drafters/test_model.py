@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from specdec.drafters import model
+from specdec.drafters.base import DraftContext, Drafter
+from specdec.drafters.model import DraftModelDrafter
+from specdec.errors import UnsupportedModel
+from specdec.runners.base import Runner, RunnerInfo
+from specdec.sampling.batch import SamplingBatch
+from specdec.sampling.state import SamplerState
+from specdec.types import MAX_SPECULATIVE_TOKENS, SamplingParams
+
+from .rounds import GreedySampling, context, round_of, rows
+
+VOCAB = 23
+CPU = torch.device("cpu")
+
+
+def scores(prefix: Sequence[int]) -> Tensor:
+    """What the scripted model says after these tokens: something that depends on every one of them."""
+    value = 1
+    for token in prefix:
+        value = (value * 31 + token + 7) % 1_000_003
+    return torch.randn(VOCAB, generator=torch.Generator().manual_seed(value))
+
+
+def greedy(prefix: Sequence[int], k: int) -> list[int]:
+    out: list[int] = []
+    for _ in range(k):
+        out.append(int(scores([*prefix, *out]).argmax()))
+    return out
+
+
+class ScriptedRunner:
+    """Keeps tokens where a model keeps keys and values, so that a wrong cache gives wrong logits."""
+
+    def __init__(
+        self, context: int = 64, slots: int = 4, vocab_size: int = VOCAB, can_rollback: bool = True
+    ) -> None:
+        self.info = RunnerInfo(
+            "scripted", "Scripted", "llama", "eager", vocab_size, context, slots, CPU, torch.float32, 0, 0, 0,
+            can_rollback,
+        )  # fmt: skip
+        self.cache: list[list[int]] = [[] for _ in range(slots)]
+        self.calls: list[tuple[int, int, int]] = []
+        """(rows, tokens per row, keep) of each forward."""
+
+    def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
+        assert tokens.dtype == torch.int64
+        batch, width = tokens.shape
+        assert len(slots) == len(starts) == batch
+        assert len(set(slots)) == batch
+        assert 0 <= keep <= width
+        assert int(tokens.min()) >= 0
+        assert int(tokens.max()) < self.info.vocab_size
+        self.calls.append((batch, width, keep))
+        logits = torch.zeros(batch, keep, VOCAB)
+        for row, (slot, start) in enumerate(zip(slots, starts, strict=True)):
+            held = self.cache[slot]
+            assert 0 <= start <= len(held), "a gap in the cache"
+            assert start + width <= self.info.context + MAX_SPECULATIVE_TOKENS + 1, "beyond the cache"
+            held[start:] = tokens[row].tolist()
+            for i in range(keep):
+                logits[row, i] = scores(held[: start + width - keep + i + 1])
+        return logits[..., : self.info.vocab_size]
+
+    @property
+    def forwarded(self) -> int:
+        """Positions computed so far."""
+        return sum(batch * width for batch, width, _ in self.calls)
+
+
+def drafter_of(runner: ScriptedRunner, vocab_size: int = VOCAB) -> DraftModelDrafter:
+    checked: Runner = runner
+    return DraftModelDrafter(checked, vocab_size, CPU)
+
+
+def propose(drafter: DraftModelDrafter, *contexts: DraftContext, k: int = 4) -> list[list[int]]:
+    return rows(drafter.propose(round_of(contexts), k))
+
+
+def test_is_a_drafter() -> None:
+    drafter: Drafter = drafter_of(ScriptedRunner())
+    assert (drafter.name, drafter.free) == ("model", False)
+
+
+def test_drafts_what_the_model_says() -> None:
+    prompt = [3, 1, 4, 1, 5]
+    runner = ScriptedRunner()
+    drafts = drafter_of(runner).propose(round_of([context(prompt)]), 4)
+    assert rows(drafts) == [greedy(prompt, 4)]
+    assert drafts.sources == ("model",)
+    assert drafts.probs is None
+    assert runner.calls == [(1, 5, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1)]
+
+
+def test_sampling_sees_what_was_drafted() -> None:
+    sampling = GreedySampling()
+    drafter_of(ScriptedRunner()).propose(round_of([context([1, 2])], sampling), 3)
+    first, second, _ = greedy([1, 2], 3)
+    assert sampling.seen == [[[]], [[first]], [[first, second]]]
+
+
+def test_accepted_drafts_are_not_run_again() -> None:
+    runner, growing = ScriptedRunner(), context([3, 1, 4, 1, 5])
+    drafter = drafter_of(runner)
+    drafts = propose(drafter, growing)[0]
+    # Two accepted and a recovered token: only that one is new.
+    growing.tokens += [*drafts[:2], (drafts[2] + 1) % VOCAB]
+    runner.calls.clear()
+    assert propose(drafter, growing, k=2) == [greedy(growing.tokens, 2)]
+    assert runner.calls == [(1, 1, 1), (1, 1, 1)]
+    # All accepted and a bonus token: the last draft was never run.
+    growing.tokens += [*greedy(growing.tokens, 2), 0]
+    runner.calls.clear()
+    assert propose(drafter, growing, k=1) == [greedy(growing.tokens, 1)]
+    assert runner.calls == [(1, 2, 1)]
+
+
+def test_asked_twice_for_the_same_place() -> None:
+    drafter, same = drafter_of(ScriptedRunner()), context([1, 2, 3])
+    assert propose(drafter, same) == propose(drafter, same) == [greedy([1, 2, 3], 4)]
+
+
+def test_one_token_prompt() -> None:
+    assert propose(drafter_of(ScriptedRunner()), context([7])) == [greedy([7], 4)]
+
+
+def test_nothing_to_draft() -> None:
+    runner = ScriptedRunner()
+    drafts = drafter_of(runner).propose(round_of([context([1])]), 0)
+    assert drafts.tokens.shape == (1, 0)
+    assert not runner.calls
+
+
+def test_random_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any mix of acceptance, other drafters' rounds, slots that come and go, lags, and a draft context too short."""
+    monkeypatch.setattr(model, "_CHUNK", 5)
+    for seed in range(60):
+        rng = random.Random(seed)
+        runner = ScriptedRunner(context=60)
+        drafter = drafter_of(runner)
+        live: dict[int, DraftContext] = {}
+        for id in range(25):
+            slot = rng.randrange(4)
+            if slot not in live or rng.random() < 0.3:
+                if slot in live:
+                    drafter.release(live[slot])
+                shared = live[slot].tokens[: rng.randrange(9)] if slot in live else []
+                fresh = [rng.randrange(VOCAB) for _ in range(rng.randrange(1, 40))]
+                live[slot] = context([*shared, *fresh], id=id, slot=slot)
+            chosen = rng.sample(list(live.values()), rng.randrange(1, len(live) + 1))
+            k = rng.randrange(1, MAX_SPECULATIVE_TOKENS + 1)
+            drafted = propose(drafter, *chosen, k=k)
+            for c, row in zip(chosen, drafted, strict=True):
+                assert row == (greedy(c.tokens, k) if len(c.tokens) <= 60 else []), (seed, id)
+                c.tokens += [*row[: rng.randrange(len(row) + 1)], rng.randrange(VOCAB)]
+            for c in live.values():  # rounds without this drafter
+                if rng.random() < 0.2:
+                    c.tokens += [rng.randrange(VOCAB) for _ in range(rng.randrange(25))]
+
+
+def test_long_prompts_are_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "_CHUNK", 20)
+    runner, long = ScriptedRunner(), context([i % VOCAB for i in range(50)])
+    assert propose(drafter_of(runner), long, k=1) == [greedy(long.tokens, 1)]
+    assert runner.calls == [(1, 20, 0), (1, 20, 0), (1, 9, 0), (1, 1, 1)]
+
+
+def test_catching_up_is_spread_over_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one sequence catches up the other drafts; what is caught up is kept."""
+    monkeypatch.setattr(model, "_CATCH_UP", 20)
+    runner = ScriptedRunner()
+    drafter = drafter_of(runner)
+    short, long = context([1, 2], slot=0), context([i % VOCAB for i in range(50)], id=2, slot=1)
+    wanted = greedy(short.tokens, 4)
+    assert [propose(drafter, long, short) for _ in range(3)] == [
+        [[], wanted], [[], wanted], [greedy(long.tokens, 4), wanted]
+    ]  # fmt: skip
+
+
+def test_a_shared_prefix_of_the_slots_next_sequence_is_kept() -> None:
+    runner = ScriptedRunner()
+    drafter = drafter_of(runner)
+    first = context([*range(20)])
+    answer = propose(drafter, first)[0]
+    drafter.release(first)
+    runner.calls.clear()
+    # The next turn of a chat: the old prompt, three drafts that were run, something new.
+    following = context([*range(20), *answer[:3], 9, 9], id=2)
+    assert propose(drafter, following, k=1) == [greedy(following.tokens, 1)]
+    assert runner.calls == [(1, 2, 1)]
+
+
+def test_beyond_the_draft_models_context_there_are_no_drafts() -> None:
+    runner = ScriptedRunner(context=8)
+    drafter = drafter_of(runner)
+    fits, large = context([1] * 8, slot=0), context([2] * 9, id=2, slot=1)
+    assert propose(drafter, large, fits, k=16) == [[], greedy(fits.tokens, 16)]
+    assert propose(drafter, large) == [[]]
+
+
+def test_noise_is_drawn_with() -> None:
+    noise = torch.randn(1, 3, VOCAB, generator=torch.Generator().manual_seed(0)) * 5
+    drafts = drafter_of(ScriptedRunner()).propose(round_of([context([1, 2])], noise=noise), 3)
+    tokens = [1, 2]
+    for j in range(3):
+        tokens.append(int((scores(tokens) + noise[0, j]).argmax()))
+    assert rows(drafts) == [tokens[2:]]
+
+
+def test_q_is_the_distribution_drawn_from() -> None:
+    sampling = GreedySampling(torch.tensor([False, True]))
+    noise = torch.zeros(2, 2, VOCAB)
+    contexts = [context([1, 2], slot=0), context([3], id=2, slot=1)]
+    drafts = drafter_of(ScriptedRunner()).propose(round_of(contexts, sampling, noise, need_probs=True), 2)
+    assert drafts.probs is not None
+    assert drafts.probs.dtype == torch.float32
+    drafted = drafts.tokens.tolist()
+    assert torch.equal(drafts.probs[0, 0], scores([1, 2]).softmax(-1))
+    assert torch.equal(drafts.probs[0, 1], scores([1, 2, drafted[0][0]]).softmax(-1))
+    assert torch.equal(drafts.probs[1], torch.nn.functional.one_hot(drafts.tokens[1], VOCAB).float())
+
+
+def test_narrow_draft_vocabulary() -> None:
+    """Ids that only the target has are never drafted, and may stand in the prompt."""
+    runner = ScriptedRunner(vocab_size=VOCAB)
+    drafter = drafter_of(runner, VOCAB + 5)
+    drafts = drafter.propose(round_of([context([1, VOCAB + 4])], need_probs=True), 2)
+    assert rows(drafts) == [greedy([1, VOCAB - 1], 2)]
+    assert drafts.probs is not None
+    assert drafts.probs.shape == (1, 2, VOCAB + 5)
+    assert not drafts.probs[..., VOCAB:].any()
+
+
+def test_wide_draft_vocabulary() -> None:
+    drafts = drafter_of(ScriptedRunner(), 10).propose(round_of([context([1, 2])], need_probs=True), 4)
+    assert int(drafts.tokens.max()) < 10
+    assert drafts.probs is not None
+    assert torch.allclose(drafts.probs.sum(-1), torch.ones(1, 4))
+
+
+def test_all_known_ids_masked_still_gives_a_distribution() -> None:
+    class Masked(GreedySampling):
+        def process(self, logits: Tensor, drafted: Tensor, first: int) -> Tensor:
+            return torch.full_like(logits, float("-inf"))
+
+    drafts = drafter_of(ScriptedRunner()).propose(round_of([context([1])], Masked(), need_probs=True), 2)
+    assert drafts.probs is not None
+    assert torch.equal(drafts.probs, torch.nn.functional.one_hot(drafts.tokens, VOCAB).float())
+
+
+def test_broken_logits_are_not_drafted() -> None:
+    class Broken(ScriptedRunner):
+        def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
+            logits = super().forward(tokens, slots, starts, keep)
+            logits[..., 0] = float("nan")
+            logits[..., 1] = float("inf")
+            return logits
+
+    drafts = drafter_of(Broken()).propose(round_of([context([1])], need_probs=True), 2)
+    assert rows(drafts) == [[1, 1]]
+    assert drafts.probs is not None
+    assert drafts.probs.isfinite().all()
+
+
+def test_a_state_that_cannot_roll_back_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="rolled back"):
+        drafter_of(ScriptedRunner(can_rollback=False))
+
+
+def test_real_sampling_batches_fit() -> None:
+    """Penalties count what was drafted in this round."""
+    params = SamplingParams(temperature=0.0, presence_penalty=2.0, frequency_penalty=2.0).with_defaults({})
+    batch = SamplingBatch([SamplerState(params, 0, [1, 2], frozenset(), VOCAB, CPU)])
+    drafts = drafter_of(ScriptedRunner()).propose(round_of([context([1, 2])], batch, need_probs=True), 6)
+    tokens = [1, 2]
+    for _ in range(6):
+        raw = scores(tokens)
+        for token in set(tokens[2:]):
+            raw[token] -= 2.0 + 2.0 * tokens[2:].count(token)
+        tokens.append(int(raw.argmax()))
+    assert rows(drafts) == [tokens[2:]]
