@@ -20,7 +20,8 @@ _MAX_PENDING = 8
 
 def _per_byte(error: UnicodeError) -> tuple[str, int]:
     """One U+FFFD for each invalid byte, as sentencepiece decoders write them."""
-    assert isinstance(error, UnicodeDecodeError)
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
     return _REPLACEMENT * (error.end - error.start), error.end
 
 

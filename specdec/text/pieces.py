@@ -2,8 +2,8 @@
 
 Two families cover nearly every causal language model: byte-level BPE (GPT-2, Llama 3, Qwen), whose tokens are bytes
 written in a 256-letter alphabet, and sentencepiece with byte fallback (Llama 2, Mistral, Gemma), whose tokens are
-text or one byte "<0xE2>". For both, text comes out of tokens by joining bytes, so one table makes detokenizing exact and
-constant-time. Every other decoder is left to the library (see `detokenizer`).
+text or one byte "<0xE2>". For both, text comes out of tokens by joining bytes, so one table makes detokenizing exact
+and constant-time. Every other decoder is left to the library (see `detokenizer`).
 """
 
 from __future__ import annotations

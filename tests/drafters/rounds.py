@@ -40,13 +40,13 @@ def round_of(
 def context(
     tokens: Sequence[int],
     *,
-    id: int = 1,
+    sequence: int = 1,
     slot: int = 0,
     prompt: int | None = None,
     prediction: Sequence[int] = (),
 ) -> DraftContext:
     length = len(tokens) if prompt is None else prompt
-    return DraftContext(id, slot, list(tokens), length, tuple(prediction))
+    return DraftContext(sequence, slot, list(tokens), length, tuple(prediction))
 
 
 def rows(drafts: Drafts) -> list[list[int]]:

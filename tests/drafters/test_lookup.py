@@ -105,8 +105,8 @@ def test_source_says_how_long_the_match_is(tokens: list[int], source: str) -> No
 def test_rows_are_independent() -> None:
     contexts = [
         context([1, 2, 9, 1, 2], slot=0),
-        context([7], id=2, slot=3),
-        context([4, 4, 4], id=3, slot=1),
+        context([7], sequence=2, slot=3),
+        context([4, 4, 4], sequence=3, slot=1),
     ]
     assert propose(LookupDrafter(), *contexts, k=2) == [[9, 1], [], [4, 4]]
 
@@ -120,10 +120,10 @@ def test_a_new_sequence_in_the_slot_starts_afresh() -> None:
     drafter = LookupDrafter()
     old = context([1, 2, 3, 1, 2])
     assert propose(drafter, old, k=1) == [[3]]
-    assert propose(drafter, context([8, 1, 2], id=2), k=1) == [[]]
+    assert propose(drafter, context([8, 1, 2], sequence=2), k=1) == [[]]
     drafter.release(old)  # late: its slot has another sequence by now
     assert len(drafter._indexes) == 1
-    drafter.release(context([], id=2))
+    drafter.release(context([], sequence=2))
     assert not drafter._indexes
 
 
@@ -151,4 +151,4 @@ def test_cost_per_token() -> None:
             growing.tokens.append(token)
             drafter.propose(round_of([growing]), 8)
         micros = (time.perf_counter() - start) / len(tokens) * 1e6
-        print(f"lookup, {name}: {micros:.1f} us per token committed and proposed for")
+        print(f"lookup, {name}: {micros:.1f} us per token committed and proposed for")  # noqa: T201

@@ -147,19 +147,19 @@ def test_random_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
         runner = ScriptedRunner(context=60)
         drafter = drafter_of(runner)
         live: dict[int, DraftContext] = {}
-        for id in range(25):
+        for sequence in range(25):
             slot = rng.randrange(4)
             if slot not in live or rng.random() < 0.3:
                 if slot in live:
                     drafter.release(live[slot])
                 shared = live[slot].tokens[: rng.randrange(9)] if slot in live else []
                 fresh = [rng.randrange(VOCAB) for _ in range(rng.randrange(1, 40))]
-                live[slot] = context([*shared, *fresh], id=id, slot=slot)
+                live[slot] = context([*shared, *fresh], sequence=sequence, slot=slot)
             chosen = rng.sample(list(live.values()), rng.randrange(1, len(live) + 1))
             k = rng.randrange(1, MAX_SPECULATIVE_TOKENS + 1)
             drafted = propose(drafter, *chosen, k=k)
             for c, row in zip(chosen, drafted, strict=True):
-                assert row == (greedy(c.tokens, k) if len(c.tokens) <= 60 else []), (seed, id)
+                assert row == (greedy(c.tokens, k) if len(c.tokens) <= 60 else []), (seed, sequence)
                 c.tokens += [*row[: rng.randrange(len(row) + 1)], rng.randrange(VOCAB)]
             for c in live.values():  # rounds without this drafter
                 if rng.random() < 0.2:
@@ -178,7 +178,7 @@ def test_catching_up_is_spread_over_rounds(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(model, "_CATCH_UP", 20)
     runner = ScriptedRunner()
     drafter = drafter_of(runner)
-    short, long = context([1, 2], slot=0), context([i % VOCAB for i in range(50)], id=2, slot=1)
+    short, long = context([1, 2], slot=0), context([i % VOCAB for i in range(50)], sequence=2, slot=1)
     wanted = greedy(short.tokens, 4)
     assert [propose(drafter, long, short) for _ in range(3)] == [
         [[], wanted], [[], wanted], [greedy(long.tokens, 4), wanted]
@@ -193,7 +193,7 @@ def test_a_shared_prefix_of_the_slots_next_sequence_is_kept() -> None:
     drafter.release(first)
     runner.calls.clear()
     # The next turn of a chat: the old prompt, three drafts that were run, something new.
-    following = context([*range(20), *answer[:3], 9, 9], id=2)
+    following = context([*range(20), *answer[:3], 9, 9], sequence=2)
     assert propose(drafter, following, k=1) == [greedy(following.tokens, 1)]
     assert runner.calls == [(1, 2, 1)]
 
@@ -201,7 +201,7 @@ def test_a_shared_prefix_of_the_slots_next_sequence_is_kept() -> None:
 def test_beyond_the_draft_models_context_there_are_no_drafts() -> None:
     runner = ScriptedRunner(context=8)
     drafter = drafter_of(runner)
-    fits, large = context([1] * 8, slot=0), context([2] * 9, id=2, slot=1)
+    fits, large = context([1] * 8, slot=0), context([2] * 9, sequence=2, slot=1)
     assert propose(drafter, large, fits, k=16) == [[], greedy(fits.tokens, 16)]
     assert propose(drafter, large) == [[]]
 
@@ -218,7 +218,7 @@ def test_noise_is_drawn_with() -> None:
 def test_q_is_the_distribution_drawn_from() -> None:
     sampling = GreedySampling(torch.tensor([False, True]))
     noise = torch.zeros(2, 2, VOCAB)
-    contexts = [context([1, 2], slot=0), context([3], id=2, slot=1)]
+    contexts = [context([1, 2], slot=0), context([3], sequence=2, slot=1)]
     drafts = drafter_of(ScriptedRunner()).propose(round_of(contexts, sampling, noise, need_probs=True), 2)
     assert drafts.probs is not None
     assert drafts.probs.dtype == torch.float32

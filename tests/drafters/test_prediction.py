@@ -111,17 +111,17 @@ def test_a_new_sequence_in_the_slot_starts_afresh() -> None:
     drafter = PredictionDrafter()
     old = after([1, 2, 3], [1])
     assert propose(drafter, old, k=2) == [[2, 3]]
-    assert propose(drafter, context([50], id=2, prediction=[4, 5]), k=2) == [[4, 5]]
+    assert propose(drafter, context([50], sequence=2, prediction=[4, 5]), k=2) == [[4, 5]]
     drafter.release(old)
     assert len(drafter._alignments) == 1
-    drafter.release(context([], id=2))
+    drafter.release(context([], sequence=2))
     assert not drafter._alignments
 
 
 def test_rows_are_independent() -> None:
     contexts = [
         after([1, 2], []),
-        context([3, 3, 3], id=2, slot=1),
-        context([50], id=3, slot=2, prediction=[6]),
+        context([3, 3, 3], sequence=2, slot=1),
+        context([50], sequence=3, slot=2, prediction=[6]),
     ]
     assert propose(PredictionDrafter(), *contexts, k=2) == [[1, 2], [], [6]]
