@@ -29,9 +29,10 @@ def coupled(logits: Tensor, drafted: Tensor, lengths: Tensor, noise: Tensor | No
     Daliri, Musco and Suresh 2024, "Coupling without Communication and Drafter-Invariant Speculative Decoding". The
     output never depends on the drafts. Greedy is the case without noise.
 
-    logits [B, M, V] fp32 processed, drafted [B, k = M - 1] int64, lengths [B] int64 <= k, noise [B, M, V] or None.
+    logits [B, M, V] fp32 processed, drafted [B, k = M - 1] int64, lengths [B] int64 <= k,
+    noise [B, M or more, V] or None.
     """
-    tokens = (logits if noise is None else logits + noise).argmax(-1)
+    tokens = (logits if noise is None else logits + noise[:, : logits.shape[1]]).argmax(-1)
     return Verdict(tokens, _leading(tokens[:, :-1] == drafted, lengths))
 
 
@@ -51,7 +52,7 @@ def rejection(
     distributions the drafts were drawn from, and the draft's draw, `uniform` and `noise` independent.
 
     logits [B, M, V] fp32 processed, drafted [B, k = M - 1] int64, lengths [B] int64 <= k, probs [B, k, V] fp32 or None
-    (certain proposals), uniform [B, k], noise [B, M, V] of the RESIDUAL stream, zero in greedy rows (None: all
+    (certain proposals), uniform [B, k], noise [B, M or more, V] of the RESIDUAL stream, zero in greedy rows (None: all
     rows are greedy), greedy [B] bool (None: no row is, unless noise is None).
     """
     p = _target(logits, greedy, noise is None)

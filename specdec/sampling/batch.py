@@ -17,14 +17,17 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 def _value(x: float | None) -> float:
-    assert x is not None, "SamplingParams must have its defaults resolved"
+    if x is None:
+        raise TypeError("SamplingParams must have its defaults resolved")
     return x
 
 
 class _Shape:
     """One shaping parameter of all rows: which rows it touches, and its values for these rows [R, 1, 1]."""
 
-    def __init__(self, states: Sequence[SamplerState], value: Callable[[SamplingParams], float], neutral: float) -> None:
+    def __init__(
+        self, states: Sequence[SamplerState], value: Callable[[SamplingParams], float], neutral: float
+    ) -> None:
         # A greedy row takes the most likely token: shaping below the penalties cannot change which one that is.
         values = [neutral if s.greedy else value(s.params) for s in states]
         self.rows = [i for i, v in enumerate(values) if v != neutral]
@@ -84,9 +87,8 @@ class SamplingBatch:
 
     def _edit(self, logits: Tensor, drafted: Tensor, first: int) -> None:
         for row in self._biased:
-            bias = self.states[row].bias
-            assert bias is not None
-            logits[row].index_add_(-1, bias[0], bias[1].expand(logits.shape[1], -1))
+            if bias := self.states[row].bias:
+                logits[row].index_add_(-1, bias[0], bias[1].expand(logits.shape[1], -1))
         for row in self._ending:
             state = self.states[row]
             early = state.params.min_tokens - state.outputs - first
@@ -114,7 +116,9 @@ class SamplingBatch:
         width = logits.shape[-1]
         largest = min(int(max(self._top_k.values, default=0)), width)
         logits = self._temperature.apply(logits, processors.temperature)
-        logits = self._top_k.apply(logits, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest))
+        logits = self._top_k.apply(
+            logits, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest)
+        )
         logits = self._top_p.apply(logits, processors.top_p)
         return self._min_p.apply(logits, processors.min_p)
 

@@ -68,7 +68,12 @@ def uniform(seed: int, position: int, stream: Stream) -> float:
 
 
 def gumbel(
-    seeds: Sequence[int], positions: Sequence[int], count: int, stream: Stream, width: int, device: torch.device
+    seeds: Sequence[int],
+    positions: Sequence[int],
+    count: int,
+    stream: Stream,
+    width: int,
+    device: torch.device,
 ) -> Tensor:
     """Standard Gumbel noise [B, count, width] fp32; row (b, j) belongs to seeds[b] and positions[b] + j."""
     host = [[seed & _MASK, seed >> 32, start] for seed, start in zip(seeds, positions, strict=True)]

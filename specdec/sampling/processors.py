@@ -40,8 +40,9 @@ def presence_and_frequency(logits: Tensor, counts: Tensor, presence: Tensor, fre
 
 
 def temperature(logits: Tensor, value: Tensor) -> Tensor:
-    """logits / value [B, 1, 1], shifted to a maximum of 0 so that the tiniest temperature stays finite; 1 is neutral."""
-    shift = torch.where(value == 1, 0.0, logits.amax(-1, keepdim=True))
+    """logits / value [B, 1, 1], shifted to a maximum of 0: the tiniest temperature stays finite. 1 is neutral."""
+    largest = logits.amax(-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).min)  # all may be masked
+    shift = torch.where(value == 1, 0.0, largest)
     return (logits - shift) / value
 
 

@@ -35,7 +35,9 @@ class SamplerState:
         self.greedy = params.temperature == 0
         self.outputs = 0
         self.bias = self._bias() if params.logit_bias else None
-        self.forbidden = self._ids([i for i in sorted(stop_ids) if i < vocab_size]) if params.min_tokens else None
+        self.forbidden = (
+            self._ids([i for i in sorted(stop_ids) if i < vocab_size]) if params.min_tokens else None
+        )
         self.counts: Tensor | None = None
         self.prompted: Tensor | None = None
         if params.repetition_penalty != 1 or params.presence_penalty or params.frequency_penalty:
@@ -56,4 +58,6 @@ class SamplerState:
     def _bias(self) -> tuple[Tensor, Tensor]:
         """Ids [N] and what is added to their logits [N] fp32."""
         bias = self.params.logit_bias
-        return self._ids(list(bias)), torch.tensor(list(bias.values()), dtype=torch.float32, device=self.device)
+        return self._ids(list(bias)), torch.tensor(
+            list(bias.values()), dtype=torch.float32, device=self.device
+        )
