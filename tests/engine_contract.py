@@ -98,7 +98,7 @@ class EngineContract:
             engine.stream(PROMPT, temperature=-1)
         with pytest.raises(InvalidRequest, match="prompt"):
             engine.stream("")
-        with pytest.raises(InvalidRequest, match="messages.role"):
+        with pytest.raises(InvalidRequest, match=r"messages\.role"):
             engine.stream([{"role": "boss", "content": "now"}])
         assert engine.stats().active == 0
 

@@ -228,8 +228,8 @@ class ScriptedAsyncStream(_Stream):
 
     async def __anext__(self) -> GenerationEvent:
         try:
-            while self._held and not self._left:
-                await asyncio.sleep(0.001)
+            if self._held and not self._left:
+                await asyncio.to_thread(self._engine.gate.wait, 20)
         except asyncio.CancelledError:
             self._leave()
             raise

@@ -1,0 +1,24 @@
+"""The command line. Each command is a module; this one only joins them."""
+
+from __future__ import annotations
+
+import typer
+
+from specdec.cli.generate import generate
+from specdec.cli.info import info
+from specdec.cli.verify import verify
+
+app = typer.Typer(
+    name="specdec",
+    help="Speculative decoding that never changes what the target model says.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (generate, verify, info):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of `specdec`."""
+    app()

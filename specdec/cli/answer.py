@@ -1,0 +1,91 @@
+"""Streams one answer to the terminal."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.text import Text
+
+from specdec.engine import Engine
+from specdec.types import Completion, GenerationEvent, Request, SpecStats
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C came while an answer was running; `events` are what had come so far."""
+
+    def __init__(self, events: list[GenerationEvent]) -> None:
+        super().__init__()
+        self.events = events
+
+    @property
+    def text(self) -> str:
+        return "".join(e.text for e in self.events)
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(e.tokens) for e in self.events)
+
+
+@dataclass
+class Answer:
+    """Listens to a stream; shows each event on `console` if there is one. Ctrl-C raises Stopped."""
+
+    console: Console | None = None
+    mark_accepted: bool = False
+    """Colour what was drafted and accepted."""
+    _events: list[GenerationEvent] = field(default_factory=list)
+
+    def listen(self, engine: Engine, request: Request) -> Completion:
+        """The whole answer, once it is there."""
+        try:
+            with closing(engine.stream(request)) as events:
+                for event in events:
+                    self._events.append(event)
+                    self._show(event)
+        except KeyboardInterrupt:
+            self._end_line()
+            raise Stopped(self._events) from None
+        self._end_line()
+        return Completion.of(self._events)
+
+    def _show(self, event: GenerationEvent) -> None:
+        if self.console is None or not event.text:
+            return
+        if self.mark_accepted and self.console.color_system:
+            for token in event.tokens:
+                style = "green" if token.origin == "accepted" else ""
+                self.console.print(Text(token.text, style=style), end="")
+        else:
+            self.console.out(event.text, end="", highlight=False)
+        self.console.file.flush()
+
+    def _end_line(self) -> None:
+        if self.console is not None and any(e.text for e in self._events):
+            self.console.out("")
+
+
+def stats_line(completion: Completion) -> str:
+    """One line on how the answer came about."""
+    parts = [
+        f"{len(completion.tokens)} tokens",
+        f"{completion.tokens_per_second:.0f} tok/s",
+        f"TTFT {completion.timing.ttft * 1000:.0f} ms",
+        *_speculation(completion.stats),
+        f"seed {completion.seed}",
+    ]
+    return " · ".join(parts)
+
+
+def _speculation(stats: SpecStats) -> list[str]:
+    off = f"speculation {off_text(stats.off_reason)}" if stats.off_reason else None
+    if not stats.drafted:
+        return [off or "speculation off: no round was long enough to draft"]
+    accepted = f"accepted {stats.accepted} of {stats.drafted} drafted"
+    return [f"acceptance length {stats.acceptance_length:.2f}", accepted, *([off] if off else [])]
+
+
+def off_text(reason: str) -> str:
+    """`off: why`, whether or not the reason says so itself."""
+    return reason if reason.startswith("off") else f"off: {reason}"

@@ -1,0 +1,87 @@
+"""The same request, plain and speculative, one after the other."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.table import Table
+
+from specdec.cli.answer import Answer, off_text
+from specdec.engine import Engine
+from specdec.types import MAX_SEED, Completion, Request
+
+_WARM_UP_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two answers to one request with one seed."""
+
+    plain: Completion
+    speculative: Completion
+
+    @property
+    def speed_up(self) -> float:
+        slow = self.plain.tokens_per_second
+        return self.speculative.tokens_per_second / slow if slow else 0.0
+
+    @property
+    def identical(self) -> bool:
+        return self.plain.token_ids == self.speculative.token_ids
+
+
+def compare(engine: Engine, request: Request, console: Console | None) -> Comparison:
+    """Both answers, streamed to `console`. Each side gets a short untimed run first, and neither finds the other's
+    prompt in the cache."""
+    seed = request.sampling.seed
+    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+    seeded = replace(request, sampling=replace(request.sampling, seed=seed))
+    speculative = "auto" if request.speculative in ("off", 0) else request.speculative
+    plain = _side(engine, replace(seeded, speculative="off", id="plain"), console)
+    return Comparison(
+        plain, _side(engine, replace(seeded, speculative=speculative, id="speculative"), console)
+    )
+
+
+def _side(engine: Engine, request: Request, console: Console | None) -> Completion:
+    if console:
+        console.print(f"── {request.id}", style="bold")
+    engine.generate("Warm up.", max_tokens=_WARM_UP_TOKENS, ignore_eos=True, speculative=request.speculative)
+    completion = Answer(console, mark_accepted=True).listen(engine, request)
+    if console:
+        console.print()
+    return completion
+
+
+def comparison_table(result: Comparison, accept_rule: str) -> Table:
+    """The figures side by side."""
+    table = Table(show_header=True, box=None, pad_edge=False)
+    for name in ("", "plain", "speculative"):
+        table.add_column(name, justify="left" if not name else "right")
+    sides = (result.plain, result.speculative)
+    table.add_row("tokens/s", *(f"{c.tokens_per_second:.1f}" for c in sides))
+    table.add_row("TTFT", *(f"{c.timing.ttft * 1000:.0f} ms" for c in sides))
+    table.add_row("tokens", *(str(len(c.tokens)) for c in sides))
+    table.add_row("acceptance length", "", f"{result.speculative.stats.acceptance_length:.2f}")
+    table.add_row("acceptance per position", "", _percentages(result.speculative))
+    table.add_row("speed-up", "", f"{result.speed_up:.2f}x")
+    table.add_row("identical", "", _identical(result, accept_rule))
+    if result.speculative.stats.off_reason:
+        table.add_row("speculation", "", off_text(result.speculative.stats.off_reason))
+    return table
+
+
+def _percentages(completion: Completion) -> str:
+    rates = completion.stats.acceptance_per_position
+    return " ".join(f"{r:.0%}" for r in rates) or "nothing drafted"
+
+
+def _identical(result: Comparison, accept_rule: str) -> str:
+    if result.identical:
+        return "yes"
+    pairs = zip(result.plain.token_ids, result.speculative.token_ids, strict=False)
+    first = next((i for i, (a, b) in enumerate(pairs) if a != b), "the end")
+    why = " (the rejection rule keeps the distribution, not the text)" if accept_rule == "rejection" else ""
+    return f"no, they part at token {first}{why}"

@@ -1,0 +1,60 @@
+"""What all commands do with the terminal: two consoles, one red line for an error, a bar while loading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from specdec.cli.options import EngineOptions
+from specdec.engine import Engine, Progress, load
+from specdec.errors import SpecDecError
+
+
+def stdout() -> Console:
+    """For answers. Made when needed: the terminal's width and colours are looked up then."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def stderr() -> Console:
+    """For everything that is not the answer."""
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Errors become one red line and exit code 2, Ctrl-C becomes a word and exit code 130."""
+    try:
+        yield
+    except SpecDecError as error:
+        stderr().print(Text(f"error: {' '.join(str(error).split())}", style="red"), soft_wrap=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        stderr().print("stopped", style="yellow")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def loaded(options: EngineOptions) -> Iterator[Engine]:
+    """The engine, with a progress bar while it loads."""
+    with loading_bar() as progress:
+        engine = load(**asdict(options), progress=progress)
+    with engine:
+        yield engine
+
+
+@contextmanager
+def loading_bar() -> Iterator[Progress]:
+    """A bar on stderr, if somebody is there to see it; gone when the work is done."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = stderr()
+    columns = TextColumn("loading {task.description}"), BarColumn(), TimeElapsedColumn()
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("libraries", total=None)
+        yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction, total=1.0)

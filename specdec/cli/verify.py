@@ -1,0 +1,68 @@
+"""`specdec verify`: is it lossless on this pair?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from specdec.cli import options as o
+from specdec.cli.jsonable import print_json
+from specdec.cli.screen import loaded, reported, stdout
+from specdec.verify import verify as checks
+from specdec.verify.check import Check, Verdict
+
+_STYLES: dict[Verdict, str] = {
+    "pass": "green",
+    "near-tie": "yellow",
+    "inconclusive": "yellow",
+    "fail": "bold red",
+}
+_SLOTS = 4
+
+
+def verify(
+    target: o.Target = "bundled",
+    draft: o.Draft = "auto",
+    trials: Annotated[int, typer.Option(min=100, help="Samples for each test of the distribution.")] = 400,
+    device: o.Device = "auto",
+    dtype: o.DType = "auto",
+    context: o.Context = None,
+    accept_rule: o.Rule = "coupled",
+    trust_remote_code: o.RemoteCode = False,
+    json: o.Json = False,
+) -> None:
+    """Check on your own pair that speculation changes nothing but the speed. Exit code 1 if a check fails."""
+    with reported():
+        models = o.EngineOptions(
+            target, draft, device, dtype, context, accept_rule, trust_remote_code, _SLOTS
+        )
+        done = []
+        for drafters, check in _all_checks(models, trials):
+            done.append({"drafters": drafters, **asdict(check)})
+            if not json:
+                stdout().print(_line(drafters, check))
+        if json:
+            print_json(done)
+    if any(d["verdict"] == "fail" for d in done):
+        raise typer.Exit(1)
+
+
+def _all_checks(models: o.EngineOptions, trials: int) -> Iterator[tuple[str, Check]]:
+    """With everything that drafts, then with lookup alone, which a draft model would otherwise outbid."""
+    with loaded(models) as engine:
+        has_draft = engine.info.draft is not None
+        for check in checks(engine, trials):
+            yield "+".join(engine.info.drafters), check
+    if has_draft:
+        with loaded(replace(models, draft="lookup")) as engine:
+            for check in checks(engine, trials):
+                yield "+".join(engine.info.drafters), check
+
+
+def _line(drafters: str, check: Check) -> Text:
+    verdict = Text(f"{check.verdict:<13}", style=_STYLES[check.verdict])
+    return verdict + Text(f"{check.name:<36} ") + Text(f"{check.detail} ({drafters})", style="dim")

@@ -1,0 +1,27 @@
+"""Checks, on a user's own pair, that speculation changes nothing but the speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specdec.engine import Engine
+from specdec.verify.cases import Cases
+from specdec.verify.check import Check
+from specdec.verify.distribution import same_distribution
+from specdec.verify.endings import endings
+from specdec.verify.texts import among_others, greedy_texts, guessed_texts, seeded_texts
+
+
+def verify(engine: Engine, trials: int) -> Iterator[Check]:
+    """All checks of one engine, each as soon as it is done."""
+    if engine.info.speculation_unavailable:
+        yield Check("speculation", "inconclusive", f"off: {engine.info.speculation_unavailable}")
+        return
+    cases = Cases(engine)
+    yield from greedy_texts(cases)
+    yield from guessed_texts(cases)
+    if engine.info.accept_rule == "coupled":  # the rejection rule promises the distribution, not the text
+        yield from seeded_texts(cases)
+    yield from among_others(cases)
+    yield from endings(cases)
+    yield from same_distribution(cases, trials)

@@ -1,0 +1,60 @@
+"""Answers that end inside an accepted run: counts, max_tokens, stop strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specdec.types import Completion
+from specdec.verify.cases import PROMPTS, Cases
+from specdec.verify.check import Check, Verdict, drafting
+
+_K = 8
+
+
+def endings(cases: Cases) -> Iterator[Check]:
+    """Every answer ends where the plain one does."""
+    yield _counts(cases)
+    yield _lengths(cases)
+    yield _stops(cases)
+
+
+def _check(name: str, wrong: str | None, answers: list[Completion]) -> Check:
+    verdict: Verdict = "fail" if wrong else "pass"
+    return Check(name, verdict, wrong or drafting(answers))
+
+
+def _counts(cases: Cases) -> Check:
+    answers = [cases.answer(p, temperature=0.0, speculative=_K) for p in range(len(PROMPTS))]
+    wrong = next((
+        f"{a.usage.completion_tokens} counted, {len(a.tokens)} sent" for a in answers
+        if a.usage.completion_tokens != len(a.tokens) or a.text != "".join(t.text for t in a.tokens)
+    ), None)  # fmt: skip
+    return _check("tokens are counted as sent", wrong, answers)
+
+
+def _lengths(cases: Cases) -> Check:
+    plain, answers, wrong = cases.plain(0), [], None
+    for n in range(1, min(2 * _K, len(plain.tokens))):
+        answers.append(cases.answer(0, temperature=0.0, speculative=_K, max_tokens=n))
+        if len(answers[-1].tokens) != n:
+            wrong = wrong or f"{len(answers[-1].tokens)} tokens with max_tokens={n}"
+    return _check("max_tokens inside an accepted run", wrong, answers)
+
+
+def _stops(cases: Cases) -> Check:
+    answers, wrong = [], None
+    for p in range(len(PROMPTS)):
+        text = cases.plain(p).text
+        for stop in _stop_strings(text):
+            answers.append(cases.answer(p, temperature=0.0, speculative=_K, stop=stop))
+            expected = text[: text.index(stop)]
+            if answers[-1].text != expected:
+                wrong = (
+                    wrong or f"stop {stop!r}: ended with {answers[-1].text[-20:]!r}, not {expected[-20:]!r}"
+                )
+    return _check("stop strings never leak", wrong, answers)
+
+
+def _stop_strings(text: str) -> list[str]:
+    """Pieces of the answer that begin and end in the middle of words."""
+    return [text[i : i + 6] for i in range(len(text) // 5, len(text) - 6, max(len(text) // 4, 1))]
