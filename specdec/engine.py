@@ -6,7 +6,7 @@ Everything above the engine (command line, framework classes, endpoint, screen) 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -24,9 +24,13 @@ class EventStream(Iterator[GenerationEvent], Protocol):
     def close(self) -> None: ...
 
 
-class AsyncEventStream(AsyncIterator[GenerationEvent], Protocol):
+class AsyncEventStream(AsyncIterable[GenerationEvent], Protocol):
     """The events of one request. Leaving it early with `aclose()`, or cancelling the task that waits for the next
     event, cancels the request."""
+
+    def __aiter__(self) -> AsyncIterator[GenerationEvent]: ...
+
+    async def __anext__(self) -> GenerationEvent: ...
 
     async def aclose(self) -> None: ...
 

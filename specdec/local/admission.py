@@ -62,8 +62,9 @@ class Admission:
         prompt = request.prompt
         if isinstance(prompt, str):
             return self.tokenizer.encode(prompt)
-        if isinstance(prompt[0], Message):
-            return self.tokenizer.apply_chat_template([m for m in prompt if isinstance(m, Message)], request.tools)
+        messages = [m for m in prompt if isinstance(m, Message)]
+        if messages:
+            return self.tokenizer.apply_chat_template(messages, request.tools)
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)
         return ids

@@ -16,7 +16,7 @@ class DeviceClock:
     def mark(self) -> float | torch.cuda.Event:
         if not self._cuda:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
@@ -25,4 +25,4 @@ class DeviceClock:
             return end - start
         assert isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event)
         end.synchronize()
-        return start.elapsed_time(end) / 1000
+        return float(start.elapsed_time(end)) / 1000

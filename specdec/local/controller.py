@@ -115,7 +115,8 @@ class Controller:
         plans = [self._evaluate(scored, k, p) for k in _LENGTHS if k <= longest for p in (None, *paid)]
         best = max(plans, key=lambda p: p.tokens_per_second, default=plain)
         chosen = best if best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN else plain
-        self._explain(plain, best, chosen)
+        if any(row.room > 0 and row.forced is None for row in rows):
+            self._explain(plain, best, chosen)
         return Plan(tuple(map(self._probed, rows, chosen.choices)), chosen.tokens_per_second)
 
     def observe(self, row: Row, option: Option, drafted: int, accepted: int) -> None:

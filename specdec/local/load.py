@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from specdec.drafters.base import Drafter
 from specdec.drafters.lookup import LookupDrafter
@@ -13,7 +14,7 @@ from specdec.engine import AcceptRule, Progress
 from specdec.errors import InvalidRequest
 from specdec.local.engine import LocalEngine, Parts
 from specdec.runners.base import Runner
-from specdec.runners.checkpoint import resolve
+from specdec.runners.checkpoint import maximum_positions, read_config, resolve
 from specdec.runners.load import generation_defaults, load_runner
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.types import EngineInfo
@@ -62,12 +63,12 @@ def _check(slots: int, accept_rule: str) -> None:
         raise InvalidRequest("accept_rule", accept_rule, "coupled or rejection")
 
 
-def _folder(name: str, role: str) -> Path:
+def _folder(name: str, role: Literal["target", "draft"]) -> Path:
     if name != BUNDLED:
         return resolve(name)
     from specdec.bundled import path
 
-    return path("target" if role == "target" else "draft")
+    return path(role)
 
 
 def _draft_model(
@@ -79,9 +80,11 @@ def _draft_model(
         return None
     path = _folder(name, "draft")
     check_same_tokens(tokenizer, Tokenizer.load(path, trust_remote_code=trust_remote_code), target, name)
+    most = maximum_positions(read_config(path, trust_remote_code=trust_remote_code))
+    context = min(runner.info.context, most or runner.info.context)
     return load_runner(
-        path, name=name, device=str(runner.info.device), dtype=dtype, context=None, slots=runner.info.slots,
-        trust_remote_code=trust_remote_code, context_limit=runner.info.context,
+        path, name=name, device=runner.info.device, dtype=dtype, context=context, slots=runner.info.slots,
+        trust_remote_code=trust_remote_code,
     )  # fmt: skip
 
 

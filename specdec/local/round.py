@@ -91,7 +91,7 @@ class Rounds:
 
     def _explain(self, rows: Sequence[Running]) -> None:
         for row in rows:
-            if row.max_drafts is None:
+            if row.max_drafts is None and row.room > 0:  # the last token of an answer is never drafted
                 row.off_reason = self._controller.off_reason()
 
     def _noise(self, sampling: SamplingBatch, rows: Sequence[Running], width: int) -> Tensor | None:
