@@ -19,6 +19,7 @@ from specdec.types import MAX_SPECULATIVE_TOKENS
 _LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 _MIN_GAIN = 1.03  # below this the difference drowns in noise, and plain is the safe side
 _PROBE_LENGTH = 2
+_TRUSTED = 0.8  # a source that is known to be this good and still does not pay costs too much: no hurry to probe it
 _PROBE_FIRST, _PROBE_LAST = 24, 768  # rounds between probes of a source that does not pay
 
 
@@ -113,18 +114,20 @@ class Controller:
         paid = sorted({o.drafter for r in rows for o in r.options if not o.free})
         longest = max((len(y) - 1 for s in scored for y in s.yields), default=0)
         plans = [self._evaluate(scored, k, p) for k in _LENGTHS if k <= longest for p in (None, *paid)]
-        best = max(plans, key=lambda p: p.tokens_per_second, default=plain)
-        chosen = best if best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN else plain
+        drafting = [p for p in plans if any(c.length for c in p.choices)]
+        best = max(drafting, key=lambda p: p.tokens_per_second, default=None)
+        pays = best is not None and best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN
         if any(row.room > 0 and row.forced is None for row in rows):
-            self._explain(plain, best, chosen)
+            self.reason = self._reason(plain, best, pays)
+        chosen = best if best is not None and pays else plain
         return Plan(tuple(map(self._probed, rows, chosen.choices)), chosen.tokens_per_second)
 
     def observe(self, row: Row, option: Option, drafted: int, accepted: int) -> None:
         """Learn from what became of one row's drafts."""
         row.acceptance.observe(option.source, drafted, accepted)
         probe = self._probes.setdefault(option.source, _Probe())
-        if accepted == drafted:
-            probe.interval = 1  # it agrees again: look closer at once
+        if accepted == drafted and row.acceptance.rates(option.source, 1)[0] < _TRUSTED:
+            probe.interval = 1  # better than thought: look closer at once
         elif probe.waited >= probe.interval:
             probe.interval = min(max(probe.interval, _PROBE_FIRST // 2) * 2, _PROBE_LAST)
         probe.waited = 0
@@ -147,14 +150,15 @@ class Controller:
                 steps[c.option.drafter] = max(steps.get(c.option.drafter, 0), c.length)
         return seconds + sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
 
-    def _explain(self, plain: Plan, best: Plan, chosen: Plan) -> None:
+    @staticmethod
+    def _reason(plain: Plan, best: Plan | None, pays: bool) -> str:
+        if best is None:
+            return "off: nothing to draft from"
         rates = f"{plain.tokens_per_second:.0f} -> {best.tokens_per_second:.0f} tok/s"
-        if chosen is plain:
-            tried = any(c.length for c in best.choices)
-            self.reason = f"off: drafting costs more than it saves: {rates}" if tried else "off: nothing to draft from"
-        else:
-            names = sorted({c.option.drafter for c in chosen.choices if c.option})
-            self.reason = f"on: {' and '.join(names)}, {max(c.length for c in chosen.choices)} a round: {rates}"
+        if not pays:
+            return f"off: drafting costs more than it saves: {rates}"
+        names = sorted({c.option.drafter for c in best.choices if c.option})
+        return f"on: {' and '.join(names)}, {max(c.length for c in best.choices)} a round: {rates}"
 
     def _probed(self, row: Row, choice: Choice) -> Choice:
         """The choice itself, or a short draft from a source that has not been tried for long."""

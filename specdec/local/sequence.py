@@ -113,7 +113,7 @@ class Running:
         if top is None or outcome.logits is None:
             return [(None, ())] * len(outcome.tokens)
         tokens = outcome.logits.new_tensor(outcome.tokens).long()
-        return logprobs(outcome.logits, tokens, top)
+        return logprobs(outcome.logits[: len(tokens)], tokens, top)
 
     @staticmethod
     def _origin(index: int, outcome: Outcome) -> Origin:
@@ -141,11 +141,18 @@ class Running:
         token, origin, logprob, top = self._pending.pop(index)
         return Token(token, text, origin, logprob, top)
 
+    def _flush(self) -> list[Token]:
+        """What was held back; a stop string that was waiting for an earlier one may still come out of it."""
+        released = self.output.finish()
+        if released.stop is not None:
+            self.finish, self.stop = "stop", released.stop
+        return self._release(released)
+
     def _event(self, pieces: list[Token], round: Round | None) -> GenerationEvent:
         if self.finish is None:
             return GenerationEvent(self.request.id, "".join(t.text for t in pieces), tuple(pieces), round)
         if not isinstance(self.stop, str):
-            pieces += self._release(self.output.finish())
+            pieces += self._flush()
         now = time.perf_counter()
         return GenerationEvent(
             self.request.id, "".join(t.text for t in pieces), tuple(pieces), round, self.finish, self.stop,
