@@ -31,7 +31,9 @@ def resolve(name: str | Path) -> Path:
     if folder.exists():
         raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder or a hub id")
     if not _hub_id(str(name)):
-        raise CheckpointNotFound(f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model")
+        raise CheckpointNotFound(
+            f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model"
+        )
     return _fetch(str(name))
 
 
@@ -66,7 +68,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointCorrupt(f"{path.parent} has no {path.name}; expected a checkpoint's folder") from error
+        raise CheckpointCorrupt(
+            f"{path.parent} has no {path.name}; expected a checkpoint's folder"
+        ) from error
     except (OSError, ValueError) as error:
         raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
@@ -89,7 +93,9 @@ def read_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
         reason = str(error).strip().splitlines()[0]
         if raw.get("model_type") is None:
             raise CheckpointCorrupt(f"{folder}/config.json names no model_type: {reason}") from error
-        raise UnsupportedModel(f"{folder}: model_type {raw['model_type']!r} cannot be loaded: {reason}") from error
+        raise UnsupportedModel(
+            f"{folder}: model_type {raw['model_type']!r} cannot be loaded: {reason}"
+        ) from error
     except Exception as error:  # transformers' strict configs raise their own kinds
         reason = str(error).strip().splitlines()[0]
         raise CheckpointCorrupt(f"{folder}/config.json does not make sense: {reason}") from error
@@ -108,6 +114,15 @@ def _refuse_remote_code(folder: Path, raw: Mapping[str, Any], allowed: bool) -> 
         )
 
 
+def maximum_positions(config: Any) -> int | None:
+    """How many positions the model was made for; None when it does not say (no position table, or endless)."""
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(config.get_text_config(), key, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
 class Weights:
     """The tensors of a checkpoint by name, read when asked for."""
 
@@ -121,11 +136,15 @@ class Weights:
             where = read_json(self.folder / INDEX).get("weight_map", {})
             for file in sorted(set(where.values())):
                 if not (self.folder / file).exists():
-                    raise CheckpointCorrupt(f"{self.folder} lacks {file}, which its index names; fetch it again")
+                    raise CheckpointCorrupt(
+                        f"{self.folder} lacks {file}, which its index names; fetch it again"
+                    )
                 self._open(file)
             return dict(where)
         if not (self.folder / SINGLE).exists():
-            raise CheckpointCorrupt(f"{self.folder} has no {SINGLE} and no {INDEX}; expected safetensors weights")
+            raise CheckpointCorrupt(
+                f"{self.folder} has no {SINGLE} and no {INDEX}; expected safetensors weights"
+            )
         return dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
 
     def _open(self, file: str) -> Any:
@@ -135,7 +154,9 @@ class Weights:
             try:
                 self._files[file] = safe_open(self.folder / file, framework="pt")
             except (SafetensorError, OSError) as error:
-                raise CheckpointCorrupt(f"{self.folder / file} is damaged ({error}); fetch it again") from error
+                raise CheckpointCorrupt(
+                    f"{self.folder / file} is damaged ({error}); fetch it again"
+                ) from error
         return self._files[file]
 
     def __contains__(self, name: str) -> bool:

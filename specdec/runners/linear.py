@@ -1,9 +1,9 @@
 """Matrix products of decode: y = x W^T + b for a few rows of x.
 
 `linear(weight, bias)` takes the weight over and returns the fastest product for its device and shape. On a CPU,
-torch's plain product of 1 to 16 rows costs several passes over the weights (it re-packs them, or runs a kernel meant for
-wide matrices); with weights laid out once for oneDNN it costs one. oneDNN's rows are also independent of how many
-there are, from two rows up, so one row is run as two where its kernel differs.
+torch's plain product of 1 to 16 rows costs several passes over the weights (it re-packs them on every call); with
+weights laid out once for oneDNN it costs one. oneDNN's rows are also independent of how many there are, from two
+rows up, so one row is run as two where its kernel differs.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class PackedLinear:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
         self.pair_up = weight.shape[1] > SPLIT_K
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)  # noqa: SLF001
         self.bias = bias
-        self.run = torch.ops.mkldnn._linear_pointwise.default
+        self.run = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.pair_up and x.shape[0] == 1:
@@ -80,9 +80,9 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
 
 @cache
 def _can_pack(dtype: torch.dtype) -> bool:
-    """Whether this torch has the packed product and gets it right. The ops are torch.compile's own, not public API, so
-    they are tried out rather than trusted."""
-    if not torch.backends.mkldnn.is_available() or dtype not in (torch.float32, torch.bfloat16):
+    """Whether this torch has the packed product and gets it right. The ops are torch.compile's own, not public API,
+    so they are tried out rather than trusted."""
+    if dtype not in {torch.float32, torch.bfloat16}:
         return False
     try:
         x = torch.linspace(-1, 1, 3 * 64).view(3, 64).to(dtype)

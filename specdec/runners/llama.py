@@ -1,9 +1,9 @@
 """Llama, Mistral, Qwen2 and Qwen3, written for speed at a few rows.
 
-Same function as transformers' models of these types, from the same safetensors: fused qkv and gate-up weights, one static
-cache, no mask where a single row attends to all that its slot holds, and logits only for the positions asked for. Rotary
-angles, norms and logits are fp32 in every precision. Nothing in a pass waits for the device. Call it under
-`torch.inference_mode()`.
+Same function as transformers' models of these types, from the same safetensors: fused qkv and gate-up weights, one
+static cache, no mask where a single row attends to all that its slot holds, and logits only for the positions asked
+for. Rotary angles, norms and logits are fp32 in every precision. Nothing in a pass waits for the device. Call it
+under `torch.inference_mode()`.
 
 Sizes: B rows, M tokens each, R = B * M, H hidden, N query heads, G key/value heads, D head size, T keys, V vocabulary.
 """
@@ -75,10 +75,11 @@ class Shape:
 
 
 def _windows(config: Any) -> tuple[int | None, ...]:
-    window = getattr(config, "sliding_window", None)
-    types = getattr(config, "layer_types", None)
+    window: int | None = getattr(config, "sliding_window", None)
+    types: Sequence[str] | None = getattr(config, "layer_types", None)
     if types is None:
-        return (window if config.model_type == "mistral" else None,) * config.num_hidden_layers
+        layers = int(config.num_hidden_layers)
+        return (window if config.model_type == "mistral" else None,) * layers
     return tuple(window if kind == "sliding_attention" else None for kind in types)
 
 
@@ -99,7 +100,9 @@ class Layer:
 class LlamaRunner:
     """One model over slots (see `base.Runner`)."""
 
-    def __init__(self, shape: Shape, weights: LlamaWeights, rotary: rope.Rope, cache: Tensor, info: RunnerInfo) -> None:
+    def __init__(
+        self, shape: Shape, weights: LlamaWeights, rotary: rope.Rope, cache: Tensor, info: RunnerInfo
+    ) -> None:
         self.shape, self.weights, self.rope, self.info = shape, weights, rotary, info
         self.cache = cache  # [2 * layers, slots, G, capacity, D]: layer i's keys at 2i, its values at 2i + 1
         self.kinds = tuple(dict.fromkeys(shape.windows))
@@ -195,7 +198,9 @@ class SingleRow:
         if self.count == 1:
             return None
         query = torch.arange(start, start + self.count, device=like.device).unsqueeze(1)
-        mask = _visible(query, torch.arange(first, start + self.count, device=like.device), window, like.dtype)
+        mask = _visible(
+            query, torch.arange(first, start + self.count, device=like.device), window, like.dtype
+        )
         return _for_groups(mask[None, None], self.shape.group)
 
     def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -203,7 +208,9 @@ class SingleRow:
         self.writes[2 * index + 1].copy_(values.transpose(0, 1))
         window = self.shape.windows[index]
         reads = self.reads[window]
-        return _attend(queries.unsqueeze(0), reads[2 * index], reads[2 * index + 1], self.masks[window], self.shape)
+        return _attend(
+            queries.unsqueeze(0), reads[2 * index], reads[2 * index + 1], self.masks[window], self.shape
+        )
 
 
 class SeparateRows:
@@ -217,7 +224,8 @@ class SeparateRows:
         self.sin = torch.cat([row.sin for row in self.rows])
 
     def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        each = zip(self.rows, queries.split(self.count), keys.split(self.count), values.split(self.count), strict=True)
+        parts = (torch.split(x, self.count) for x in (queries, keys, values))
+        each = zip(self.rows, *parts, strict=True)
         return torch.cat([row.attend(index, q, k, v) for row, q, k, v in each])
 
 
@@ -227,7 +235,9 @@ class PaddedRows:
     def __init__(self, runner: LlamaRunner, slots: Sequence[int], starts: Sequence[int], count: int) -> None:
         cache, self.shape, self.count = runner.cache, runner.shape, count
         self.cache, self.end = cache, max(starts) + count
-        self.run = slice(slots[0], slots[-1] + 1) if list(slots) == list(range(slots[0], slots[-1] + 1)) else None
+        self.run = (
+            slice(slots[0], slots[-1] + 1) if list(slots) == list(range(slots[0], slots[-1] + 1)) else None
+        )
         where = _to_device([list(slots), list(starts)], cache.device)  # [2, B]
         self.slots = where[0].unsqueeze(1)
         self.positions = where[1].unsqueeze(1) + torch.arange(count, device=cache.device)  # [B, M]
@@ -246,7 +256,9 @@ class PaddedRows:
         self.cache[2 * index + 1][self.slots, :, self.positions] = values.view(rows)
         held = [self._held(self.cache[2 * index]), self._held(self.cache[2 * index + 1])]
         mask = self.masks[shape.windows[index]]
-        return _attend(queries.unflatten(0, self.positions.shape), held[0], held[1], mask, shape)
+        return _attend(
+            queries.view(*self.positions.shape, shape.heads, shape.head_dim), held[0], held[1], mask, shape
+        )
 
     def _held(self, layer: Tensor) -> Tensor:
         """[B, G, T, D] of the rows' slots: a view where they lie side by side."""
@@ -308,7 +320,7 @@ class _Reader:
     def stack(self, names: Sequence[str], rows: Sequence[int], *columns: int) -> Tensor:
         """The named tensors, one below the other. Absent ones (some biases) are zero."""
         whole = torch.zeros((sum(rows), *columns), dtype=self.dtype, device=self.device)
-        for name, part, count in zip(names, whole.split(list(rows)), rows, strict=True):
+        for name, part, count in zip(names, torch.split(whole, list(rows)), rows, strict=True):
             if name in self.weights or not name.endswith(".bias"):
                 part.copy_(self.weights.get(name, (count, *columns)))
                 self.parameters += part.numel()
@@ -325,7 +337,9 @@ class _Reader:
         return Layer(
             qkv=self.linear(f"{at}.self_attn", ("q_proj", "k_proj", "v_proj"), (q, kv, kv), shape.hidden),
             out=self.linear(f"{at}.self_attn", ("o_proj",), (shape.hidden,), q),
-            gate_up=self.linear(f"{at}.mlp", ("gate_proj", "up_proj"), (shape.intermediate,) * 2, shape.hidden),
+            gate_up=self.linear(
+                f"{at}.mlp", ("gate_proj", "up_proj"), (shape.intermediate,) * 2, shape.hidden
+            ),
             down=self.linear(f"{at}.mlp", ("down_proj",), (shape.hidden,), shape.intermediate),
             input_norm=self.stack([f"{at}.input_layernorm.weight"], (shape.hidden,)),
             post_norm=self.stack([f"{at}.post_attention_layernorm.weight"], (shape.hidden,)),
@@ -350,7 +364,14 @@ class _Reader:
 
 
 def load(
-    folder: Path, config: Any, *, name: str, device: torch.device, dtype: torch.dtype, context: int, slots: int
+    folder: Path,
+    config: Any,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    context: int,
+    slots: int,
 ) -> LlamaRunner:
     """A runner for a checkpoint whose config is not `unsupported`."""
     shape = Shape.of(config)

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest, UnsupportedModel
+from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest
 from specdec.runners import llama
 from specdec.runners.base import Runner
-from specdec.runners.checkpoint import Weights, read_config, read_json
+from specdec.runners.checkpoint import Weights, maximum_positions, read_config, read_json
 
 DEFAULT_CONTEXT = 8192
 DTYPES = {
@@ -36,9 +36,11 @@ def load_runner(
         "name": name or str(path), "device": where, "dtype": pick_dtype(dtype, where, folder, config),
         "context": pick_context(context, config), "slots": _at_least_one("slots", slots),
     }  # fmt: skip
-    if (reason := llama.unsupported(config)) is None:
+    if llama.unsupported(config) is None:
         return llama.load(folder, config, **options)
-    raise UnsupportedModel(f"{folder}: {reason}")
+    from specdec.runners import hf
+
+    return hf.load(folder, config, trust_remote_code=trust_remote_code, **options)
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -59,10 +61,14 @@ def pick_device(device: str | torch.device) -> torch.device:
 def _pick_cuda(wanted: torch.device) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
-        raise DeviceUnavailable(f"device is {str(wanted)!r}, but torch finds no GPU here; expected auto or cpu")
+        raise DeviceUnavailable(
+            f"device is {str(wanted)!r}, but torch finds no GPU here; expected auto or cpu"
+        )
     index = wanted.index or 0
     if index >= count:
-        raise DeviceUnavailable(f"device is {str(wanted)!r}, but there are {count} GPUs; expected below cuda:{count}")
+        raise DeviceUnavailable(
+            f"device is {str(wanted)!r}, but there are {count} GPUs; expected below cuda:{count}"
+        )
     return torch.device("cuda", index)
 
 
@@ -79,15 +85,6 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device, folder: Path, con
     stored = getattr(config, "dtype", None) or Weights(folder).dtype
     stored = DTYPES.get(stored, torch.float32) if isinstance(stored, str) else stored
     return stored if stored in (torch.float16, torch.bfloat16) else torch.bfloat16
-
-
-def maximum_positions(config: Any) -> int | None:
-    """How many positions the model was made for; None when it does not say (no position table, or endless)."""
-    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        value = getattr(config.get_text_config(), key, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return None
 
 
 def pick_context(context: int | None, config: Any) -> int:
@@ -114,7 +111,9 @@ def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, 
     raw = read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
     shaping = {key: raw[key] for key in SHAPING if isinstance(raw.get(key), int | float)}
     if not raw.get("do_sample"):  # transformers decodes greedily unless told to sample
-        shaping = {key: value for key, value in shaping.items() if key == "repetition_penalty"} | {"temperature": 0.0}
+        shaping = {key: value for key, value in shaping.items() if key == "repetition_penalty"} | {
+            "temperature": 0.0
+        }
     return shaping, _token_ids(raw.get("eos_token_id"), folder) or _token_ids(_config_eos(folder), folder)
 
 
