@@ -26,10 +26,10 @@ TEMPLATE = (
     + TOOLS_LEAD
     + r"""
 <tools>
-{%- for tool in tools %}
-{{ tool | tojson }}
-{%- endfor %}
-</tools><|im_end|>
+{%- for tool in tools -%}
+{{ '\n' }}{{ tool | tojson }}
+{%- endfor -%}
+{{ '\n' }}</tools><|im_end|>
 {% elif lead -%}
 <|im_start|>system
 {{ lead }}<|im_end|>

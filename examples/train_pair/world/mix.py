@@ -71,7 +71,7 @@ def _chat(rng: Random, first: Task, pool: Sequence[str]) -> list[Task]:
     """Two to four tasks one after another, with small talk between them."""
     kinds = ("story", "record", "about_story", "edit", "list", "sums", "talk", "self", "summary", "json", "talk", "recall")
     tasks = [first] if rng.random() < 0.5 else [small_talk(rng), first]
-    for _ in range(rng.randrange(1, 4)):
+    for _ in range(rng.randrange(1, 4) if rng.random() < 0.93 else rng.randrange(4, 12)):
         kind = rng.choice(kinds)
         tasks.append(_recall(rng, tasks) if kind == "recall" else task(rng, kind, pool))
     return [t for i, t in enumerate(tasks) if t.system is None or i == 0]

@@ -124,7 +124,7 @@ def with_filler(rng: Random, sentences: list[str]) -> str:
 
 def about_several(rng: Random) -> Task:
     """Questions over several subjects of one kind, in prose or in a table."""
-    records = similar(rng, rng.choice((2, 2, 3, 3, 4, 5)))
+    records = similar(rng, rng.choice((2, 2, 3, 3, 4, 5)) if rng.random() < 0.95 else rng.randrange(6, 13))
     full, only = _style(rng)
     pairs: list[Pair] = []
     if rng.random() < 0.5:
