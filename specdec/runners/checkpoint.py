@@ -82,20 +82,24 @@ def read_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """The transformers config of a decoder-only causal language model."""
     raw = read_json(folder / "config.json")
     _refuse_remote_code(folder, raw, trust_remote_code)
-    if raw.get("is_encoder_decoder"):
-        kind = raw.get("model_type")
+    config = _parse_config(folder, raw, trust_remote_code)
+    if config.is_encoder_decoder:
+        kind = config.model_type
         raise UnsupportedModel(f"{folder} is an encoder-decoder model ({kind}); expected a decoder-only one")
+    return config
+
+
+def _parse_config(folder: Path, raw: Mapping[str, Any], trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
+    kind = raw.get("model_type")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        if raw.get("model_type") is None:
+        if kind is None:
             raise CheckpointCorrupt(f"{folder}/config.json names no model_type: {reason}") from error
-        raise UnsupportedModel(
-            f"{folder}: model_type {raw['model_type']!r} cannot be loaded: {reason}"
-        ) from error
+        raise UnsupportedModel(f"{folder}: model_type {kind!r} cannot be loaded: {reason}") from error
     except Exception as error:  # transformers' strict configs raise their own kinds
         reason = str(error).strip().splitlines()[0]
         raise CheckpointCorrupt(f"{folder}/config.json does not make sense: {reason}") from error

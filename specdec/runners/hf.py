@@ -232,12 +232,14 @@ def smallest_window(config: Any) -> int | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars."""
-    shown = hf_logging.is_progress_bar_enabled()
+    """Without transformers' progress bars and reports: what matters of them becomes an error."""
+    shown, verbosity = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
     hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
     try:
         yield
     finally:
+        hf_logging.set_verbosity(verbosity)
         if shown:
             hf_logging.enable_progress_bar()
 

@@ -175,7 +175,8 @@ class LlamaWeights:
         norms = [n for x in self.layers for n in (x.input_norm, x.post_norm, x.qk_norm) if n is not None]
         shared = getattr(self.head, "weight", None) is self.embedding
         head = 0 if shared else self.head.nbytes
-        return sum(m.nbytes for m in each) + sum(n.nbytes for n in norms) + self.embedding.nbytes + head
+        plain = [self.embedding, self.norm, *norms]
+        return sum(m.nbytes for m in each) + sum(t.nbytes for t in plain) + head
 
 
 class SingleRow:

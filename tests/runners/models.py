@@ -86,8 +86,7 @@ def build(kind: str) -> Any:
     name, changes = KINDS[kind]
     torch.manual_seed(1)
     config = getattr(transformers, f"{name}Config")(**{**SIZES, **changes})
-    name = name.removesuffix("Text") if not hasattr(transformers, f"{name}ForCausalLM") else name
-    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for label, weight in model.named_parameters():
             if label.endswith("bias") or "norm" in label:

@@ -115,6 +115,8 @@ def test_sixteen_bit_stays_near(kind: str, tmp_path: Path) -> None:
     runner = load_runner(folder, device="cpu", dtype="bfloat16", context=64)
     ids = tokens(1, 20)
     truth = full(model, ids)
-    found = torch.cat((runner.forward(ids[:, :15], [0], [0], 15), runner.forward(ids[:, 15:], [0], [15], 5)), 1)
+    found = torch.cat(
+        (runner.forward(ids[:, :15], [0], [0], 15), runner.forward(ids[:, 15:], [0], [15], 5)), 1
+    )
     assert found.dtype == torch.float32
     assert float((found - truth).abs().mean() / truth.std()) < 0.05
