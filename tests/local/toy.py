@@ -66,7 +66,7 @@ class ToyRunner:
         return torch.stack(rows)
 
 
-def toy_tokenizer() -> Tokenizer:
+def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, and an end."""
     vocabulary = {c: i for i, c in enumerate(sorted(ByteLevel.alphabet()))}
     backend = Backend(BPE(vocabulary, []))
@@ -74,7 +74,7 @@ def toy_tokenizer() -> Tokenizer:
     backend.decoder = ByteLevelDecoder()
     fast = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>")
     assert fast.eos_token_id == EOS
-    return Tokenizer(fast)
+    return fast
 
 
 def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
@@ -104,4 +104,4 @@ def toy_engine(
         drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=False,
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
     )  # fmt: skip
-    return LocalEngine(Parts(runner, toy_tokenizer(), chosen, info, {}, frozenset({EOS}), accept_rule))
+    return LocalEngine(Parts(runner, Tokenizer(byte_tokenizer()), chosen, info, {}, frozenset({EOS}), accept_rule))
