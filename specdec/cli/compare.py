@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
-from specdec.cli.answer import Answer, off_text
+from specdec.cli.answer import Answer
 from specdec.engine import Engine
 from specdec.types import MAX_SEED, Completion, Request
 
@@ -68,8 +68,6 @@ def comparison_table(result: Comparison, accept_rule: str) -> Table:
     table.add_row("acceptance per position", "", _percentages(result.speculative))
     table.add_row("speed-up", "", f"{result.speed_up:.2f}x")
     table.add_row("identical", "", _identical(result, accept_rule))
-    if result.speculative.stats.off_reason:
-        table.add_row("speculation", "", off_text(result.speculative.stats.off_reason))
     return table
 
 

@@ -41,10 +41,14 @@ def reported() -> Iterator[None]:
 @contextmanager
 def loaded(options: EngineOptions) -> Iterator[Engine]:
     """The engine, with a progress bar while it loads."""
-    with loading_bar() as progress:
-        engine = load(**asdict(options), progress=progress)
-    with engine:
+    with loading(options) as engine:
         yield engine
+
+
+def loading(options: EngineOptions) -> Engine:
+    """The same, for those who close it themselves."""
+    with loading_bar() as progress:
+        return load(**asdict(options), progress=progress)
 
 
 @contextmanager
