@@ -123,6 +123,14 @@ def test_missing_tensor_is_named(kind: str, tmp_path: Path) -> None:
         load_runner(tmp_path)
 
 
+def test_wrong_shape_through_transformers(tmp_path: Path) -> None:
+    models.save(models.build("gpt2"), tmp_path)
+    _edit(tmp_path / "config.json", n_inner=80)
+    with pytest.raises(CheckpointCorrupt) as caught:
+        load_runner(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_wrong_shape_is_named(folder: Path) -> None:
     _edit(folder / "config.json", intermediate_size=64)
     with pytest.raises(
