@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from specdec.drafters.base import Drafter, DraftContext, DraftRound
+from specdec.drafters.base import DraftContext, Drafter, DraftRound
 from specdec.local.controller import Controller
 from specdec.local.costs import CostCurve
 from specdec.runners.base import Runner
@@ -34,7 +34,9 @@ def calibrate(target: Runner, drafters: Sequence[Drafter], controller: Controlle
 def _time_target(target: Runner, curve: CostCurve) -> None:
     for width in _WIDTHS:
         tokens = torch.zeros(1, width, dtype=torch.long, device=target.info.device)
-        curve.observe(width, _fastest(lambda t=tokens, w=width: target.forward(t, [0], [0], w), target.info.device))  # type: ignore[misc]
+        curve.observe(
+            width, _fastest(lambda t=tokens, w=width: target.forward(t, [0], [0], w), target.info.device)
+        )  # type: ignore[misc]
 
 
 def _time_drafter(drafter: Drafter, target: Runner) -> CostCurve:

@@ -19,7 +19,9 @@ from specdec.types import MAX_SPECULATIVE_TOKENS
 _LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 _MIN_GAIN = 1.03  # below this the difference drowns in noise, and plain is the safe side
 _PROBE_LENGTH = 2
-_TRUSTED = 0.8  # a source that is known to be this good and still does not pay costs too much: no hurry to probe it
+_TRUSTED = (
+    0.8  # a source that is known to be this good and still does not pay costs too much: no hurry to probe it
+)
 _PROBE_FIRST, _PROBE_LAST = 24, 768  # rounds between probes of a source that does not pay
 
 
