@@ -38,6 +38,7 @@ class Peer:
 
     def __init__(self, target: Path, draft: Path | None, device: str, dtype: str) -> None:
         logging.set_verbosity_error()
+        logging.disable_progress_bar()
         kind = getattr(torch, dtype)
         self._tokenizer = AutoTokenizer.from_pretrained(target)
         self._target = AutoModelForCausalLM.from_pretrained(target, dtype=kind).to(device).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,10 +13,14 @@ from rich.text import Text
 from specdec.bench.plain import Row, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.cli import options as o
+from specdec.cli.compare import percentages
 from specdec.cli.jsonable import info_json, print_json
-from specdec.cli.screen import loaded, loading, reported, stdout
+from specdec.cli.screen import loaded, reported, stdout, working
 from specdec.errors import InvalidRequest
 from specdec.types import SamplingParams
+
+if TYPE_CHECKING:
+    from specdec.bench.figures import Figure, RuleRow
 
 
 def bench(
@@ -53,7 +57,7 @@ def bench(
         report: dict[str, Any] = {}
         if peers:
             report |= _figures(models, built_in(), max_tokens, repeats, quiet=json)
-        with loaded(models) as engine:
+        with loaded(models) as engine, working("measuring"):
             rows = list(plain_and_speculative(
                 engine, chosen, temperatures, speculative=o.speculative_of(speculative), max_tokens=max_tokens,
                 repeats=repeats,
@@ -74,21 +78,18 @@ def _prompts(paths: list[Path], categories: list[str]) -> list[BenchPrompt]:
 def _figures(
     models: o.EngineOptions, prompts: list[BenchPrompt], max_tokens: int, repeats: int, *, quiet: bool
 ) -> dict[str, Any]:
-    from specdec.bench.figures import Bench, Figure, RuleRow
+    from specdec.bench.figures import Bench  # torch and transformers come in here
 
     bench = Bench(
-        models.target, models.draft, lambda draft, rule: loading(replace(models, draft=draft, accept_rule=rule)),
+        models.target, models.draft, lambda draft, rule: loaded(replace(models, draft=draft, accept_rule=rule)),
         prompts, max_tokens, repeats,
     )  # fmt: skip
-    figures: list[Figure] = []
+    figures = []
     for figure in bench.figures():
         figures.append(figure)
         if not quiet:
-            mark = Text("met   ", style="green") if figure.met else Text("missed", style="bold red")
-            bound = f"{'<=' if figure.at_most else '>='} {figure.target:g}"
-            line = f"  {figure.name:<44} {figure.value:6.2f}  ({bound})  "
-            stdout().print(mark + Text(line) + Text(figure.detail, style="dim"))
-    rules: list[RuleRow] = list(bench.rules())
+            stdout().print(_figure_line(figure))
+    rules = list(bench.rules())
     if not quiet:
         stdout().print(_rules_table(rules))
     return {
@@ -97,32 +98,35 @@ def _figures(
     }
 
 
+def _figure_line(figure: Figure) -> Text:
+    mark = Text("met   ", style="green") if figure.met else Text("missed", style="bold red")
+    bound = f"{'<=' if figure.at_most else '>='} {figure.target:g}"
+    line = f"  {figure.name:<44} {figure.value:6.2f}  ({bound})  "
+    return mark + Text(line) + Text(figure.detail, style="dim")
+
+
 def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, title_justify="left")
+    table = Table(box=None, pad_edge=False)
     for i, name in enumerate(names):
-        table.add_column(name, justify="right" if i else "left")
+        table.add_column(name, justify="right" if i else "left", no_wrap=True)
     return table
 
 
-def _rules_table(rows: list[Any]) -> Table:
-    table = _table("accept rule", "T", "tok/s", "acceptance length", "per position")
+def _rules_table(rows: list[RuleRow]) -> Table:
+    table = _table("accept rule", "T", "tokens/s", "acceptance\nlength", "acceptance\nper position")
     for r in rows:
         table.add_row(r.rule, f"{r.temperature:g}", f"{r.tokens_per_second:.0f}", f"{r.acceptance_length:.2f}",
-                      _percentages(r.acceptance_per_position))  # fmt: skip
+                      percentages(r.acceptance_per_position))  # fmt: skip
     return table
 
 
 def _rows_table(rows: list[Row]) -> Table:
-    table = _table("prompts", "T", "plain", "speculative", "speed-up", "TTFT", "acceptance length", "per position",
-                   "identical")  # fmt: skip
+    table = _table("prompts", "T", "tokens/s\nplain", "\nspeculative", "speed-up", "TTFT", "acceptance\nlength",
+                   "acceptance\nper position", "identical")  # fmt: skip
     for r in rows:
         table.add_row(
-            r.category, f"{r.temperature:g}", f"{r.plain:.0f} tok/s", f"{r.speculative:.0f} tok/s",
-            f"{r.speed_up:.2f}x", f"{r.ttft * 1000:.0f} ms", f"{r.acceptance_length:.2f}",
-            _percentages(r.acceptance_per_position), f"{r.identical}/{r.answers}",
+            r.category, f"{r.temperature:g}", f"{r.plain:.0f}", f"{r.speculative:.0f}", f"{r.speed_up:.2f}x",
+            f"{r.ttft * 1000:.0f} ms", f"{r.acceptance_length:.2f}", percentages(r.acceptance_per_position),
+            f"{r.identical}/{r.answers}",
         )  # fmt: skip
     return table
-
-
-def _percentages(rates: list[float]) -> str:
-    return " ".join(f"{r:.0%}" for r in rates[:4]) or "nothing drafted"
