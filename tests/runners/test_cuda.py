@@ -63,6 +63,7 @@ def test_sixteen_bit_is_as_near_as_transformers(kind: str, dtype: str, tmp_path:
     assert (found - truth).abs().mean() < 1.3 * (theirs - truth).abs().mean()
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_a_pass_does_not_wait(tmp_path: Path) -> None:
     runner, ids = _load(models.build("llama"), tmp_path, "bfloat16"), tokens(3, 5).cuda()
     torch.cuda.synchronize()
