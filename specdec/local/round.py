@@ -161,9 +161,13 @@ class Rounds:
         size: int,
         seconds: _Seconds,
     ) -> None:
-        steps = {c.option.drafter: c.length for c in choices if c.option and not c.option.free}
+        steps = {
+            (c.option.drafter, c.length)
+            for c, o in zip(choices, outcomes, strict=True)
+            if c.option and not c.option.free and o.round and o.round.drafted
+        }
         if len(steps) == 1:  # several would share the time in unknown parts
-            ((name, length),) = steps.items()
+            ((name, length),) = steps
             self._controller.draft_costs[name].observe(length, seconds.draft)
         self._controller.verify_cost.observe(size, seconds.verify)
         for row, choice, outcome in zip(planned, choices, outcomes, strict=True):
