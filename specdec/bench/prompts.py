@@ -43,10 +43,10 @@ def from_file(path: Path) -> list[BenchPrompt]:
     if path.suffix not in (".txt", ".jsonl"):
         raise InvalidRequest("prompts", str(path), "a .txt or .jsonl file")
     try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        lines = path.read_text("utf-8").splitlines()
     except OSError as error:
         raise InvalidRequest("prompts", str(path), f"a file that can be read ({error.strerror})") from None
-    parsed = [_line(path, number, line) for number, line in enumerate(lines, 1)]
+    parsed = [_line(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not parsed:
         raise InvalidRequest("prompts", str(path), "a file with at least one prompt")
     return parsed
@@ -74,4 +74,4 @@ def _messages(record: Mapping[str, Any]) -> Iterator[Message]:
     elif "turns" in record:
         yield Message("user", record["turns"][0])
     else:
-        yield Message("user", next(record[f] for f in _TEXT_FIELDS if f in record))
+        yield Message("user", record[next(filter(record.__contains__, _TEXT_FIELDS), _TEXT_FIELDS[0])])
