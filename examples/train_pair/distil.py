@@ -135,6 +135,7 @@ def main() -> None:
     source = Source(file, str(given.seasoning) if given.seasoning else None, given.share, given.seed + 77)
     feed = Feed(source, given.length, given.rows, given.workers, device)
     target = build(TINY if given.tiny else TARGET, given.target, device).requires_grad_(False)
+    target = target.to(target.compute)  # as it ships, and with no casts while it writes
     draft = build(TINY if given.tiny else DRAFT, given.resume, device)
     given.out.mkdir(parents=True, exist_ok=True)
     written = Written(source, given.length, given.rows, device)

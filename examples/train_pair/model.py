@@ -105,7 +105,7 @@ class Attention(nn.Module):
         elif isinstance(sight, Tensor):
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=sight, enable_gqa=True)
         else:
-            mixed = cast(Tensor, flex_attention(q, k, v, block_mask=sight, enable_gqa=True))
+            mixed = cast("Tensor", flex_attention(q, k, v, block_mask=sight, enable_gqa=True))
         return self.o_proj(mixed.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
 
 
