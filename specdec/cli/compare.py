@@ -49,7 +49,8 @@ def compare(engine: Engine, request: Request, console: Console | None) -> Compar
 
 def _side(engine: Engine, request: Request, console: Console | None) -> Completion:
     if console:
-        console.print(f"── {request.id}", style="bold")
+        legend = ", accepted drafts in green" if console.color_system and request.speculative != "off" else ""
+        console.print(f"── {request.id}{legend}", style="bold")
     engine.generate("Warm up.", max_tokens=_WARM_UP_TOKENS, ignore_eos=True, speculative=request.speculative)
     completion = Answer(console, mark_accepted=True).listen(engine, request)
     if console:
