@@ -1,7 +1,8 @@
 """A small trained pair that ships with the package, so that everything works offline.
 
 Contract: `path("target")` and `path("draft")` are folders that Transformers loads as they are (Llama, bfloat16, one
-tokenizer for both, with a chat template that knows tools). What the pair can and cannot do stands in `target/README.md`.
+tokenizer for both, with a chat template that knows tools). What the pair can and cannot do stands in
+`target/README.md`.
 """
 
 from __future__ import annotations
