@@ -31,9 +31,10 @@ def test_closing_a_stream_frees_its_slot_within_a_round() -> None:
         events = engine.stream("abc", **LONG)
         next(events)
         events.close()
+        rounds = engine.stats().rounds
         wait_until(lambda: engine.stats().active == 0)
         assert engine.stats().cancelled == 1
-        assert engine.stats().rounds < 200
+        assert engine.stats().rounds <= rounds + 1  # the one that was under way
         assert engine.generate("abc", temperature=0, max_tokens=3).usage.completion_tokens == 3
 
 
