@@ -124,8 +124,10 @@ def _report(draft: Llama, target: Llama, source: Source, device: torch.device, l
 def main() -> None:
     """Distil a draft from a trained target."""
     args = options(main.__doc__)
-    args.add_argument("--target", type=Path, required=True, help="weights.pt of the target")
-    args.add_argument("--resume", type=Path, help="weights.pt of a draft to go on from")
+    args.add_argument(
+        "--target", type=Path, required=True, help="weights.pt or packaged folder of the target"
+    )
+    args.add_argument("--resume", type=Path, help="weights.pt or packaged folder of a draft to go on from")
     args.add_argument("--written", type=int, default=12, help="rounds of text written by the target")
     args.add_argument("--prompts", type=int, default=1024, help="prompts in a round")
     args.add_argument("--written-share", type=float, default=0.4)

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -96,11 +97,23 @@ def fit(model: Llama, feed: Feed, clock: Clock, end: int, log: TextIO, scale: fl
             total = torch.zeros_like(total) if steps % 200 == 0 else total
 
 
+def stored(weights: Path) -> dict[str, Tensor]:
+    """A state dict from `weights.pt`, or from the safetensors of a packaged folder."""
+    if weights.is_file():
+        state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+        return state
+    return {
+        name: value
+        for part in sorted(weights.glob("*.safetensors"))
+        for name, value in load_file(part).items()
+    }
+
+
 def build(shape: Shape, weights: Path | None, device: torch.device) -> Llama:
     """A model, new or from a file, in the precision that its device likes."""
     model = Llama(shape)
     if weights:
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
+        model.load_state_dict(stored(weights), strict=True)
     model.compute = torch.bfloat16 if device.type == "cuda" else torch.float32
     return model.to(device)
 
@@ -130,7 +143,7 @@ def options(about: str | None) -> argparse.ArgumentParser:
 def main() -> None:
     """Train a target model."""
     args = options(main.__doc__)
-    args.add_argument("--resume", type=Path, help="weights.pt to go on from")
+    args.add_argument("--resume", type=Path, help="weights.pt or packaged folder to go on from")
     args.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     given = args.parse_args()
     clock = Clock(given.minutes * 60)
