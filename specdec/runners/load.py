@@ -32,6 +32,9 @@ def load_runner(
     folder = Path(path)
     config = read_config(folder, trust_remote_code=trust_remote_code)
     where = pick_device(device)
+    if where.type == "cuda":
+        # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
+        torch.backends.cuda.enable_cudnn_sdp(False)
     options: dict[str, Any] = {
         "name": name or str(path), "device": where, "dtype": pick_dtype(dtype, where, folder, config),
         "context": pick_context(context, config), "slots": _at_least_one("slots", slots),
