@@ -41,7 +41,8 @@ class Engine(Protocol):
 
     Prompts may be text, a chat (messages or dicts), token ids, or a finished Request; `options` are the fields
     of SamplingParams and Request. Whatever is wrong with a request is raised by the call itself, before any
-    event. A failed engine raises EngineFailed from every stream that it was serving.
+    event; where only another process can tell, `astream` does not wait for it and its stream raises it first. A failed
+    engine raises EngineFailed from every stream that it was serving.
     """
 
     @property
@@ -70,7 +71,9 @@ class Engine(Protocol):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
