@@ -108,5 +108,5 @@ def load(
 
     return load_local(
         target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-        trust_remote_code=trust_remote_code, progress=progress or (lambda stage, fraction: None),
+        trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
     )  # fmt: skip

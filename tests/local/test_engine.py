@@ -93,7 +93,8 @@ def test_a_prompt_that_was_seen_is_not_computed_again() -> None:
         cold = engine.generate(prompt, temperature=0.8, seed=1, max_tokens=20, ignore_eos=True)
         warm = engine.generate(prompt, temperature=0.8, seed=1, max_tokens=20, ignore_eos=True)
         turn = engine.generate([*prompt, *cold.token_ids, 7], temperature=0, max_tokens=2)
-    assert cold.usage.cached_tokens == 0 and warm.usage.cached_tokens == 99
+    assert cold.usage.cached_tokens == 0
+    assert warm.usage.cached_tokens == 99
     assert warm.token_ids == cold.token_ids
     assert turn.usage.cached_tokens >= 100 + 19
 
@@ -150,7 +151,9 @@ def engine() -> Any:
         ("a", {"tempreature": 1}, "options is .'tempreature'."),
     ],
 )
-def test_wrong_values_are_refused_by_name(engine: LocalEngine, prompt: Any, options: Any, message: str) -> None:
+def test_wrong_values_are_refused_by_name(
+    engine: LocalEngine, prompt: Any, options: Any, message: str
+) -> None:
     with pytest.raises(InvalidRequest, match=message) as caught:
         engine.stream(prompt, **options)
     assert "\n" not in str(caught.value)
