@@ -1,7 +1,7 @@
 """The child's side: loads the engine that it is told to, then answers the parent's calls until the pipe ends.
 
-The engine's worker puts its events into one outbox, which never blocks; one thread writes whatever has gathered there,
-and one reads the calls. So the worker decodes on while a parent lags, and the events of that time go out together.
+The engine's worker puts its events into one outbox, which never blocks; one thread reads the calls. While a parent
+lags, the worker decodes on, and the events of that time go out together.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import atexit
 import faulthandler
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
@@ -17,13 +18,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
 from typing import BinaryIO, Protocol
 
 from specdec.engine import Engine, Progress
 from specdec.errors import InvalidRequest
 from specdec.process.faults import Fault
-from specdec.process.wire import LIFE, Batch, Call, Order, Reply, Stage, is_last, write
+from specdec.process.wire import LIFE, Batch, Call, Order, Reply, Stage, encode_batch, is_last
 from specdec.types import GenerationEvent, Request
 
 _PATIENCE = 10.0  # seconds that closing may take once the parent has left
@@ -71,36 +71,61 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 class _Outbox:
-    """Replies on their way to the parent. Putting never blocks."""
+    """Replies on their way to the parent. Putting never blocks.
+
+    Whoever puts writes it himself while the pipe has room: waking another thread for every token would cost the
+    engine's worker ten times as much. When the parent lags, replies gather and a thread sends them together.
+    """
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
-        self._replies: SimpleQueue[tuple[int, Reply] | None] = SimpleQueue()
+        self._batch: Batch = []
+        self._lagging = self._closed = False
+        self._changed = threading.Condition()
+        self._room = select.poll() if hasattr(select, "poll") else None
+        if self._room:
+            self._room.register(pipe, select.POLLOUT)
         self._writer = threading.Thread(target=self._write, name="specdec-outbox", daemon=True)
         self._writer.start()
 
     def put(self, number: int, reply: Reply) -> None:
-        self._replies.put((number, reply))
+        with self._changed:
+            if self._lagging or not self._written([(number, reply)]):
+                self._lagging = True
+                self._batch.append((number, reply))
+                self._changed.notify()
 
     def close(self) -> None:
         """Returns when everything is written."""
-        self._replies.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._writer.join()
 
-    def _write(self) -> None:
+    def _written(self, batch: Batch) -> bool:
+        """Write it if that cannot block; the system promises so for PIPE_BUF bytes where a pipe is ready."""
+        if self._room is None or not self._room.poll(0):
+            return False
+        message = encode_batch(batch)
+        if len(message) > select.PIPE_BUF:
+            return False
         with suppress(BrokenPipeError):  # the parent is gone; the thread that reads sees it too
+            os.write(self._pipe.fileno(), message)
+        return True
+
+    def _write(self) -> None:
+        with suppress(BrokenPipeError):
             while batch := self._gathered():
-                write(self._pipe, batch)
+                self._pipe.write(encode_batch(batch))
+                self._pipe.flush()
 
     def _gathered(self) -> Batch:
         """What there is, at least one; empty at the end."""
-        batch: Batch = []
-        while not batch or not self._replies.empty():
-            if (item := self._replies.get()) is None:
-                self._replies.put(None)  # for the next call
-                break
-            batch.append(item)
-        return batch
+        with self._changed:
+            self._lagging = bool(self._batch)
+            self._changed.wait_for(lambda: self._batch or self._closed)
+            batch, self._batch = self._batch, []
+            return batch
 
 
 class _Answer:

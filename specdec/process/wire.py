@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum, auto
 from operator import attrgetter
-from typing import Any, BinaryIO
+from typing import Any
 
 from specdec.process.faults import Fault
 from specdec.types import (
@@ -65,13 +65,12 @@ def encode(number: int, call: Call) -> bytes:
     return pickle.dumps((number, pickle.dumps(call)))
 
 
-def write(pipe: BinaryIO, batch: Batch) -> None:
+def encode_batch(batch: Batch) -> bytes:
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
     pickler.dispatch_table = _REDUCERS
     pickler.dump(batch)
-    pipe.write(buffer.getbuffer())
-    pipe.flush()
+    return buffer.getvalue()
 
 
 def _by_fields(kind: type[Any]) -> Callable[[Any], tuple[type[Any], tuple[Any, ...]]]:
