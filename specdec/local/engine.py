@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +23,8 @@ from specdec.local.controller import Controller
 from specdec.local.round import Rounds
 from specdec.local.scheduler import Scheduler
 from specdec.local.sequence import Deliver, Outcome, Running
-from specdec.local.streams import AsyncStream, SyncStream
 from specdec.runners.base import Runner
+from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import EngineInfo, EngineStats, Request
 
@@ -89,6 +89,12 @@ class LocalEngine(Engine):
         row = self._submit(Request.of(prompt, **options), events.put)
         events.on_close = lambda: self._cancel(row)
         return events
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        """The same for whoever brings the outbox: `deliver` gets every event, or the error, in the worker's thread, and
+        must not block. Returns what cancels the request."""
+        row = self._submit(request, deliver)
+        return lambda: self._cancel(row)
 
     def close(self) -> None:
         with self._wake:

@@ -45,6 +45,14 @@ def test_dropping_a_stream_that_was_never_read_cancels_it() -> None:
         wait_until(lambda: engine.stats().active == 0 and engine.stats().queued == 0)
 
 
+async def test_dropping_an_async_stream_cancels_it() -> None:
+    with toy_engine(slots=1) as engine:
+        await engine.astream("abc", **LONG).__anext__()
+        gc.collect()
+        await asyncio.to_thread(wait_until, lambda: engine.stats().active == 0)
+        assert engine.stats().cancelled == 1
+
+
 async def test_cancelling_the_task_cancels_the_request() -> None:
     with toy_engine(slots=1) as engine:
         started = asyncio.Event()

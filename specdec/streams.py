@@ -1,9 +1,10 @@
-"""The two ends of a request's outbox: the worker puts, a thread or a task takes. Putting never blocks."""
+"""The two ends of a request's outbox: an engine puts, a thread or a task takes. Putting never blocks."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
+import weakref
 from collections.abc import Callable
 
 from specdec.types import GenerationEvent
@@ -52,12 +53,13 @@ class AsyncStream:
     cancelling the task that waits in it cancels the request."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._items: asyncio.Queue[Item] = asyncio.Queue()
         self.on_close: Callable[[], None] = lambda: None
         self._done = False
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[Item] = asyncio.Queue()
+        self.put = _weakly(self)
 
-    def put(self, item: Item) -> None:
+    def _receive(self, item: Item) -> None:
         try:
             self._loop.call_soon_threadsafe(self._items.put_nowait, item)
         except RuntimeError:  # the loop is closed, so nobody listens any more
@@ -89,3 +91,14 @@ class AsyncStream:
 
     def __del__(self) -> None:
         self._close()
+
+
+def _weakly(stream: AsyncStream) -> Callable[[Item], None]:
+    """Its `put`, for the engine to hold without keeping alive a stream that its reader has dropped."""
+    receive = weakref.WeakMethod(stream._receive)  # noqa: SLF001  (half of the class)
+
+    def put(item: Item) -> None:
+        if alive := receive():
+            alive(item)
+
+    return put

@@ -1,0 +1,20 @@
+"""The same Engine in a child process, so that a busy parent cannot slow decoding.
+
+    from specdec.process import ProcessEngine
+
+    with ProcessEngine.load() as engine:
+        print(engine.generate("Tell me a story about a fox.").text)
+
+    ProcessEngine (engine)   the face: the Engine contract, and restart()
+    Life (life)              one life of the child, seen from the parent: its pipes, its requests, its end
+    main (child)             the child's side: loads the engine, answers over the pipe
+    wire, faults             what crosses the pipe
+
+The child is a fresh interpreter, reached over its standard input and output; nothing is forked or shared, and the
+parent's main script is not run again, so no `if __name__ == "__main__"` is asked for. The parent never imports torch.
+The child lives as long as its standard input is open: a parent that dies, however it dies, closes it.
+"""
+
+from __future__ import annotations
+
+from specdec.process.engine import ProcessEngine as ProcessEngine

@@ -1,0 +1,140 @@
+"""ProcessEngine: the Engine contract over a child process, and a way back after a crash.
+
+What is wrong with a request's own values is raised by the call. What only the child can know (chat template, length,
+a full queue) is raised by `stream` and `generate` too, which wait for the child's answer. `astream` must not block the
+event loop, so there it comes out of the first `__anext__`, before any event; whoever has to know earlier awaits
+`admitted()` of the stream.
+"""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Self, cast
+
+from specdec.engine import AcceptRule, Engine, Progress, load
+from specdec.errors import EngineClosed
+from specdec.process.child import Factory
+from specdec.process.life import Life, Stderr
+from specdec.process.wire import Order
+from specdec.streams import AsyncStream, SyncStream
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
+
+_STATS_PATIENCE = 2.0  # seconds; a child that is busier than this is shown as it last was
+
+
+class AdmittedStream(AsyncStream):
+    """An AsyncStream whose first item is the child's answer to the request itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._admitted = False
+
+    async def admitted(self) -> None:
+        """Wait until the child has taken the request, or raise why it is refused."""
+        if not self._admitted and not self._done:
+            await super().__anext__()
+            self._admitted = True
+
+    async def __anext__(self) -> GenerationEvent:
+        await self.admitted()
+        return await super().__anext__()
+
+
+class ProcessEngine(Engine):
+    """An engine in a process of its own. Stays alive until `close()`.
+
+    If the process dies, its requests fail with EngineFailed, whose `__cause__` names the signal or the exit code;
+    later ones are refused with EngineClosed until `restart()`. `stderr` is where the child's standard error goes, as
+    for subprocess.Popen; a screen has to keep it off the terminal.
+    """
+
+    def __init__(self, factory: Factory, *, progress: Progress | None = None, stderr: Stderr = None) -> None:
+        self._factory, self._stderr = pickle.dumps(factory), stderr
+        self._progress = progress or _silent
+        self._lock, self._restarting = threading.Lock(), threading.Lock()
+        self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
+        self._life = Life(self._factory, self._stderr)
+        self._info = self._life.load(self._progress)
+        atexit.register(self.close)
+
+    @classmethod
+    def load(
+        cls,
+        target: str = "bundled",
+        draft: str = "auto",
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        context: int | None = None,
+        slots: int = 4,
+        accept_rule: AcceptRule = "coupled",
+        trust_remote_code: bool = False,
+        progress: Progress | None = None,
+        stderr: Stderr = None,
+    ) -> Self:
+        """`specdec.load` in a child process: the same options, the same errors."""
+        factory = partial(
+            load, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+        return cls(cast("Factory", factory), progress=progress, stderr=stderr)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._life.pid
+
+    def stats(self) -> EngineStats:
+        """The child's own snapshot; after its end the last one that was heard, with nothing running."""
+        life, answer = self._life, SimpleQueue[EngineStats | BaseException]()
+        try:
+            life.ask(Order.STATS, answer.put)
+            answer.get(timeout=_STATS_PATIENCE)
+        except (EngineClosed, Empty):
+            pass
+        stats = life.stats or self._stats
+        return replace(stats, active=0, queued=0, speculation=f"off: {life.over}") if life.over else stats
+
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
+        events = SyncStream()
+        self._ask(Request.of(prompt, **options), events)
+        next(events)  # the child's answer to the request itself
+        return events
+
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AdmittedStream:
+        events = AdmittedStream()
+        self._ask(Request.of(prompt, **options), events)
+        return events
+
+    def restart(self) -> None:
+        """End what is left of the process and load the engine again. Raises what loading raises."""
+        with self._restarting:
+            self._life.close()
+            with self._lock:
+                life = self._life = Life(self._factory, self._stderr)
+            self._info = life.load(self._progress)
+            atexit.register(self.close)
+
+    def close(self) -> None:
+        with self._lock:  # else a restart in another thread could begin a life that nobody ends
+            self._life.close()
+            atexit.unregister(self.close)
+
+    def _ask(self, request: Request, events: SyncStream | AsyncStream) -> None:
+        life = self._life
+        number = life.ask(request, events.put)
+        events.on_close = lambda: life.cancel(number)
+
+
+def _silent(stage: str, fraction: float) -> None:
+    """Nobody asked how far loading has come."""

@@ -1,0 +1,190 @@
+"""One life of the child process, seen from the parent: started, loaded, asked, and ended for a reason.
+
+Two threads serve it: one writes calls in the order in which they were made, one reads replies and puts each into the
+inbox of its request. Neither waits for whoever reads an inbox, and no caller ever waits for a full pipe.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from queue import SimpleQueue
+from typing import IO, Any, BinaryIO, cast
+
+from specdec.engine import Progress
+from specdec.errors import EngineClosed, EngineError, EngineFailed
+from specdec.process.faults import Fault
+from specdec.process.wire import LIFE, Call, Order, Reply, encode, is_last
+from specdec.types import EngineInfo, EngineStats
+
+Deliver = Callable[[Any], None]
+Stderr = int | IO[Any] | None
+
+_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from specdec.process.child import main; main()"
+_PATIENCE = 10.0  # seconds a child may take to leave before it is killed
+
+
+class Life:
+    """A child process from its start to its end; every method may be called from any thread."""
+
+    def __init__(self, factory: bytes, stderr: Stderr) -> None:
+        self.stats: EngineStats | None = None
+        """The last that was heard."""
+        self._process = _start(stderr)
+        self._numbers = count(LIFE + 1)
+        self._loading: SimpleQueue[Any] = SimpleQueue()
+        self._inboxes: dict[int, Deliver] = {LIFE: self._loading.put}
+        self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
+        self._outgoing.put(pickle.dumps(factory))
+        self._lock = threading.Lock()
+        self._over: str | None = None
+        self._cause: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=run, name=f"specdec{run.__name__}", daemon=True)
+            for run in (self._read, self._write)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def over(self) -> str | None:
+        """Why no more calls are taken, or None."""
+        return self._over
+
+    def load(self, progress: Progress) -> EngineInfo:
+        """Wait until the engine is ready. Whatever interrupts that, `progress` included, ends the child."""
+        try:
+            while not isinstance(heard := self._loading.get(), EngineInfo):
+                if isinstance(heard, BaseException):
+                    raise heard
+                progress(heard.name, heard.fraction)
+        except BaseException:
+            self._process.kill()  # it may be deep in a library, where it hears nothing
+            self.close()
+            raise
+        return heard
+
+    def ask(self, call: Call, deliver: Deliver) -> int:
+        """Send a call; its replies, or the error that ends them, go to `deliver` in the reading thread."""
+        number = next(self._numbers)
+        message = encode(number, call)
+        with self._lock:
+            if self._over:
+                raise EngineClosed(self._over) from self._cause
+            self._inboxes[number] = deliver
+            self._outgoing.put(message)
+        return number
+
+    def cancel(self, number: int) -> None:
+        # No lock: this may run inside a garbage collection in any thread, and SimpleQueue.put is made for that.
+        if self._inboxes.pop(number, None):
+            self._outgoing.put(encode(number, Order.CANCEL))
+
+    def close(self) -> None:
+        """End it, gently first. Returns when the process is gone."""
+        closed = EngineClosed("the engine was closed before the answer was finished")
+        self._end("the engine is closed; restart() it or load a new one", closed)
+        self._reap()
+        for thread in self._threads:
+            thread.join(_PATIENCE)
+
+    def _end(self, why: str, error: EngineError) -> None:
+        """Take no more calls and tell everyone who still waits; the first reason is the one that counts."""
+        with self._lock:
+            if self._over:
+                return
+            self._over, self._cause = why, error.__cause__
+            left, self._inboxes = self._inboxes, {}
+        self._outgoing.put(None)
+        for deliver in left.values():
+            own = type(error)(*error.args)  # each its own: raising adds to an error's traceback
+            own.__cause__ = error.__cause__
+            deliver(own)
+
+    def _reap(self) -> int:
+        """Wait for the process, so that no zombie stays; kill it if it does not leave by itself."""
+        try:
+            return self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _write(self) -> None:
+        pipe = cast("BinaryIO", self._process.stdin)
+        with suppress(OSError):  # the child is gone; the reading thread says so
+            while (message := self._outgoing.get()) is not None:
+                pipe.write(message)
+                pipe.flush()
+        with suppress(OSError):
+            pipe.close()
+
+    def _read(self) -> None:
+        pipe = cast("BinaryIO", self._process.stdout)
+        try:
+            with pipe, suppress(EOFError, OSError, pickle.UnpicklingError):  # the last: killed while it wrote
+                while True:
+                    for number, reply in pickle.load(pipe):  # noqa: S301  (from our own child, over its own pipe)
+                        self._deliver(number, reply)
+        finally:  # even after a bug above nobody may wait for ever
+            self._lament()
+
+    def _lament(self) -> None:
+        """Fail what was running, unless the process was meant to end."""
+        fate = _fate(self._reap())
+        failed = EngineFailed(f"the engine's process {fate}; restart() brings it back")
+        failed.__cause__ = ChildProcessError(f"process {self.pid} {fate}")
+        self._end(f"the engine is closed since its process {fate}; restart() brings it back", failed)
+
+    def _deliver(self, number: int, reply: Reply) -> None:
+        item = reply.error() if isinstance(reply, Fault) else reply
+        if isinstance(item, EngineStats):
+            self.stats = item
+        inbox = self._inboxes.get(number)
+        if is_last(reply):
+            self._inboxes.pop(number, None)
+        if inbox:
+            inbox(item)
+
+
+def _fate(code: int) -> str:
+    """What became of a process, from its exit code."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    with suppress(ValueError):
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"
+
+
+def _start(stderr: Stderr) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-c", _BOOT, *sys.path]
+    with _interrupts_blocked():
+        return subprocess.Popen(  # noqa: S603  (our own interpreter)
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+        )
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """The child inherits the mask, so that Ctrl-C does not reach it before it has learnt to ignore it.
+
+    A signal that asks for the parent's death (PR_SET_PDEATHSIG) would be no help: it comes when the thread that
+    started the child ends, and a pool's threads do.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
