@@ -116,17 +116,17 @@ def _rules_table(rows: list[RuleRow]) -> Table:
     table = _table("accept rule", "T", "tokens/s", "acceptance\nlength", "acceptance\nper position")
     for r in rows:
         table.add_row(r.rule, f"{r.temperature:g}", f"{r.tokens_per_second:.0f}", f"{r.acceptance_length:.2f}",
-                      percentages(r.acceptance_per_position))  # fmt: skip
+                      percentages(r.acceptance_per_position[:3]))  # fmt: skip
     return table
 
 
 def _rows_table(rows: list[Row]) -> Table:
-    table = _table("prompts", "T", "tokens/s\nplain", "\nspeculative", "speed-up", "TTFT", "acceptance\nlength",
+    table = _table("prompts", "T", "tokens/s\nplain", "\nspeculative", "speed-up", "acceptance\nlength",
                    "acceptance\nper position", "identical")  # fmt: skip
     for r in rows:
         table.add_row(
             r.category, f"{r.temperature:g}", f"{r.plain:.0f}", f"{r.speculative:.0f}", f"{r.speed_up:.2f}x",
-            f"{r.ttft * 1000:.0f} ms", f"{r.acceptance_length:.2f}", percentages(r.acceptance_per_position),
+            f"{r.acceptance_length:.2f}", percentages(r.acceptance_per_position[:3]),
             f"{r.identical}/{r.answers}",
         )  # fmt: skip
     return table
