@@ -70,7 +70,9 @@ class Engine(Protocol):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
@@ -105,5 +107,5 @@ def load(
 
     return load_local(
         target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-        trust_remote_code=trust_remote_code, progress=progress or (lambda stage, fraction: None),
+        trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
     )  # fmt: skip

@@ -8,9 +8,8 @@ know (vocabulary, context) it checks on admission.
 from __future__ import annotations
 
 import json
-import math
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -54,8 +53,11 @@ class Message:
     def __post_init__(self) -> None:
         if self.role not in get_args(Role):
             raise InvalidRequest("messages.role", self.role, "one of " + ", ".join(get_args(Role)))
-        if self.content is not None and not isinstance(self.content, str):
-            raise InvalidRequest("messages.content", self.content, "text")
+        calls_only = self.content is None and self.role == "assistant" and self.tool_calls
+        if not isinstance(self.content, str) and not calls_only:
+            raise InvalidRequest(
+                "messages.content", self.content, "text (an assistant's tool calls may do without)"
+            )
 
     @classmethod
     def of(cls, value: Message | Mapping[str, Any]) -> Message:
@@ -64,6 +66,9 @@ class Message:
             return value
         if not isinstance(value, Mapping) or "role" not in value:
             raise InvalidRequest("messages", value, "a Message or a dict with role and content")
+        unknown = {k: v for k, v in value.items() if v and k not in {f.name for f in fields(cls)}}
+        if unknown:
+            raise InvalidRequest("messages", unknown, "role, content, name, tool_calls and tool_call_id")
         calls = tuple(_tool_call(c) for c in value.get("tool_calls") or ())
         return cls(value["role"], value.get("content"), value.get("name"), calls, value.get("tool_call_id"))
 
@@ -71,7 +76,11 @@ class Message:
 def _tool_call(value: ToolCall | Mapping[str, Any]) -> ToolCall:
     if isinstance(value, ToolCall):
         return value
-    function = value.get("function", value)
+    function = value.get("function", value) if isinstance(value, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise InvalidRequest(
+            "messages.tool_calls", value, "calls with an id and a function of name and arguments"
+        )
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments)
     return ToolCall(str(value.get("id", "")), function["name"], text)
@@ -81,14 +90,22 @@ Prompt = str | tuple[Message, ...] | tuple[int, ...]
 """Raw text, a chat, or token ids."""
 
 
-def _number(name: str, value: object, low: float, high: float, expected: str, *, open_low: bool = False) -> None:
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not ok or not low <= float(value) <= high or (open_low and value == low):  # type: ignore[arg-type]
+def _number(
+    name: str, value: object, low: float, high: float, expected: str, *, open_low: bool = False
+) -> None:
+    # comparing is safe where converting is not: nan is in no range, and an int may be too large for a float
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    if not ok or (open_low and value == low):
         raise InvalidRequest(name, value, expected)
 
 
 def _integer(name: str, value: object, low: int, high: int | None, expected: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or value < low
+        or (high is not None and value > high)
+    ):
         raise InvalidRequest(name, value, expected)
 
 
@@ -147,7 +164,8 @@ class Grammar:
     @classmethod
     def choice(cls, options: Iterable[str]) -> Grammar:
         """One of the options, literally."""
-        return cls("choice", _json_text("a list of texts", list(options)))
+        several = isinstance(options, Iterable) and not isinstance(options, str)
+        return cls("choice", _json_text("a list of texts", list(options) if several else options))
 
 
 def _json_text(expected: str, value: object) -> str:
@@ -180,6 +198,15 @@ def _check_choice(text: str) -> None:
     options = _parsed("a list of texts", text)
     if not isinstance(options, list) or not options or not all(isinstance(o, str) and o for o in options):
         raise InvalidRequest("grammar.text", text, "a list of texts, at least one, none of them empty")
+
+
+def _freeze(owner: object, name: str, kind: Callable[[Any], object], expected: str) -> None:
+    """Take a copy of a field's collection, so that the caller's later changes do not reach it; None is empty."""
+    value = getattr(owner, name)
+    try:
+        object.__setattr__(owner, name, kind(() if value is None else value))
+    except (TypeError, ValueError):
+        raise InvalidRequest(name, value, expected) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +249,11 @@ class SamplingParams:
         self._check_ending()
 
     def _freeze(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-        object.__setattr__(self, "stop", stop)
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        _freeze(self, "stop", tuple, "a text or a list of texts")
+        _freeze(self, "stop_token_ids", tuple, "a list of token ids")
+        _freeze(self, "logit_bias", dict, "a mapping of token ids to numbers")
 
     def _check_shaping(self) -> None:
         if self.temperature is not None:
@@ -236,7 +265,14 @@ class SamplingParams:
         if self.min_p is not None:
             _number("min_p", self.min_p, 0, 1, "a number from 0 to 1")
         if self.repetition_penalty is not None:
-            _number("repetition_penalty", self.repetition_penalty, 0, 100, "a number above 0, up to 100", open_low=True)
+            _number(
+                "repetition_penalty",
+                self.repetition_penalty,
+                0,
+                100,
+                "a number above 0, up to 100",
+                open_low=True,
+            )
         for name in ("presence_penalty", "frequency_penalty"):
             _number(name, getattr(self, name), -2, 2, "a number from -2 to 2")
         for token, bias in self.logit_bias.items():
@@ -286,13 +322,23 @@ class Request:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", _prompt(self.prompt))
         if len(self.prompt) == 0:
             raise InvalidRequest("prompt", self.prompt, "at least one character, message or token")
-        if isinstance(self.speculative, str) and self.speculative not in ("auto", "off"):
-            raise InvalidRequest("speculative", self.speculative, f"auto, off or 0 to {MAX_SPECULATIVE_TOKENS}")
-        if not isinstance(self.speculative, str):
+        if self.speculative not in ("auto", "off"):
             bound = MAX_SPECULATIVE_TOKENS
-            _integer("speculative", self.speculative, 0, bound, f"auto, off or a whole number from 0 to {bound}")
+            _integer(
+                "speculative", self.speculative, 0, bound, f"auto, off or a whole number from 0 to {bound}"
+            )
+        if self.prediction is not None and not isinstance(self.prediction, str):
+            raise InvalidRequest("prediction", self.prediction, "text")
+        self._freeze_tools()
+
+    def _freeze_tools(self) -> None:
+        _freeze(self, "tools", tuple, "a list of JSON schemas")
+        for tool in self.tools:
+            if not isinstance(tool, Mapping):
+                raise InvalidRequest("tools", tool, "JSON schemas in OpenAI's form")
 
     @classmethod
     def of(cls, prompt: Request | str | Iterable[Any], **options: Any) -> Request:
@@ -302,18 +348,18 @@ class Request:
                 raise InvalidRequest("options", sorted(options), "none beside a finished Request")
             return prompt
         names = {f.name for f in fields(SamplingParams)}
-        sampling = SamplingParams(**{k: options.pop(k) for k in list(options) if k in names})
-        unknown = set(options) - {f.name for f in fields(cls)} - {"sampling"}
+        shaping = {k: options.pop(k) for k in list(options) if k in names}
+        unknown = set(options) - {f.name for f in fields(cls)} | options.keys() & {"prompt"}
         if unknown:
             raise InvalidRequest("options", sorted(unknown), "fields of Request or SamplingParams")
-        options.setdefault("sampling", sampling)
-        return cls(_prompt(prompt), **options)
+        sampling = replace(options.pop("sampling", SamplingParams()), **shaping)
+        return cls(_prompt(prompt), sampling, **options)
 
 
 def _prompt(value: str | Iterable[Any]) -> Prompt:
     if isinstance(value, str):
         return value
-    if isinstance(value, bytes) or not isinstance(value, Sequence) and not hasattr(value, "__iter__"):
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise InvalidRequest("prompt", value, "text, a list of messages, or a list of token ids")
     items = list(value)
     if items and all(isinstance(i, int) and not isinstance(i, bool) for i in items):

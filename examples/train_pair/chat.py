@@ -16,7 +16,10 @@ SPECIAL = (END_OF_TEXT, START, END)
 VISIBLE = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>")
 """Tokens of their own that decoding shows, since a tool-call parser has to see them."""
 
-TOOLS_LEAD = "These tools can be called. To call one, write its name and arguments as JSON inside <tool_call></tool_call>."
+TOOLS_LEAD = (
+    "These tools can be called. "
+    "To call one, write its name and arguments as JSON inside <tool_call></tool_call>."
+)
 
 TEMPLATE = (
     r"""{%- set lead = messages[0].content if messages and messages[0].role == 'system' else '' -%}

@@ -1,8 +1,8 @@
 """Packed batches from generator processes that keep a GPU fed.
 
-Contract: `Feed` yields `Batch`es of token rows; a row holds whole documents, each ended by the end-of-text token. The
-weight of a token says how much predicting it counts: what the assistant says counts fully, what it is told counts little,
-padding not at all.
+Contract: `Feed` yields `Batch`es of token rows; a row holds whole documents, each ended by the end-of-text token.
+The weight of a token says how much predicting it counts: what the assistant says counts fully, what it is told counts
+little, padding not at all.
 """
 
 from __future__ import annotations
@@ -51,11 +51,19 @@ class Batch:
     weights: Tensor
 
 
+def number(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that must exist."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise SystemExit(f"the tokenizer has no {token}")
+    return found
+
+
 class Marks:
     """The tokens that tell who speaks."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.start, self.end, self.stop = (tokenizer.token_to_id(t) for t in (START, END, END_OF_TEXT))
+        self.start, self.end, self.stop = (number(tokenizer, t) for t in (START, END, END_OF_TEXT))
         self.assistant = tokenizer.encode("assistant").ids[0]
 
     def weigh(self, ids: Ids, chat: bool) -> Weights:
@@ -89,15 +97,17 @@ def rows(source: Source, worker: int, length: int) -> Iterator[tuple[Ids, Weight
     bins: list[tuple[list[Ids], list[Weights], int]] = []
     while True:
         samples = [next(supply) for _ in range(64)]
-        for sample, coded in zip(samples, tokenizer.encode_batch([document(s) for s in samples]), strict=True):
-            ids = np.array([*coded.ids[:length], marks.stop], np.uint16)
-            weights = marks.weigh(ids[:-1], bool(sample.messages)) if len(coded.ids) <= length else None
-            if weights is None:
-                continue
-            yield from _place(bins, ids, np.append(weights, np.uint8(0 if sample.messages else SAID)), length + 1, marks.stop)
+        for sample, coded in zip(
+            samples, tokenizer.encode_batch([document(s) for s in samples]), strict=True
+        ):
+            if len(coded.ids) <= length:
+                ids = np.array([*coded.ids, marks.stop], np.uint16)
+                weights = marks.weigh(ids[:-1], bool(sample.messages))
+                weights = np.append(weights, np.uint8(0 if sample.messages else SAID))
+                yield from place(bins, ids, weights, length + 1, marks.stop)
 
 
-def _place(bins: list[Any], ids: Ids, weights: Weights, size: int, stop: int) -> Iterator[tuple[Ids, Weights]]:
+def place(bins: list[Any], ids: Ids, weights: Weights, size: int, stop: int) -> Iterator[tuple[Ids, Weights]]:
     """Put a document into the first row with room for it; when there are many open rows, the fullest is done."""
     for index, (parts, counts, used) in enumerate(bins):
         if used + len(ids) <= size:
@@ -133,8 +143,9 @@ class Feed:
     def __init__(self, source: Source, length: int, size: int, workers: int, device: torch.device) -> None:
         context = mp.get_context("spawn")
         self.queue, self.done, self.device = context.Queue(64), context.Event(), device
+        shared = (length, size, self.queue, self.done)
         self.workers = [
-            context.Process(target=_work, args=(source, i, length, size, self.queue, self.done), daemon=True) for i in range(workers)
+            context.Process(target=_work, args=(source, i, *shared), daemon=True) for i in range(workers)
         ]
         for worker in self.workers:
             worker.start()
@@ -167,7 +178,10 @@ def held_out(source: Source, length: int, kinds: int, device: torch.device) -> l
 
 
 def _batch(group: list[tuple[Ids, Weights]], length: int, stop: int, device: torch.device) -> Batch:
-    ids, weights = np.full((len(group), length + 1), stop, np.int64), np.zeros((len(group), length + 1), np.float32)
+    ids, weights = (
+        np.full((len(group), length + 1), stop, np.int64),
+        np.zeros((len(group), length + 1), np.float32),
+    )
     for row, (one, count) in enumerate(group):
         ids[row, : len(one)], weights[row, : len(one)] = one, count == SAID
     whole, counts = torch.from_numpy(ids).to(device), torch.from_numpy(weights).to(device)

@@ -1,8 +1,8 @@
 """Train the draft to say what the target would say.
 
-Contract: the draft learns the target's whole distribution on the same mix and on text that the target wrote itself, on prompts
-of the world at temperatures from 0 to 1. What counts is acceptance: at temperature 0 the share of equal best tokens, above
-it the sum of min(p, q). Stops by the clock; writes `weights.pt` and `log.txt`.
+Contract: the draft learns the target's whole distribution on the same mix and on text that the target wrote itself, on
+prompts of the world at temperatures from 0 to 1. What counts is acceptance: at temperature 0 the share of equal best
+tokens, above it the sum of min(p, q). Stops by the clock; writes `weights.pt` and `log.txt`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .chat import END, END_OF_TEXT, render
-from .data import SAID, Batch, Feed, Marks, Source, _place, held_out
+from .chat import END, render
+from .data import SAID, TOLD, Batch, Feed, Ids, Marks, Source, Weights, held_out, place
 from .model import DRAFT, TARGET, TINY, Llama, Sight, packed
 from .optim import Optimiser
 from .sampling import continue_all
@@ -28,7 +28,9 @@ from .train import Clock, build, options, rate, say, unseen
 from .world.mix import stream
 
 
-def divergence(draft: Llama, target: Llama, batch: Batch, sight: Sight, edge: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def divergence(
+    draft: Llama, target: Llama, batch: Batch, sight: Sight, edge: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, and the two acceptances: equal best tokens, and the sum of min(p, q).
 
     Kullback-Leibler teaches fast; the total-variation part, mixed in by `edge`, is acceptance itself.
@@ -51,7 +53,7 @@ class Written:
         self.tokenizer = Tokenizer.from_file(source.tokenizer)
         self.marks, self.length, self.rows, self.device = Marks(self.tokenizer), length, rows, device
         self.world, self.rng = stream(source.seed + 555_000), Random(source.seed)
-        self.done: list[tuple[np.ndarray, np.ndarray]] = []  # type: ignore[type-arg]
+        self.done: list[tuple[Ids, Weights]] = []
 
     def _prompts(self, count: int) -> Iterator[list[int]]:
         """Chats of the world up to some assistant turn."""
@@ -67,13 +69,13 @@ class Written:
         prompts = list(islice(self._prompts(count), count))
         heat = [self.rng.choice((0.0, 0.0, 0.5, 0.8, 1.0)) for _ in prompts]
         stop = [self.marks.end, self.marks.stop]
-        bins: list[tuple[list[np.ndarray], list[np.ndarray], int]] = []  # type: ignore[type-arg]
+        bins: list[tuple[list[Ids], list[Weights], int]] = []
         answers = continue_all(target, prompts, room, heat, stop)
         for prompt, answer in zip(prompts, answers, strict=True):
             ids = np.array([*prompt, *answer, self.marks.stop], np.uint16)[: self.length + 1]
-            weights = np.full(len(ids), 10, np.uint8)
+            weights = np.full(len(ids), TOLD, np.uint8)
             weights[len(prompt) : len(prompt) + len(answer)] = SAID
-            self.done += _place(bins, ids, weights, self.length + 1, self.marks.stop)
+            self.done += place(bins, ids, weights, self.length + 1, self.marks.stop)
         return sum(map(len, answers))
 
     def batch(self) -> Batch:
@@ -84,30 +86,32 @@ class Written:
         return Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), counts[:, 1:].contiguous())
 
 
-def fit(draft: Llama, target: Llama, feed: Feed, written: Written, clock: Clock, end: int, log: TextIO, share: float) -> None:
+def fit(
+    draft: Llama, target: Llama, feed: Feed, written: Written, clock: Clock, log: TextIO, share: float
+) -> None:
     """Steps until the clock says stop."""
     optimiser = Optimiser(draft, 0.02, 0.004)
     compiled = torch.compile(divergence, dynamic=False) if feed.device.type == "cuda" else divergence
-    steps, began, seen = 0, time.monotonic(), torch.zeros(3, device=feed.device)
-    for batch in feed:
+    began, seen = time.monotonic(), torch.zeros(3, device=feed.device)
+    for steps, fresh in enumerate(feed, 1):
         progress = clock.progress()
         if progress >= 1:
             break
-        if written.done and written.rng.random() < share:
-            batch = written.batch()
+        batch = written.batch() if written.done and written.rng.random() < share else fresh
         edge = torch.tensor(2.0 * min(1.0, progress * 2), device=feed.device)
-        loss, best, kept = compiled(draft, target, batch, packed(batch.inputs, end), edge)
-        loss.backward()
+        loss, best, kept = compiled(draft, target, batch, packed(batch.inputs, written.marks.stop), edge)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(rate(progress, flat=0.4))
         seen += torch.stack([loss.detach(), best, kept])
-        steps += 1
         if steps % 100 == 0:
             loss_, best_, kept_ = (seen / 100).tolist()
-            say(log, f"step {steps} progress {progress:.3f} loss {loss_:.4f} same best {best_:.4f} min(p,q) {kept_:.4f} ({steps * batch.inputs.numel() / (time.monotonic() - began) / 1e6:.2f}M/s) queue {feed.queue.qsize()}")
+            speed = steps * batch.inputs.numel() / (time.monotonic() - began) / 1e6
+            state = f"progress {progress:.3f} loss {loss_:.4f} same best {best_:.4f} min(p,q) {kept_:.4f}"
+            say(log, f"step {steps} {state} ({speed:.2f}M/s) queue {feed.queue.qsize()}")
             seen.zero_()
 
 
-def _report(draft: Llama, target: Llama, source: Source, device: torch.device, end: int, log: TextIO) -> None:
+def _report(draft: Llama, target: Llama, source: Source, device: torch.device, log: TextIO) -> None:
     """Acceptance on held-out text of each kind."""
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         for kind, batch in held_out(source, 1024, 16, device):
@@ -120,8 +124,10 @@ def _report(draft: Llama, target: Llama, source: Source, device: torch.device, e
 def main() -> None:
     """Distil a draft from a trained target."""
     args = options(main.__doc__)
-    args.add_argument("--target", type=Path, required=True, help="weights.pt of the target")
-    args.add_argument("--resume", type=Path, help="weights.pt of a draft to go on from")
+    args.add_argument(
+        "--target", type=Path, required=True, help="weights.pt or packaged folder of the target"
+    )
+    args.add_argument("--resume", type=Path, help="weights.pt or packaged folder of a draft to go on from")
     args.add_argument("--written", type=int, default=12, help="rounds of text written by the target")
     args.add_argument("--prompts", type=int, default=1024, help="prompts in a round")
     args.add_argument("--written-share", type=float, default=0.4)
@@ -131,23 +137,25 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     torch.manual_seed(given.seed)
     file = str(given.tokenizer / "tokenizer.json")
-    end = Tokenizer.from_file(file).token_to_id(END_OF_TEXT)
     source = Source(file, str(given.seasoning) if given.seasoning else None, given.share, given.seed + 77)
     feed = Feed(source, given.length, given.rows, given.workers, device)
     target = build(TINY if given.tiny else TARGET, given.target, device).requires_grad_(False)
+    target = target.to(target.compute)  # as it ships, and with no casts while it writes
     draft = build(TINY if given.tiny else DRAFT, given.resume, device)
     given.out.mkdir(parents=True, exist_ok=True)
     written = Written(source, given.length, given.rows, device)
-    with (given.out / "log.txt").open("a") as log, torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    with (given.out / "log.txt").open("a") as log, autocast:
         say(log, f"{sum(p.numel() for p in draft.parameters()) / 1e6:.2f}M parameters, stops at {END}")
         for _ in range(given.written):
-            say(log, f"the target wrote {written.write(target, given.prompts, 256 if not given.tiny else 16)} tokens, {clock.progress():.3f}")
+            count = written.write(target, given.prompts, 16 if given.tiny else 256)
+            say(log, f"the target wrote {count} tokens, progress {clock.progress():.3f}")
         try:
-            fit(draft, target, feed, written, clock, end, log, given.written_share)
+            fit(draft, target, feed, written, clock, log, given.written_share)
         finally:
             feed.close()
             torch.save({k: v.float().cpu() for k, v in draft.state_dict().items()}, given.out / "weights.pt")
-        _report(draft, target, unseen(source, given.valid), device, end, log)
+        _report(draft, target, unseen(source, given.valid), device, log)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Look at a pair honestly: its answers to fixed prompts, and how often the draft is right.
 
-Contract: reads two model folders and `prompts.jsonl` (prompts that the generator never made); prints every answer, and the
-acceptance at each draft position at temperature 0 and 0.8, by a plain speculative loop with rejection sampling.
+Contract: reads two model folders and `prompts.jsonl` (prompts that the generator never made); prints every answer, and
+the acceptance at each draft position at temperature 0 and 0.8, by a plain speculative loop with rejection sampling.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Pair:
 
     def chances(self, model: Any, ids: list[int], last: int, temperature: float) -> Tensor:
         """The distributions after the last few tokens; at temperature 0 all on the best."""
-        logits = model(torch.tensor([ids])).logits[0, -last:].float()
+        logits: Tensor = model(torch.tensor([ids])).logits[0, -last:].float()
         if temperature == 0:
             return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
         return (logits / temperature).softmax(-1)
@@ -87,6 +87,15 @@ def answer(pair: Pair, ids: list[int], room: int, k: int, temperature: float, ta
     return made
 
 
+def prompt_ids(pair: Pair, record: dict[str, Any]) -> list[int]:
+    """The tokens of a prompt, ready for the assistant to go on."""
+    text = pair.tokenizer.apply_chat_template(
+        record["messages"], tools=record.get("tools"), tokenize=False, add_generation_prompt=True
+    )
+    ids: list[int] = pair.tokenizer(text, add_special_tokens=False).input_ids
+    return ids
+
+
 def load(target: Path, draft: Path) -> Pair:
     """The pair, as Transformers loads it, in float32 so that a CPU is exact."""
     tokenizer = AutoTokenizer.from_pretrained(target)
@@ -109,11 +118,11 @@ def main() -> None:
         tally = Tally([0] * given.k, [0] * given.k)
         for line in given.prompts.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
-            text = pair.tokenizer.apply_chat_template(record["messages"], tools=record.get("tools"), tokenize=False, add_generation_prompt=True)
-            ids = pair.tokenizer(text, add_special_tokens=False).input_ids
-            made = answer(pair, ids, given.room, given.k, temperature, tally)
+            made = answer(pair, prompt_ids(pair, record), given.room, given.k, temperature, tally)
             if not given.quiet and temperature == 0:
-                print(f"--- {record['kind']}: {record['messages'][-1]['content']}\n>>> {pair.tokenizer.decode(made)}\n")
+                print(
+                    f"--- {record['kind']}: {record['messages'][-1]['content']}\n>>> {pair.tokenizer.decode(made)}\n"
+                )
         print(f"temperature {temperature}: acceptance per position {tally.line()}")
 
 

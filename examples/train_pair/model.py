@@ -7,9 +7,8 @@ packed with several documents that do not see each other.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +59,7 @@ class Shape:
 
 
 TARGET = Shape(width=384, layers=8, heads=6, kv_heads=2, inner=1024)
-# Two layers can copy (one finds the token before, one finds what followed it) if a head is wide enough to tell tokens apart.
+# Two layers can copy (one finds the token before, one what followed it) if a head is wide enough to tell tokens apart.
 DRAFT = Shape(width=128, layers=2, heads=4, kv_heads=2, inner=256)
 TINY = Shape(width=64, layers=2, heads=2, kv_heads=1, inner=128, head=32)
 
@@ -94,9 +93,14 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head, bias=False)
         self.o_proj = nn.Linear(shape.heads * shape.head, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int
+    ) -> Tensor:
         """Mix in what earlier tokens hold."""
-        q, k, v = (p(x).unflatten(-1, (-1, self.head)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            p(x).unflatten(-1, (-1, self.head)).transpose(1, 2)
+            for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if cache is not None:
             k, v = cache.add(layer, k, v)
@@ -105,7 +109,7 @@ class Attention(nn.Module):
         elif isinstance(sight, Tensor):
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=sight, enable_gqa=True)
         else:
-            mixed = cast(Tensor, flex_attention(q, k, v, block_mask=sight, enable_gqa=True))
+            mixed = flex_attention(q, k, v, block_mask=sight, enable_gqa=True)
         return self.o_proj(mixed.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
 
 
@@ -133,7 +137,9 @@ class Layer(nn.Module):
         self.input_layernorm = Norm(shape.width)
         self.post_attention_layernorm = Norm(shape.width)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int
+    ) -> Tensor:
         """One layer."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, sight, cache, layer)
         return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
@@ -159,12 +165,16 @@ class Llama(nn.Module):
         self.model = Body(shape)
         for weight in self.parameters():
             if weight.dim() == 2:
-                nn.init.normal_(weight, std=0.02 if weight.shape[0] == shape.vocabulary else weight.shape[1] ** -0.5)
+                nn.init.normal_(
+                    weight, std=0.02 if weight.shape[0] == shape.vocabulary else weight.shape[1] ** -0.5
+                )
         for layer in self.model.layers:
             for last in (layer.self_attn.o_proj, layer.mlp.down_proj):  # type: ignore[union-attr]
                 nn.init.zeros_(last.weight)  # type: ignore[arg-type, union-attr]
 
-    def forward(self, ids: Tensor, sight: Sight, positions: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, sight: Sight, positions: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
         """Hidden states after the last norm."""
         where = torch.arange(ids.shape[1], device=ids.device)[None] if positions is None else positions
         half = torch.arange(0, self.shape.head, 2, device=ids.device, dtype=torch.float32) / self.shape.head
@@ -191,9 +201,6 @@ def packed(ids: Tensor, end: int) -> Sight:
     if not ids.is_cuda:
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         return (owner[:, None, :, None] == owner[:, None, None, :]) & causal
-
-    if os.environ.get("PLAIN_SIGHT"):
-        return None
 
     def sees(b: Tensor, _: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return (q >= k) & (owner[b, q] == owner[b, k])

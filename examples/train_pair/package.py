@@ -1,6 +1,6 @@
 """Write trained weights as the folders that Transformers reads.
 
-Contract: `specdec/bundled/<name>/` gets config, generation config, tokenizer, template, model card and bfloat16 shards that are
+Contract: `specdec/bundled/<name>/` gets config, generation config, tokenizer, template, model card and bfloat16 shards
 each small enough for any host; loading them with `AutoModelForCausalLM` and `AutoTokenizer` needs nothing else.
 """
 
@@ -23,7 +23,9 @@ def configured(shape: Shape, end: int, stop: int) -> LlamaConfig:
     """The configuration of a shape."""
     numbers = shape.config()
     theta = numbers.pop("rope_theta")
-    made = LlamaConfig(**numbers, bos_token_id=None, eos_token_id=end, pad_token_id=stop, dtype=torch.bfloat16)
+    made = LlamaConfig(
+        **numbers, bos_token_id=None, eos_token_id=end, pad_token_id=stop, dtype=torch.bfloat16
+    )
     made.rope_parameters = {"rope_type": "default", "rope_theta": theta}
     return made
 

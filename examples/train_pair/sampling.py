@@ -1,7 +1,7 @@
 """Text from a model, for many prompts at once.
 
-Contract: `continue_all(model, prompts, room, temperatures, stop)` gives one continuation for each prompt, cut at the first stop
-token (which is kept). Plain sampling: nothing here speculates.
+Contract: `continue_all(model, prompts, room, temperatures, stop)` gives one continuation for each prompt, cut at the
+first stop token (which is kept). Plain sampling: nothing here speculates.
 """
 
 from __future__ import annotations
@@ -31,14 +31,19 @@ def draw(logits: Tensor, temperatures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def continue_all(
-    model: Llama, prompts: Sequence[Sequence[int]], room: int, temperatures: Sequence[float], stop: Sequence[int]
+    model: Llama,
+    prompts: Sequence[Sequence[int]],
+    room: int,
+    temperatures: Sequence[float],
+    stop: Sequence[int],
 ) -> list[list[int]]:
     """Continuations of up to `room` tokens."""
     device = next(model.parameters()).device
     ids, pad = _padded(prompts, device)
     count, longest, shape = *ids.shape, model.shape
     size = (shape.layers, count, shape.kv_heads, longest + room, shape.head)
-    cache = Cache(torch.zeros(size, device=device, dtype=model.compute), torch.zeros(size, device=device, dtype=model.compute))
+    empty = torch.zeros(size, device=device, dtype=model.compute)
+    cache = Cache(empty, empty.clone())
     heat, ends = torch.tensor(temperatures, device=device), torch.tensor(stop, device=device)
     keys = torch.arange(longest + room, device=device)
     shown = keys[None] >= pad[:, None]

@@ -19,13 +19,24 @@ from .world.phrase import an, pick, sloppy
 from .world.sample import Sample, say
 
 SHARES: dict[str, float] = {
-    "tinystories": 0.50, "fairytaleqa-qa": 0.11, "t0-quoref": 0.06, "t0-ropes": 0.05, "t0-quartz": 0.04, "topical-chat": 0.09,
-    "chatterbot": 0.02, "storybooks": 0.05, "fairytaleqa-story": 0.05, "gutenberg-children": 0.03,
+    "tinystories": 0.50, "fairytaleqa-qa": 0.11, "t0-quoref": 0.06, "t0-ropes": 0.05, "t0-quartz": 0.04,
+    "topical-chat": 0.09, "chatterbot": 0.02, "storybooks": 0.05, "fairytaleqa-story": 0.05, "gutenberg-children": 0.03,
 }  # fmt: skip
 """How often each source is drawn. What it holds too little of the model's task, or in another format, is left out."""
 
 _HERO = re.compile(r"\b(?:named|called) ([A-Z][a-z]+)\b")
-_KIND = re.compile(r"\b(?:little |small |big |young )?(girl|boy|dog|cat|bird|bear|rabbit|man|woman|mouse|fish|frog|duck)\b")
+_KIND = re.compile(
+    r"\b(?:little |small |big |young )?"
+    r"(girl|boy|dog|cat|bird|bear|rabbit|man|woman|mouse|fish|frog|duck)\b"
+)
+
+
+_ASKS = (
+    "Tell me a [short |little |]story{b}.",
+    "[Please write|Write] a [short |simple |]story{b}.",
+    "[Can you|Could you] tell [me |us ]a story{b}?",
+    "Write a story[ for children|] {b}.",
+)
 
 
 class Seasoning:
@@ -86,7 +97,7 @@ def _requested(rng: Random, story: Sample) -> Sample:
     things = [t for t in w.THINGS if f" {t} " in story.text]
     if things and rng.random() < 0.5:
         about += f"[ and|, with] {an(rng.choice(things))}"
-    request = pick(rng, "Tell me a [short |little |]story{b}.", "[Please write|Write] a [short |simple |]story{b}.", "[Can you|Could you] tell [me |us ]a story{b}?", "Write a story[ for children|] {b}.", b="{b}")
+    request = pick(rng, *_ASKS)
     names = tuple(x for x in (hero[1] if hero else "", "story") if x)
     text = sloppy(rng, " ".join(pick(rng, request.replace("{b}", about)).split()).replace(" .", "."), names)
     return Sample("tinystories", [say("user", text), say("assistant", story.text)])

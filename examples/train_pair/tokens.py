@@ -27,16 +27,26 @@ def learn(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     """A tokenizer of `size` tokens from texts."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PATTERN), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size - len(VISIBLE), special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=size - len(VISIBLE),
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
     core.add_tokens([AddedToken(t, special=False, normalized=False) for t in VISIBLE])
     made = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token=END, pad_token=END_OF_TEXT, model_max_length=2048, clean_up_tokenization_spaces=False
+        tokenizer_object=core,
+        eos_token=END,
+        pad_token=END_OF_TEXT,
+        model_max_length=2048,
+        clean_up_tokenization_spaces=False,
     )
     made.chat_template = TEMPLATE
     return made

@@ -1,7 +1,7 @@
 """Train the target on the world and its seasoning, for a given time.
 
-Contract: stops by the clock, not by a count of steps; the learning rate's schedule is tied to the same clock, so it is always
-complete. Writes `weights.pt` (float32 state dict) and `log.txt` into the output folder, also when interrupted.
+Contract: stops by the clock, not by a count of steps; the learning rate's schedule is tied to the same clock, so it is
+always complete. Writes `weights.pt` (float32 state dict) and `log.txt` into the output folder, also when interrupted.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TextIO
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from .chat import END_OF_TEXT
-from .data import Batch, Feed, Source, held_out
+from .data import Batch, Feed, Source, held_out, number
 from .model import TARGET, TINY, Llama, Shape, Sight, packed
 from .optim import Optimiser
 
@@ -46,7 +47,9 @@ def rate(progress: float, flat: float = 0.5, warm: float = 0.01) -> float:
 def token_losses(model: Llama, batch: Batch, sight: Sight) -> Tensor:
     """Cross-entropy of every token."""
     logits = model.logits(model(batch.inputs, sight)).float()
-    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none").view_as(batch.targets)
+    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none").view_as(
+        batch.targets
+    )
 
 
 def mean_loss(model: Llama, batch: Batch, sight: Sight) -> Tensor:
@@ -55,12 +58,12 @@ def mean_loss(model: Llama, batch: Batch, sight: Sight) -> Tensor:
 
 
 @torch.no_grad()
-def judged(model: Llama, held: list[tuple[str, Batch]], end: int) -> dict[str, float]:
+def judged(model: Llama, held: list[tuple[str, Batch]]) -> dict[str, float]:
     """Held-out loss per kind, over what the assistant says."""
-    return {kind: float(mean_loss(model, batch, _dense(batch, end))) for kind, batch in held}
+    return {kind: float(mean_loss(model, batch, _dense(batch))) for kind, batch in held}
 
 
-def _dense(batch: Batch, end: int) -> Tensor:
+def _dense(batch: Batch) -> Tensor:
     """A held-out row holds one document from its start, so plain causal sight is right."""
     length = batch.inputs.shape[1]
     return torch.ones(1, 1, length, length, dtype=torch.bool, device=batch.inputs.device).tril()
@@ -88,16 +91,29 @@ def fit(model: Llama, feed: Feed, clock: Clock, end: int, log: TextIO, scale: fl
         if steps == 1:
             began, tokens = time.monotonic(), 0
         if steps % 200 == 0 or steps in (1, 20):
-            speed = tokens / (time.monotonic() - began + 1e-9) / 1e6
-            say(log, f"step {steps} progress {progress:.3f} loss {total.item() / min(steps, 200):.4f} tokens {tokens / 1e6:.1f}M ({speed:.2f}M/s) queue {feed.queue.qsize()}")
+            mean, speed = total.item() / min(steps, 200), tokens / (time.monotonic() - began + 1e-9) / 1e6
+            state = f"progress {progress:.3f} loss {mean:.4f} tokens {tokens / 1e6:.1f}M ({speed:.2f}M/s)"
+            say(log, f"step {steps} {state} queue {feed.queue.qsize()}")
             total = torch.zeros_like(total) if steps % 200 == 0 else total
+
+
+def stored(weights: Path) -> dict[str, Tensor]:
+    """A state dict from `weights.pt`, or from the safetensors of a packaged folder."""
+    if weights.is_file():
+        state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+        return state
+    return {
+        name: value
+        for part in sorted(weights.glob("*.safetensors"))
+        for name, value in load_file(part).items()
+    }
 
 
 def build(shape: Shape, weights: Path | None, device: torch.device) -> Llama:
     """A model, new or from a file, in the precision that its device likes."""
     model = Llama(shape)
     if weights:
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
+        model.load_state_dict(stored(weights), strict=True)
     model.compute = torch.bfloat16 if device.type == "cuda" else torch.float32
     return model.to(device)
 
@@ -127,7 +143,7 @@ def options(about: str | None) -> argparse.ArgumentParser:
 def main() -> None:
     """Train a target model."""
     args = options(main.__doc__)
-    args.add_argument("--resume", type=Path, help="weights.pt to go on from")
+    args.add_argument("--resume", type=Path, help="weights.pt or packaged folder to go on from")
     args.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     given = args.parse_args()
     clock = Clock(given.minutes * 60)
@@ -135,7 +151,7 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     torch.manual_seed(given.seed)
     file = str(given.tokenizer / "tokenizer.json")
-    end = Tokenizer.from_file(file).token_to_id(END_OF_TEXT)
+    end = number(Tokenizer.from_file(file), END_OF_TEXT)
     source = Source(file, str(given.seasoning) if given.seasoning else None, given.share, given.seed)
     feed = Feed(source, given.length, given.rows, given.workers, device)
     model = build(TINY if given.tiny else TARGET, given.resume, device)
@@ -148,17 +164,17 @@ def main() -> None:
         finally:
             feed.close()
             torch.save({k: v.float().cpu() for k, v in model.state_dict().items()}, given.out / "weights.pt")
-        _report(model, unseen(source, given.valid), device, end, log)
+        _report(model, unseen(source, given.valid), device, log)
 
 
-def _report(model: Llama, source: Source, device: torch.device, end: int, log: TextIO) -> None:
+def _report(model: Llama, source: Source, device: torch.device, log: TextIO) -> None:
     """Held-out loss, in training precision and with the weights rounded as they will ship."""
     held = held_out(source, 1024, 24, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        full = judged(model, held, end)
+        full = judged(model, held)
         for weight in model.parameters():
             weight.data = weight.data.bfloat16().float()
-        rounded = judged(model, held, end)
+        rounded = judged(model, held)
     for kind, loss in full.items():
         say(log, f"held out {kind}: {loss:.4f} (rounded to bfloat16 {rounded[kind]:.4f})")
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from rich.color import ColorSystem
 from rich.console import Console
-from rich.text import Text
+from rich.style import Style
 
 from specdec.engine import Engine
-from specdec.types import Completion, GenerationEvent, Request, SpecStats
+from specdec.types import Completion, GenerationEvent, Request, SpecStats, Token
+
+_ACCEPTED = Style(color="green")
 
 
 class Stopped(KeyboardInterrupt):
@@ -51,19 +54,27 @@ class Answer:
         return Completion.of(self._events)
 
     def _show(self, event: GenerationEvent) -> None:
-        if self.console is None or not event.text:
-            return
-        if self.mark_accepted and self.console.color_system:
-            for token in event.tokens:
-                style = "green" if token.origin == "accepted" else ""
-                self.console.print(Text(token.text, style=style), end="")
-        else:
-            self.console.out(event.text, end="", highlight=False)
+        if self.console is not None:
+            self._write("".join(map(self._styled, event.tokens)) if self._colours else event.text)
+
+    @property
+    def _colours(self) -> bool:
+        return self.mark_accepted and self.console is not None and self.console.color_system is not None
+
+    @staticmethod
+    def _styled(token: Token) -> str:
+        style = _ACCEPTED if token.origin == "accepted" else Style.null()
+        return style.render(token.text, color_system=ColorSystem.STANDARD)
+
+    def _write(self, text: str) -> None:
+        """Past the console, whose buffer is printed twice when Ctrl-C hits it at the wrong moment."""
+        assert self.console is not None
+        self.console.file.write(text)
         self.console.file.flush()
 
     def _end_line(self) -> None:
         if self.console is not None and any(e.text for e in self._events):
-            self.console.out("")
+            self._write("\n")
 
 
 def stats_line(completion: Completion) -> str:

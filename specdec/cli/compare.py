@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.table import Table
 
-from specdec.cli.answer import Answer, off_text
+from specdec.cli.answer import Answer
 from specdec.engine import Engine
 from specdec.types import MAX_SEED, Completion, Request
+from specdec.verify.difference import first_difference
 
 _WARM_UP_TOKENS = 16
 
@@ -29,7 +31,7 @@ class Comparison:
 
     @property
     def identical(self) -> bool:
-        return self.plain.token_ids == self.speculative.token_ids
+        return first_difference(self.plain, self.speculative) is None
 
 
 def compare(engine: Engine, request: Request, console: Console | None) -> Comparison:
@@ -47,7 +49,8 @@ def compare(engine: Engine, request: Request, console: Console | None) -> Compar
 
 def _side(engine: Engine, request: Request, console: Console | None) -> Completion:
     if console:
-        console.print(f"── {request.id}", style="bold")
+        legend = ", accepted drafts in green" if console.color_system and request.speculative != "off" else ""
+        console.print(f"── {request.id}{legend}", style="bold")
     engine.generate("Warm up.", max_tokens=_WARM_UP_TOKENS, ignore_eos=True, speculative=request.speculative)
     completion = Answer(console, mark_accepted=True).listen(engine, request)
     if console:
@@ -65,23 +68,22 @@ def comparison_table(result: Comparison, accept_rule: str) -> Table:
     table.add_row("TTFT", *(f"{c.timing.ttft * 1000:.0f} ms" for c in sides))
     table.add_row("tokens", *(str(len(c.tokens)) for c in sides))
     table.add_row("acceptance length", "", f"{result.speculative.stats.acceptance_length:.2f}")
-    table.add_row("acceptance per position", "", _percentages(result.speculative))
+    table.add_row(
+        "acceptance per position", "", percentages(result.speculative.stats.acceptance_per_position)
+    )
     table.add_row("speed-up", "", f"{result.speed_up:.2f}x")
     table.add_row("identical", "", _identical(result, accept_rule))
-    if result.speculative.stats.off_reason:
-        table.add_row("speculation", "", off_text(result.speculative.stats.off_reason))
     return table
 
 
-def _percentages(completion: Completion) -> str:
-    rates = completion.stats.acceptance_per_position
-    return " ".join(f"{r:.0%}" for r in rates) or "nothing drafted"
+def percentages(rates: Sequence[float]) -> str:
+    """The first positions' rates; later ones are few drafts and much room."""
+    return " ".join(f"{r:.0%}" for r in rates[:5]) or "nothing drafted"
 
 
 def _identical(result: Comparison, accept_rule: str) -> str:
-    if result.identical:
+    difference = first_difference(result.plain, result.speculative)
+    if difference is None:
         return "yes"
-    pairs = zip(result.plain.token_ids, result.speculative.token_ids, strict=False)
-    first = next((i for i, (a, b) in enumerate(pairs) if a != b), "the end")
     why = " (the rejection rule keeps the distribution, not the text)" if accept_rule == "rejection" else ""
-    return f"no, they part at token {first}{why}"
+    return f"no, they part at token {difference.position}{why}"

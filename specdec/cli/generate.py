@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from specdec.cli import options as o
-from specdec.cli.answer import Answer, Stopped, stats_line
+from specdec.cli.answer import Answer, Stopped, off_text, stats_line
 from specdec.cli.asking import DEMO_PROMPT, Ask, read_prompt
 from specdec.cli.compare import compare, comparison_table
 from specdec.cli.jsonable import completion_json, info_json, print_json
@@ -97,3 +97,5 @@ def _compare(engine: Engine, ask: Ask, *, json: bool) -> None:
         })  # fmt: skip
         return
     console.print(comparison_table(result, engine.info.accept_rule))
+    if reason := result.speculative.stats.off_reason:
+        console.print(f"speculation ended {off_text(reason)}", style="yellow")

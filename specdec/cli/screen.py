@@ -38,13 +38,10 @@ def reported() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-@contextmanager
-def loaded(options: EngineOptions) -> Iterator[Engine]:
+def loaded(options: EngineOptions) -> Engine:
     """The engine, with a progress bar while it loads."""
     with loading_bar() as progress:
-        engine = load(**asdict(options), progress=progress)
-    with engine:
-        yield engine
+        return load(**asdict(options), progress=progress)
 
 
 @contextmanager
@@ -58,3 +55,14 @@ def loading_bar() -> Iterator[Progress]:
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("libraries", total=None)
         yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction, total=1.0)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A sign of life on stderr while something takes minutes."""
+    console = stderr()
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        yield

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
 import torch
 
-from specdec.drafters.base import Drafter, DraftContext, DraftRound
+from specdec.drafters.base import DraftContext, Drafter, DraftRound
 from specdec.local.controller import Controller
 from specdec.local.costs import CostCurve
 from specdec.runners.base import Runner
@@ -32,9 +33,11 @@ def calibrate(target: Runner, drafters: Sequence[Drafter], controller: Controlle
 
 
 def _time_target(target: Runner, curve: CostCurve) -> None:
-    for width in _WIDTHS:
+    def run(width: int) -> None:
         tokens = torch.zeros(1, width, dtype=torch.long, device=target.info.device)
-        curve.observe(width, _fastest(lambda t=tokens, w=width: target.forward(t, [0], [0], w), target.info.device))  # type: ignore[misc]
+        target.forward(tokens, [0], [0], width)
+
+    _fill(curve, _WIDTHS, run, target.info.device)
 
 
 def _time_drafter(drafter: Drafter, target: Runner) -> CostCurve:
@@ -43,20 +46,29 @@ def _time_drafter(drafter: Drafter, target: Runner) -> CostCurve:
     sampling = SamplingBatch([SamplerState(params, 0, [0], frozenset(), info.vocab_size, info.device)])
     context = DraftContext(-1, 0, [0] * _PROMPT, _PROMPT)
     asked = DraftRound([context], sampling, None, need_probs=False)
-    for steps in _STEPS:
-        curve.observe(steps, _fastest(lambda k=steps: drafter.propose(asked, k), info.device))  # type: ignore[misc]
+    _fill(curve, _STEPS, lambda steps: drafter.propose(asked, steps), info.device)
     drafter.release(context)
     return curve
 
 
-def _fastest(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest of a few runs, after one that warms up."""
-    run()
-    times = []
-    for _ in range(_REPEATS):
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _fill(curve: CostCurve, sizes: Sequence[int], run: Callable[[int], object], device: torch.device) -> None:
+    """Each size's fastest of a few runs. They take turns, so that a busy moment of the machine does not fall on all
+    runs of one size, and no size counts as dearer than a larger one."""
+    fastest = dict.fromkeys(sizes, math.inf)
+    for repeat in range(1 + _REPEATS):
+        for size in sizes:
+            seconds = _timed(run, size, device)
+            if repeat:  # the first turn warms up
+                fastest[size] = min(fastest[size], seconds)
+    least = math.inf
+    for size in sorted(sizes, reverse=True):
+        least = min(least, fastest[size])
+        curve.observe(size, least)
+
+
+def _timed(run: Callable[[int], object], size: int, device: torch.device) -> float:
+    start = time.perf_counter()
+    run(size)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

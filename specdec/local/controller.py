@@ -14,12 +14,14 @@ from operator import mul
 
 from specdec.local.acceptance import Acceptance
 from specdec.local.costs import CostCurve
-from specdec.types import MAX_SPECULATIVE_TOKENS
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 _MIN_GAIN = 1.03  # below this the difference drowns in noise, and plain is the safe side
 _PROBE_LENGTH = 2
-_TRUSTED = 0.8  # a source that is known to be this good and still does not pay costs too much: no hurry to probe it
+_TRUSTED = (
+    0.8  # a source that is known to be this good and still does not pay costs too much: no hurry to probe it
+)
+_EXPLORE = 24  # rounds between tries of a longer draft
 _PROBE_FIRST, _PROBE_LAST = 24, 768  # rounds between probes of a source that does not pay
 
 
@@ -106,9 +108,11 @@ class Controller:
         """Seconds by drafted steps, per drafter that is not free."""
         self.reason = "no round yet"
         self._probes: dict[str, _Probe] = {}
+        self._rounds = 0
 
     def plan(self, rows: Sequence[Row]) -> Plan:
         """The choice with the most expected tokens per second; rows with `forced` are taken as they are."""
+        self._rounds += 1
         scored = [_Scored.of(row) for row in rows]
         plain = self._evaluate(scored, 0, None)
         paid = sorted({o.drafter for r in rows for o in r.options if not o.free})
@@ -161,18 +165,24 @@ class Controller:
         return f"on: {' and '.join(names)}, {max(c.length for c in best.choices)} a round: {rates}"
 
     def _probed(self, row: Row, choice: Choice) -> Choice:
-        """The choice itself, or a short draft from a source that has not been tried for long."""
-        if row.forced is not None or choice.length:
+        """The choice itself, or now and then something next to it, so that what is believed gets measured again."""
+        if row.forced is not None:
             return choice
+        return self._longer(row, choice) if choice.option else self._probe(row)
+
+    def _longer(self, row: Row, choice: Choice) -> Choice:
+        """One step longer every so many rounds: its cost may be remembered from a busy moment."""
+        if self._rounds % _EXPLORE or choice.option is None:
+            return choice
+        longer = next((k for k in _LENGTHS if k > choice.length), choice.length)
+        return Choice(choice.option, min(longer, choice.option.length, row.room))
+
+    def _probe(self, row: Row) -> Choice:
+        """A short draft from a source that has not been tried for long, or nothing."""
         for option in row.options:
             probe = self._probes.setdefault(option.source, _Probe())
             probe.waited += 1
             length = min(_PROBE_LENGTH, option.length, row.room)
             if length > 0 and probe.waited >= probe.interval:
                 return Choice(option, length)
-        return choice
-
-
-def lengths_to_calibrate(slots: int) -> tuple[int, ...]:
-    """Row counts of a target's pass worth timing once at load."""
-    return tuple(sorted({1, 2, 3, 5, 9, MAX_SPECULATIVE_TOKENS + 1, slots, slots * 5}))
+        return Choice()

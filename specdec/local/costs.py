@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 
 _SMOOTHING = 0.1
+_OUTLIER = 2.0
 
 
 class CostCurve:
-    """Seconds as a function of a size, interpolated between the sizes that were measured."""
+    """Seconds as a function of a size, interpolated between the sizes that were measured.
+
+    Times are noisy upwards only: a run that took twice as long as known is an outlier, one that took half as long is
+    news. What is known of one size bounds the others: a larger size costs no less, and at most in proportion.
+    """
 
     def __init__(self) -> None:
         self._sizes: list[int] = []
         self._seconds: dict[int, float] = {}
+        self._estimates: dict[int, float] = {}
 
     def observe(self, size: int, seconds: float) -> None:
-        """Move the estimate at `size` towards a measurement; one outlier moves it by a tenth of itself at most."""
-        if size not in self._seconds:
-            self._sizes.insert(bisect_left(self._sizes, size), size)
+        """Move the estimate at `size` towards a measurement."""
+        self._estimates.clear()
+        known = self._seconds.get(size)
+        if known is None:
+            insort(self._sizes, size)
+        if known is None or seconds < known / _OUTLIER:
             self._seconds[size] = seconds
-            return
-        known = self._seconds[size]
-        self._seconds[size] = known + _SMOOTHING * (min(max(seconds, known / 2), known * 2) - known)
+        else:
+            self._seconds[size] = known + _SMOOTHING * (min(seconds, known * _OUTLIER) - known)
 
     def estimate(self, size: int) -> float:
-        """Linear between neighbours, and along the last two beyond them; 0 when nothing was measured."""
-        if size in self._seconds:
-            return self._seconds[size]
-        if not self._sizes:
-            return 0.0
+        """Seconds at `size`; 0 when nothing was measured."""
+        if size not in self._estimates:
+            self._estimates[size] = self._bounded(size) if self._sizes else 0.0
+        return self._estimates[size]
+
+    def _bounded(self, size: int) -> float:
+        bounds = [self._seconds[s] * max(size / s, 1.0) for s in self._sizes]
+        return min(self._interpolated(size), *bounds)
+
+    def _interpolated(self, size: int) -> float:
+        """Linear between neighbours, and along the last two beyond them."""
         if len(self._sizes) == 1:
             return self._seconds[self._sizes[0]]
         at = min(max(bisect_left(self._sizes, size), 1), len(self._sizes) - 1)
         low, high = self._sizes[at - 1], self._sizes[at]
-        slope = (self._seconds[high] - self._seconds[low]) / (high - low)
-        return max(self._seconds[low] + max(slope, 0.0) * (size - low), 0.0)
+        slope = max((self._seconds[high] - self._seconds[low]) / (high - low), 0.0)
+        return self._seconds[low] + slope * max(size - low, 0)

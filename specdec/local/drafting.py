@@ -42,7 +42,9 @@ class _Part:
 class Drafting:
     """The drafters of an engine, behind one face."""
 
-    def __init__(self, drafters: Sequence[Drafter], device: torch.device, vocab_size: int, need_probs: bool) -> None:
+    def __init__(
+        self, drafters: Sequence[Drafter], device: torch.device, vocab_size: int, need_probs: bool
+    ) -> None:
         self._drafters = {d.name: d for d in drafters}
         self._device, self._vocab_size, self._need_probs = device, vocab_size, need_probs
 
@@ -80,7 +82,9 @@ class Drafting:
             if name in offers:
                 parts += [self._part(b, offers[name], b, choices) for b in members]
             else:
-                drafts = self._ask(name, rows, sampling, members, max(choices[b].length for b in members), noise())
+                drafts = self._ask(
+                    name, rows, sampling, members, max(choices[b].length for b in members), noise()
+                )
                 parts += [self._part(b, drafts, at, choices) for at, b in enumerate(members)]
         return self._merge(len(rows), parts)
 
@@ -121,7 +125,9 @@ class Drafting:
 
     def _probs(self, tokens: Tensor, parts: Sequence[_Part]) -> Tensor:
         """q of all rows; certain drafts have all their mass on themselves."""
-        q = torch.zeros(*tokens.shape, self._vocab_size, device=self._device).scatter_(-1, tokens.unsqueeze(-1), 1.0)
+        q = torch.zeros(*tokens.shape, self._vocab_size, device=self._device).scatter_(
+            -1, tokens.unsqueeze(-1), 1.0
+        )
         for p in parts:
             if p.drafts.probs is not None:
                 q[p.row, : p.length] = p.drafts.probs[p.at, : p.length]

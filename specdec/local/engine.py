@@ -104,7 +104,9 @@ class LocalEngine(Engine):
         row = self._admission.admit(request, deliver)
         with self._wake:
             if self._failure:
-                raise EngineClosed(f"the engine is closed since it failed: {self._failure!r}") from self._failure
+                raise EngineClosed(
+                    f"the engine is closed since it failed: {self._failure!r}"
+                ) from self._failure
             if self._closed:
                 raise EngineClosed("the engine is closed; load a new one")
             self._scheduler.submit(row)
@@ -122,7 +124,7 @@ class LocalEngine(Engine):
                 while self._wait():
                     self._step()
             self._abandon(EngineClosed("the engine was closed before the answer was finished"))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
             self._failure = error
             failed = EngineFailed(f"the engine failed and is closed: {error!r}")
             failed.__cause__ = error
@@ -189,7 +191,9 @@ class LocalEngine(Engine):
         self._add(**counts)
 
     def _add(self, **counts: int) -> None:
-        self._stats = replace(self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()})
+        self._stats = replace(
+            self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()}
+        )
 
     def _abandon(self, error: BaseException) -> None:
         """Tell everyone who still waits."""

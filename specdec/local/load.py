@@ -101,7 +101,12 @@ def _drafters(draft: str, model: Runner | None, target: Runner) -> Sequence[Draf
 
 
 def _info(
-    name: str, target: Runner, draft: Runner | None, drafters: Sequence[Drafter], rule: AcceptRule, tokenizer: Tokenizer
+    name: str,
+    target: Runner,
+    draft: Runner | None,
+    drafters: Sequence[Drafter],
+    rule: AcceptRule,
+    tokenizer: Tokenizer,
 ) -> EngineInfo:
     at = target.info
     unavailable = None if at.can_rollback else f"the state of {at.architecture} cannot be rolled back"

@@ -35,7 +35,9 @@ class _Seconds:
 class Rounds:
     """Runs rounds over a target and its drafters, as the controller plans them."""
 
-    def __init__(self, target: Runner, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule) -> None:
+    def __init__(
+        self, target: Runner, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule
+    ) -> None:
         info = target.info
         self._target, self._controller = target, controller
         self._rejecting = rule == "rejection"
@@ -54,17 +56,21 @@ class Rounds:
         began = self._clock.mark()
         noise = self._noise(sampling, rows, 1 + max(c.length for c in choices))
         drafting = self._clock.mark()
-        drafted = self._drafting.collect(rows, sampling, choices, offers, lambda: self._draft_noise(sampling, rows, noise))
+        drafted = self._drafting.collect(
+            rows, sampling, choices, offers, lambda: self._draft_noise(sampling, rows, noise)
+        )
         known = sampling.on_host(drafted.tokens)
         verifying = self._clock.mark()
         logits = self._forward(rows, drafted)
         verdict = self._accept(sampling, rows, logits, drafted, known, noise)
         ended = self._clock.mark()
 
-        tokens = torch.cat([verdict.tokens, verdict.accepted.unsqueeze(1), drafted.tokens], 1).tolist()  # the one sync
+        tokens = torch.cat(
+            [verdict.tokens, verdict.accepted.unsqueeze(1), drafted.tokens], 1
+        ).tolist()  # the one sync
         draft_seconds = self._clock.seconds(drafting, verifying)
         seconds = _Seconds(draft_seconds, self._clock.seconds(began, ended) - draft_seconds)
-        outcomes = [self._outcome(row, choices[b], drafted.lengths[b], tokens[b], logits[b], seconds, len(rows))
+        outcomes = [self._outcome(choices[b], drafted.lengths[b], tokens[b], logits[b], seconds, len(rows))
                     for b, row in enumerate(rows)]  # fmt: skip
         self._learn(planned, choices, outcomes, logits.shape[0] * logits.shape[1], seconds)
         return outcomes
@@ -100,7 +106,9 @@ class Rounds:
         stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
         return sampling.gumbel([len(r.tokens) for r in rows], width, stream)
 
-    def _draft_noise(self, sampling: SamplingBatch, rows: Sequence[Running], noise: Tensor | None) -> Tensor | None:
+    def _draft_noise(
+        self, sampling: SamplingBatch, rows: Sequence[Running], noise: Tensor | None
+    ) -> Tensor | None:
         """What drafters draw with: the target's own noise when coupled, else independent of it."""
         if noise is None or not self._rejecting:
             return noise
@@ -128,11 +136,18 @@ class Rounds:
         if not self._rejecting:
             return coupled(processed, drafted.tokens, lengths, noise)
         uniform = sampling.uniform([len(r.tokens) for r in rows], drafted.tokens.shape[1])
-        return rejection(processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows)
+        return rejection(
+            processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows
+        )
 
     @staticmethod
     def _outcome(
-        row: Running, choice: Choice, length: int, fetched: list[int], logits: Tensor, seconds: _Seconds, shared_by: int
+        choice: Choice,
+        length: int,
+        fetched: list[int],
+        logits: Tensor,
+        seconds: _Seconds,
+        shared_by: int,
     ) -> Outcome:
         """`fetched` holds the verdict's M tokens, the accepted count, and the K = M - 1 drafts."""
         width = logits.shape[0]
@@ -142,13 +157,24 @@ class Rounds:
         return Outcome(fetched[: accepted + 1], round, logits)
 
     def _learn(
-        self, planned: Sequence[Row], choices: Sequence[Choice], outcomes: Sequence[Outcome], size: int, seconds: _Seconds
+        self,
+        planned: Sequence[Row],
+        choices: Sequence[Choice],
+        outcomes: Sequence[Outcome],
+        size: int,
+        seconds: _Seconds,
     ) -> None:
-        steps = {c.option.drafter: c.length for c in choices if c.option and not c.option.free}
+        steps = {
+            (c.option.drafter, c.length)
+            for c, o in zip(choices, outcomes, strict=True)
+            if c.option and not c.option.free and o.round and o.round.drafted
+        }
         if len(steps) == 1:  # several would share the time in unknown parts
-            (name, length), = steps.items()
+            ((name, length),) = steps
             self._controller.draft_costs[name].observe(length, seconds.draft)
         self._controller.verify_cost.observe(size, seconds.verify)
         for row, choice, outcome in zip(planned, choices, outcomes, strict=True):
             if outcome.round and choice.option:
-                self._controller.observe(row, choice.option, len(outcome.round.drafted), outcome.round.accepted)
+                self._controller.observe(
+                    row, choice.option, len(outcome.round.drafted), outcome.round.accepted
+                )

@@ -28,7 +28,9 @@ class Scheduler:
 
     def submit(self, row: Running) -> None:
         if len(self.waiting) >= self._queue_limit:
-            raise EngineBusy(f"{len(self.waiting)} requests are waiting, as many as the queue holds; try again later")
+            raise EngineBusy(
+                f"{len(self.waiting)} requests are waiting, as many as the queue holds; try again later"
+            )
         self.waiting.append(row)
 
     def admit(self) -> list[Running]:

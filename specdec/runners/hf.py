@@ -160,7 +160,9 @@ class HFRunner:
         """Whether two rows at different places, run together, do. Slot 0 holds all of `tokens`."""
         self.together_below = 0
         self.forward(tokens[:, :2], [1], [0], 0)
-        self.together_below = min(self.limit, smallest_window(self.model.config) or self.limit)
+        # Below the smallest window all layers see the same, so one mask serves; a window too small to probe is left
+        within = min(self.limit, smallest_window(self.model.config) or self.limit)
+        self.together_below = within if within >= PROBE_TOKENS else 0
         pair = torch.cat((tokens[:, 2:5], tokens[:, 4:7]))
         found = self.forward(pair, [1, 0], [2, 4], 3)
         return agree(found, torch.cat((truth[:, 2:5], truth[:, 4:7])), self.info.dtype)
@@ -263,6 +265,8 @@ def _load_model(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code
         raise CheckpointCorrupt(f"{folder}: {str(error).strip().splitlines()[0]}") from error
     if missing := sorted(report["missing_keys"]):
         raise CheckpointCorrupt(f"{folder} lacks the tensor {missing[0]} (and {len(missing) - 1} more)")
+    if odd := sorted(str(key) for key in report["mismatched_keys"]):
+        raise CheckpointCorrupt(f"{folder}: the shape of {odd[0]} is not what its config says")
     return model
 
 

@@ -86,3 +86,18 @@ def test_costs_are_interpolated_and_robust_to_outliers() -> None:
     assert curve.estimate(9) == pytest.approx(5.0)
     curve.observe(5, 1000.0)
     assert curve.estimate(5) < 3.5
+
+
+def test_costs_measured_in_a_busy_moment_are_unlearnt() -> None:
+    """A machine that was a hundred times slower while it calibrated is not held against drafting for long."""
+    made = controller(step=100.0, base=1000.0, row=50.0)
+    acceptance = made.acceptance.child()
+    chosen = []
+    for _ in range(150):
+        (choice,) = made.plan([Row(acceptance, [MODEL], 100, None)]).choices
+        chosen.append(choice.length)
+        made.verify_cost.observe(choice.length + 1, 10 + 0.5 * (choice.length + 1))
+        if choice.option:
+            made.draft_costs["model"].observe(choice.length, 1.0 * choice.length)
+            made.observe(Row(acceptance, [MODEL], 100, None), choice.option, choice.length, choice.length)
+    assert min(chosen[-10:]) >= 4

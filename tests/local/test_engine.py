@@ -31,9 +31,10 @@ def test_closing_a_stream_frees_its_slot_within_a_round() -> None:
         events = engine.stream("abc", **LONG)
         next(events)
         events.close()
+        rounds = engine.stats().rounds
         wait_until(lambda: engine.stats().active == 0)
         assert engine.stats().cancelled == 1
-        assert engine.stats().rounds < 200
+        assert engine.stats().rounds <= rounds + 1  # the one that was under way
         assert engine.generate("abc", temperature=0, max_tokens=3).usage.completion_tokens == 3
 
 
@@ -85,7 +86,8 @@ def test_a_prompt_that_was_seen_is_not_computed_again() -> None:
         cold = engine.generate(prompt, temperature=0.8, seed=1, max_tokens=20, ignore_eos=True)
         warm = engine.generate(prompt, temperature=0.8, seed=1, max_tokens=20, ignore_eos=True)
         turn = engine.generate([*prompt, *cold.token_ids, 7], temperature=0, max_tokens=2)
-    assert cold.usage.cached_tokens == 0 and warm.usage.cached_tokens == 99
+    assert cold.usage.cached_tokens == 0
+    assert warm.usage.cached_tokens == 99
     assert warm.token_ids == cold.token_ids
     assert turn.usage.cached_tokens >= 100 + 19
 
@@ -142,7 +144,9 @@ def engine() -> Any:
         ("a", {"tempreature": 1}, "options is .'tempreature'."),
     ],
 )
-def test_wrong_values_are_refused_by_name(engine: LocalEngine, prompt: Any, options: Any, message: str) -> None:
+def test_wrong_values_are_refused_by_name(
+    engine: LocalEngine, prompt: Any, options: Any, message: str
+) -> None:
     with pytest.raises(InvalidRequest, match=message) as caught:
         engine.stream(prompt, **options)
     assert "\n" not in str(caught.value)

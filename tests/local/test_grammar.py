@@ -266,6 +266,7 @@ def _deep(depth: int) -> str:
     (lambda: Grammar.choice([]), "grammar.text"),
     (lambda: Grammar.choice(["a", ""]), "grammar.text"),
     (lambda: Grammar("choice", '"a"'), "grammar.text"),
+    (lambda: Grammar.choice("ab"), "grammar.text"),
     (lambda: SamplingParams(grammar="a+"), "grammar"),  # type: ignore[arg-type]
 ])  # fmt: skip
 def test_what_is_no_grammar_is_refused_by_field(make: Callable[[], object], field: str) -> None:

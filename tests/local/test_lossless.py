@@ -25,19 +25,29 @@ SHAPES: dict[str, dict[str, Any]] = {
     "greedy penalties": {"temperature": 0.0, "repetition_penalty": 1.2, "frequency_penalty": 0.3},
     "bias": {"temperature": 0.6, "logit_bias": {3: 8.0, 40: -100.0}, "min_tokens": 20},
 }  # fmt: skip
-DRAFTERS = [("lookup",), ("prediction",), ("hostile",), ("near",), ("perfect",), ("near", "lookup", "prediction")]
+DRAFTERS = [
+    ("lookup",),
+    ("prediction",),
+    ("hostile",),
+    ("near",),
+    ("perfect",),
+    ("near", "lookup", "prediction"),
+]
 
 
 @pytest.fixture(scope="module")
 def plain() -> dict[str, tuple[int, ...]]:
     with toy_engine() as engine:
         return {
-            name: engine.generate(PROMPT, seed=11, max_tokens=60, **shape).token_ids for name, shape in SHAPES.items()
+            name: engine.generate(PROMPT, seed=11, max_tokens=60, **shape).token_ids
+            for name, shape in SHAPES.items()
         }
 
 
 @pytest.mark.parametrize("kinds", DRAFTERS, ids="+".join)
-def test_same_seed_same_text_with_every_drafter(kinds: tuple[str, ...], plain: dict[str, tuple[int, ...]]) -> None:
+def test_same_seed_same_text_with_every_drafter(
+    kinds: tuple[str, ...], plain: dict[str, tuple[int, ...]]
+) -> None:
     with toy_engine(*kinds) as engine:
         for name, shape in SHAPES.items():
             for k in ("off", "auto", 1, 3, 8):
@@ -94,7 +104,12 @@ def test_distribution_of_the_third_token(rule: AcceptRule, kind: str) -> None:
     wanted = torch.cat([expected[kept], expected[~kept].sum().view(1)])
     keep = wanted > 0
     assert counts[exact == 0].sum() == 0
-    assert stats.chisquare(observed[keep].double(), wanted[keep].double() * trials / wanted.double().sum()).pvalue > 1e-4
+    assert (
+        stats.chisquare(
+            observed[keep].double(), wanted[keep].double() * trials / wanted.double().sum()
+        ).pvalue
+        > 1e-4
+    )
 
 
 def _third_token(target: ToyRunner, start: list[int], k: int) -> torch.Tensor:
@@ -134,7 +149,9 @@ def test_eos_ends_the_answer_and_is_not_part_of_it() -> None:
     with toy_engine("perfect", target=target) as engine:
         plain = engine.generate(PROMPT, temperature=0.9, seed=3, speculative="off")
         fast = engine.generate(PROMPT, temperature=0.9, seed=3, speculative=6)
-    assert fast.token_ids == plain.token_ids and fast.finish_reason == "stop" and fast.stop == EOS
+    assert fast.token_ids == plain.token_ids
+    assert fast.finish_reason == "stop"
+    assert fast.stop == EOS
     assert EOS not in fast.token_ids
 
 

@@ -44,7 +44,19 @@ class ToyRunner:
         self.passes = 0
         self.fail_at: int | None = None
         self.info = RunnerInfo(
-            "toy", "Toy", "llama", "eager", VOCAB, context, slots, CPU, torch.float32, 0, 0, 0, can_rollback=True
+            "toy",
+            "Toy",
+            "llama",
+            "eager",
+            VOCAB,
+            context,
+            slots,
+            CPU,
+            torch.float32,
+            0,
+            0,
+            0,
+            can_rollback=True,
         )
 
     def logits_after(self, tokens: Sequence[int]) -> Tensor:
@@ -107,4 +119,6 @@ def toy_engine(
         drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=False,
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
     )  # fmt: skip
-    return LocalEngine(Parts(runner, Tokenizer(byte_tokenizer()), chosen, info, {}, frozenset({EOS}), accept_rule))
+    return LocalEngine(
+        Parts(runner, Tokenizer(byte_tokenizer()), chosen, info, {}, frozenset({EOS}), accept_rule)
+    )

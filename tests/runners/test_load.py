@@ -123,6 +123,14 @@ def test_missing_tensor_is_named(kind: str, tmp_path: Path) -> None:
         load_runner(tmp_path)
 
 
+def test_wrong_shape_through_transformers(tmp_path: Path) -> None:
+    models.save(models.build("gpt2"), tmp_path)
+    _edit(tmp_path / "config.json", n_inner=80)
+    with pytest.raises(CheckpointCorrupt) as caught:
+        load_runner(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_wrong_shape_is_named(folder: Path) -> None:
     _edit(folder / "config.json", intermediate_size=64)
     with pytest.raises(
@@ -161,6 +169,33 @@ def test_not_a_decoder_only_language_model(folder: Path, config: dict[str, Any],
     with pytest.raises(UnsupportedModel, match=expected) as caught:
         load_runner(folder)
     assert "\n" not in str(caught.value)
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class OwnModel(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_own_code_runs_when_allowed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = folder / "modules"
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(modules))
+    monkeypatch.syspath_prepend(str(modules))
+    (folder / "own.py").write_text(OWN_CODE)
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    _edit(folder / "config.json", model_type="own", auto_map=classes)
+    runner = load_runner(folder, device="cpu", trust_remote_code=True)
+    assert (runner.info.kind, runner.info.architecture) == ("hf", "OwnModel")
+    model, ids = models.build("llama"), models.tokens(1, 9)
+    with torch.inference_mode():
+        models.close(runner.forward(ids, [0], [0], 9), models.full(model, ids))
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])

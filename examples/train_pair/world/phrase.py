@@ -6,7 +6,7 @@ keyword values. `sloppy` makes a request look typed in a hurry and never changes
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from random import Random
 
 Piece = str | tuple["Phrase", ...]
@@ -38,7 +38,7 @@ def _parse(text: str, at: int, inside: bool) -> tuple[tuple[Phrase, ...], int]:
     return (*options, tuple(pieces)), at
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(text: str) -> Phrase:
     return _parse(text, 0, False)[0][0]
 

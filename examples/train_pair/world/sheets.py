@@ -57,6 +57,11 @@ def _fresh(ending: str = "") -> Draw:
     return lambda rng: w.invented(rng).capitalize() + ending
 
 
+def _product(rng: Random) -> str:
+    """Something that a town may make."""
+    return f"{rng.choice(w.MATERIALS)} {rng.choice(('shoes', 'boxes', 'toys', 'chairs', 'bags', 'cups', 'lamps'))}"
+
+
 PERSON = Topic(
     "person",
     w.full_name,
@@ -94,7 +99,7 @@ PLACE = Topic(
         Field("founded", _count(900, 1990), ("{s} was founded in {v}.", "People first built houses in {s} in {v}."), ("When was {s} founded?", "In which year was {s} founded?", "How old is {s}?")),
         Field("mayor", w.full_name, ("The mayor of {s} is {v}.", "{v} is the mayor of {s}."), ("Who is the mayor of {s}?", "What is the name of the mayor of {s}?")),
         Field("known for", lambda r: f"its {r.choice(w.COLOURS)} {r.choice(('houses', 'bridges', 'boats', 'towers', 'gardens', 'cheese', 'roofs', 'bells'))}", ("{s} is [known|famous] for {v}.", "Visitors come to {s} for {v}."), ("What is {s} known for?", "What is {s} famous for?", "Why do visitors come to {s}?")),
-        Field("main product", lambda r: rng_product(r), ("The main product of {s} is {v}.", "Most people in {s} make {v}."), ("What is made in {s}?", "What is the main product of {s}?")),
+        Field("main product", _product, ("The main product of {s} is {v}.", "Most people in {s} make {v}."), ("What is made in {s}?", "What is the main product of {s}?")),
         Field("distance", lambda r: f"{r.randrange(3, 900)} km from {w.city(r)}", ("{s} is {v}.", "{s} lies {v}."), ("How far away is {s}?", "How far is {s} from the next city?")),
         Field("language", _fresh("ish"), ("People in {s} speak {v}.", "The language of {s} is {v}."), ("Which language do people in {s} speak?", "What language is spoken in {s}?")),
     ),
@@ -152,11 +157,6 @@ SHOP = Topic(
     ),
 )
 TOPICS = (PERSON, EVENT, PLACE, PRODUCT, CREATURE, TRIP, SHOP)
-
-
-def rng_product(rng: Random) -> str:
-    """Something that a town may make."""
-    return f"{rng.choice(w.MATERIALS)} {rng.choice(('shoes', 'boxes', 'toys', 'chairs', 'bags', 'cups', 'lamps'))}"
 
 
 def sheet(rng: Random, topic: Topic | None = None, most: int = 7) -> Sheet:

@@ -6,6 +6,7 @@ Contract: `tell(rng, wish)` returns a `Story` that honours every entry of the wi
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from random import Random
 
 from . import words as w
@@ -105,7 +106,7 @@ def layout(rng: Random, parts: list[str]) -> str:
         return " ".join(parts)
     cuts = sorted(rng.sample(range(2, len(parts) - 1), rng.choice((1, 2)) if len(parts) > 5 else 1))
     edges = [0, *cuts, len(parts)]
-    return "\n\n".join(" ".join(parts[i:j]) for i, j in zip(edges, edges[1:], strict=False))
+    return "\n\n".join(" ".join(parts[i:j]) for i, j in pairwise(edges))
 
 
 def story_facts(rng: Random, story: Story) -> list[tuple[str, str]]:
@@ -169,14 +170,15 @@ def _asked(rng: Random) -> tuple[Wish, str]:
         parts.append(f"[ and| and also|, with] {an(wish.thing)}")
     if rng.random() < 0.2:
         wish.place = rng.choice(w.PLACES)
-        wish.plot = wish.plot if wish.plot and wish.plot.name != "party" else rng.choice(PLOTS[:7])
-        parts.append(f" [at|in|near] {wish.place}" if not wish.plot or len(parts) == 0 else f". It should happen at {wish.place}")
+        wish.plot = wish.plot if wish.plot is not None and wish.plot.name != "party" else rng.choice(PLOTS[:7])
+        parts.append(f" [at|in|near] {wish.place}" if wish.plot is None or not parts else f". It should happen at {wish.place}")
     return wish, who + "".join(parts)
 
 
 def _plot_words(rng: Random, wish: Wish) -> list[str]:
     """The clause that names the plot, with the thing and the animal it needs fixed in the wish."""
-    assert wish.plot and wish.hero
+    assert wish.plot is not None
+    assert wish.hero is not None
     wish.thing = wished_thing(rng)
     wish.animal = w.beast(rng, (wish.hero.name,))
     wish.friend = w.person(rng, (wish.hero.name, wish.animal.name))
@@ -193,7 +195,7 @@ def ask_story(rng: Random) -> Task:
     if rng.random() < 0.15:
         return _story_of_kind(rng)
     wish, about = _asked(rng)
-    assert wish.hero
+    assert wish.hero is not None
     names = tuple(x for x in (wish.hero.name, wish.friend and wish.friend.name, wish.thing) if x)
     request = sloppy(rng, expand(rng, rng.choice(ASKS).format(about=about)), keep=names)
     return Task("story", request, tell(rng, wish).text)

@@ -119,8 +119,9 @@ def _list_tools(rng: Random, tools: list[Tool]) -> list[Message]:
 def tool_chat(rng: Random) -> Sample:
     """A whole chat with tools."""
     tool = _tool(rng)
-    tools, quotes, roll = offered(rng, tool), (), rng.random()
+    tools, roll = offered(rng, tool), rng.random()
     turns: list[Message]
+    quotes: tuple[str, ...] = ()
     if roll < 0.58:
         turns, quotes = _round(rng, tool)
     elif roll < 0.68:

@@ -1,0 +1,56 @@
+"""Peak memory of one run, in a process of its own: `python -m specdec.bench.memory TARGET DRAFT SPECULATIVE`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from specdec.types import Message, Speculative
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a run took, in bytes."""
+
+    peak: int
+    weights: int
+    cache: int
+
+
+def measure(target: str, draft: str, speculative: Speculative) -> Memory:
+    """Load the pair in a fresh process, answer once, and read the peak."""
+    command = [sys.executable, "-m", "specdec.bench.memory", target, draft, str(speculative)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - itself
+    return Memory(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _run(target: str, draft: str, speculative: str) -> Memory:
+    from specdec.engine import load
+
+    with load(target, draft, slots=1) as engine:
+        prompt = "Tell me a story about a dog."
+        content = (Message("user", prompt),) if engine.info.chat_template else prompt
+        wanted: Speculative = "auto" if speculative == "auto" else "off"
+        engine.generate(content, temperature=0.0, max_tokens=128, speculative=wanted)
+        return Memory(_peak(), engine.info.weight_bytes, engine.info.cache_bytes)
+
+
+def _peak() -> int:
+    """Peak of this process alone. getrusage also counts what the parent held when it forked, so /proc comes first."""
+    import resource
+
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(li for li in status.read_text().splitlines() if li.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    from dataclasses import asdict
+
+    print(json.dumps(asdict(_run(*sys.argv[1:4]))))  # noqa: T201

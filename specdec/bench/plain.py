@@ -1,0 +1,105 @@
+"""Plain against speculative: by category and temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from specdec.bench.prompts import BenchPrompt
+from specdec.bench.systems import ours, request, warm_up
+from specdec.bench.timing import (
+    Runs,
+    acceptance_length,
+    acceptance_per_position,
+    all_samples,
+    interleaved,
+    ratio,
+    speed,
+)
+from specdec.engine import Engine
+from specdec.types import Speculative
+
+SEED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One category at one temperature."""
+
+    category: str
+    temperature: float
+    plain: float
+    """tokens/s"""
+    speculative: float
+    speed_up: float
+    ttft: float
+    """Seconds, median, speculative."""
+    acceptance_length: float
+    acceptance_per_position: list[float]
+    tokens: int
+    """In one repeat."""
+    identical: int
+    """How many of `answers` were the same with speculation and without."""
+    answers: int
+    off_reasons: list[str]
+
+
+def plain_and_speculative(
+    engine: Engine,
+    prompts: Sequence[BenchPrompt],
+    temperatures: Sequence[float],
+    *,
+    speculative: Speculative = "auto",
+    max_tokens: int = 128,
+    repeats: int = 3,
+) -> Iterator[Row]:
+    """One row per category and temperature, as soon as it is measured."""
+    for mode in ("off", speculative):
+        warm_up(engine, prompts[0], mode)
+    for category in dict.fromkeys(p.category for p in prompts):
+        chosen = [p for p in prompts if p.category == category]
+        for temperature in temperatures:
+            runs = measure(engine, chosen, temperature, speculative, max_tokens, repeats)
+            yield _row(category, temperature, runs)
+
+
+def measure(
+    engine: Engine,
+    prompts: Sequence[BenchPrompt],
+    temperature: float,
+    speculative: Speculative,
+    max_tokens: int,
+    repeats: int,
+) -> Runs:
+    """Both modes on all prompts, interleaved."""
+    modes: dict[str, Speculative] = {"plain": "off", "speculative": speculative}
+    systems = [
+        {
+            name: ours(
+                engine,
+                request(engine, p, max_tokens, temperature=temperature, seed=SEED + i, speculative=mode),
+            )
+            for name, mode in modes.items()
+        }
+        for i, p in enumerate(prompts)
+    ]
+    return interleaved(systems, repeats)
+
+
+def _row(category: str, temperature: float, runs: Runs) -> Row:
+    plain, drafted = all_samples(runs, "plain"), all_samples(runs, "speculative")
+    return Row(
+        category=category,
+        temperature=temperature,
+        plain=speed(runs, "plain"),
+        speculative=speed(runs, "speculative"),
+        speed_up=ratio(runs, "speculative", "plain"),
+        ttft=median(s.ttft for s in drafted),
+        acceptance_length=acceptance_length(drafted),
+        acceptance_per_position=acceptance_per_position(drafted),
+        tokens=sum(len(s.token_ids) for s in runs[0]["speculative"]),
+        identical=sum(a.token_ids == b.token_ids for a, b in zip(plain, drafted, strict=True)),
+        answers=len(drafted),
+        off_reasons=sorted({s.off_reason for s in drafted if s.off_reason}),
+    )

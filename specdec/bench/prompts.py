@@ -1,0 +1,77 @@
+"""Prompts to measure with: built-in ones by category, or a user's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from specdec.errors import InvalidRequest
+from specdec.types import Message
+
+_TEXT_FIELDS = ("prompt", "text", "question")
+
+
+@dataclass(frozen=True, slots=True)
+class BenchPrompt:
+    """One prompt and the category it is counted under."""
+
+    category: str
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    def content(self, chat: bool) -> tuple[Message, ...] | str:
+        """The chat, or its words alone for a model without a chat template."""
+        return self.messages if chat else "\n\n".join(m.content or "" for m in self.messages)
+
+
+def built_in(categories: Sequence[str] = ()) -> list[BenchPrompt]:
+    """The prompts that come with the package: story, copy, chat, tools, json."""
+    lines = files("specdec.bench").joinpath("prompts.jsonl").read_text("utf-8").splitlines()
+    found = [_record(json.loads(line), "story") for line in lines]
+    known = {p.category for p in found}
+    if unknown := set(categories) - known:
+        raise InvalidRequest("category", min(unknown), "one of " + ", ".join(sorted(known)))
+    return [p for p in found if not categories or p.category in categories]
+
+
+def from_file(path: Path) -> list[BenchPrompt]:
+    """Prompts of a file: .txt with one a line, or .jsonl with a prompt, text, question, turns or messages field."""
+    if path.suffix not in (".txt", ".jsonl"):
+        raise InvalidRequest("prompts", str(path), "a .txt or .jsonl file")
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise InvalidRequest("prompts", str(path), f"a file that can be read ({error.strerror})") from None
+    parsed = [_line(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not parsed:
+        raise InvalidRequest("prompts", str(path), "a file with at least one prompt")
+    return parsed
+
+
+def _line(path: Path, number: int, line: str) -> BenchPrompt:
+    if path.suffix == ".txt":
+        return BenchPrompt(path.stem, (Message("user", line),))
+    try:
+        return _record(json.loads(line), path.stem)
+    except (json.JSONDecodeError, LookupError, TypeError, AttributeError):
+        fields = "messages, turns, " + ", ".join(_TEXT_FIELDS)
+        raise InvalidRequest(f"{path}:{number}", line, f"a JSON object with one of {fields}") from None
+
+
+def _record(record: Mapping[str, Any], category: str) -> BenchPrompt:
+    tools = tuple(record.get("tools") or ())
+    return BenchPrompt(str(record.get("category", category)), tuple(_messages(record)), tools)
+
+
+def _messages(record: Mapping[str, Any]) -> Iterator[Message]:
+    """A chat up to where the model answers; of several user turns alone, the first."""
+    if "messages" in record:
+        yield from map(Message.of, record["messages"])
+    elif "turns" in record:
+        yield Message("user", record["turns"][0])
+    else:
+        yield Message("user", record[next(filter(record.__contains__, _TEXT_FIELDS), _TEXT_FIELDS[0])])

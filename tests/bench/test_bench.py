@@ -1,0 +1,152 @@
+"""Rates, ratios and orders of the bench, and the prompts that it reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from specdec.bench.figures import Figure
+from specdec.bench.plain import plain_and_speculative
+from specdec.bench.prompts import BenchPrompt, built_in, from_file
+from specdec.bench.timing import (
+    Sample,
+    System,
+    acceptance_length,
+    acceptance_per_position,
+    interleaved,
+    ratio,
+    speed,
+    tokens_per_second,
+)
+from specdec.errors import InvalidRequest
+from specdec.types import Message
+from tests.fakes import SCRIPT, ScriptedEngine
+
+
+def sample(tokens: int, seconds: float, ttft: float = 1.0) -> Sample:
+    return Sample(tuple(range(tokens)), ttft, ttft + seconds)
+
+
+def test_rates_are_pooled_over_answers() -> None:
+    assert tokens_per_second([sample(11, 1), sample(31, 3)]) == pytest.approx(10)
+    assert tokens_per_second([sample(11, 1), sample(1, 9)]) == pytest.approx(10), (
+        "one token has no decode time"
+    )
+    assert tokens_per_second([]) == 0
+
+
+def test_acceptance_is_pooled_over_answers() -> None:
+    samples = [Sample((), 0, 1, 4, (4, 2), (3, 1)), Sample((), 0, 1, 6, (6,), (2,)), sample(5, 1)]
+    assert acceptance_per_position(samples) == [0.5, 0.5]
+    assert acceptance_length(samples) == pytest.approx(1.6)
+    assert acceptance_length([sample(5, 1)]) == 1
+
+
+def test_order_turns_around() -> None:
+    order: list[str] = []
+
+    def system(name: str) -> System:
+        def answer() -> Sample:
+            order.append(name)
+            return sample(2, 1)
+
+        return answer
+
+    prompts = [{n: system(n + at) for n in "ab"} for at in "12"]
+    runs = interleaved(prompts, 2)
+    assert order == ["a1", "b1", "b2", "a2", "b1", "a1", "a2", "b2"]
+    assert [{n: len(s) for n, s in run.items()} for run in runs] == [{"a": 2, "b": 2}] * 2
+
+
+def test_ratios_are_medians_of_each_repeat() -> None:
+    runs = [{"fast": [sample(11, 1 / f)], "slow": [sample(11, 1 / s)]} for f, s in ((2, 1), (30, 10), (8, 1))]
+    assert ratio(runs, "fast", "slow") == pytest.approx(3)
+    assert speed(runs, "slow") == pytest.approx(10)
+
+
+def test_figures_know_their_direction() -> None:
+    assert Figure("speed", 1.6, 1.5).met
+    assert not Figure("speed", 1.4, 1.5).met
+    assert Figure("memory", 1.0, 1.1, at_most=True).met
+    assert not Figure("memory", 1.2, 1.1, at_most=True).met
+
+
+def test_rows() -> None:
+    with ScriptedEngine() as engine:
+        prompts = [BenchPrompt("a", (Message("user", "x"),)), BenchPrompt("b", (Message("user", "y"),))]
+        rows = list(plain_and_speculative(engine, prompts, [0.0, 0.8], max_tokens=50, repeats=2))
+    assert [(r.category, r.temperature) for r in rows] == [("a", 0.0), ("a", 0.8), ("b", 0.0), ("b", 0.8)]
+    row = rows[0]
+    assert (row.plain, row.speculative) == pytest.approx((250, 650))
+    assert (row.speed_up, row.acceptance_length) == pytest.approx((2.6, 2.6))
+    assert (row.identical, row.answers, row.tokens) == (2, 2, len(SCRIPT))
+
+
+def test_modes_differ_only_in_speculation() -> None:
+    with ScriptedEngine() as engine:
+        prompts = [BenchPrompt("a", (Message("user", "x"),))]
+        list(plain_and_speculative(engine, prompts, [0.8], max_tokens=50, repeats=1))
+        plain, speculative = (r for r in engine.requests if r.sampling.max_tokens == 50)
+    assert (plain.speculative, speculative.speculative) == ("off", "auto")
+    assert (plain.prompt, plain.sampling) == (speculative.prompt, speculative.sampling)
+
+
+def test_built_in_prompts() -> None:
+    prompts = built_in()
+    assert {p.category for p in prompts} == {"story", "copy", "chat", "tools", "json"}
+    assert all(p.messages[-1].role == "user" for p in prompts)
+    assert all(p.tools for p in prompts if p.category == "tools")
+    assert {p.category for p in built_in(["copy"])} == {"copy"}
+    with pytest.raises(InvalidRequest, match="category is 'poem'"):
+        built_in(["poem"])
+
+
+@pytest.mark.parametrize(
+    ("record", "messages"),
+    [
+        ({"prompt": "p"}, (Message("user", "p"),)),
+        ({"text": "t", "id": 3}, (Message("user", "t"),)),
+        ({"question": "q", "answer": "a"}, (Message("user", "q"),)),
+        ({"turns": ["one", "two"], "category": "writing"}, (Message("user", "one"),)),
+        (
+            {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]},
+            (Message("system", "s"), Message("user", "u")),
+        ),
+    ],
+)
+def test_jsonl_in_its_usual_shapes(
+    tmp_path: Path, record: dict[str, object], messages: tuple[Message, ...]
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(record) + "\n\n")
+    (prompt,) = from_file(path)
+    assert prompt.messages == messages
+    assert prompt.category == record.get("category", "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", '{"prompt": "x"}\nnot json', "a.jsonl:2 is 'not json'"),
+        (
+            "a.jsonl",
+            '{"story": "x"}',
+            "expected a JSON object with one of messages, turns, prompt, text, question",
+        ),
+        ("a.jsonl", '["x"]', "expected a JSON object"),
+        ("a.txt", "\n\n", "expected a file with at least one prompt"),
+        ("a.csv", "x", r"expected a \.txt or \.jsonl file"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InvalidRequest, match=said):
+        from_file(tmp_path / name)
+
+
+def test_a_chat_without_a_template_is_its_words() -> None:
+    prompt = BenchPrompt("a", (Message("system", "s"), Message("user", "u")))
+    assert prompt.content(chat=True) == prompt.messages
+    assert prompt.content(chat=False) == "s\n\nu"

@@ -1,0 +1,42 @@
+"""Runs commands in this process, over a scripted engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from specdec.cli import app, screen
+from tests.fakes import ScriptedEngine
+
+Run = Callable[..., Result]
+
+
+class Loader:
+    """Stands in for `specdec.load`; remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.engine = ScriptedEngine()
+        self.calls: list[dict[str, Any]] = []
+
+    def __call__(self, **options: Any) -> ScriptedEngine:
+        options.pop("progress")("target", 0.5)
+        self.calls.append(options)
+        return self.engine
+
+
+@pytest.fixture
+def loader(monkeypatch: pytest.MonkeyPatch) -> Loader:
+    loader = Loader()
+    monkeypatch.setattr(screen, "load", loader)
+    return loader
+
+
+@pytest.fixture
+def run(loader: Loader) -> Run:
+    def run(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(app, arguments, input=stdin)
+
+    return run

@@ -1,0 +1,82 @@
+"""The commands over the bundled pair, as a user runs them: nothing scripted, nothing from a hub."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from specdec.cli import app
+
+
+def test_plain_and_speculative_say_the_same() -> None:
+    done = CliRunner().invoke(app, ["generate", "--compare", "--json", "--max-tokens", "40"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["identical"] is True
+    assert result["speculative"]["stats"]["accepted"] > 0
+    assert result["plain"]["stats"]["drafted"] == 0
+
+
+def test_in_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "specdec", "generate", "Tell me about a fox.", "--max-tokens", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(done.stdout.split()) >= 3
+    assert done.stderr.startswith("8 tokens · "), "nothing but the figures beside the answer"
+
+
+def test_info() -> None:
+    done = CliRunner().invoke(app, ["info", "--json"])
+    info = json.loads(done.stdout)
+    assert (info["target"], info["chat_template"], info["speculation_unavailable"]) == ("bundled", True, None)
+
+
+def test_refusals_of_the_engine_are_one_line() -> None:
+    done = CliRunner().invoke(app, ["generate", "a " * 3000])
+    assert done.exit_code == 2
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("error: prompt is '3009 tokens long'; expected at most 2047 tokens")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--target", "./nowhere"], "nowhere"),
+        (["--target", "someone/something"], "someone/something"),
+        (["--device", "cuda:77"], "cuda:77"),
+        (["--context", "999999"], "context is 999999; expected at most 2048"),
+        (["--dtype", "int4"], "dtype is 'int4'; expected auto, float32, bfloat16 or float16"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_line(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["generate", "Hello", *arguments])
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_figure_is_measured() -> None:
+    options = ["bench", "--peers", "--json", "--repeats", "1", "--max-tokens", "16", "--category", "chat"]
+    done = CliRunner().invoke(app, options)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert len(report["figures"]) == 9
+    equal = next(f for f in report["figures"] if "equal" in f["name"])
+    assert equal["value"] == 1.0
+    assert {(r["rule"], r["temperature"]) for r in report["accept_rules"]} == {
+        (rule, t) for rule in ("coupled", "rejection") for t in (0.8, 1.0)
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rule", ["coupled", "rejection"])
+def test_verify_passes(rule: str) -> None:
+    done = CliRunner().invoke(app, ["verify", "--accept-rule", rule, "--trials", "200", "--json"])
+    assert done.exit_code == 0, done.output
+    assert {c["verdict"] for c in json.loads(done.stdout)} <= {"pass", "inconclusive"}

@@ -1,0 +1,93 @@
+"""`specdec info`, `bench` and `verify` as a user sees them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Loader, Run
+from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
+from tests.local.toy import toy_engine
+
+
+def test_info(run: Run) -> None:
+    lines = [" ".join(line.split()) for line in run("info").stdout.splitlines()]
+    assert lines[:5] == [
+        "target scripted (Script, 16.0M parameters)", "draft model scripted-draft (1.5M parameters)",
+        "drafters lookup, model", "accept rule coupled", "speculation available",
+    ]  # fmt: skip
+
+
+def test_info_says_why_there_is_no_speculation(run: Run, loader: Loader) -> None:
+    info = replace(SCRIPTED_INFO, draft=None, speculation_unavailable="its state cannot be rolled back")
+    loader.engine = ScriptedEngine(info=info)
+    assert "off: its state cannot be rolled back" in run("info").stdout
+
+
+def test_info_json(run: Run) -> None:
+    assert json.loads(run("info", "--json").stdout)["vocab_size"] == 1000
+
+
+def test_help_names_the_commands() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "specdec", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in ("generate", "bench", "verify", "info"):
+        assert command in done.stdout
+
+
+def test_bench_table(run: Run, loader: Loader) -> None:
+    done = run("bench", "--category", "story", "--repeats", "1", "--temperature", "0", "--max-tokens", "14")
+    assert done.exit_code == 0, done.output
+    row = done.stdout.splitlines()[-1].split()
+    assert row == ["story", "0", "250", "650", "2.60x", "10", "ms", "2.60", "100%", "100%", "4/4"]
+    assert {r.sampling.temperature for r in loader.engine.requests if r.sampling.max_tokens == 14} == {0}
+
+
+def test_bench_json(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("one\n\ntwo\n")
+    done = run("bench", str(tmp_path / "mine.txt"), "--json", "--temperature", "0.5", "--limit", "1")
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (row["category"], row["temperature"], row["answers"], row["tokens"]) == (
+        "mine",
+        0.5,
+        3,
+        len(SCRIPT),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--category", "poems"], "category is 'poems'; expected one of chat, copy, json, story, tools"),
+        (["nowhere.txt"], "prompts is 'nowhere.txt'; expected a file that can be read"),
+        (["--temperature", "-1"], "temperature is -1.0; expected a number from 0 to 100"),
+        (["--peers", "--draft", "lookup"], "draft is 'lookup'; expected a draft model"),
+    ],
+)
+def test_bench_refuses(run: Run, arguments: list[str], said: str) -> None:
+    done = run("bench", *arguments)
+    assert done.exit_code == 2
+    assert f"error: {said}" in done.stderr
+
+
+def test_verify_passes_on_a_right_engine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specdec.cli.screen.load", lambda **_: toy_engine("near"))
+    done = run("verify", "--trials", "100")
+    assert done.exit_code == 0, done.output
+    assert all(line.startswith("pass") for line in done.stdout.splitlines())
+
+
+def test_verify_fails_on_a_wrong_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = (*SCRIPT[:9], *SCRIPT * 5)
+    monkeypatch.setattr(
+        "specdec.cli.screen.load", lambda **_: ScriptedEngine(SCRIPT * 6, speculative_script=wrong)
+    )
+    done = run("verify", "--trials", "100", "--json")
+    assert done.exit_code == 1
+    assert "fail" in {check["verdict"] for check in json.loads(done.stdout)}

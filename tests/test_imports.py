@@ -1,0 +1,63 @@
+"""What an import costs and what it drags in, each in a fresh process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy"}
+LIGHT_MODULES = (
+    "specdec", "specdec.types", "specdec.errors", "specdec.engine", "specdec.cli", "specdec.verify",
+    "specdec.bench.plain", "specdec.bench.prompts",
+)  # fmt: skip
+TRIES = 5
+
+
+def _imported(code: str) -> set[str]:
+    program = f"{code}\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def _fastest(*arguments: str) -> float:
+    """Seconds; the best of a few, for the machine is not always idle."""
+    times = []
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES)
+def test_stays_light(module: str) -> None:
+    assert not _imported(f"import {module}") & HEAVY
+
+
+def test_public_names_stay_light() -> None:
+    assert not _imported("import specdec; specdec.load; specdec.Request; specdec.EngineClosed") & HEAVY
+
+
+def test_values_do_not_know_the_engine() -> None:
+    modules = _imported("import specdec.types, specdec.errors")
+    assert not {m for m in modules if m.startswith("specdec.")} - {"specdec.types", "specdec.errors"}
+
+
+def test_import_is_fast() -> None:
+    assert _fastest("-c", "import specdec") - _fastest("-c", "pass") <= 0.15
+
+
+def test_help_is_fast() -> None:
+    assert _fastest("-m", "specdec", "--help") <= 0.5
+
+
+def test_every_public_name_is_there() -> None:
+    import specdec
+
+    for name in dir(specdec):
+        assert getattr(specdec, name) is not None, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        specdec.nothing  # noqa: B018
