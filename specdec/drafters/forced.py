@@ -6,6 +6,8 @@ write that text, acceptance is certain.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from specdec.drafters.base import DraftContext, DraftRound, Drafts
@@ -20,13 +22,17 @@ class GrammarDrafter:
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
         """Up to k tokens for each context."""
-        count = len(round.contexts)
         if not round.sampling.constrained:
-            none = torch.zeros(count, k, dtype=torch.int64)
-            return Drafts(none, (0,) * count, sources=("grammar/none",) * count)
+            return _nothing(len(round.contexts), k)
         grammars = [state.grammar for state in round.sampling.states]
         rows = [grammar.forced(k) if grammar is not None else [] for grammar in grammars]
         return certain(rows, [f"grammar/{'forced' if row else 'none'}" for row in rows], k)
 
     def release(self, context: DraftContext) -> None:
         """Nothing is kept."""
+
+
+@cache
+def _nothing(count: int, k: int) -> Drafts:
+    """Rounds without a grammar are most, and shall not pay for those with one."""
+    return Drafts(torch.zeros(count, k, dtype=torch.int64), (0,) * count, sources=("grammar/none",) * count)
