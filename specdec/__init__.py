@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from specdec.errors import EngineClosed as EngineClosed
     from specdec.errors import EngineError as EngineError
     from specdec.errors import EngineFailed as EngineFailed
+    from specdec.errors import GrammarFailed as GrammarFailed
     from specdec.errors import InvalidRequest as InvalidRequest
     from specdec.errors import LoadError as LoadError
     from specdec.errors import SpecDecError as SpecDecError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from specdec.types import EngineInfo as EngineInfo
     from specdec.types import EngineStats as EngineStats
     from specdec.types import GenerationEvent as GenerationEvent
+    from specdec.types import Grammar as Grammar
     from specdec.types import Message as Message
     from specdec.types import Request as Request
     from specdec.types import SamplingParams as SamplingParams
@@ -47,10 +49,11 @@ _HOMES = {
     "engine": ("AsyncEventStream", "Engine", "EventStream", "load"),
     "errors": (
         "CheckpointCorrupt", "CheckpointNotFound", "DeviceUnavailable", "EngineBusy", "EngineClosed", "EngineError",
-        "EngineFailed", "InvalidRequest", "LoadError", "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
+        "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError", "SpecDecError", "TokenizerMismatch",
+        "UnsupportedModel",
     ),
     "types": (
-        "Completion", "EngineInfo", "EngineStats", "GenerationEvent", "Message", "Request", "SamplingParams",
+        "Completion", "EngineInfo", "EngineStats", "GenerationEvent", "Grammar", "Message", "Request", "SamplingParams",
         "SpecStats", "Token", "ToolCall",
     ),
 }  # fmt: skip

@@ -10,6 +10,7 @@
     │   └── DeviceUnavailable     the device asked for is not on this machine
     └── EngineError
         ├── EngineBusy            the queue is full; try again later
+        ├── GrammarFailed         an answer can no longer follow its grammar
         ├── EngineClosed          the engine was closed; load a new one
         └── EngineFailed          the worker died; `__cause__` says of what
 
@@ -69,6 +70,10 @@ class EngineError(SpecDecError):
 
 class EngineBusy(EngineError):
     """The queue is full."""
+
+
+class GrammarFailed(EngineError):
+    """No token continues the answer as its grammar says, or finding one takes too long. The engine goes on."""
 
 
 class EngineClosed(EngineError):

@@ -25,6 +25,10 @@ Speculative = Literal["auto", "off"] | int
 MAX_SPECULATIVE_TOKENS = 16
 MAX_LOGPROBS = 20
 MAX_SEED = 2**63 - 1
+MAX_GRAMMAR = 128 * 1024
+"""Characters of one grammar."""
+MAX_GRAMMAR_DEPTH = 100
+"""How deep a JSON schema may nest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,97 @@ def _integer(name: str, value: object, low: int, high: int | None, expected: str
         raise InvalidRequest(name, value, expected)
 
 
+GrammarKind = Literal["json_schema", "json_object", "regex", "lark", "choice"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must look like, from its first token to its last. JSON comes out compact, without whitespace.
+
+    `kind` and its `text`: json_schema (a JSON schema), json_object (none: any JSON object), regex (matched as a whole),
+    lark (a Lark grammar as llguidance reads it), choice (a JSON list of texts, one of which is the answer).
+    The answer ends where the grammar is complete and cannot go on; where it may end or go on, the target decides, by
+    eos. An answer that reaches max_tokens before is cut, and then does not match.
+    """
+
+    kind: GrammarKind
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(GrammarKind):
+            raise InvalidRequest("grammar.kind", self.kind, "one of " + ", ".join(get_args(GrammarKind)))
+        if not isinstance(self.text, str) or bool(self.text) == (self.kind == "json_object"):
+            expected = "no text" if self.kind == "json_object" else f"the text of a {self.kind}"
+            raise InvalidRequest("grammar.text", self.text, expected)
+        if len(self.text) > MAX_GRAMMAR:
+            raise InvalidRequest("grammar.text", f"{len(self.text)} characters long", f"at most {MAX_GRAMMAR}")
+        if not self.text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in self.text):
+            raise InvalidRequest("grammar.text", self.text, "text without unpaired surrogates")
+        if self.kind == "json_schema":
+            _check_schema(self.text)
+        if self.kind == "choice":
+            _check_choice(self.text)
+
+    @classmethod
+    def json_schema(cls, schema: Mapping[str, Any] | str) -> Grammar:
+        """JSON that is valid by `schema`. Keywords that cannot be enforced are refused when it is used."""
+        return cls("json_schema", schema if isinstance(schema, str) else _json_text("a JSON schema", schema))
+
+    @classmethod
+    def json_object(cls) -> Grammar:
+        """Any JSON object."""
+        return cls("json_object")
+
+    @classmethod
+    def regex(cls, pattern: str) -> Grammar:
+        """Text that `pattern` matches as a whole (Rust's syntax: \\d and \\w are Unicode's, and there is no
+        look-around and no back-reference)."""
+        return cls("regex", pattern)
+
+    @classmethod
+    def lark(cls, text: str) -> Grammar:
+        """Text of the rule `start`."""
+        return cls("lark", text)
+
+    @classmethod
+    def choice(cls, options: Iterable[str]) -> Grammar:
+        """One of the options, literally."""
+        several = isinstance(options, Iterable) and not isinstance(options, str)
+        return cls("choice", _json_text("a list of texts", list(options) if several else options))
+
+
+def _json_text(expected: str, value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest("grammar.text", value, f"{expected} that can be written as JSON ({error})") from error
+
+
+def _parsed(expected: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("grammar.text", text, f"{expected} as JSON ({error})") from error
+
+
+def _check_schema(text: str) -> None:
+    schema = _parsed("a JSON schema", text)
+    if not isinstance(schema, dict | bool):
+        raise InvalidRequest("grammar.text", text, "a JSON schema, which is an object")
+    level: list[Any] = [schema]
+    for _ in range(MAX_GRAMMAR_DEPTH):
+        inner = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
+        level = [value for values in inner for value in values]
+    if level:
+        raise InvalidRequest("grammar.text", text, f"a JSON schema nested at most {MAX_GRAMMAR_DEPTH} deep")
+
+
+def _check_choice(text: str) -> None:
+    options = _parsed("a list of texts", text)
+    if not isinstance(options, list) or not options or not all(isinstance(o, str) and o for o in options):
+        raise InvalidRequest("grammar.text", text, "a list of texts, at least one, none of them empty")
+
+
 def _freeze(owner: object, name: str, kind: Callable[[Any], object], expected: str) -> None:
     """Take a copy of a field's collection, so that the caller's later changes do not reach it; None is empty."""
     value = getattr(owner, name)
@@ -119,8 +214,9 @@ class SamplingParams:
     """How the target's next-token distribution is shaped, and when the answer ends.
 
     `None` for temperature, top_k, top_p, min_p and repetition_penalty means: the checkpoint's own
-    generation_config, else the neutral value. Order of application: logit_bias, min_tokens, penalties,
+    generation_config, else the neutral value. Order of application: grammar, logit_bias, min_tokens, penalties,
     temperature, top_k, top_p, min_p. Logprobs are of the target's raw distribution, before all of these.
+    Where min_tokens would leave nothing that the grammar allows, the grammar wins; a complete one ends the answer.
     """
 
     temperature: float | None = None
@@ -144,6 +240,8 @@ class SamplingParams:
     """None: a fresh one, reported in the completion."""
     logprobs: int | None = None
     """None: no logprobs; n: the token's own and the n most likely."""
+    grammar: Grammar | None = None
+    """What the answer must look like."""
 
     def __post_init__(self) -> None:
         self._freeze()
@@ -194,6 +292,8 @@ class SamplingParams:
             _integer("seed", self.seed, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}")
         if self.logprobs is not None:
             _integer("logprobs", self.logprobs, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}")
+        if self.grammar is not None and not isinstance(self.grammar, Grammar):
+            raise InvalidRequest("grammar", self.grammar, "a Grammar")
 
     def with_defaults(self, defaults: Mapping[str, float]) -> SamplingParams:
         """Fill every field that is None from `defaults`, then with its neutral value (seed, max_tokens and

@@ -184,19 +184,22 @@ class DraftModelDrafter:
     # ---- drafting
 
     def _draft(self, round: DraftRound, plan: _Plan, k: int) -> tuple[Tensor, Tensor | None]:
-        """Tokens [B, k] and, if asked for, q [B, k, V]. Nothing here waits for the device."""
+        """Tokens [B, k] and, if asked for, q [B, k, V]. Nothing here waits for the device, but for rows with a
+        grammar: their next mask follows from the drafts so far."""
         batch = len(plan.slots)
         drafted = torch.zeros(batch, k, dtype=torch.int64, device=self._device)
         probs = torch.empty(batch, k, self._vocab_size, device=self._device) if round.need_probs else None
         greedy = round.sampling.greedy_rows if round.need_probs else None
+        seen = drafted[:, :0]
         logits = self._runner.forward(self._to_runner(plan.tokens), plan.slots, plan.starts, keep=1)
         for j in range(k):
-            scores = round.sampling.process(self._fit(logits), drafted[:, :j], first=j)[:, 0]  # [B, V]
+            scores = round.sampling.process(self._fit(logits), seen, first=j)[:, 0]  # [B, V]
             token = (scores if round.noise is None else scores + round.noise[:, j]).argmax(-1)  # [B]
             drafted[:, j] = token
             if probs is not None:
                 probs[:, j] = _distribution(scores, token, greedy)
             if j + 1 < k:
+                seen = round.sampling.on_host(drafted[:, : j + 1])
                 starts = [start + plan.width + j for start in plan.starts]
                 logits = self._runner.forward(self._to_runner(token.view(-1, 1)), plan.slots, starts, keep=1)
         return drafted, probs

@@ -12,6 +12,7 @@ import torch
 from specdec.drafters.base import DraftContext
 from specdec.errors import InvalidRequest
 from specdec.local.acceptance import Acceptance
+from specdec.local.grammars import Grammars
 from specdec.local.sequence import Deliver, Running
 from specdec.sampling.state import SamplerState
 from specdec.text.output import OutputText
@@ -32,6 +33,7 @@ class Admission:
     device: torch.device
     acceptance: Acceptance
     speculation_unavailable: str | None
+    grammars: Grammars
 
     def __post_init__(self) -> None:
         self._ids = count()
@@ -43,12 +45,13 @@ class Admission:
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
         ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
+        grammar = self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
         prediction = tuple(self.tokenizer.encode_plain(request.prediction)) if request.prediction else ()
         return Running(
             request=request,
             context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction),
-            sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device),
+            sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
             output=OutputText(self.tokenizer, params.stop),
             end_ids=ending,
             limit=self._limit(tokens, params),

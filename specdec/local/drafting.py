@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,7 +54,8 @@ class Drafting:
             return {}
         asked = DraftRound([r.context for r in rows], sampling, None, need_probs=False)
         free = [d for d in self._drafters.values() if d.free]
-        return {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
+        offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
+        return {name: _lawful(drafts, sampling) for name, drafts in offers.items()} if sampling.constrained else offers
 
     def options(self, b: int, offers: Offers) -> list[Option]:
         """What row b can choose from."""
@@ -63,6 +64,7 @@ class Drafting:
             if drafter.free
             else Option(name, name, MAX_SPECULATIVE_TOKENS, False)
             for name, drafter in self._drafters.items()
+            if not drafter.free or offers[name].lengths[b]
         ]
 
     def collect(
@@ -130,3 +132,12 @@ class Drafting:
             if p.drafts.probs is not None:
                 q[p.row, : p.length] = p.drafts.probs[p.at, : p.length]
         return q
+
+
+def _lawful(drafts: Drafts, sampling: SamplingBatch) -> Drafts:
+    """The drafts up to what the rows' grammars forbid, which would be rejected anyway."""
+    lengths, tokens = list(drafts.lengths), drafts.tokens.tolist()
+    for row in sampling.constrained:
+        if lengths[row] and (grammar := sampling.states[row].grammar) is not None:
+            lengths[row] = grammar.lawful(tokens[row][: lengths[row]])
+    return replace(drafts, lengths=tuple(lengths))

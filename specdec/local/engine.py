@@ -16,10 +16,11 @@ import torch
 
 from specdec.drafters.base import Drafter
 from specdec.engine import AcceptRule, Engine
-from specdec.errors import EngineClosed, EngineFailed
+from specdec.errors import EngineClosed, EngineFailed, GrammarFailed
 from specdec.local.admission import Admission
 from specdec.local.calibrate import calibrate
 from specdec.local.controller import Controller
+from specdec.local.grammars import Grammars
 from specdec.local.round import Rounds
 from specdec.local.scheduler import Scheduler
 from specdec.local.sequence import Deliver, Outcome, Running
@@ -54,9 +55,11 @@ class LocalEngine(Engine):
         self._controller = Controller()
         self._rounds = Rounds(parts.target, parts.drafters, self._controller, parts.accept_rule)
         self._scheduler = Scheduler(parts.info.slots, _QUEUE_LIMIT, parts.target.info.can_rollback)
+        vocab_size = parts.target.info.vocab_size
         self._admission = Admission(
-            parts.tokenizer, parts.defaults, parts.eos_ids, parts.info.context, parts.target.info.vocab_size,
-            parts.target.info.device, self._controller.acceptance, parts.info.speculation_unavailable,
+            parts.tokenizer, parts.defaults, parts.eos_ids, parts.info.context, vocab_size, parts.target.info.device,
+            self._controller.acceptance, parts.info.speculation_unavailable,
+            Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)),
         )  # fmt: skip
         calibrate(parts.target, parts.drafters, self._controller)
         self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
@@ -167,7 +170,13 @@ class LocalEngine(Engine):
         """Commit what a pass decided, emit it, and free the slot if the answer is finished."""
         accepted = outcome.round.accepted if outcome.round else 0
         reached = len(row.tokens) + accepted
-        event = row.commit(outcome)
+        try:
+            event = row.commit(outcome)
+        except GrammarFailed as error:
+            with self._wake:
+                self._release(row)
+            row.deliver(error)
+            return
         row.computed = min(reached, len(row.tokens))
         self._count(outcome)
         if event.usage:

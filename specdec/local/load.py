@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from specdec.drafters.base import Drafter
+from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
@@ -91,7 +92,7 @@ def _draft_model(
 def _drafters(draft: str, model: Runner | None, target: Runner) -> Sequence[Drafter]:
     if not target.info.can_rollback:
         return ()
-    drafters: list[Drafter] = [PredictionDrafter()]
+    drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
     if draft != "none":
         drafters.append(LookupDrafter())
     if model is not None:

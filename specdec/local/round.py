@@ -59,9 +59,10 @@ class Rounds:
         drafted = self._drafting.collect(
             rows, sampling, choices, offers, lambda: self._draft_noise(sampling, rows, noise)
         )
+        known = sampling.on_host(drafted.tokens)
         verifying = self._clock.mark()
         logits = self._forward(rows, drafted)
-        verdict = self._accept(sampling, rows, logits, drafted, noise)
+        verdict = self._accept(sampling, rows, logits, drafted, known, noise)
         ended = self._clock.mark()
 
         tokens = torch.cat(
@@ -78,7 +79,7 @@ class Rounds:
         """The token that comes out of prefill: logits [1, 1, V]."""
         sampling = SamplingBatch([row.sampler])
         none = Drafted(torch.empty(1, 0, dtype=torch.long, device=logits.device), (0,))
-        verdict = self._accept(sampling, [row], logits, none, self._noise(sampling, [row], 1))
+        verdict = self._accept(sampling, [row], logits, none, none.tokens, self._noise(sampling, [row], 1))
         return Outcome(verdict.tokens[0].tolist(), None, logits[0])
 
     def release(self, row: Running) -> None:
@@ -126,9 +127,11 @@ class Rounds:
         rows: Sequence[Running],
         logits: Tensor,
         drafted: Drafted,
+        known: Tensor,
         noise: Tensor | None,
     ) -> Verdict:
-        processed = sampling.process(logits, drafted.tokens, 0)
+        """`known` is `drafted.tokens` where the sampling wants them."""
+        processed = sampling.process(logits, known, 0)
         lengths = torch.tensor(drafted.lengths, device=logits.device)
         if not self._rejecting:
             return coupled(processed, drafted.tokens, lengths, noise)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from specdec.drafters.base import DraftContext
+from specdec.errors import GrammarFailed
 from specdec.local.acceptance import Acceptance
 from specdec.local.tally import Tally
+from specdec.sampling.grammar import Fate
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
 from specdec.text.output import OutputText, Released
@@ -25,6 +27,7 @@ from specdec.types import (
     Usage,
 )
 
+_FREE = Fate()
 Deliver = Callable[[GenerationEvent | BaseException], None]
 
 
@@ -88,18 +91,25 @@ class Running:
         return self.limit - len(self.tokens) - 1
 
     def commit(self, outcome: Outcome) -> GenerationEvent:
-        """Take over a round's tokens up to the end of the answer; returns what may be shown now."""
+        """Take over a round's tokens up to the end of the answer; returns what may be shown now. Raises GrammarFailed
+        where the answer had to go on and could not."""
         if not self.first:
             self.first = time.perf_counter()
         pieces: list[Token] = []
         scored = self._scores(outcome)
         committed: list[int] = []
+        grammar = self.sampler.grammar
+        fate = _FREE if grammar is None else grammar.fate(outcome.tokens)
         for i, token in enumerate(outcome.tokens):
+            if i == fate.stuck:
+                raise GrammarFailed(_stuck(len(self.tokens) + i - self.context.prompt_length))
             committed.append(token)
             if token in self.end_ids:
                 self.finish, self.stop = "stop", token
             else:
                 pieces += self._push(token, self._origin(i, outcome), scored[i])
+                if self.finish is None and i == fate.complete:
+                    self.finish = "stop"
                 if self.finish is None and len(self.tokens) + len(committed) >= self.limit:
                     self.finish = "length"
             if self.finish:
@@ -162,3 +172,10 @@ class Running:
             Timing(self.started - self.received, self.first - self.received, now - self.received),
             self.tally.stats(self.off_reason), self.sampler.seed,
         )  # fmt: skip
+
+
+def _stuck(tokens: int) -> str:
+    return (
+        f"grammar: after {tokens} tokens the answer cannot go on; "
+        "expected a grammar that the vocabulary can write and that is not too complex"
+    )

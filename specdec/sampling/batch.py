@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from specdec.sampling import noise, processors
+from specdec.sampling.grammar import ban, fill_masks, unpack
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
 from specdec.types import SamplingParams
@@ -48,14 +49,15 @@ class _Shape:
 class SamplingBatch:
     """Rows of a round, in the order given.
 
-    `greedy`: all rows are. `trivial`: `process` returns its logits untouched.
+    `greedy`: all rows are. `trivial`: `process` returns its logits untouched. `constrained`: the rows with a grammar.
     """
 
     def __init__(self, states: Sequence[SamplerState]) -> None:
         self.states = tuple(states)
         self.greedy = all(s.greedy for s in states)
+        self.constrained = [i for i, s in enumerate(states) if s.grammar is not None]
         self._biased = [i for i, s in enumerate(states) if s.bias is not None]
-        self._ending = [i for i, s in enumerate(states) if s.forbidden is not None]
+        self._ending = [i for i, s in enumerate(states) if s.forbidden is not None and s.grammar is None]
         self._penalised = [i for i, s in enumerate(states) if s.counts is not None]
         self._temperature = _Shape(states, lambda p: max(_value(p.temperature), _TINY), 1.0)
         self._top_k = _Shape(states, lambda p: _value(p.top_k), 0)
@@ -63,7 +65,7 @@ class SamplingBatch:
         self._min_p = _Shape(states, lambda p: math.log(max(_value(p.min_p), _TINY)), math.log(_TINY))
         shapes = (self._temperature, self._top_k, self._top_p, self._min_p)
         self._shaped = any(s.rows for s in shapes)
-        self._edited = bool(self._biased or self._ending or self._penalised)
+        self._edited = bool(self.constrained or self._biased or self._ending or self._penalised)
         self.trivial = not self._shaped and not self._edited
 
     @property
@@ -71,6 +73,11 @@ class SamplingBatch:
         """[B] bool on the states' device, for `accept.rejection`; None when no row is greedy."""
         rows = [s.greedy for s in self.states]
         return torch.tensor(rows, device=self.states[0].device) if any(rows) else None
+
+    def on_host(self, drafted: Tensor) -> Tensor:
+        """`drafted` as `process` wants it: where a row has a grammar, on the host. To be called before the pass whose
+        logits are processed, or reading the tokens would wait for that pass."""
+        return drafted.cpu() if self.constrained else drafted
 
     def process(self, logits: Tensor, drafted: Tensor, first: int) -> Tensor:
         """The logits to sample from, [B, M, V] fp32: masked ones are -inf, the given ones stay as they are.
@@ -82,8 +89,30 @@ class SamplingBatch:
             return logits
         if self._edited:
             logits = logits.clone()
+            if self.constrained:
+                self._constrain(logits, drafted, first)
             self._edit(logits, drafted.to(logits.device), first)
         return self._shape(logits) if self._shaped else logits
+
+    def _constrain(self, logits: Tensor, drafted: Tensor, first: int) -> None:
+        """Mask what the grammars forbid, in place. min_tokens is seen to here too, as the grammar has the last word."""
+        states = [self.states[row] for row in self.constrained]
+        matchers = [s.grammar for s in states if s.grammar is not None]
+        drafts = drafted.tolist()
+        pinned = logits.device.type == "cuda"
+        masks = fill_masks(matchers, [drafts[row] for row in self.constrained], first, logits.shape[1], pinned)
+        for state, matcher, rows in zip(states, matchers, masks, strict=True):
+            early = state.params.min_tokens - state.outputs - first
+            for i, row in enumerate(rows):
+                if tokens := (*matcher.banned, *(state.early_ids if i < early else ())):
+                    ban(row, tokens)
+        allowed = unpack(masks.to(logits.device, non_blocking=True), logits.shape[-1])
+        if len(self.constrained) == len(self.states):
+            logits.masked_fill_(~allowed, processors.NEVER)
+        else:
+            index = torch.tensor(self.constrained, device=logits.device)
+            kept = logits.index_select(0, index).masked_fill_(~allowed, processors.NEVER)
+            logits.index_copy_(0, index, kept)
 
     def _edit(self, logits: Tensor, drafted: Tensor, first: int) -> None:
         for row in self._biased:

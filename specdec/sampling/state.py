@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from specdec.errors import InvalidRequest
+from specdec.sampling.grammar import Matcher
 from specdec.types import SamplingParams
 
 
@@ -16,7 +17,7 @@ class SamplerState:
 
     `params` has its defaults resolved. `stop_ids` are the tokens that `min_tokens` forbids. `outputs` is the number of
     committed output tokens; `counts` [V] fp32 how often each was committed, `prompted` [V] bool which tokens the
-    prompt holds: both None unless a penalty needs them.
+    prompt holds: both None unless a penalty needs them. `grammar` follows the committed output.
     """
 
     def __init__(
@@ -27,17 +28,18 @@ class SamplerState:
         stop_ids: frozenset[int],
         vocab_size: int,
         device: torch.device,
+        grammar: Matcher | None = None,
     ) -> None:
         for token in params.logit_bias:
             if token >= vocab_size:
                 raise InvalidRequest("logit_bias", token, f"token ids below {vocab_size}")
         self.params, self.seed, self.vocab_size, self.device = params, seed, vocab_size, device
+        self.grammar = grammar
         self.greedy = params.temperature == 0
         self.outputs = 0
         self.bias = self._bias() if params.logit_bias else None
-        self.forbidden = (
-            self._ids([i for i in sorted(stop_ids) if i < vocab_size]) if params.min_tokens else None
-        )
+        self.early_ids = [i for i in sorted(stop_ids) if i < vocab_size] if params.min_tokens else []
+        self.forbidden = self._ids(self.early_ids) if params.min_tokens else None
         self.counts: Tensor | None = None
         self.prompted: Tensor | None = None
         if params.repetition_penalty != 1 or params.presence_penalty or params.frequency_penalty:
@@ -48,6 +50,8 @@ class SamplerState:
     def commit(self, tokens: Sequence[int]) -> None:
         """Count `tokens` as output."""
         self.outputs += len(tokens)
+        if self.grammar is not None:
+            self.grammar.commit(tokens)
         if self.counts is not None:
             ids = self._ids(tokens)
             self.counts.scatter_add_(0, ids, torch.ones_like(ids, dtype=torch.float32))

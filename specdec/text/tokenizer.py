@@ -6,6 +6,7 @@ Text is the other way around: it comes from `Detokenizer`, so that streamed and 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -156,6 +157,15 @@ class Tokenizer:
         return self.names.get(token)
 
     # ---- vocabulary
+
+    def serialized(self) -> str | None:
+        """As tokenizer.json would hold it, added tokens included; None where the tokenizer is not a fast one."""
+        if self._fast is None:
+            return None
+        backend = copy.copy(self._fast)
+        backend.no_padding()
+        backend.no_truncation()
+        return str(backend.to_str())
 
     @cached_property
     def names(self) -> dict[int, str]:

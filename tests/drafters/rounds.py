@@ -21,6 +21,9 @@ class GreedySampling:
         self.greedy_rows = greedy_rows
         self.seen: list[list[list[int]]] = []
 
+    def on_host(self, drafted: Tensor) -> Tensor:
+        return drafted
+
     def process(self, logits: Tensor, drafted: Tensor, first: int) -> Tensor:
         assert logits.dtype == torch.float32
         assert drafted.shape[1] >= first

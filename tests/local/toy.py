@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from specdec.drafters.base import Drafter
+from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
@@ -93,6 +94,8 @@ def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
     """`perfect` agrees always, `hostile` hardly ever, `near` most of the time."""
     if kind == "none":
         return []
+    if kind == "grammar":
+        return [GrammarDrafter()]
     if kind == "lookup":
         return [LookupDrafter()]
     if kind == "prediction":

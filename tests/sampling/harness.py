@@ -11,6 +11,7 @@ from torch import Tensor
 from specdec.sampling import accept
 from specdec.sampling.accept import Verdict
 from specdec.sampling.batch import SamplingBatch
+from specdec.sampling.grammar import Matcher
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
 from specdec.types import SamplingParams
@@ -50,6 +51,7 @@ def _rejection(r: Round, probs: Tensor | None) -> Verdict:
 
 COUPLED = Rule(Stream.TARGET, _coupled)
 REJECTION = Rule(Stream.DRAFT, lambda r: _rejection(r, r.probs))
+CERTAIN = Rule(Stream.DRAFT, lambda r: _rejection(r, None))
 RULES = {"coupled": COUPLED, "rejection": REJECTION}
 
 
@@ -87,6 +89,7 @@ class Simulation:
     stops: frozenset[int] = frozenset()
     certain: bool = False
     ragged: bool = False
+    grammar: Callable[[], Matcher] | None = None
     drafted: int = field(default=0, init=False)
     accepted: int = field(default=0, init=False)
 
@@ -96,7 +99,7 @@ class Simulation:
 
     def _run(self, seeds: Sequence[int]) -> Tensor:
         vocab = self.target.tables.shape[-1]
-        states = [SamplerState(self.params, s, self.prompt, self.stops, vocab, CPU) for s in seeds]
+        states = [SamplerState(self.params, s, self.prompt, self.stops, vocab, CPU, self._matcher()) for s in seeds]
         outputs: list[list[int]] = [[] for _ in seeds]
         while active := [i for i, output in enumerate(outputs) if len(output) < self.length]:
             batch = SamplingBatch([states[i] for i in active])
@@ -104,6 +107,9 @@ class Simulation:
                 outputs[i] += tokens
                 states[i].commit(tokens)
         return torch.tensor([output[: self.length] for output in outputs])
+
+    def _matcher(self) -> Matcher | None:
+        return self.grammar() if self.grammar else None
 
     def _round(self, batch: SamplingBatch, outputs: Sequence[Sequence[int]]) -> list[list[int]]:
         positions = [len(output) for output in outputs]

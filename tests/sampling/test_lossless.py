@@ -224,8 +224,8 @@ def test_coupled_tokens_depend_on_the_seed_alone(params: SamplingParams) -> None
     vocab, seeds, prompt, stops = 64, [7, 7, 2**62, 3, 0], (2, 5), frozenset({1, 4})
     target = _toy(7, 3, vocab, vocab)
 
-    def run(draft: Toy, k: int, seeds: list[int], **options: bool) -> Tensor:
-        return Simulation(target, draft, params, k, 12, COUPLED, prompt, stops, **options).run(seeds)
+    def run(draft: Toy, k: int, seeds: list[int], certain: bool = False, ragged: bool = False) -> Tensor:
+        return Simulation(target, draft, params, k, 12, COUPLED, prompt, stops, certain, ragged).run(seeds)
 
     plain = run(target, 0, seeds)
     assert torch.equal(plain[0], plain[1])

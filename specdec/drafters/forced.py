@@ -1,0 +1,38 @@
+"""Drafts from the grammar: where it leaves one way to go on, that way.
+
+What the grammar forces is text. In the tokenizer's own tokens it is what a trained target writes; where no other tokens
+write that text, acceptance is certain.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from specdec.drafters.base import DraftContext, DraftRound, Drafts
+from specdec.drafters.proposals import certain
+
+
+class GrammarDrafter:
+    """Proposes what the sequence's grammar forces; nothing where there is none, or where it leaves a choice."""
+
+    name = "grammar"
+    free = True
+
+    def propose(self, round: DraftRound, k: int) -> Drafts:
+        """Up to k tokens for each context."""
+        if not round.sampling.constrained:
+            return _nothing(len(round.contexts), k)
+        grammars = [state.grammar for state in round.sampling.states]
+        rows = [grammar.forced(k) if grammar is not None else [] for grammar in grammars]
+        return certain(rows, [f"grammar/{'forced' if row else 'none'}" for row in rows], k)
+
+    def release(self, context: DraftContext) -> None:
+        """Nothing is kept."""
+
+
+@cache
+def _nothing(count: int, k: int) -> Drafts:
+    """Rounds without a grammar are most, and shall not pay for those with one."""
+    return Drafts(torch.zeros(count, k, dtype=torch.int64), (0,) * count, sources=("grammar/none",) * count)
