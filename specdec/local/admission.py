@@ -45,7 +45,9 @@ class Admission:
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
         ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
-        grammar = self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
+        grammar = (
+            self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
+        )
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
         prediction = tuple(self.tokenizer.encode_plain(request.prediction)) if request.prediction else ()
         return Running(

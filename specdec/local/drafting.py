@@ -55,7 +55,11 @@ class Drafting:
         asked = DraftRound([r.context for r in rows], sampling, None, need_probs=False)
         free = [d for d in self._drafters.values() if d.free]
         offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
-        return {name: _lawful(drafts, sampling) for name, drafts in offers.items()} if sampling.constrained else offers
+        return (
+            {name: _lawful(drafts, sampling) for name, drafts in offers.items()}
+            if sampling.constrained
+            else offers
+        )
 
     def options(self, b: int, offers: Offers) -> list[Option]:
         """What row b can choose from."""

@@ -47,7 +47,10 @@ class Grammars:
         """At the grammar's start. A grammar that cannot be used is refused, in bounded time."""
         first = [self._copy(grammar)]
         return Matcher(
-            lambda: first.pop() if first else self._anew(grammar), self._eos_ids, self._width, ignore_eos=ignore_eos
+            lambda: first.pop() if first else self._anew(grammar),
+            self._eos_ids,
+            self._width,
+            ignore_eos=ignore_eos,
         )
 
     def _copy(self, grammar: Grammar) -> LLMatcher:

@@ -100,7 +100,9 @@ class SamplingBatch:
         matchers = [s.grammar for s in states if s.grammar is not None]
         drafts = drafted.tolist()
         pinned = logits.device.type == "cuda"
-        masks = fill_masks(matchers, [drafts[row] for row in self.constrained], first, logits.shape[1], pinned)
+        masks = fill_masks(
+            matchers, [drafts[row] for row in self.constrained], first, logits.shape[1], pinned
+        )
         for state, matcher, rows in zip(states, matchers, masks, strict=True):
             early = state.params.min_tokens - state.outputs - first
             for i, row in enumerate(rows):

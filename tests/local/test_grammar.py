@@ -86,7 +86,9 @@ def test_same_seed_same_text_with_every_drafter(
     with toy_engine(*kinds) as engine:
         for (name, heat), tokens in plain.items():
             for k in ("off", "auto", 1, 3, 8):
-                answer = engine.generate(PROMPT, **_options(name, heat, speculative=k, prediction='{"name":"a b'))
+                answer = engine.generate(
+                    PROMPT, **_options(name, heat, speculative=k, prediction='{"name":"a b')
+                )
                 assert answer.token_ids == tokens, (name, heat, k, answer.text)
 
 
@@ -104,12 +106,16 @@ def test_rejection_keeps_to_the_grammar(
 
 def test_many_seeds_always_match() -> None:
     with toy_engine("near", "grammar", slots=4) as engine, ThreadPoolExecutor(4) as pool:
+
         def ask(seed: int) -> str:
             return engine.generate(PROMPT, **_options("schema", 1.0, seed=seed, max_tokens=200)).text
+
         assert all(map(_nested, pool.map(ask, range(60))))
 
 
-def test_rows_with_and_without_a_grammar_share_rounds(plain: dict[tuple[str, float], tuple[int, ...]]) -> None:
+def test_rows_with_and_without_a_grammar_share_rounds(
+    plain: dict[tuple[str, float], tuple[int, ...]],
+) -> None:
     shapes = [_options(n, t) for n, t in plain] + [{"seed": s, "max_tokens": 40} for s in (1, 2, 3)]
     with toy_engine() as engine:
         free = [engine.generate(PROMPT, **s).token_ids for s in shapes[-3:]]
@@ -130,7 +136,9 @@ def test_chi_square_of_whole_answers(rule: AcceptRule, kind: str) -> None:
     counts = dict.fromkeys(WORDS, 0)
     with toy_engine(kind, target=target, accept_rule=rule) as engine:
         for seed in range(trials):
-            answer = engine.generate(start, seed=seed, temperature=0.9, speculative=3, grammar=Grammar.choice(WORDS))
+            answer = engine.generate(
+                start, seed=seed, temperature=0.9, speculative=3, grammar=Grammar.choice(WORDS)
+            )
             counts[answer.text] += 1
     wanted = [_chance(target, start, word) * trials for word in WORDS]
     assert sum(wanted) == pytest.approx(trials)
@@ -142,7 +150,9 @@ def _chance(target: ToyRunner, start: list[int], word: str) -> float:
     for i, letter in enumerate(word):
         allowed = sorted({matchers.ids(w[i])[0] for w in WORDS if w.startswith(word[:i])})
         token = matchers.ids(letter)[0]
-        chance *= float((target.logits_after(tokens).double()[allowed] / 0.9).softmax(0)[allowed.index(token)])
+        chance *= float(
+            (target.logits_after(tokens).double()[allowed] / 0.9).softmax(0)[allowed.index(token)]
+        )
         tokens.append(token)
     return chance
 
@@ -174,7 +184,9 @@ def test_the_end_of_a_grammar() -> None:
             assert re.fullmatch("a+", free.text)
             more = engine.generate(PROMPT, grammar=Grammar.regex("a{1,30}"), ignore_eos=True, **options)
             assert (more.text, more.finish_reason) == ("a" * 30, "stop")
-            late = engine.generate(PROMPT, grammar=Grammar.regex("a+"), min_tokens=9, logit_bias={EOS: 99.0}, **options)
+            late = engine.generate(
+                PROMPT, grammar=Grammar.regex("a+"), min_tokens=9, logit_bias={EOS: 99.0}, **options
+            )
             assert late.text == "a" * 9
             stop = engine.generate(PROMPT, grammar=Grammar.regex("abcdef"), stop="de", **options)
             assert (stop.text, stop.stop) == ("abc", "de")
@@ -193,7 +205,9 @@ def test_logprobs_stay_the_targets_own() -> None:
         answer = engine.generate([9, 8], **_options("date", 0.7, logprobs=2, speculative=5))
     tokens = [9, 8]
     for token in answer.tokens:
-        assert token.logprob == pytest.approx(float(target.logits_after(tokens).log_softmax(-1)[token.id]), abs=1e-5)
+        assert token.logprob == pytest.approx(
+            float(target.logits_after(tokens).log_softmax(-1)[token.id]), abs=1e-5
+        )
         tokens.append(token.id)
 
 
@@ -298,7 +312,9 @@ def test_a_parser_that_runs_out_of_states_starts_again(monkeypatch: pytest.Monke
     with toy_engine("near", slots=1) as engine:
         for seed in range(3):
             fast, plain = (
-                engine.generate(PROMPT, seed=seed, grammar=Grammar.regex(pattern), max_tokens=60, speculative=k)
+                engine.generate(
+                    PROMPT, seed=seed, grammar=Grammar.regex(pattern), max_tokens=60, speculative=k
+                )
                 for k in (4, "off")
             )
             assert fast.token_ids == plain.token_ids
@@ -306,7 +322,9 @@ def test_a_parser_that_runs_out_of_states_starts_again(monkeypatch: pytest.Monke
 
 
 def test_rows_without_a_grammar_are_not_edited() -> None:
-    state = SamplerState(SamplingParams().with_defaults({}), 0, [0], frozenset({EOS}), 257, torch.device("cpu"))
+    state = SamplerState(
+        SamplingParams().with_defaults({}), 0, [0], frozenset({EOS}), 257, torch.device("cpu")
+    )
     batch, drafted = SamplingBatch([state]), torch.zeros(1, 2, dtype=torch.long)
     assert batch.trivial
     assert batch.on_host(drafted) is drafted
