@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from rich.color import ColorSystem
 from rich.console import Console
@@ -55,16 +57,11 @@ class Answer:
 
     def _show(self, event: GenerationEvent) -> None:
         if self.console is not None:
-            self._write("".join(map(self._styled, event.tokens)) if self._colours else event.text)
+            self._write(coloured(event.tokens) if self._colours else event.text)
 
     @property
     def _colours(self) -> bool:
         return self.mark_accepted and self.console is not None and self.console.color_system is not None
-
-    @staticmethod
-    def _styled(token: Token) -> str:
-        style = _ACCEPTED if token.origin == "accepted" else Style.null()
-        return style.render(token.text, color_system=ColorSystem.STANDARD)
 
     def _write(self, text: str) -> None:
         """Past the console, whose buffer is printed twice when Ctrl-C hits it at the wrong moment."""
@@ -75,6 +72,16 @@ class Answer:
     def _end_line(self) -> None:
         if self.console is not None and any(e.text for e in self._events):
             self._write("\n")
+
+
+def coloured(tokens: Sequence[Token]) -> str:
+    """The tokens' text for a terminal, with accepted drafts in green."""
+    pieces = groupby(tokens, key=lambda t: t.origin == "accepted")
+    styled = (
+        ("".join(t.text for t in group), _ACCEPTED if accepted else Style.null())
+        for accepted, group in pieces
+    )
+    return "".join(style.render(text, color_system=ColorSystem.STANDARD) for text, style in styled)
 
 
 def stats_line(completion: Completion) -> str:

@@ -106,7 +106,7 @@ def _figure_line(figure: Figure) -> Text:
 
 
 def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(names):
         table.add_column(name, justify="right" if i else "left", no_wrap=True)
     return table
