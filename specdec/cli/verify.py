@@ -40,14 +40,14 @@ def verify(
         models = o.EngineOptions(
             target, draft, device, dtype, context, accept_rule, trust_remote_code, _SLOTS
         )
-        done = []
+        done: list[tuple[str, Check]] = []
         for drafters, check in _all_checks(models, trials):
-            done.append({"drafters": drafters, **asdict(check)})
             if not json:
-                stdout().print(_line(drafters, check))
+                _show(drafters if all(drafters != d for d, _ in done) else None, check)
+            done.append((drafters, check))
         if json:
-            print_json(done)
-    if any(d["verdict"] == "fail" for d in done):
+            print_json([{"drafters": drafters, **asdict(check)} for drafters, check in done])
+    if any(check.verdict == "fail" for _, check in done):
         raise typer.Exit(1)
 
 
@@ -56,13 +56,15 @@ def _all_checks(models: o.EngineOptions, trials: int) -> Iterator[tuple[str, Che
     with loaded(models) as engine:
         has_draft = engine.info.draft is not None
         for check in checks(engine, trials):
-            yield "+".join(engine.info.drafters), check
+            yield ", ".join(engine.info.drafters), check
     if has_draft:
         with loaded(replace(models, draft="lookup")) as engine:
             for check in checks(engine, trials):
-                yield "+".join(engine.info.drafters), check
+                yield ", ".join(engine.info.drafters), check
 
 
-def _line(drafters: str, check: Check) -> Text:
+def _show(drafters: str | None, check: Check) -> None:
+    if drafters:
+        stdout().print(f"drafting from {drafters}", style="bold")
     verdict = Text(f"{check.verdict:<13}", style=_STYLES[check.verdict])
-    return verdict + Text(f"{check.name:<36} ") + Text(f"{check.detail} ({drafters})", style="dim")
+    stdout().print(verdict + Text(f"{check.name:<34} ") + Text(check.detail, style="dim"))

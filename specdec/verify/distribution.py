@@ -11,7 +11,9 @@ from specdec.types import Completion, Speculative
 from specdec.verify.cases import Cases
 from specdec.verify.check import Check, Verdict
 
-_POSITIONS = 4
+_PROMPT = "One day, a"
+"""Raw, so that much may follow: after a question a model is often nearly certain, and certainty hides a bias."""
+_POSITIONS = 5
 _MIN_BIN = 10
 """Rarer tokens are counted together: chi-square needs some of each."""
 _FAIL, _DOUBT = 1e-6, 1e-3
@@ -20,24 +22,19 @@ _FAIL, _DOUBT = 1e-6, 1e-3
 
 def same_distribution(cases: Cases, trials: int) -> Iterator[Check]:
     """At temperature 1 over the whole vocabulary, and over few tokens, where a bias shows sooner."""
-    for name, options in (("T=1", {}), ("T=1, top_k=4", {"top_k": 4})):
+    open_ended = {"max_tokens": _POSITIONS, "ignore_eos": True}
+    greedy = cases.engine.generate(_PROMPT, temperature=0.0, **open_ended)
+    guess = {"prediction": greedy.text or "x"}  # so that there is always something to draft from
+    for name, shaping in (("T=1", {}), ("T=1, top_k=4", {"top_k": 4})):
+        options = {"temperature": 1.0, **open_ended, **shaping}
         plain = _sample(cases, range(trials), "off", options)
-        guess = {"prediction": cases.plain(0).text or "x"}  # so that there is always something to draft from
-        drafted = _sample(cases, range(trials, 2 * trials), _POSITIONS - 1, {**options, **guess})
+        drafted = _sample(cases, range(trials, 2 * trials), _POSITIONS - 1, options | guess)
         yield _judge(f"distribution at {name}", plain, drafted)
 
 
 def _sample(cases: Cases, seeds: Sequence[int], speculative: Speculative, options: Any) -> list[Completion]:
     def one(seed: int) -> Completion:
-        return cases.answer(
-            0,
-            temperature=1.0,
-            seed=seed,
-            speculative=speculative,
-            max_tokens=_POSITIONS,
-            ignore_eos=True,
-            **options,
-        )
+        return cases.engine.generate(_PROMPT, seed=seed, speculative=speculative, **options)
 
     with ThreadPoolExecutor(cases.engine.info.slots) as pool:
         return list(pool.map(one, seeds))

@@ -80,7 +80,9 @@ def test_verify_passes_on_a_right_engine(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("specdec.cli.screen.load", lambda **_: toy_engine("near"))
     done = run("verify", "--trials", "100")
     assert done.exit_code == 0, done.output
-    assert all(line.startswith("pass") for line in done.stdout.splitlines())
+    header, *lines = done.stdout.splitlines()
+    assert header == "drafting from model"
+    assert {line.split()[0] for line in lines} == {"pass"}
 
 
 def test_verify_fails_on_a_wrong_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

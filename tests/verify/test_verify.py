@@ -86,18 +86,17 @@ class Biased(ScriptedEngine):
         seed = request.sampling.seed or 0
         share = 0.5 + (self.excess if request.speculative != "off" else 0)
         # 997 is a generator of the numbers modulo 10,007: a low-discrepancy coin
-        tokens = [Token(int(seed * 997 * (i + 1) % 10_007 < share * 10_007), "x", "plain") for i in range(4)]
+        tokens = [Token(int(seed * 997 * (i + 1) % 10_007 < share * 10_007), "x", "plain") for i in range(5)]
         last = events[-1]
         assert last.usage
         return [
-            replace(last, text="xxxx", tokens=tuple(tokens), usage=replace(last.usage, completion_tokens=4))
+            replace(last, text="xxxxx", tokens=tuple(tokens), usage=replace(last.usage, completion_tokens=4))
         ]
 
 
 @pytest.mark.parametrize(("excess", "verdict"), [(0.0, "pass"), (0.15, "fail")])
 def test_a_biased_rule_fails(excess: float, verdict: str) -> None:
     with Biased(excess) as engine:
-        engine.add()
         checks = list(same_distribution(Cases(engine), 1000))
     assert {c.verdict for c in checks} == {verdict}, checks
 
