@@ -3,7 +3,8 @@
     import specdec
 
     with specdec.load() as engine:
-        print(engine.generate("Tell me a story about a fox.").text)
+        chat = [{"role": "user", "content": "Tell me a story about a fox."}]
+        print(engine.generate(chat).text)
 
 Names are looked up on first use, so that importing the package costs next to nothing and never imports torch.
 """
