@@ -49,6 +49,8 @@ class Message:
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str | None = None
+    """What an assistant thought before its content, without the template's marks."""
 
     def __post_init__(self) -> None:
         if self.role not in get_args(Role):
@@ -68,9 +70,11 @@ class Message:
             raise InvalidRequest("messages", value, "a Message or a dict with role and content")
         unknown = {k: v for k, v in value.items() if v and k not in {f.name for f in fields(cls)}}
         if unknown:
-            raise InvalidRequest("messages", unknown, "role, content, name, tool_calls and tool_call_id")
+            expected = "role, content, name, tool_calls, tool_call_id and reasoning"
+            raise InvalidRequest("messages", unknown, expected)
         calls = tuple(_tool_call(c) for c in value.get("tool_calls") or ())
-        return cls(value["role"], value.get("content"), value.get("name"), calls, value.get("tool_call_id"))
+        rest = {name: value.get(name) for name in ("content", "name", "tool_call_id", "reasoning")}
+        return cls(value["role"], tool_calls=calls, **rest)
 
 
 def _tool_call(value: ToolCall | Mapping[str, Any]) -> ToolCall:
@@ -315,7 +319,9 @@ class Request:
 
     `speculative`: "auto" picks the number of drafted tokens by measured tokens/s, 0 included; "off" never
     drafts; a number drafts that many every round. `prediction` is the caller's guess of the answer.
-    `tools` are JSON schemas in OpenAI's form, handed to the chat template.
+    `tools` are JSON schemas in OpenAI's form, handed to the chat template. `tool_choice`: "auto" lets the model answer
+    in text or with calls, "none" in text alone, "required" with calls alone, the name of a tool with a call of that tool.
+    Calls always follow their tool's schema; more than one only with `parallel_tool_calls`.
     """
 
     prompt: Prompt
@@ -323,6 +329,8 @@ class Request:
     speculative: Speculative = "auto"
     prediction: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool = True
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -467,6 +475,33 @@ class SpecStats:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentDelta:
+    """Text that is the answer itself."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """Text that the model thinks before its answer, without the template's marks."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A part of the `index`-th call. The first of each call has its `id` and `name`; `arguments` join to JSON text."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+Delta = ContentDelta | ReasoningDelta | ToolCallDelta
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationEvent:
     """What one round added to an answer.
 
@@ -487,6 +522,9 @@ class GenerationEvent:
     timing: Timing | None = None
     stats: SpecStats | None = None
     seed: int | None = None
+    deltas: tuple[Delta, ...] = ()
+    """The same text as a chat's client reads it: content, reasoning and tool calls, the template's marks taken out. May
+    lag behind `text` while a mark is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
