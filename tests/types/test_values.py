@@ -92,7 +92,7 @@ def test_ranges(field: str, wrong: list[Any], right: list[Any]) -> None:
         (lambda: Request("x", speculative=True), "speculative"),
         (lambda: Request("x", speculative=None), "speculative"),
         (lambda: Request("x", prediction=5), "prediction"),
-        (lambda: Request("x", tools=("f",)), "tools"),
+        (lambda: Request("x", tools=("f",)), "tools[0]"),
         (lambda: Request("x", tools=5), "tools"),
         (lambda: Request.of("x", temprature=1), "options"),
         (lambda: Request.of(Request("x"), temperature=1), "options"),
