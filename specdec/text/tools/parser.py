@@ -49,7 +49,9 @@ class AnswerParser:
     def finish(self) -> list[Delta]:
         """The answer ends here, wherever that is."""
         out = [delta for part in self._marks.rest() for delta in self._text(part)]
-        out += [] if self._marked else self._end_call()  # less than a name behind a mark tells nobody anything
+        out += (
+            [] if self._marked else self._end_call()
+        )  # less than a name behind a mark tells nobody anything
         if self._spaces and not self._thinking and not self._marked:
             out.append(ContentDelta(self._spaces))
         self._spaces = ""
