@@ -61,8 +61,8 @@ class AsyncStream:
         self.put = _weakly(self)
 
     def enter(self, submit: Callable[[Callable[[Item], None]], Callable[[], None]]) -> None:
-        """Hand the request in from a thread, for a loop must not wait for it. `submit` takes the outbox and returns what
-        cancels; what it raises comes out of the first `__anext__`."""
+        """Hand the request in from a thread, for a loop must not wait for it. `submit` takes the outbox and returns
+        what cancels; what it raises comes out of the first `__anext__`."""
         threading.Thread(target=self._enter, args=(submit,), name="specdec-admission", daemon=True).start()
 
     def _enter(self, submit: Callable[[Callable[[Item], None]], Callable[[], None]]) -> None:
