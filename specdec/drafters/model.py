@@ -25,6 +25,9 @@ _CATCH_UP = 4096
 _JOINT = MAX_SPECULATIVE_TOKENS + 1
 """A lag up to this is caught up by all sequences together: it is what other drafters can leave in one round."""
 
+_PAIR = 2
+"""A round on the device gives the draft model the last two tokens: all that a fully accepted round leaves unseen."""
+
 
 class _Tail:
     """Tokens of one round, [B, k] on the device, read by the host only when the next round asks."""
@@ -48,9 +51,18 @@ class _Slot:
     tail: _Tail | None = None
     row: int = 0
     drafted: int = 0
+    flown: DraftContext | None = None
+    """Whose rounds ran on the device alone: the cache holds all of its tokens but the last two."""
+
+    def land(self) -> None:
+        """Take down what the cache holds after rounds on the device."""
+        if self.flown is not None:
+            self.held, self.sequence_id = self.flown.tokens[:-_PAIR], self.flown.sequence_id
+            self.flown, self.tail, self.drafted = None, None, 0
 
     def adopt(self, context: DraftContext) -> None:
         """Cut `held` down to what the context's tokens share with the cache, less their last."""
+        self.land()
         tokens, tail = context.tokens, self._read_tail()
         if self.sequence_id == context.sequence_id:
             # `held` was checked when it was drafted on, and tokens only grow.
@@ -102,7 +114,7 @@ class DraftModelDrafter:
                 f"draft model {runner.info.name} is {runner.info.architecture}, whose state cannot be rolled back; "
                 "expected a model with attention only"
             )
-        self._runner = runner
+        self.runner = runner
         self._vocab_size = vocab_size
         self._device = device
         self._slots: dict[int, _Slot] = {}
@@ -122,11 +134,34 @@ class DraftModelDrafter:
     def release(self, context: DraftContext) -> None:
         """Nothing is forgotten: the slot's next sequence may begin with the same tokens."""
 
+    # ---- rounds that run on the device alone
+
+    def take_off(self, contexts: Sequence[DraftContext]) -> bool:
+        """Bring the slots to within two tokens of their sequences, for rounds that the host does not follow; False where
+        that takes more than one round's work, or the sequence is beyond the draft model's context."""
+        budget = _CATCH_UP
+        for context in contexts:
+            slot = self._adopt(context)
+            if len(context.tokens) > self.runner.info.context:
+                return False
+            budget -= self._catch_up(context, slot, _PAIR, budget)
+            if len(context.tokens) - len(slot.held) > _PAIR:
+                return False
+        for context in contexts:
+            self._slots[context.slot].flown = context
+        return True
+
+    def land(self, contexts: Sequence[DraftContext]) -> None:
+        """Such rounds are over, as far as drafting goes: what follows is not seen by the draft model."""
+        for context in contexts:
+            if (slot := self._slots.get(context.slot)) is not None:
+                slot.land()
+
     # ---- catching up
 
     def _plan(self, contexts: Sequence[DraftContext]) -> _Plan | None:
         """Bring the slots to within one short pass of their sequences; None when no sequence is that near."""
-        room = self._runner.info.context
+        room = self.runner.info.context
         slots = [self._adopt(context) for context in contexts]
         fitting = [len(c.tokens) for c in contexts if len(c.tokens) <= room]
         if not fitting:
@@ -153,7 +188,7 @@ class DraftModelDrafter:
         end = min(len(context.tokens) - 1, start + budget)
         for at in range(start, end, _CHUNK):
             chunk = context.tokens[at : min(at + _CHUNK, end)]
-            self._runner.forward(self._to_runner([chunk]), [context.slot], [at], keep=0)
+            self.runner.forward(self._to_runner([chunk]), [context.slot], [at], keep=0)
             slot.held += chunk
         return end - start
 
@@ -167,7 +202,7 @@ class DraftModelDrafter:
                 starts.append(len(context.tokens) - width)
                 tokens.append(context.tokens[-width:])
             else:
-                del slot.held[self._runner.info.context - width :]
+                del slot.held[self.runner.info.context - width :]
                 starts.append(len(slot.held))
                 tokens.append([0] * width)
         return _Plan(tokens, [c.slot for c in contexts], starts, [lag > 0 for lag in lags])
@@ -191,9 +226,9 @@ class DraftModelDrafter:
         probs = torch.empty(batch, k, self._vocab_size, device=self._device) if round.need_probs else None
         greedy = round.sampling.greedy_rows if round.need_probs else None
         seen = drafted[:, :0]
-        logits = self._runner.forward(self._to_runner(plan.tokens), plan.slots, plan.starts, keep=1)
+        logits = self.runner.forward(self._to_runner(plan.tokens), plan.slots, plan.starts, keep=1)
         for j in range(k):
-            scores = round.sampling.process(self._fit(logits), seen, first=j)[:, 0]  # [B, V]
+            scores = round.sampling.process(self.fit(logits), seen, first=j)[:, 0]  # [B, V]
             token = (scores if round.noise is None else scores + round.noise[:, j]).argmax(-1)  # [B]
             drafted[:, j] = token
             if probs is not None:
@@ -201,18 +236,18 @@ class DraftModelDrafter:
             if j + 1 < k:
                 seen = round.sampling.on_host(drafted[:, : j + 1])
                 starts = [start + plan.width + j for start in plan.starts]
-                logits = self._runner.forward(self._to_runner(token.view(-1, 1)), plan.slots, starts, keep=1)
+                logits = self.runner.forward(self._to_runner(token.view(-1, 1)), plan.slots, starts, keep=1)
         return drafted, probs
 
     def _to_runner(self, tokens: Tensor | list[list[int]]) -> Tensor:
         """On the runner's device; ids that the draft model does not know (added to the target only) become its
         last one, which costs acceptance and nothing else."""
-        info = self._runner.info
+        info = self.runner.info
         if isinstance(tokens, list):
             tokens = torch.tensor(tokens, dtype=torch.int64)
         return tokens.to(info.device).clamp(max=info.vocab_size - 1)
 
-    def _fit(self, logits: Tensor) -> Tensor:
+    def fit(self, logits: Tensor) -> Tensor:
         """Logits as wide as the target's: unknown ids are impossible, and so is what is not a number."""
         logits = logits[..., : self._vocab_size].to(self._device)
         missing = self._vocab_size - logits.shape[-1]

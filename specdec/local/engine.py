@@ -154,7 +154,8 @@ class LocalEngine(Engine):
         decoding = [row for row in rows if row.prefilled and row.finish is None]
         if decoding:
             for row, outcome in zip(decoding, self._rounds.run(decoding), strict=True):
-                self._settle(row, outcome)
+                if outcome is not None:
+                    self._settle(row, outcome)
 
     def _prefill(self, row: Running) -> None:
         """Run the next chunk of the prompt; after the last one comes the answer's first token."""
