@@ -78,6 +78,9 @@ class ToyRunner:
             rows.append((self.first[held] + self.second[before])[end - keep :])
         return torch.stack(rows)
 
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        return (self.cache[slot, start:end].view(-1, 1),)
+
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, and an end."""
