@@ -322,6 +322,8 @@ class Request:
     `tools` are JSON schemas in OpenAI's form, handed to the chat template. `tool_choice`: "auto" lets the model answer
     in text or with calls, "none" in text alone, "required" with calls alone, the name of a tool with a call of that tool.
     Calls always follow their tool's schema; more than one only with `parallel_tool_calls`.
+    Of those who wait, higher `priority` goes first, and clients (by `client`, any name) take turns. An answer that is
+    not finished `timeout` seconds after it was asked for ends with DeadlineExceeded.
     """
 
     prompt: Prompt
@@ -331,6 +333,9 @@ class Request:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool = True
+    priority: int = 0
+    client: str = ""
+    timeout: float | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -345,6 +350,14 @@ class Request:
         if self.prediction is not None and not isinstance(self.prediction, str):
             raise InvalidRequest("prediction", self.prediction, "text")
         self._freeze_tools()
+        self._check_turn()
+
+    def _check_turn(self) -> None:
+        _integer("priority", self.priority, -100, 100, "a whole number from -100 to 100")
+        if not isinstance(self.client, str):
+            raise InvalidRequest("client", self.client, "a name")
+        if self.timeout is not None:
+            _number("timeout", self.timeout, 0, 1e9, "seconds, more than 0", open_low=True)
 
     def _freeze_tools(self) -> None:
         _freeze(self, "tools", tuple, "a list of JSON schemas")
@@ -586,6 +599,19 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """A request that waits for a slot."""
+
+    request_id: str
+    position: int
+    """1 is served next."""
+    seconds: float
+    """How long it has waited."""
+    priority: int
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A snapshot of an engine at work."""
 
@@ -601,3 +627,7 @@ class EngineStats:
     accepted: int
     speculation: str
     """One line: what the controller would do now, and why."""
+    queue: tuple[Queued, ...] = ()
+    """Who waits, in the order in which they would be served."""
+    prefix_tokens: int = 0
+    """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""

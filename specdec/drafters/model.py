@@ -16,6 +16,7 @@ from torch import Tensor
 from specdec.drafters.base import DraftContext, DraftRound, Drafts
 from specdec.errors import UnsupportedModel
 from specdec.runners.base import Runner
+from specdec.runners.prefixes import PrefixCache, shared_prefix
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
 _CHUNK = 512
@@ -46,7 +47,7 @@ class _Tail:
 class _Slot:
     """What a slot's cache holds: `held`, then the first `drafted` tokens of row `row` of `tail`."""
 
-    sequence_id: int
+    sequence_id: int | None = None
     held: list[int] = field(default_factory=list)
     tail: _Tail | None = None
     row: int = 0
@@ -63,29 +64,22 @@ class _Slot:
     def adopt(self, context: DraftContext) -> None:
         """Cut `held` down to what the context's tokens share with the cache, less their last."""
         self.land()
-        tokens, tail = context.tokens, self._read_tail()
+        tokens, tail = context.tokens, self.read_tail()
         if self.sequence_id == context.sequence_id:
             # `held` was checked when it was drafted on, and tokens only grow.
             known = len(self.held)
-            self.held += tail[: _common(tail, tokens[known : known + len(tail)])]
+            self.held += tail[: shared_prefix(tail, tokens[known : known + len(tail)])]
         else:
             self.held += tail
-            del self.held[_common(self.held, tokens) :]
+            del self.held[shared_prefix(self.held, tokens) :]
             self.sequence_id = context.sequence_id
         del self.held[len(tokens) - 1 :]
 
-    def _read_tail(self) -> list[int]:
+    def read_tail(self) -> list[int]:
+        """What was drafted and run since `held`, which the caller takes over."""
         tail = [] if self.tail is None else self.tail.row(self.row)[: self.drafted]
         self.tail, self.drafted = None, 0
         return tail
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +102,9 @@ class DraftModelDrafter:
     name = "model"
     free = False
 
-    def __init__(self, runner: Runner, vocab_size: int, device: torch.device) -> None:
+    def __init__(
+        self, runner: Runner, vocab_size: int, device: torch.device, prefixes: PrefixCache | None = None
+    ) -> None:
         if not runner.info.can_rollback:
             raise UnsupportedModel(
                 f"draft model {runner.info.name} is {runner.info.architecture}, whose state cannot be rolled back; "
@@ -117,6 +113,7 @@ class DraftModelDrafter:
         self.runner = runner
         self._vocab_size = vocab_size
         self._device = device
+        self._prefixes = prefixes or PrefixCache(runner, 0)
         self._slots: dict[int, _Slot] = {}
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
@@ -132,7 +129,13 @@ class DraftModelDrafter:
         return Drafts(tokens, tuple(k if ready else 0 for ready in plan.ready), probs, sources)
 
     def release(self, context: DraftContext) -> None:
-        """Nothing is forgotten: the slot's next sequence may begin with the same tokens."""
+        """What the slot holds is kept, there and in the prefix cache: another sequence may begin with the same
+        tokens."""
+        slot = self._slots.get(context.slot)
+        if slot is not None and slot.sequence_id == context.sequence_id:
+            slot.land()
+            slot.held += slot.read_tail()
+            self._prefixes.save(context.slot, slot.held[: shared_prefix(slot.held, context.tokens)])
 
     # ---- rounds that run on the device alone
 
@@ -176,8 +179,12 @@ class DraftModelDrafter:
         return self._join(contexts, slots, lags) if any(lags) else None
 
     def _adopt(self, context: DraftContext) -> _Slot:
-        slot = self._slots.setdefault(context.slot, _Slot(context.sequence_id))
+        slot = self._slots.setdefault(context.slot, _Slot())
+        known = slot.sequence_id == context.sequence_id
         slot.adopt(context)
+        if not known:
+            reached = self._prefixes.restore(context.slot, context.tokens[:-1], len(slot.held))
+            slot.held += context.tokens[len(slot.held) : reached]
         return slot
 
     def _catch_up(self, context: DraftContext, slot: _Slot, longest: int, budget: int) -> int:
@@ -190,6 +197,7 @@ class DraftModelDrafter:
             chunk = context.tokens[at : min(at + _CHUNK, end)]
             self.runner.forward(self._to_runner([chunk]), [context.slot], [at], keep=0)
             slot.held += chunk
+        self._prefixes.save(context.slot, slot.held)
         return end - start
 
     def _join(self, contexts: Sequence[DraftContext], slots: Sequence[_Slot], lags: Sequence[int]) -> _Plan:

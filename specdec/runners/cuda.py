@@ -58,6 +58,10 @@ class CudaRunner:
             found.append(self._pass(part, slots, [start + at for start in starts], wanted))
         return found[0] if len(found) == 1 else torch.cat(found, 1)
 
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        """See `base.Runner.keys_values`."""
+        return self.inner.keys_values(slot, start, end)
+
     def _pass(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
         """Up to PREFILL tokens of one row, or up to DECODE_ROWS of several. The result stays valid."""
         batch, count = tokens.shape

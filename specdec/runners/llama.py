@@ -125,6 +125,10 @@ class LlamaRunner:
         logits = self.weights.head(self._norm(x, self.weights.norm))
         return logits.float().view(batch, keep, -1)
 
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        """See `base.Runner.keys_values`."""
+        return (self.cache[:, slot, :, start:end],)
+
     def _plan(self, slots: Sequence[int], starts: Sequence[int], count: int) -> Plan:
         if len(slots) == 1:
             return SingleRow(self, slots[0], starts[0], count)

@@ -23,6 +23,7 @@ from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import AcceptRule
 from specdec.local.engine import LocalEngine, Parts
 from specdec.runners.base import Runner, RunnerInfo
+from specdec.runners.prefixes import PrefixCache
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import MAX_SPECULATIVE_TOKENS, EngineInfo
 
@@ -78,6 +79,9 @@ class ToyRunner:
             rows.append((self.first[held] + self.second[before])[end - keep :])
         return torch.stack(rows)
 
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        return (self.cache[slot, start:end].view(-1, 1),)
+
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, and an end."""
@@ -105,11 +109,16 @@ def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
         draft.first, draft.second = target.first + 0.15 * draft.first, target.second
     elif kind == "perfect":
         draft.first, draft.second = target.first, target.second
-    return [DraftModelDrafter(draft, VOCAB, CPU)]
+    return [DraftModelDrafter(draft, VOCAB, CPU, PrefixCache(draft, 1000))]
 
 
 def toy_engine(
-    *kinds: str, target: Runner | None = None, accept_rule: AcceptRule = "coupled", slots: int = 4
+    *kinds: str,
+    target: Runner | None = None,
+    accept_rule: AcceptRule = "coupled",
+    slots: int = 4,
+    kept: int = 1000,
+    queue_limit: int = 256,
 ) -> LocalEngine:
     runner = target or ToyRunner(slots=slots)
     chosen = [d for kind in kinds for d in drafters(kind, runner)]  # type: ignore[arg-type]
@@ -119,6 +128,7 @@ def toy_engine(
         drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=False,
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
     )  # fmt: skip
-    return LocalEngine(
-        Parts(runner, Tokenizer(byte_tokenizer()), chosen, info, {}, frozenset({EOS}), accept_rule)
-    )
+    return LocalEngine(Parts(
+        runner, Tokenizer(byte_tokenizer()), chosen, info, {}, frozenset({EOS}), accept_rule,
+        PrefixCache(runner, kept), queue_limit,
+    ))  # fmt: skip
