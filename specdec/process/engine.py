@@ -74,6 +74,8 @@ class ProcessEngine(Engine):
         context: int | None = None,
         slots: int = 4,
         accept_rule: AcceptRule = "coupled",
+        queue_limit: int = 256,
+        prefix_cache_bytes: int | None = None,
         tool_format: str = "auto",
         trust_remote_code: bool = False,
         progress: Progress | None = None,
@@ -82,7 +84,8 @@ class ProcessEngine(Engine):
         """`specdec.load` in a child process: the same options, the same errors."""
         factory = partial(
             load, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-            tool_format=tool_format, trust_remote_code=trust_remote_code,
+            queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, tool_format=tool_format,
+            trust_remote_code=trust_remote_code,
         )  # fmt: skip
         return cls(cast("Factory", factory), progress=progress, stderr=stderr)
 
