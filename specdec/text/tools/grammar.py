@@ -18,7 +18,7 @@ from specdec.types import Grammar
 
 _ANY = "/(?s:.*)/"
 _SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+_COMPACT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 
 
 def answer_grammar(
