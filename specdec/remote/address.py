@@ -28,7 +28,8 @@ class Address:
         if parsed.userinfo:
             hidden = str(parsed.copy_with(username="", password="")).replace("://", "://***@", 1)
             raise InvalidRequest("target", hidden, "a URL without user and password; pass api_key instead")
-        if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query:
+        wrong_port = parsed.port is not None and not 0 < parsed.port < 2**16
+        if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or wrong_port:
             raise InvalidRequest("target", url, _EXPECTED)
         base = str(parsed.copy_with(fragment=None)).rstrip("/")
         return cls(base, parsed.fragment or None)

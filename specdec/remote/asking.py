@@ -42,7 +42,7 @@ def ask(request: Request, server: Server) -> Ask:
     body |= server.dialect.always
     for part in (_shaping, _ending, _grammar, _speculation):
         body |= part(request, server)
-    body |= _logprobs(request) | (_chat(request) if chat else _raw(request))
+    body |= _logprobs(request) | (_chat(request) if chat else _raw(request, server))
     return Ask("/chat/completions" if chat else "/completions", body, seed)
 
 
@@ -78,9 +78,10 @@ def _mapped(field: str, request: Request, server: Server) -> Iterator[tuple[str,
 
 
 def _ending(request: Request, server: Server) -> Fields:
-    sampling, fields = request.sampling, Fields()
-    if sampling.max_tokens is not None:
-        fields["max_tokens"] = sampling.max_tokens
+    sampling = request.sampling
+    fields: Fields = {
+        "max_tokens": sampling.max_tokens
+    }  # null is not the same as nothing, which is 16 beside raw text
     if sampling.stop:
         fields["stop"] = list(sampling.stop)
     if sampling.logit_bias:
@@ -122,10 +123,12 @@ def _speculation(request: Request, server: Server) -> Fields:
     return fields
 
 
-def _raw(request: Request) -> Fields:
+def _raw(request: Request, server: Server) -> Fields:
     if request.tools:
         raise InvalidRequest("tools", list(request.tools), "none beside raw text or token ids; pass a chat")
     prompt = request.prompt
+    if not (isinstance(prompt, str) or server.dialect.takes_ids):
+        raise refuse("prompt", prompt, "text or a chat", server)
     return {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
 
 

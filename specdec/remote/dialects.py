@@ -51,6 +51,10 @@ class Dialect:
     max_seed: int = MAX_SEED
     without_speculation: tuple[str, ...] = ()
     """Parameters that it takes only while it does not speculate."""
+    takes_ids: bool = True
+    """As a prompt."""
+    recount: str | None = None
+    """Where to have a text counted, for a server that streams neither token ids nor usage."""
     advice: str = ""
     """How to make it tell what speculation did."""
 
@@ -86,6 +90,8 @@ LLAMA_CPP_PYTHON = Dialect(
     _same(*_ALIKE, "top_k", "min_p", "min_tokens") | {"repetition_penalty": "repeat_penalty"},
     unset=_NEUTRAL,
     max_seed=2**32 - 2,
+    takes_ids=False,
+    recount="/extras/tokenize/count",
 )
 UNKNOWN = Dialect("an OpenAI-compatible server", _same(*_ALIKE), prediction=True)
 

@@ -24,6 +24,17 @@ async def speculated(client: httpx.AsyncClient, server: Server) -> Speculated | 
     return Speculated.of(page.text) if page.status_code == 200 else None
 
 
+async def recounted(client: httpx.AsyncClient, server: Server, text: str) -> int:
+    """How many tokens the server's tokenizer makes of a text, without those that it puts before every text."""
+    counts = []
+    for part in (text, ""):
+        response = await client.post(
+            f"{server.root}{server.dialect.recount}", json={"input": part}, timeout=_PATIENCE
+        )
+        counts.append(int(response.raise_for_status().json()["count"]))
+    return counts[0] - counts[1]
+
+
 async def tokenized(client: httpx.AsyncClient, server: Server, request: Request) -> tuple[int, ...]:
     """The ids of a prompt, by its /tokenize."""
     if request.prompt and isinstance(request.prompt[0], int):

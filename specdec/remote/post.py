@@ -14,6 +14,7 @@ from specdec.errors import EngineFailed
 from specdec.remote import failures
 from specdec.remote.asking import Ask
 from specdec.remote.chunks import Chunk
+from specdec.remote.extras import recounted
 from specdec.remote.reading import Reader
 from specdec.remote.server import Server
 from specdec.remote.sse import Events
@@ -67,7 +68,13 @@ class Post:
             raise self._broken(EngineFailed(
                 f"{self._server.base} ended the stream before the answer, after {self._reader.tokens} tokens"
             ))  # fmt: skip
+        await self._recount()
         return self._reader.last()
+
+    async def _recount(self) -> None:
+        text = self._reader.uncounted
+        if text is not None and self._server.dialect.recount:
+            self._reader.count(await recounted(self._client, self._server, text))
 
     @asynccontextmanager
     async def _response(self) -> AsyncIterator[httpx.Response]:

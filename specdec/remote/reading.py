@@ -3,7 +3,7 @@
 Tokens are counted by their ids, or by the usage at the end where a server sends no ids; never by chunks. `text` is a
 chat's content as the server parsed it: its reasoning and its calls are in `deltas` alone, for no server sends their
 raw text. A chunk's text stands on its tokens one by one where the server tells their texts (with logprobs), else on the
-last of them.
+last of them. For a server that sends neither ids nor usage the text is kept, to have the server's tokenizer count it.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Reader:
         self.tokens = 0
         """How many came with their ids."""
         self.delivered = False
+        self._texts: list[str] = []
 
     @property
     def request_id(self) -> str:
@@ -75,6 +76,7 @@ class Reader:
         if not (tokens or deltas):
             return None
         self.tokens += len(tokens)
+        self._texts.append(text)
         self.delivered = True
         if self._first is None:
             self._first = time.perf_counter()
@@ -91,6 +93,15 @@ class Reader:
         if len(likely) != len(ids):
             return tuple(Token(i, t, "unknown") for i, t in zip(ids, texts, strict=True))
         return tuple(_scored(i, t, entry) for i, t, entry in zip(ids, texts, likely, strict=True))
+
+    @property
+    def uncounted(self) -> str | None:
+        """The text of an answer whose tokens the server did not count."""
+        return None if self.tokens or self._usage else "".join(self._texts)
+
+    def count(self, tokens: int) -> None:
+        """What somebody else counted."""
+        self._usage = UsageChunk(completion_tokens=tokens)
 
     def last(self) -> GenerationEvent:
         """The end of the answer, with its figures."""
