@@ -22,28 +22,10 @@ from specdec.errors import EngineClosed
 from specdec.process.child import Factory
 from specdec.process.life import Life, Stderr
 from specdec.process.wire import Count, Order
-from specdec.streams import AsyncStream, SyncStream
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
+from specdec.streams import AdmittedStream, AsyncStream, SyncStream
+from specdec.types import EngineInfo, EngineStats, Request
 
 _STATS_PATIENCE = 2.0  # seconds; a child that is busier than this is shown as it last was
-
-
-class AdmittedStream(AsyncStream):
-    """An AsyncStream whose first item is the child's answer to the request itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._admitted = False
-
-    async def admitted(self) -> None:
-        """Wait until the child has taken the request, or raise why it is refused."""
-        if not self._admitted and not self._done:
-            await super().__anext__()
-            self._admitted = True
-
-    async def __anext__(self) -> GenerationEvent:
-        await self.admitted()
-        return await super().__anext__()
 
 
 class ProcessEngine(Engine):
