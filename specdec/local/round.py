@@ -133,7 +133,8 @@ class Rounds:
     def _explain(self, rows: Sequence[Running]) -> None:
         for row in rows:
             if row.max_drafts is None and row.room > 0:  # the last token of an answer is never drafted
-                row.off_reason = self._controller.off_reason()
+                row.off_reason, row.reason = self._controller.off_reason(), self._controller.reason
+            row.warning = self._controller.warning
 
     def _noise(self, sampling: SamplingBatch, rows: Sequence[Running], width: int) -> Tensor | None:
         """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position."""

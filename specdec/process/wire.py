@@ -17,6 +17,7 @@ from typing import Any
 
 from specdec.process.faults import Fault
 from specdec.types import (
+    Decision,
     DrafterStats,
     EngineInfo,
     EngineStats,
@@ -81,5 +82,5 @@ def _by_fields(kind: type[Any]) -> Callable[[Any], tuple[type[Any], tuple[Any, .
 # Frozen dataclasses with slots pickle through two Python functions a value; this is several times faster, and it
 # is done for every round.
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
-    kind: _by_fields(kind) for kind in (GenerationEvent, Token, Round, Usage, Timing, SpecStats, DrafterStats)
+    kind: _by_fields(kind) for kind in (GenerationEvent, Token, Round, Usage, Timing, SpecStats, DrafterStats, Decision)
 }

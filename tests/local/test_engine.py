@@ -100,6 +100,24 @@ def test_a_prompt_that_was_seen_is_not_computed_again() -> None:
     assert turn.usage.cached_tokens >= 100 + 19
 
 
+def test_an_answer_says_what_was_decided_when_and_why() -> None:
+    with toy_engine("near") as engine:
+        stats = engine.generate([5], speculative="auto", max_tokens=100, ignore_eos=True, seed=2).stats
+        asked = engine.generate([5], speculative=3, max_tokens=20, ignore_eos=True, seed=2).stats
+    assert stats.decisions
+    rounds = [decision.round for decision in stats.decisions]
+    assert rounds == sorted(set(rounds))
+    assert rounds[0] >= 1
+    assert rounds[-1] <= stats.rounds
+    assert all("tok/s" in decision.reason for decision in stats.decisions)
+    assert (asked.decisions[0].round, asked.decisions[0].drafter, asked.decisions[0].length) == (
+        1,
+        "model",
+        3,
+    )
+    assert asked.decisions[0].reason == "as the request asked"
+
+
 def test_a_failing_worker_fails_its_requests_and_closes_the_engine() -> None:
     target = ToyRunner()
     engine = toy_engine(target=target)
