@@ -21,6 +21,7 @@ from specdec.runners.checkpoint import maximum_positions, read_config, resolve
 from specdec.runners.load import generation_defaults, load_runner
 from specdec.runners.prefixes import PrefixCache, bytes_per_token
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
+from specdec.text.tools.families import Dialect
 from specdec.types import EngineInfo
 
 BUNDLED = "bundled"
@@ -37,6 +38,7 @@ def load_local(
     accept_rule: AcceptRule,
     queue_limit: int,
     prefix_cache_bytes: int | None,
+    tool_format: str,
     trust_remote_code: bool,
     progress: Progress,
 ) -> LocalEngine:
@@ -45,6 +47,7 @@ def load_local(
     progress("target", 0.0)
     path = _folder(target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=trust_remote_code)
+    dialect = Dialect.of(tool_format, tokenizer.template, tokenizer.added)
     runner = load_runner(
         path, name=target, device=device, dtype=dtype, context=context, slots=slots,
         trust_remote_code=trust_remote_code,
@@ -55,11 +58,13 @@ def load_local(
     kept = _prefix_tokens(prefix_cache_bytes, [r for r in (drafting, model) if r])
     drafters = _drafters(draft, model, runner, kept)
     defaults, eos_ids = generation_defaults(path)
-    info = _info(target, runner, model, drafters, accept_rule, tokenizer)
+    info = _info(
+        target, runner, model, drafters, accept_rule, dialect, chat_template=tokenizer.has_chat_template
+    )
     progress("warm-up", 0.9)
     eos = frozenset(eos_ids or tokenizer.eos_ids)
     engine = LocalEngine(Parts(
-        runner, tokenizer, drafters, info, defaults, eos, accept_rule, PrefixCache(runner, kept), queue_limit
+        runner, tokenizer, drafters, info, defaults, eos, accept_rule, PrefixCache(runner, kept), queue_limit, dialect
     ))  # fmt: skip
     progress("ready", 1.0)
     return engine
@@ -129,7 +134,9 @@ def _info(
     draft: Runner | None,
     drafters: Sequence[Drafter],
     rule: AcceptRule,
-    tokenizer: Tokenizer,
+    dialect: Dialect,
+    *,
+    chat_template: bool,
 ) -> EngineInfo:
     at = target.info
     unavailable = None if at.can_rollback else f"the state of {at.architecture} cannot be rolled back"
@@ -145,10 +152,12 @@ def _info(
         slots=at.slots,
         drafters=tuple(d.name for d in drafters),
         accept_rule=rule,
-        chat_template=tokenizer.has_chat_template,
+        chat_template=chat_template,
         parameters=at.parameters,
         draft_parameters=draft.info.parameters if draft else 0,
         weight_bytes=at.weight_bytes + (draft.info.weight_bytes if draft else 0),
         cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
         speculation_unavailable=unavailable,
+        tool_format=dialect.family.name if dialect.family else None,
+        reasoning=dialect.thought is not None,
     )

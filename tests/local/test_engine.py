@@ -155,7 +155,6 @@ def engine() -> Any:
         ([], {}, "prompt"),
         ("x" * 256, {}, r"prompt is '256 tokens long'; expected at most 255 tokens"),
         ([257], {}, "prompt is 257; expected token ids from 0 to 256"),
-        ([{"role": "user", "content": "hi"}], {}, "no chat template"),
         ([{"role": "robot", "content": "hi"}], {}, "messages.role is 'robot'"),
         ("a", {"temperature": math.nan}, "temperature is nan"),
         ("a", {"temperature": -1}, "temperature is -1"),
