@@ -176,3 +176,12 @@ def test_wrong_values_are_refused_by_name(
         engine.stream(prompt, **options)
     assert "\n" not in str(caught.value)
     assert engine.stats().active == 0
+
+
+def test_repeated_work_is_drafted_from_memory() -> None:
+    with toy_engine("memory") as engine:
+        first = engine.generate([5], temperature=0, max_tokens=60, ignore_eos=True)
+        again = engine.generate([5], temperature=0, max_tokens=60, ignore_eos=True)
+    assert again.token_ids == first.token_ids
+    assert {d.drafter for d in again.stats.drafters} == {"memory"}
+    assert again.stats.rounds < first.stats.rounds / 3
