@@ -68,6 +68,7 @@ class Landed:
     accepted: int
     choice: Choice
     seconds: Seconds
+    timed: bool
     shared_by: int
 
 
@@ -259,7 +260,7 @@ class FusedRounds:
         own, accepted, drafted = part[: flight.drafts + 1], part[flight.drafts + 1], part[flight.drafts + 2 :]
         self._state.learn(row, accepted + 1)
         return Landed(
-            own[: accepted + 1], drafted[: choice.length], accepted, choice, seconds, len(flight.rows)
+            own[: accepted + 1], drafted[: choice.length], accepted, choice, seconds, flight.timed, len(flight.rows)
         )
 
     # ---- the round itself, as a graph holds it
