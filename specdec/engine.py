@@ -6,7 +6,7 @@ Everything above the engine (command line, framework classes, endpoint, screen) 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -51,6 +51,12 @@ class Engine(Protocol):
 
     def stats(self) -> EngineStats: ...
 
+    def tokenize(
+        self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        """The tokens that a prompt becomes, its tools included: for counting."""
+        ...
+
     def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> EventStream: ...
 
     def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AsyncEventStream: ...
@@ -86,6 +92,11 @@ class Engine(Protocol):
         self.close()
 
 
+def to_count(prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]]) -> Request:
+    """The request whose prompt an engine is to tokenize."""
+    return Request.of(prompt, **({"tools": tools} if tools else {}))
+
+
 def load(
     target: str = "bundled",
     draft: str = "auto",
@@ -95,6 +106,9 @@ def load(
     context: int | None = None,
     slots: int = 4,
     accept_rule: AcceptRule = "coupled",
+    queue_limit: int = 256,
+    prefix_cache_bytes: int | None = None,
+    tool_format: str = "auto",
     trust_remote_code: bool = False,
     api_key: str | None = None,
     progress: Progress | None = None,
@@ -106,7 +120,10 @@ def load(
     bundled draft for the bundled target, lookup in the text so far for every other), "none", "lookup", a folder or a
     hub id (used together with lookup).
     `context`: tokens per slot, prompt and answer together (default: the model's own, at most 8192). `slots`: how many
-    requests run at once. Raises LoadError or InvalidRequest.
+    requests run at once; `queue_limit`: how many wait for a slot before EngineBusy. `prefix_cache_bytes`: memory for
+    what earlier requests computed, for later ones that begin alike (default: as much as the slots take, and no more
+    than half of a GPU's free memory; 0: only what free slots hold). `tool_format`: how the model writes tool calls:
+    "auto" (as its chat template shows), "none", "hermes", "llama3" or "mistral". Raises LoadError or InvalidRequest.
     """
     if target.startswith(("http://", "https://")):
         from specdec.remote.load import load_remote
@@ -114,6 +131,8 @@ def load(
         return load_remote(
             target, draft, context=context, slots=slots, api_key=api_key, device=(device, "auto"),
             dtype=(dtype, "auto"), accept_rule=(accept_rule, "coupled"), trust_remote_code=(trust_remote_code, False),
+            queue_limit=(queue_limit, 256), prefix_cache_bytes=(prefix_cache_bytes, None),
+            tool_format=(tool_format, "auto"),
         )  # fmt: skip
     if api_key is not None:
         raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
@@ -121,5 +140,6 @@ def load(
 
     return load_local(
         target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
+        queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, tool_format=tool_format,
         trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
     )  # fmt: skip

@@ -156,7 +156,7 @@ class ScriptedServer:
         pages = {
             "/v1/models": self._models(),
             "/version": {"version": "0.32.0"},
-            "/tokenize": {"tokens": [5, 6, 7]},
+            "/tokenize": {"tokens": [5, 6, 7, 8, 9, 10, 11]},
             "/health": {},
         }
         if exchange.path == "/metrics":
