@@ -80,6 +80,7 @@ class TestBundled(Integration):
         return str(path("target"))
 
 
+@pytest.mark.slow
 class TestRandomWeights(Integration):
     expected_failures: ClassVar = {
         "test_tool_calling": "takes the number 3 out of the question",
