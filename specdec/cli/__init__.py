@@ -7,6 +7,7 @@ import typer
 from specdec.cli.bench import bench
 from specdec.cli.generate import generate
 from specdec.cli.info import info
+from specdec.cli.serve import EPILOG, serve
 from specdec.cli.verify import verify
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 for command in (generate, bench, verify, info):
     app.command()(command)
+app.command(epilog=EPILOG)(serve)
 
 
 def main() -> None:

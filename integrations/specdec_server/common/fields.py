@@ -1,0 +1,106 @@
+"""The fields that requests to several endpoints share, and the SamplingParams they come to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from specdec.errors import InvalidRequest
+from specdec.types import MAX_SEED, Grammar, SamplingParams, Speculative
+from specdec_server.common.base import Received
+
+MAX_STOPS = 16
+MAX_TOOLS = 128
+MAX_BIASES = 1024
+
+Stop = Annotated[str, Field(max_length=1000)]
+Count = Annotated[int, Field(ge=1, le=2**31)]
+Model = Annotated[str, Field(max_length=1000)]
+
+
+class StreamOptions(Received):
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+    """Accepted: there is nothing to hide from others on loopback."""
+
+
+class StructuredOutputs(Received):
+    """vLLM's name for grammars beyond JSON; one of them."""
+
+    json_: dict[str, Any] | str | None = Field(None, alias="json")
+    json_object: Literal[True] | None = None
+    regex: str | None = None
+    choice: list[str] | None = None
+    grammar: str | None = None
+    """Lark, its start rule named `start`."""
+
+    def to_grammar(self) -> Grammar:
+        given = self.model_dump(exclude_none=True, by_alias=True)
+        if len(given) != 1:
+            expected = "exactly one of json, json_object, regex, choice and grammar"
+            raise InvalidRequest("structured_outputs", len(given), expected)
+        kind, value = next(iter(given.items()))
+        if kind == "json_object":
+            return Grammar.json_object()
+        makers = {
+            "json": Grammar.json_schema,
+            "regex": Grammar.regex,
+            "choice": Grammar.choice,
+            "grammar": Grammar.lark,
+        }
+        return makers[kind](value)
+
+
+class Sampling(Received):
+    """What chat completions, completions and responses share beyond OpenAI's own: our engine's parameters."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=MAX_BIASES)] | None = None
+    min_tokens: int | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
+    stop_token_ids: Annotated[list[int], Field(max_length=MAX_BIASES)] | None = None
+    ignore_eos: bool | None = None
+    seed: int | None = None
+    speculative: Literal["auto", "off"] | int | None = None
+    """auto drafts as many tokens as pay, off none, a number that many every round."""
+    structured_outputs: StructuredOutputs | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    """Accepted: prefixes are cached anyway."""
+
+    def speculation(self) -> Speculative:
+        return "auto" if self.speculative is None else self.speculative
+
+    def params(
+        self, max_tokens: int | None, logprobs: int | None, grammar: Grammar | None, choice: int
+    ) -> SamplingParams:
+        """Of one of several choices: each draws with a seed of its own."""
+        if grammar and self.structured_outputs:
+            raise InvalidRequest("structured_outputs", None, "none beside response_format")
+        if self.structured_outputs:
+            grammar = self.structured_outputs.to_grammar()
+        seed = None if self.seed is None else (self.seed + choice) & MAX_SEED  # OpenAI's may be negative
+        return SamplingParams(
+            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty, presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0, logit_bias=self._biases(), max_tokens=max_tokens,
+            min_tokens=self.min_tokens or 0, stop=self._stops(), stop_token_ids=tuple(self.stop_token_ids or ()),
+            ignore_eos=bool(self.ignore_eos), seed=seed, logprobs=logprobs, grammar=grammar,
+        )  # fmt: skip
+
+    def _stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    def _biases(self) -> dict[int, float]:
+        biases = self.logit_bias or {}
+        if not all(token.isascii() and token.isdigit() and len(token) <= 9 for token in biases):
+            raise InvalidRequest("logit_bias", None, "token ids as keys")
+        return {int(token): bias for token, bias in biases.items()}
