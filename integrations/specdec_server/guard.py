@@ -42,6 +42,8 @@ def check_source(scope: Scope, headers: Headers, settings: Settings) -> Refusal 
     host = headers.get("host", "")
     if len(headers.getlist("host")) != 1 or not _known(host, settings):
         return Refusal(403, "this Host is not served here; --allow-host names further ones", code="host")
+    if "content-length" in headers and "transfer-encoding" in headers:
+        return Refusal(400, "Content-Length and Transfer-Encoding contradict each other", code="headers")
     origin = headers.get("origin")
     if origin is None:
         return _foreign_page() if headers.get("sec-fetch-site") == "cross-site" else None

@@ -9,7 +9,6 @@ from typing import Any
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, Message, Request, ToolCall
 from specdec_server.chat.wire import ChatMessage, ChatRequest, Content, NamedTool, ResponseFormat, Tool
-from specdec_server.common.base import check_plain
 
 
 def requests_of(body: ChatRequest) -> tuple[list[Request], list[int]]:
@@ -69,9 +68,7 @@ def _grammar(wanted: ResponseFormat | None) -> Grammar | None:
 
 
 def _tools(tools: list[Tool] | None) -> tuple[Mapping[str, Any], ...]:
-    values = tuple(tool.model_dump(exclude_none=True) for tool in tools or ())
-    check_plain("tools", values)
-    return values
+    return tuple(tool.model_dump(exclude_none=True) for tool in tools or ())
 
 
 def _tool_choice(body: ChatRequest) -> str:

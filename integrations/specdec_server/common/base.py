@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
 from pydantic import BaseModel, ConfigDict
-
-from specdec.errors import InvalidRequest
 
 
 class Received(BaseModel):
@@ -40,13 +36,3 @@ def as_json(value: Sent) -> str:
 def data(text: str, name: str | None = None) -> str:
     """One server-sent event."""
     return f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"
-
-
-def check_plain(field: str, value: object) -> None:
-    """Free-form JSON may hold what is no text (unpaired surrogates) or no number (NaN)."""
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
-        raise InvalidRequest(
-            field, None, "JSON without NaN, unpaired surrogates or depths of hundreds"
-        ) from None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from specdec.errors import InvalidRequest
 from specdec.types import MAX_SEED, Grammar, SamplingParams, Speculative
@@ -16,6 +17,7 @@ MAX_BIASES = 1024
 
 Stop = Annotated[str, Field(max_length=1000)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
+Whole = Annotated[int, Field(ge=0, le=2**31)]
 Model = Annotated[str, Field(max_length=1000)]
 
 
@@ -53,19 +55,31 @@ class StructuredOutputs(Received):
 
 
 class Sampling(Received):
-    """What chat completions, completions and responses share beyond OpenAI's own: our engine's parameters."""
+    """What requests for chat completions, completions and responses share: OpenAI's parameters and our engine's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """An object of JSON may hold what is no text (unpaired surrogates) or no number (NaN), free-form parts of it too."""
+        if not isinstance(value, dict):
+            return value  # which is refused as that
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
+            raise ValueError("the JSON has NaN, unpaired surrogates or hundreds of levels") from None
+        return value
 
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: Whole | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: Annotated[dict[str, float], Field(max_length=MAX_BIASES)] | None = None
-    min_tokens: int | None = None
+    min_tokens: Whole | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
-    stop_token_ids: Annotated[list[int], Field(max_length=MAX_BIASES)] | None = None
+    stop_token_ids: Annotated[list[Whole], Field(max_length=MAX_BIASES)] | None = None
     ignore_eos: bool | None = None
     seed: int | None = None
     speculative: Literal["auto", "off"] | int | None = None

@@ -8,7 +8,6 @@ from typing import Any
 
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, Message, Request, ToolCall
-from specdec_server.common.base import check_plain
 from specdec_server.responses.wire import (
     InputCall,
     InputItem,
@@ -98,7 +97,6 @@ def _grammar(wanted: TextFormat | None) -> Grammar | None:
 
 def _tools(body: ResponseRequest) -> tuple[Mapping[str, Any], ...]:
     functions = [tool.model_dump(exclude_none=True, exclude={"type"}) for tool in body.tools or ()]
-    check_plain("tools", functions)
     return tuple({"type": "function", "function": function} for function in functions)
 
 
