@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from specdec.errors import EngineBusy, EngineClosed, EngineError, GrammarFailed, InvalidRequest, SpecDecError
 from specdec_server.common.base import Error, ErrorBody, as_json
@@ -47,7 +48,9 @@ class Refusal(SpecDecError):
     def body(self) -> Error:
         return Error(error=ErrorBody(message=self.message, type=self.kind, param=self.param, code=self.code))
 
-    def response(self) -> JSONResponse:
+    def response(self, scope: Scope) -> JSONResponse:
+        """The answer to the request of `scope`, whose line in the log names the error too."""
+        scope["state"]["facts"]["error"] = self.code or self.kind
         return JSONResponse(self.body().model_dump(), self.status, self.headers)
 
     def json(self) -> str:
@@ -93,28 +96,29 @@ def _without_texts(error: InvalidRequest) -> str:
 
 def install(app: FastAPI) -> None:
     """Every error that a route lets through becomes an error object."""
+    app.add_exception_handler(Exception, _answer)
     app.add_exception_handler(SpecDecError, _answer)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
 
 
-async def _answer(_request: Request, error: Exception) -> JSONResponse:
-    return refusal_of(error).response()
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    return refusal_of(error).response(request.scope)
 
 
-async def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = _dotted(first["loc"][1:])
     if first["type"] == "json_invalid":
-        return Refusal(400, "the body is not JSON", code="invalid_json").response()
+        return Refusal(400, "the body is not JSON", code="invalid_json").response(request.scope)
     message = f"{where}: {first['msg']}" if where else f"the body: {first['msg']}"
-    return Refusal(400, message, code=first["type"], param=where or None).response()
+    return Refusal(400, message, code=first["type"], param=where or None).response(request.scope)
 
 
-async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return Refusal(error.status_code, error.detail, headers=error.headers).response()
+    return Refusal(error.status_code, error.detail, headers=error.headers).response(request.scope)
 
 
 def _dotted(location: Sequence[Any]) -> str:

@@ -32,7 +32,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif refusal := self._check(scope, Headers(scope=scope), self._settings):
-            await refusal.response()(scope, receive, send)
+            await refusal.response(scope)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

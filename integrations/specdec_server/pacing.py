@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 
 from specdec.types import ContentDelta, GenerationEvent
@@ -19,25 +19,32 @@ _SMOOTHING = 0.3  # the weight of the newest round
 _LONGEST = 0.5  # seconds that one round's tokens are ever spread over
 
 
-async def smooth(events: AsyncGenerator[Numbered]) -> AsyncGenerator[Numbered]:
+async def smooth(
+    events: AsyncGenerator[Numbered], clock: Callable[[], float] = time.monotonic
+) -> AsyncGenerator[Numbered]:
     """The same text in smaller events."""
     coming = asyncio.ensure_future(anext(events, None))
-    last, between = time.monotonic(), 0.0
+    last, between = clock(), 0.0
     try:
         while (item := await coming) is not None:
-            now = time.monotonic()
+            now = clock()
             between += _SMOOTHING * (now - last - between)
             last = now
             coming = asyncio.ensure_future(anext(events, None))
             pieces = list(pieces_of(item[1]))
             pause = min(between, _LONGEST) / len(pieces)
             for number, piece in enumerate(pieces):
-                if number and not coming.done():
-                    await asyncio.wait((coming,), timeout=pause)
+                if number:
+                    await _pause(coming, pause)
                 yield item[0], piece
     finally:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
+
+
+async def _pause(coming: asyncio.Future[Numbered | None], seconds: float) -> None:
+    if not coming.done():
+        await asyncio.wait((coming,), timeout=seconds)
 
 
 def pieces_of(event: GenerationEvent) -> Iterator[GenerationEvent]:

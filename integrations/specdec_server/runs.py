@@ -99,7 +99,7 @@ class Run:
     """The answers to one request."""
 
     def __init__(self, runs: Runs, prompts: Sequence[int], facts: MutableMapping[str, object]) -> None:
-        self._runs, self._facts = runs, facts
+        self._runs, self.facts = runs, facts
         self.id = str(facts["id"])
         self.tallies = [Tally(prompt) for prompt in prompts]
         self._begun = time.monotonic()
@@ -148,7 +148,7 @@ class Run:
         self._left = True
         self._runs.left(self, time.monotonic() - self._begun)
         self._runs.metrics.observe(self.tallies)
-        self._facts.update(tally_facts(self.tallies))
+        self.facts.update(tally_facts(self.tallies))
         for stream in self._streams:
             await stream.aclose()
 

@@ -49,14 +49,20 @@ def _patience(settings: Settings) -> type[PatientProtocol]:
     return type("Connection", (PatientProtocol,), {"reader_seconds": settings.reader_seconds})
 
 
-def listening(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
     """A socket of our own, so that a port that is taken is known before a model is loaded."""
     try:
-        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        found = socket.socket(address[0], address[1])
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address[4])
+        family, kind, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        found = socket.socket(family, kind)
     except OSError as error:
+        raise InvalidRequest(*_trouble(host, port, error)) from error
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        found.close()
         raise InvalidRequest(*_trouble(host, port, error)) from error
     return found
 
@@ -72,5 +78,5 @@ def _trouble(host: str, port: int, error: OSError) -> tuple[str, object, str]:
 
 
 def run(app: FastAPI, settings: Settings, found: socket.socket) -> None:
-    """Serve until told to stop."""
+    """Serve at a bound socket until told to stop."""
     Server(app, settings).run(sockets=[found])

@@ -66,7 +66,9 @@ async def _blocks(run: Run, writer: Writer, settings: Settings) -> AsyncIterator
                     yield block.encode()
         yield "".join(writer.end()).encode()
     except Exception as error:  # noqa: BLE001
-        yield "".join(writer.failed(noted(error))).encode()
+        refusal = noted(error)
+        run.facts["error"] = refusal.code or refusal.kind
+        yield "".join(writer.failed(refusal)).encode()
 
 
 def noted(error: Exception) -> Refusal:

@@ -119,15 +119,16 @@ def serve(
 def _serve(models: o.EngineOptions, settings: Settings, host: str, port: int, level: Level) -> None:
     from specdec_server import create_app
     from specdec_server.journal import log_to_stderr
-    from specdec_server.serving import listening, run
+    from specdec_server.serving import bound, run
 
     from specdec.process import ProcessEngine
 
-    with listening(host, port) as found:
+    with bound(host, port) as found:
         with loading_bar() as progress:
             engine = ProcessEngine.load(**asdict(models), progress=progress)
         with engine:
             log_to_stderr(level)
+            found.listen()  # so that whoever reads where is not refused any more
             _say_where(found, settings)
             run(create_app(engine, settings), settings, found)
     stderr().print("stopped", style="yellow")

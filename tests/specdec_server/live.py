@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 from specdec_server import Settings, create_app
-from specdec_server.serving import Server, listening
+from specdec_server.serving import Server, bound
 
 from specdec.engine import Engine
 
@@ -25,7 +25,7 @@ class LiveServer:
     def __init__(self, engine: Engine, settings: Settings | None = None) -> None:
         settings = settings or Settings(grace=0.2)
         self.app = create_app(engine, settings)
-        self.socket = listening("127.0.0.1", 0)
+        self.socket = bound("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
         self.server = Server(self.app, settings)
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],))

@@ -274,7 +274,6 @@ def closed() -> Iterator[LiveServer]:
         None,
         "",
         "Bearer",
-        "Bearer ",
         "Bearer s3cre",
         "Bearer s3crets",
         "Basic s3cret",

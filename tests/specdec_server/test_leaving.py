@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from specdec_server import Settings
+from specdec_server.protocol import PatientProtocol
+from specdec_server.runs import Run
 
 from tests.fakes import ScriptedEngine
 from tests.specdec_server.asking import CHAT
@@ -86,27 +88,22 @@ def test_a_reader_that_has_stopped_is_dropped() -> None:
 def test_a_slow_reader_holds_the_stream_back() -> None:
     """What is not read is not made into bytes: the server takes no more from the engine than buffers hold."""
     engine = ScriptedEngine(LONG, width=1)
-    with live(engine, Settings(reader_seconds=20, grace=0.2)) as server:
-        connection = server.ask(CHAT_PATH, CHAT | {"stream": True})
+    with live(engine) as server, server.ask(CHAT_PATH, CHAT | {"stream": True}) as connection:
         (run,) = wait_for_runs(server)
         wait_until(lambda: paused(server))
         assert run.tallies[0].last is None
-        assert read_all_of_stream(connection).count(LONG[0].encode()) == len(LONG)
-        connection.close()
+        assert read_until(connection, b"[DONE]").count(b"word") == 400 * len(LONG)
 
 
-def wait_for_runs(server: LiveServer) -> list[object]:
+def wait_for_runs(server: LiveServer) -> list[Run]:
     runs = server.app.state.runs._running
     wait_until(lambda: runs)
     return list(runs)
 
 
 def paused(server: LiveServer) -> bool:
-    return any(connection.flow.write_paused for connection in server.server.server_state.connections)
-
-
-def read_all_of_stream(connection: socket.socket) -> bytes:
-    return read_until(connection, b"[DONE]")
+    connections = server.server.server_state.connections
+    return any(c.flow.write_paused for c in connections if isinstance(c, PatientProtocol))
 
 
 def test_a_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ class Sampling(Received):
     @model_validator(mode="before")
     @classmethod
     def _plain(cls, value: Any) -> Any:
-        """An object of JSON may hold what is no text (unpaired surrogates) or no number (NaN), free-form parts of it too."""
+        """An object of JSON may hold what is no text (unpaired surrogates) or no number (NaN), anywhere."""
         if not isinstance(value, dict):
             return value  # which is refused as that
         try:
