@@ -13,7 +13,7 @@ from typing import Any
 
 from specdec.engine import AsyncEventStream, Engine
 from specdec.errors import EngineError, InvalidRequest
-from specdec.process.engine import AdmittedStream
+from specdec.streams import AdmittedStream
 from specdec.types import Request
 from specdec_server.common.figures import Tally
 from specdec_server.errors import Refusal, busy

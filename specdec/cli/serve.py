@@ -13,6 +13,7 @@ import typer
 
 from specdec.cli import options as o
 from specdec.cli.screen import loading_bar, reported, stderr
+from specdec.engine import Engine, load
 from specdec.errors import InvalidRequest, LoadError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from specdec_server.journal import Level
 
 KEY_VARIABLE = "SPECDEC_API_KEY"
+UPSTREAM_KEY_VARIABLE = "SPECDEC_UPSTREAM_KEY"
 
 _SERVER = "Server"
 _ACCESS = "Who may call"
@@ -47,6 +49,13 @@ def serve(
     accept_rule: o.Rule = "coupled",
     trust_remote_code: o.RemoteCode = False,
     slots: Annotated[int, typer.Option(help="Answers at once.", rich_help_panel="Models")] = 4,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            help=f"URL of a server that runs the model, instead of a target; its key in {UPSTREAM_KEY_VARIABLE}.",
+            rich_help_panel="Models",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=_SERVER)] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.", rich_help_panel=_SERVER)] = 8000,
     model_name: Annotated[
@@ -112,7 +121,7 @@ def serve(
             model_name, _hosts(host, allow_host or ()), not _is_loopback(host), tuple(allow_origin or ()), key, queue,
             max_choices, max_body, request_timeout, reader_timeout, keep_alive, grace, pacing, log_prompts,
         )  # fmt: skip
-        models = o.EngineOptions(target, draft, device, dtype, context, accept_rule, trust_remote_code, slots)
+        models = o.EngineOptions(upstream or target, draft, device, dtype, context, accept_rule, trust_remote_code, slots)
         _serve(models, settings, host, port, log_level)
 
 
@@ -121,17 +130,23 @@ def _serve(models: o.EngineOptions, settings: Settings, host: str, port: int, le
     from specdec_server.journal import log_to_stderr
     from specdec_server.serving import bound, run
 
+    with bound(host, port) as found, _loaded(models, settings) as engine:
+        log_to_stderr(level)
+        found.listen()  # so that whoever reads where is not refused any more
+        _say_where(found, settings)
+        run(create_app(engine, settings), settings, found)
+    stderr().print("stopped", style="yellow")
+
+
+def _loaded(models: o.EngineOptions, settings: Settings) -> Engine:
+    """In a process of its own, so that requests cannot slow decoding; or the connection to another server."""
     from specdec.process import ProcessEngine
 
-    with bound(host, port) as found:
-        with loading_bar() as progress:
-            engine = ProcessEngine.load(**asdict(models), progress=progress)
-        with engine:
-            log_to_stderr(level)
-            found.listen()  # so that whoever reads where is not refused any more
-            _say_where(found, settings)
-            run(create_app(engine, settings), settings, found)
-    stderr().print("stopped", style="yellow")
+    if models.target.startswith(("http://", "https://")):
+        return load(**asdict(models), api_key=os.environ.get(UPSTREAM_KEY_VARIABLE))
+    waiting = settings.queue + settings.choices + models.slots  # the server refuses first
+    with loading_bar() as progress:
+        return ProcessEngine.load(**asdict(models), queue_limit=waiting, progress=progress)
 
 
 def _check_installed() -> None:

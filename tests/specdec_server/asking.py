@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import httpx
-from specdec_server import Settings, create_app
 
 from specdec.engine import Engine
+from specdec_server import Settings, create_app
 
 CHAT = {"messages": [{"role": "user", "content": "Tell me a story."}]}
 JSON = dict[str, Any]

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-from specdec_server import Settings, create_app
-from specdec_server.serving import Server, bound
 
 from specdec.engine import Engine
+from specdec_server import Settings, create_app
+from specdec_server.serving import Server, bound
 
 PATIENCE = 20.0
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from specdec_server import Settings
 
+from specdec_server import Settings
 from tests.fakes import ScriptedEngine
 from tests.specdec_server.asking import CHAT, JSON
 from tests.specdec_server.live import LiveServer, live, read_all, request

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from specdec_server.chat.wire import ChatChunk, ChatCompletion
 
 from specdec.types import Message, ToolCall
+from specdec_server.chat.wire import ChatChunk, ChatCompletion
 from tests.fakes import SCRIPT, ScriptedEngine, call
 from tests.specdec_server.asking import CHAT, Asker, content, deltas, events
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from specdec_server.completions.wire import TextCompletion
 
+from specdec_server.completions.wire import TextCompletion
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.specdec_server.asking import Asker
 

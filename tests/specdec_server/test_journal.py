@@ -6,9 +6,9 @@ import logging
 import re
 
 import pytest
+
 from specdec_server import Settings
 from specdec_server.journal import LineFormatter
-
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.specdec_server.asking import CHAT, Asker
 

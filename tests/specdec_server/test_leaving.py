@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from specdec_server import Settings
 from specdec_server.protocol import PatientProtocol
 from specdec_server.runs import Run
-
 from tests.fakes import ScriptedEngine
 from tests.specdec_server.asking import CHAT
 from tests.specdec_server.live import LiveServer, live, read_all, read_until, request, wait_until

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 
 import pytest
+
+from specdec.types import ContentDelta, GenerationEvent, ReasoningDelta, Token
 from specdec_server import Settings, pacing
 from specdec_server.merging import Numbered
 from specdec_server.pacing import pieces_of, smooth
-
-from specdec.types import ContentDelta, GenerationEvent, ReasoningDelta, Token
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.specdec_server.asking import Asker, content, deltas
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from specdec_server.responses.wire import ResponseBody, ResponseEvent
 
 from specdec.types import Message, ToolCall
+from specdec_server.responses.wire import ResponseBody, ResponseEvent
 from tests.fakes import SCRIPT, ScriptedEngine, call
 from tests.specdec_server.asking import JSON, Asker, events
 

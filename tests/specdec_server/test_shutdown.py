@@ -6,7 +6,6 @@ import json
 import time
 
 from specdec_server import Settings
-
 from tests.fakes import ScriptedEngine
 from tests.specdec_server.asking import CHAT
 from tests.specdec_server.live import LiveServer, read_all, read_until, wait_until

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from specdec_server import Settings
 
 from specdec.types import Request
+from specdec_server import Settings
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.specdec_server.asking import CHAT, JSON, Asker, error_of
 
