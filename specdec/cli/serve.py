@@ -121,7 +121,8 @@ def serve(
             model_name, _hosts(host, allow_host or ()), not _is_loopback(host), tuple(allow_origin or ()), key, queue,
             max_choices, max_body, request_timeout, reader_timeout, keep_alive, grace, pacing, log_prompts,
         )  # fmt: skip
-        models = o.EngineOptions(upstream or target, draft, device, dtype, context, accept_rule, trust_remote_code, slots)
+        where = upstream or target
+        models = o.EngineOptions(where, draft, device, dtype, context, accept_rule, trust_remote_code, slots)
         _serve(models, settings, host, port, log_level)
 
 
