@@ -10,6 +10,7 @@ from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
+from textual.screen import Screen
 from textual.widgets import TextArea
 
 from specdec.errors import SpecDecError
@@ -35,6 +36,8 @@ from specdec_tui.widgets.turn import TurnView
 if TYPE_CHECKING:
     from specdec_tui.doing import Doing
     from specdec_tui.widgets.gauge_body import Dial
+    from specdec_tui.widgets.gauge_panel import GaugePanel
+    from specdec_tui.widgets.gauge_strip import GaugeStrip
     from specdec_tui.widgets.token_pane import TokenPane
 
 _GAUGE_EVERY = 1 / 8
@@ -91,6 +94,7 @@ class ChatApp(App[None]):
         self.dials = Dials(self)
         self.store: Store | None = None
         self.pane: TokenPane | None = None
+        self.gauges: tuple[GaugePanel | GaugeStrip, ...] = ()
         self.unsaved = 0
         """Changes that could not be written, known at the end."""
         self._database, self._resume = database, resume
@@ -104,24 +108,19 @@ class ChatApp(App[None]):
     # --------------------------------------------------------------------------- what is there
 
     def compose(self) -> ComposeResult:
-        yield Heading()
+        self.heading, self.transcript, self.prompt, self.status = Heading(), Transcript(), Prompt(), Status()
+        self.suggestions = Suggestions()
+        yield self.heading
         with Horizontal(id="body"):
-            yield Transcript()
-        yield Suggestions()
-        yield Prompt()
-        yield Status()
+            yield self.transcript
+        yield self.suggestions
+        yield self.prompt
+        yield self.status
 
     @property
-    def transcript(self) -> Transcript:
-        return self.screen_stack[0].query_one(Transcript)
-
-    @property
-    def prompt(self) -> Prompt:
-        return self.screen_stack[0].query_one(Prompt)
-
-    @property
-    def status(self) -> Status:
-        return self.screen_stack[0].query_one(Status)
+    def main(self) -> Screen[object]:
+        """The chat itself, under whatever is open over it."""
+        return self.screen_stack[0]
 
     @property
     def doing(self) -> Doing:
@@ -147,9 +146,10 @@ class ChatApp(App[None]):
         from specdec_tui.widgets.token_pane import TokenPane
 
         self.load(self.config.engine)
-        self.pane = TokenPane()
-        await self.query_one("#body").mount(self.pane, GaugePanel())
-        await self.screen.mount(GaugeStrip(), before="#suggestions")
+        self.pane, panel, strip = TokenPane(), GaugePanel(), GaugeStrip()
+        await self.main.query_one("#body").mount(self.pane, panel)
+        await self.main.mount(strip, before=self.suggestions)
+        self.gauges = (panel, strip)
         self.set_interval(_GAUGE_EVERY, self.dials.refresh)
         self.set_interval(_WATCH_EVERY, self.watch_engine)
         if self._database:
@@ -205,16 +205,12 @@ class ChatApp(App[None]):
             drafts = info.draft or ", ".join(info.drafters) or "nothing that drafts"
             engine = f"{info.target} + {drafts} · {info.device} {info.dtype}"
         title = one_line(self.chat.title) or "New chat"
-        self.screen_stack[0].query_one(Heading).show(title=title, engine=one_line(engine))
+        self.heading.show(title=title, engine=one_line(engine))
 
     def show_dial(self, dial: Dial) -> None:
-        from specdec_tui.widgets.gauge_panel import GaugePanel
-        from specdec_tui.widgets.gauge_strip import GaugeStrip
-
-        main = self.screen_stack[0]
-        for widget in (*main.query(GaugePanel), *main.query(GaugeStrip)):
-            if widget.display:
-                widget.show(dial)
+        for gauge in self.gauges:
+            if gauge.display:
+                gauge.show(dial)
         if dial.info:
             self.status.fill(dial.context_used, dial.info.context)
 
@@ -269,7 +265,7 @@ class ChatApp(App[None]):
 
     async def _command_typed(self, line: str) -> None:
         """What is marked among the suggestions stands for a name that was typed in part."""
-        chosen = self.screen.query_one(Suggestions).chosen
+        chosen = self.suggestions.chosen
         if chosen and " " not in line and not is_command(line):
             line = chosen.line
             if line.endswith(" "):
@@ -379,7 +375,7 @@ class ChatApp(App[None]):
 
     def show_tokens(self, turn: int | None) -> None:
         """An answer as tokens in the transcript's place; None goes back."""
-        self.screen_stack[0].set_class(turn is not None, "-tokens")
+        self.main.set_class(turn is not None, "-tokens")
         if turn is not None and self.pane:
             self.pane.show(self.answering.log(turn))
             self.pane.tokens.focus()
@@ -398,7 +394,7 @@ class ChatApp(App[None]):
 
     @on(Prompt.Wanted)
     def _wanted(self, event: Prompt.Wanted) -> None:
-        suggestions = self.query_one(Suggestions)
+        suggestions = self.suggestions
         if not event.accept:
             suggestions.step(event.step)
         elif suggestions.chosen:
@@ -407,4 +403,4 @@ class ChatApp(App[None]):
     def _offer(self, line: str) -> None:
         found = complete(line, self.doing.choices) if line.startswith("/") else []
         self.prompt.offering = bool(found)
-        self.query_one(Suggestions).offer(found)
+        self.suggestions.offer(found)

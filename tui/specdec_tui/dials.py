@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from specdec.types import EngineStats
@@ -53,18 +54,11 @@ class Dials:
     @property
     def used(self) -> int:
         """Tokens of the context that are taken."""
-        answer = self._app.chat.conversation.last("assistant")
+        path = reversed(self._app.chat.conversation.path())
+        told: Mapping[str, float | str] = next((t.figures for t in path if "prompt_tokens" in t.figures), {})
         live = self._app.answering.live
-        growing = live.gauge.read(0.0).tokens if live and live.running else 0
-        figures = answer.figures if answer else {}
-        known = float(figures.get("prompt_tokens", 0)) + float(figures.get("tokens", 0))
-        return int(known or self._before()) + growing
-
-    def _before(self) -> float:
-        """What the last finished answer took, while the next one has not told yet."""
-        done = (t for t in reversed(self._app.chat.conversation.path()) if "prompt_tokens" in t.figures)
-        figures = next((t.figures for t in done), {})
-        return float(figures.get("prompt_tokens", 0)) + float(figures.get("tokens", 0))
+        growing = live.tokens if live and live.running else 0
+        return int(told.get("prompt_tokens", 0)) + int(told.get("tokens", 0)) + growing
 
     def _dial(self, reading: Reading) -> Dial:
         engine = self._app.desk.engine

@@ -57,10 +57,10 @@ class Doing:
         self.app.exit()
 
     def do_gauge(self, _argument: str) -> None:
-        self.app.screen_stack[0].toggle_class("-gauge")
+        self.app.main.toggle_class("-gauge")
 
     def do_tokens(self, _argument: str) -> None:
-        shown = self.app.screen_stack[0].has_class("-tokens")
+        shown = self.app.main.has_class("-tokens")
         answer = self.app.chat.conversation.last("assistant")
         self.app.show_tokens(None if shown else (answer.id if answer else -1))
         if shown:

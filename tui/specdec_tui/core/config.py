@@ -78,6 +78,10 @@ def _config(tables: Mapping[str, Any]) -> Config:
 
 def _filled(kind: type[Any], table: str, values: Mapping[str, Any]) -> Any:
     _known(table, values, [f.name for f in fields(kind)])
+    for name, value in values.items():
+        default = getattr(kind(), name)
+        if default is not None and not isinstance(value, type(default)):
+            raise InvalidRequest(f"{table}.{name}", value, f"a value like {default!r}")
     return kind(**values)
 
 

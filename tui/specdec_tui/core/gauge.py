@@ -77,7 +77,7 @@ class Gauge:
         self._tested: list[int] = []
         self._passed: list[int] = []
         self._drafters: dict[str, int] = {}
-        self._count = self._done_rounds = self._drafted = self._accepted = 0
+        self.tokens = self._done_rounds = self._drafted = self._accepted = 0
         self._timing: Timing | None = None
         self._usage: Usage | None = None
         self._off: str | None = None
@@ -87,7 +87,7 @@ class Gauge:
         if event.tokens:
             self._first = self._first or now
             self._last = now
-            self._count += len(event.tokens)
+            self.tokens += len(event.tokens)
             self._arrived.append((now, len(event.tokens)))
         if event.round:
             self._see_round(event.round)
@@ -102,7 +102,7 @@ class Gauge:
     def read(self, now: float) -> Reading:
         return Reading(
             running=self._timing is None,
-            tokens=self._count,
+            tokens=self.tokens,
             now=self._now(now),
             mean=self._mean(),
             ttft=self._ttft(),
@@ -144,9 +144,9 @@ class Gauge:
 
     def _mean(self) -> float:
         if self._timing:
-            return self._timing.tokens_per_second(self._count)
+            return self._timing.tokens_per_second(self.tokens)
         seconds = self._last - (self._first or self._last)
-        return (self._count - 1) / seconds if seconds > 0 else 0.0
+        return (self.tokens - 1) / seconds if seconds > 0 else 0.0
 
     def _ttft(self) -> float | None:
         if self._timing:

@@ -50,6 +50,8 @@ class Journal:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(patience)
+        if not self._thread.is_alive():
+            self._connection.close()
         return len(self._writes)
 
     def _work(self) -> None:

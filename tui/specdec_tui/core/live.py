@@ -34,6 +34,10 @@ class Live:
         self._last: GenerationEvent | None = None
 
     @property
+    def tokens(self) -> int:
+        return self.gauge.tokens
+
+    @property
     def refused(self) -> bool:
         """The engine would not begin."""
         return isinstance(self.error, InvalidRequest) and not self.log.entries

@@ -147,14 +147,15 @@ SELECT s.id, s.title, s.updated, s.head, s.system, s.sampling,
 """
 _SESSIONS = _HEADING.format(excerpt="''") + " ORDER BY s.updated DESC LIMIT ?"
 _ONE = _HEADING.format(excerpt="''") + " WHERE s.id = ?"
-_SEARCH = (  # put together from the constants above
-    "WITH found AS (SELECT t.session, snippet(words, 0, '', '', '…', 12) AS excerpt, rank FROM words "
-    "JOIN turn t ON t.key = words.rowid WHERE words MATCH ?) "
-    + _HEADING.format(
-        excerpt="coalesce((SELECT excerpt FROM found WHERE session = s.id ORDER BY rank LIMIT 1), '')"
-    )
-    + " WHERE s.id IN (SELECT session FROM found) OR s.title LIKE ? ORDER BY s.updated DESC LIMIT ?"
+_EXCERPT = "coalesce((SELECT excerpt FROM found WHERE session = s.id ORDER BY rank LIMIT 1), '')"
+_SEARCH = f"""
+WITH found AS (
+    SELECT t.session, snippet(words, 0, '', '', '…', 12) AS excerpt, rank
+    FROM words JOIN turn t ON t.key = words.rowid WHERE words MATCH ?
 )
+{_HEADING.format(excerpt=_EXCERPT)}
+WHERE s.id IN (SELECT session FROM found) OR s.title LIKE ? ORDER BY s.updated DESC LIMIT ?
+"""  # noqa: S608  (put together from constants)
 
 
 def _save(session: str, turn: Turn, connection: sqlite3.Connection) -> None:

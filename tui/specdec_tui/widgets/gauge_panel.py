@@ -31,20 +31,23 @@ class GaugePanel(VerticalScroll, can_focus=False):
     }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._off = Static("", id="off", markup=False)
+        self._unit = Static("", id="unit", markup=False)
+        self._digits = Digits("–")
+        self._curve = Sparkline([0.0])
+        self._body = Static("", id="body", markup=False)
+
     def compose(self) -> ComposeResult:
-        yield Static("", id="off", markup=False)
-        yield Static("tokens/s now", id="unit", markup=False)
-        yield Digits("0")
-        yield Sparkline([0.0])
-        yield Static("", id="body", markup=False)
+        yield from (self._off, self._unit, self._digits, self._curve, self._body)
 
     def show(self, dial: Dial) -> None:
         reading = dial.reading
-        off = self.query_one("#off", Static)
-        off.set_class(bool(dial.off), "-on")
-        off.update(off_line(dial))
-        self.query_one("#unit", Static).update("tokens/s now" if reading.running else "tokens/s, last answer")
-        self.query_one(Digits).update(rate(reading.now if reading.running else reading.mean))
+        self._off.set_class(bool(dial.off), "-on")
+        self._off.update(off_line(dial))
+        self._unit.update("tokens/s now" if reading.running else "tokens/s, last answer")
+        self._digits.update(rate(reading.now if reading.running else reading.mean))
         rates = reading.rates[-_WIDTH:]
-        self.query_one(Sparkline).data = [0.0] * (_WIDTH - len(rates)) + list(rates)
-        self.query_one("#body", Static).update(panel(dial, _WIDTH))
+        self._curve.data = [0.0] * (_WIDTH - len(rates)) + list(rates)
+        self._body.update(panel(dial, _WIDTH))

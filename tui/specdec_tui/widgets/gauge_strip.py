@@ -21,12 +21,16 @@ class GaugeStrip(Vertical):
     }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._off = Static("", id="off", markup=False)
+        self._lines = Static("", id="lines", markup=False)
+
     def compose(self) -> ComposeResult:
-        yield Static("", id="off", markup=False)
-        yield Static("", id="lines", markup=False)
+        yield self._off
+        yield self._lines
 
     def show(self, dial: Dial) -> None:
-        off = self.query_one("#off", Static)
-        off.set_class(bool(dial.off), "-on")
-        off.update(off_line(dial))
-        self.query_one("#lines", Static).update(strip(dial))
+        self._off.set_class(bool(dial.off), "-on")
+        self._off.update(off_line(dial))
+        self._lines.update(strip(dial))

@@ -19,13 +19,18 @@ class Heading(Horizontal):
     }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._title = Static("", id="title", markup=False)
+        self._engine = Static("", id="engine", markup=False)
+
     def compose(self) -> ComposeResult:
         yield Static("◆ SpecDec", id="brand", markup=False)
-        yield Static("", id="title", markup=False)
-        yield Static("", id="engine", markup=False)
+        yield self._title
+        yield self._engine
 
     def show(self, *, title: str | None = None, engine: str | None = None) -> None:
         """Change what is given."""
-        for name, text in (("#title", title), ("#engine", engine)):
+        for part, text in ((self._title, title), (self._engine, engine)):
             if text is not None:
-                self.query_one(name, Static).update(text)
+                part.update(text)

@@ -28,19 +28,24 @@ class Status(Horizontal):
     Status.-narrow #keys { display: none; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = Static("", id="state", markup=False)
+        self._meter = Static("", id="context", markup=False)
+
     def compose(self) -> ComposeResult:
-        yield Static("", id="state", markup=False)
-        yield Static("", id="context", markup=False)
+        yield self._said
+        yield self._meter
         yield Static("F1 help · ^p commands", id="keys", markup=False)
 
     def say(self, text: str, *, style: str = "") -> None:
         """The engine's state."""
-        self.query_one("#state", Static).update(Content.styled(text, style))
+        self._said.update(Content.styled(text, style))
 
     def fill(self, used: int, context: int) -> None:
         """The context meter; a nearly full one is coloured."""
         share = used / context if context else 0.0
-        meter = self.query_one("#context", Static)
+        meter = self._meter
         meter.set_class(_WARN <= share < _FULL, "-warn")
         meter.set_class(share >= _FULL, "-full")
         full = "  nearly full" if share >= _FULL else ""
