@@ -6,11 +6,12 @@ Everything above the engine (command line, framework classes, endpoint, screen) 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
+from specdec.errors import InvalidRequest
 from specdec.types import Completion, EngineInfo, EngineStats, GenerationEvent, Request
 
 AcceptRule = Literal["coupled", "rejection"]
@@ -41,14 +42,21 @@ class Engine(Protocol):
 
     Prompts may be text, a chat (messages or dicts), token ids, or a finished Request; `options` are the fields
     of SamplingParams and Request. Whatever is wrong with a request is raised by the call itself, before any
-    event; where only another process can tell, `astream` does not wait for it and its stream raises it first. A failed
-    engine raises EngineFailed from every stream that it was serving.
+    event; where only another process can tell, or a grammar has to be compiled (tools have one), `astream` does not
+    wait for it and its stream raises it first. A failed engine raises EngineFailed from every stream that it was
+    serving.
     """
 
     @property
     def info(self) -> EngineInfo: ...
 
     def stats(self) -> EngineStats: ...
+
+    def tokenize(
+        self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        """The tokens that a prompt becomes, its tools included: for counting."""
+        ...
 
     def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> EventStream: ...
 
@@ -85,6 +93,11 @@ class Engine(Protocol):
         self.close()
 
 
+def to_count(prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]]) -> Request:
+    """The request whose prompt an engine is to tokenize."""
+    return Request.of(prompt, **({"tools": tools} if tools else {}))
+
+
 def load(
     target: str = "bundled",
     draft: str = "auto",
@@ -94,19 +107,38 @@ def load(
     context: int | None = None,
     slots: int = 4,
     accept_rule: AcceptRule = "coupled",
+    queue_limit: int = 256,
+    prefix_cache_bytes: int | None = None,
+    tool_format: str = "auto",
     trust_remote_code: bool = False,
+    api_key: str | None = None,
     progress: Progress | None = None,
 ) -> Engine:
     """Load a target model and what drafts for it.
 
-    `target`: "bundled", a local folder, or a hub id. `draft`: "auto" (the bundled draft for the bundled target,
-    lookup in the text so far for every other), "none", "lookup", a folder or a hub id (used together with lookup).
+    `target`: "bundled", a local folder, a hub id, or the base URL of an OpenAI-compatible server that runs one
+    (http://host:8000/v1; `api_key` is for it alone; device, dtype and drafts are the server's). `draft`: "auto" (the
+    bundled draft for the bundled target, lookup in the text so far for every other), "none", "lookup", a folder or a
+    hub id (used together with lookup).
     `context`: tokens per slot, prompt and answer together (default: the model's own, at most 8192). `slots`: how many
-    requests run at once. Raises LoadError or InvalidRequest.
+    requests run at once; `queue_limit`: how many wait for a slot before EngineBusy. `prefix_cache_bytes`: memory for
+    what earlier requests computed, for later ones that begin alike (default: as much as the slots take, and no more
+    than half of a GPU's free memory; 0: only what free slots hold). `tool_format`: how the model writes tool calls:
+    "auto" (as its chat template shows), "none", "hermes", "llama3" or "mistral". Raises LoadError or InvalidRequest.
     """
+    if target.startswith(("http://", "https://")):
+        from specdec.remote.load import load_remote
+
+        return load_remote(
+            target, draft, context=context, slots=slots, api_key=api_key, device=(device, "auto"),
+            dtype=(dtype, "auto"), accept_rule=(accept_rule, "coupled"), trust_remote_code=(trust_remote_code, False),
+        )  # fmt: skip
+    if api_key is not None:
+        raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
     from specdec.local.load import load_local  # torch comes in here, and only here
 
     return load_local(
         target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
+        queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, tool_format=tool_format,
         trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -59,6 +60,19 @@ class AsyncStream:
         self._items: asyncio.Queue[Item] = asyncio.Queue()
         self.put = _weakly(self)
 
+    def enter(self, submit: Callable[[Callable[[Item], None]], Callable[[], None]]) -> None:
+        """Hand the request in from a thread, for a loop must not wait for it. `submit` takes the outbox and returns
+        what cancels; what it raises comes out of the first `__anext__`."""
+        threading.Thread(target=self._enter, args=(submit,), name="specdec-admission", daemon=True).start()
+
+    def _enter(self, submit: Callable[[Callable[[Item], None]], Callable[[], None]]) -> None:
+        try:
+            self.on_close = submit(self.put)
+        except BaseException as error:  # noqa: BLE001  (whoever waits raises it)
+            self.put(error)
+        if self._done:  # it was left in the meantime
+            self.on_close()
+
     def _receive(self, item: Item) -> None:
         try:
             self._loop.call_soon_threadsafe(self._items.put_nowait, item)
@@ -91,6 +105,24 @@ class AsyncStream:
 
     def __del__(self) -> None:
         self._close()
+
+
+class AdmittedStream(AsyncStream):
+    """An AsyncStream whose first item is the answer, of another process or server, to the request itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._admitted = False
+
+    async def admitted(self) -> None:
+        """Wait until the request is taken, or raise why it is refused."""
+        if not self._admitted and not self._done:
+            await super().__anext__()
+            self._admitted = True
+
+    async def __anext__(self) -> GenerationEvent:
+        await self.admitted()
+        return await super().__anext__()
 
 
 def _weakly(stream: AsyncStream) -> Callable[[Item], None]:

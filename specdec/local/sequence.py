@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from specdec.sampling.grammar import Fate
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
 from specdec.text.output import OutputText, Released
+from specdec.text.tools.parser import AnswerParser
 from specdec.types import (
+    Delta,
     FinishReason,
     GenerationEvent,
     Origin,
@@ -24,6 +27,7 @@ from specdec.types import (
     Round,
     Timing,
     Token,
+    TokenLogprob,
     Usage,
 )
 
@@ -51,6 +55,9 @@ class Running:
     context: DraftContext
     sampler: SamplerState
     output: OutputText
+    parser: AnswerParser
+    token_text: Callable[[int], str]
+    """One token, for display."""
     end_ids: frozenset[int]
     """Token ids that end the answer and are not part of it."""
     limit: int
@@ -62,7 +69,8 @@ class Running:
     off_reason: str | None = None
     computed: int = 0
     """How many tokens have their keys and values in the slot."""
-    cached: int = 0
+    cached: int | None = None
+    """How many of them an earlier sequence left; None until they were looked for."""
     cancelled: bool = False
     finish: FinishReason | None = None
     stop: str | int | None = None
@@ -79,6 +87,10 @@ class Running:
     @property
     def tokens(self) -> list[int]:
         return self.context.tokens
+
+    @property
+    def deadline(self) -> float:
+        return self.received + (math.inf if self.request.timeout is None else self.request.timeout)
 
     @property
     def prefilled(self) -> bool:
@@ -151,7 +163,8 @@ class Running:
 
     def _token(self, index: int, text: str) -> Token:
         token, origin, logprob, top = self._pending.pop(index)
-        return Token(token, text, origin, logprob, top)
+        likely = tuple(TokenLogprob(i, self.token_text(i), score) for i, score in top)
+        return Token(token, text, origin, logprob, likely)
 
     def _flush(self) -> list[Token]:
         """What was held back; a stop string that was waiting for an earlier one may still come out of it."""
@@ -162,16 +175,26 @@ class Running:
 
     def _event(self, pieces: list[Token], round: Round | None) -> GenerationEvent:
         if self.finish is None:
-            return GenerationEvent(self.request.id, "".join(t.text for t in pieces), tuple(pieces), round)
+            return GenerationEvent(
+                self.request.id,
+                "".join(t.text for t in pieces),
+                tuple(pieces),
+                round,
+                deltas=self._deltas(pieces),
+            )
         if not isinstance(self.stop, str):
             pieces += self._flush()
         now = time.perf_counter()
         return GenerationEvent(
             self.request.id, "".join(t.text for t in pieces), tuple(pieces), round, self.finish, self.stop,
-            Usage(self.context.prompt_length, self._released, self.cached),
+            Usage(self.context.prompt_length, self._released, self.cached or 0),
             Timing(self.started - self.received, self.first - self.received, now - self.received),
             self.tally.stats(self.off_reason), self.sampler.seed,
+            (*self._deltas(pieces), *self.parser.finish()),
         )  # fmt: skip
+
+    def _deltas(self, pieces: Sequence[Token]) -> tuple[Delta, ...]:
+        return tuple(delta for token in pieces for delta in self.parser.push(token.id, token.text))
 
 
 def _stuck(tokens: int) -> str:

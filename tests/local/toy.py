@@ -23,11 +23,14 @@ from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import AcceptRule
 from specdec.local.engine import LocalEngine, Parts
 from specdec.runners.base import Runner, RunnerInfo
+from specdec.runners.prefixes import PrefixCache
 from specdec.text.tokenizer import Tokenizer
+from specdec.text.tools.families import Dialect
 from specdec.types import MAX_SPECULATIVE_TOKENS, EngineInfo
 
 EOS = 256
 VOCAB = 257
+TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
 CPU = torch.device("cpu")
 
 
@@ -78,6 +81,9 @@ class ToyRunner:
             rows.append((self.first[held] + self.second[before])[end - keep :])
         return torch.stack(rows)
 
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        return (self.cache[slot, start:end].view(-1, 1),)
+
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, and an end."""
@@ -105,20 +111,30 @@ def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
         draft.first, draft.second = target.first + 0.15 * draft.first, target.second
     elif kind == "perfect":
         draft.first, draft.second = target.first, target.second
-    return [DraftModelDrafter(draft, VOCAB, CPU)]
+    return [DraftModelDrafter(draft, VOCAB, CPU, PrefixCache(draft, 1000))]
 
 
 def toy_engine(
-    *kinds: str, target: Runner | None = None, accept_rule: AcceptRule = "coupled", slots: int = 4
+    *kinds: str,
+    target: Runner | None = None,
+    accept_rule: AcceptRule = "coupled",
+    slots: int = 4,
+    kept: int = 1000,
+    queue_limit: int = 256,
+    dialect: Dialect | None = None,
+    template: str = "",
 ) -> LocalEngine:
     runner = target or ToyRunner(slots=slots)
     chosen = [d for kind in kinds for d in drafters(kind, runner)]  # type: ignore[arg-type]
     info = EngineInfo(
         target="toy", draft=None, architecture="Toy", runner="toy", device="cpu", dtype="float32",
         context=runner.info.context, vocab_size=VOCAB, slots=runner.info.slots,
-        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=False,
+        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=bool(template),
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
     )  # fmt: skip
-    return LocalEngine(
-        Parts(runner, Tokenizer(byte_tokenizer()), chosen, info, {}, frozenset({EOS}), accept_rule)
-    )
+    backing = byte_tokenizer()
+    backing.chat_template = template or None
+    return LocalEngine(Parts(
+        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, PrefixCache(runner, kept),
+        queue_limit, dialect or Dialect(),
+    ))  # fmt: skip

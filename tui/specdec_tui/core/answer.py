@@ -24,7 +24,7 @@ class Answer:
     calls: list[ToolCall] = field(default_factory=list)
 
     def see(self, event: GenerationEvent) -> None:
-        for delta in event.deltas or ((ContentDelta(event.text),) if event.text else ()):
+        for delta in event.deltas:
             self._add(delta)
 
     @property
