@@ -42,7 +42,7 @@ class Opener:
         if choice.url:
             from specdec.engine import load
 
-            return load(choice.url, progress=progress)
+            return load(choice.url, choice.draft, context=choice.context, progress=progress)
         from specdec.process import ProcessEngine
 
         options = asdict(choice)
