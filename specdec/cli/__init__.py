@@ -8,6 +8,7 @@ from specdec.cli.bench import bench
 from specdec.cli.cluster import SETTINGS, cluster, router
 from specdec.cli.generate import generate
 from specdec.cli.info import info
+from specdec.cli.serve import EPILOG, serve
 from specdec.cli.verify import verify
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ for command in (generate, bench, verify, info):
     app.command()(command)
 app.command(context_settings=SETTINGS)(cluster)
 app.command()(router)
+app.command(epilog=EPILOG)(serve)
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def verify(
     with reported():
         models = o.EngineOptions(
             target, draft, device, dtype, context, accept_rule, trust_remote_code, _SLOTS
-        )
+        ).forgetful
         done: list[tuple[str, Check]] = []
         only_beside_url(url, plain_url)
         for drafters, check in _server_checks(url, plain_url, trials) if url else _all_checks(models, trials):

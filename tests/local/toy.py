@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from specdec.drafters.base import Drafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.lookup import LookupDrafter
+from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import AcceptRule
@@ -104,6 +105,8 @@ def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
         return [GrammarDrafter()]
     if kind == "lookup":
         return [LookupDrafter()]
+    if kind == "memory":
+        return [MemoryDrafter(500)]
     if kind == "prediction":
         return [PredictionDrafter()]
     draft = ToyRunner(0 if kind == "perfect" else 99, slots=target.info.slots, context=target.info.context)
@@ -122,18 +125,18 @@ def toy_engine(
     kept: int = 1000,
     queue_limit: int = 256,
     dialect: Dialect | None = None,
-    template: str = TEMPLATE,
+    template: str = "",
 ) -> LocalEngine:
     runner = target or ToyRunner(slots=slots)
     chosen = [d for kind in kinds for d in drafters(kind, runner)]  # type: ignore[arg-type]
     info = EngineInfo(
         target="toy", draft=None, architecture="Toy", runner="toy", device="cpu", dtype="float32",
         context=runner.info.context, vocab_size=VOCAB, slots=runner.info.slots,
-        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=True,
+        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=bool(template),
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
     )  # fmt: skip
     backing = byte_tokenizer()
-    backing.chat_template = template
+    backing.chat_template = template or None
     return LocalEngine(Parts(
         runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, PrefixCache(runner, kept),
         queue_limit, dialect or Dialect(),
