@@ -18,7 +18,10 @@ from specdec.runners.graphs import Graphs
 from tests.runners import models
 from tests.runners.models import tokens
 
-KINDS = ("qwen3", *(pytest.param(k, marks=pytest.mark.slow) for k in ("llama-llama3", "qwen2", "mistral-window")))
+KINDS = (
+    "qwen3",
+    *(pytest.param(k, marks=pytest.mark.slow) for k in ("llama-llama3", "qwen2", "mistral-window")),
+)
 """The first has all that the others have but biases and windows."""
 
 
