@@ -77,7 +77,7 @@ def served(port: int, streams: int) -> Turn:
         "--streams",
         str(streams),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  (our own module)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return Turn(*json.loads(done.stdout))
 
 
@@ -85,12 +85,11 @@ def measure(engine: ProcessEngine, port: int, streams: int, repeats: int) -> tup
     one_way: list[Turn] = []
     other: list[Turn] = []
     for number in range(repeats + 1):  # the first is for warming up
-        turns = [
-            lambda: one_way.append(asyncio.run(bare(engine, streams))),
-            lambda: other.append(served(port, streams)),
-        ]
-        for turn in turns[:: 1 if number % 2 else -1]:
-            turn()
+        if number % 2:
+            one_way.append(asyncio.run(bare(engine, streams)))
+        other.append(served(port, streams))
+        if not number % 2:
+            one_way.append(asyncio.run(bare(engine, streams)))
     return one_way[1:], other[1:]
 
 
@@ -112,7 +111,8 @@ def main(streams: int, repeats: int) -> None:
         port = found.getsockname()[1]
         try:
             for count in dict.fromkeys((1, streams)):
-                report(count, *measure(engine, port, count, repeats))
+                plain, through = measure(engine, port, count, repeats)
+                report(count, plain, through)
         finally:
             server.should_exit = True
             thread.join()

@@ -1,4 +1,4 @@
-"""A client of the endpoint that costs next to nothing while it reads: what came is taken apart when all of it is there."""
+"""A client of the endpoint that costs next to nothing while it reads: what came is taken apart at the end."""
 
 from __future__ import annotations
 

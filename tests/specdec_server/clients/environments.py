@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import venv
+from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -23,18 +24,20 @@ def programs(name: str) -> Path:
     done = folder / ".done"
     if not done.exists():
         venv.create(folder, with_pip=True, clear=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", *PACKAGES[name]]
-        subprocess.run(pip, check=True)
+        python = str(folder / "bin" / "python")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[name]], check=True)
         done.touch()
     return folder / "bin"
 
 
-def run(name: str, *command: str | Path, seconds: float = 900, **environment: str) -> str:
+def run(
+    name: str, *command: str | Path, seconds: float = 900, environment: Mapping[str, str] | None = None
+) -> str:
     """What a program of an environment printed; its failure is the test's."""
     program, *arguments = command
     done = subprocess.run(
         [programs(name) / program, *arguments], capture_output=True, text=True, timeout=seconds, check=False,
-        env={**os.environ, **environment}, cwd=ROOT,
+        env={**os.environ, **(environment or {})}, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
     return done.stdout

@@ -31,23 +31,16 @@ def test_llama_index(server: Bundled) -> None:
 
 
 def test_langchain(server: Bundled) -> None:
-    # one loop for all tests, since ChatOpenAI keeps its connections beyond a test
-    loops = [
-        "asyncio_mode=auto",
-        "asyncio_default_test_loop_scope=session",
-        "asyncio_default_fixture_loop_scope=session",
-    ]
-    options = [
-        "-q",
-        "-c",
-        "/dev/null",
-        "--rootdir",
-        str(HERE),
-        "--noconftest",
-        *(o for l in loops for o in ("-o", l)),
-    ]
+    settings = [
+        "asyncio_mode=auto"
+    ]  # and one loop for all tests: ChatOpenAI keeps its connections beyond a test
+    settings += [f"asyncio_default_{what}_loop_scope=session" for what in ("test", "fixture")]
+    options = ["-q", "-c", "/dev/null", "--rootdir", str(HERE), "--noconftest"]
+    options += [part for setting in settings for part in ("-o", setting)]
     suite = HERE / "langchain_suite.py"
-    printed = run("langchain", "python", "-m", "pytest", *options, suite, SPECDEC_URL=server.base)
+    printed = run(
+        "langchain", "python", "-m", "pytest", *options, suite, environment={"SPECDEC_URL": server.base}
+    )
     assert " passed" in printed and " failed" not in printed
 
 
@@ -56,7 +49,8 @@ def test_llm_command(server: Bundled, tmp_path: Path) -> None:
     (tmp_path / "extra-openai-models.yaml").write_text(json.dumps([model]))
     home = {"LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "none"}
     asked = ("llm", "-m", "local", "-o", "temperature", "0", "-o", "max_tokens", "20", "Tell me a story.")
-    streamed, whole = run("openai", *asked, **home), run("openai", *asked, "--no-stream", **home)
+    streamed = run("openai", *asked, environment=home)
+    whole = run("openai", *asked, "--no-stream", environment=home)
     assert streamed.strip() and streamed == whole
 
 
