@@ -36,7 +36,7 @@ class Heard:
         """Seconds to the first data that were not the engine's own time to its first token."""
         assert self.first is not None
         timings = self.last["timings"]
-        return self.first - self.sent - (timings["queued_ms"] + timings["prompt_ms"]) / 1000
+        return float(self.first - self.sent - (timings["queued_ms"] + timings["prompt_ms"]) / 1000)
 
 
 async def ask(
