@@ -31,7 +31,7 @@ from specdec.runners.prefixes import PrefixCache
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
-from specdec.types import EngineInfo, EngineStats, Request
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,10 @@ class LocalEngine(Engine):
     def _read(self, row: Running, *, alone: bool) -> None:
         """The next chunk of the prompt; after the last one comes the answer's first token."""
         logits = self._prefill.advance(row, alone=alone)
-        if logits is not None:
+        if logits is None:
+            if row.request.progress:
+                row.deliver(GenerationEvent(row.request.id, prefilled=row.computed / len(row.tokens)))
+        else:
             self._settle(row, self._rounds.first(row, logits))
             self._prefill.keep(row)  # others may begin like this one while it is still written
 
