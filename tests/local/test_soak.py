@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def late(engine: Engine, rng: random.Random) -> None:
 
 
 def bad(engine: Engine, rng: random.Random) -> None:
-    wrong = rng.choice([{"temperature": -1}, {"max_tokens": 0}, {"stop_token_ids": (10**6,)}])
+    wrong: dict[str, Any] = rng.choice([{"temperature": -1}, {"max_tokens": 0}, {"stop_token_ids": (10**6,)}])
     with pytest.raises(InvalidRequest):
         engine.generate(chat(rng), **wrong)
 
