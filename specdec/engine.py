@@ -134,6 +134,8 @@ def load(
         return load_remote(
             target, draft, context=context, slots=slots, api_key=api_key, device=(device, "auto"),
             dtype=(dtype, "auto"), accept_rule=(accept_rule, "coupled"), trust_remote_code=(trust_remote_code, False),
+            queue_limit=(queue_limit, 256), prefix_cache_bytes=(prefix_cache_bytes, None),
+            tool_format=(tool_format, "auto"),
         )  # fmt: skip
     if api_key is not None:
         raise InvalidRequest("api_key", "***", "none beside a target that is no URL")

@@ -100,6 +100,8 @@ class Controller:
         """Seconds by rows of the target's pass (sequences x (drafts + 1))."""
         self.draft_costs: dict[str, CostCurve] = {}
         """Seconds by drafted steps, per drafter that is not free."""
+        self.host_cost = CostCurve()
+        """Seconds that a round waits for the host when drafts come from there, where others do not (always size 1)."""
         self.reason = "no round yet"
         self.warning: str | None = None
         """Set while a drafter that costs something is hardly ever right."""
@@ -159,6 +161,8 @@ class Controller:
         for c in choices:
             if c.option and not c.option.free:
                 steps[c.option.drafter] = max(steps.get(c.option.drafter, 0), c.length)
+        if any(c.option and c.option.free for c in choices):
+            seconds += self.host_cost.estimate(1)
         return seconds + sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
 
     @staticmethod

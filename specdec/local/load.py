@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -57,19 +57,44 @@ def load_local(
     progress("draft", 0.6)
     drafting = runner if runner.info.can_rollback else None
     model = _draft_model(target, draft, tokenizer, drafting, dtype, trust_remote_code)
-    kept = _prefix_tokens(prefix_cache_bytes, [r for r in (drafting, model) if r])
-    drafters = _drafters(draft, model, runner, kept, remember)
     defaults, eos_ids = generation_defaults(path)
-    info = _info(
-        target, runner, model, drafters, accept_rule, dialect, chat_template=tokenizer.has_chat_template
-    )
     progress("warm-up", 0.9)
-    eos = frozenset(eos_ids or tokenizer.eos_ids)
-    engine = LocalEngine(Parts(
-        runner, tokenizer, drafters, info, defaults, eos, accept_rule, PrefixCache(runner, kept), queue_limit, dialect
-    ))  # fmt: skip
+    engine = assemble(
+        target, runner, model, tokenizer, lookup=draft != "none", dialect=dialect, defaults=defaults,
+        eos_ids=frozenset(eos_ids or tokenizer.eos_ids), accept_rule=accept_rule, queue_limit=queue_limit,
+        prefix_cache_bytes=prefix_cache_bytes, remember=remember,
+    )  # fmt: skip
     progress("ready", 1.0)
     return engine
+
+
+def assemble(
+    name: str,
+    target: Runner,
+    model: Runner | None,
+    tokenizer: Tokenizer,
+    *,
+    eos_ids: frozenset[int],
+    lookup: bool = True,
+    dialect: Dialect | None = None,
+    defaults: Mapping[str, float] | None = None,
+    accept_rule: AcceptRule = "coupled",
+    queue_limit: int = 256,
+    prefix_cache_bytes: int | None = None,
+    remember: int = 0,
+) -> LocalEngine:
+    """An engine over a target's runner and, on the same device and slots, that of a draft `model`."""
+    drafting = [target] if target.info.can_rollback else []
+    kept = _prefix_tokens(prefix_cache_bytes, [*drafting, *([model] if model else [])])
+    drafters = _drafters(model, target, kept, remember, lookup=lookup) if drafting else ()
+    speaks = dialect or Dialect()
+    info = _info(
+        name, target, model, drafters, accept_rule, speaks, chat_template=tokenizer.has_chat_template
+    )
+    return LocalEngine(Parts(
+        target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, accept_rule, PrefixCache(target, kept),
+        queue_limit, speaks,
+    ))  # fmt: skip
 
 
 def _check(
@@ -125,12 +150,10 @@ def _draft_model(
 
 
 def _drafters(
-    draft: str, model: Runner | None, target: Runner, kept: int, remember: int
+    model: Runner | None, target: Runner, kept: int, remember: int, *, lookup: bool
 ) -> Sequence[Drafter]:
-    if not target.info.can_rollback:
-        return ()
     drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
-    if draft != "none":
+    if lookup:
         drafters += [LookupDrafter(), *([MemoryDrafter(remember)] if remember else [])]
     if model is not None:
         prefixes = PrefixCache(model, kept)
