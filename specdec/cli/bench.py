@@ -72,6 +72,8 @@ def bench(
         chosen = chosen[:limit]
         only_beside_url(url, plain_url)
         if serving:
+            if url:
+                raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
             _serving(models, chosen, max_tokens, repeats, json=json)
             return
         report: dict[str, Any] = {}
