@@ -182,13 +182,9 @@ class LocalEngine(Engine):
         """Somebody does not want the rest, or has no time for it."""
         if row.cancelled:
             self._release(row, cancelled=1)
-            return
-        self._release(row)
-        written = f"{len(row.tokens) - row.context.prompt_length} tokens were written"
-        row.deliver(DeadlineExceeded(
-            f"timeout is {row.request.timeout:g} s; expected more: the request "
-            + (f"got a slot after {row.started - row.received:.3g} s, {written}" if row.started else "still waits")
-        ))  # fmt: skip
+        else:
+            self._release(row)
+            row.deliver(DeadlineExceeded(_out_of_time(row)))
 
     def _read(self, row: Running, *, alone: bool) -> None:
         """The next chunk of the prompt; after the last one comes the answer's first token."""
@@ -244,3 +240,9 @@ class LocalEngine(Engine):
                 self._scheduler.release(row)
         for row in left:
             row.deliver(error)
+
+
+def _out_of_time(row: Running) -> str:
+    written = len(row.tokens) - row.context.prompt_length
+    began = f"got a slot after {row.started - row.received:.3g} s, {written} tokens were written"
+    return f"timeout is {row.request.timeout:g} s; expected more: the request {began if row.started else 'still waits'}"
