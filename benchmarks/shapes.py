@@ -1,6 +1,7 @@
 """Models of real sizes with a known function: a small trained model inside a large one's shape.
 
-The large model computes what the small one does: further dimensions are zero, with norm weights scaled by sqrt(h / H) and
+The large model computes what the small one does: further dimensions are zero, with norm weights scaled by sqrt(h /
+H) and
 eps by h / H; further heads and MLP rows are random with zero output columns; further layers are random with zero output
 projections; further vocabulary is pushed down through one constant dimension. So its speed is that of its shape, its
 acceptance that of the trained pair, and no weights have to be fetched.
@@ -55,7 +56,7 @@ class Embedded:
 
     def __init__(self, small: Path, size: Size, device: torch.device) -> None:
         self._weights, self._size, self._device = Weights(small), size, device
-        self.small = read_config(small)
+        self.small: Any = read_config(small)
         self._scale = math.sqrt(self.small.hidden_size / size.hidden)
         self._makers: dict[str, Callable[[str, int, Tensor], None]] = {
             "embed_tokens": self._embedding, "lm_head": self._head, "norm": self._norm,
@@ -81,9 +82,8 @@ class Embedded:
         return config
 
     def __contains__(self, name: str) -> bool:
-        return name == "model.embed_tokens.weight" or name.endswith(".weight") and ".bias" not in name and (
-            name.split(".")[-2] in self._makers
-        )  # fmt: skip
+        known: bool = name.split(".")[-2] in self._makers
+        return known and name.endswith(".weight")
 
     def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """See `checkpoint.Source.get`."""
@@ -132,18 +132,26 @@ class Embedded:
         count = self.small.num_attention_heads if heads != groups else self.small.num_key_value_heads
         per, wide = count // self.small.num_key_value_heads, heads // groups
         head = torch.tensor([h // per * wide + h % per for h in range(count)])
-        return (head[:, None] * large + lane).flatten().to(self._device)
+        places: Tensor = head[:, None] * large + lane
+        return places.flatten().to(self._device)
 
     def _heads(self, name: str, layer: int, whole: Tensor) -> None:
         self._random(name, whole)
         if self._spare(layer):
             return
         query = "q_proj" in name
-        small, places = self._small(name), self._places(self._size.heads if query else self._size.kv_heads, self._size.kv_heads)
+        small, places = (
+            self._small(name),
+            self._places(self._size.heads if query else self._size.kv_heads, self._size.kv_heads),
+        )
         heads = torch.unique(places // self._size.head_dim)
-        rows = (heads[:, None] * self._size.head_dim + torch.arange(self._size.head_dim, device=self._device)).flatten()
+        rows = (
+            heads[:, None] * self._size.head_dim + torch.arange(self._size.head_dim, device=self._device)
+        ).flatten()
         whole[rows] = 0
-        factor = math.sqrt(self._size.head_dim / self.small.head_dim) if query else 1.0  # attention divides by more
+        factor = (
+            math.sqrt(self._size.head_dim / self.small.head_dim) if query else 1.0
+        )  # attention divides by more
         whole[places, : small.shape[1]] = (small * factor).to(whole.dtype)
 
     def _out(self, name: str, layer: int, whole: Tensor) -> None:

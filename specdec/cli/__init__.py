@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from specdec.cli.bench import bench
+from specdec.cli.chat import chat
 from specdec.cli.cluster import SETTINGS, cluster, router
 from specdec.cli.generate import generate
 from specdec.cli.info import info
@@ -18,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (generate, bench, verify, info):
+for command in (generate, chat, bench, verify, info):
     app.command()(command)
 app.command(context_settings=SETTINGS)(cluster)
 app.command()(router)
