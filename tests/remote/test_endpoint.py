@@ -24,7 +24,7 @@ TOOL = {"type": "function", "function": {
 
 
 @contextmanager
-def _endpoint(*words: str, **environment: str) -> Iterator[str]:
+def endpoint(*words: str, **environment: str) -> Iterator[str]:
     command = [sys.executable, "-m", "specdec", "serve", "--port", "0", *words]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
     try:
@@ -38,7 +38,7 @@ def _endpoint(*words: str, **environment: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with _endpoint() as url:
+    with endpoint() as url:
         yield url
 
 
@@ -73,7 +73,7 @@ def test_an_endpoint_over_a_server() -> None:
     """Its own key opens it, and goes nowhere."""
     with (
         ScriptedServer() as server,
-        _endpoint("--upstream", server.url, SPECDEC_API_KEY="ours") as url,
+        endpoint("--upstream", server.url, SPECDEC_API_KEY="ours") as url,
         RemoteEngine(url, api_key="ours") as engine,
     ):
         assert engine.generate(PROMPT, max_tokens=3).text == " w0 w1 w2"
