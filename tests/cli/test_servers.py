@@ -25,6 +25,16 @@ def servers() -> Iterator[tuple[ScriptedServer, ScriptedServer]]:
         yield drafting, stack.enter_context(ScriptedServer(pace=0.0))
 
 
+def test_generate_takes_a_url(servers: tuple[ScriptedServer, ScriptedServer]) -> None:
+    shown = _run("generate", "Once", "--target", servers[0].url, "--max-tokens", "3", "--temperature", "0")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout == " w0 w1 w2\n"
+    assert "3 tokens" in shown.stderr
+    told = _run("info", "--target", servers[0].url)
+    assert f"vLLM 0.32.0 at {servers[0].url}" in told.output
+    assert "parameters" not in told.output
+
+
 def test_bench_of_two_servers(servers: tuple[ScriptedServer, ScriptedServer]) -> None:
     drafting, plain = servers
     words = ("bench", "--url", drafting.url, "--plain-url", plain.url, "--category", "copy", "--limit", "1")
