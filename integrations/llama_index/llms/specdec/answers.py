@@ -1,13 +1,13 @@
 """From the engine's events to LlamaIndex's responses.
 
-An `Answer` is the answer so far. Its responses hold all of it, as the framework expects of every chunk of a stream; the last
-one also has `raw` (usage, why it ended, seed) and `additional_kwargs` (token counts, speed, what speculation did). Until
-then `raw` is None.
+An `Answer` is the answer so far. Its responses hold all of it, as the framework expects of every chunk of a stream; the
+last one also has `raw` (usage, why it ended, seed) and `additional_kwargs` (token counts, speed, what speculation did).
+Until then `raw` is None.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -18,10 +18,19 @@ from llama_index.core.base.llms.types import (
     MessageRole,
     TextBlock,
     ThinkingBlock,
+    ToolCallBlock,
 )
-from llama_index.llms.specdec.tools import call_block
+from llama_index.llms.specdec.tools import parsed
 
-from specdec.types import ContentDelta, GenerationEvent, ReasoningDelta, SpecStats, Token, ToolCallDelta, Usage
+from specdec.types import (
+    ContentDelta,
+    GenerationEvent,
+    ReasoningDelta,
+    SpecStats,
+    Token,
+    ToolCallDelta,
+    Usage,
+)
 
 
 class Answer:
@@ -29,7 +38,8 @@ class Answer:
 
     def __init__(self) -> None:
         self._content = self._reasoning = ""
-        self._fresh_content = self._fresh_reasoning = ""
+        self._fresh_content: str | None = None
+        self._fresh_reasoning: str | None = None
         self._calls: dict[int, _Call] = {}
         self._tokens: list[Token] = []
         self._last: GenerationEvent | None = None
@@ -48,6 +58,11 @@ class Answer:
         if event.finish_reason:
             self._last = event
         return bool(event.deltas or event.finish_reason)
+
+    def told(self) -> Self:
+        """The same, with nothing new in it."""
+        self._fresh_content = self._fresh_reasoning = None
+        return self
 
     def chat(self) -> ChatResponse:
         """As an assistant's message."""
@@ -81,7 +96,7 @@ class Answer:
             blocks.append(ThinkingBlock(content=self._reasoning))
         if self._content or not self._calls:
             blocks.append(TextBlock(text=self._content))
-        return blocks + [call_block(call.id, call.name, call.arguments) for call in self._calls.values()]
+        return blocks + [call.block() for call in self._calls.values()]
 
     def _raw(self) -> dict[str, Any] | None:
         last = self._last
@@ -128,6 +143,12 @@ class _Call:
         self.name = delta.name or self.name
         self.arguments += delta.arguments
 
+    def block(self) -> ToolCallBlock:
+        """Arguments that are not a whole JSON object yet stay text."""
+        whole = parsed(self.arguments, partial=False)
+        kwargs = self.arguments if whole is None else whole
+        return ToolCallBlock(tool_call_id=self.id, tool_name=self.name, tool_kwargs=kwargs)
+
     def openai(self) -> dict[str, Any]:
         """The form in which the framework's function-calling programs look for it."""
         function = {"name": self.name, "arguments": self.arguments}
@@ -149,11 +170,16 @@ def _speculative(stats: SpecStats) -> dict[str, Any]:
         "accepted": stats.accepted,
         "acceptance_rate": stats.acceptance_rate,
         "acceptance_length": stats.acceptance_length,
-        "drafters": {d.drafter: {"drafted": sum(d.drafted), "accepted": sum(d.accepted)} for d in stats.drafters},
+        "drafters": {
+            d.drafter: {"drafted": sum(d.drafted), "accepted": sum(d.accepted)} for d in stats.drafters
+        },
         "off_reason": stats.off_reason,
     }
 
 
 def _logprobs(token: Token) -> list[LogProb]:
     own = LogProb(token=token.text, logprob=token.logprob or 0.0, bytes=list(token.text.encode()))
-    return [own, *(LogProb(token=t.text, logprob=t.logprob, bytes=list(t.text.encode())) for t in token.top_logprobs)]
+    return [
+        own,
+        *(LogProb(token=t.text, logprob=t.logprob, bytes=list(t.text.encode())) for t in token.top_logprobs),
+    ]

@@ -59,7 +59,9 @@ class SpecDec(StructuredByGrammar):
     accept_rule: AcceptRule = "coupled"
     trust_remote_code: bool = False
 
-    temperature: float | None = Field(default=None, description="0 is greedy; none takes the checkpoint's own.")
+    temperature: float | None = Field(
+        default=None, description="0 is greedy; none takes the checkpoint's own."
+    )
     top_k: int | None = None
     top_p: float | None = None
     max_tokens: int | None = Field(default=None, description="None: as many as the context allows.")
@@ -77,7 +79,7 @@ class SpecDec(StructuredByGrammar):
     ) -> None:
         if engine is not None:
             target, draft = engine.info.target, _drafting(engine)
-        super().__init__(target=target, draft=draft, **fields)
+        super().__init__(**fields | {"target": target, "draft": draft})
         self._held = Held(engine or self._shared())
 
     @model_validator(mode="after")
@@ -146,13 +148,15 @@ class SpecDec(StructuredByGrammar):
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,
         chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
+        verbose: bool = False,  # noqa: ARG002  the framework's
         allow_parallel_tool_calls: bool = False,
         tool_required: bool = False,
         tool_choice: str | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        asked = ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg
+        asked = (
+            ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg
+        )
         return {
             "messages": [*(chat_history or ()), *([asked] if asked else ())],
             "tools": tool_schemas(tools),
@@ -162,7 +166,7 @@ class SpecDec(StructuredByGrammar):
         }
 
     def get_tool_calls_from_response(
-        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **_: Any
     ) -> list[ToolSelection]:
         calls = selections(response)
         if not calls and error_on_no_tool_call:
@@ -173,12 +177,16 @@ class SpecDec(StructuredByGrammar):
 
     def _chat(self, messages: Sequence[ChatMessage], **options: Any) -> Request:
         turns = engine_messages(messages)
-        return self._request(turns if self.engine.info.chat_template else self.messages_to_prompt(messages), options)
+        if self.engine.info.chat_template or self.messages_to_prompt is None:
+            return self._request(turns, options)
+        return self._request(self.messages_to_prompt(messages), options)
 
     def _complete(self, prompt: str, formatted: bool, **options: Any) -> Request:
-        if self.engine.info.chat_template and not formatted:
+        if formatted or self.completion_to_prompt is None:
+            return self._request(prompt, options)
+        if self.engine.info.chat_template:
             return self._request((Message("user", prompt),), options)
-        return self._request(prompt if formatted else self.completion_to_prompt(prompt), options)
+        return self._request(self.completion_to_prompt(prompt), options)
 
     def _request(self, prompt: Prompt, options: Mapping[str, Any]) -> Request:
         own = {name: value for name in _SAMPLING if (value := getattr(self, name)) is not None}

@@ -29,7 +29,7 @@ def whole(engine: Engine, request: Request) -> Answer:
         answer = Answer()
         for event in events:
             answer.add(event)
-        return answer
+        return answer.told()
 
 
 async def awhole(engine: Engine, request: Request) -> Answer:
@@ -38,7 +38,7 @@ async def awhole(engine: Engine, request: Request) -> Answer:
         answer = Answer()
         async for event in events:
             answer.add(event)
-        return answer
+        return answer.told()
 
 
 def stream(

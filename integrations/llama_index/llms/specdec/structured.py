@@ -8,7 +8,6 @@ from contextlib import aclosing, closing
 from typing import Any, Generic
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, TextBlock
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictEndEvent,
     LLMStructuredPredictStartEvent,
@@ -18,6 +17,7 @@ from llama_index.core.program.utils import FlexibleModel, create_flexible_model
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
 from llama_index.llms.specdec.tools import parsed
+from llama_index_instrumentation import get_dispatcher
 from pydantic import ValidationError
 
 from specdec.errors import InvalidRequest
@@ -62,8 +62,10 @@ class Structure(Generic[Model]):
 
 
 class StructuredByGrammar(FunctionCallingLLM):
-    """The framework's structured predictions, over `chat` with a grammar. A `pydantic_program_mode` other than the default
-    asks for one of the framework's own ways instead."""
+    """The framework's structured predictions, over `chat` with a grammar.
+
+    A `pydantic_program_mode` other than the default asks for one of the framework's own ways instead.
+    """
 
     def structured_predict(
         self,
@@ -73,7 +75,8 @@ class StructuredByGrammar(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Model:
         if self._by_program:
-            return super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            value: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return value
         _started(output_cls, prompt, prompt_args)
         structure = Structure(output_cls)
         response = self.chat(**self._call(structure, prompt, llm_kwargs, prompt_args))
@@ -87,7 +90,8 @@ class StructuredByGrammar(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Model:
         if self._by_program:
-            return await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            value: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return value
         _started(output_cls, prompt, prompt_args)
         structure = Structure(output_cls)
         response = await self.achat(**self._call(structure, prompt, llm_kwargs, prompt_args))

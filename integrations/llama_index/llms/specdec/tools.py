@@ -44,14 +44,6 @@ def tool_choice_of(value: str | Mapping[str, Any] | None, *, required: bool) -> 
     return name
 
 
-def call_block(id: str, name: str, arguments: str) -> ToolCallBlock:
-    """A call; arguments that are not a whole JSON object yet stay text."""
-    whole = parsed(arguments, partial=False)
-    return ToolCallBlock(
-        tool_call_id=id, tool_name=name, tool_kwargs=arguments if whole is None else whole
-    )
-
-
 def selections(response: ChatResponse) -> list[ToolSelection]:
     """What the answer calls. While it streams, a half-written call counts with what there is of its arguments. In a
     finished answer it was cut and does not count: nothing should be called with half an argument."""
