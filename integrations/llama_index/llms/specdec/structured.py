@@ -19,11 +19,20 @@ from llama_index.core.types import Model, PydanticProgramMode
 from llama_index.llms.specdec.tools import parsed
 from llama_index_instrumentation import get_dispatcher
 from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 from specdec.errors import InvalidRequest
+from specdec.text.schemas import closed
 from specdec.types import Grammar
 
 _dispatcher = get_dispatcher(__name__)
+
+
+class _Untitled(GenerateJsonSchema):
+    """Without a title at every field: it says the name again, and small models answer with it."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        return False
 
 
 class Structure(Generic[Model]):
@@ -31,7 +40,7 @@ class Structure(Generic[Model]):
 
     def __init__(self, output_cls: type[Model]) -> None:
         self._output_cls = output_cls
-        self._schema = output_cls.model_json_schema()
+        self._schema = closed(output_cls.model_json_schema(schema_generator=_Untitled))
         self._flexible: type[FlexibleModel] = create_flexible_model(output_cls)
         self.grammar = Grammar.json_schema(self._schema)
 
