@@ -6,7 +6,7 @@ Everything above the engine (command line, framework classes, endpoint, screen) 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -50,6 +50,12 @@ class Engine(Protocol):
 
     def stats(self) -> EngineStats: ...
 
+    def tokenize(
+        self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        """The tokens that a prompt becomes, its tools included: for counting."""
+        ...
+
     def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> EventStream: ...
 
     def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AsyncEventStream: ...
@@ -85,6 +91,11 @@ class Engine(Protocol):
         self.close()
 
 
+def to_count(prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]]) -> Request:
+    """The request whose prompt an engine is to tokenize."""
+    return Request.of(prompt, **({"tools": tools} if tools else {}))
+
+
 def load(
     target: str = "bundled",
     draft: str = "auto",
@@ -94,6 +105,7 @@ def load(
     context: int | None = None,
     slots: int = 4,
     accept_rule: AcceptRule = "coupled",
+    tool_format: str = "auto",
     trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> Engine:
@@ -102,11 +114,13 @@ def load(
     `target`: "bundled", a local folder, or a hub id. `draft`: "auto" (the bundled draft for the bundled target,
     lookup in the text so far for every other), "none", "lookup", a folder or a hub id (used together with lookup).
     `context`: tokens per slot, prompt and answer together (default: the model's own, at most 8192). `slots`: how many
-    requests run at once. Raises LoadError or InvalidRequest.
+    requests run at once. `tool_format`: how the model writes tool calls: "auto" (as its chat template shows), "none",
+    "hermes", "llama3" or "mistral". Raises LoadError or InvalidRequest.
     """
     from specdec.local.load import load_local  # torch comes in here, and only here
 
     return load_local(
         target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-        trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
+        tool_format=tool_format, trust_remote_code=trust_remote_code,
+        progress=progress or (lambda _stage, _fraction: None),
     )  # fmt: skip

@@ -8,6 +8,7 @@ know (vocabulary, context) it checks on admission.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -88,6 +89,24 @@ def _tool_call(value: ToolCall | Mapping[str, Any]) -> ToolCall:
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments)
     return ToolCall(str(value.get("id", "")), function["name"], text)
+
+
+def _check_answers(messages: Sequence[Message]) -> None:
+    """Tool messages answer calls of the last assistant's turn before them."""
+    calls: tuple[ToolCall, ...] = ()
+    for before, message in zip((None, *messages), messages, strict=False):
+        if message.role != "tool":
+            continue
+        if before is not None and before.role != "tool":
+            calls = before.tool_calls
+        if before is None or not calls:
+            raise InvalidRequest(
+                "messages", message, "a tool message behind the assistant's call that it answers"
+            )
+        known = {call.id for call in calls if call.id}
+        if known and message.tool_call_id and message.tool_call_id not in known:
+            expected = "the id of a call in the assistant's message before it: " + ", ".join(sorted(known))
+            raise InvalidRequest("messages.tool_call_id", message.tool_call_id, expected)
 
 
 Prompt = str | tuple[Message, ...] | tuple[int, ...]
@@ -320,8 +339,9 @@ class Request:
     `speculative`: "auto" picks the number of drafted tokens by measured tokens/s, 0 included; "off" never
     drafts; a number drafts that many every round. `prediction` is the caller's guess of the answer.
     `tools` are JSON schemas in OpenAI's form, handed to the chat template. `tool_choice`: "auto" lets the model answer
-    in text or with calls, "none" in text alone, "required" with calls alone, the name of a tool with a call of that tool.
-    Calls always follow their tool's schema; more than one only with `parallel_tool_calls`.
+    in text or with calls, "none" in text alone (the template is not given the tools), "required" with calls alone, the
+    name of a tool with a call of that tool. Calls always follow their tool's schema; more than one only with
+    `parallel_tool_calls`. Beside tools `sampling.grammar` is the form of an answer in text.
     """
 
     prompt: Prompt
@@ -344,13 +364,25 @@ class Request:
             )
         if self.prediction is not None and not isinstance(self.prediction, str):
             raise InvalidRequest("prediction", self.prediction, "text")
-        self._freeze_tools()
-
-    def _freeze_tools(self) -> None:
+        _check_answers([m for m in self.prompt if isinstance(m, Message)])
         _freeze(self, "tools", tuple, "a list of JSON schemas")
-        for tool in self.tools:
-            if not isinstance(tool, Mapping):
-                raise InvalidRequest("tools", tool, "JSON schemas in OpenAI's form")
+        names = [_tool_name(i, tool) for i, tool in enumerate(self.tools)]
+        self._check_tools(names)
+
+    def _check_tools(self, names: Sequence[str]) -> None:
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise InvalidRequest("tools", repeated[0], "tools of different names")
+        if names and not isinstance(self.prompt[0], Message):
+            raise InvalidRequest("tools", names, "none beside a prompt that is not a chat")
+        if self.tool_choice not in ("auto", "none", "required", *names):
+            expected = "auto, none, required or the name of a tool"
+            raise InvalidRequest(
+                "tool_choice", self.tool_choice, f"{expected} ({', '.join(names) or 'no tools'})"
+            )
+        if self.tool_choice == "required" and not names:
+            raise InvalidRequest("tools", (), "at least one tool, since a call is required")
+        if not isinstance(self.parallel_tool_calls, bool):
+            raise InvalidRequest("parallel_tool_calls", self.parallel_tool_calls, "true or false")
 
     @classmethod
     def of(cls, prompt: Request | str | Iterable[Any], **options: Any) -> Request:
@@ -368,6 +400,24 @@ class Request:
         return cls(_prompt(prompt), sampling, **options)
 
 
+def _tool_name(index: int, tool: object) -> str:
+    """The name of a tool in OpenAI's form, whose parameters are a JSON schema."""
+    field, function = f"tools[{index}].function", tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping):
+        raise InvalidRequest(f"tools[{index}]", tool, "a tool in OpenAI's form: type and function")
+    name, parameters = function.get("name"), function.get("parameters")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.:/-]{1,128}", name):
+        raise InvalidRequest(f"{field}.name", name, "a name of 1 to 128 letters, digits and _ - . : /")
+    if parameters is not None:
+        if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
+            raise InvalidRequest(f"{field}.parameters", parameters, "a JSON schema of an object")
+        try:
+            Grammar.json_schema(parameters)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{field}.parameters", error.value, error.expected) from None
+    return name
+
+
 def _prompt(value: str | Iterable[Any]) -> Prompt:
     if isinstance(value, str):
         return value
@@ -380,6 +430,15 @@ def _prompt(value: str | Iterable[Any]) -> Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One of the most likely tokens at a position; `text` is for display."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """One token of an answer. `text` is what it added to the shown text."""
 
@@ -387,7 +446,7 @@ class Token:
     text: str
     origin: Origin
     logprob: float | None = None
-    top_logprobs: tuple[tuple[int, float], ...] = ()
+    top_logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -540,6 +599,8 @@ class Completion:
     stats: SpecStats
     seed: int
     stop: str | int | None = None
+    message: Message = field(default_factory=lambda: Message("assistant", ""))
+    """The answer as a turn of the chat: content, reasoning and tool calls, the template's marks taken out."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -557,7 +618,25 @@ class Completion:
         return cls(
             last.request_id, "".join(e.text for e in events), tuple(t for e in events for t in e.tokens),
             last.finish_reason, last.usage, last.timing, last.stats, last.seed, last.stop,
+            joined(d for e in events for d in e.deltas),
         )  # fmt: skip
+
+
+def joined(deltas: Iterable[Delta]) -> Message:
+    """The assistant's message that deltas add up to."""
+    content, reasoning, calls = "", "", dict[int, ToolCall]()
+    for delta in deltas:
+        if isinstance(delta, ContentDelta):
+            content += delta.text
+        elif isinstance(delta, ReasoningDelta):
+            reasoning += delta.text
+        else:
+            call = calls.get(delta.index, ToolCall("", "", ""))
+            calls[delta.index] = ToolCall(
+                delta.id or call.id, delta.name or call.name, call.arguments + delta.arguments
+            )
+    text = content if content or not calls else None
+    return Message("assistant", text, tool_calls=tuple(calls.values()), reasoning=reasoning or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -583,6 +662,10 @@ class EngineInfo:
     cache_bytes: int
     speculation_unavailable: str | None = None
     """Why this engine can never speculate, or None."""
+    tool_format: str | None = None
+    """How the model writes tool calls: "hermes", "llama3" or "mistral"; None where it takes no tools."""
+    reasoning: bool = False
+    """Whether the chat template knows of reasoning."""
 
 
 @dataclass(frozen=True, slots=True)

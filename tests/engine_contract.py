@@ -17,7 +17,7 @@ import pytest
 
 from specdec.engine import Engine
 from specdec.errors import EngineClosed, InvalidRequest
-from specdec.types import Completion, Request
+from specdec.types import Completion, ContentDelta, Message, Request
 
 PROMPT = "Tell me about the fox and the bell."
 MIN_TOKENS = 8
@@ -100,6 +100,34 @@ class EngineContract:
             engine.stream("")
         with pytest.raises(InvalidRequest, match=r"messages\.role"):
             engine.stream([{"role": "boss", "content": "now"}])
+        assert engine.stats().active == 0
+
+    def test_deltas_are_the_text_of_a_plain_answer(self, engine: Engine) -> None:
+        events = list(engine.stream(PROMPT, **OPTIONS))
+        for event in events:
+            assert all(isinstance(d, ContentDelta) for d in event.deltas)
+            assert "".join(d.text for d in event.deltas if isinstance(d, ContentDelta)) == event.text
+        message = Completion.of(events).message
+        assert message == Message("assistant", "".join(e.text for e in events))
+
+    def test_tokenize_counts_what_a_request_uses(self, engine: Engine) -> None:
+        usage = engine.generate(PROMPT, **OPTIONS).usage
+        assert len(engine.tokenize(PROMPT)) == usage.prompt_tokens
+        with pytest.raises(InvalidRequest, match=r"messages\.role"):
+            engine.tokenize([{"role": "boss", "content": "now"}])
+
+    def test_tools_are_checked_by_the_call(self, engine: Engine) -> None:
+        chat, tool = [{"role": "user", "content": PROMPT}], {"type": "function", "function": {"name": "add"}}
+        for wrong, options in (
+            (r"tools\[0\] is", {"tools": [{"name": "add"}]}),
+            (r"tools is 'add'; expected tools of different names", {"tools": [tool, tool]}),
+            ("tool_choice is 'sub'; expected .*add", {"tools": [tool], "tool_choice": "sub"}),
+            ("tools is .*a call is required", {"tool_choice": "required"}),
+        ):
+            with pytest.raises(InvalidRequest, match=wrong):
+                engine.stream(chat, **options)
+        with pytest.raises(InvalidRequest, match="a tool message behind the assistant's call"):
+            engine.stream([*chat, {"role": "tool", "content": "3", "tool_call_id": "1"}])
         assert engine.stats().active == 0
 
     def test_closing_a_stream_cancels(self, engine: Engine) -> None:

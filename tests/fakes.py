@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from specdec.engine import Engine
+from specdec.engine import Engine, to_count
 from specdec.errors import EngineClosed
+from specdec.text.tools.families import FAMILIES, Dialect
+from specdec.text.tools.parser import AnswerParser
 from specdec.types import (
     DrafterStats,
     EngineInfo,
@@ -47,13 +50,17 @@ SCRIPTED_INFO = EngineInfo(
     target="scripted", draft="scripted-draft", architecture="Script", runner="llama (eager)", device="cpu",
     dtype="float32", context=256, vocab_size=1000, slots=2, drafters=("lookup", "model"), accept_rule="coupled",
     chat_template=True, parameters=16_000_000, draft_parameters=1_500_000, weight_bytes=70_000_000,
-    cache_bytes=9_000_000,
+    cache_bytes=9_000_000, tool_format="hermes", reasoning=True,
 )  # fmt: skip
+DIALECT = Dialect(FAMILIES["hermes"], ("<think>", "</think>"))
 _IDLE = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "on: model, 3 a round: 100 -> 200 tok/s")
 
 
 class ScriptedEngine(Engine):
     """Answers every request with `script`, one token in the first event, then `width` a round when speculating.
+
+    Scripts may hold tool calls and reasoning in the Hermes way: `<think>fine</think>`, `call("add", {"a": 1})`. Calls
+    are read as such where the request offers tools.
 
     `hold` = n keeps every answer waiting before its n-th event until `go_on()` or a cancel; it never waits otherwise.
     """
@@ -85,6 +92,11 @@ class ScriptedEngine(Engine):
     def stats(self) -> EngineStats:
         with self._lock:
             return self._stats
+
+    def tokenize(
+        self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        return tuple(range(_prompt_tokens(to_count(prompt, tools))))
 
     def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> ScriptedStream:
         return ScriptedStream(self, *self._admit(Request.of(prompt, **options)))
@@ -121,9 +133,14 @@ class ScriptedEngine(Engine):
         tokens = [Token(10 + i, text, self._origin(i, width)) for i, text in enumerate(texts)]
         groups = [tokens[:1], *(tokens[i : i + width] for i in range(1, len(tokens), width))]
         rounds = [None, *(self._round(group, drafting) for group in groups[1:])]
+        parser = AnswerParser(DIALECT, calls=bool(request.tools), thoughts=self._info.reasoning)
+        deltas = [[delta for t in group for delta in parser.push(t.id, t.text)] for group in groups]
+        deltas[-1] += parser.finish()
         events = [
-            GenerationEvent(request.id, "".join(t.text for t in group), tuple(group), round)
-            for group, round in zip(groups, rounds, strict=True)
+            GenerationEvent(
+                request.id, "".join(t.text for t in group), tuple(group), round, deltas=tuple(new)
+            )
+            for group, round, new in zip(groups, rounds, deltas, strict=True)
         ]
         finish: FinishReason = "length" if len(script) > limit else "stop"
         return [*events[:-1], self._last(events[-1], request, tokens, rounds, finish)]
@@ -161,6 +178,12 @@ class ScriptedEngine(Engine):
             stats=SpecStats(len(done), drafters, off),
             seed=seed,
         )
+
+
+def call(name: str, arguments: Mapping[str, Any]) -> list[str]:
+    """A call as a script's tokens, a few letters each."""
+    text = "<tool_call>\n" + json.dumps({"name": name, "arguments": arguments}) + "\n</tool_call>"
+    return [text[i : i + 5] for i in range(0, len(text), 5)]
 
 
 def _prompt_tokens(request: Request) -> int:

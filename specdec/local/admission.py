@@ -12,7 +12,7 @@ import torch
 from specdec.drafters.base import DraftContext
 from specdec.errors import InvalidRequest
 from specdec.local.acceptance import Acceptance
-from specdec.local.grammars import Grammars
+from specdec.local.answers import Answers
 from specdec.local.sequence import Deliver, Running
 from specdec.sampling.state import SamplerState
 from specdec.text.output import OutputText
@@ -33,21 +33,20 @@ class Admission:
     device: torch.device
     acceptance: Acceptance
     speculation_unavailable: str | None
-    grammars: Grammars
+    answers: Answers
 
     def __post_init__(self) -> None:
         self._ids = count()
 
     def admit(self, request: Request, deliver: Deliver) -> Running:
         """Everything that can be wrong with a request is found here."""
-        tokens = self._tokens(request)
+        self.answers.check(request)
+        tokens, opened = self._prompt(request)
         self._check_length(tokens)
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
         ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
-        grammar = (
-            self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
-        )
+        grammar = self.answers.matcher(request, opened=opened)
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
         prediction = tuple(self.tokenizer.encode_plain(request.prediction)) if request.prediction else ()
         return Running(
@@ -55,6 +54,8 @@ class Admission:
             context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction),
             sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
             output=OutputText(self.tokenizer, params.stop),
+            parser=self.answers.parser(request, opened=opened),
+            token_text=self.tokenizer.token_text,
             end_ids=ending,
             limit=self._limit(tokens, params),
             max_drafts=self._max_drafts(request),
@@ -63,16 +64,23 @@ class Admission:
             off_reason=self._off_reason(request),
         )
 
-    def _tokens(self, request: Request) -> list[int]:
+    def tokenize(self, request: Request) -> tuple[int, ...]:
+        """The tokens that the request's prompt becomes."""
+        self.answers.check(request)
+        return tuple(self._prompt(request)[0])
+
+    def _prompt(self, request: Request) -> tuple[list[int], bool]:
+        """Its tokens, and whether the answer starts inside a thought."""
         prompt = request.prompt
         if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt)
+            return self.tokenizer.encode(prompt), False
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
-            return self.tokenizer.apply_chat_template(messages, request.tools)
+            text = self.tokenizer.chat_text(messages, request.tools if request.tool_choice != "none" else ())
+            return self.tokenizer.encode_plain(text), self.answers.dialect.opened(text)
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)
-        return ids
+        return ids, False
 
     def _check_ids(self, field: str, ids: Sequence[int]) -> None:
         for token in ids:

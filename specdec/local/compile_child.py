@@ -6,6 +6,7 @@ Runs as a file, with llguidance and nothing of specdec.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from typing import Any
@@ -17,7 +18,9 @@ _STACK = 1 << 20
 
 
 def refusal(bytes_only: LLTokenizer, grammar: str, limits: dict[str, Any]) -> str:
-    """llguidance's own words. A first byte is looked for, too: without one a grammar matches nothing."""
+    """llguidance's own words. A first byte is looked for, too: without one a grammar matches nothing. There are no
+    tokens here but bytes, so one of these stands for every token that is named by its id."""
+    grammar = re.sub(r"<\[\d+\]>", "<[0]>", grammar)
     parser = LLMatcher(bytes_only, grammar, log_level=0, limits=LLParserLimits(**limits))
     if not parser.is_error():
         parser.compute_bitmask()

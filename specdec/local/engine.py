@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from specdec.drafters.base import Drafter
-from specdec.engine import AcceptRule, Engine
+from specdec.engine import AcceptRule, Engine, to_count
 from specdec.errors import EngineClosed, EngineFailed, GrammarFailed
 from specdec.local.admission import Admission
+from specdec.local.answers import Answers
 from specdec.local.calibrate import calibrate
 from specdec.local.controller import Controller
 from specdec.local.grammars import Grammars
@@ -27,6 +28,7 @@ from specdec.local.sequence import Deliver, Outcome, Running
 from specdec.runners.base import Runner
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
+from specdec.text.tools.families import Dialect
 from specdec.types import EngineInfo, EngineStats, Request
 
 _PREFILL_CHUNK = 512  # tokens; running streams wait for one chunk at most
@@ -45,6 +47,7 @@ class Parts:
     """The checkpoint's own sampling parameters."""
     eos_ids: frozenset[int]
     accept_rule: AcceptRule
+    dialect: Dialect = field(default_factory=Dialect)
 
 
 class LocalEngine(Engine):
@@ -59,7 +62,7 @@ class LocalEngine(Engine):
         self._admission = Admission(
             parts.tokenizer, parts.defaults, parts.eos_ids, parts.info.context, vocab_size, parts.target.info.device,
             self._controller.acceptance, parts.info.speculation_unavailable,
-            Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)),
+            Answers(Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.dialect),
         )  # fmt: skip
         calibrate(parts.target, parts.drafters, self._controller)
         self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
@@ -80,6 +83,11 @@ class LocalEngine(Engine):
             reason = self._info.speculation_unavailable
             speculation = f"off: {reason}" if reason else self._controller.reason
             return replace(self._stats, active=active, queued=queued, speculation=speculation)
+
+    def tokenize(
+        self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        return self._admission.tokenize(to_count(prompt, tools))
 
     def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
         events = SyncStream()

@@ -18,6 +18,7 @@ from specdec.runners.base import Runner
 from specdec.runners.checkpoint import maximum_positions, read_config, resolve
 from specdec.runners.load import generation_defaults, load_runner
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
+from specdec.text.tools.families import Dialect
 from specdec.types import EngineInfo
 
 BUNDLED = "bundled"
@@ -32,6 +33,7 @@ def load_local(
     context: int | None,
     slots: int,
     accept_rule: AcceptRule,
+    tool_format: str,
     trust_remote_code: bool,
     progress: Progress,
 ) -> LocalEngine:
@@ -40,6 +42,7 @@ def load_local(
     progress("target", 0.0)
     path = _folder(target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=trust_remote_code)
+    dialect = Dialect.of(tool_format, tokenizer.template, tokenizer.added)
     runner = load_runner(
         path, name=target, device=device, dtype=dtype, context=context, slots=slots,
         trust_remote_code=trust_remote_code,
@@ -49,10 +52,12 @@ def load_local(
     model = _draft_model(target, draft, tokenizer, drafting, dtype, trust_remote_code)
     drafters = _drafters(draft, model, runner)
     defaults, eos_ids = generation_defaults(path)
-    info = _info(target, runner, model, drafters, accept_rule, tokenizer)
+    info = _info(
+        target, runner, model, drafters, accept_rule, dialect, chat_template=tokenizer.has_chat_template
+    )
     progress("warm-up", 0.9)
     eos = frozenset(eos_ids or tokenizer.eos_ids)
-    engine = LocalEngine(Parts(runner, tokenizer, drafters, info, defaults, eos, accept_rule))
+    engine = LocalEngine(Parts(runner, tokenizer, drafters, info, defaults, eos, accept_rule, dialect))
     progress("ready", 1.0)
     return engine
 
@@ -106,7 +111,9 @@ def _info(
     draft: Runner | None,
     drafters: Sequence[Drafter],
     rule: AcceptRule,
-    tokenizer: Tokenizer,
+    dialect: Dialect,
+    *,
+    chat_template: bool,
 ) -> EngineInfo:
     at = target.info
     unavailable = None if at.can_rollback else f"the state of {at.architecture} cannot be rolled back"
@@ -122,10 +129,12 @@ def _info(
         slots=at.slots,
         drafters=tuple(d.name for d in drafters),
         accept_rule=rule,
-        chat_template=tokenizer.has_chat_template,
+        chat_template=chat_template,
         parameters=at.parameters,
         draft_parameters=draft.info.parameters if draft else 0,
         weight_bytes=at.weight_bytes + (draft.info.weight_bytes if draft else 0),
         cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
         speculation_unavailable=unavailable,
+        tool_format=dialect.family.name if dialect.family else None,
+        reasoning=dialect.thought is not None,
     )

@@ -16,7 +16,9 @@ from specdec.sampling.grammar import Fate
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
 from specdec.text.output import OutputText, Released
+from specdec.text.tools.parser import AnswerParser
 from specdec.types import (
+    Delta,
     FinishReason,
     GenerationEvent,
     Origin,
@@ -24,6 +26,7 @@ from specdec.types import (
     Round,
     Timing,
     Token,
+    TokenLogprob,
     Usage,
 )
 
@@ -51,6 +54,9 @@ class Running:
     context: DraftContext
     sampler: SamplerState
     output: OutputText
+    parser: AnswerParser
+    token_text: Callable[[int], str]
+    """One token, for display."""
     end_ids: frozenset[int]
     """Token ids that end the answer and are not part of it."""
     limit: int
@@ -151,7 +157,8 @@ class Running:
 
     def _token(self, index: int, text: str) -> Token:
         token, origin, logprob, top = self._pending.pop(index)
-        return Token(token, text, origin, logprob, top)
+        likely = tuple(TokenLogprob(i, self.token_text(i), score) for i, score in top)
+        return Token(token, text, origin, logprob, likely)
 
     def _flush(self) -> list[Token]:
         """What was held back; a stop string that was waiting for an earlier one may still come out of it."""
@@ -162,7 +169,13 @@ class Running:
 
     def _event(self, pieces: list[Token], round: Round | None) -> GenerationEvent:
         if self.finish is None:
-            return GenerationEvent(self.request.id, "".join(t.text for t in pieces), tuple(pieces), round)
+            return GenerationEvent(
+                self.request.id,
+                "".join(t.text for t in pieces),
+                tuple(pieces),
+                round,
+                deltas=self._deltas(pieces),
+            )
         if not isinstance(self.stop, str):
             pieces += self._flush()
         now = time.perf_counter()
@@ -171,7 +184,11 @@ class Running:
             Usage(self.context.prompt_length, self._released, self.cached),
             Timing(self.started - self.received, self.first - self.received, now - self.received),
             self.tally.stats(self.off_reason), self.sampler.seed,
+            (*self._deltas(pieces), *self.parser.finish()),
         )  # fmt: skip
+
+    def _deltas(self, pieces: Sequence[Token]) -> tuple[Delta, ...]:
+        return tuple(delta for token in pieces for delta in self.parser.push(token.id, token.text))
 
 
 def _stuck(tokens: int) -> str:

@@ -23,7 +23,7 @@ from typing import BinaryIO, Protocol
 from specdec.engine import Engine, Progress
 from specdec.errors import InvalidRequest
 from specdec.process.faults import Fault
-from specdec.process.wire import LIFE, Batch, Call, Order, Reply, Stage, encode_batch, is_last
+from specdec.process.wire import LIFE, Batch, Call, Count, Order, Reply, Stage, encode_batch, is_last
 from specdec.types import GenerationEvent, Request
 
 _PATIENCE = 10.0  # seconds that closing may take once the parent has left
@@ -208,6 +208,8 @@ class _Server:
             return
         if isinstance(call, Request):
             self._ask(number, call)
+        elif isinstance(call, Count):
+            self._count(number, call.request)
         elif call is Order.STATS:
             self._outbox.put(number, self._engine.stats())
         elif answer := self._answers.pop(number, None):
@@ -221,6 +223,12 @@ class _Server:
             self._reply(number, Fault.of(error))
         else:
             answer.admit()
+
+    def _count(self, number: int, request: Request) -> None:
+        try:
+            self._outbox.put(number, self._engine.tokenize(request))
+        except Exception as error:  # noqa: BLE001  (the parent raises it)
+            self._outbox.put(number, Fault.of(error))
 
     def _reply(self, number: int, reply: Reply) -> None:
         if is_last(reply):

@@ -11,17 +11,17 @@ from __future__ import annotations
 import atexit
 import pickle
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Self, cast
 
-from specdec.engine import AcceptRule, Engine, Progress, load
+from specdec.engine import AcceptRule, Engine, Progress, load, to_count
 from specdec.errors import EngineClosed
 from specdec.process.child import Factory
 from specdec.process.life import Life, Stderr
-from specdec.process.wire import Order
+from specdec.process.wire import Count, Order
 from specdec.streams import AsyncStream, SyncStream
 from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
 
@@ -74,6 +74,7 @@ class ProcessEngine(Engine):
         context: int | None = None,
         slots: int = 4,
         accept_rule: AcceptRule = "coupled",
+        tool_format: str = "auto",
         trust_remote_code: bool = False,
         progress: Progress | None = None,
         stderr: Stderr = None,
@@ -81,7 +82,7 @@ class ProcessEngine(Engine):
         """`specdec.load` in a child process: the same options, the same errors."""
         factory = partial(
             load, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-            trust_remote_code=trust_remote_code,
+            tool_format=tool_format, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         return cls(cast("Factory", factory), progress=progress, stderr=stderr)
 
@@ -104,6 +105,16 @@ class ProcessEngine(Engine):
             pass
         stats = life.stats or self._stats
         return replace(stats, active=0, queued=0, speculation=f"off: {life.over}") if life.over else stats
+
+    def tokenize(
+        self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        answer = SimpleQueue[tuple[int, ...] | BaseException]()
+        self._life.ask(Count(to_count(prompt, tools)), answer.put)
+        tokens = answer.get()
+        if isinstance(tokens, BaseException):
+            raise tokens
+        return tokens
 
     def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
         events = SyncStream()

@@ -17,15 +17,19 @@ from typing import Any
 
 from specdec.process.faults import Fault
 from specdec.types import (
+    ContentDelta,
     DrafterStats,
     EngineInfo,
     EngineStats,
     GenerationEvent,
+    ReasoningDelta,
     Request,
     Round,
     SpecStats,
     Timing,
     Token,
+    TokenLogprob,
+    ToolCallDelta,
     Usage,
 )
 
@@ -47,8 +51,15 @@ class Stage:
     fraction: float
 
 
-Call = Request | Order
-Reply = GenerationEvent | Fault | EngineStats | EngineInfo | Stage
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Asks for the tokens that a request's prompt becomes."""
+
+    request: Request
+
+
+Call = Request | Order | Count
+Reply = GenerationEvent | Fault | EngineStats | EngineInfo | Stage | tuple[int, ...]
 """The first reply to a request is a Fault, if it is refused, or an empty GenerationEvent: it was admitted."""
 Batch = list[tuple[int, Reply]]
 
@@ -74,12 +85,19 @@ def encode_batch(batch: Batch) -> bytes:
 
 
 def _by_fields(kind: type[Any]) -> Callable[[Any], tuple[type[Any], tuple[Any, ...]]]:
-    values = attrgetter(*(f.name for f in fields(kind)))
+    names = [f.name for f in fields(kind)]
+    values = attrgetter(*names)
+    if len(names) == 1:
+        return lambda value: (kind, (values(value),))
     return lambda value: (kind, values(value))
 
 
 # Frozen dataclasses with slots pickle through two Python functions a value; this is several times faster, and it
 # is done for every round.
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
-    kind: _by_fields(kind) for kind in (GenerationEvent, Token, Round, Usage, Timing, SpecStats, DrafterStats)
-}
+    kind: _by_fields(kind)
+    for kind in (
+        GenerationEvent, Token, TokenLogprob, Round, Usage, Timing, SpecStats, DrafterStats, ContentDelta,
+        ReasoningDelta, ToolCallDelta,
+    )
+}  # fmt: skip

@@ -29,6 +29,11 @@ class Linear(Protocol):
     @property
     def nbytes(self) -> int: ...
 
+    @property
+    def columns(self) -> int:
+        """N"""
+        ...
+
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
@@ -44,6 +49,10 @@ class DenseLinear:
     def nbytes(self) -> int:
         return self.weight.nbytes + (0 if self.bias is None else self.bias.nbytes)
 
+    @property
+    def columns(self) -> int:
+        return self.weight.shape[0]
+
     def __call__(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
 
@@ -51,9 +60,10 @@ class DenseLinear:
 class PackedLinear:
     """The product over a weight in oneDNN's own layout."""
 
-    __slots__ = ("bias", "nbytes", "pair_up", "run", "weight")
+    __slots__ = ("bias", "columns", "nbytes", "pair_up", "run", "weight")
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.columns = weight.shape[0]
         self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
         self.pair_up = weight.shape[1] > SPLIT_K
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)  # noqa: SLF001

@@ -86,6 +86,10 @@ class Tokenizer:
     def apply_chat_template(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> list[int]:
+        """The tokens of `chat_text`. The template writes bos itself where the model wants one."""
+        return self.encode_plain(self.chat_text(messages, tools))
+
+    def chat_text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The chat as the checkpoint's template writes it, up to where the assistant's answer starts."""
         roles = [message.role for message in messages]
         if not self.has_chat_template:
@@ -93,7 +97,6 @@ class Tokenizer:
         for message in messages:
             _check_unicode("messages.content", message.content or "")
         try:
-            # The template writes bos itself where the model wants one, so encoding it adds no special tokens.
             text = self._backing.apply_chat_template(
                 [_as_openai(message) for message in messages],
                 tools=[dict(tool) for tool in tools] or None,
@@ -103,7 +106,15 @@ class Tokenizer:
         except Exception as error:  # templates are programs: any of jinja's errors and Python's own
             expected = f"a chat that the checkpoint's template takes ({_one_line(error)})"
             raise InvalidRequest("messages", roles, expected) from error
-        return self.encode_plain(text)
+        return str(text)
+
+    @property
+    def template(self) -> str:
+        """The chat template that is used with tools; "" where there is none."""
+        template = getattr(self._backing, "chat_template", None) or ""
+        if isinstance(template, dict):
+            template = template.get("tool_use", template.get("default", ""))
+        return str(template)
 
     # ---- tokens to text
 
@@ -178,9 +189,14 @@ class Tokenizer:
         return max(self.names, default=-1) + 1
 
     @cached_property
+    def added(self) -> dict[str, int]:
+        """Tokens that were added to the trained vocabulary, by their text."""
+        return {str(token.content): int(i) for i, token in self._backing.added_tokens_decoder.items()}
+
+    @cached_property
     def added_ids(self) -> frozenset[int]:
         """Ids of tokens that were added to the trained vocabulary."""
-        return frozenset(int(i) for i in self._backing.added_tokens_decoder)
+        return frozenset(self.added.values())
 
 
 def check_same_tokens(target: Tokenizer, draft: Tokenizer, target_name: str, draft_name: str) -> None:
@@ -213,6 +229,8 @@ def _as_openai(message: Message) -> dict[str, Any]:
         out["name"] = message.name
     if message.tool_call_id is not None:
         out["tool_call_id"] = message.tool_call_id
+    if message.reasoning is not None:
+        out["reasoning_content"] = message.reasoning
     if message.tool_calls:
         out["tool_calls"] = [
             {

@@ -52,5 +52,5 @@ def _gap(engine: Engine, request: Request, difference: Difference) -> float | No
     length = difference.position + 1
     scored = replace(request.sampling, logprobs=MAX_LOGPROBS, max_tokens=length)
     token = engine.generate(replace(request, sampling=scored, speculative="off")).tokens[-1]
-    other = dict(token.top_logprobs).get(difference.speculative)
+    other = {t.id: t.logprob for t in token.top_logprobs}.get(difference.speculative)
     return None if token.logprob is None or other is None else abs(token.logprob - other)

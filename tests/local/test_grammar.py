@@ -213,7 +213,7 @@ def test_logprobs_stay_the_targets_own() -> None:
 
 def test_a_grammar_that_the_vocabulary_cannot_write_fails_its_request_only() -> None:
     with toy_engine("near", "grammar") as engine:
-        engine._admission.grammars = module.Grammars(matchers.without("z"), 257, [255])
+        engine._admission.answers.grammars = module.Grammars(matchers.without("z"), 257, [255])
         for k in ("off", 4):
             with pytest.raises(GrammarFailed, match="after 2 tokens"):
                 engine.generate(PROMPT, grammar=Grammar.regex("abzd"), speculative=k)

@@ -164,5 +164,5 @@ def test_logprobs_are_the_targets_own_at_drafted_positions() -> None:
     for token in answer.tokens:
         scores = target.logits_after(tokens).log_softmax(-1)
         assert token.logprob == pytest.approx(float(scores[token.id]), abs=1e-5)
-        assert [i for i, _ in token.top_logprobs] == scores.topk(3).indices.tolist()
+        assert [t.id for t in token.top_logprobs] == scores.topk(3).indices.tolist()
         tokens.append(token.id)

@@ -24,10 +24,12 @@ from specdec.engine import AcceptRule
 from specdec.local.engine import LocalEngine, Parts
 from specdec.runners.base import Runner, RunnerInfo
 from specdec.text.tokenizer import Tokenizer
+from specdec.text.tools.families import Dialect
 from specdec.types import MAX_SPECULATIVE_TOKENS, EngineInfo
 
 EOS = 256
 VOCAB = 257
+TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
 CPU = torch.device("cpu")
 
 
@@ -109,16 +111,24 @@ def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
 
 
 def toy_engine(
-    *kinds: str, target: Runner | None = None, accept_rule: AcceptRule = "coupled", slots: int = 4
+    *kinds: str,
+    target: Runner | None = None,
+    accept_rule: AcceptRule = "coupled",
+    slots: int = 4,
+    dialect: Dialect | None = None,
+    template: str = TEMPLATE,
 ) -> LocalEngine:
     runner = target or ToyRunner(slots=slots)
     chosen = [d for kind in kinds for d in drafters(kind, runner)]  # type: ignore[arg-type]
     info = EngineInfo(
         target="toy", draft=None, architecture="Toy", runner="toy", device="cpu", dtype="float32",
         context=runner.info.context, vocab_size=VOCAB, slots=runner.info.slots,
-        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=False,
+        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=True,
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
     )  # fmt: skip
-    return LocalEngine(
-        Parts(runner, Tokenizer(byte_tokenizer()), chosen, info, {}, frozenset({EOS}), accept_rule)
+    backing = byte_tokenizer()
+    backing.chat_template = template
+    parts = Parts(
+        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, dialect or Dialect()
     )
+    return LocalEngine(parts)

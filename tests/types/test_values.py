@@ -92,7 +92,7 @@ def test_ranges(field: str, wrong: list[Any], right: list[Any]) -> None:
         (lambda: Request("x", speculative=True), "speculative"),
         (lambda: Request("x", speculative=None), "speculative"),
         (lambda: Request("x", prediction=5), "prediction"),
-        (lambda: Request("x", tools=("f",)), "tools"),
+        (lambda: Request("x", tools=("f",)), "tools[0]"),
         (lambda: Request("x", tools=5), "tools"),
         (lambda: Request.of("x", temprature=1), "options"),
         (lambda: Request.of(Request("x"), temperature=1), "options"),
@@ -150,7 +150,8 @@ def test_request_of_every_form() -> None:
     assert Request.of(iter([1, 2])).prompt == (1, 2)
     assert Request.of(chat).prompt == (Message("system", "s"), Message("user", "u"))
     assert Request([Message("user", "u")]).prompt == (Message("user", "u"),)
-    request = Request.of("x", temperature=0, speculative=3, tools=[{"type": "function"}])
+    tool = {"type": "function", "function": {"name": "add"}}
+    request = Request.of(chat, temperature=0, speculative=3, tools=[tool])
     assert (request.sampling.temperature, request.speculative, len(request.tools)) == (0, 3, 1)
     assert Request.of(request) is request
 

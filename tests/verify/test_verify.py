@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from specdec.engine import AcceptRule
-from specdec.types import Completion, GenerationEvent, Request, Token
+from specdec.types import Completion, GenerationEvent, Request, Token, TokenLogprob
 from specdec.verify import verify
 from specdec.verify.cases import Cases
 from specdec.verify.check import Check
@@ -118,9 +118,8 @@ def test_p_value_pools_what_is_rare() -> None:
 
 def _completion(ids: Sequence[int], logprobs: dict[int, float] | None = None) -> Completion:
     with ScriptedEngine() as engine:
-        tokens = tuple(
-            Token(i, f"<{i}>", "plain", (logprobs or {}).get(i), tuple((logprobs or {}).items())) for i in ids
-        )
+        scores = tuple(TokenLogprob(i, f"<{i}>", score) for i, score in (logprobs or {}).items())
+        tokens = tuple(Token(i, f"<{i}>", "plain", (logprobs or {}).get(i), scores) for i in ids)
         return replace(engine.generate("x"), tokens=tokens, text="".join(t.text for t in tokens))
 
 

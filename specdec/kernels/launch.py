@@ -1,0 +1,46 @@
+"""What all kernels share: whether Triton can run here, and how one kernel follows the other.
+
+On GPUs that have it (Hopper and newer) kernels are launched by programmatic dependent launch: the next one's programs
+take their places, and begin to fetch weights, while the last one ends. Each waits (`gdc_wait`) before it touches what
+another kernel has written.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import torch
+import triton
+import triton.language as tl
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""The kernels run in Triton's interpreter, on CPU tensors: slow, for tests."""
+
+EAGER = tl.constexpr(os.environ.get("EAGER") == "1")
+
+
+@cache
+def dependent_launch(device: torch.device) -> bool:
+    """Whether kernels on this device may overlap the end of the one before."""
+    return device.type == "cuda" and not INTERPRETED and torch.cuda.get_device_capability(device)[0] >= 9
+
+
+@triton.jit
+def follow(PDL: tl.constexpr):
+    """Wait for the kernel before, and let the one behind come near."""
+    if PDL:
+        if EAGER:
+            tl.extra.cuda.gdc_launch_dependents()
+            tl.extra.cuda.gdc_wait()
+        else:
+            tl.extra.cuda.gdc_wait()
+            tl.extra.cuda.gdc_launch_dependents()
+
+
+@triton.jit
+def prefetch(pointers):
+    """Ask for the lines at these pointers, to lie in L2 when they are read."""
+    tl.inline_asm_elementwise(
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
+    )

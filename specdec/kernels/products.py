@@ -1,0 +1,152 @@
+"""y = f(x W^T) for a few rows of x, near the speed at which W can be read.
+
+One program computes BLOCK_N columns of up to ROWS rows, over a share of the inner size if that is split. W is the left
+operand of the product, so that its rows fill the tensor core and the few rows of x are the narrow side. Shares are
+added by whichever program ends last, in the order of the shares, so the sum has one order for any number of rows.
+
+What stands before and behind the product in a decoder layer is part of it: RMS norm (the sum of squares is taken along
+the way, and applied at the end), bias, SiLU gate and residual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from specdec.kernels.launch import dependent_launch, follow, prefetch
+from specdec.kernels.tiles import MOST_ROWS, ROWS, Tile
+
+
+@triton.jit(do_not_specialize=["rows", "eps"])  # the same code for any number of rows, so the same bits
+def _product(
+    x, weight, norm, bias, out, shares, squares, arrivals, rows, eps,
+    N: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    SPLIT: tl.constexpr, NORM: tl.constexpr, BIAS: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr,
+    AHEAD: tl.constexpr, PRECISION: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """x [rows, K], weight [N, K] (gated: [2 N, K]), out [rows, N]; shares [tiles, SPLIT, 1 or 2, BLOCK_N, ROWS] and
+    squares [tiles, SPLIT, ROWS] fp32; arrivals [tiles] int32, zero before and after."""
+    across = tl.cdiv(rows, ROWS)
+    tile, share = tl.program_id(0) // SPLIT, tl.program_id(0) % SPLIT
+    row = tile % across * ROWS + tl.arange(0, ROWS)
+    column = tile // across * BLOCK_N + tl.arange(0, BLOCK_N)
+    inner = share * tl.cdiv(K, SPLIT) + tl.arange(0, BLOCK_K)
+    w_at = weight + column.to(tl.int64)[:, None] * K + inner[None, :]
+    if AHEAD > 0:
+        line = share * tl.cdiv(K, SPLIT) + tl.arange(0, AHEAD) * 64
+        prefetch(weight + column.to(tl.int64)[:, None] * K + line[None, :])
+        if GATED:
+            prefetch(weight + (column + N).to(tl.int64)[:, None] * K + line[None, :])
+    follow(PDL)
+    x_at = x + row[None, :] * K + inner[:, None]
+    acc = tl.zeros((BLOCK_N, ROWS), tl.float32)
+    gate = tl.zeros((BLOCK_N, ROWS), tl.float32)
+    square = tl.zeros((BLOCK_K, ROWS), tl.float32)
+    for at in range(0, K // SPLIT, BLOCK_K):
+        whole = K % (SPLIT * BLOCK_K) == 0
+        within = inner + at < K
+        if N % BLOCK_N == 0 and whole:
+            w = tl.load(w_at + at)
+        else:
+            w = tl.load(w_at + at, mask=(column < N)[:, None] & within[None, :], other=0.0)
+        v = tl.load(x_at + at, mask=(row < rows)[None, :] & within[:, None], other=0.0)
+        if NORM:
+            wide = v.to(tl.float32)
+            square += wide * wide
+            v = (wide * tl.load(norm + inner + at, mask=within, other=0.0).to(tl.float32)[:, None]).to(v.dtype)
+        if GATED:
+            gate = tl.dot(w, v, gate, input_precision=PRECISION)
+            u = tl.load(w_at + at + N * K, mask=(column < N)[:, None] & within[None, :], other=0.0)
+            acc = tl.dot(u, v, acc, input_precision=PRECISION)
+        else:
+            acc = tl.dot(w, v, acc, input_precision=PRECISION)
+    total = tl.sum(square, 0)
+    last = True
+    if SPLIT > 1:
+        cell = tl.arange(0, BLOCK_N)[:, None] * ROWS + tl.arange(0, ROWS)[None, :]
+        AREA: tl.constexpr = BLOCK_N * ROWS
+        EACH: tl.constexpr = AREA * 2 if GATED else AREA
+        shares += tile * SPLIT * EACH
+        squares += tile * SPLIT * ROWS
+        tl.store(shares + share * EACH + cell, acc)
+        if GATED:
+            tl.store(shares + share * EACH + AREA + cell, gate)
+        if NORM:
+            tl.store(squares + share * ROWS + tl.arange(0, ROWS), total)
+        tl.debug_barrier()
+        last = tl.atomic_add(arrivals + tile, 1, sem="acq_rel") == SPLIT - 1
+    if last:
+        if SPLIT > 1:
+            acc = tl.load(shares + cell, cache_modifier=".cg")
+            if GATED:
+                gate = tl.load(shares + AREA + cell, cache_modifier=".cg")
+            if NORM:
+                total = tl.load(squares + tl.arange(0, ROWS), cache_modifier=".cg")
+            for other in tl.static_range(1, SPLIT):
+                acc += tl.load(shares + other * EACH + cell, cache_modifier=".cg")
+                if GATED:
+                    gate += tl.load(shares + other * EACH + AREA + cell, cache_modifier=".cg")
+                if NORM:
+                    total += tl.load(squares + other * ROWS + tl.arange(0, ROWS), cache_modifier=".cg")
+            tl.store(arrivals + tile, 0)
+        if NORM:
+            factor = tl.rsqrt(total / K + eps)[None, :]
+            acc *= factor
+            gate *= factor
+        if BIAS:
+            acc += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[:, None]
+        if GATED:
+            acc *= gate * tl.sigmoid(gate)
+        keep = (column < N)[:, None] & (row < rows)[None, :]
+        where = row.to(tl.int64)[None, :] * N + column[:, None]
+        if RESIDUAL:
+            acc += tl.load(out + where, mask=keep, other=0.0).to(tl.float32)
+        tl.store(out + where, acc.to(out.dtype.element_ty), mask=keep)
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Where shares of split products meet. One serves all products of a stream, one after the other."""
+
+    shares: Tensor
+    squares: Tensor
+    arrivals: Tensor
+
+    @classmethod
+    def on(cls, device: torch.device, elements: int, programs: int) -> Scratch:
+        """Room for `elements` fp32 of shares, computed by `programs` programs."""
+        return cls(
+            torch.empty(elements, dtype=torch.float32, device=device),
+            torch.empty(programs * ROWS, dtype=torch.float32, device=device),
+            torch.zeros(programs, dtype=torch.int32, device=device),
+        )
+
+
+def product(
+    x: Tensor, weight: Tensor, out: Tensor, tile: Tile, scratch: Scratch, *,
+    norm: Tensor | None = None, eps: float = 0.0, bias: Tensor | None = None, gated: bool = False, residual: bool = False,
+) -> Tensor:  # fmt: skip
+    """Fill `out` [R, N] with x [R, K] W^T, W [N, K]; in out's precision, summed in fp32.
+
+    `norm` [K]: x goes through RMS norm with this weight first. `gated`: W is [2 N, K], and out = silu(x W1^T) * (x W2^T).
+    `residual`: added to what `out` holds.
+    """
+    rows, inner = x.shape
+    columns = out.shape[1]
+    wide = min(max(ROWS, triton.next_power_of_2(rows)), MOST_ROWS)
+    tiles = triton.cdiv(columns, tile.columns) * triton.cdiv(rows, wide)
+    pdl = dependent_launch(x.device)
+    _product[(tiles * tile.split,)](
+        x, weight, x if norm is None else norm, x if bias is None else bias, out,
+        scratch.shares, scratch.squares, scratch.arrivals, rows, eps,
+        N=columns, K=inner, ROWS=wide, BLOCK_N=tile.columns, BLOCK_K=tile.inner, SPLIT=tile.split,
+        NORM=norm is not None, BIAS=bias is not None, GATED=gated, RESIDUAL=residual,
+        AHEAD=tile.ahead if pdl else 0, PRECISION="ieee", PDL=pdl,
+        num_warps=tile.warps, num_stages=tile.stages_for(wide, gated, x.element_size()),
+        **({"launch_pdl": True} if pdl else {}),
+    )  # fmt: skip
+    return out

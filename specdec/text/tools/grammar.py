@@ -1,0 +1,129 @@
+"""The Lark grammar (llguidance's) of an answer to a request with tools: text, calls by their schemas, or either.
+
+JSON in a call has the separators with which chat templates write it, since models were trained on these; there is no
+other whitespace.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from specdec.errors import InvalidRequest
+from specdec.text.schemas import parameters
+from specdec.text.tools.families import PYTHON_TAG, Dialect, Family
+from specdec.types import Grammar
+
+_ANY = "/(?s:.*)/"
+_SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+
+
+def answer_grammar(
+    dialect: Dialect,
+    tools: Sequence[Mapping[str, Any]],
+    choice: str,
+    *,
+    parallel: bool = True,
+    text: Grammar | None = None,
+    opened: bool = False,
+) -> Grammar:
+    """What may be answered under a tool choice ("auto", "none", "required" or a name). `text`: the form of an answer
+    that is text. `opened`: the answer starts inside a thought."""
+    assert dialect.family is not None
+    writer = _Writer(dialect, dialect.family)
+    ways = []
+    if choice in ("auto", "none"):
+        ways.append(writer.free() if text is None else _form(text))
+    if choice != "none":
+        functions = [tool["function"] for tool in tools]
+        chosen = [f for f in functions if choice in ("auto", "required", f["name"])]
+        several = parallel and choice in ("auto", "required")
+        ways.append(writer.calls(chosen, parallel=several, led=choice == "auto" and text is None))
+    thought = writer.thought(opened=opened) if text is None else ""
+    return Grammar.lark("\n".join([f"start: {thought}({' | '.join(ways)})", *writer.rules, ""]))
+
+
+class _Writer:
+    """Writes the parts of one format's answers; what they refer to gathers in `rules`."""
+
+    def __init__(self, dialect: Dialect, family: Family) -> None:
+        self._dialect, self._family, self._ids = dialect, family, dialect.ids
+        self.rules: list[str] = []
+
+    def thought(self, *, opened: bool) -> str:
+        """What goes before the answer proper."""
+        if self._dialect.thought is None:
+            return ""
+        begin, end = self._dialect.thought
+        if opened:
+            return f"{self._until(end)} /\\s*/ "
+        return f"({self._literal(begin)} {self._until(end)} /\\s*/)? "
+
+    def free(self) -> str:
+        """Any text that is not the start of a call."""
+        begin = self._family.begin
+        if not begin:
+            return '/\\s*[^\\s{](?s:.*)/ | ""'
+        if begin in self._ids:
+            return _ANY
+        return self._rule("TEXT", f"{_ANY} & ~/(?s:.*){_pattern(begin)}(?s:.*)/")
+
+    def calls(self, functions: Sequence[Mapping[str, Any]], *, parallel: bool, led: bool) -> str:
+        """One call or more; `led`: text may go before."""
+        family, call = self._family, self._call(functions)
+        many = parallel and family.between is not None
+        more = f"({self._literal(family.between or '')} {call})*" if many else ""
+        begin = self._literal(family.begin) if family.begin else f"({self._literal(PYTHON_TAG)})?"
+        begin = self._until(family.begin) if led and family.begin else begin
+        parts = (begin, self._literal(family.before), call, more, self._literal(family.after))
+        return " ".join(filter(None, parts))
+
+    def _call(self, functions: Sequence[Mapping[str, Any]]) -> str:
+        names = []
+        for i, function in enumerate(functions):
+            name = json.dumps(function["name"], ensure_ascii=False)
+            head = f'{{"name": {name}, "{self._family.arguments}": '
+            arguments = self._rule(f"arguments_{i}", _json(parameters(function), _SPACED))
+            names.append(self._rule(f"call_{i}", f'{json.dumps(head)} {arguments} "}}"'))
+        return self._rule("call", " | ".join(names))
+
+    def _until(self, mark: str) -> str:
+        """Any text, then the mark."""
+        if mark in self._ids:
+            return f"{_ANY} {self._literal(mark)}"
+        return self._rule(f"until_{len(self.rules)}[lazy]", f"/(?s:.*){_pattern(mark)}/")
+
+    def _literal(self, text: str) -> str:
+        """Text in which marks are their tokens."""
+        marks = "|".join(map(re.escape, self._ids)) or "(?!)"
+        parts = filter(None, re.split(f"({marks})", text))
+        return " ".join(f"<[{self._ids[p]}]>" if p in self._ids else json.dumps(p) for p in parts)
+
+    def _rule(self, name: str, body: str) -> str:
+        self.rules.append(f"{name}: {body}")
+        return name.removesuffix("[lazy]")
+
+
+def _pattern(text: str) -> str:
+    return re.escape(text).replace("/", "\\/")
+
+
+def _json(schema: Mapping[str, Any], separators: Mapping[str, Any]) -> str:
+    return "%json " + json.dumps(dict(schema) | {"x-guidance": separators}, ensure_ascii=False)
+
+
+def _form(grammar: Grammar) -> str:
+    """A grammar as a part of another."""
+    if grammar.kind == "json_schema":
+        schema = json.loads(grammar.text)
+        return _json(schema if isinstance(schema, dict) else {"allOf": [schema]}, _COMPACT)
+    if grammar.kind == "json_object":
+        return _json({"type": "object"}, _COMPACT)
+    if grammar.kind == "regex":
+        return "/" + re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", grammar.text) + "/"
+    if grammar.kind == "choice":
+        return " | ".join(map(json.dumps, json.loads(grammar.text)))
+    raise InvalidRequest("grammar", grammar.text, "a form other than lark beside tools")

@@ -1,0 +1,118 @@
+"""From the tokens of an answer to what a chat's client reads: content, reasoning and calls, as they come.
+
+A mark that is a token of its own is known by its id, so that text which merely looks like it stays text. Other marks
+are found in the text, and what may still become one is held back. Nothing here fails on half an answer or on a wrong
+one: what is no call after all comes out as content.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Iterator
+
+from specdec.text.tools.families import PYTHON_TAG, Dialect
+from specdec.text.tools.marks import Mark, MarkSplitter
+from specdec.text.tools.scanner import CallScanner
+from specdec.types import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
+
+_LETTERS = string.ascii_letters + string.digits
+
+
+class AnswerParser:
+    """Reads one answer. `calls`: whether tools were offered; `thoughts`: whether reasoning is looked for; `opened`:
+    whether the answer starts inside a thought."""
+
+    def __init__(
+        self, dialect: Dialect, *, calls: bool = False, thoughts: bool = False, opened: bool = False
+    ) -> None:
+        self._family = family = dialect.family if calls else None
+        self._begin, self._end = (family.begin or PYTHON_TAG, family.end) if family else ("", "")
+        self._open, close = (dialect.thought if thoughts else None) or ("", "")
+        self._marks = MarkSplitter([self._open, close, self._begin, self._end], dialect.ids)
+        self._thinking = self._marked = opened and thoughts
+        """`_marked`: a mark was met, behind which whitespace means nothing."""
+        self._calling = False
+        self._blank = True
+        """Nothing but whitespace was read since the last mark."""
+        self._spaces = ""
+        """Whitespace that is dropped if a mark follows."""
+        self._scanner: CallScanner | None = None
+        self._index = 0
+
+    def push(self, token: int, text: str) -> list[Delta]:
+        """What a token adds. `text` is what it adds to the shown text, "" for a special one."""
+        if self._marks.idle:
+            return [ContentDelta(text)] if text else []
+        return [delta for part in self._marks.split(token, text) for delta in self._part(part)]
+
+    def finish(self) -> list[Delta]:
+        """The answer ends here, wherever that is."""
+        out = [delta for part in self._marks.rest() for delta in self._text(part)]
+        out += (
+            [] if self._marked else self._end_call()
+        )  # less than a name behind a mark tells nobody anything
+        if self._spaces and not self._thinking and not self._marked:
+            out.append(ContentDelta(self._spaces))
+        self._spaces = ""
+        return out
+
+    def _part(self, part: str | Mark) -> Iterator[Delta]:
+        if isinstance(part, str):
+            yield from self._text(part)
+        elif part.spelled and self._scanner is not None and self._scanner.quoted:
+            yield from self._text(part.name)
+        else:
+            yield from self._end_call()
+            self._calling = part.name == self._begin
+            self._thinking = part.name == self._open
+            self._marked, self._blank, self._spaces = True, True, ""
+
+    def _text(self, text: str) -> Iterator[Delta]:
+        while text:
+            if self._scanner is not None:
+                found, text = self._scanner.feed(text)
+                yield from self._scanned(found)
+            elif self._calling or self._is_bare_call(text):
+                self._calling, self._spaces = True, ""
+                _, brace, rest = text.partition("{")
+                text, self._scanner = brace + rest, CallScanner() if brace else None
+            else:
+                yield from self._plain(text)
+                return
+
+    def _is_bare_call(self, text: str) -> bool:
+        """Whether the family marks calls by nothing but an opening brace, and here is one."""
+        bare = self._family is not None and not self._family.begin
+        return bare and self._blank and not self._thinking and text.lstrip().startswith("{")
+
+    def _scanned(self, found: tuple[bool, str]) -> Iterator[Delta]:
+        assert self._scanner is not None
+        named, arguments = found
+        if named:
+            yield ToolCallDelta(self._index, self._new_id(), self._scanner.name, arguments)
+        elif arguments:
+            yield ToolCallDelta(self._index, arguments=arguments)
+        if self._scanner.done:
+            yield from self._end_call()
+
+    def _end_call(self) -> Iterator[Delta]:
+        """The object is complete, or will never be."""
+        if self._scanner is not None and self._scanner.name is None:
+            yield ContentDelta(self._scanner.raw)
+        elif self._scanner is not None:
+            self._index += 1
+        self._scanner = None
+
+    def _plain(self, text: str) -> Iterator[Delta]:
+        whole = self._spaces + (text.lstrip() if self._blank and self._marked else text)
+        body = whole.rstrip()
+        self._spaces = whole[len(body) :]
+        if body:
+            self._blank = False
+            yield ReasoningDelta(body) if self._thinking else ContentDelta(body)
+
+    def _new_id(self) -> str:
+        if self._family is not None and self._family.short_ids:
+            return "".join(secrets.choice(_LETTERS) for _ in range(9))
+        return "call_" + secrets.token_hex(12)
