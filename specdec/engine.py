@@ -41,8 +41,9 @@ class Engine(Protocol):
 
     Prompts may be text, a chat (messages or dicts), token ids, or a finished Request; `options` are the fields
     of SamplingParams and Request. Whatever is wrong with a request is raised by the call itself, before any
-    event; where only another process can tell, `astream` does not wait for it and its stream raises it first. A failed
-    engine raises EngineFailed from every stream that it was serving.
+    event; where only another process can tell, or a grammar has to be compiled (tools have one), `astream` does not
+    wait for it and its stream raises it first. A failed engine raises EngineFailed from every stream that it was
+    serving.
     """
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -58,6 +59,19 @@ class AsyncStream:
         self._loop = asyncio.get_running_loop()
         self._items: asyncio.Queue[Item] = asyncio.Queue()
         self.put = _weakly(self)
+
+    def enter(self, submit: Callable[[Callable[[Item], None]], Callable[[], None]]) -> None:
+        """Hand the request in from a thread, for a loop must not wait for it. `submit` takes the outbox and returns
+        what cancels; what it raises comes out of the first `__anext__`."""
+        threading.Thread(target=self._enter, args=(submit,), name="specdec-admission", daemon=True).start()
+
+    def _enter(self, submit: Callable[[Callable[[Item], None]], Callable[[], None]]) -> None:
+        try:
+            self.on_close = submit(self.put)
+        except BaseException as error:  # noqa: BLE001  (whoever waits raises it)
+            self.put(error)
+        if self._done:  # it was left in the meantime
+            self.on_close()
 
     def _receive(self, item: Item) -> None:
         try:

@@ -96,9 +96,14 @@ class LocalEngine(Engine):
         return events
 
     def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AsyncStream:
+        request = Request.of(prompt, **options)
         events = AsyncStream()
-        row = self._submit(Request.of(prompt, **options), events.put)
-        events.on_close = lambda: self._cancel(row)
+        if request.tools or request.sampling.grammar:  # a grammar may take more than a second to compile
+            self._check_open()
+            events.enter(lambda deliver: self.submit(request, deliver))
+        else:
+            row = self._submit(request, events.put)
+            events.on_close = lambda: self._cancel(row)
         return events
 
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
@@ -117,15 +122,16 @@ class LocalEngine(Engine):
     def _submit(self, request: Request, deliver: Deliver) -> Running:
         row = self._admission.admit(request, deliver)
         with self._wake:
-            if self._failure:
-                raise EngineClosed(
-                    f"the engine is closed since it failed: {self._failure!r}"
-                ) from self._failure
-            if self._closed:
-                raise EngineClosed("the engine is closed; load a new one")
+            self._check_open()
             self._scheduler.submit(row)
             self._wake.notify()
         return row
+
+    def _check_open(self) -> None:
+        if self._failure:
+            raise EngineClosed(f"the engine is closed since it failed: {self._failure!r}") from self._failure
+        if self._closed:
+            raise EngineClosed("the engine is closed; load a new one")
 
     @staticmethod
     def _cancel(row: Running) -> None:

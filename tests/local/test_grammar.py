@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -23,6 +24,7 @@ from specdec.sampling.state import SamplerState
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import MAX_GRAMMAR, Grammar, SamplingParams
 from tests import grammars as matchers
+from tests.engine_contract import eventually
 from tests.local.toy import EOS, ToyRunner, byte_tokenizer, toy_engine
 
 PROMPT = "tell me about a fox"
@@ -328,3 +330,19 @@ def test_rows_without_a_grammar_are_not_edited() -> None:
     batch, drafted = SamplingBatch([state]), torch.zeros(1, 2, dtype=torch.long)
     assert batch.trivial
     assert batch.on_host(drafted) is drafted
+
+
+async def test_compiling_does_not_block_the_loop(engine: LocalEngine) -> None:
+    """A grammar that takes until the limit is refused by the stream; meanwhile the loop goes on."""
+    grammar, _ = REFUSED["slow"]
+    events = engine.astream(PROMPT, grammar=grammar)
+    ticks, refused = 0, asyncio.ensure_future(events.__anext__())
+    while not refused.done():
+        await asyncio.sleep(0.001)
+        ticks += 1
+    with pytest.raises(InvalidRequest, match="complex"):
+        await refused
+    assert ticks > 100
+    left = engine.astream(PROMPT, grammar=Grammar.regex("[a-z]{900}"))
+    await left.aclose()
+    await asyncio.to_thread(eventually, lambda: engine.stats().active + engine.stats().queued == 0)

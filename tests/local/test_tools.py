@@ -13,7 +13,7 @@ from specdec.errors import InvalidRequest
 from specdec.local.engine import LocalEngine
 from specdec.text.tools.families import FAMILIES, Dialect
 from specdec.types import Completion, Grammar, Request
-from tests.local.toy import toy_engine
+from tests.local.toy import TEMPLATE, toy_engine
 
 THINK = ("<think>", "</think>")
 CHAT = [{"role": "user", "content": "hi"}]
@@ -32,7 +32,7 @@ TOOLS = [
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def engine(request: pytest.FixtureRequest) -> Iterator[LocalEngine]:
-    with toy_engine("near", "grammar", dialect=Dialect(FAMILIES[request.param])) as engine:
+    with toy_engine("near", "grammar", dialect=Dialect(FAMILIES[request.param]), template=TEMPLATE) as engine:
         yield engine
 
 
@@ -112,7 +112,7 @@ def test_schemas_that_cannot_be_kept_are_refused_by_name(
 
 def test_no_format_no_tools() -> None:
     with (
-        toy_engine() as engine,
+        toy_engine(template=TEMPLATE) as engine,
         pytest.raises(InvalidRequest, match=r"tools is \['paint', 'rest'\]; expected none"),
     ):
         engine.generate(CHAT, tools=TOOLS)

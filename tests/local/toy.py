@@ -116,18 +116,18 @@ def toy_engine(
     accept_rule: AcceptRule = "coupled",
     slots: int = 4,
     dialect: Dialect | None = None,
-    template: str = TEMPLATE,
+    template: str = "",
 ) -> LocalEngine:
     runner = target or ToyRunner(slots=slots)
     chosen = [d for kind in kinds for d in drafters(kind, runner)]  # type: ignore[arg-type]
     info = EngineInfo(
         target="toy", draft=None, architecture="Toy", runner="toy", device="cpu", dtype="float32",
         context=runner.info.context, vocab_size=VOCAB, slots=runner.info.slots,
-        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=True,
+        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=bool(template),
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
     )  # fmt: skip
     backing = byte_tokenizer()
-    backing.chat_template = template
+    backing.chat_template = template or None
     parts = Parts(
         runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, dialect or Dialect()
     )
