@@ -11,6 +11,7 @@ from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
+from specdec.errors import InvalidRequest
 from specdec.types import Completion, EngineInfo, EngineStats, GenerationEvent, Request
 
 AcceptRule = Literal["coupled", "rejection"]
@@ -106,22 +107,38 @@ def load(
     context: int | None = None,
     slots: int = 4,
     accept_rule: AcceptRule = "coupled",
+    queue_limit: int = 256,
+    prefix_cache_bytes: int | None = None,
     tool_format: str = "auto",
     trust_remote_code: bool = False,
+    api_key: str | None = None,
     progress: Progress | None = None,
 ) -> Engine:
     """Load a target model and what drafts for it.
 
-    `target`: "bundled", a local folder, or a hub id. `draft`: "auto" (the bundled draft for the bundled target,
-    lookup in the text so far for every other), "none", "lookup", a folder or a hub id (used together with lookup).
+    `target`: "bundled", a local folder, a hub id, or the base URL of an OpenAI-compatible server that runs one
+    (http://host:8000/v1; `api_key` is for it alone; device, dtype and drafts are the server's). `draft`: "auto" (the
+    bundled draft for the bundled target, lookup in the text so far for every other), "none", "lookup", a folder or a
+    hub id (used together with lookup).
     `context`: tokens per slot, prompt and answer together (default: the model's own, at most 8192). `slots`: how many
-    requests run at once. `tool_format`: how the model writes tool calls: "auto" (as its chat template shows), "none",
-    "hermes", "llama3" or "mistral". Raises LoadError or InvalidRequest.
+    requests run at once; `queue_limit`: how many wait for a slot before EngineBusy. `prefix_cache_bytes`: memory for
+    what earlier requests computed, for later ones that begin alike (default: as much as the slots take, and no more
+    than half of a GPU's free memory; 0: only what free slots hold). `tool_format`: how the model writes tool calls:
+    "auto" (as its chat template shows), "none", "hermes", "llama3" or "mistral". Raises LoadError or InvalidRequest.
     """
+    if target.startswith(("http://", "https://")):
+        from specdec.remote.load import load_remote
+
+        return load_remote(
+            target, draft, context=context, slots=slots, api_key=api_key, device=(device, "auto"),
+            dtype=(dtype, "auto"), accept_rule=(accept_rule, "coupled"), trust_remote_code=(trust_remote_code, False),
+        )  # fmt: skip
+    if api_key is not None:
+        raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
     from specdec.local.load import load_local  # torch comes in here, and only here
 
     return load_local(
         target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-        tool_format=tool_format, trust_remote_code=trust_remote_code,
-        progress=progress or (lambda _stage, _fraction: None),
+        queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, tool_format=tool_format,
+        trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
     )  # fmt: skip

@@ -10,6 +10,7 @@
     │   └── DeviceUnavailable     the device asked for is not on this machine
     └── EngineError
         ├── EngineBusy            the queue is full; try again later
+        ├── DeadlineExceeded      the answer took longer than the request allowed
         ├── GrammarFailed         an answer can no longer follow its grammar
         ├── EngineClosed          the engine was closed; load a new one
         └── EngineFailed          the worker died; `__cause__` says of what
@@ -70,6 +71,10 @@ class EngineError(SpecDecError):
 
 class EngineBusy(EngineError):
     """The queue is full."""
+
+
+class DeadlineExceeded(EngineError):
+    """The answer was not finished within the request's `timeout`. The engine goes on."""
 
 
 class GrammarFailed(EngineError):

@@ -107,6 +107,24 @@ class AsyncStream:
         self._close()
 
 
+class AdmittedStream(AsyncStream):
+    """An AsyncStream whose first item is the answer, of another process or server, to the request itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._admitted = False
+
+    async def admitted(self) -> None:
+        """Wait until the request is taken, or raise why it is refused."""
+        if not self._admitted and not self._done:
+            await super().__anext__()
+            self._admitted = True
+
+    async def __anext__(self) -> GenerationEvent:
+        await self.admitted()
+        return await super().__anext__()
+
+
 def _weakly(stream: AsyncStream) -> Callable[[Item], None]:
     """Its `put`, for the engine to hold without keeping alive a stream that its reader has dropped."""
     receive = weakref.WeakMethod(stream._receive)  # noqa: SLF001  (half of the class)

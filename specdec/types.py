@@ -18,9 +18,9 @@ from specdec.errors import InvalidRequest
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "cancelled"]
-Origin = Literal["accepted", "recovered", "bonus", "plain"]
+Origin = Literal["accepted", "recovered", "bonus", "plain", "unknown"]
 """Where a token came from: an accepted draft; the target's own token after a rejected draft; the target's own
-token after a fully accepted draft; the target's own token in a round without drafts."""
+token after a fully accepted draft; the target's own token in a round without drafts; a server that does not say."""
 Speculative = Literal["auto", "off"] | int
 
 MAX_SPECULATIVE_TOKENS = 16
@@ -343,6 +343,8 @@ class Request:
     in text or with calls, "none" in text alone (the template is not given the tools), "required" with calls alone, the
     name of a tool with a call of that tool. Calls always follow their tool's schema; more than one only with
     `parallel_tool_calls`. Beside tools `sampling.grammar` is the form of an answer in text.
+    Of those who wait, higher `priority` goes first, and clients (by `client`, any name) take turns. An answer that is
+    not finished `timeout` seconds after it was asked for ends with DeadlineExceeded.
     """
 
     prompt: Prompt
@@ -352,6 +354,9 @@ class Request:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool = True
+    priority: int = 0
+    client: str = ""
+    timeout: float | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -365,10 +370,18 @@ class Request:
             )
         if self.prediction is not None and not isinstance(self.prediction, str):
             raise InvalidRequest("prediction", self.prediction, "text")
+        self._check_turn()
         _check_answers([m for m in self.prompt if isinstance(m, Message)])
         _freeze(self, "tools", tuple, "a list of JSON schemas")
         names = [_tool_name(i, tool) for i, tool in enumerate(self.tools)]
         self._check_tools(names)
+
+    def _check_turn(self) -> None:
+        _integer("priority", self.priority, -100, 100, "a whole number from -100 to 100")
+        if not isinstance(self.client, str):
+            raise InvalidRequest("client", self.client, "a name")
+        if self.timeout is not None:
+            _number("timeout", self.timeout, 0, 1e9, "seconds, more than 0", open_low=True)
 
     def _check_tools(self, names: Sequence[str]) -> None:
         if repeated := [name for name in names if names.count(name) > 1]:
@@ -609,7 +622,7 @@ class Completion:
 
     @property
     def tokens_per_second(self) -> float:
-        return self.timing.tokens_per_second(len(self.tokens))
+        return self.timing.tokens_per_second(self.usage.completion_tokens)
 
     @classmethod
     def of(cls, events: Sequence[GenerationEvent]) -> Completion:
@@ -670,6 +683,19 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """A request that waits for a slot."""
+
+    request_id: str
+    position: int
+    """1 is served next."""
+    seconds: float
+    """How long it has waited."""
+    priority: int
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A snapshot of an engine at work."""
 
@@ -685,3 +711,7 @@ class EngineStats:
     accepted: int
     speculation: str
     """One line: what the controller would do now, and why."""
+    queue: tuple[Queued, ...] = ()
+    """Who waits, in the order in which they would be served."""
+    prefix_tokens: int = 0
+    """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""

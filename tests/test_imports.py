@@ -11,7 +11,7 @@ import pytest
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy"}
 LIGHT_MODULES = (
     "specdec", "specdec.types", "specdec.errors", "specdec.engine", "specdec.cli", "specdec.verify",
-    "specdec.bench.plain", "specdec.bench.prompts",
+    "specdec.bench.plain", "specdec.bench.prompts", "specdec.remote.load",
 )  # fmt: skip
 TRIES = 5
 

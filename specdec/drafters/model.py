@@ -16,6 +16,7 @@ from torch import Tensor
 from specdec.drafters.base import DraftContext, DraftRound, Drafts
 from specdec.errors import UnsupportedModel
 from specdec.runners.base import Runner
+from specdec.runners.prefixes import PrefixCache, shared_prefix
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
 _CHUNK = 512
@@ -24,6 +25,9 @@ _CATCH_UP = 4096
 """Tokens caught up in one round, over all sequences: who lacks more drafts nothing yet, and stalls nobody."""
 _JOINT = MAX_SPECULATIVE_TOKENS + 1
 """A lag up to this is caught up by all sequences together: it is what other drafters can leave in one round."""
+
+_PAIR = 2
+"""A round on the device gives the draft model the last two tokens: all that a fully accepted round leaves unseen."""
 
 
 class _Tail:
@@ -43,37 +47,39 @@ class _Tail:
 class _Slot:
     """What a slot's cache holds: `held`, then the first `drafted` tokens of row `row` of `tail`."""
 
-    sequence_id: int
+    sequence_id: int | None = None
     held: list[int] = field(default_factory=list)
     tail: _Tail | None = None
     row: int = 0
     drafted: int = 0
+    flown: DraftContext | None = None
+    """Whose rounds ran on the device alone: the cache holds all of its tokens but the last two."""
+
+    def land(self) -> None:
+        """Take down what the cache holds after rounds on the device."""
+        if self.flown is not None:
+            self.held, self.sequence_id = self.flown.tokens[:-_PAIR], self.flown.sequence_id
+            self.flown, self.tail, self.drafted = None, None, 0
 
     def adopt(self, context: DraftContext) -> None:
         """Cut `held` down to what the context's tokens share with the cache, less their last."""
-        tokens, tail = context.tokens, self._read_tail()
+        self.land()
+        tokens, tail = context.tokens, self.read_tail()
         if self.sequence_id == context.sequence_id:
             # `held` was checked when it was drafted on, and tokens only grow.
             known = len(self.held)
-            self.held += tail[: _common(tail, tokens[known : known + len(tail)])]
+            self.held += tail[: shared_prefix(tail, tokens[known : known + len(tail)])]
         else:
             self.held += tail
-            del self.held[_common(self.held, tokens) :]
+            del self.held[shared_prefix(self.held, tokens) :]
             self.sequence_id = context.sequence_id
         del self.held[len(tokens) - 1 :]
 
-    def _read_tail(self) -> list[int]:
+    def read_tail(self) -> list[int]:
+        """What was drafted and run since `held`, which the caller takes over."""
         tail = [] if self.tail is None else self.tail.row(self.row)[: self.drafted]
         self.tail, self.drafted = None, 0
         return tail
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +102,18 @@ class DraftModelDrafter:
     name = "model"
     free = False
 
-    def __init__(self, runner: Runner, vocab_size: int, device: torch.device) -> None:
+    def __init__(
+        self, runner: Runner, vocab_size: int, device: torch.device, prefixes: PrefixCache | None = None
+    ) -> None:
         if not runner.info.can_rollback:
             raise UnsupportedModel(
                 f"draft model {runner.info.name} is {runner.info.architecture}, whose state cannot be rolled back; "
                 "expected a model with attention only"
             )
-        self._runner = runner
+        self.runner = runner
         self._vocab_size = vocab_size
         self._device = device
+        self._prefixes = prefixes or PrefixCache(runner, 0)
         self._slots: dict[int, _Slot] = {}
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
@@ -120,13 +129,42 @@ class DraftModelDrafter:
         return Drafts(tokens, tuple(k if ready else 0 for ready in plan.ready), probs, sources)
 
     def release(self, context: DraftContext) -> None:
-        """Nothing is forgotten: the slot's next sequence may begin with the same tokens."""
+        """What the slot holds is kept, there and in the prefix cache: another sequence may begin with the same
+        tokens."""
+        slot = self._slots.get(context.slot)
+        if slot is not None and slot.sequence_id == context.sequence_id:
+            slot.land()
+            slot.held += slot.read_tail()
+            self._prefixes.save(context.slot, slot.held[: shared_prefix(slot.held, context.tokens)])
+
+    # ---- rounds that run on the device alone
+
+    def take_off(self, contexts: Sequence[DraftContext]) -> bool:
+        """Bring the slots to within two tokens of their sequences, for rounds that the host does not follow; False where
+        that takes more than one round's work, or the sequence is beyond the draft model's context."""
+        budget = _CATCH_UP
+        for context in contexts:
+            slot = self._adopt(context)
+            if len(context.tokens) > self.runner.info.context:
+                return False
+            budget -= self._catch_up(context, slot, _PAIR, budget)
+            if len(context.tokens) - len(slot.held) > _PAIR:
+                return False
+        for context in contexts:
+            self._slots[context.slot].flown = context
+        return True
+
+    def land(self, contexts: Sequence[DraftContext]) -> None:
+        """Such rounds are over, as far as drafting goes: what follows is not seen by the draft model."""
+        for context in contexts:
+            if (slot := self._slots.get(context.slot)) is not None:
+                slot.land()
 
     # ---- catching up
 
     def _plan(self, contexts: Sequence[DraftContext]) -> _Plan | None:
         """Bring the slots to within one short pass of their sequences; None when no sequence is that near."""
-        room = self._runner.info.context
+        room = self.runner.info.context
         slots = [self._adopt(context) for context in contexts]
         fitting = [len(c.tokens) for c in contexts if len(c.tokens) <= room]
         if not fitting:
@@ -141,8 +179,12 @@ class DraftModelDrafter:
         return self._join(contexts, slots, lags) if any(lags) else None
 
     def _adopt(self, context: DraftContext) -> _Slot:
-        slot = self._slots.setdefault(context.slot, _Slot(context.sequence_id))
+        slot = self._slots.setdefault(context.slot, _Slot())
+        known = slot.sequence_id == context.sequence_id
         slot.adopt(context)
+        if not known:
+            reached = self._prefixes.restore(context.slot, context.tokens[:-1], len(slot.held))
+            slot.held += context.tokens[len(slot.held) : reached]
         return slot
 
     def _catch_up(self, context: DraftContext, slot: _Slot, longest: int, budget: int) -> int:
@@ -153,8 +195,9 @@ class DraftModelDrafter:
         end = min(len(context.tokens) - 1, start + budget)
         for at in range(start, end, _CHUNK):
             chunk = context.tokens[at : min(at + _CHUNK, end)]
-            self._runner.forward(self._to_runner([chunk]), [context.slot], [at], keep=0)
+            self.runner.forward(self._to_runner([chunk]), [context.slot], [at], keep=0)
             slot.held += chunk
+        self._prefixes.save(context.slot, slot.held)
         return end - start
 
     def _join(self, contexts: Sequence[DraftContext], slots: Sequence[_Slot], lags: Sequence[int]) -> _Plan:
@@ -167,7 +210,7 @@ class DraftModelDrafter:
                 starts.append(len(context.tokens) - width)
                 tokens.append(context.tokens[-width:])
             else:
-                del slot.held[self._runner.info.context - width :]
+                del slot.held[self.runner.info.context - width :]
                 starts.append(len(slot.held))
                 tokens.append([0] * width)
         return _Plan(tokens, [c.slot for c in contexts], starts, [lag > 0 for lag in lags])
@@ -191,9 +234,9 @@ class DraftModelDrafter:
         probs = torch.empty(batch, k, self._vocab_size, device=self._device) if round.need_probs else None
         greedy = round.sampling.greedy_rows if round.need_probs else None
         seen = drafted[:, :0]
-        logits = self._runner.forward(self._to_runner(plan.tokens), plan.slots, plan.starts, keep=1)
+        logits = self.runner.forward(self._to_runner(plan.tokens), plan.slots, plan.starts, keep=1)
         for j in range(k):
-            scores = round.sampling.process(self._fit(logits), seen, first=j)[:, 0]  # [B, V]
+            scores = round.sampling.process(self.fit(logits), seen, first=j)[:, 0]  # [B, V]
             token = (scores if round.noise is None else scores + round.noise[:, j]).argmax(-1)  # [B]
             drafted[:, j] = token
             if probs is not None:
@@ -201,18 +244,18 @@ class DraftModelDrafter:
             if j + 1 < k:
                 seen = round.sampling.on_host(drafted[:, : j + 1])
                 starts = [start + plan.width + j for start in plan.starts]
-                logits = self._runner.forward(self._to_runner(token.view(-1, 1)), plan.slots, starts, keep=1)
+                logits = self.runner.forward(self._to_runner(token.view(-1, 1)), plan.slots, starts, keep=1)
         return drafted, probs
 
     def _to_runner(self, tokens: Tensor | list[list[int]]) -> Tensor:
         """On the runner's device; ids that the draft model does not know (added to the target only) become its
         last one, which costs acceptance and nothing else."""
-        info = self._runner.info
+        info = self.runner.info
         if isinstance(tokens, list):
             tokens = torch.tensor(tokens, dtype=torch.int64)
         return tokens.to(info.device).clamp(max=info.vocab_size - 1)
 
-    def _fit(self, logits: Tensor) -> Tensor:
+    def fit(self, logits: Tensor) -> Tensor:
         """Logits as wide as the target's: unknown ids are impossible, and so is what is not a number."""
         logits = logits[..., : self._vocab_size].to(self._device)
         missing = self._vocab_size - logits.shape[-1]

@@ -65,6 +65,7 @@ def _join(best, where, out, chunks, WIDTH: tl.constexpr):
 
 def argmax(scores: Tensor, noise: Tensor | None = None) -> Tensor:
     """Where scores [R, V] fp32 (plus noise of that shape) are highest, the first of equals: [R] int64."""
+    scores = scores.contiguous()
     rows, width = scores.shape
     chunks = triton.cdiv(width, _BLOCK)
     best = torch.empty((rows, chunks), dtype=torch.float32, device=scores.device)

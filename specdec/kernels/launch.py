@@ -13,11 +13,10 @@ from functools import cache
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """The kernels run in Triton's interpreter, on CPU tensors: slow, for tests."""
-
-EAGER = tl.constexpr(os.environ.get("EAGER") == "1")
 
 
 @cache
@@ -30,12 +29,8 @@ def dependent_launch(device: torch.device) -> bool:
 def follow(PDL: tl.constexpr):
     """Wait for the kernel before, and let the one behind come near."""
     if PDL:
-        if EAGER:
-            tl.extra.cuda.gdc_launch_dependents()
-            tl.extra.cuda.gdc_wait()
-        else:
-            tl.extra.cuda.gdc_wait()
-            tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
 
 
 @triton.jit
@@ -44,3 +39,16 @@ def prefetch(pointers):
     tl.inline_asm_elementwise(
         "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
     )
+
+
+@triton.jit
+def _stamp(out):
+    now = tl.inline_asm_elementwise(
+        "mov.u64 $0, %globaltimer; // $1", "=l,l", [tl.zeros((), tl.int64)], dtype=tl.int64, is_pure=False, pack=1
+    )
+    tl.store(out, now)
+
+
+def stamp(out: Tensor) -> None:
+    """Write the device's clock, in nanoseconds, to `out` (one int64) when all before it is done."""
+    _stamp[(1,)](out)

@@ -45,7 +45,7 @@ def _product(
     x_at = x + row[None, :] * K + inner[:, None]
     acc = tl.zeros((BLOCK_N, ROWS), tl.float32)
     gate = tl.zeros((BLOCK_N, ROWS), tl.float32)
-    square = tl.zeros((BLOCK_K, ROWS), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
     for at in range(0, K // SPLIT, BLOCK_K):
         whole = K % (SPLIT * BLOCK_K) == 0
         within = inner + at < K
@@ -56,7 +56,7 @@ def _product(
         v = tl.load(x_at + at, mask=(row < rows)[None, :] & within[:, None], other=0.0)
         if NORM:
             wide = v.to(tl.float32)
-            square += wide * wide
+            total += tl.sum(wide * wide, 0)
             v = (wide * tl.load(norm + inner + at, mask=within, other=0.0).to(tl.float32)[:, None]).to(v.dtype)
         if GATED:
             gate = tl.dot(w, v, gate, input_precision=PRECISION)
@@ -64,7 +64,6 @@ def _product(
             acc = tl.dot(u, v, acc, input_precision=PRECISION)
         else:
             acc = tl.dot(w, v, acc, input_precision=PRECISION)
-    total = tl.sum(square, 0)
     last = True
     if SPLIT > 1:
         cell = tl.arange(0, BLOCK_N)[:, None] * ROWS + tl.arange(0, ROWS)[None, :]

@@ -12,7 +12,7 @@ MOST_ROWS = 64
 """Rows of x in one program, at most. How many there are changes no bit of any of them."""
 _SHARED = 200 * 1024
 """Bytes of a multiprocessor's shared memory that a program may fill."""
-_BUSY = 90
+_BUSY, _BUSY_GATED = 90, 180
 """Programs that keep a GPU's memory busy."""
 
 
@@ -46,17 +46,17 @@ class Tiles:
 
 
 def by_rule(columns: int, inner: int, *, gated: bool, dtype: torch.dtype) -> Tile:
-    """Programs enough to keep the memory busy, each with long stretches of W under way."""
+    """Programs enough to keep the memory busy, each with long stretches of W under way. Found on an H200."""
     if dtype == torch.float32:
         return Tile(32, 32)
     wide = columns >= 65536
-    width = 128 if wide else 64
-    split = 1
-    while _over(columns, width) * split < _BUSY and inner % (2 * split * 64) == 0:
+    width, split = (128 if wide else 64), 1
+    while _over(columns, width) * split < (_BUSY_GATED if gated else _BUSY) and inner % (2 * split * 64) == 0:
         split *= 2
     longest = 64 if gated else 128 if wide else 256
     step = next((s for s in (256, 128, 64) if s <= longest and inner % (split * s) == 0), 64)
-    return Tile(width, step, split, warps=8 if wide else 4, stages=5 if gated else 4)
+    far = gated or inner >= 8192
+    return Tile(width, step, split, warps=8 if wide else 4, stages=5 if gated else 4, ahead=8 if far else 0)
 
 
 def _over(a: int, b: int) -> int:

@@ -19,6 +19,8 @@ from specdec.types import MAX_SPECULATIVE_TOKENS, SamplingParams
 _REPEATS = 4
 _WIDTHS = (1, 2, 3, 4, 5, 7, 9, 13, MAX_SPECULATIVE_TOKENS + 1)
 _STEPS = (1, 2, 4, 8)
+_GRAPH_WIDTHS, _GRAPH_STEPS = (1, 6, 16), (1, 4)
+"""Where passes are graphs: up to 16 rows cost much the same, and each width takes time to capture."""
 _PROMPT = 16
 
 
@@ -37,7 +39,8 @@ def _time_target(target: Runner, curve: CostCurve) -> None:
         tokens = torch.zeros(1, width, dtype=torch.long, device=target.info.device)
         target.forward(tokens, [0], [0], width)
 
-    _fill(curve, _WIDTHS, run, target.info.device)
+    widths = _GRAPH_WIDTHS if target.info.mode == "graphs" else _WIDTHS
+    _fill(curve, widths, run, target.info.device)
 
 
 def _time_drafter(drafter: Drafter, target: Runner) -> CostCurve:
@@ -46,7 +49,8 @@ def _time_drafter(drafter: Drafter, target: Runner) -> CostCurve:
     sampling = SamplingBatch([SamplerState(params, 0, [0], frozenset(), info.vocab_size, info.device)])
     context = DraftContext(-1, 0, [0] * _PROMPT, _PROMPT)
     asked = DraftRound([context], sampling, None, need_probs=False)
-    _fill(curve, _STEPS, lambda steps: drafter.propose(asked, steps), info.device)
+    steps = _GRAPH_STEPS if info.mode == "graphs" else _STEPS
+    _fill(curve, steps, lambda steps: drafter.propose(asked, steps), info.device)
     drafter.release(context)
     return curve
 

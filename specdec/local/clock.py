@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Where a round's time went."""
+
+    draft: float
+    verify: float
 
 
 class DeviceClock:

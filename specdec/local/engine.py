@@ -16,23 +16,22 @@ import torch
 
 from specdec.drafters.base import Drafter
 from specdec.engine import AcceptRule, Engine, to_count
-from specdec.errors import EngineClosed, EngineFailed, GrammarFailed
+from specdec.errors import DeadlineExceeded, EngineClosed, EngineFailed, GrammarFailed
 from specdec.local.admission import Admission
 from specdec.local.answers import Answers
 from specdec.local.calibrate import calibrate
 from specdec.local.controller import Controller
 from specdec.local.grammars import Grammars
+from specdec.local.prefill import Prefill
 from specdec.local.round import Rounds
 from specdec.local.scheduler import Scheduler
 from specdec.local.sequence import Deliver, Outcome, Running
 from specdec.runners.base import Runner
+from specdec.runners.prefixes import PrefixCache
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
 from specdec.types import EngineInfo, EngineStats, Request
-
-_PREFILL_CHUNK = 512  # tokens; running streams wait for one chunk at most
-_QUEUE_LIMIT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,9 @@ class Parts:
     """The checkpoint's own sampling parameters."""
     eos_ids: frozenset[int]
     accept_rule: AcceptRule
+    prefixes: PrefixCache
+    """The target's."""
+    queue_limit: int = 256
     dialect: Dialect = field(default_factory=Dialect)
 
 
@@ -57,7 +59,8 @@ class LocalEngine(Engine):
         self._info, self._target = parts.info, parts.target
         self._controller = Controller()
         self._rounds = Rounds(parts.target, parts.drafters, self._controller, parts.accept_rule)
-        self._scheduler = Scheduler(parts.info.slots, _QUEUE_LIMIT, parts.target.info.can_rollback)
+        self._prefill = Prefill(parts.target, parts.prefixes, self._controller.verify_cost)
+        self._scheduler = Scheduler(parts.info.slots, parts.queue_limit, parts.target.info.can_rollback)
         vocab_size = parts.target.info.vocab_size
         self._admission = Admission(
             parts.tokenizer, parts.defaults, parts.eos_ids, parts.info.context, vocab_size, parts.target.info.device,
@@ -79,10 +82,11 @@ class LocalEngine(Engine):
 
     def stats(self) -> EngineStats:
         with self._wake:
-            active, queued = len(self._scheduler.running), len(self._scheduler.waiting)
+            active, queue = len(self._scheduler.running), self._scheduler.queue()
             reason = self._info.speculation_unavailable
             speculation = f"off: {reason}" if reason else self._controller.reason
-            return replace(self._stats, active=active, queued=queued, speculation=speculation)
+            return replace(self._stats, active=active, queued=len(queue), queue=queue, speculation=speculation,
+                           prefix_tokens=self._prefill.kept)  # fmt: skip
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
@@ -158,27 +162,40 @@ class LocalEngine(Engine):
 
     def _step(self) -> None:
         with self._wake:
-            for row in self._scheduler.cancelled():
-                self._release(row, cancelled=1)
+            leaving = self._scheduler.leaving()
+        for row in leaving:
+            self._dismiss(row)
+        with self._wake:
             self._scheduler.admit()
             rows = list(self._scheduler.running.values())
-        prefilling = [row for row in rows if not row.prefilled]
-        if prefilling:
-            self._prefill(min(prefilling, key=lambda row: row.context.sequence_id))
+        prompts = [row for row in rows if not row.prefilled]
+        if prompts:
+            first = min(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id))
+            self._read(first, alone=len(prompts) == len(rows))
         decoding = [row for row in rows if row.prefilled and row.finish is None]
         if decoding:
             for row, outcome in zip(decoding, self._rounds.run(decoding), strict=True):
-                self._settle(row, outcome)
+                if outcome is not None:
+                    self._settle(row, outcome)
 
-    def _prefill(self, row: Running) -> None:
-        """Run the next chunk of the prompt; after the last one comes the answer's first token."""
-        end = min(row.computed + _PREFILL_CHUNK, len(row.tokens))
-        chunk = torch.tensor([row.tokens[row.computed : end]], device=self._target.info.device)
-        done = end == len(row.tokens)
-        logits = self._target.forward(chunk, [row.context.slot], [row.computed], int(done))
-        row.computed = end
-        if done:
+    def _dismiss(self, row: Running) -> None:
+        """Somebody does not want the rest, or has no time for it."""
+        if row.cancelled:
+            self._release(row, cancelled=1)
+            return
+        self._release(row)
+        written = f"{len(row.tokens) - row.context.prompt_length} tokens were written"
+        row.deliver(DeadlineExceeded(
+            f"timeout is {row.request.timeout:g} s; expected more: the request "
+            + (f"got a slot after {row.started - row.received:.3g} s, {written}" if row.started else "still waits")
+        ))  # fmt: skip
+
+    def _read(self, row: Running, *, alone: bool) -> None:
+        """The next chunk of the prompt; after the last one comes the answer's first token."""
+        logits = self._prefill.advance(row, alone=alone)
+        if logits is not None:
             self._settle(row, self._rounds.first(row, logits))
+            self._prefill.keep(row)  # others may begin like this one while it is still written
 
     def _settle(self, row: Running, outcome: Outcome) -> None:
         """Commit what a pass decided, emit it, and free the slot if the answer is finished."""
@@ -187,17 +204,14 @@ class LocalEngine(Engine):
         try:
             event = row.commit(outcome)
         except GrammarFailed as error:
-            with self._wake:
-                self._release(row)
+            self._release(row)
             row.deliver(error)
             return
         row.computed = min(reached, len(row.tokens))
         self._count(outcome)
-        if event.usage:
-            with self._wake:
-                self._release(row, finished=1, prompt_tokens=event.usage.prompt_tokens,
-                              cached_tokens=event.usage.cached_tokens,
-                              completion_tokens=event.usage.completion_tokens)  # fmt: skip
+        if usage := event.usage:
+            self._release(row, finished=1, prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens,
+                          completion_tokens=usage.completion_tokens)  # fmt: skip
         if event.text or event.tokens or event.round or event.finish_reason:
             row.deliver(event)
 
@@ -206,9 +220,12 @@ class LocalEngine(Engine):
             self._add(rounds=1, drafted=len(outcome.round.drafted), accepted=outcome.round.accepted)
 
     def _release(self, row: Running, **counts: int) -> None:
-        self._scheduler.release(row)
+        """Out of its slot, or of the queue. What it leaves there is kept."""
+        self._prefill.keep(row)
         self._rounds.release(row)
-        self._add(**counts)
+        with self._wake:
+            self._scheduler.release(row)
+            self._add(**counts)
 
     def _add(self, **counts: int) -> None:
         self._stats = replace(
@@ -219,7 +236,7 @@ class LocalEngine(Engine):
         """Tell everyone who still waits."""
         with self._wake:
             self._closed = True
-            left = [*self._scheduler.running.values(), *self._scheduler.waiting]
+            left = self._scheduler.everyone()
             for row in left:
                 self._scheduler.release(row)
         for row in left:

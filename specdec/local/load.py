@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from specdec.drafters.base import Drafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.lookup import LookupDrafter
@@ -17,6 +19,7 @@ from specdec.local.engine import LocalEngine, Parts
 from specdec.runners.base import Runner
 from specdec.runners.checkpoint import maximum_positions, read_config, resolve
 from specdec.runners.load import generation_defaults, load_runner
+from specdec.runners.prefixes import PrefixCache, bytes_per_token
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.text.tools.families import Dialect
 from specdec.types import EngineInfo
@@ -33,12 +36,14 @@ def load_local(
     context: int | None,
     slots: int,
     accept_rule: AcceptRule,
+    queue_limit: int,
+    prefix_cache_bytes: int | None,
     tool_format: str,
     trust_remote_code: bool,
     progress: Progress,
 ) -> LocalEngine:
     """See `specdec.load`."""
-    _check(slots, accept_rule)
+    _check(slots, accept_rule, queue_limit, prefix_cache_bytes)
     progress("target", 0.0)
     path = _folder(target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=trust_remote_code)
@@ -50,23 +55,40 @@ def load_local(
     progress("draft", 0.6)
     drafting = runner if runner.info.can_rollback else None
     model = _draft_model(target, draft, tokenizer, drafting, dtype, trust_remote_code)
-    drafters = _drafters(draft, model, runner)
+    kept = _prefix_tokens(prefix_cache_bytes, [r for r in (drafting, model) if r])
+    drafters = _drafters(draft, model, runner, kept)
     defaults, eos_ids = generation_defaults(path)
     info = _info(
         target, runner, model, drafters, accept_rule, dialect, chat_template=tokenizer.has_chat_template
     )
     progress("warm-up", 0.9)
     eos = frozenset(eos_ids or tokenizer.eos_ids)
-    engine = LocalEngine(Parts(runner, tokenizer, drafters, info, defaults, eos, accept_rule, dialect))
+    engine = LocalEngine(Parts(
+        runner, tokenizer, drafters, info, defaults, eos, accept_rule, PrefixCache(runner, kept), queue_limit, dialect
+    ))  # fmt: skip
     progress("ready", 1.0)
     return engine
 
 
-def _check(slots: int, accept_rule: str) -> None:
+def _check(slots: int, accept_rule: str, queue_limit: int, prefix_cache_bytes: int | None) -> None:
     if not isinstance(slots, int) or not 1 <= slots <= 1024:
         raise InvalidRequest("slots", slots, "a whole number from 1 to 1024")
     if accept_rule not in ("coupled", "rejection"):
         raise InvalidRequest("accept_rule", accept_rule, "coupled or rejection")
+    if not isinstance(queue_limit, int) or queue_limit < 1:
+        raise InvalidRequest("queue_limit", queue_limit, "a whole number, 1 or more")
+    if prefix_cache_bytes is not None and (not isinstance(prefix_cache_bytes, int) or prefix_cache_bytes < 0):
+        raise InvalidRequest("prefix_cache_bytes", prefix_cache_bytes, "a whole number, 0 or more")
+
+
+def _prefix_tokens(wanted: int | None, runners: Sequence[Runner]) -> int:
+    """How many tokens the prefix caches of the runners together keep in so many bytes."""
+    if not runners:
+        return 0
+    slots = sum(runner.info.cache_bytes for runner in runners)
+    if wanted is None and (device := runners[0].info.device).type == "cuda":
+        slots = min(slots, torch.cuda.mem_get_info(device)[0] // 2)
+    return (slots if wanted is None else wanted) // sum(map(bytes_per_token, runners))
 
 
 def _folder(name: str, role: Literal["target", "draft"]) -> Path:
@@ -94,14 +116,15 @@ def _draft_model(
     )  # fmt: skip
 
 
-def _drafters(draft: str, model: Runner | None, target: Runner) -> Sequence[Drafter]:
+def _drafters(draft: str, model: Runner | None, target: Runner, kept: int) -> Sequence[Drafter]:
     if not target.info.can_rollback:
         return ()
     drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
     if draft != "none":
         drafters.append(LookupDrafter())
     if model is not None:
-        drafters.append(DraftModelDrafter(model, target.info.vocab_size, target.info.device))
+        prefixes = PrefixCache(model, kept)
+        drafters.append(DraftModelDrafter(model, target.info.vocab_size, target.info.device, prefixes))
     return drafters
 
 

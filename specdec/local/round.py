@@ -6,14 +6,15 @@ The round does not know which drafters there are, nor what becomes of the tokens
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from specdec.drafters.base import Drafter
 from specdec.engine import AcceptRule
-from specdec.local.clock import DeviceClock
+from specdec.local.clock import DeviceClock, Seconds
 from specdec.local.controller import Choice, Controller, Row
 from specdec.local.drafting import Drafted, Drafting, Offers
 from specdec.local.sequence import Outcome, Running
@@ -23,13 +24,8 @@ from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.noise import Stream
 from specdec.types import Round
 
-
-@dataclass(frozen=True, slots=True)
-class _Seconds:
-    """Where a round's time went."""
-
-    draft: float
-    verify: float
+if TYPE_CHECKING:
+    from specdec.local.fused import FusedRounds, Landed
 
 
 class Rounds:
@@ -44,15 +40,53 @@ class Rounds:
         self._drafting = Drafting(drafters, info.device, info.vocab_size, self._rejecting)
         self._clock = DeviceClock(info.device)
         self._batch: tuple[list[Running], SamplingBatch] | None = None
+        self._fused = None if self._rejecting else _fused(target, drafters)
 
-    def run(self, rows: list[Running]) -> list[Outcome]:
-        """One outcome a row, in order."""
+    def run(self, rows: list[Running]) -> list[Outcome | None]:
+        """One outcome a row, in order; None for a row that was not in the round that ended."""
         sampling = self._sampling(rows)
         offers = self._drafting.offers(rows, sampling)
         planned = [self._plan_row(b, row, offers) for b, row in enumerate(rows)]
         choices = self._controller.plan(planned).choices
         self._explain(rows)
+        if self._fused is not None:
+            if landed := self._run_ahead(self._fused, rows, choices, offers):
+                return [self._landed(landed.get(id(row)), planned[b]) for b, row in enumerate(rows)]
+        return [*self._run_here(rows, sampling, planned, choices, offers)]
 
+    def _run_ahead(
+        self, fused: FusedRounds, rows: list[Running], choices: Sequence[Choice], offers: Offers
+    ) -> dict[int, Landed]:
+        """Keep rounds on the device under way, and wait for the first of them; empty if there is none."""
+        if fused.suits(rows, choices) and not fused.must_land(choices):
+            fused.launch(rows, list(choices), offers)
+        landed: dict[int, Landed] = {}
+        while fused.flying and not any(id(row) in landed for row in rows):
+            landed = fused.land(self._controller)  # a round whose rows have all left was for nothing
+        return landed if any(id(row) in landed for row in rows) else {}
+
+    def _landed(self, landed: Landed | None, planned: Row) -> Outcome | None:
+        """Learn from a row's share of a round on the device."""
+        if landed is None:
+            return None
+        option, drafted, seconds = landed.choice.option, landed.drafted, landed.seconds
+        name = option.drafter if option and drafted else None
+        round = Round(
+            name, tuple(drafted), landed.accepted, seconds.draft, seconds.verify, landed.shared_by
+        )
+        if option and drafted:
+            self._controller.observe(planned, option, len(drafted), landed.accepted)
+        return Outcome(landed.tokens, round)
+
+    def _run_here(
+        self,
+        rows: list[Running],
+        sampling: SamplingBatch,
+        planned: Sequence[Row],
+        choices: Sequence[Choice],
+        offers: Offers,
+    ) -> list[Outcome]:
+        """A round that the host takes part in."""
         began = self._clock.mark()
         noise = self._noise(sampling, rows, 1 + max(c.length for c in choices))
         drafting = self._clock.mark()
@@ -69,7 +103,7 @@ class Rounds:
             [verdict.tokens, verdict.accepted.unsqueeze(1), drafted.tokens], 1
         ).tolist()  # the one sync
         draft_seconds = self._clock.seconds(drafting, verifying)
-        seconds = _Seconds(draft_seconds, self._clock.seconds(began, ended) - draft_seconds)
+        seconds = Seconds(draft_seconds, self._clock.seconds(began, ended) - draft_seconds)
         outcomes = [self._outcome(choices[b], drafted.lengths[b], tokens[b], logits[b], seconds, len(rows))
                     for b, row in enumerate(rows)]  # fmt: skip
         self._learn(planned, choices, outcomes, logits.shape[0] * logits.shape[1], seconds)
@@ -146,7 +180,7 @@ class Rounds:
         length: int,
         fetched: list[int],
         logits: Tensor,
-        seconds: _Seconds,
+        seconds: Seconds,
         shared_by: int,
     ) -> Outcome:
         """`fetched` holds the verdict's M tokens, the accepted count, and the K = M - 1 drafts."""
@@ -162,7 +196,7 @@ class Rounds:
         choices: Sequence[Choice],
         outcomes: Sequence[Outcome],
         size: int,
-        seconds: _Seconds,
+        seconds: Seconds,
     ) -> None:
         steps = {
             (c.option.drafter, c.length)
@@ -178,3 +212,12 @@ class Rounds:
                 self._controller.observe(
                     row, choice.option, len(outcome.round.drafted), outcome.round.accepted
                 )
+
+
+def _fused(target: Runner, drafters: Sequence[Drafter]) -> FusedRounds | None:
+    """Rounds on the device alone, where target and draft model decode in graphs."""
+    if target.info.mode != "graphs":
+        return None
+    from specdec.local.fused import FusedRounds  # with it comes Triton
+
+    return FusedRounds.over(target, drafters)

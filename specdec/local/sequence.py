@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,8 @@ class Running:
     off_reason: str | None = None
     computed: int = 0
     """How many tokens have their keys and values in the slot."""
-    cached: int = 0
+    cached: int | None = None
+    """How many of them an earlier sequence left; None until they were looked for."""
     cancelled: bool = False
     finish: FinishReason | None = None
     stop: str | int | None = None
@@ -85,6 +87,10 @@ class Running:
     @property
     def tokens(self) -> list[int]:
         return self.context.tokens
+
+    @property
+    def deadline(self) -> float:
+        return self.received + (math.inf if self.request.timeout is None else self.request.timeout)
 
     @property
     def prefilled(self) -> bool:
@@ -181,7 +187,7 @@ class Running:
         now = time.perf_counter()
         return GenerationEvent(
             self.request.id, "".join(t.text for t in pieces), tuple(pieces), round, self.finish, self.stop,
-            Usage(self.context.prompt_length, self._released, self.cached),
+            Usage(self.context.prompt_length, self._released, self.cached or 0),
             Timing(self.started - self.received, self.first - self.received, now - self.received),
             self.tally.stats(self.off_reason), self.sampler.seed,
             (*self._deltas(pieces), *self.parser.finish()),

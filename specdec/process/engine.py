@@ -22,28 +22,10 @@ from specdec.errors import EngineClosed
 from specdec.process.child import Factory
 from specdec.process.life import Life, Stderr
 from specdec.process.wire import Count, Order
-from specdec.streams import AsyncStream, SyncStream
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
+from specdec.streams import AdmittedStream, AsyncStream, SyncStream
+from specdec.types import EngineInfo, EngineStats, Request
 
 _STATS_PATIENCE = 2.0  # seconds; a child that is busier than this is shown as it last was
-
-
-class AdmittedStream(AsyncStream):
-    """An AsyncStream whose first item is the child's answer to the request itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._admitted = False
-
-    async def admitted(self) -> None:
-        """Wait until the child has taken the request, or raise why it is refused."""
-        if not self._admitted and not self._done:
-            await super().__anext__()
-            self._admitted = True
-
-    async def __anext__(self) -> GenerationEvent:
-        await self.admitted()
-        return await super().__anext__()
 
 
 class ProcessEngine(Engine):
@@ -74,6 +56,8 @@ class ProcessEngine(Engine):
         context: int | None = None,
         slots: int = 4,
         accept_rule: AcceptRule = "coupled",
+        queue_limit: int = 256,
+        prefix_cache_bytes: int | None = None,
         tool_format: str = "auto",
         trust_remote_code: bool = False,
         progress: Progress | None = None,
@@ -82,7 +66,8 @@ class ProcessEngine(Engine):
         """`specdec.load` in a child process: the same options, the same errors."""
         factory = partial(
             load, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-            tool_format=tool_format, trust_remote_code=trust_remote_code,
+            queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, tool_format=tool_format,
+            trust_remote_code=trust_remote_code,
         )  # fmt: skip
         return cls(cast("Factory", factory), progress=progress, stderr=stderr)
 

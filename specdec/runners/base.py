@@ -53,3 +53,8 @@ class Runner(Protocol):
         Returns fp32 logits [B, keep, V] of the last `keep` positions (0 <= keep <= M).
         """
         ...
+
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        """Views [..., end - start, D] of the keys and values that the slot holds at these positions. To copy them out,
+        and back into any slot at the same positions. Nothing where the state cannot be rolled back."""
+        ...

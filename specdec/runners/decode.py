@@ -1,7 +1,8 @@
-"""The pass of decoding on a GPU: up to DECODE_ROWS tokens of each sequence, by the kernels of `specdec.kernels`.
+"""A Llama-family model's pass on a GPU, by the kernels of `specdec.kernels`.
 
-It computes the function of `llama.LlamaRunner`, over the same weights and the same cache. A row's logits are the same bits
-for any number of tokens a row and any number of rows. Everything it is told lies on the device, so a graph can hold it.
+It computes the function of `llama.LlamaRunner`, over the same weights and the same cache. A token's logits are the same
+bits for any number of tokens a row and any number of rows. Everything it is told lies on the device, so a graph can
+hold it.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ def unsupported(runner: LlamaRunner) -> str | None:
 
 
 class Decoder:
-    """One model's decode pass. `rows` is how many sequences it must be able to run at once."""
+    """One model's pass: `rows` sequences of up to DECODE_ROWS tokens at once, or one of up to `tokens`."""
 
-    def __init__(self, runner: LlamaRunner, rows: int, tiles: Tiles) -> None:
+    def __init__(self, runner: LlamaRunner, rows: int, tokens: int, tiles: Tiles) -> None:
         shape, device = runner.shape, runner.info.device
         self._runner, self._device = runner, device
         keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(runner.capacity, _SPLITS)))
@@ -43,18 +44,21 @@ class Decoder:
         self._tiles = {
             (n, k): tiles.of(n, k, gated=gated, dtype=runner.info.dtype) for n, k, gated in products_of(runner)
         }
-        self._scratch = _scratch(self._tiles, rows * DECODE_ROWS, device)
+        self._scratch = _scratch(self._tiles, max(rows * DECODE_ROWS, tokens), device)
         splits = triton.cdiv(runner.capacity, keys)
-        self._parts = Parts.on(device, rows * self._heads.blocks(DECODE_ROWS), splits, shape.head_dim)
+        blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(tokens))
+        self._parts = Parts.on(device, blocks, splits, shape.head_dim)
 
     @property
     def nbytes(self) -> int:
         held = [self._scratch.shares, self._scratch.squares, self._parts.parts, self._parts.weights]
         return sum(t.nbytes for t in held)
 
-    def __call__(self, tokens: Tensor, slots: Tensor, starts: Tensor, keep: int) -> Tensor:
+    def __call__(
+        self, tokens: Tensor, slots: Tensor, starts: Tensor, keep: Tensor | None = None, *, logits: bool = True
+    ) -> Tensor:
         """tokens [B, M] int64 of rows in slots [B] int32 at positions starts [B] int32 on. Returns fp32 logits
-        [B, keep, V] of the last `keep` positions."""
+        [B, M, V]; [B, 1, V] after the token keep[b] of each row; none without `logits`."""
         batch, count = tokens.shape
         weights = self._runner.weights
         x = F.embedding(tokens.reshape(-1), weights.embedding)  # [R, H], the residual stream
@@ -63,10 +67,12 @@ class Decoder:
             hidden = self._fresh(x, layer.gate_up.columns // 2, x.dtype)
             self._product(x, layer.gate_up, hidden, norm=layer.post_norm, gated=True)
             self._product(hidden, layer.down, x, residual=True)
-        if keep < count:
-            x = x.view(batch, count, -1)[:, count - keep :].reshape(batch * keep, -1)
-        logits = self._fresh(x, weights.head.columns, torch.float32)
-        return self._product(x, weights.head, logits, norm=weights.norm).view(batch, keep, -1)
+        if not logits:
+            return x.new_empty((batch, 0, self._runner.shape.vocab), dtype=torch.float32)
+        if keep is not None:
+            x = x.view(batch, count, -1)[torch.arange(batch, device=self._device), keep]
+        found = self._fresh(x, weights.head.columns, torch.float32)
+        return self._product(x, weights.head, found, norm=weights.norm).view(batch, -1, weights.head.columns)
 
     def _attention(self, index: int, layer: Layer, x: Tensor, slots: Tensor, starts: Tensor) -> None:
         runner, shape = self._runner, self._runner.shape

@@ -120,6 +120,11 @@ class HFRunner:
         each = zip(torch.split(tokens, 1), rows, strict=True)
         return torch.cat([self._alone(token, row, keep) for token, row in each])
 
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        """See `base.Runner.keys_values`."""
+        buffers = (buffer for layer in self.cache.layers for buffer in (layer.keys, layer.values))
+        return tuple(buffer[slot, :, start:end] for buffer in buffers)
+
     def _alone(self, tokens: Tensor, row: tuple[int, int], keep: int) -> Tensor:
         """A row by itself, [1, keep, V]. Beyond the model's last position there is only padding: it is not run."""
         count = tokens.shape[1]
@@ -184,6 +189,10 @@ class RecurrentRunner:
         """See `base.Runner.forward`."""
         each = zip(torch.split(tokens, 1), slots, starts, strict=True)
         return torch.cat([_last(self._row(token, slot, start), keep) for token, slot, start in each])
+
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """See `base.Runner.keys_values`."""
+        return ()
 
     def _row(self, tokens: Tensor, slot: int, start: int) -> Tensor:
         if start == 0:

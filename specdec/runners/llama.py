@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from specdec.runners import rope
 from specdec.runners.base import RunnerInfo
-from specdec.runners.checkpoint import Weights
+from specdec.runners.checkpoint import Source
 from specdec.runners.linear import Linear, linear
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
@@ -125,6 +124,10 @@ class LlamaRunner:
             x = x.view(batch, count, -1)[:, count - keep :].reshape(batch * keep, -1)
         logits = self.weights.head(self._norm(x, self.weights.norm))
         return logits.float().view(batch, keep, -1)
+
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        """See `base.Runner.keys_values`."""
+        return (self.cache[:, slot, :, start:end],)
 
     def _plan(self, slots: Sequence[int], starts: Sequence[int], count: int) -> Plan:
         if len(slots) == 1:
@@ -313,7 +316,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, 
 class _Reader:
     """Reads tensors of a checkpoint straight into fused ones on the device."""
 
-    def __init__(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, weights: Source, device: torch.device, dtype: torch.dtype) -> None:
         self.weights, self.device, self.dtype = weights, device, dtype
         self.parameters = 0
         self.prefix = "model." if "model.embed_tokens.weight" in weights else ""
@@ -365,7 +368,7 @@ class _Reader:
 
 
 def load(
-    folder: Path,
+    weights: Source,
     config: Any,
     *,
     name: str,
@@ -373,15 +376,15 @@ def load(
     dtype: torch.dtype,
     context: int,
     slots: int,
+    spare: int = 0,
 ) -> LlamaRunner:
-    """A runner for a checkpoint whose config is not `unsupported`."""
+    """A runner for a config that is not `unsupported`, with the tensors of `weights`. `spare`: slots of the cache beside
+    those that callers use."""
     shape = Shape.of(config)
-    weights = Weights(folder)
     reader = _Reader(weights, device, dtype)
     model = reader.model(shape, bool(config.tie_word_embeddings))
-    weights.close()
     capacity = context + MAX_SPECULATIVE_TOKENS + 1
-    size = (2 * len(shape.windows), slots, shape.kv_heads, capacity, shape.head_dim)
+    size = (2 * len(shape.windows), slots + spare, shape.kv_heads, capacity, shape.head_dim)
     cache = torch.zeros(size, dtype=dtype, device=device)
     info = RunnerInfo(
         name=name, architecture=(config.architectures or [config.model_type])[0], kind="llama", mode="eager",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ DTYPES = {
     "float32": torch.float32, "fp32": torch.float32, "float16": torch.float16, "fp16": torch.float16,
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
 }  # fmt: skip
+OLDEST = (8, 0)
+"""Compute capability from which GPUs have bf16 tensor cores."""
 SHAPING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -40,10 +45,43 @@ def load_runner(
         "context": pick_context(context, config), "slots": _at_least_one("slots", slots),
     }  # fmt: skip
     if llama.unsupported(config) is None:
-        return llama.load(folder, config, **options)
+        return _load_llama(folder, config, options)
     from specdec.runners import hf
 
     return hf.load(folder, config, trust_remote_code=trust_remote_code, **options)
+
+
+def _load_llama(folder: Path, config: Any, options: Mapping[str, Any]) -> Runner:
+    weights = Weights(folder)
+    try:
+        runner = llama.load(weights, config, spare=int(options["device"].type == "cuda"), **options)
+    finally:
+        weights.close()
+    return with_graphs(runner) if runner.info.device.type == "cuda" else runner
+
+
+def with_graphs(runner: llama.LlamaRunner) -> Runner:
+    """The same model with kernels and graphs for decoding; itself, and a warning, where they cannot run."""
+    if reason := _no_kernels(runner):
+        message = f"decoding {runner.info.name} without kernels and graphs, so more slowly: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return runner
+    from specdec.runners.cuda import CudaRunner
+    from specdec.runners.graphs import Graphs
+
+    return CudaRunner(runner, Graphs())
+
+
+def _no_kernels(runner: llama.LlamaRunner) -> str | None:
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    capability = torch.cuda.get_device_capability(runner.info.device)
+    if capability < OLDEST:
+        return f"this GPU's compute capability is {capability}; expected {OLDEST} or newer"
+    from specdec.runners import decode
+
+    reason = decode.unsupported(runner)
+    return reason and f"the kernels do not do {reason}"
 
 
 def pick_device(device: str | torch.device) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +13,6 @@ from specdec.sampling import noise, processors
 from specdec.sampling.grammar import ban, fill_masks, unpack
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
-from specdec.types import SamplingParams
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -23,14 +23,36 @@ def _value(x: float | None) -> float:
     return x
 
 
+@dataclass(frozen=True, slots=True)
+class RowShape:
+    """The shaping parameters of one row, as numbers that processors take."""
+
+    temperature: float = 1.0
+    top_k: float = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    @property
+    def log_min_p(self) -> float:
+        return math.log(max(self.min_p, _TINY))
+
+
+def shaping_of(state: SamplerState) -> RowShape:
+    """How a row's logits are shaped. A greedy row takes the most likely token: nothing below the penalties can change
+    which one that is."""
+    if state.greedy:
+        return RowShape()
+    p = state.params
+    return RowShape(max(_value(p.temperature), _TINY), _value(p.top_k), _value(p.top_p), _value(p.min_p))
+
+
 class _Shape:
     """One shaping parameter of all rows: which rows it touches, and its values for these rows [R, 1, 1]."""
 
     def __init__(
-        self, states: Sequence[SamplerState], value: Callable[[SamplingParams], float], neutral: float
+        self, states: Sequence[SamplerState], value: Callable[[RowShape], float], neutral: float
     ) -> None:
-        # A greedy row takes the most likely token: shaping below the penalties cannot change which one that is.
-        values = [neutral if s.greedy else value(s.params) for s in states]
+        values = [value(shaping_of(s)) for s in states]
         self.rows = [i for i, v in enumerate(values) if v != neutral]
         self.values = [values[i] for i in self.rows]
         self._all = len(self.rows) == len(states)
@@ -59,10 +81,10 @@ class SamplingBatch:
         self._biased = [i for i, s in enumerate(states) if s.bias is not None]
         self._ending = [i for i, s in enumerate(states) if s.forbidden is not None and s.grammar is None]
         self._penalised = [i for i, s in enumerate(states) if s.counts is not None]
-        self._temperature = _Shape(states, lambda p: max(_value(p.temperature), _TINY), 1.0)
-        self._top_k = _Shape(states, lambda p: _value(p.top_k), 0)
-        self._top_p = _Shape(states, lambda p: _value(p.top_p), 1.0)
-        self._min_p = _Shape(states, lambda p: math.log(max(_value(p.min_p), _TINY)), math.log(_TINY))
+        self._temperature = _Shape(states, lambda shape: shape.temperature, 1.0)
+        self._top_k = _Shape(states, lambda shape: shape.top_k, 0)
+        self._top_p = _Shape(states, lambda shape: shape.top_p, 1.0)
+        self._min_p = _Shape(states, lambda shape: shape.log_min_p, math.log(_TINY))
         shapes = (self._temperature, self._top_k, self._top_p, self._min_p)
         self._shaped = any(s.rows for s in shapes)
         self._edited = bool(self.constrained or self._biased or self._ending or self._penalised)

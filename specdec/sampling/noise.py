@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
+from importlib.util import find_spec
 from typing import TypeVar
 
 import torch
@@ -44,6 +46,12 @@ class Stream(IntEnum):
     """The accept draw of the rejection rule."""
     RESIDUAL = 3
     """The recovered or bonus token of the rejection rule."""
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton's kernels can be had beside the torch ones, which are the same functions and slower."""
+    return find_spec("triton") is not None
 
 
 def philox4x32(
@@ -76,6 +84,11 @@ def gumbel(
     device: torch.device,
 ) -> Tensor:
     """Standard Gumbel noise [B, count, width] fp32; row (b, j) belongs to seeds[b] and positions[b] + j."""
+    if device.type == "cuda" and has_triton():
+        from specdec.kernels.choose import gumbel as kernel
+
+        where = torch.tensor([list(seeds), list(positions)], dtype=torch.int64).to(device)
+        return kernel(where[0], where[1], count, int(stream), width)
     host = [[seed & _MASK, seed >> 32, start] for seed, start in zip(seeds, positions, strict=True)]
     low, high, start = torch.tensor(host, dtype=torch.int64).to(device).view(-1, 3, 1, 1).unbind(1)
     block = torch.arange((width + 3) // 4, device=device)

@@ -12,6 +12,7 @@ from specdec.drafters.base import DraftContext, Drafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.errors import UnsupportedModel
 from specdec.runners.base import Runner, RunnerInfo
+from specdec.runners.prefixes import PrefixCache
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.state import SamplerState
 from specdec.types import MAX_SPECULATIVE_TOKENS, SamplingParams
@@ -47,7 +48,7 @@ class ScriptedRunner:
             "scripted", "Scripted", "llama", "eager", vocab_size, context, slots, CPU, torch.float32, 0, 0, 0,
             can_rollback,
         )  # fmt: skip
-        self.cache: list[list[int]] = [[] for _ in range(slots)]
+        self.cache = torch.full((slots, context + MAX_SPECULATIVE_TOKENS + 1), -1)
         self.calls: list[tuple[int, int, int]] = []
         """(rows, tokens per row, keep) of each forward."""
 
@@ -63,12 +64,16 @@ class ScriptedRunner:
         logits = torch.zeros(batch, keep, VOCAB)
         for row, (slot, start) in enumerate(zip(slots, starts, strict=True)):
             held = self.cache[slot]
-            assert 0 <= start <= len(held), "a gap in the cache"
-            assert start + width <= self.info.context + MAX_SPECULATIVE_TOKENS + 1, "beyond the cache"
-            held[start:] = tokens[row].tolist()
+            assert start >= 0 and (held[:start] >= 0).all(), "a gap in the cache"
+            assert start + width <= len(held), "beyond the cache"
+            held[start:] = -1
+            held[start : start + width] = tokens[row]
             for i in range(keep):
-                logits[row, i] = scores(held[: start + width - keep + i + 1])
+                logits[row, i] = scores(held[: start + width - keep + i + 1].tolist())
         return logits[..., : self.info.vocab_size]
+
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        return (self.cache[slot, start:end].view(-1, 1),)
 
     @property
     def forwarded(self) -> int:
@@ -287,3 +292,17 @@ def test_real_sampling_batches_fit() -> None:
             raw[token] -= 2.0 + 2.0 * tokens[2:].count(token)
         tokens.append(int(raw.argmax()))
     assert rows(drafts) == [tokens[2:]]
+
+
+def test_a_prefix_that_another_slot_computed_is_not_run_again() -> None:
+    runner = ScriptedRunner()
+    drafter = DraftModelDrafter(runner, VOCAB, CPU, PrefixCache(runner, 100))
+    first = context([*range(20)])
+    answer = propose(drafter, first)[0]
+    first.tokens += [*answer[:2], 9]
+    drafter.release(first)
+    drafter.propose(round_of([context([5] * 30, sequence=2, slot=0)]), 1)  # overwrites what the slot held
+    runner.calls.clear()
+    following = context([*first.tokens, 9], sequence=3, slot=2)
+    assert propose(drafter, following, k=1) == [greedy(following.tokens, 1)]
+    assert runner.calls == [(1, 2, 1)]

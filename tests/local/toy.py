@@ -23,6 +23,7 @@ from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import AcceptRule
 from specdec.local.engine import LocalEngine, Parts
 from specdec.runners.base import Runner, RunnerInfo
+from specdec.runners.prefixes import PrefixCache
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
 from specdec.types import MAX_SPECULATIVE_TOKENS, EngineInfo
@@ -80,6 +81,9 @@ class ToyRunner:
             rows.append((self.first[held] + self.second[before])[end - keep :])
         return torch.stack(rows)
 
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        return (self.cache[slot, start:end].view(-1, 1),)
+
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, and an end."""
@@ -107,7 +111,7 @@ def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
         draft.first, draft.second = target.first + 0.15 * draft.first, target.second
     elif kind == "perfect":
         draft.first, draft.second = target.first, target.second
-    return [DraftModelDrafter(draft, VOCAB, CPU)]
+    return [DraftModelDrafter(draft, VOCAB, CPU, PrefixCache(draft, 1000))]
 
 
 def toy_engine(
@@ -115,6 +119,8 @@ def toy_engine(
     target: Runner | None = None,
     accept_rule: AcceptRule = "coupled",
     slots: int = 4,
+    kept: int = 1000,
+    queue_limit: int = 256,
     dialect: Dialect | None = None,
     template: str = "",
 ) -> LocalEngine:
@@ -128,7 +134,7 @@ def toy_engine(
     )  # fmt: skip
     backing = byte_tokenizer()
     backing.chat_template = template or None
-    parts = Parts(
-        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, dialect or Dialect()
-    )
-    return LocalEngine(parts)
+    return LocalEngine(Parts(
+        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, PrefixCache(runner, kept),
+        queue_limit, dialect or Dialect(),
+    ))  # fmt: skip

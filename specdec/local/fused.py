@@ -1,0 +1,346 @@
+"""Whole rounds on the device: draft, verify, accept and commit in one graph, one round ahead of the host.
+
+What the next round starts from (the tokens of each slot, how many they are, how they are sampled) stays on the device, so
+that it can be launched before the host has seen what the last one brought. The host gets one small copy a round, and
+reads it while the next round runs. Only rounds that need nothing of the host are run so: `suits` says which.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from specdec.drafters.base import Drafter, Drafts
+from specdec.drafters.model import DraftModelDrafter
+from specdec.kernels.choose import argmax, gumbel
+from specdec.kernels.launch import stamp
+from specdec.local.clock import Seconds
+from specdec.local.controller import Choice, Controller
+from specdec.local.sequence import Running
+from specdec.runners.base import Runner
+from specdec.runners.cuda import CudaRunner
+from specdec.runners.graphs import bucket, to_device
+from specdec.sampling import processors
+from specdec.sampling.batch import shaping_of
+from specdec.sampling.noise import Stream
+from specdec.sampling.state import SamplerState
+from specdec.types import MAX_SPECULATIVE_TOKENS
+
+_AHEAD = 2
+"""Rounds under way at once: one that the host waits for, and one behind it."""
+_STAMPS = 3
+GIVEN = "given"
+"""The kind of drafts that the host makes."""
+_GIVEN = (1, 2, 4, 6, 8, 12, MAX_SPECULATIVE_TOKENS)
+"""Numbers of given drafts for which there are graphs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """Which processors the rows of a round need; part of a graph's key."""
+
+    drawn: bool = False
+    top_k: int = 0
+    """No row keeps more than this; 0: no row has a limit."""
+    top_p: bool = False
+    min_p: bool = False
+
+    @classmethod
+    def of(cls, states: Sequence[SamplerState]) -> Shaping:
+        drawn = [shaping_of(s) for s in states if not s.greedy]
+        top_k = max((int(s.top_k) for s in drawn), default=0)
+        width = 1 << (top_k - 1).bit_length() if top_k else 0
+        return cls(bool(drawn), width, any(s.top_p != 1 for s in drawn), any(s.min_p > 0 for s in drawn))
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What one fused round did for one row."""
+
+    tokens: list[int]
+    drafted: list[int]
+    accepted: int
+    choice: Choice
+    seconds: Seconds
+    shared_by: int
+
+
+@dataclass(slots=True)
+class _Flight:
+    rows: list[Running]
+    choices: list[Choice]
+    drafts: int
+    drafter: DraftModelDrafter | None
+    """Whose drafts they are, if they were made on the device."""
+    padded: int
+    timed: bool
+    """False for the first round of its kind, which made its graph."""
+    result: Tensor
+    """On the host once `done`: [rows, 2 drafts + 2], then the stamps."""
+    done: torch.cuda.Event
+
+
+class _State:
+    """What the device knows of each slot (the last is the spare one)."""
+
+    def __init__(self, slots: int, capacity: int, device: torch.device) -> None:
+        self.tokens = torch.zeros(slots + 1, capacity, dtype=torch.int64, device=device)
+        self.lengths = torch.full((slots + 1,), 2, dtype=torch.int64, device=device)
+        self.seeds = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        self.top_k = torch.ones(slots + 1, dtype=torch.int64, device=device)
+        self.shapes = torch.ones(4, slots + 1, dtype=torch.float32, device=device)
+        """Temperature, top_p, log of min_p, and 1 where the row is greedy."""
+        self._known: dict[int, tuple[int, int]] = {}
+        """Per slot: whose tokens it holds, and how many of them are right."""
+
+    def upload(self, row: Running, vocab: int) -> None:
+        """Make the slot say what the host knows of the row."""
+        slot, tokens = row.context.slot, row.tokens
+        owner, right = self._known.get(slot, (-1, 0))
+        if owner != row.context.sequence_id:
+            right = 0
+            self._parameters(slot, row.sampler, vocab)
+        missing = to_device([tokens[right:]], self.tokens.device)[0]
+        self.tokens[slot, right : len(tokens)] = missing
+        self.lengths[slot] = len(tokens)
+        self._known[slot] = row.context.sequence_id, len(tokens)
+
+    def learn(self, row: Running, added: int) -> None:
+        """The device has committed `added` tokens more than the row's host had."""
+        self._known[row.context.slot] = row.context.sequence_id, len(row.tokens) + added
+
+    def current(self, row: Running) -> bool:
+        """Whether the slot says what the host knows, when no round is under way."""
+        return self._known.get(row.context.slot) == (row.context.sequence_id, len(row.tokens))
+
+    def _parameters(self, slot: int, state: SamplerState, vocab: int) -> None:
+        shape = shaping_of(state)
+        self.seeds[slot] = state.seed
+        self.top_k[slot] = min(int(shape.top_k) or vocab, vocab)
+        values = [[shape.temperature, shape.top_p, shape.log_min_p, float(state.greedy)]]
+        self.shapes[:, slot] = to_device(values, self.tokens.device, torch.float32)[0]
+
+
+class FusedRounds:
+    """Rounds of one target, and of the draft model if there is one, under the coupled accept rule."""
+
+    @classmethod
+    def over(cls, target: Runner, drafters: Sequence[Drafter]) -> FusedRounds:
+        """Over a target that decodes in graphs, with the draft model among `drafters`, if it does so too."""
+        assert isinstance(target, CudaRunner)
+        models = [d for d in drafters if isinstance(d, DraftModelDrafter)]
+        return cls(target, next((d for d in models if isinstance(d.runner, CudaRunner)), None))
+
+    def __init__(self, target: CudaRunner, drafter: DraftModelDrafter | None) -> None:
+        self._target, self._drafter = target, drafter
+        self._draft = drafter.runner if drafter and isinstance(drafter.runner, CudaRunner) else None
+        self._device = target.info.device
+        self._state = _State(target.info.slots, target.capacity, self._device)
+        self._flights: deque[_Flight] = deque()
+        self._inputs = {rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in target.sizes}
+        self._sent: dict[int, list[list[int]]] = {}
+        self._given = torch.zeros(target.sizes[-1], _GIVEN[-1], dtype=torch.int64, device=self._device)
+        self._stamps = torch.zeros(_STAMPS, dtype=torch.int64, device=self._device)
+
+    # ---- which rounds
+
+    def suits(self, rows: Sequence[Running], choices: Sequence[Choice]) -> bool:
+        """Whether a round as chosen can run on the device: one kind of draft, and sampling that needs no host."""
+        kinds = {_kind(c) for c in choices if c.length}
+        known = kinds <= {GIVEN} or (self._drafter is not None and kinds == {self._drafter.name})
+        return known and all(_plainly_sampled(row.sampler) for row in rows)
+
+    def must_land(self, choices: Sequence[Choice]) -> bool:
+        """Whether what is under way must land before this round: drafts that the host gives follow the very last token,
+        and what the draft model has seen is only known when it stops."""
+        drafting = any(c.length for c in choices)
+        given = any(_kind(c) == GIVEN for c in choices if c.length)
+        return any(given or bool(flight.drafter) != drafting for flight in self._flights)
+
+    @property
+    def flying(self) -> bool:
+        return bool(self._flights)
+
+    # ---- taking off
+
+    def launch(self, rows: list[Running], choices: list[Choice], offers: Mapping[str, Drafts]) -> None:
+        """Send rounds off until enough are under way, as far as they are needed and there is room. Drafts that the host
+        gives are for one round."""
+        drafts = max(c.length for c in choices)
+        given = [offers[c.option.drafter].tokens[b, : c.length].tolist() if c.option and c.option.free else []
+                 for b, c in enumerate(choices)]  # fmt: skip
+        while len(self._flights) < (1 if any(given) else _AHEAD):
+            if not self._fits(rows, drafts) or not self._ready(rows, 0 if any(given) else drafts):
+                break
+            self._send(rows, choices, drafts, given if any(given) else None)
+
+    def _fits(self, rows: Sequence[Running], drafts: int) -> bool:
+        """Room in the slots for as much as the rounds under way may add, and some row that will want the round."""
+        added = sum(flight.drafts + 1 for flight in self._flights)
+        longest = max(len(row.tokens) for row in rows) + added + drafts + 1
+        runners = [self._target, *([self._draft] if self._draft and drafts else [])]
+        wanted = any(row.room + 1 > len(self._flights) for row in rows)
+        return wanted and all(longest <= runner.capacity for runner in runners)
+
+    def _ready(self, rows: Sequence[Running], drafts: int) -> bool:
+        """Bring the device, and the draft model, to where the host is, for rows that are not under way."""
+        flown = {id(row) for flight in self._flights for row in flight.rows}
+        fresh = [row for row in rows if id(row) not in flown]
+        for row in fresh:
+            if not self._state.current(row):
+                self._state.upload(row, self._target.info.vocab_size)
+        if self._drafter is None:
+            return True
+        if not drafts:
+            self._drafter.land([row.context for row in fresh])
+            return True
+        return not fresh or self._drafter.take_off([row.context for row in fresh])
+
+    def _send(
+        self, rows: list[Running], choices: list[Choice], drafts: int, given: list[list[int]] | None
+    ) -> None:
+        padded = bucket(len(rows), self._target.sizes)
+        inputs = self._place(rows, choices, padded)
+        if given:
+            drafts = bucket(drafts, _GIVEN)
+            filled = [[*row, *[0] * (drafts - len(row))] for row in given]
+            self._given[: len(rows), :drafts] = to_device(filled, self._device)
+        shaping = Shaping.of([row.sampler for row in rows])
+        key, graphs = ("round", padded, drafts, bool(given), shaping), self._target.graphs
+        timed = key in graphs
+        proposed = self._given[:padded, :drafts] if given else None
+        result = graphs.run(key, lambda: self._record(inputs, drafts, shaping, proposed))
+        host = torch.empty(result.shape, dtype=torch.int64, pin_memory=True)
+        host.copy_(result, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+        drafter = None if given or not drafts else self._drafter
+        self._flights.append(_Flight(list(rows), list(choices), drafts, drafter, padded, timed, host, done))
+
+    def _place(self, rows: Sequence[Running], choices: Sequence[Choice], padded: int) -> Tensor:
+        """A graph's inputs [2, B]: the rows' slots, and how many drafts each may have accepted."""
+        inputs, spare = self._inputs[padded], padded - len(rows)
+        given = [
+            [*(row.context.slot for row in rows), *[self._target.spare] * spare],
+            [*(c.length for c in choices), *[0] * spare],
+        ]
+        if self._sent.get(padded) != given:
+            inputs.copy_(to_device(given, self._device))
+            self._sent[padded] = given
+        return inputs
+
+    # ---- landing
+
+    def land(self, controller: Controller) -> dict[int, Landed]:
+        """Wait for the first round under way; what it did, by `id` of the row. The controller learns what it cost."""
+        flight = self._flights.popleft()
+        flight.done.synchronize()
+        values = flight.result.tolist()
+        seconds = Seconds(*(max(b - a, 0) * 1e-9 for a, b in pairwise(values[-_STAMPS:])))
+        if flight.timed:
+            controller.verify_cost.observe(flight.padded * (flight.drafts + 1), seconds.verify)
+            if flight.drafter:
+                controller.draft_costs[flight.drafter.name].observe(flight.drafts, seconds.draft)
+        width = 2 * flight.drafts + 2
+        rows = (values[b * width : (b + 1) * width] for b in range(len(flight.rows)))
+        each = zip(flight.rows, flight.choices, rows, strict=True)
+        return {id(row): self._landed(flight, row, choice, part, seconds) for row, choice, part in each}
+
+    def _landed(
+        self, flight: _Flight, row: Running, choice: Choice, part: list[int], seconds: Seconds
+    ) -> Landed:
+        own, accepted, drafted = part[: flight.drafts + 1], part[flight.drafts + 1], part[flight.drafts + 2 :]
+        self._state.learn(row, accepted + 1)
+        return Landed(
+            own[: accepted + 1], drafted[: choice.length], accepted, choice, seconds, len(flight.rows)
+        )
+
+    # ---- the round itself, as a graph holds it
+
+    def _record(self, inputs: Tensor, drafts: int, shaping: Shaping, given: Tensor | None) -> Tensor:
+        """inputs [2, B] as `_place` makes them, and drafts that were given [B, k] -> [B * (2 k + 2) + stamps]"""
+        state, (slots, allowed) = self._state, inputs
+        stamp(self._stamps[0:])
+        lengths = state.lengths[slots]  # [B]
+        noise = self._noise(slots, lengths, drafts + 1) if shaping.drawn else None
+        choose = self._chooser(slots, shaping, noise)
+        proposed = self._propose(slots, lengths, drafts, choose) if given is None else given  # [B, k]
+        stamp(self._stamps[1:])
+        last = state.tokens[slots, lengths - 1].unsqueeze(1)
+        logits = self._target.decoder(
+            torch.cat([last, proposed], 1), slots.int(), (lengths - 1).int()
+        )
+        own = choose(logits, 0)  # [B, k + 1]
+        steps = torch.arange(drafts + 1, device=self._device)
+        right = (own[:, :-1] == proposed) & (steps[:-1] < allowed.unsqueeze(1))
+        accepted = right.long().cumprod(1).sum(1)
+        state.tokens[slots.unsqueeze(1), lengths.unsqueeze(1) + steps] = own
+        state.lengths[slots] = lengths + accepted + 1
+        state.lengths[-1:].fill_(2)
+        stamp(self._stamps[2:])
+        return torch.cat([torch.cat([own, accepted.unsqueeze(1), proposed], 1).view(-1), self._stamps])
+
+    def _propose(
+        self, slots: Tensor, lengths: Tensor, drafts: int, choose: Callable[[Tensor, int], Tensor]
+    ) -> Tensor:
+        """The draft model's tokens [B, k]. Its first pass takes the last two tokens: after a fully accepted round it
+        has seen neither."""
+        out = [slots.new_zeros((slots.shape[0], 0))]
+        if not drafts:
+            return out[0]
+        assert self._drafter is not None and self._draft is not None
+        steps = torch.arange(2, device=self._device)
+        tokens, starts = self._state.tokens[slots.unsqueeze(1), (lengths - 2).unsqueeze(1) + steps], lengths - 2
+        for j in range(drafts):
+            known = tokens.clamp(max=self._draft.info.vocab_size - 1)
+            newest = torch.full_like(slots, known.shape[1] - 1)
+            logits = self._draft.decoder(known, slots.int(), starts.int(), newest)
+            tokens, starts = choose(self._drafter.fit(logits), j), lengths + j
+            out.append(tokens)
+        return torch.cat(out, 1)
+
+    def _noise(self, slots: Tensor, lengths: Tensor, count: int) -> Tensor:
+        """[B, count, V], nothing in greedy rows."""
+        noise = gumbel(self._state.seeds[slots], lengths, count, Stream.TARGET, self._target.info.vocab_size)
+        return noise.masked_fill_(self._state.shapes[3, slots].view(-1, 1, 1) > 0, 0.0)
+
+    def _chooser(
+        self, slots: Tensor, shaping: Shaping, noise: Tensor | None
+    ) -> Callable[[Tensor, int], Tensor]:
+        """From logits [B, M, V] of positions from `first` on to tokens [B, M], as `SamplingBatch` shapes them."""
+        if noise is None:
+            return lambda logits, _first: argmax(logits.flatten(0, 1)).view(logits.shape[:2])
+        temperature, top_p, min_p = (row[slots].view(-1, 1, 1) for row in self._state.shapes[:3])
+        top_k = self._state.top_k[slots].view(-1, 1, 1)
+
+        def choose(logits: Tensor, first: int) -> Tensor:
+            scores = processors.temperature(logits, temperature)
+            if shaping.top_k:
+                largest = min(shaping.top_k, scores.shape[-1])
+                limited = processors.top_k(scores, top_k.clamp(max=largest), largest)
+                scores = torch.where(top_k > largest, scores, limited)
+            if shaping.top_p:
+                scores = processors.top_p(scores, top_p)
+            if shaping.min_p:
+                scores = processors.min_p(scores, min_p)
+            drawn = noise[:, first : first + logits.shape[1]].contiguous()
+            return argmax(scores.flatten(0, 1), drawn.flatten(0, 1)).view(logits.shape[:2])
+
+        return choose
+
+
+def _kind(choice: Choice) -> str:
+    """Who drafts: the host, or a drafter on the device."""
+    return choice.option.drafter if choice.option and not choice.option.free else GIVEN
+
+
+def _plainly_sampled(state: SamplerState) -> bool:
+    """Whether temperature, top_k, top_p and min_p are all that shapes this row."""
+    params = state.params
+    edited = state.grammar or state.bias or state.counts is not None or state.forbidden is not None
+    return not edited and params.logprobs is None

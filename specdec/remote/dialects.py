@@ -1,0 +1,103 @@
+"""What each kind of server takes, and by which names: the only place that tells servers apart.
+
+A parameter that is not in a dialect's table is refused by name, unless it has its neutral value: servers drop
+unknown fields silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from specdec.types import MAX_SEED, GrammarKind
+
+Fields = dict[str, Any]
+_ALIKE = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+_VLLM = ("top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids", "ignore_eos")
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _format(text: str) -> Fields:
+    schema = {"name": "answer", "schema": json.loads(text), "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+_OPENAI_GRAMMARS: dict[GrammarKind, Callable[[str], Fields]] = {
+    "json_schema": _format,
+    "json_object": lambda _: {"response_format": {"type": "json_object"}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One kind of server."""
+
+    name: str
+    fields: Mapping[str, str]
+    """Our parameter -> its field."""
+    grammars: Mapping[GrammarKind, Callable[[str], Fields]] = field(default_factory=lambda: _OPENAI_GRAMMARS)
+    unset: Mapping[str, float] = field(default_factory=dict)
+    """Sent where the caller sets nothing: a server that does not read the checkpoint's generation_config has
+    defaults of its own, which are neither the checkpoint's nor neutral."""
+    always: Mapping[str, Any] = field(default_factory=dict)
+    switch: str | None = None
+    """The field of `speculative`: speculation can be set per request."""
+    prediction: bool = False
+    max_seed: int = MAX_SEED
+    without_speculation: tuple[str, ...] = ()
+    """Parameters that it takes only while it does not speculate."""
+    takes_ids: bool = True
+    """As a prompt."""
+    recount: str | None = None
+    """Where to have a text counted, for a server that streams neither token ids nor usage."""
+    advice: str = ""
+    """How to make it tell what speculation did."""
+
+
+_NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+
+VLLM = Dialect(
+    "vLLM",
+    _same(*_ALIKE, *_VLLM),
+    _OPENAI_GRAMMARS
+    | {
+        "regex": lambda text: {"structured_outputs": {"regex": text}},
+        "lark": lambda text: {"structured_outputs": {"grammar": text}},
+        "choice": lambda text: {"structured_outputs": {"choice": json.loads(text)}},
+    },
+    always={"return_token_ids": True},
+    without_speculation=("min_p", "logit_bias"),
+    advice="start it with --enable-per-request-metrics --per-request-spec-decode-metrics summary",
+)
+SGLANG = Dialect(
+    "SGLang",
+    _same(*_ALIKE, *_VLLM),
+    _OPENAI_GRAMMARS | {"regex": lambda text: {"regex": text}},
+)
+LLAMA_CPP = Dialect(
+    "llama.cpp",
+    _same(*_ALIKE, "top_k", "min_p", "ignore_eos") | {"repetition_penalty": "repeat_penalty"},
+    unset=_NEUTRAL,
+    max_seed=2**32 - 2,  # its -1 asks for a random one
+)
+LLAMA_CPP_PYTHON = Dialect(
+    "llama-cpp-python",
+    _same(*_ALIKE, "top_k", "min_p", "min_tokens") | {"repetition_penalty": "repeat_penalty"},
+    unset=_NEUTRAL,
+    max_seed=2**32 - 2,
+    takes_ids=False,
+    recount="/extras/tokenize/count",
+)
+UNKNOWN = Dialect("an OpenAI-compatible server", _same(*_ALIKE), prediction=True)
+
+_OWNERS = {"vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA_CPP, "me": LLAMA_CPP_PYTHON}
+
+
+def of_owner(owner: str) -> Dialect:
+    """The dialect of a server whose models are `owned_by` this."""
+    return _OWNERS.get(owner, UNKNOWN)

@@ -1,0 +1,163 @@
+"""RemoteEngine: the Engine contract over HTTP.
+
+What is wrong with a request's own values, and what the server's dialect has no place for, is raised by the call.
+What only the server can know is raised by `stream` and `generate` too, which wait until the server has taken the
+request; `astream` does not block its event loop, so there it comes out of the first `__anext__`. Leaving a stream
+closes its connection, by which servers notice that nobody listens. A request is sent again only while nothing of its
+answer was delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpx
+
+from specdec.engine import Engine
+from specdec.errors import EngineClosed, EngineFailed, SpecDecError
+from specdec.remote.address import Address
+from specdec.remote.asking import ask
+from specdec.remote.discover import discover
+from specdec.remote.extras import speculated, tokenized
+from specdec.remote.figures import why_nothing
+from specdec.remote.loop import LoopThread
+from specdec.remote.metrics import Speculated
+from specdec.remote.post import Post
+from specdec.remote.reading import Reader
+from specdec.remote.server import Server
+from specdec.remote.tally import Tally
+from specdec.streams import AdmittedStream, AsyncStream, SyncStream
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
+
+DEFAULT_CONTEXT = 8192
+"""Taken for servers that do not tell theirs."""
+SILENCE = 300.0
+"""Seconds without a byte after which a server counts as stalled: a long queue and a long prompt both take minutes."""
+_CONNECT = 10.0
+API_KEY = "SPECDEC_API_KEY"
+
+
+class RemoteEngine(Engine):
+    """A model at an OpenAI-compatible server. Stays connected until `close()`.
+
+    `url`: http://host:8000/v1, with #model behind it where several are served. `api_key`: default SPECDEC_API_KEY.
+    `timeout`: seconds of silence. `slots`: how many requests at once a caller may count on; more are sent all the same.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        context: int | None = None,
+        slots: int = 4,
+        timeout: float = SILENCE,
+    ) -> None:
+        address = Address.of(url)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._loop = LoopThread(f"specdec {address.base}")
+        self._client = self._loop.run(_client(api_key or os.environ.get(API_KEY), timeout))
+        try:
+            self.server: Server = self._loop.run(discover(self._client, address))
+        except BaseException:
+            self.close()
+            raise
+        self._info = _info(self.server, context, slots)
+        self._tally = Tally(_speculation(self.server))
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def stats(self) -> EngineStats:
+        """What this engine asked for and got; the server may have other clients."""
+        return self._tally.stats
+
+    def speculated(self) -> Speculated | None:
+        """What the server has speculated for all its clients since it began, if it publishes that."""
+        self._check_open()
+        return self._loop.run(speculated(self._client, self.server))
+
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
+        events = SyncStream()
+        self._start(Request.of(prompt, **options), events)
+        next(events)  # the server has taken it, or this raises why not
+        return events
+
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AdmittedStream:
+        events = AdmittedStream()
+        self._start(Request.of(prompt, **options), events)
+        return events
+
+    def tokenize(self, prompt: str | Iterable[Any], tools: Iterable[Any] = ()) -> tuple[int, ...]:
+        """The ids that a prompt becomes, where the server has a /tokenize."""
+        self._check_open()
+        return self._loop.run(tokenized(self._client, self.server, Request.of(prompt, tools=tuple(tools))))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._loop.stop(self._client.aclose())
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineClosed("the engine is closed; load a new one")
+
+    def _start(self, request: Request, events: SyncStream | AsyncStream) -> None:
+        asked = ask(request, self.server)
+        put = events.put  # not the stream itself: dropping it is a way to cancel
+        post = Post(self._client, self.server, asked, Reader(request, self.server, asked.seed), put)
+        with self._lock:
+            self._check_open()
+            self._tally.began()
+            events.on_close = self._loop.spawn(post.last(), lambda task: self._end(task, put))
+
+    def _end(self, task: asyncio.Task[GenerationEvent], put: Callable[[Any], None]) -> None:
+        if task.cancelled():
+            self._tally.left(cancelled=not self._closed)
+            put(EngineClosed("the engine was closed before the answer was finished"))
+        elif error := task.exception():
+            self._tally.left(cancelled=False)
+            put(error if isinstance(error, SpecDecError) else _failed(error))
+        else:
+            self._tally.finished(task.result())
+            put(task.result())
+
+
+def _failed(error: BaseException) -> EngineFailed:
+    failed = EngineFailed(f"the request failed in an unforeseen way: {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed
+
+
+async def _client(api_key: str | None, silence: float) -> httpx.AsyncClient:
+    headers = {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    )
+    return httpx.AsyncClient(
+        headers=headers,
+        timeout=httpx.Timeout(silence, connect=_CONNECT, pool=None),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+    )
+
+
+def _speculation(server: Server) -> str:
+    return "on: by the server" if server.speculates else f"off: {why_nothing(server)}"
+
+
+def _info(server: Server, context: int | None, slots: int) -> EngineInfo:
+    runner = " ".join(filter(None, (server.dialect.name, server.version, "at", server.base)))
+    return EngineInfo(
+        target=server.model, draft=None, architecture="unknown", runner=runner,
+        device="remote", dtype="unknown", context=context or server.context or DEFAULT_CONTEXT, vocab_size=0,
+        slots=slots, drafters=("server",) if server.speculates else (), accept_rule="unknown", chat_template=True,
+        parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
+        speculation_unavailable=why_nothing(server) if server.speculates is False else None,
+    )  # fmt: skip

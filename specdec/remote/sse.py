@@ -1,0 +1,29 @@
+"""Server-sent events, out of bytes that may be cut anywhere."""
+
+from __future__ import annotations
+
+
+class Events:
+    """Takes bytes as they arrive, gives the data of every event that is complete.
+
+    Comments (keep-alives) and other fields are passed over; lines end in LF, CR LF or CR.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, received: bytes) -> list[bytes]:
+        """The data of each event that these bytes complete."""
+        lines = (self._rest + received).splitlines(keepends=True)
+        # a CR at the very end may be half of a CR LF; a line without an end is not whole
+        self._rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+        return [data for line in lines if (data := self._line(line.rstrip(b"\r\n"))) is not None]
+
+    def _line(self, line: bytes) -> bytes | None:
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+        elif not line and self._data:
+            data, self._data = b"\n".join(self._data), []
+            return data
+        return None

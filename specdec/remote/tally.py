@@ -1,0 +1,42 @@
+"""What one RemoteEngine has asked and got: its EngineStats."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from specdec.types import EngineStats, GenerationEvent
+
+
+class Tally:
+    """Counts from any thread."""
+
+    def __init__(self, speculation: str) -> None:
+        self._lock = threading.Lock()
+        self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, speculation)
+
+    @property
+    def stats(self) -> EngineStats:
+        with self._lock:
+            return self._stats
+
+    def began(self) -> None:
+        self._add(active=1)
+
+    def left(self, *, cancelled: bool) -> None:
+        """A request that came to nothing, or whose reader went away."""
+        self._add(active=-1, cancelled=int(cancelled))
+
+    def finished(self, last: GenerationEvent) -> None:
+        """A request whose last event is this."""
+        assert last.usage and last.stats
+        self._add(
+            active=-1, finished=1, prompt_tokens=last.usage.prompt_tokens, cached_tokens=last.usage.cached_tokens,
+            completion_tokens=last.usage.completion_tokens, rounds=last.stats.rounds, drafted=last.stats.drafted,
+            accepted=last.stats.accepted,
+        )  # fmt: skip
+
+    def _add(self, **counts: int) -> None:
+        with self._lock:
+            new = {name: getattr(self._stats, name) + n for name, n in counts.items()}
+            self._stats = replace(self._stats, **new)

@@ -1,0 +1,171 @@
+"""Chunks in the shapes that real servers send, and what becomes of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from specdec.remote.chunks import Chunk, CompletionDetails, Metrics, Timings
+from specdec.remote.dialects import LLAMA_CPP, UNKNOWN, VLLM
+from specdec.remote.figures import spec_stats
+from specdec.remote.metrics import Speculated
+from specdec.remote.reading import Reader
+from specdec.remote.server import Server
+from specdec.remote.sse import Events
+from specdec.types import ContentDelta, GenerationEvent, ReasoningDelta, Request, ToolCallDelta
+
+SERVER = Server("http://h/v1", "story", VLLM, speculates=True)
+
+
+def _events(*chunks: dict[str, Any]) -> list[GenerationEvent]:
+    reader = Reader(Request.of("x"), SERVER, 5)
+    found = [reader.event(Chunk.model_validate_json(json.dumps(c))) for c in chunks]
+    return [*filter(None, found), reader.last()]
+
+
+def _chunk(delta: dict[str, Any], ids: list[int] | None = None, **choice: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "token_ids": ids, "finish_reason": None, **choice}]}
+
+
+def test_several_tokens_a_chunk() -> None:
+    event, last = _events(_chunk({"role": "assistant", "content": ""}), _chunk({"content": " a b"}, [4, 5]))
+    assert event.text == " a b"
+    assert [(t.id, t.text, t.origin) for t in event.tokens] == [(4, "", "unknown"), (5, " a b", "unknown")]
+    assert event.deltas == (ContentDelta(" a b"),)
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 2
+
+
+def test_tokens_without_text_are_counted() -> None:
+    held, event, last = _events(_chunk({}, [7]), _chunk({"content": "ab"}, [8]))
+    assert (held.text, len(held.tokens), held.deltas) == ("", 1, ())
+    assert event.text == "ab"
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 2
+
+
+def test_logprobs_tell_each_tokens_text() -> None:
+    entries = [
+        {
+            "token": " a",
+            "logprob": -0.5,
+            "top_logprobs": [{"token": " a", "logprob": -0.5}, {"token": "z", "logprob": -2}],
+        }
+    ]
+    entries.append({"token": " b", "logprob": -0.1, "top_logprobs": []})
+    event, _ = _events(_chunk({"content": " a b"}, [4, 5], logprobs={"content": entries}))
+    assert [(t.text, t.logprob) for t in event.tokens] == [(" a", -0.5), (" b", -0.1)]
+    assert [o[0] for o in event.tokens[0].top_logprobs] == [4, -1]
+
+
+def test_logprobs_beside_raw_text() -> None:
+    logprobs = {
+        "tokens": [" a"],
+        "token_logprobs": [-0.5],
+        "top_logprobs": [{" a": -0.5, "z": -2.0}],
+        "text_offset": [0],
+    }
+    event, _ = _events({"choices": [{"text": " a", "token_ids": [4], "logprobs": logprobs}]})
+    assert event.tokens[0].logprob == -0.5
+    assert len(event.tokens[0].top_logprobs) == 2
+
+
+def test_reasoning_and_calls() -> None:
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "weather"}}
+    more = {"index": 0, "function": {"arguments": '{"city'}}
+    *events, last = _events(
+        _chunk({"reasoning_content": "hm"}, [1]),
+        _chunk({"reasoning": "mm"}, [2]),
+        _chunk({"content": None, "tool_calls": [first]}, [3]),
+        _chunk({"tool_calls": [more]}, [4, 5]),
+        _chunk({}, [6], finish_reason="tool_calls", stop_reason=2),
+    )
+    assert [d for e in events for d in e.deltas] == [
+        ReasoningDelta("hm"), ReasoningDelta("mm"), ToolCallDelta(0, "c1", "weather", ""),
+        ToolCallDelta(0, arguments='{"city'),
+    ]  # fmt: skip
+    assert "".join(e.text for e in events) == ""
+    assert sum(len(e.tokens) for e in events) == 6
+    assert (last.finish_reason, last.stop, last.seed) == ("stop", 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("stop", "stop"), ("length", "length"), ("abort", "cancelled"), ("content_filter", "stop")],
+)
+def test_finish_reasons(said: str, expected: str) -> None:
+    assert _events(_chunk({"content": "x"}, [1], finish_reason=said))[-1].finish_reason == expected
+
+
+def test_usage_counts_where_ids_are_missing() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
+    last = _events(_chunk({"content": "a b c d"}), {"choices": [], "usage": usage})[-1]
+    assert last.usage is not None
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens, last.usage.cached_tokens) == (9, 4, 3)
+
+
+def _summary(rounds: int, drafted: int, histogram: list[int]) -> Metrics:
+    accepted = sum(j * n for j, n in enumerate(histogram))
+    return Metrics.model_validate({"speculative_decoding": {
+        "num_spec_steps": rounds, "num_draft_tokens": drafted, "num_accepted_draft_tokens": accepted,
+        "acceptance_histogram": histogram,
+    }})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rounds", "drafted", "histogram"),
+    [(5, 20, [1, 1, 1, 1, 1]), (2, 5, [0, 1, 0, 0, 1]), (3, 3, [3, 0]), (0, 0, [0, 0, 0])],
+)
+def test_figures_of_vllm(rounds: int, drafted: int, histogram: list[int]) -> None:
+    stats = spec_stats(SERVER, _summary(rounds, drafted, histogram), None, None)
+    assert stats.rounds == rounds
+    assert stats.drafted == drafted
+    assert stats.accepted == sum(j * n for j, n in enumerate(histogram))
+    for drafter in stats.drafters:
+        assert all(a <= d <= rounds for d, a in zip(drafter.drafted, drafter.accepted, strict=True))
+    assert stats.off_reason is None
+
+
+def test_figures_of_others() -> None:
+    stats = spec_stats(SERVER, None, Timings(predicted_n=10, draft_n=8, draft_n_accepted=6), None)
+    assert (stats.rounds, stats.drafted, stats.accepted) == (3, 8, 6)
+    details = CompletionDetails(accepted_prediction_tokens=3, rejected_prediction_tokens=1)
+    stats = spec_stats(SERVER, None, None, details)
+    assert (stats.drafted, stats.accepted) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        (SERVER, "does not say what it drafted; start it with --enable-per-request-metrics"),
+        (Server("http://h/v1", "m", VLLM, speculates=False), "http://h/v1 does not speculate"),
+        (Server("http://h/v1", "m", LLAMA_CPP), "does not say what it drafted"),
+        (Server("http://h/v1", "m", UNKNOWN), "unknown: the server at http://h/v1"),
+    ],
+)
+def test_no_figures_say_why(server: Server, why: str) -> None:
+    assert why in str(spec_stats(server, None, None, None).off_reason)
+
+
+def test_metrics_are_summed_over_engines() -> None:
+    page = "\n".join(
+        f'vllm:spec_decode_num_{name}_total{{engine="{e}"}} {n}'
+        for name, n in (("drafts", 2), ("draft_tokens", 8), ("accepted_tokens", "6.0e0")) for e in (0, 1)
+    )  # fmt: skip
+    now = Speculated.of(page)
+    assert now == Speculated(4, 16, 12)
+    assert now.since(Speculated(1, 4, 4)) == Speculated(3, 12, 8)
+    assert now.acceptance_length == 4
+    assert Speculated.of("up 1") is None
+
+
+STREAM = b': ping\n\ndata: {"a":1}\r\n\r\nevent: x\ndata:two\ndata: lines\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 1000])
+def test_events_out_of_bytes_cut_anywhere(width: int) -> None:
+    events = Events()
+    found = [d for i in range(0, len(STREAM), width) for d in events.feed(STREAM[i : i + width])]
+    assert found == [b'{"a":1}', b"two\nlines", b"[DONE]"]
