@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from specdec.types import GenerationEvent, Request
+from llama_index.llms.specdec import SpecDec
+
+from specdec.types import GenerationEvent, Message, Request
 from tests.fakes import ScriptedEngine
+
+
+def chat_of(llm: SpecDec) -> list[Message]:
+    """The turns that the engine was given last."""
+    assert isinstance(llm.engine, ScriptedEngine)
+    return [turn for turn in llm.engine.requests[-1].prompt if isinstance(turn, Message)]
 
 
 class SeveralScripts(ScriptedEngine):

@@ -56,7 +56,7 @@ async def test_the_loop_goes_on(bundled: SpecDec, form: str) -> None:
         "astream_chat": lambda: drained(bundled.astream_chat(STORY)),
         "astructured_predict": lambda: bundled.astructured_predict(Person, PROMPT, text="Mara is 31."),
     }
-    stalls = []
+    stalls: list[float] = []
     while len(stalls) < TRIES and min(stalls, default=1.0) > STALL:
         stalls.append(await longest_stall(forms[form]()))
     assert min(stalls) <= STALL, stalls
@@ -64,6 +64,14 @@ async def test_the_loop_goes_on(bundled: SpecDec, form: str) -> None:
 
 def active(llm: SpecDec) -> int:
     return llm.engine.stats().active
+
+
+async def cancelled(task: asyncio.Task[Any], llm: SpecDec) -> None:
+    """Cancel the task as soon as its answer is being written."""
+    await asyncio.to_thread(eventually, lambda: active(llm) == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def freed(llm: SpecDec, before: EngineStats) -> None:
@@ -76,22 +84,14 @@ async def freed(llm: SpecDec, before: EngineStats) -> None:
 async def test_cancelling_a_task_frees_its_slot(bundled: SpecDec) -> None:
     before = bundled.engine.stats()
     task = asyncio.create_task(bundled.achat(STORY, **LONG))
-    while not active(bundled):
-        await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancelled(task, bundled)
     await freed(bundled, before)
 
 
 async def test_cancelling_a_reader_frees_its_slot(bundled: SpecDec) -> None:
     before = bundled.engine.stats()
     task = asyncio.create_task(drained(bundled.astream_chat(STORY, **LONG)))
-    while not active(bundled):
-        await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancelled(task, bundled)
     await freed(bundled, before)
 
 
@@ -105,8 +105,8 @@ def held(**options: Any) -> tuple[SpecDec, ScriptedEngine, LlamaDebugHandler]:
 @pytest.mark.parametrize("form", ["stream_chat", "stream_complete"])
 def test_leaving_a_stream_frees_its_slot(form: str) -> None:
     llm, engine, _ = held()
-    ask = {"stream_chat": lambda: llm.stream_chat(STORY), "stream_complete": lambda: llm.stream_complete("Hello")}
-    with closing(ask[form]()) as responses:
+    responses = llm.stream_chat(STORY) if form == "stream_chat" else llm.stream_complete("Hello")
+    with closing(responses):
         next(responses)
         assert engine.stats().active == 1
     assert (engine.stats().active, engine.stats().cancelled) == (0, 1)
@@ -115,8 +115,8 @@ def test_leaving_a_stream_frees_its_slot(form: str) -> None:
 @pytest.mark.parametrize("form", ["astream_chat", "astream_complete"])
 async def test_leaving_an_async_stream_frees_its_slot(form: str) -> None:
     llm, engine, _ = held()
-    ask = {"astream_chat": lambda: llm.astream_chat(STORY), "astream_complete": lambda: llm.astream_complete("Hello")}
-    async with aclosing(await ask[form]()) as responses:
+    asked = llm.astream_chat(STORY) if form == "astream_chat" else llm.astream_complete("Hello")
+    async with aclosing(await asked) as responses:
         await anext(responses)
         assert engine.stats().active == 1
     assert (engine.stats().active, engine.stats().cancelled) == (0, 1)
@@ -153,7 +153,9 @@ async def test_the_first_words_come_at_once() -> None:
 
 
 async def test_many_at_once_share_rounds(bundled: SpecDec) -> None:
-    chats = [[ChatMessage(f"Tell me a story about a {animal}.")] for animal in ("fox", "duck", "bear", "mouse")]
+    chats = [
+        [ChatMessage(f"Tell me a story about a {animal}.")] for animal in ("fox", "duck", "bear", "mouse")
+    ]
     alone = [(await bundled.achat(chat)).message.content for chat in chats]
     before = bundled.engine.stats().rounds
     together = [r.message.content for r in await asyncio.gather(*map(bundled.achat, chats))]

@@ -9,7 +9,6 @@ import pytest
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
-from llama_index.core.rate_limiter import TokenBucketRateLimiter
 from llama_index.llms.specdec import SpecDec
 
 from tests.fakes import SCRIPT, ScriptedEngine
@@ -114,5 +113,7 @@ def test_errors_are_heard(scripted: ScriptedEngine) -> None:
 
 def test_predictions_carry_the_system_prompt(scripted: ScriptedEngine) -> None:
     llm = SpecDec(engine=scripted, system_prompt="Be brief.")
-    assert llm.predict(PromptTemplate("{x}"), x="Hello") == "".join(llm.stream(PromptTemplate("{x}"), x="Hello"))
+    assert llm.predict(PromptTemplate("{x}"), x="Hello") == "".join(
+        llm.stream(PromptTemplate("{x}"), x="Hello")
+    )
     assert [m.role for r in scripted.requests for m in r.prompt] == ["system", "user"] * 2  # type: ignore[union-attr]

@@ -28,7 +28,10 @@ async def gathered(responses: AsyncIterable[Response]) -> list[Response]:
 async def every_form(llm: SpecDec, **options: Any) -> list[list[Response]]:
     """The same question through each form: the whole answers as lists of one."""
     chat, prompt = HELLO, HELLO[0].content or ""
-    streams: list[Iterable[Response]] = [llm.stream_chat(chat, **options), llm.stream_complete(prompt, **options)]
+    streams: list[Iterable[Response]] = [
+        llm.stream_chat(chat, **options),
+        llm.stream_complete(prompt, **options),
+    ]
     return [
         [llm.chat(chat, **options)],
         [llm.complete(prompt, **options)],
@@ -77,7 +80,7 @@ def test_figures_are_the_engine_s(llm: SpecDec) -> None:
     assert figures["speculative"]["drafted"] == figures["speculative"]["accepted"] > 0
     assert figures["speculative"]["acceptance_rate"] == 1
     assert figures["speculative"]["drafters"].keys() == {"model"}
-    assert figures["tokens_per_second"] > 0
+    assert figures["timing"]["tokens_per_second"] > 0
     assert response.raw is not None
     assert response.raw["usage"] == {
         "prompt_tokens": len(STORY), "completion_tokens": len(SCRIPT), "total_tokens": len(STORY) + len(SCRIPT),
@@ -100,7 +103,7 @@ def test_a_formatted_prompt_is_continued(llm: SpecDec, scripted: ScriptedEngine)
 
 
 def test_a_call_s_own_parameters_come_first(scripted: ScriptedEngine) -> None:
-    llm = SpecDec(engine=scripted, temperature=0.5, seed=3, additional_kwargs={"min_tokens": 2})
+    llm = SpecDec(engine=scripted, temperature=0.5, seed=3, min_tokens=2)
     llm.complete(STORY, temperature=0.1, stop=["."], prediction="Once")
     sampling = scripted.requests[-1].sampling
     assert (sampling.temperature, sampling.seed, sampling.min_tokens, sampling.stop) == (0.1, 3, 2, (".",))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from llama_index.core.base.llms.types import (
     AudioBlock,
-    CachePoint,
     CacheControl,
+    CachePoint,
     CitableBlock,
     ContentBlock,
     DocumentBlock,
@@ -23,29 +23,34 @@ from llama_index.llms.specdec import SpecDec
 
 from specdec.types import Message, ToolCall
 from tests.fakes import ScriptedEngine
+from tests.llama_index_specdec.scripts import chat_of
 
 CALL = ToolCallBlock(tool_call_id="call_1", tool_name="add", tool_kwargs={"a": 1, "b": 2})
 
 
-def heard(llm: SpecDec, *messages: ChatMessage) -> tuple[Any, ...]:
-    """The prompt that the engine is given."""
+def heard(llm: SpecDec, *messages: ChatMessage) -> list[Message]:
+    """What the engine is given."""
     llm.chat(list(messages))
-    assert isinstance(llm.engine, ScriptedEngine)
-    prompt = llm.engine.requests[-1].prompt
-    assert isinstance(prompt, tuple)
-    return prompt
+    return chat_of(llm)
 
 
 @pytest.mark.parametrize(
     ("role", "expected"),
-    [("system", "system"), ("developer", "system"), ("user", "user"), ("model", "assistant"), ("chatbot", "assistant")],
+    [
+        ("system", "system"),
+        ("developer", "system"),
+        ("user", "user"),
+        ("model", "assistant"),
+        ("chatbot", "assistant"),
+    ],
 )
 def test_roles(llm: SpecDec, role: str, expected: str) -> None:
     assert heard(llm, ChatMessage("x", role=MessageRole(role)))[0].role == expected
 
 
 def test_texts_are_joined_as_the_framework_does(llm: SpecDec) -> None:
-    message = ChatMessage(blocks=[TextBlock(text="a"), CachePoint(cache_control=CacheControl(type="x")), TextBlock(text="b")])
+    point = CachePoint(cache_control=CacheControl(type="ephemeral"))
+    message = ChatMessage(blocks=[TextBlock(text="a"), point, TextBlock(text="b")])
     assert heard(llm, message)[0].content == message.content == "a\nb"
 
 
@@ -80,7 +85,7 @@ def test_an_answer_can_be_sent_back(llm: SpecDec) -> None:
         AudioBlock(audio=b"x", format="wav"),
         VideoBlock(video=b"x", video_mimetype="video/mp4"),
         DocumentBlock(data=b"x", document_mimetype="application/pdf"),
-        CitableBlock(title="t", source="s", content="c"),
+        CitableBlock(title="t", source="s", content=[TextBlock(text="c")]),
     ],
     ids=lambda block: block.block_type,
 )
@@ -97,13 +102,15 @@ async def test_what_a_text_model_cannot_read_is_refused(llm: SpecDec, block: Con
 
 @pytest.mark.parametrize("messages", ["Hello", [{"role": "user", "content": "Hello"}], [], None])
 def test_no_chat_is_refused(llm: SpecDec, messages: Any) -> None:
-    with pytest.raises(ValueError, match="messages|prompt"):
+    with pytest.raises(ValueError, match=r"messages|prompt"):
         llm.chat(messages)
 
 
 def test_a_tool_s_turn_without_a_call_is_refused(llm: SpecDec) -> None:
     with pytest.raises(ValueError, match="tool message"):
-        llm.chat([ChatMessage("1 + 2?"), ChatMessage("3", role="tool", additional_kwargs={"tool_call_id": "x"})])
+        llm.chat(
+            [ChatMessage("1 + 2?"), ChatMessage("3", role="tool", additional_kwargs={"tool_call_id": "x"})]
+        )
 
 
 def test_text_targets_get_the_framework_s_prompt() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from llama_index.core.llms import ChatMessage
@@ -13,7 +13,7 @@ from llama_index.llms.specdec import SpecDec
 from pydantic import BaseModel, Field, field_validator
 
 from tests.fakes import call
-from tests.llama_index_specdec.scripts import SeveralScripts
+from tests.llama_index_specdec.scripts import SeveralScripts, chat_of
 
 
 class Person(BaseModel):
@@ -37,12 +37,15 @@ async def test_the_four_forms(bundled: SpecDec) -> None:
 
 
 def test_streams_grow(bundled: SpecDec) -> None:
-    parts = [p.model_dump(exclude_none=True) for p in bundled.stream_structured_predict(Person, PROMPT, text=TEXT)]
+    parts = [
+        p.model_dump(exclude_none=True) for p in bundled.stream_structured_predict(Person, PROMPT, text=TEXT)
+    ]
     sizes = [len(json.dumps(part)) for part in parts]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
 
 
+@pytest.mark.filterwarnings("ignore:The `json` method")  # which the framework calls
 async def test_as_structured_llm(bundled: SpecDec) -> None:
     structured = bundled.as_structured_llm(Person)
     *_, streamed = structured.stream_chat([ChatMessage(TEXT)])
@@ -59,15 +62,15 @@ async def test_as_structured_llm(bundled: SpecDec) -> None:
 
 class Leaf(BaseModel):
     kind: str = Field(pattern="^(oak|elm)$")
-    sizes: list[int] = Field(max_length=3)
-    inner: Leaf | None = None
+    sizes: list[Literal[1, 2, 3]] = Field(max_length=3)
+    note: str | None = Field(max_length=20)
 
 
 def test_the_form_holds_whatever_the_model_thinks(bundled: SpecDec) -> None:
     """At temperature 1, for a question that has nothing to do with it."""
     for seed in range(3):
         leaf = bundled.structured_predict(
-            Leaf, PROMPT, {"temperature": 1, "seed": seed, "max_tokens": 400}, text="Tell me a story."
+            Leaf, PROMPT, {"temperature": 1, "seed": seed, "max_tokens": 1500}, text="Tell me a story."
         )
         assert leaf.kind in ("oak", "elm")
 
@@ -106,7 +109,7 @@ def test_a_schema_that_cannot_be_enforced_is_refused(bundled: SpecDec) -> None:
     class Odd(BaseModel):
         value: dict[str, Any] = Field(json_schema_extra={"propertyNames": {"pattern": "^(?=x)"}, "if": True})
 
-    with pytest.raises(ValueError, match="grammar is|grammar.text is|expected a JSON schema"):
+    with pytest.raises(ValueError, match="expected a JSON schema that can be enforced"):
         bundled.structured_predict(Odd, PROMPT, text=TEXT)
     assert bundled.structured_predict(Person, PROMPT, text=TEXT) == MARA
 
@@ -123,7 +126,6 @@ def test_the_framework_s_own_programs_can_be_asked_for() -> None:
 def test_system_prompts_go_first() -> None:
     llm = scripted_llm(MARA.model_dump_json(), system_prompt="Be exact.")
     llm.structured_predict(Person, PROMPT, text=TEXT)
-    assert isinstance(llm.engine, SeveralScripts)
-    first, second = llm.engine.requests[-1].prompt
-    assert (first.role, first.content) == ("system", "Be exact.")  # type: ignore[union-attr]
-    assert TEXT in (second.content or "")  # type: ignore[union-attr]
+    first, second = chat_of(llm)
+    assert (first.role, first.content) == ("system", "Be exact.")
+    assert TEXT in (second.content or "")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from llama_index.core.base.llms.types import ThinkingBlock
 from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.program import FunctionCallingProgram
@@ -44,10 +45,9 @@ def picked(llm: SpecDec, response: ChatResponse) -> list[tuple[str, dict[str, An
 async def test_the_bundled_pair_calls(bundled: SpecDec) -> None:
     ask: dict[str, Any] = {"tools": [WEATHER, TIME], "user_msg": "What is the weather in Oslo?"}
     *_, streamed = bundled.stream_chat_with_tools(**ask)
-    last = streamed
-    async for last in await bundled.astream_chat_with_tools(**ask):
-        pass
-    for response in (bundled.chat_with_tools(**ask), await bundled.achat_with_tools(**ask), streamed, last):
+    *_, astreamed = [r async for r in await bundled.astream_chat_with_tools(**ask)]
+    whole, awhole = bundled.chat_with_tools(**ask), await bundled.achat_with_tools(**ask)
+    for response in (whole, awhole, streamed, astreamed):
         assert picked(bundled, response) == [("get_weather", OSLO)]
         assert response.raw is not None
         assert response.raw["finish_reason"] == "tool_calls"
@@ -56,7 +56,9 @@ async def test_the_bundled_pair_calls(bundled: SpecDec) -> None:
 
 def test_the_bundled_pair_calls_twice_at_once(bundled: SpecDec) -> None:
     response = bundled.chat_with_tools(
-        [WEATHER, TIME], "What is the weather in Oslo, and what time is it in Lima?", allow_parallel_tool_calls=True
+        [WEATHER, TIME],
+        "What is the weather in Oslo, and what time is it in Lima?",
+        allow_parallel_tool_calls=True,
     )
     assert picked(bundled, response) == [("get_weather", OSLO), ("get_time", {"city": "Lima"})]
     ids = [c.tool_id for c in bundled.get_tool_calls_from_response(response)]
@@ -92,7 +94,9 @@ async def test_predict_and_call(bundled: SpecDec) -> None:
 
 def test_what_the_engine_is_asked(scripted: ScriptedEngine) -> None:
     llm = SpecDec(engine=scripted)
-    llm.chat_with_tools([WEATHER], "Weather?", [ChatMessage("Hi", role="user")], allow_parallel_tool_calls=True)
+    llm.chat_with_tools(
+        [WEATHER], "Weather?", [ChatMessage("Hi", role="user")], allow_parallel_tool_calls=True
+    )
     request = scripted.requests[-1]
     assert [tool["function"]["name"] for tool in request.tools] == ["get_weather"]
     assert request.tools[0]["function"]["parameters"]["required"] == ["city"]
@@ -132,7 +136,7 @@ def test_thoughts_are_a_block_of_their_own() -> None:
     whole = scripted_llm(script).chat([ChatMessage("Weather?")]).message
     *_, last = responses = list(scripted_llm(script).stream_chat([ChatMessage("Weather?")]))
     for message in (whole, last.message):
-        assert message.blocks[0].block_type == "thinking"
+        assert isinstance(message.blocks[0], ThinkingBlock)
         assert (message.blocks[0].content or "").strip() == "Oslo is north."
         assert (message.content or "").strip() == "It rains."
     thought = "".join(r.additional_kwargs.get("thinking_delta", "") for r in responses)

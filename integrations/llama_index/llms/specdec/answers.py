@@ -7,6 +7,7 @@ Until then `raw` is None.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Self
 
 from llama_index.core.base.llms.types import (
@@ -27,6 +28,7 @@ from specdec.types import (
     GenerationEvent,
     ReasoningDelta,
     SpecStats,
+    Timing,
     Token,
     ToolCallDelta,
     Usage,
@@ -120,8 +122,7 @@ class Answer:
         return {
             **thinking,
             **_counts(last.usage),
-            "tokens_per_second": last.timing.tokens_per_second(last.usage.completion_tokens),
-            "ttft": last.timing.ttft,
+            "timing": _timing(last.timing, last.usage),
             "speculative": _speculative(last.stats),
         }
 
@@ -161,6 +162,11 @@ def _counts(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
+
+
+def _timing(timing: Timing, usage: Usage) -> dict[str, float]:
+    speed = timing.tokens_per_second(usage.completion_tokens)
+    return asdict(timing) | {"tokens_per_second": speed}
 
 
 def _speculative(stats: SpecStats) -> dict[str, Any]:

@@ -28,11 +28,15 @@ from llama_index.llms.specdec.structured import StructuredByGrammar
 from llama_index.llms.specdec.tools import selections, tool_choice_of, tool_schemas
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
-from specdec.engine import AcceptRule, Engine, shared
+from specdec.engine import Engine
+from specdec.sharing import shared
 from specdec.types import Message, Prompt, Request
 
-_LOADING = ("device", "dtype", "context", "slots", "accept_rule", "trust_remote_code")
-_SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop", "seed", "speculative")
+_LOADING = ("device", "dtype", "context", "slots", "accept_rule", "tool_format", "trust_remote_code")
+_ASKING = (
+    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+    "logit_bias", "max_tokens", "min_tokens", "stop", "seed", "logprobs", "speculative", "timeout",
+)  # fmt: skip
 
 
 class SpecDec(StructuredByGrammar):
@@ -41,45 +45,52 @@ class SpecDec(StructuredByGrammar):
         llm = SpecDec("./my-model", "./my-small-model", temperature=0.7)
         print(llm.complete("Hello!"))
 
-    `target`, `draft`, `device`, `dtype`, `context`, `slots`, `accept_rule` and `trust_remote_code` are those of
-    `specdec.load`. All components of a process with the same ones share one engine; or give `engine`.
-    The other fields are for every call, and a call's own keywords come before them: any field of `SamplingParams` and
-    `Request` (`additional_kwargs` holds those that are no field here). `messages_to_prompt` and `completion_to_prompt`
-    are used where the target has no chat template; `complete(..., formatted=True)` always continues the text itself.
+    `model` is the target, "bundled", a folder or a hub id; `draft` is what drafts for it. All objects of a process that
+    name the same ones, and the same loading options of `specdec.load`, share one engine; or give an `engine`.
+    The other fields hold for every call, and a call's own keywords come before them: any field of `SamplingParams` and
+    `Request`, `prediction` and `grammar` among them. None leaves a value to the checkpoint.
+    `messages_to_prompt` and `completion_to_prompt` are used where the target has no chat template;
+    `complete(..., formatted=True)` always continues the text itself.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    target: str = Field(default="bundled", description="The target model: bundled, a folder or a hub id.")
-    draft: str = Field(default="auto", description="What drafts: auto, none, lookup, a folder or a hub id.")
+    model: str = "bundled"
+    draft: str = Field(default="auto", description="auto, none, lookup, a folder or a hub id.")
     device: str = "auto"
     dtype: str = "auto"
     context: int | None = Field(default=None, description="Tokens per slot, prompt and answer together.")
     slots: int = Field(default=4, description="How many requests run at once.")
-    accept_rule: AcceptRule = "coupled"
+    accept_rule: str = "coupled"
+    tool_format: str = Field(default="auto", description="How the target writes tool calls.")
     trust_remote_code: bool = False
 
-    temperature: float | None = Field(
-        default=None, description="0 is greedy; none takes the checkpoint's own."
-    )
+    temperature: float | None = Field(default=None, description="0 is greedy.")
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[int, float] | None = None
     max_tokens: int | None = Field(default=None, description="None: as many as the context allows.")
-    stop: list[str] | None = None
+    min_tokens: int | None = None
+    stop: str | list[str] | None = None
     seed: int | None = None
-    speculative: str | int = Field(default="auto", description="auto, off, or drafted tokens a round.")
-    additional_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="More fields of SamplingParams and Request, for every call."
+    logprobs: int | None = Field(
+        default=None, description="How many of the likeliest tokens, beside the answer's own."
     )
+    speculative: str | int = Field(default="auto", description="auto, off, or drafted tokens a round.")
+    timeout: float | None = Field(default=None, description="Seconds for one answer.")
 
     _held: Held = PrivateAttr(default_factory=Held)
 
     def __init__(
-        self, target: str = "bundled", draft: str = "auto", *, engine: Engine | None = None, **fields: Any
+        self, model: str = "bundled", draft: str = "auto", *, engine: Engine | None = None, **fields: Any
     ) -> None:
         if engine is not None:
-            target, draft = engine.info.target, _drafting(engine)
-        super().__init__(**fields | {"target": target, "draft": draft})
+            model, draft = engine.info.target, _drafting(engine)
+        super().__init__(**fields | {"model": model, "draft": draft})
         self._held = Held(engine or self._shared())
 
     @model_validator(mode="after")
@@ -189,11 +200,11 @@ class SpecDec(StructuredByGrammar):
         return self._request(self.completion_to_prompt(prompt), options)
 
     def _request(self, prompt: Prompt, options: Mapping[str, Any]) -> Request:
-        own = {name: value for name in _SAMPLING if (value := getattr(self, name)) is not None}
-        return Request.of(prompt, **own | self.additional_kwargs | dict(options))
+        own = {name: value for name in _ASKING if (value := getattr(self, name)) is not None}
+        return Request.of(prompt, **own | dict(options))
 
     def _shared(self) -> Engine:
-        return shared(self.target, self.draft, **{name: getattr(self, name) for name in _LOADING})
+        return shared(self.model, self.draft, **{name: getattr(self, name) for name in _LOADING})
 
 
 def _drafting(engine: Engine) -> str:
