@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
     from specdec.errors import UnsupportedModel as UnsupportedModel
+    from specdec.sharing import shared as shared
     from specdec.types import Completion as Completion
     from specdec.types import EngineInfo as EngineInfo
     from specdec.types import EngineStats as EngineStats
@@ -53,6 +54,7 @@ _HOMES = {
         "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError", "SpecDecError", "TokenizerMismatch",
         "UnsupportedModel",
     ),
+    "sharing": ("shared",),
     "types": (
         "Completion", "EngineInfo", "EngineStats", "GenerationEvent", "Grammar", "Message", "Request", "SamplingParams",
         "SpecStats", "Token", "ToolCall",

@@ -18,9 +18,9 @@ from specdec.errors import InvalidRequest
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "cancelled"]
-Origin = Literal["accepted", "recovered", "bonus", "plain", "unknown"]
+Origin = Literal["accepted", "recovered", "bonus", "plain"]
 """Where a token came from: an accepted draft; the target's own token after a rejected draft; the target's own
-token after a fully accepted draft; the target's own token in a round without drafts; a server that does not say."""
+token after a fully accepted draft; the target's own token in a round without drafts."""
 Speculative = Literal["auto", "off"] | int
 
 MAX_SPECULATIVE_TOKENS = 16
@@ -137,8 +137,7 @@ GrammarKind = Literal["json_schema", "json_object", "regex", "lark", "choice"]
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must look like, from its first token to its last. JSON comes out in one line, with a space after each
-    comma and colon, as `json.dumps` and chat templates write it: models were trained on that.
+    """What an answer must look like, from its first token to its last. JSON comes out compact, without whitespace.
 
     `kind` and its `text`: json_schema (a JSON schema), json_object (none: any JSON object), regex (matched as a whole),
     lark (a Lark grammar as llguidance reads it), choice (a JSON list of texts, one of which is the answer).
@@ -622,7 +621,7 @@ class Completion:
 
     @property
     def tokens_per_second(self) -> float:
-        return self.timing.tokens_per_second(self.usage.completion_tokens)
+        return self.timing.tokens_per_second(len(self.tokens))
 
     @classmethod
     def of(cls, events: Sequence[GenerationEvent]) -> Completion:

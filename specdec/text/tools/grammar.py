@@ -18,6 +18,7 @@ from specdec.types import Grammar
 
 _ANY = "/(?s:.*)/"
 _SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_COMPACT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 
 
 def answer_grammar(
@@ -85,7 +86,7 @@ class _Writer:
         for i, function in enumerate(functions):
             name = json.dumps(function["name"], ensure_ascii=False)
             head = f'{{"name": {name}, "{self._family.arguments}": '
-            arguments = self._rule(f"arguments_{i}", _json(parameters(function)))
+            arguments = self._rule(f"arguments_{i}", _json(parameters(function), _SPACED))
             names.append(self._rule(f"call_{i}", f'{json.dumps(head)} {arguments} "}}"'))
         return self._rule("call", " | ".join(names))
 
@@ -110,17 +111,17 @@ def _pattern(text: str) -> str:
     return re.escape(text).replace("/", "\\/")
 
 
-def _json(schema: Mapping[str, Any]) -> str:
-    return "%json " + json.dumps(dict(schema) | {"x-guidance": _SPACED}, ensure_ascii=False)
+def _json(schema: Mapping[str, Any], separators: Mapping[str, Any]) -> str:
+    return "%json " + json.dumps(dict(schema) | {"x-guidance": separators}, ensure_ascii=False)
 
 
 def _form(grammar: Grammar) -> str:
     """A grammar as a part of another."""
     if grammar.kind == "json_schema":
         schema = json.loads(grammar.text)
-        return _json(schema if isinstance(schema, dict) else {"allOf": [schema]})
+        return _json(schema if isinstance(schema, dict) else {"allOf": [schema]}, _COMPACT)
     if grammar.kind == "json_object":
-        return _json({"type": "object"})
+        return _json({"type": "object"}, _COMPACT)
     if grammar.kind == "regex":
         return "/" + re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", grammar.text) + "/"
     if grammar.kind == "choice":
