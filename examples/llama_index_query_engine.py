@@ -1,7 +1,7 @@
-"""Questions over a folder of Markdown files: a BM25 retriever finds the section, the answer streams, the source is quoted.
+"""Questions over a folder of Markdown files: BM25 finds the section, the answer streams, and its source is quoted.
 
-    pip install 'specdec[llama-index]' llama-index-retrievers-bm25
-    python examples/llama_index_query_engine.py --target ./my-model --draft ./my-small-model --docs ./notes "..."
+pip install 'specdec[llama-index]' llama-index-retrievers-bm25
+python examples/llama_index_query_engine.py --target ./my-model --draft ./my-small-model --docs ./notes "..."
 """
 
 import argparse
