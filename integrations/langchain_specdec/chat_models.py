@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from langchain_specdec.answers import Chunks, chat_result
 from langchain_specdec.errors import translated
 from langchain_specdec.messages import as_messages
-from langchain_specdec.settings import Settings
+from langchain_specdec.settings import STRICT, Settings
 from langchain_specdec.structured import Method, structured
 from langchain_specdec.together import at_once, generated_at_once
 from specdec.engine import Engine
@@ -38,6 +38,8 @@ class ChatSpecDec(Settings, BaseChatModel):
     Parameters of a call (`model.invoke(..., temperature=0)`) go before those of the class; `model=` even takes another
     target. `profile` is known once the engine is.
     """
+
+    model_config = STRICT
 
     @property
     def _llm_type(self) -> str:

@@ -14,7 +14,7 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 
 from langchain_specdec.answers import figures, usage_metadata
 from langchain_specdec.errors import translated
-from langchain_specdec.settings import Settings
+from langchain_specdec.settings import STRICT, Settings
 from specdec.types import Completion, EngineInfo, GenerationEvent
 
 
@@ -23,6 +23,8 @@ class SpecDecLLM(Settings, BaseLLM):
 
     SpecDecLLM(max_tokens=40).invoke("Once upon a time, there was")
     """
+
+    model_config = STRICT
 
     @property
     def _llm_type(self) -> str:

@@ -15,7 +15,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_specdec.errors import InvalidInput
+from langchain_specdec.errors import InvalidInput, translated
 from specdec.types import Message, ToolCall
 
 _ROLES = {SystemMessage: "system", HumanMessage: "user", AIMessage: "assistant", ToolMessage: "tool"}
@@ -26,7 +26,8 @@ _SAID_ELSEWHERE = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_cal
 
 def as_messages(messages: Sequence[BaseMessage]) -> list[Message]:
     """The chat for an engine. Raises InvalidInput for what a text model cannot read."""
-    return [_message(message) for message in messages]
+    with translated():
+        return [_message(message) for message in messages]
 
 
 def _message(message: BaseMessage) -> Message:

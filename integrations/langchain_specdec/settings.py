@@ -20,6 +20,8 @@ _ASKING = (
     "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
     "logit_bias", "max_tokens", "min_tokens", "stop", "seed", "speculative", "timeout",
 )  # fmt: skip
+STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+"""Of the classes themselves: LangChain's own, which ignores misspelt parameters, comes after that of `Settings`."""
 _ELSEWHERE = ("api_key", "max_retries")
 """Parameters of LangChain's that mean nothing to an engine in one's own process."""
 _NOT_ASKED = ("model", "draft", "response_format", "strict", "stream", "logprobs", "top_logprobs",
@@ -32,7 +34,7 @@ class Settings(BaseModel):
     Engines are shared: whoever names the same models and loading options gets the same one, loaded by the first call.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     model: str = Field(default_factory=from_env("SPECDEC_TARGET", default="bundled"))
     """Target model: "bundled", a folder or a hub id, as for `specdec.load`."""
@@ -88,11 +90,13 @@ class Settings(BaseModel):
 
     def _engine(self, options: Mapping[str, Any]) -> Engine:
         """The engine for a call with these options."""
-        return self._at_hand(options) or shared(*self._names(options), **self._loading())
+        engine = self._at_hand(options)
+        return shared(*self._names(options), **self._loading()) if engine is None else engine
 
     async def _aengine(self, options: Mapping[str, Any]) -> Engine:
         """The same, without blocking the loop while it loads."""
-        return self._at_hand(options) or await asyncio.to_thread(self._engine, options)
+        engine = self._at_hand(options)
+        return await asyncio.to_thread(self._engine, options) if engine is None else engine
 
     def _at_hand(self, options: Mapping[str, Any]) -> Engine | None:
         """The same, if it needs no loading."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from specdec.cli.bench import bench
+from specdec.cli.cluster import SETTINGS, cluster, router
 from specdec.cli.generate import generate
 from specdec.cli.info import info
 from specdec.cli.verify import verify
@@ -18,6 +19,8 @@ app = typer.Typer(
 )
 for command in (generate, bench, verify, info):
     app.command()(command)
+app.command(context_settings=SETTINGS)(cluster)
+app.command()(router)
 
 
 def main() -> None:

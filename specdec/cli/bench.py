@@ -49,7 +49,9 @@ def bench(
 ) -> None:
     """Measure plain against speculative generation."""
     with reported():
-        models = o.EngineOptions(target, draft, device, dtype, context, accept_rule, trust_remote_code)
+        models = o.EngineOptions(
+            target, draft, device, dtype, context, accept_rule, trust_remote_code
+        ).forgetful
         temperatures = temperature or [0.0, 0.8]
         for value in temperatures:
             SamplingParams(temperature=value, max_tokens=max_tokens)

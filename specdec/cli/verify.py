@@ -39,7 +39,7 @@ def verify(
     with reported():
         models = o.EngineOptions(
             target, draft, device, dtype, context, accept_rule, trust_remote_code, _SLOTS
-        )
+        ).forgetful
         done: list[tuple[str, Check]] = []
         for drafters, check in _all_checks(models, trials):
             if not json:

@@ -145,7 +145,7 @@ def product(
         N=columns, K=inner, ROWS=wide, BLOCK_N=tile.columns, BLOCK_K=tile.inner, SPLIT=tile.split,
         NORM=norm is not None, BIAS=bias is not None, GATED=gated, RESIDUAL=residual,
         AHEAD=tile.ahead if pdl else 0, PRECISION="ieee", PDL=pdl,
-        num_warps=tile.warps, num_stages=tile.stages_for(wide, gated, x.element_size()),
+        num_warps=tile.warps_for(wide), num_stages=tile.stages_for(wide, gated, x.element_size()),
         **({"launch_pdl": True} if pdl else {}),
     )  # fmt: skip
     return out

@@ -40,7 +40,7 @@ def ask(request: Request, server: Server) -> Ask:
         "seed": seed,
     }
     body |= server.dialect.always
-    for part in (_shaping, _ending, _grammar, _speculation):
+    for part in (_shaping, _ending, _grammar, _speculation, _scheduling):
         body |= part(request, server)
     body |= _logprobs(request) | (_chat(request) if chat else _raw(request, server))
     return Ask("/chat/completions" if chat else "/completions", body, seed)
@@ -123,9 +123,14 @@ def _speculation(request: Request, server: Server) -> Fields:
     return fields
 
 
+def _scheduling(request: Request, server: Server) -> Fields:
+    """`timeout` is kept here, whatever the server does."""
+    if request.priority:
+        raise refuse("priority", request.priority, "0", server)
+    return {"user": request.client} if request.client else {}
+
+
 def _raw(request: Request, server: Server) -> Fields:
-    if request.tools:
-        raise InvalidRequest("tools", list(request.tools), "none beside raw text or token ids; pass a chat")
     prompt = request.prompt
     if not (isinstance(prompt, str) or server.dialect.takes_ids):
         raise refuse("prompt", prompt, "text or a chat", server)

@@ -22,6 +22,7 @@ from specdec.types import (
     Request,
     Timing,
     Token,
+    TokenLogprob,
     ToolCallDelta,
     Usage,
 )
@@ -37,7 +38,7 @@ class Reader:
     """Adds up one answer."""
 
     def __init__(self, request: Request, server: Server, seed: int) -> None:
-        self._request, self._server, self._seed = request, server, seed
+        self.request, self._server, self._seed = request, server, seed
         self._start = time.perf_counter()
         self._first: float | None = None
         self._finish: FinishReason | None = None
@@ -49,10 +50,6 @@ class Reader:
         """How many came with their ids."""
         self.delivered = False
         self._texts: list[str] = []
-
-    @property
-    def request_id(self) -> str:
-        return self._request.id
 
     @property
     def finished(self) -> bool:
@@ -80,7 +77,7 @@ class Reader:
         self.delivered = True
         if self._first is None:
             self._first = time.perf_counter()
-        return GenerationEvent(self._request.id, text, tokens, deltas=deltas)
+        return GenerationEvent(self.request.id, text, tokens, deltas=deltas)
 
     def _tokens(self, choice: Choice, text: str) -> tuple[Token, ...]:
         ids = choice.token_ids or ()
@@ -110,7 +107,7 @@ class Reader:
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         queued = (self._metrics.queue_time_ms if self._metrics else None) or 0.0
         return GenerationEvent(
-            self._request.id,
+            self.request.id,
             finish_reason=self._finish,
             stop=self._stop,
             usage=Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0),
@@ -141,7 +138,9 @@ def _texts(count: int, text: str, likely: Sequence[Likely]) -> list[str]:
 
 def _scored(token: int, text: str, entry: Likely) -> Token:
     likely = entry.top_logprobs or []
-    top = tuple((token if o.token == entry.token else _id(o), o.logprob or 0.0) for o in likely)
+    top = tuple(
+        TokenLogprob(token if o.token == entry.token else _id(o), o.token, o.logprob or 0.0) for o in likely
+    )
     return Token(token, text, "unknown", entry.logprob, top)
 
 

@@ -79,13 +79,14 @@ class ScriptedServer:
     connections: int = 0
     """Open now."""
     pace: float = PACE
+    port: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._connected, "127.0.0.1", 0))
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._server = self._run(asyncio.start_server(self._connected, "127.0.0.1", self.port))
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,7 +156,8 @@ class ScriptedServer:
         pages = {
             "/v1/models": self._models(),
             "/version": {"version": "0.32.0"},
-            "/tokenize": {"tokens": [5, 6, 7]},
+            "/tokenize": {"tokens": [5, 6, 7, 8, 9, 10, 11]},
+            "/health": {},
         }
         if exchange.path == "/metrics":
             await exchange.reply(200, self._metrics(), content_type="text/plain")

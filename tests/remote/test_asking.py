@@ -132,6 +132,12 @@ def test_prompts() -> None:
         _body(LLAMA_CPP_PYTHON, [1, 2])
 
 
+def test_scheduling() -> None:
+    assert _body(VLLM, client="alice")["user"] == "alice"
+    with pytest.raises(InvalidRequest, match="priority is 3; expected 0: vLLM at"):
+        _body(VLLM, priority=3)
+
+
 def test_turns_and_tools() -> None:
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
     turns = [
