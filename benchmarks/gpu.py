@@ -29,6 +29,7 @@ from specdec.local.engine import LocalEngine
 from specdec.local.load import assemble
 from specdec.runners import llama
 from specdec.runners.base import Runner
+from specdec.runners.linear import DenseLinear
 from specdec.runners.load import load_runner, with_graphs
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Completion, Request
@@ -107,9 +108,12 @@ def _median(run: Callable[[], object], device: torch.device, repeats: int = 9) -
 
 def read_bytes(runner: Runner) -> int:
     """Of weights, for one pass: all of them but the embedding, of which a row is read."""
-    inner = getattr(runner, "inner", runner)
-    embedding = inner.weights.embedding
-    return int(runner.info.weight_bytes - embedding.nbytes)
+    return runner.info.weight_bytes - _weights(runner).embedding.nbytes
+
+
+def _weights(runner: Runner) -> llama.LlamaWeights:
+    inner: Any = getattr(runner, "inner", runner)
+    return cast("llama.LlamaWeights", inner.weights)
 
 
 def pass_ms(runner: Runner, rows: int, sequences: int = 1) -> float:
@@ -191,10 +195,9 @@ def hostile(target: Runner, name: str, tokenizer: Tokenizer, prompts: Sequence[l
     """The same target under a draft of random weights: `auto` must not be slower than plain."""
     size = PAIRS[name][1]
     draft = _load(size, "draft", target.info.device, target.info.dtype, target.info.slots)
-    inner = getattr(draft, "inner", draft)
-    for layer in inner.weights.layers:
-        layer.down.weight.normal_(0, 0.05)
-        layer.out.weight.normal_(0, 0.05)
+    for layer in _weights(draft).layers:
+        for linear in (layer.down, layer.out):
+            cast("DenseLinear", linear).weight.normal_(0, 0.05)
     with assemble("target", target, draft, tokenizer, eos_ids=frozenset(), lookup=False, prefix_cache_bytes=0) as engine:
         plain, texts = measure(engine, prompts, "hostile draft, plain", 0.0, "off", None)
         yield plain

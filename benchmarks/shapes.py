@@ -55,7 +55,7 @@ class Embedded:
 
     def __init__(self, small: Path, size: Size, device: torch.device) -> None:
         self._weights, self._size, self._device = Weights(small), size, device
-        self.small = read_config(small)
+        self.small: Any = read_config(small)
         self._scale = math.sqrt(self.small.hidden_size / size.hidden)
         self._makers: dict[str, Callable[[str, int, Tensor], None]] = {
             "embed_tokens": self._embedding, "lm_head": self._head, "norm": self._norm,
@@ -81,9 +81,7 @@ class Embedded:
         return config
 
     def __contains__(self, name: str) -> bool:
-        return name == "model.embed_tokens.weight" or name.endswith(".weight") and ".bias" not in name and (
-            name.split(".")[-2] in self._makers
-        )  # fmt: skip
+        return name.endswith(".weight") and bool(name.split(".")[-2] in self._makers)
 
     def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """See `checkpoint.Source.get`."""
@@ -132,7 +130,8 @@ class Embedded:
         count = self.small.num_attention_heads if heads != groups else self.small.num_key_value_heads
         per, wide = count // self.small.num_key_value_heads, heads // groups
         head = torch.tensor([h // per * wide + h % per for h in range(count)])
-        return (head[:, None] * large + lane).flatten().to(self._device)
+        places: Tensor = head[:, None] * large + lane
+        return places.flatten().to(self._device)
 
     def _heads(self, name: str, layer: int, whole: Tensor) -> None:
         self._random(name, whole)

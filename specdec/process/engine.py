@@ -81,6 +81,11 @@ class ProcessEngine(Engine):
         """The child's process id."""
         return self._life.pid
 
+    @property
+    def over(self) -> str | None:
+        """Why the process takes no more requests, or None."""
+        return self._life.over
+
     def stats(self) -> EngineStats:
         """The child's own snapshot; after its end the last one that was heard, with nothing running."""
         life, answer = self._life, SimpleQueue[EngineStats | BaseException]()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from specdec_tui.core.config import Config, read_config
+
+from specdec.errors import InvalidRequest
+
+
+def _read(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "chat.toml"
+    path.write_text(text)
+    return read_config(path)
+
+
+def test_no_file_means_defaults(tmp_path: Path) -> None:
+    assert read_config(tmp_path / "missing.toml") == Config()
+
+
+def test_every_table(tmp_path: Path) -> None:
+    config = _read(
+        tmp_path,
+        """
+        engine = { target = "a", draft = "b", context = 512 }
+        sampling = { temperature = 0.3, speculative = 4, stop = ["END"] }
+        screen = { theme = "light-safe", gauge = false, system = "Be brief." }
+        models = { folders = ["~/models"] }
+        presets.mine = { temperature = 1.5 }
+        """,
+    )
+    assert (config.engine.target, config.engine.draft, config.engine.context) == ("a", "b", 512)
+    assert (config.settings.sampling.temperature, config.settings.speculative) == (0.3, 4)
+    assert config.settings.sampling.stop == ("END",)
+    assert (config.screen.theme, config.screen.gauge, config.settings.system) == (
+        "light-safe",
+        False,
+        "Be brief.",
+    )
+    assert config.folders == (Path("~/models"),)
+    assert {"precise", "mine"} <= set(config.presets)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tempo = 1", "config is 'tempo'; expected one of engine"),
+        ("engine.speed = 1", "engine is 'speed'"),
+        ("sampling.heat = 1", "setting is 'heat'"),
+        ("sampling.temperature = -2", "temperature is -2"),
+        ("screen.theme = 'pink'", "theme is 'pink'; expected one of dark"),
+        ("screen.gauge = 'yes'", "screen.gauge is 'yes'; expected a value like True"),
+        ("a = [", "expected TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        _read(tmp_path, text)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "chat.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidRequest, match="a readable file"):
+        read_config(tmp_path / "chat.toml")

@@ -1,0 +1,98 @@
+"""One chat: its conversation, its settings, and the session on disk that follows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from specdec.types import Message, Request
+from specdec_tui.core.conversation import Conversation, Turn, title_of
+from specdec_tui.core.settings import Settings
+from specdec_tui.core.store import Saved, Store, new_id
+
+
+class Chat:
+    """Every change is saved as it is made, once there is something to save."""
+
+    def __init__(self, settings: Settings, saved: Saved | None = None) -> None:
+        self.store: Store | None = None
+        self.id = saved.session.id if saved else new_id()
+        self.title = saved.session.title if saved else ""
+        self.conversation = saved.conversation if saved else Conversation()
+        self.settings = settings
+        if saved:
+            self.settings = replace(settings.preset(saved.sampling), system=saved.system)
+
+    def save_in(self, store: Store) -> None:
+        """Begin to save here, with what there is already."""
+        self.store = store
+        if len(self.conversation):
+            store.begin(self.id, self.title)
+            for turn in self.conversation.path():
+                store.save(self.id, turn)
+            self._configure()
+
+    def configure(self, settings: Settings) -> None:
+        self.settings = settings
+        if len(self.conversation):
+            self._configure()
+
+    def rename(self, title: str) -> None:
+        self.title = title
+        if self.store and len(self.conversation):
+            self.store.rename(self.id, title)
+
+    def say(self, message: Message, parent: int | None) -> Turn:
+        """A new turn after `parent`, not an answer."""
+        if not len(self.conversation):
+            self.title = self.title or title_of(message.content or "")
+            if self.store:
+                self.store.begin(self.id, self.title)
+                self._configure()
+        return self.keep(self.conversation.add(message, parent))
+
+    def begin_answer(self, parent: int) -> Turn:
+        return self.keep(self.conversation.add(Message("assistant", ""), parent, "running"))
+
+    def keep(self, turn: Turn) -> Turn:
+        """A turn's present state."""
+        self.conversation.put(turn)
+        if self.store:
+            self.store.save(self.id, turn)
+        return turn
+
+    def take_back(self, turn: Turn) -> None:
+        """A last turn that came to nothing."""
+        self.conversation.drop(turn.id)
+        if self.store:
+            self.store.drop(self.id, turn.id)
+            self.store.show(self.id, self.conversation.head)
+
+    def show(self, turn: int) -> None:
+        """Show another branch."""
+        self.conversation.show(turn)
+        if self.store:
+            self.store.show(self.id, self.conversation.head)
+
+    def request(self, head: int, **changes: Any) -> Request:
+        """What asks for an answer after `head`."""
+        return self.settings.request(messages_of(self.conversation.path(head)), **changes)
+
+    def _configure(self) -> None:
+        if self.store:
+            self.store.configure(self.id, self.settings.system, self.settings.changed())
+
+
+def messages_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """What an engine is told of a path. An answer that failed before its first word is left out, and prompts that then
+    follow each other are one, since many templates take turns."""
+    found: list[Message] = []
+    for message in (t.message for t in turns):
+        if message.role == "assistant" and not message.content and not message.tool_calls:
+            continue
+        if found and message.role == found[-1].role == "user":
+            found.append(Message("user", f"{found.pop().content}\n\n{message.content}"))
+        else:
+            found.append(message)
+    return tuple(found)

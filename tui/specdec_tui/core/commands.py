@@ -1,0 +1,94 @@
+"""The slash commands: their table, how a line is read, and how it is completed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from specdec.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. `choices` names what its argument is completed from."""
+
+    name: str
+    usage: str
+    help: str
+    choices: str = ""
+
+
+COMMANDS = (
+    Command("help", "", "keys and commands"),
+    Command("new", "", "begin another chat"),
+    Command("sessions", "[words]", "open, search, rename, delete"),
+    Command("rename", "title", "name this chat"),
+    Command("save", "[file]", "export as Markdown, or JSON for a .json"),
+    Command("system", "[text]", "system prompt; alone it clears it"),
+    Command("set", "name value", "a parameter: temperature 0.7", "setting"),
+    Command("params", "", "all parameters in a panel"),
+    Command("preset", "name", "a set of parameters; `save name` keeps the present ones", "preset"),
+    Command("model", "[name]", "another target: bundled, folder, hub id", "model"),
+    Command("draft", "[name]", "what drafts: auto, none, lookup, folder, hub id", "draft"),
+    Command("compare", "", "the last prompt plain and speculative, same seed"),
+    Command("tokens", "", "the answer as tokens, by where each came from"),
+    Command("rejected", "", "show or hide rejected drafts among the tokens"),
+    Command("gauge", "", "show or hide the gauge"),
+    Command("retry", "", "answer again"),
+    Command("edit", "", "change your last prompt and branch"),
+    Command("copy", "[code]", "the last answer, or its last code block", "copy"),
+    Command("json", "on|off", "answers are JSON objects", "switch"),
+    Command("schema", "file", "answers follow a JSON schema; `off` ends it"),
+    Command("tools", "file", "offer tools, a JSON list in OpenAI's form; `off` ends it"),
+    Command("result", "text", "what the last tool call returned"),
+    Command("restart", "", "load the engine again; the chat stays"),
+    Command("theme", "name", "colours", "theme"),
+    Command("quit", "", "leave; everything is saved"),
+)
+_BY_NAME = {c.name: c for c in COMMANDS}
+
+Choices = Callable[[str], Iterable[str]]
+"""From a Command's `choices` to what could be typed."""
+
+
+def is_command(line: str) -> bool:
+    return line.removeprefix("/").partition(" ")[0] in _BY_NAME
+
+
+def parse(line: str) -> tuple[str, str]:
+    """A command's name and its argument. Raises InvalidRequest for what is none."""
+    name, _, argument = line.removeprefix("/").partition(" ")
+    if name not in _BY_NAME:
+        near = get_close_matches(name, _BY_NAME, 1)
+        raise InvalidRequest(
+            "command", f"/{name}", f"/{near[0]}, or one of /help" if near else "one of /help"
+        )
+    return name, argument.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a line could become, and what to say about it."""
+
+    line: str
+    label: str
+    help: str = ""
+
+
+def complete(line: str, choices: Choices, most: int = 8) -> list[Completion]:
+    """How a line that begins with a slash could go on."""
+    if not line.startswith("/") or "\n" in line:
+        return []
+    name, space, argument = line[1:].partition(" ")
+    if not space:
+        found = [c for c in COMMANDS if c.name.startswith(name)]
+        return [
+            Completion(f"/{c.name} " if c.usage else f"/{c.name}", f"/{c.name} {c.usage}", c.help)
+            for c in found
+        ]
+    command = _BY_NAME.get(name)
+    if command is None or not command.choices:
+        return []
+    fitting = [c for c in choices(command.choices) if argument.lower() in c.lower() and c != argument]
+    return [Completion(f"/{name} {c}", c) for c in fitting[:most]]

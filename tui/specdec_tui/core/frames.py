@@ -1,0 +1,72 @@
+"""When a streamed text is shown: in frames, as fast as the screen can follow and no faster.
+
+A screen that draws every token cannot keep up with a fast engine, and inside a long code block each drawing costs
+more than the one before. So text is gathered, and let out a frame at a time: 25 times a second in prose, calmer and by
+whole lines inside a code fence, and never so often that drawing takes more than a share of the time.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PROSE, _FENCE = 1 / 25, 1 / 6
+"""Seconds between frames at best."""
+_LONGEST = 0.6
+_SHARE = 0.3
+"""Of the time, that drawing may take."""
+_MARK = re.compile(r"^ {0,3}(`{3,}|~{3,})[^`\n]*$", re.MULTILINE)
+
+
+class Frames:
+    """Gathers text; `take` gives what is due."""
+
+    def __init__(self) -> None:
+        self._waiting: list[str] = []
+        self._line = ""
+        self._fence: str | None = None
+        self._next = 0.0
+        self._cost = 0.0
+
+    @property
+    def in_fence(self) -> bool:
+        return self._fence is not None
+
+    def feed(self, text: str) -> None:
+        self._waiting.append(text)
+
+    def take(self, now: float) -> str:
+        """The text to show in this frame, often none."""
+        if now < self._next or not self._waiting:
+            return ""
+        text = "".join(self._waiting)
+        if self.in_fence:  # half a line would be coloured one way now and another way in the next frame
+            text = text[: text.rfind("\n") + 1]
+        self._keep("".join(self._waiting)[len(text) :])
+        self._follow(text)
+        self._next = now + min(max(_FENCE if self.in_fence else _PROSE, self._cost / _SHARE), _LONGEST)
+        return text
+
+    def rest(self) -> str:
+        """All that is left."""
+        text = "".join(self._waiting)
+        self._keep("")
+        return text
+
+    def spent(self, seconds: float) -> None:
+        """How long drawing the last frame took."""
+        self._cost = 0.7 * self._cost + 0.3 * seconds
+
+    def _keep(self, text: str) -> None:
+        self._waiting = [text] if text else []
+
+    def _follow(self, text: str) -> None:
+        """Keep track of whether the text so far ends inside a fence."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            mark = _MARK.match(line)
+            if mark is None:
+                continue
+            if self._fence is None:
+                self._fence = mark[1]
+            elif mark[1].startswith(self._fence) and not line.strip().strip(mark[1][0]):
+                self._fence = None

@@ -1,0 +1,58 @@
+"""The sessions' database: its tables, and how a file of it is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+VERSION = 1
+_PATIENCE = 2.0
+"""Seconds to wait for whoever else writes."""
+
+_TABLES = """
+CREATE TABLE session (
+    id TEXT PRIMARY KEY, title TEXT NOT NULL, named INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL,
+    updated REAL NOT NULL, head INTEGER, system TEXT, sampling TEXT NOT NULL DEFAULT '{}'
+);
+CREATE TABLE turn (
+    key INTEGER PRIMARY KEY, session TEXT NOT NULL REFERENCES session ON DELETE CASCADE, id INTEGER NOT NULL,
+    parent INTEGER, role TEXT NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL, owner INTEGER,
+    figures TEXT NOT NULL DEFAULT '{}', UNIQUE (session, id)
+);
+CREATE VIRTUAL TABLE words USING fts5 (text);
+CREATE TRIGGER turn_gone AFTER DELETE ON turn BEGIN DELETE FROM words WHERE rowid = old.key; END;
+CREATE TABLE preset (name TEXT PRIMARY KEY, sampling TEXT NOT NULL);
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """An open, sound database of this version; raises sqlite3.Error otherwise."""
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _create(connection)
+        _check(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in _TABLES.strip().split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        raise sqlite3.DatabaseError(f"it has version {version}; expected {VERSION}")
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(str(verdict))

@@ -1,0 +1,138 @@
+"""What a chat asks its engine with: sampling, drafting, system prompt; set by name from text, and presets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from specdec.errors import InvalidRequest
+from specdec.types import Grammar, Message, Request, SamplingParams, Speculative
+
+Values = Mapping[str, Any]
+
+PRESETS: dict[str, Values] = {
+    "default": {},
+    "precise": {"temperature": 0.0},
+    "balanced": {"temperature": 0.7, "top_p": 0.95},
+    "creative": {"temperature": 1.0, "min_p": 0.05},
+}
+_UNSET = ("none", "default", "")
+_UNSETTABLE = {"grammar"}  # set by /json and /schema, not by value
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Immutable; every change is checked by the values of specdec.types themselves."""
+
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    speculative: Speculative = "auto"
+    system: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    def with_values(self, values: Values) -> Settings:
+        """Values by name, as they come from a preset or a config file."""
+        unknown = set(values) - set(NAMES)
+        if unknown:
+            raise InvalidRequest("setting", ", ".join(sorted(unknown)), "one of " + ", ".join(NAMES))
+        own = {name: values[name] for name in ("speculative",) if name in values}
+        shaping = {name: value for name, value in values.items() if name not in own}
+        changed = replace(self, sampling=replace(self.sampling, **shaping), **own)
+        changed.request((Message("user", "?"),))  # Request checks what is not sampling
+        return changed
+
+    def with_text(self, name: str, text: str) -> Settings:
+        """One value as it was typed: `temperature`, `0.7`."""
+        name = _ALIASES.get(name, name)
+        if name not in NAMES:
+            raise InvalidRequest("setting", name, "one of " + ", ".join(NAMES))
+        default = _DEFAULTS[name]
+        value = default if text.strip().lower() in _UNSET else _READERS[name](name, text.strip())
+        return self.with_values({name: value})
+
+    def value(self, name: str) -> Any:
+        return self.speculative if name == "speculative" else getattr(self.sampling, name)
+
+    def changed(self) -> dict[str, Any]:
+        """What differs from the defaults, as a preset keeps it."""
+        return {n: self.value(n) for n in NAMES if self.value(n) != _DEFAULTS[n]}
+
+    def preset(self, values: Values) -> Settings:
+        """All values from the preset; the system prompt and the tools stay."""
+        return replace(self, sampling=SamplingParams(), speculative="auto").with_values(values)
+
+    def request(self, messages: tuple[Message, ...], **changes: Any) -> Request:
+        system = (Message("system", self.system),) if self.system else ()
+        request = Request((*system, *messages), self.sampling, self.speculative, tools=self.tools)
+        return replace(request, **changes) if changes else request
+
+    def with_grammar(self, grammar: Grammar | None) -> Settings:
+        return replace(self, sampling=replace(self.sampling, grammar=grammar))
+
+
+def _real(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequest(name, text, "a number") from None
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidRequest(name, text, "a whole number") from None
+
+
+def _speculative(name: str, text: str) -> Speculative:
+    if text in ("auto", "off"):
+        return text  # type: ignore[return-value]
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidRequest(name, text, "auto, off or a whole number") from None
+
+
+def _switch(name: str, text: str) -> bool:
+    if text.lower() not in ("on", "off", "true", "false"):
+        raise InvalidRequest(name, text, "on or off")
+    return text.lower() in ("on", "true")
+
+
+def _texts(_name: str, text: str) -> tuple[str, ...]:
+    """Stop texts, parted by `|`; `\\n` is a line end."""
+    return tuple(part.replace("\\n", "\n") for part in text.split("|") if part)
+
+
+def _ids(name: str, text: str) -> tuple[int, ...]:
+    return tuple(_whole(name, part) for part in text.replace(",", " ").split())
+
+
+def _bias(name: str, text: str) -> dict[int, float]:
+    pairs = (part.partition("=") for part in text.replace(",", " ").split())
+    return {_whole(name, token): _real(name, bias) for token, _, bias in pairs}
+
+
+_Reader = Callable[[str, str], Any]
+_READERS: dict[str, _Reader] = {
+    "temperature": _real, "top_k": _whole, "top_p": _real, "min_p": _real, "repetition_penalty": _real,
+    "presence_penalty": _real, "frequency_penalty": _real, "logit_bias": _bias, "max_tokens": _whole,
+    "min_tokens": _whole, "stop": _texts, "stop_token_ids": _ids, "ignore_eos": _switch, "seed": _whole,
+    "logprobs": _whole, "speculative": _speculative,
+}  # fmt: skip
+_ALIASES = {"k": "speculative", "temp": "temperature", "max": "max_tokens"}
+NAMES = (*(f.name for f in fields(SamplingParams) if f.name not in _UNSETTABLE), "speculative")
+_DEFAULTS: dict[str, Any] = {n: "auto" if n == "speculative" else getattr(SamplingParams(), n) for n in NAMES}
+
+
+def shown(value: object) -> str:
+    """A value as it could be typed again."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return "|".join(str(v).replace("\n", "\\n") for v in value)
+    if isinstance(value, Mapping):
+        return " ".join(f"{k}={v}" for k, v in value.items())
+    return str(value)

@@ -1,0 +1,210 @@
+"""Sessions on disk: saved as they grow, searched by words, and resumed with nothing lost.
+
+Writes go through the journal and never block; reads have a connection of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from specdec.types import Message
+from specdec_tui.core.conversation import Conversation, Turn
+from specdec_tui.core.journal import Journal, Report, Write
+from specdec_tui.core.schema import connect
+
+_SETTLE = 2.0  # seconds a reader waits for writes that were handed in before
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A chat's heading. `excerpt` is where a search found its words."""
+
+    id: str
+    title: str
+    updated: float
+    turns: int
+    excerpt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A whole session, as it was left."""
+
+    session: Session
+    conversation: Conversation
+    system: str | None
+    sampling: Mapping[str, Any]
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+class Store:
+    """One database file."""
+
+    def __init__(self, path: Path, report: Report = lambda why: None) -> None:
+        self.path = path
+        writing = connect(path)
+        self._reading = connect(path)
+        self._journal = Journal(writing, report)
+        self._reading.row_factory = sqlite3.Row
+        self._journal.put(_mark_interrupted)
+
+    # ------------------------------------------------------------------------------------ writing
+
+    def begin(self, session: str, title: str, system: str | None = None) -> None:
+        now = time.time()
+        values = (session, title, now, now, system)
+        self._put(
+            "INSERT OR IGNORE INTO session (id, title, created, updated, system) VALUES (?, ?, ?, ?, ?)",
+            values,
+        )
+
+    def save(self, session: str, turn: Turn) -> None:
+        """A turn that is new or has changed; it becomes the session's head. What is finished can be searched."""
+        self._journal.put(partial(_save, session, turn))
+
+    def drop(self, session: str, turn: int) -> None:
+        self._put("DELETE FROM turn WHERE session = ? AND id = ?", (session, turn))
+
+    def show(self, session: str, head: int | None) -> None:
+        """Which path of the conversation is shown."""
+        self._put("UPDATE session SET head = ? WHERE id = ?", (head, session))
+
+    def configure(self, session: str, system: str | None, sampling: Mapping[str, Any]) -> None:
+        values = (system, json.dumps(sampling), session)
+        self._put("UPDATE session SET system = ?, sampling = ? WHERE id = ?", values)
+
+    def rename(self, session: str, title: str) -> None:
+        self._put("UPDATE session SET title = ?, named = 1 WHERE id = ?", (title, session))
+
+    def delete(self, session: str) -> None:
+        self._put("DELETE FROM session WHERE id = ?", (session,))
+
+    def save_preset(self, name: str, values: Mapping[str, Any]) -> None:
+        self._put("INSERT OR REPLACE INTO preset VALUES (?, ?)", (name, json.dumps(values)))
+
+    @property
+    def unsaved(self) -> int:
+        return self._journal.unsaved
+
+    def close(self) -> int:
+        """Returns how many changes could not be written."""
+        left = self._journal.close()
+        self._reading.close()
+        return left
+
+    # ------------------------------------------------------------------------------------ reading
+
+    def sessions(self, most: int = 500) -> list[Session]:
+        """The latest first."""
+        return [_session(row) for row in self._rows(_SESSIONS, (most,))]
+
+    def search(self, words: str, most: int = 100) -> list[Session]:
+        """Sessions whose turns have all the words, or words that begin so; titles count too."""
+        query = " ".join('"' + word.replace('"', '""') + '"*' for word in words.split())
+        if not query:
+            return self.sessions(most)
+        pattern = f"%{words.strip()}%"
+        return [_session(row) for row in self._rows(_SEARCH, (query, pattern, most))]
+
+    def load(self, session: str) -> Saved | None:
+        rows = self._rows(_ONE, (session,))
+        if not rows:
+            return None
+        head, system, sampling = rows[0]["head"], rows[0]["system"], json.loads(rows[0]["sampling"])
+        turns = [
+            _turn(row) for row in self._rows("SELECT * FROM turn WHERE session = ? ORDER BY id", (session,))
+        ]
+        return Saved(_session(rows[0]), Conversation(turns, head), system, sampling)
+
+    def presets(self) -> dict[str, dict[str, Any]]:
+        return {row["name"]: json.loads(row["sampling"]) for row in self._rows("SELECT * FROM preset", ())}
+
+    def _put(self, statement: str, values: tuple[Any, ...]) -> None:
+        write: Write = lambda connection: connection.execute(statement, values)  # noqa: E731
+        self._journal.put(write)
+
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+        self._journal.settle(_SETTLE)
+        return self._reading.execute(statement, values).fetchall()
+
+
+_HEADING = """
+SELECT s.id, s.title, s.updated, s.head, s.system, s.sampling,
+       (SELECT count(*) FROM turn WHERE session = s.id) AS turns, {excerpt} AS excerpt FROM session s
+"""
+_SESSIONS = _HEADING.format(excerpt="''") + " ORDER BY s.updated DESC LIMIT ?"
+_ONE = _HEADING.format(excerpt="''") + " WHERE s.id = ?"
+_EXCERPT = "coalesce((SELECT excerpt FROM found WHERE session = s.id ORDER BY rank LIMIT 1), '')"
+_SEARCH = f"""
+WITH found AS (
+    SELECT t.session, snippet(words, 0, '', '', '…', 12) AS excerpt, rank
+    FROM words JOIN turn t ON t.key = words.rowid WHERE words MATCH ?
+)
+{_HEADING.format(excerpt=_EXCERPT)}
+WHERE s.id IN (SELECT session FROM found) OR s.title LIKE ? ORDER BY s.updated DESC LIMIT ?
+"""  # noqa: S608  (put together from constants)
+
+
+def _save(session: str, turn: Turn, connection: sqlite3.Connection) -> None:
+    message = json.dumps(asdict(turn.message))
+    owner = os.getpid() if turn.state == "running" else None
+    key = connection.execute(
+        "INSERT INTO turn (session, id, parent, role, message, state, owner, figures) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (session, id) DO UPDATE SET message = excluded.message, state = excluded.state, "
+        "owner = excluded.owner, figures = excluded.figures RETURNING key",
+        (session, turn.id, turn.parent, turn.message.role, message, turn.state, owner, json.dumps(dict(turn.figures))),
+    ).fetchone()[0]  # fmt: skip
+    if turn.state != "running":
+        _index(connection, key, turn.text)
+        connection.execute(
+            "UPDATE session SET updated = ?, head = ? WHERE id = ?", (time.time(), turn.id, session)
+        )
+
+
+def _index(connection: sqlite3.Connection, key: int, text: str) -> None:
+    connection.execute("DELETE FROM words WHERE rowid = ?", (key,))
+    connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (key, text))
+
+
+def _mark_interrupted(connection: sqlite3.Connection) -> None:
+    """Answers whose chat ended while they came: the process that wrote them is gone."""
+    rows = connection.execute("SELECT key, session, id, owner, message FROM turn WHERE state = 'running'")
+    for key, session, turn, owner, message in rows.fetchall():
+        if not _alive(owner):
+            connection.execute("UPDATE turn SET state = 'interrupted', owner = NULL WHERE key = ?", (key,))
+            connection.execute("UPDATE session SET head = ? WHERE id = ?", (turn, session))
+            _index(connection, key, json.loads(message)["content"] or "")
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid() or sys.platform == "win32":
+        return False  # this one has just begun; and on Windows signal 0 would end the other
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _session(row: sqlite3.Row) -> Session:
+    return Session(row["id"], row["title"], row["updated"], row["turns"], row["excerpt"])
+
+
+def _turn(row: sqlite3.Row) -> Turn:
+    message = Message.of(json.loads(row["message"]))
+    return Turn(row["id"], row["parent"], message, row["state"], json.loads(row["figures"]))

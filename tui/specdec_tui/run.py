@@ -1,0 +1,31 @@
+"""Where a chat keeps its files, and its life from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+from specdec_tui.core.config import Config
+
+
+def config_path() -> Path:
+    return Path(platformdirs.user_config_dir("specdec"), "chat.toml")
+
+
+def database_path() -> Path:
+    return Path(platformdirs.user_data_dir("specdec"), "sessions.db")
+
+
+def log_path() -> Path:
+    return Path(platformdirs.user_log_dir("specdec"), "engine.log")
+
+
+def run(config: Config, *, database: Path | None, resume: str | None = None) -> int:
+    """Run the chat in this terminal; returns how many changes could not be saved."""
+    from specdec_tui.app import ChatApp
+    from specdec_tui.core.engines import Opener
+
+    app = ChatApp(config, Opener(log_path()), database=database, resume=resume)
+    app.run()
+    return app.unsaved

@@ -1,0 +1,128 @@
+"""The last prompt answered twice with one seed: plain and speculative, side by side."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from specdec.engine import Engine
+from specdec.errors import SpecDecError
+from specdec.types import GenerationEvent, Request
+from specdec_tui.core.compare import SIDES, Comparison, Side, compare
+from specdec_tui.core.gauge import Gauge
+from specdec_tui.core.safe import one_line, safe
+from specdec_tui.widgets.figures import milliseconds, rate
+
+_FRAME = 1 / 15
+
+
+class Column(VerticalScroll):
+    """One side: its text as it comes, its figures above."""
+
+    DEFAULT_CSS = """
+    Column {
+        width: 1fr; padding: 0 1; border: round $border; border-title-color: $primary; scrollbar-size-vertical: 1;
+    }
+    """
+
+    def __init__(self, side: Side) -> None:
+        super().__init__(Static("", markup=False), id=side)
+        self.border_title = side
+        self._side = side
+        self._gauge: Gauge | None = None
+        self._text = ""
+
+    def see(self, event: GenerationEvent) -> None:
+        now = time.perf_counter()
+        self._gauge = self._gauge or Gauge(now)
+        self._gauge.see(event, now)
+        self._text += safe(event.text)
+
+    def draw(self) -> None:
+        if self._gauge:
+            reading = self._gauge.read(time.perf_counter())
+            self.border_title = f"{self._side} · {rate(reading.mean)} tok/s · {reading.tokens} tokens"
+            self.query_one(Static).update(self._text)
+            self.scroll_end(animate=False)
+
+
+class CompareScreen(ModalScreen[float | None]):
+    """Returns the measured speed-up."""
+
+    HELP = "# Compare\n\nThe same prompt and seed without and with speculation. `Esc` stops and closes.\n"
+    BINDINGS: ClassVar[list[BindingType]] = [("escape,enter,q", "close", "Close")]
+    DEFAULT_CSS = """
+    CompareScreen { align: center middle; }
+    CompareScreen > Vertical {
+        width: 96%; height: 90%; background: $surface; border: round $primary; border-title-color: $primary;
+        border-subtitle-color: $text-muted;
+    }
+    CompareScreen #verdict { height: auto; padding: 0 1; text-align: center; }
+    """
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        super().__init__()
+        self._engine, self._request = engine, request
+        self._speed_up: float | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title, box.border_subtitle = "Compare: the last prompt, same seed", "Esc closes"
+            with Horizontal():
+                for side in SIDES:
+                    yield Column(side)
+            yield Static("answering plain …", id="verdict", markup=False)
+
+    def on_mount(self) -> None:
+        self.set_interval(_FRAME, self._draw)
+        self._compare()
+
+    def action_close(self) -> None:
+        self.dismiss(self._speed_up)
+
+    @work
+    async def _compare(self) -> None:
+        try:
+            result = await compare(self._engine, self._request, self._see)
+        except SpecDecError as error:
+            self._say(Content.styled(one_line(error), "$error"))
+            return
+        self._speed_up = result.speed_up
+        self._draw()
+        self._say(verdict(result))
+
+    def _see(self, side: Side, event: GenerationEvent) -> None:
+        self.query_one(f"#{side}", Column).see(event)
+        if side == "speculative":
+            self._say(Content("answering speculative …"))
+
+    def _draw(self) -> None:
+        for column in self.query(Column):
+            column.draw()
+
+    def _say(self, text: Content) -> None:
+        self.query_one("#verdict", Static).update(text)
+
+
+def verdict(result: Comparison) -> Content:
+    """Speed-up, red below 1, and whether the texts are the same."""
+    faster = result.speed_up >= 1
+    same = result.verdict == "identical"
+    stats = result.speculative.stats
+    ttft = milliseconds(1000 * result.speculative.timing.ttft)
+    parts: list[str | tuple[str, str]] = [
+        (f"{result.speed_up:.2f}x plain", "bold $success" if faster else "bold $error"), "   ",
+        (result.verdict, "bold $success" if same else "bold $warning"),
+        f"   acceptance length {stats.acceptance_length:.2f} · TTFT {ttft} ms",
+    ]  # fmt: skip
+    if stats.off_reason:
+        parts.append((f"\nSpeculation ended off: {one_line(stats.off_reason)}", "$warning"))
+    return Content.assemble(*parts)

@@ -1,0 +1,87 @@
+"""Which target answers and what drafts for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from specdec_tui.core.engines import EngineChoice
+from specdec_tui.core.models import Model
+from specdec_tui.core.safe import one_line
+
+_DRAFTERS = (
+    Model("auto", "bundled with bundled, else lookup"), Model("none", "plain decoding, no lookup"),
+    Model("lookup", "text that repeats"),
+)  # fmt: skip
+
+
+class ModelsScreen(ModalScreen[tuple[str, str] | None]):
+    """Returns target and draft."""
+
+    HELP = """\
+# Models
+
+Choose a target on the left and what drafts on the right, or write a folder or a hub id below (a draft after `+`).
+`Enter` loads both; `Tab` goes on.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss", "Close")]
+    DEFAULT_CSS = """
+    ModelsScreen { align: center middle; }
+    ModelsScreen > Vertical {
+        width: 96; max-width: 96%; height: 22; max-height: 96%; padding: 0 1; background: $surface;
+        border: round $primary; border-title-color: $primary; border-subtitle-color: $text-muted;
+    }
+    ModelsScreen Horizontal { height: 1fr; }
+    ModelsScreen Horizontal Vertical { width: 1fr; padding: 0 1; }
+    ModelsScreen OptionList { height: 1fr; border: none; background: $surface; scrollbar-size-vertical: 1; }
+    ModelsScreen OptionList:focus { background: $panel; }
+    ModelsScreen Input { border: none; height: 1; margin: 1; background: $panel; }
+    """
+
+    def __init__(self, choice: EngineChoice, found: Sequence[Model]) -> None:
+        super().__init__()
+        self._lists = {"targets": list(found), "drafts": [*_DRAFTERS, *found]}
+        self._now = {"targets": choice.target, "drafts": choice.draft}
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title, box.border_subtitle = "Models", "Enter loads · Tab goes on · Esc closes"
+            with Horizontal():
+                for name, title in (("targets", "Target"), ("drafts", "Draft")):
+                    with Vertical():
+                        yield Static(title, markup=False)
+                        yield OptionList(*(Option(_line(m)) for m in self._lists[name]), id=name)
+            yield Input(placeholder="folder or hub id [+ draft]")
+
+    def on_mount(self) -> None:
+        for name, found in self._lists.items():
+            names = [m.name for m in found]
+            at = names.index(self._now[name]) if self._now[name] in names else 0
+            self.query_one(f"#{name}", OptionList).highlighted = at
+        self.query_one("#targets").focus()
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self) -> None:
+        self.dismiss((self._marked("targets"), self._marked("drafts")))
+
+    @on(Input.Submitted)
+    def _written(self, event: Input.Submitted) -> None:
+        target, _, draft = (part.strip() for part in event.value.partition("+"))
+        if target:
+            self.dismiss((target, draft or "auto"))
+
+    def _marked(self, column: str) -> str:
+        return self._lists[column][self.query_one(f"#{column}", OptionList).highlighted or 0].name
+
+
+def _line(model: Model) -> Content:
+    return Content.assemble((one_line(model.name, 60), "bold"), (f"  {model.source}", "dim"))

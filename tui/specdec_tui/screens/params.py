@@ -1,0 +1,105 @@
+"""All parameters at once. Each is checked as it is written; nothing counts before Enter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Grid, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, Select, Static
+
+from specdec.errors import InvalidRequest
+from specdec_tui.core.safe import one_line
+from specdec_tui.core.settings import NAMES, Settings, Values, shown
+
+_HINTS = {
+    "speculative": "auto, off or k", "temperature": "model's own; 0 = greedy", "top_k": "0 = off", "top_p": "up to 1",
+    "min_p": "0 to 1", "max_tokens": "as the context allows", "seed": "a fresh one", "stop": "texts, parted by |",
+    "logit_bias": "id=bias ...", "stop_token_ids": "ids", "logprobs": "0 to 20",
+}  # fmt: skip
+
+
+class ParamsScreen(ModalScreen[Settings | None]):
+    """Returns the settings to use from now on."""
+
+    HELP = """\
+# Parameters
+
+An empty field means the default. `Enter` applies all, `Esc` none. A preset fills the fields.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss", "Close")]
+    DEFAULT_CSS = """
+    ParamsScreen { align: center middle; }
+    ParamsScreen > Vertical {
+        width: 78; max-width: 96%; height: auto; max-height: 96%; padding: 0 1; background: $surface;
+        border: round $primary; border-title-color: $primary; border-subtitle-color: $text-muted;
+    }
+    ParamsScreen VerticalScroll { height: auto; max-height: 100%; }
+    ParamsScreen Grid {
+        grid-size: 4; grid-columns: auto 1fr auto 1fr; grid-rows: 1; grid-gutter: 0 1; height: auto; padding: 1 1;
+    }
+    ParamsScreen Input { border: none; height: 1; background: $panel; padding: 0 1; }
+    ParamsScreen Input:focus { background: $primary 20%; }
+    ParamsScreen Input.-wrong { background: $error 30%; }
+    ParamsScreen Label { color: $text-muted; }
+    ParamsScreen #system { margin: 0 1; }
+    ParamsScreen #problem { color: $error; height: auto; padding: 0 1; }
+    ParamsScreen Select { margin: 0 1; }
+    """
+
+    def __init__(self, settings: Settings, presets: Mapping[str, Values]) -> None:
+        super().__init__()
+        self._settings, self._presets = settings, presets
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title, box.border_subtitle = "Parameters", "Enter applies · Esc closes"
+            with VerticalScroll(can_focus=False):
+                names = [(one_line(name), name) for name in self._presets]
+                yield Select(names, prompt="preset", compact=True)
+                with Grid():
+                    for name in NAMES:
+                        yield Label(name)
+                        text = shown(self._settings.value(name))
+                        yield Input(text, placeholder=_HINTS.get(name, ""), id=name)
+                yield Input(self._settings.system or "", placeholder="system prompt", id="system")
+                yield Static("", id="problem", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#temperature").focus()
+
+    @on(Select.Changed)
+    def _preset(self, event: Select.Changed) -> None:
+        if isinstance(event.value, str):
+            filled = self._settings.preset(self._presets[event.value])
+            for name in NAMES:
+                self.query_one(f"#{name}", Input).value = shown(filled.value(name))
+
+    @on(Input.Changed)
+    def _check(self, event: Input.Changed) -> None:
+        problem = ""
+        try:
+            if event.input.id in NAMES:
+                self._settings.with_text(event.input.id, event.value)
+        except InvalidRequest as error:
+            problem = one_line(error)
+        event.input.set_class(bool(problem), "-wrong")
+        self.query_one("#problem", Static).update(problem)
+
+    @on(Input.Submitted)
+    def _apply(self) -> None:
+        try:
+            self.dismiss(self._read())
+        except InvalidRequest as error:
+            self.query_one("#problem", Static).update(one_line(error))
+
+    def _read(self) -> Settings:
+        settings = self._settings.preset({}).with_grammar(self._settings.sampling.grammar)
+        for name in NAMES:
+            settings = settings.with_text(name, self.query_one(f"#{name}", Input).value)
+        return replace(settings, system=self.query_one("#system", Input).value.strip() or None)

@@ -1,0 +1,144 @@
+"""Saved chats: search them, open one, rename, delete."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from specdec_tui.core.safe import one_line
+from specdec_tui.core.store import Session, Store
+
+_HINT = "Enter opens · F2 renames · Del deletes, twice · Esc closes"
+
+
+class SessionsScreen(ModalScreen[str | None]):
+    """Returns the id of the session to open."""
+
+    HELP = """\
+# Sessions
+
+Type words to search all chats; arrow keys choose, `Enter` opens, `F2` renames, `Del` deletes.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("escape", "dismiss", "Close"),
+        ("f2", "rename", "Rename"),
+        ("delete", "delete", "Delete"),
+        ("down", "move(1)", "Down"),
+        ("up", "move(-1)", "Up"),
+    ]
+    DEFAULT_CSS = """
+    SessionsScreen { align: center middle; }
+    SessionsScreen > Vertical {
+        width: 84; max-width: 96%; height: 80%; padding: 0 1; background: $surface; border: round $primary;
+        border-title-color: $primary; border-subtitle-color: $text-muted;
+    }
+    SessionsScreen Input { border: none; height: 1; margin: 1 1; background: $panel; }
+    SessionsScreen OptionList { height: 1fr; border: none; background: $surface; scrollbar-size-vertical: 1; }
+    SessionsScreen #none { padding: 1 2; color: $text-muted; display: none; }
+    """
+
+    def __init__(self, store: Store, current: str, words: str = "") -> None:
+        super().__init__()
+        self._store, self._current, self._words = store, current, words
+        self._sessions: list[Session] = []
+        self._renaming: str | None = None
+        self._doomed: str | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title, box.border_subtitle = "Sessions", _HINT
+            yield Input(self._words, placeholder="search")
+            yield OptionList()
+            yield Static("No chat has these words.", id="none")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+        self._list()
+
+    @property
+    def _chosen(self) -> Session | None:
+        at = self.query_one(OptionList).highlighted
+        return None if at is None else self._sessions[at]
+
+    @on(Input.Changed)
+    def _search(self) -> None:
+        if self._renaming is None:
+            self._list()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        if self._renaming is None:
+            self._open()
+            return
+        if event.value.strip():
+            self._store.rename(self._renaming, event.value.strip())
+        self._end_renaming()
+
+    @on(OptionList.OptionSelected)
+    def _open(self) -> None:
+        if chosen := self._chosen:
+            self.dismiss(chosen.id)
+
+    def action_move(self, by: int) -> None:
+        options = self.query_one(OptionList)
+        (options.action_cursor_down if by > 0 else options.action_cursor_up)()
+        self._doomed = None
+
+    def action_rename(self) -> None:
+        if chosen := self._chosen:
+            self._renaming = chosen.id
+            box = self.query_one(Input)
+            box.value, box.placeholder = chosen.title, "a new name; Enter keeps it"
+            box.focus()
+
+    def action_delete(self) -> None:
+        """The first time asks, the second does."""
+        chosen = self._chosen
+        if chosen is None or chosen.id == self._current:
+            self._say("the open chat stays" if chosen else _HINT)
+        elif chosen.id == self._doomed:
+            self._store.delete(chosen.id)
+            self._list()
+        else:
+            self._doomed = chosen.id
+            self._say(f"Del again deletes “{one_line(chosen.title, 30)}” for ever")
+
+    def _end_renaming(self) -> None:
+        self._renaming = None
+        box = self.query_one(Input)
+        box.value, box.placeholder = self._words, "search"
+        self._list()
+
+    def _list(self) -> None:
+        self._doomed = None
+        self._say(_HINT)
+        self._sessions = self._store.search(self.query_one(Input).value)
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options([Option(self._line(s)) for s in self._sessions])
+        options.highlighted = 0 if self._sessions else None
+        self.query_one("#none").display = not self._sessions
+
+    def _line(self, session: Session) -> Content:
+        when = time.strftime("%d %b %H:%M", time.localtime(session.updated))
+        here = "● " if session.id == self._current else "  "
+        parts: list[str | tuple[str, str]] = [
+            here,
+            (one_line(session.title, 50), "bold"),
+            (f"  {when} · {session.turns} turns", "dim"),
+        ]
+        if session.excerpt:
+            parts.append((f"\n    {one_line(session.excerpt, 70)}", "dim italic"))
+        return Content.assemble(*parts)
+
+    def _say(self, text: str) -> None:
+        self.query_one(Vertical).border_subtitle = text

@@ -1,0 +1,51 @@
+"""Figures as text, the same wherever they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def rate(value: float) -> str:
+    """Tokens/s in a few digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def milliseconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 20 else f"{value:.1f}"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that leaves few digits."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def curve(values: Sequence[float], width: int, top: float | None = None) -> str:
+    """The last `width` values as bars one line high."""
+    shown = values[-width:]
+    most = top or max(shown, default=0) or 1
+    return "".join(_BARS[min(int(v / most * len(_BARS)), len(_BARS) - 1)] for v in shown)
+
+
+def bar(share: float, width: int) -> str:
+    """A horizontal bar in halves of a cell."""
+    halves = round(max(0.0, min(share, 1.0)) * width * 2)
+    return "━" * (halves // 2) + "╸" * (halves % 2)
+
+
+def answer_line(figures: Mapping[str, float | str]) -> str:
+    """How an answer came, in one line."""
+    tokens, drafted, rounds = (float(figures.get(n, 0)) for n in ("tokens", "drafted", "rounds"))
+    accepted = float(figures.get("accepted", 0))
+    parts = [f"{rate(float(figures.get('tokens_per_second', 0)))} tok/s", f"{tokens:.0f} tokens"]
+    parts.append(f"TTFT {milliseconds(1000 * float(figures.get('ttft', 0)))} ms")
+    if drafted and rounds:
+        parts.append(f"acceptance {accepted / drafted:.0%}, length {1 + accepted / rounds:.2f}")
+    if figures.get("finish") == "length":
+        parts.append("cut at its longest")
+    return " · ".join(parts)

@@ -1,0 +1,140 @@
+"""What the gauge says, as text: the same values for the panel beside the chat and for the strip under it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from textual.content import Content
+
+from specdec.types import EngineInfo
+from specdec_tui.core.gauge import Position, Reading
+from specdec_tui.widgets.figures import bar, curve, milliseconds, rate, size
+
+_POSITIONS = 6
+_EXPECTED = re.compile(r"(\d+) -> (\d+) tok/s")
+_Part = str | tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """All that the gauge shows: a reading, and what the engine says of itself."""
+
+    reading: Reading = field(default_factory=Reading)
+    info: EngineInfo | None = None
+    speculation: str = ""
+    """The controller's own words."""
+    device_bytes: int | None = None
+    context_used: int = 0
+    measured: float | None = None
+    """Speed-up that /compare measured last."""
+
+    @property
+    def off(self) -> str | None:
+        """Why speculation is off, or None while it is on."""
+        told = self.speculation if self.reading.running else self.reading.off or self.speculation
+        if self.info and self.info.speculation_unavailable:
+            told = f"off: {self.info.speculation_unavailable}"
+        if not told or told.startswith("on"):
+            return None
+        return told.removeprefix("off").removeprefix(":").strip() or "as asked"
+
+    @property
+    def speed_up(self) -> tuple[float, str] | None:
+        """Over plain decoding, and how it is known."""
+        if self.measured is not None:
+            return self.measured, "measured"
+        found = _EXPECTED.search(self.speculation)
+        if found is None or not int(found[1]) or self.off:
+            return None
+        return int(found[2]) / int(found[1]), "estimated"
+
+
+def speed_up_part(dial: Dial) -> list[_Part]:
+    known = dial.speed_up
+    if known is None:
+        return []
+    factor, how = known
+    return [(f"{factor:.2f}x plain", "bold $error" if factor < 1 else "bold $success"), (f" ({how})", "dim")]
+
+
+def panel(dial: Dial, width: int) -> Content:
+    """Everything below the digits."""
+    blocks = (
+        _speed(dial), _acceptance(dial.reading, width), _rounds(dial.reading, width), _memory(dial)
+    )  # fmt: skip
+    return Content("\n\n").join(
+        Content("\n").join(Content.assemble(*line) for line in block) for block in blocks
+    )
+
+
+def strip(dial: Dial) -> Content:
+    """The same in two lines."""
+    r = dial.reading
+    ttft = "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"
+    first: list[_Part] = [
+        (f"{rate(r.now if r.running else r.mean):>5} tok/s ", "bold $primary"), (curve(r.rates, 12), "$primary"),
+        f"  mean {rate(r.mean)}  TTFT {ttft}  ", *speed_up_part(dial),
+    ]  # fmt: skip
+    second: list[_Part] = [
+        (f"{r.acceptance_rate:5.0%} accepted ", "bold $token-accepted"), f"length {r.acceptance_length:.2f}  ",
+        *(part for i, p in enumerate(r.positions[:_POSITIONS], 1) for part in _small(i, p)),
+        f" k {curve(r.chosen, 10, 16)} {r.chosen[-1] if r.chosen else 0}",
+    ]  # fmt: skip
+    return Content("\n").join([Content.assemble(*first), Content.assemble(*second)])
+
+
+def off_line(dial: Dial) -> str:
+    return f"Speculation off, because {dial.off}" if dial.off else ""
+
+
+def _small(position: int, at: Position) -> list[_Part]:
+    return [(f"{position}", "dim"), (curve([at.rate], 1, 1.0), "$token-accepted")]
+
+
+def _speed(dial: Dial) -> Iterator[list[_Part]]:
+    r = dial.reading
+    ttft = "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"
+    yield [("mean ", "dim"), rate(r.mean), ("  TTFT ", "dim"), ttft, ("  tokens ", "dim"), f"{r.tokens}"]
+    if known := speed_up_part(dial):
+        yield known
+
+
+def _acceptance(r: Reading, width: int) -> Iterator[list[_Part]]:
+    yield [("Acceptance ", "bold"), (f"{r.acceptance_rate:.0%}", "bold $token-accepted"), ("  length ", "dim"),
+           (f"{r.acceptance_length:.2f}", "bold")]  # fmt: skip
+    room = width - 15
+    share = r.accepted / r.drafted if r.drafted else 0.0
+    yield [("drafted  ", "dim"), ("━" * (room if r.drafted else 0), "$border"), f" {r.drafted}"]
+    yield [("accepted ", "dim"), (bar(share, room), "$token-accepted"), f" {r.accepted}"]
+    for i, at in enumerate(r.positions[:_POSITIONS], 1):
+        filled = bar(at.rate, room)
+        yield [
+            (f"  at {i:>2}  ", "dim"),
+            (filled, "$token-accepted"),
+            ("━" * (room - len(filled)), "$panel"),
+            f" {at.rate:.0%}",
+        ]
+
+
+def _rounds(r: Reading, width: int) -> Iterator[list[_Part]]:
+    by = ", ".join(f"{name} {count}" for name, count in r.drafters)
+    yield [("Rounds ", "bold"), f"{r.rounds}", ("  by " if by else "", "dim"), by]
+    now = r.chosen[-1] if r.chosen else 0
+    yield [("k ", "dim"), (curve(r.chosen, width - 8, 16), "$secondary"), f" {now}"]
+    draft, verify = (f"{milliseconds(ms)} ms" for ms in (r.draft_ms, r.verify_ms))
+    yield [("draft ", "dim"), draft, ("   verify ", "dim"), verify]
+
+
+def _memory(dial: Dial) -> Iterator[list[_Part]]:
+    usage, info = dial.reading.usage, dial.info
+    cached = f"{usage.prompt_tokens}, {usage.cached_tokens} cached" if usage else "–"
+    yield [("Prompt ", "bold"), cached]
+    if info:
+        share = dial.context_used / info.context if info.context else 0.0
+        kv = f"{size(info.cache_bytes * share)} of {size(info.cache_bytes)}"
+        yield [("KV ", "bold"), kv]
+        yield [("Weights ", "bold"), size(info.weight_bytes)]
+    if dial.device_bytes is not None:
+        yield [("GPU ", "bold"), size(dial.device_bytes)]

@@ -1,0 +1,53 @@
+"""The gauge beside the chat, where there is room for it."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Digits, Sparkline, Static
+
+from specdec_tui.widgets.figures import rate
+from specdec_tui.widgets.gauge_body import Dial, off_line, panel
+
+_WIDTH = 34
+
+
+class GaugePanel(VerticalScroll, can_focus=False):
+    """Digits, a curve, and figures."""
+
+    DEFAULT_CSS = """
+    GaugePanel {
+        width: 38; padding: 1 2; background: $surface; border-left: outer $panel; scrollbar-size-vertical: 1;
+        #off {
+            display: none; background: $warning; color: $background; text-style: bold; padding: 0 1;
+            margin: 0 0 1 0;
+        }
+        #off.-on { display: block; }
+        #unit { color: $text-muted; }
+        Digits { color: $primary; width: 100%; text-style: bold; }
+        Sparkline { height: 2; margin: 0 0 1 0; }
+        Sparkline > .sparkline--max-color { color: $primary; }
+        Sparkline > .sparkline--min-color { color: $primary 40%; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._off = Static("", id="off", markup=False)
+        self._unit = Static("", id="unit", markup=False)
+        self._digits = Digits("–")
+        self._curve = Sparkline([0.0])
+        self._body = Static("", id="body", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield from (self._off, self._unit, self._digits, self._curve, self._body)
+
+    def show(self, dial: Dial) -> None:
+        reading = dial.reading
+        self._off.set_class(bool(dial.off), "-on")
+        self._off.update(off_line(dial))
+        self._unit.update("tokens/s now" if reading.running else "tokens/s, last answer")
+        self._digits.update(rate(reading.now if reading.running else reading.mean))
+        rates = reading.rates[-_WIDTH:]
+        self._curve.data = [0.0] * (_WIDTH - len(rates)) + list(rates)
+        self._body.update(panel(dial, _WIDTH))

@@ -1,0 +1,36 @@
+"""The gauge in two lines, for small terminals."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from specdec_tui.widgets.gauge_body import Dial, off_line, strip
+
+
+class GaugeStrip(Vertical):
+    """Two lines, and a third when speculation is off."""
+
+    DEFAULT_CSS = """
+    GaugeStrip {
+        height: auto; background: $surface; padding: 0 1;
+        Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+        #off { display: none; background: $warning; color: $background; text-style: bold; }
+        #off.-on { display: block; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._off = Static("", id="off", markup=False)
+        self._lines = Static("", id="lines", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield self._off
+        yield self._lines
+
+    def show(self, dial: Dial) -> None:
+        self._off.set_class(bool(dial.off), "-on")
+        self._off.update(off_line(dial))
+        self._lines.update(strip(dial))

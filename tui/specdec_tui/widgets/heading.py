@@ -1,0 +1,36 @@
+"""The first line: what is talked about, and with whom."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import Static
+
+
+class Heading(Horizontal):
+    """Title on the left, the engine on the right."""
+
+    DEFAULT_CSS = """
+    Heading {
+        height: 1; background: $panel; padding: 0 1;
+        #brand { width: auto; color: $primary; text-style: bold; }
+        #title { width: 1fr; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        #engine { width: auto; max-width: 60%; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._title = Static("", id="title", markup=False)
+        self._engine = Static("", id="engine", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield Static("◆ SpecDec", id="brand", markup=False)
+        yield self._title
+        yield self._engine
+
+    def show(self, *, title: str | None = None, engine: str | None = None) -> None:
+        """Change what is given."""
+        for part, text in ((self._title, title), (self._engine, engine)):
+            if text is not None:
+                part.update(text)

@@ -1,0 +1,52 @@
+"""The last line: how the engine is, how full the context, and which keys come next."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from specdec_tui.widgets.figures import bar
+
+_WARN, _FULL = 0.8, 0.95
+_METER = 8
+
+
+class Status(Horizontal):
+    """Three short texts."""
+
+    DEFAULT_CSS = """
+    Status {
+        height: 1; background: $panel; padding: 0 1; color: $text-muted;
+        Static { width: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+        #state { width: 1fr; }
+        #context { padding: 0 2; }
+        .-warn { color: $warning; text-style: bold; }
+        .-full { color: $error; text-style: bold; }
+    }
+    Status.-narrow #keys { display: none; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = Static("", id="state", markup=False)
+        self._meter = Static("", id="context", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield self._said
+        yield self._meter
+        yield Static("F1 help · ^p commands", id="keys", markup=False)
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """The engine's state."""
+        self._said.update(Content.styled(text, style))
+
+    def fill(self, used: int, context: int) -> None:
+        """The context meter; a nearly full one is coloured."""
+        share = used / context if context else 0.0
+        meter = self._meter
+        meter.set_class(_WARN <= share < _FULL, "-warn")
+        meter.set_class(share >= _FULL, "-full")
+        full = "  nearly full" if share >= _FULL else ""
+        meter.update(f"{bar(share, _METER):─<{_METER}} {used:,} / {context:,}{full}" if context else "")

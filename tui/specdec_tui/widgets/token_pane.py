@@ -1,0 +1,66 @@
+"""The token view with its legend above and one token's details below."""
+
+from __future__ import annotations
+
+import math
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from specdec_tui.core.safe import safe
+from specdec_tui.core.tokenlog import Entry, TokenLog
+from specdec_tui.widgets.figures import milliseconds
+from specdec_tui.widgets.token_view import TokenView
+
+_LEGEND = (
+    ("accepted", "$token-accepted on $token-accepted 12%"), ("recovered", "underline $token-recovered"),
+    ("bonus", "italic $token-bonus"), ("plain", "$foreground"), ("rejected", "strike $token-rejected"),
+)  # fmt: skip
+_HINT = "← → or the mouse choose a token"
+
+
+class TokenPane(Vertical):
+    """Takes the transcript's place."""
+
+    DEFAULT_CSS = """
+    TokenPane {
+        display: none; background: $background;
+        Static { height: 1; padding: 0 2; background: $surface; text-wrap: nowrap; text-overflow: ellipsis; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        spans = (part for name, style in _LEGEND for part in ((name, style), "  "))
+        yield Static(Content.assemble(*spans), id="legend")
+        yield TokenView()
+        yield Static(_HINT, id="detail", markup=False)
+
+    @property
+    def tokens(self) -> TokenView:
+        return self.query_one(TokenView)
+
+    def show(self, log: TokenLog | None) -> None:
+        """An answer's tokens; None where they are no longer kept."""
+        self.tokens.show(log or TokenLog())
+        missing = "Tokens are kept for the last answers since the start; this one's are gone."
+        self.query_one("#detail", Static).update(_HINT if log else missing)
+
+    def on_token_view_looked(self, event: TokenView.Looked) -> None:
+        self.query_one("#detail", Static).update(detail(event.entry) if event.entry else _HINT)
+
+
+def detail(entry: Entry) -> str:
+    """All that is known of one token."""
+    text = safe(entry.text.replace("\n", "⏎"))
+    parts = [f"“{text}” id {entry.id}", entry.kind]
+    if entry.logprob is not None:
+        parts.append(f"p {math.exp(entry.logprob):.3f}")
+    if (at := entry.timing) is None:
+        return " · ".join([*parts, "from prefill" if not entry.round else f"round {entry.round}"])
+    drafted = (
+        f"{at.drafter} drafted {len(at.drafted)}, {at.accepted} accepted" if at.drafter else "nothing drafted"
+    )
+    times = f"draft {milliseconds(1000 * at.draft_seconds)} ms, verify {milliseconds(1000 * at.verify_seconds)} ms"
+    return " · ".join([*parts, f"round {entry.round}: {drafted}", times])

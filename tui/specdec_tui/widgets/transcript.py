@@ -1,0 +1,113 @@
+"""The conversation. Stays at its end while the reader is there, and leaves alone a reader who has scrolled up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.containers import Vertical, VerticalScroll
+from textual.message import Message
+from textual.widgets import Static
+
+from specdec_tui.core.conversation import Conversation, Turn
+from specdec_tui.widgets.turn import AnswerView, PromptView, TurnView
+
+_SHOWN = 20
+"""Turns that are on the screen at first; earlier ones are shown when asked for."""
+_MOST = 40
+"""Turns on the screen beyond which the earliest leave it."""
+
+GREETING = """\
+Ask something below. What you see while it answers:
+
+  tokens/s, counted from token ids · how much of what was drafted the target accepted
+  ^t  the answer as tokens, coloured by where each came from
+  /compare  the same prompt without speculation: the measured speed-up
+
+F1 explains the keys, / lists the commands.
+"""
+
+
+class Earlier(Static):
+    """Stands for the turns above."""
+
+    class Wanted(Message):
+        """Show them."""
+
+    def on_click(self) -> None:
+        self.post_message(self.Wanted())
+
+
+class Transcript(VerticalScroll, can_focus=True):
+    """Views of the turns on the shown path, or of its end."""
+
+    HELP = "# Conversation\n\nArrow keys, `PgUp`, `PgDn`, `Home` and `End` scroll; `Tab` goes from turn to turn.\n"
+    DEFAULT_CSS = """
+    Transcript {
+        scrollbar-size-vertical: 1; background: $background;
+        #turns { height: auto; min-height: 100%; padding: 1 1 0 1; }  /* Textual anchors to the end, even a short one */
+        Earlier { color: $text-muted; text-align: center; margin: 0 0 1 0; }
+        #greeting { color: $text-muted; padding: 1 3; }
+    }
+    """
+
+    def __init__(self) -> None:
+        self._turns = Vertical(_greeting(), id="turns")
+        super().__init__(self._turns, id="transcript")
+        self._path: list[Turn] = []
+        self._hidden = 0
+
+    def view(self, turn: int) -> TurnView | None:
+        return next((v for v in self.query(TurnView) if v.turn.id == turn), None)
+
+    async def show(self, conversation: Conversation, most: int = _SHOWN) -> None:
+        """The whole path anew."""
+        self._path = conversation.path()
+        self._hidden = max(0, len(self._path) - most)
+        views = [view_of(conversation, turn) for turn in self._path[self._hidden :]]
+        with self.app.batch_update():
+            await self._turns.remove_children()
+            await self._turns.mount_all([*self._earlier(), *views] or [_greeting()])
+        self.anchor()
+
+    async def add(self, conversation: Conversation, turns: Sequence[Turn]) -> None:
+        """Turns that follow what is shown."""
+        with self.app.batch_update():
+            await self.query("#greeting").remove()
+            await self._turns.mount_all([view_of(conversation, turn) for turn in turns])
+        self._path += turns
+        self.anchor()
+        await self._trim()
+
+    async def show_earlier(self, conversation: Conversation) -> None:
+        """More of what is above."""
+        shown = len(self._path) - self._hidden
+        await self.show(conversation, shown + _SHOWN)
+        self.scroll_home(animate=False)
+
+    async def _trim(self) -> None:
+        views = list(self.query(TurnView))
+        if len(views) <= _MOST:
+            return
+        gone = views[: len(views) - _SHOWN]
+        self._hidden += len(gone)
+        with self.app.batch_update():
+            await self.query(Earlier).remove()
+            await self._turns.remove_children(gone)
+            await self._turns.mount_all(self._earlier(), before=0)
+
+    def _earlier(self) -> list[Earlier]:
+        return [Earlier(f"▲ {self._hidden} earlier turns (Ctrl+Up)", markup=False)] if self._hidden else []
+
+
+def _greeting() -> Static:
+    return Static(GREETING, id="greeting", markup=False)
+
+
+def view_of(conversation: Conversation, turn: Turn) -> TurnView:
+    return (AnswerView if turn.is_answer else PromptView)(turn, branch_of(conversation, turn.id))
+
+
+def branch_of(conversation: Conversation, turn: int) -> tuple[int, int]:
+    """Which of how many alternatives a turn is, from 1."""
+    row = conversation.siblings(turn)
+    return row.index(turn) + 1, len(row)

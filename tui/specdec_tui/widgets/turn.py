@@ -1,0 +1,167 @@
+"""One turn on the screen: a prompt, a tool's result, or an answer that may still be coming."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from specdec_tui.core.code import as_markdown
+from specdec_tui.core.conversation import Turn
+from specdec_tui.core.frames import Frames
+from specdec_tui.core.live import Live
+from specdec_tui.core.safe import one_line, safe
+from specdec_tui.widgets.calls import Calls
+from specdec_tui.widgets.figures import answer_line
+from specdec_tui.widgets.reasoning import Reasoning
+
+if TYPE_CHECKING:
+    from textual.widgets import Markdown
+
+_MOST = 6000
+"""Characters of a prompt that are shown; the rest is still sent."""
+_ENDINGS = {
+    "cancelled": "stopped by you", "interrupted": "the chat ended while this came: r answers again", "failed": "failed"
+}  # fmt: skip
+
+
+class TurnView(Vertical, can_focus=True):
+    """What all turns have: focus, and keys that act on this very turn."""
+
+    HELP = """\
+# A turn
+
+`Tab` and `Shift+Tab` go from turn to turn. `c` copies it, `b` its last code block, `r` answers again, `e` changes the
+prompt and branches, `[` and `]` go through the branches, `t` shows an answer's tokens, `x` exports the chat.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("c", "ask('copy')", "Copy"),
+        ("b", "ask('code')", "Copy code"),
+        ("r", "ask('retry')", "Answer again"),
+        ("e", "ask('edit')", "Edit and branch"),
+        ("t", "ask('tokens')", "Tokens"),
+        ("left_square_bracket", "ask('before')", "Branch before"),
+        ("right_square_bracket", "ask('after')", "Branch after"),
+    ]
+    DEFAULT_CSS = """
+    TurnView {
+        height: auto; padding: 0 1; margin: 0 0 1 0; border-left: outer transparent;
+        &:focus { border-left: outer $primary; }
+        .meta { color: $text-muted; height: auto; padding: 0 2; }
+        .failed { color: $error; height: auto; padding: 0 2; }
+    }
+    """
+
+    class Asked(Message):
+        """A key was pressed on this turn."""
+
+        def __init__(self, turn: int, what: str) -> None:
+            super().__init__()
+            self.turn, self.what = turn, what
+
+    def __init__(self, turn: Turn, branch: tuple[int, int] = (1, 1)) -> None:
+        super().__init__()
+        self.turn, self.branch = turn, branch
+
+    def action_ask(self, what: str) -> None:
+        self.post_message(self.Asked(self.turn.id, what))
+
+    @property
+    def branch_mark(self) -> str:
+        at, of = self.branch
+        return f"‹ {at}/{of} ›" if of > 1 else ""
+
+
+class PromptView(TurnView):
+    """What the user said, or what a tool returned."""
+
+    DEFAULT_CSS = """
+    PromptView {
+        .said { height: auto; padding: 0 1; background: $surface; border-left: outer $primary; }
+        &.-tool .said { border-left: outer $secondary; color: $text-muted; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        self.set_class(self.turn.message.role == "tool", "-tool")
+        text = self.turn.text
+        more = f"\n… and {len(text) - _MOST:,} more characters" if len(text) > _MOST else ""
+        yield Static(Content.assemble(safe(text[:_MOST]), (more, "dim")), classes="said")
+        if self.branch_mark:
+            yield Static(self.branch_mark, classes="meta", markup=False)
+
+
+class AnswerView(TurnView):
+    """An answer. While it comes, `frame` shows what is due; `finish` draws the whole once more, as it stays."""
+
+    DEFAULT_CSS = """
+    AnswerView {
+        Markdown { padding: 0 2; background: transparent; }
+        Markdown > MarkdownBlock:last-child { margin-bottom: 0; }
+        MarkdownFence { background: $surface; }
+        MarkdownH1 { content-align: left middle; margin: 0 0 1 0; }
+    }
+    """
+
+    def __init__(self, turn: Turn, branch: tuple[int, int] = (1, 1)) -> None:
+        super().__init__(turn, branch)
+        self._frames = Frames()
+        self._fed = 0
+        self._spent = 0.0
+
+    def compose(self) -> ComposeResult:
+        from textual.widgets import Markdown  # a twentieth of a second that the first paint does without
+
+        # what a model links to is never opened unasked
+        self._markdown: Markdown = Markdown(safe(as_markdown(self.turn.text)), open_links=False)
+        yield Reasoning()
+        yield self._markdown
+        yield Calls()
+        yield Static("", classes="failed", markup=False)
+        yield Static("", classes="meta", markup=False)
+
+    def on_mount(self) -> None:
+        self._settle()
+
+    async def frame(self, live: Live, now: float) -> None:
+        """Show what is due. Costs nothing when nothing is."""
+        answer = live.answer
+        self.query_one(Reasoning).show(answer.reasoning, thinking=not answer.content)
+        self.query_one(Calls).show(answer.calls)
+        if len(answer.content) > self._fed:
+            self._frames.feed(safe(answer.content[self._fed :]))
+            self._fed = len(answer.content)
+        if text := self._frames.take(now):
+            await self._markdown.append(text)
+            spent = (
+                time.thread_time()
+            )  # drawing happens after this returns: the time until the next frame counts too
+            self._frames.spent(spent - self._spent if self._spent else 0.0)
+            self._spent = spent
+
+    async def finish(self, turn: Turn, branch: tuple[int, int]) -> None:
+        """The whole text once more: what came in pieces may read differently as a whole."""
+        self.turn, self.branch = turn, branch
+        await self._markdown.update(safe(as_markdown(turn.text)))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Everything but the text."""
+        turn = self.turn
+        self.query_one(Reasoning).show(turn.message.reasoning or "", thinking=False)
+        self.query_one(Calls).show(turn.message.tool_calls)
+        ending = _ENDINGS.get(turn.state, "")
+        error = one_line(turn.figures.get("error", ""))
+        failed = self.query_one(".failed", Static)
+        failed.update(": ".join(part for part in (ending, error) if part))
+        failed.display = bool(ending)
+        parts = [answer_line(turn.figures) if turn.figures.get("tokens") else "", self.branch_mark]
+        meta = self.query_one(".meta", Static)
+        meta.update("   ".join(p for p in parts if p))
+        meta.display = any(parts)
