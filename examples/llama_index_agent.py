@@ -10,6 +10,7 @@ import asyncio
 import json
 
 from llama_index.core.agent.workflow import AgentStream, FunctionAgent, ToolCallResult
+
 from llama_index.llms.specdec import SpecDec
 
 QUESTIONS = ["What is the weather in Oslo?", "What time is it in Lima?"]

@@ -11,8 +11,9 @@ from pathlib import Path
 from llama_index.core import PromptTemplate, SimpleDirectoryReader
 from llama_index.core.node_parser import MarkdownNodeParser
 from llama_index.core.query_engine import RetrieverQueryEngine
-from llama_index.llms.specdec import SpecDec
 from llama_index.retrievers.bm25 import BM25Retriever
+
+from llama_index.llms.specdec import SpecDec
 
 DOCS = Path(__file__).with_name("llama_index_docs")
 QUESTIONS = [

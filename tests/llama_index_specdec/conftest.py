@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from llama_index.llms.specdec import SpecDec
 
+from llama_index.llms.specdec import SpecDec
 from tests.fakes import ScriptedEngine
 
 

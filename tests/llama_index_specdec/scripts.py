@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from llama_index.llms.specdec import SpecDec
-
 from specdec.types import GenerationEvent, Message, Request
 from tests.fakes import ScriptedEngine
 

@@ -17,10 +17,10 @@ from llama_index.core.agent.workflow import (
     ToolCallResult,
 )
 from llama_index.core.memory import ChatMemoryBuffer
-from llama_index.llms.specdec import SpecDec
 from pydantic import BaseModel
 from workflows.errors import WorkflowCancelledByUser
 
+from llama_index.llms.specdec import SpecDec
 from tests.engine_contract import eventually
 from tests.fakes import ScriptedEngine, call
 from tests.llama_index_specdec.scripts import SeveralScripts

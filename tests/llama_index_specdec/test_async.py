@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.llms import ChatMessage
-from llama_index.llms.specdec import SpecDec
 
+from llama_index.llms.specdec import SpecDec
 from specdec.types import EngineStats
 from tests.engine_contract import eventually
 from tests.fakes import SCRIPT, ScriptedEngine

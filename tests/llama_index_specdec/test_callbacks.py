@@ -9,8 +9,8 @@ import pytest
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
-from llama_index.llms.specdec import SpecDec
 
+from llama_index.llms.specdec import SpecDec
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.llama_index_specdec.scripts import SeveralScripts
 from tests.llama_index_specdec.test_structured import MARA, PROMPT, TEXT, Person

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from llama_index.core import Settings
 from llama_index.core.llms import LLM
-from llama_index.llms.specdec import SpecDec
 from pydantic import ValidationError
 
+from llama_index.llms.specdec import SpecDec
 from specdec.errors import CheckpointNotFound
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine
 

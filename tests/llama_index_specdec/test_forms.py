@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse
-from llama_index.llms.specdec import SpecDec
 
+from llama_index.llms.specdec import SpecDec
 from specdec.types import Message
 from tests.fakes import SCRIPT, ScriptedEngine
 

@@ -19,8 +19,8 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 from llama_index.core.llms import ChatMessage, MessageRole
-from llama_index.llms.specdec import SpecDec
 
+from llama_index.llms.specdec import SpecDec
 from specdec.types import Message, ToolCall
 from tests.fakes import ScriptedEngine
 from tests.llama_index_specdec.scripts import chat_of

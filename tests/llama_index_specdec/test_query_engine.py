@@ -16,10 +16,10 @@ from llama_index.core.base.response.schema import (
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.schema import TextNode
-from llama_index.llms.specdec import SpecDec
 from llama_index.retrievers.bm25 import BM25Retriever
 from pydantic import BaseModel
 
+from llama_index.llms.specdec import SpecDec
 from tests.fakes import SCRIPTED_INFO
 from tests.llama_index_specdec.scripts import SeveralScripts
 

@@ -9,9 +9,9 @@ import pytest
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import PydanticProgramMode
-from llama_index.llms.specdec import SpecDec
 from pydantic import BaseModel, Field, field_validator
 
+from llama_index.llms.specdec import SpecDec
 from tests.fakes import call
 from tests.llama_index_specdec.scripts import SeveralScripts, chat_of
 

@@ -12,9 +12,9 @@ from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.tools import FunctionTool
-from llama_index.llms.specdec import SpecDec
 from pydantic import BaseModel
 
+from llama_index.llms.specdec import SpecDec
 from tests.fakes import ScriptedEngine, call
 from tests.llama_index_specdec.scripts import SeveralScripts
 

@@ -21,8 +21,8 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
-from llama_index.llms.specdec.tools import parsed
 
+from llama_index.llms.specdec.tools import parsed
 from specdec.types import (
     ContentDelta,
     GenerationEvent,

@@ -20,14 +20,14 @@ from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+
 from llama_index.llms.specdec.answers import Answer
 from llama_index.llms.specdec.held import Held
 from llama_index.llms.specdec.messages import engine_messages
 from llama_index.llms.specdec.streams import astream, awhole, stream, whole
 from llama_index.llms.specdec.structured import StructuredByGrammar
 from llama_index.llms.specdec.tools import selections, tool_choice_of, tool_schemas
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
-
 from specdec.engine import Engine
 from specdec.sharing import shared
 from specdec.types import Message, Prompt, Request

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from typing import Any, TypeVar
 
 from llama_index.llms.specdec.answers import Answer
-
 from specdec.engine import AsyncEventStream, Engine, EventStream
 from specdec.types import Request
 

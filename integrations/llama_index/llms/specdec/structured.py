@@ -16,11 +16,11 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.program.utils import FlexibleModel, create_flexible_model
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
-from llama_index.llms.specdec.tools import parsed
 from llama_index_instrumentation import get_dispatcher
 from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
+from llama_index.llms.specdec.tools import parsed
 from specdec.errors import InvalidRequest
 from specdec.text.schemas import closed
 from specdec.types import Grammar
