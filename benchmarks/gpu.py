@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ from specdec.runners.base import Runner
 from specdec.runners.linear import DenseLinear
 from specdec.runners.load import load_runner, with_graphs
 from specdec.text.tokenizer import Tokenizer
-from specdec.types import Completion, Request
+from specdec.types import Completion
 
 CONTEXT = 2048
 NEW_TOKENS = 192
@@ -121,7 +121,11 @@ def pass_ms(runner: Runner, rows: int, sequences: int = 1) -> float:
     tokens = torch.randint(3, 8000, (sequences, rows), device=runner.info.device)
     slots, starts = list(range(sequences)), [400] * sequences
     cuda = hasattr(runner, "graphs")
-    run = (lambda: _replay(runner, sequences, rows)) if cuda else lambda: runner.forward(tokens, slots, starts, rows)
+    run = (
+        (lambda: _replay(runner, sequences, rows))
+        if cuda
+        else lambda: runner.forward(tokens, slots, starts, rows)
+    )
     runner.forward(tokens, slots, starts, rows)
     repeats = 20 if cuda else 1
     return _median(lambda: [run() for _ in range(repeats)], runner.info.device) / repeats * 1000
@@ -178,7 +182,9 @@ def together(engine: LocalEngine, prompts: Sequence[list[int]], count: int) -> t
 
     def one(index: int) -> list[float]:
         ids, times = prompts[index % len(prompts)], []
-        for event in engine.stream(ids, max_tokens=NEW_TOKENS, ignore_eos=True, temperature=0.0, speculative="off"):
+        for event in engine.stream(
+            ids, max_tokens=NEW_TOKENS, ignore_eos=True, temperature=0.0, speculative="off"
+        ):
             times += [time.perf_counter()] * len(event.tokens)
         return times
 
@@ -198,15 +204,22 @@ def hostile(target: Runner, name: str, tokenizer: Tokenizer, prompts: Sequence[l
     for layer in _weights(draft).layers:
         for linear in (layer.down, layer.out):
             cast("DenseLinear", linear).weight.normal_(0, 0.05)
-    with assemble("target", target, draft, tokenizer, eos_ids=frozenset(), lookup=False, prefix_cache_bytes=0) as engine:
+    with assemble(
+        "target", target, draft, tokenizer, eos_ids=frozenset(), lookup=False, prefix_cache_bytes=0
+    ) as engine:
         plain, texts = measure(engine, prompts, "hostile draft, plain", 0.0, "off", None)
         yield plain
         yield measure(engine, prompts, "hostile draft, auto", 0.0, "auto", texts)[0]
 
 
-def transformers_rows(name: str, device: torch.device, dtype: torch.dtype, prompts: Sequence[list[int]]) -> Iterator[Row]:
+def transformers_rows(
+    name: str, device: torch.device, dtype: torch.dtype, prompts: Sequence[list[int]]
+) -> Iterator[Row]:
     """transformers' own generate: plain, with a static cache and torch.compile, and assisted."""
-    models = [_in_transformers(size, role, device, dtype) for size, role in zip(PAIRS[name], ("target", "draft"), strict=True)]
+    models = [
+        _in_transformers(size, role, device, dtype)
+        for size, role in zip(PAIRS[name], ("target", "draft"), strict=True)
+    ]
     target, draft = models
     few = 64
     yield Row("transformers, plain", 0.0, _generate(target, prompts, few))
@@ -214,8 +227,14 @@ def transformers_rows(name: str, device: torch.device, dtype: torch.dtype, promp
     draft.generation_config.num_assistant_tokens_schedule = "constant"
     for k in (3, 5):
         draft.generation_config.num_assistant_tokens = k
-        yield Row(f"transformers, assisted, k={k}", 0.0, _generate(target, prompts, few, assistant_model=draft))
-    yield Row("transformers, static and compiled", 0.0, _generate(target, prompts, few, cache_implementation="static"))
+        yield Row(
+            f"transformers, assisted, k={k}", 0.0, _generate(target, prompts, few, assistant_model=draft)
+        )
+    yield Row(
+        "transformers, static and compiled",
+        0.0,
+        _generate(target, prompts, few, cache_implementation="static"),
+    )
 
 
 def _in_transformers(size: Size, role: str, device: torch.device, dtype: torch.dtype) -> Any:
@@ -258,12 +277,16 @@ def _timed_generate(model: Any, ids: list[int], tokens: int, options: dict[str, 
 
 
 def show(rows: Sequence[Row], floor_ms: float) -> None:
-    print(f"\n{'system':36s} {'T':>4s} {'tok/s':>8s} {'length':>7s} {'draft ms':>9s} {'verify ms':>9s} {'possible':>9s} {'same':>5s}")
+    print(
+        f"\n{'system':36s} {'T':>4s} {'tok/s':>8s} {'length':>7s} {'draft ms':>9s} {'verify ms':>9s} {'possible':>9s} {'same':>5s}"
+    )
     for r in rows:
         same = "" if r.same_text is None else "yes" if r.same_text else "NO"
         possible = f"{r.of_possible:.1%}" if r.of_possible else ""
-        print(f"{r.system:36s} {r.temperature:4.1f} {r.tokens_per_second:8.1f} {r.acceptance_length:7.2f} {r.draft_ms:9.3f} "
-              f"{r.verify_ms:9.3f} {possible:>9s} {same:>5s}")
+        print(
+            f"{r.system:36s} {r.temperature:4.1f} {r.tokens_per_second:8.1f} {r.acceptance_length:7.2f} {r.draft_ms:9.3f} "
+            f"{r.verify_ms:9.3f} {possible:>9s} {same:>5s}"
+        )
     best = rows[0].tokens_per_second * floor_ms / 1000
     print(f"plain decoding is {best:.1%} of what reading the weights once a token allows")
 
@@ -288,10 +311,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     facts: dict[str, Any] = {"device": where, "bandwidth": bandwidth, "floor_ms": floors}
     for role, runner, floor in zip(("target", "draft"), (target, draft), floors, strict=True):
         share = equal_share(runner, role, prompts)
-        facts[role] = {"like": runner.info.name, "equal": share, "pass_ms": {m: pass_ms(runner, m) for m in (1, 2, 6, 16)}}
+        facts[role] = {
+            "like": runner.info.name,
+            "equal": share,
+            "pass_ms": {m: pass_ms(runner, m) for m in (1, 2, 6, 16)},
+        }
         times = ", ".join(f"{m}: {ms:.3f}" for m, ms in facts[role]["pass_ms"].items())
-        print(f"{role} like {runner.info.name}: floor {floor:.3f} ms; ms a pass by rows {times}; same argmax as the "
-              f"small model {share:.1%}", flush=True)
+        print(
+            f"{role} like {runner.info.name}: floor {floor:.3f} ms; ms a pass by rows {times}; same argmax as the "
+            f"small model {share:.1%}",
+            flush=True,
+        )
     facts["pass_ms_8_sequences"] = pass_ms(target, 1, CALLS)
     rows: list[Row] = []
     with assemble("target", target, draft, tokenizer, eos_ids=frozenset(), prefix_cache_bytes=0) as engine:
@@ -299,7 +329,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         show(rows, floors[0])
         facts["eight_at_once"] = together(engine, prompts, CALLS)
         decoding, whole = facts["eight_at_once"]
-        print(f"{CALLS} plain answers at once: {decoding:.0f} tok/s, with their prompts {whole:.0f}", flush=True)
+        print(
+            f"{CALLS} plain answers at once: {decoding:.0f} tok/s, with their prompts {whole:.0f}", flush=True
+        )
     rows += hostile(target, arguments.sizes, tokenizer, prompts)
     del target, draft, engine
     gc.collect()
@@ -311,13 +343,19 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     cuda = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", choices=sorted(PAIRS), default="8b" if cuda else "tiny")
     parser.add_argument("--device", default="cuda:0" if cuda else "cpu")
     parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
     parser.add_argument("--prompts", type=int, default=4, help="how many")
-    parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="numbers of drafted tokens to try")
-    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="transformers too")
+    parser.add_argument(
+        "--lengths", type=int, nargs="*", default=LENGTHS, help="numbers of drafted tokens to try"
+    )
+    parser.add_argument(
+        "--peers", action=argparse.BooleanOptionalAction, default=True, help="transformers too"
+    )
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
     facts = run(arguments)

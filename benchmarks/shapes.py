@@ -1,6 +1,7 @@
 """Models of real sizes with a known function: a small trained model inside a large one's shape.
 
-The large model computes what the small one does: further dimensions are zero, with norm weights scaled by sqrt(h / H) and
+The large model computes what the small one does: further dimensions are zero, with norm weights scaled by sqrt(h /
+H) and
 eps by h / H; further heads and MLP rows are random with zero output columns; further layers are random with zero output
 projections; further vocabulary is pushed down through one constant dimension. So its speed is that of its shape, its
 acceptance that of the trained pair, and no weights have to be fetched.
@@ -81,7 +82,8 @@ class Embedded:
         return config
 
     def __contains__(self, name: str) -> bool:
-        return name.endswith(".weight") and bool(name.split(".")[-2] in self._makers)
+        known: bool = name.split(".")[-2] in self._makers
+        return known and name.endswith(".weight")
 
     def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """See `checkpoint.Source.get`."""
@@ -138,11 +140,18 @@ class Embedded:
         if self._spare(layer):
             return
         query = "q_proj" in name
-        small, places = self._small(name), self._places(self._size.heads if query else self._size.kv_heads, self._size.kv_heads)
+        small, places = (
+            self._small(name),
+            self._places(self._size.heads if query else self._size.kv_heads, self._size.kv_heads),
+        )
         heads = torch.unique(places // self._size.head_dim)
-        rows = (heads[:, None] * self._size.head_dim + torch.arange(self._size.head_dim, device=self._device)).flatten()
+        rows = (
+            heads[:, None] * self._size.head_dim + torch.arange(self._size.head_dim, device=self._device)
+        ).flatten()
         whole[rows] = 0
-        factor = math.sqrt(self._size.head_dim / self.small.head_dim) if query else 1.0  # attention divides by more
+        factor = (
+            math.sqrt(self._size.head_dim / self.small.head_dim) if query else 1.0
+        )  # attention divides by more
         whole[places, : small.shape[1]] = (small * factor).to(whole.dtype)
 
     def _out(self, name: str, layer: int, whole: Tensor) -> None:

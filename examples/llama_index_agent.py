@@ -1,8 +1,8 @@
 """An agent with two tools. It streams: what it calls, what comes back, and its answer.
 
-pip install 'specdec[llama-index]'
-python examples/llama_index_agent.py "What is the weather in Oslo?"
-python examples/llama_index_agent.py --target ./my-model --draft ./my-small-model "..."
+It runs offline on the bundled pair. Another pair, other questions:
+
+    python examples/llama_index_agent.py --target ./my-model --draft ./my-small-model "What time is it in Lima?"
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Questions over a folder of Markdown files: BM25 finds the section, the answer streams, and its source is quoted.
 
-pip install 'specdec[llama-index]' llama-index-retrievers-bm25
-python examples/llama_index_query_engine.py --target ./my-model --draft ./my-small-model --docs ./notes "..."
+It needs llama-index-retrievers-bm25. Another model over other files:
+
+    python examples/llama_index_query_engine.py --target ./my-model --docs ./notes "When is the fair?"
 """
 
 import argparse

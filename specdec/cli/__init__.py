@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from specdec.cli.bench import bench
-from specdec.cli.cluster import SETTINGS, cluster, router
 from specdec.cli.chat import chat
+from specdec.cli.cluster import SETTINGS, cluster, router
 from specdec.cli.generate import generate
 from specdec.cli.info import info
 from specdec.cli.serve import EPILOG, serve

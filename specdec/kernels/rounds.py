@@ -14,7 +14,9 @@ from specdec.kernels.launch import clock
 
 
 @triton.jit
-def _begin(slots, tokens, lengths, pair, verify, starts, stamps, capacity, WIDTH: tl.constexpr, CLOCK: tl.constexpr):
+def _begin(
+    slots, tokens, lengths, pair, verify, starts, stamps, capacity, WIDTH: tl.constexpr, CLOCK: tl.constexpr
+):
     row = tl.program_id(0)
     slot = tl.load(slots + row)
     length = tl.load(lengths + slot)
@@ -28,7 +30,9 @@ def _begin(slots, tokens, lengths, pair, verify, starts, stamps, capacity, WIDTH
             tl.store(stamps, clock())
 
 
-def begin(slots: Tensor, tokens: Tensor, lengths: Tensor, drafts: int, stamps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def begin(
+    slots: Tensor, tokens: Tensor, lengths: Tensor, drafts: int, stamps: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """For rows in `slots` [B] int64 that hold `tokens` [S, capacity] up to `lengths` [S] int64: the last two tokens
     [B, 2], room for the tokens to verify [B, drafts + 1] with the last token in front, and where that stands [B] int32.
     Writes the device's clock to stamps[0]."""
@@ -72,11 +76,17 @@ def _settle(
 
 
 def settle(
-    slots: Tensor, allowed: Tensor, tokens: Tensor, lengths: Tensor, verify: Tensor, own: Tensor, stamps: Tensor
+    slots: Tensor,
+    allowed: Tensor,
+    tokens: Tensor,
+    lengths: Tensor,
+    verify: Tensor,
+    own: Tensor,
+    stamps: Tensor,
 ) -> Tensor:
     """Accept the drafts verify[:, 1:] as far as they are the target's own tokens `own` [B, k + 1] and no more than
-    `allowed` [B]; write what was accepted, and the target's next token, behind the rows' tokens. The last slot is spare:
-    nothing is kept there.
+    `allowed` [B]; write what was accepted, and the target's next token, behind the rows' tokens. The last slot is
+    spare: nothing is kept there.
 
     Returns for each row own [k + 1], the accepted count, and drafts [k]; then three stamps. int64.
     """

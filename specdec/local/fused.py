@@ -1,6 +1,7 @@
 """Whole rounds on the device: draft, verify, accept and commit in one graph, one round ahead of the host.
 
-What the next round starts from (the tokens of each slot, how many they are, how they are sampled) stays on the device, so
+What the next round starts from (the tokens of each slot, how many they are, how they are sampled) stays on the
+device, so
 that it can be launched before the host has seen what the last one brought. The host gets one small copy a round, and
 reads it while the next round runs. Only rounds that need nothing of the host are run so: `suits` says which.
 """
@@ -145,7 +146,9 @@ class FusedRounds:
         self._state = _State(target.info.slots, target.capacity, self._device)
         self.graphs = Graphs()
         self._flights: deque[_Flight] = deque()
-        self._inputs = {rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in target.sizes}
+        self._inputs = {
+            rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in target.sizes
+        }
         self._sent: dict[int, list[list[int]]] = {}
         self._given = torch.zeros(target.sizes[-1], _GIVEN[-1], dtype=torch.int64, device=self._device)
         self._stamps = torch.zeros(_STAMPS, dtype=torch.int64, device=self._device)
@@ -260,7 +263,13 @@ class FusedRounds:
         own, accepted, drafted = part[: flight.drafts + 1], part[flight.drafts + 1], part[flight.drafts + 2 :]
         self._state.learn(row, accepted + 1)
         return Landed(
-            own[: accepted + 1], drafted[: choice.length], accepted, choice, seconds, flight.timed, len(flight.rows)
+            own[: accepted + 1],
+            drafted[: choice.length],
+            accepted,
+            choice,
+            seconds,
+            flight.timed,
+            len(flight.rows),
         )
 
     # ---- the round itself, as a graph holds it
@@ -284,20 +293,24 @@ class FusedRounds:
         self, tokens: Tensor, places: Tensor, starts: Tensor, verify: Tensor,
         choose: Callable[[Tensor, int], Tensor],
     ) -> None:  # fmt: skip
-        """Fill verify[:, 1:] with the draft model's tokens. Its first pass takes the last two tokens [B, 2]: after a fully
-        accepted round it has seen neither."""
+        """Fill verify[:, 1:] with the draft model's tokens. Its first pass takes the last two tokens [B, 2]: after a
+        fully accepted round it has seen neither."""
         assert self._drafter is not None and self._draft is not None
         newest, at = torch.ones_like(places), starts - 1
         for j in range(verify.shape[1] - 1):
             if self._draft.info.vocab_size < self._target.info.vocab_size:
                 tokens = tokens.clamp(max=self._draft.info.vocab_size - 1)
-            tokens = choose(self._drafter.fit(self._draft.decoder(tokens, places, at, newest if j == 0 else None)), j)
+            tokens = choose(
+                self._drafter.fit(self._draft.decoder(tokens, places, at, newest if j == 0 else None)), j
+            )
             verify[:, j + 1] = tokens[:, 0]
             at = starts + (j + 1)
 
     def _noise(self, slots: Tensor, starts: Tensor, count: int) -> Tensor:
         """[B, count, V] for the positions behind starts [B], nothing in greedy rows."""
-        noise = gumbel(self._state.seeds[slots], starts + 1, count, Stream.TARGET, self._target.info.vocab_size)
+        noise = gumbel(
+            self._state.seeds[slots], starts + 1, count, Stream.TARGET, self._target.info.vocab_size
+        )
         return noise.masked_fill_(self._state.shapes[3, slots].view(-1, 1, 1) > 0, 0.0)
 
     def _chooser(

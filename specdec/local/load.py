@@ -88,7 +88,9 @@ def assemble(
     kept = _prefix_tokens(prefix_cache_bytes, [*drafting, *([model] if model else [])])
     drafters = _drafters(model, target, kept, remember, lookup=lookup) if drafting else ()
     speaks = dialect or Dialect()
-    info = _info(name, target, model, drafters, accept_rule, speaks, chat_template=tokenizer.has_chat_template)
+    info = _info(
+        name, target, model, drafters, accept_rule, speaks, chat_template=tokenizer.has_chat_template
+    )
     return LocalEngine(Parts(
         target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, accept_rule, PrefixCache(target, kept),
         queue_limit, speaks,

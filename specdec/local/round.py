@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-
 from typing import TYPE_CHECKING
 
 import torch
@@ -86,9 +85,7 @@ class Rounds:
             return None
         option, drafted, seconds = landed.choice.option, landed.drafted, landed.seconds
         name = option.drafter if option and drafted else None
-        round = Round(
-            name, tuple(drafted), landed.accepted, seconds.draft, seconds.verify, landed.shared_by
-        )
+        round = Round(name, tuple(drafted), landed.accepted, seconds.draft, seconds.verify, landed.shared_by)
         if option and drafted:
             self._controller.observe(planned, option, len(drafted), landed.accepted)
         return Outcome(landed.tokens, round)

@@ -111,9 +111,11 @@ def _grammar(request: Request, server: Server) -> Fields:
 def _speculation(request: Request, server: Server) -> Fields:
     fields = Fields()
     if request.prediction is not None:
-        if not server.dialect.prediction:
+        chat = isinstance(request.prompt[0], Message)
+        if not (server.dialect.prediction if chat else server.dialect.raw_prediction):
             raise refuse("prediction", request.prediction, "None", server)
-        fields["prediction"] = {"type": "content", "content": request.prediction}
+        content = {"type": "content", "content": request.prediction}
+        fields["prediction"] = content if chat else request.prediction
     if server.dialect.switch:
         fields[server.dialect.switch] = request.speculative
     elif not (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from specdec.remote.chunks import CallPart, Choice, Chunk, Delta, Likely, Metrics, Timings, UsageChunk
 from specdec.remote.figures import spec_stats
@@ -20,6 +21,7 @@ from specdec.types import (
     GenerationEvent,
     ReasoningDelta,
     Request,
+    SpecStats,
     Timing,
     Token,
     TokenLogprob,
@@ -112,9 +114,14 @@ class Reader:
             stop=self._stop,
             usage=Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0),
             timing=Timing(queued / 1000, (self._first or end) - self._start, end - self._start),
-            stats=spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details),
+            stats=self._stats(usage),
             seed=self._seed,
         )
+
+    def _stats(self, usage: UsageChunk) -> SpecStats:
+        found = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
+        off = self.request.speculative in ("off", 0) and not found.drafted and self._server.dialect.switch
+        return replace(found, off_reason="as the request asked") if off else found
 
 
 def _deltas(delta: Delta) -> tuple[EventDelta, ...]:

@@ -26,4 +26,6 @@ def event(
         "finish_reason": "stop", "usage": Usage(7, 9, 3), "timing": Timing(0.0, 0.5, 1.5), "stats": SpecStats(1),
         "seed": 11,
     }  # fmt: skip
-    return GenerationEvent("x", text, tuple(tokens), round, deltas=(ContentDelta(text),), **(end if last else {}))  # type: ignore[arg-type]
+    return GenerationEvent(
+        "x", text, tuple(tokens), round, deltas=(ContentDelta(text),), **(end if last else {})
+    )  # type: ignore[arg-type]
