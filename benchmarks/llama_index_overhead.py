@@ -91,7 +91,7 @@ def main() -> None:
     llm = SpecDec(options.target, options.draft, temperature=0, max_tokens=options.max_tokens)
     prompts = [p.messages[0].content or "" for p in built_in(["story", "copy"])]
     for form, values in ratios(llm, prompts, options.repeats).items():
-        print(f"{form:14} {statistics.median(values):.3f}  (promised: 0.97 or more)")  # noqa: T201
+        print(f"{form:14} {statistics.median(values):.3f}  (promised: 0.97 or more)")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,8 @@ from llama_index.retrievers.bm25 import BM25Retriever
 from llama_index.llms.specdec import SpecDec
 
 DOCS = Path(__file__).with_name("llama_index_docs")
-QUESTIONS = [
-    "How much is a ticket for the science fair?",
-    "Who does the Black Bookshop belong to?",
-    "What is the enemy of the silver marten?",
-]
+FERRY, FAIR = "When does ferry GH-204 leave?", "How much is a ticket for the science fair?"
+SHOP, MARTEN = "Who does the Black Bookshop belong to?", "What is the enemy of the silver marten?"
 PROMPT = PromptTemplate("{context_str}\n\nQuestion: {query_str}")
 
 
@@ -42,7 +39,7 @@ def quoted(text: str, question: str, answer: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("questions", nargs="*", default=QUESTIONS)
+    parser.add_argument("questions", nargs="*", default=[FERRY, FAIR, SHOP, MARTEN])
     parser.add_argument("--target", default="bundled")
     parser.add_argument("--draft", default="auto")
     parser.add_argument("--docs", type=Path, default=DOCS)
