@@ -26,9 +26,9 @@ from langchain_core.messages import (
 )
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
-from langchain_specdec import ChatSpecDec, InvalidInput
 from pydantic import BaseModel, ValidationError
 
+from langchain_specdec import ChatSpecDec, InvalidInput
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, Message, ToolCall
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine, call

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
-from langchain_specdec import ChatSpecDec
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
+
+from langchain_specdec import ChatSpecDec
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
@@ -80,6 +81,7 @@ class TestBundled(Integration):
         return str(path("target"))
 
 
+@pytest.mark.slow
 class TestRandomWeights(Integration):
     expected_failures: ClassVar = {
         "test_tool_calling": "takes the number 3 out of the question",

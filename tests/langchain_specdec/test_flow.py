@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_specdec import ChatSpecDec, SpecDecLLM
 
+from langchain_specdec import ChatSpecDec, SpecDecLLM
 from specdec.engine import Engine
 from specdec.sharing import forget, loaded, shared
 from tests.engine_contract import eventually
