@@ -18,9 +18,9 @@ from specdec.errors import InvalidRequest
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "cancelled"]
-Origin = Literal["accepted", "recovered", "bonus", "plain"]
+Origin = Literal["accepted", "recovered", "bonus", "plain", "unknown"]
 """Where a token came from: an accepted draft; the target's own token after a rejected draft; the target's own
-token after a fully accepted draft; the target's own token in a round without drafts."""
+token after a fully accepted draft; the target's own token in a round without drafts; a server that does not say."""
 Speculative = Literal["auto", "off"] | int
 
 MAX_SPECULATIVE_TOKENS = 16
@@ -639,7 +639,7 @@ class Completion:
 
     @property
     def tokens_per_second(self) -> float:
-        return self.timing.tokens_per_second(len(self.tokens))
+        return self.timing.tokens_per_second(self.usage.completion_tokens)
 
     @classmethod
     def of(cls, events: Sequence[GenerationEvent]) -> Completion:
