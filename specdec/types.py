@@ -739,3 +739,5 @@ class EngineStats:
     """As in SpecStats."""
     prefix_tokens: int = 0
     """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""
+    graph_bytes: int = 0
+    """Device memory that captured graphs take; they are made as they are needed, up to a number."""
