@@ -65,6 +65,14 @@ class Graphs:
         return _Captured(graph, result)
 
 
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def rows_to_capture(slots: int) -> tuple[int, ...]:
+    """Numbers of rows for which graphs are made; others are filled up."""
+    return (*(size for size in _SIZES if size < slots), slots)
+
+
 def bucket(count: int, sizes: tuple[int, ...]) -> int:
     """The smallest of `sizes` (ascending) that holds `count`."""
     return next(size for size in sizes if size >= count)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from specdec.kernels.products import Scratch, product
-from specdec.kernels.tiles import Tile, by_rule
+from specdec.kernels.tiles import Product, Tile, Tiles, by_rule
 
 EPS = 1e-5
 BOUNDS = {torch.float32: 2e-5, torch.float16: 4e-3}
@@ -84,8 +86,18 @@ def test_a_row_is_the_same_bits_among_any(split: int, device: torch.device) -> N
 @pytest.mark.parametrize("columns", [64, 512, 4096, 128256])
 @pytest.mark.parametrize("inner", [64, 96, 384, 4096, 14336])
 def test_tiles_by_rule_fit(columns: int, inner: int, gated: bool) -> None:
-    tile = by_rule(columns, inner, gated=gated, dtype=torch.bfloat16)
+    tile = by_rule(Product(columns, inner, gated, torch.bfloat16))
     assert tile.split == 1 or inner % (tile.split * tile.inner) == 0
     for rows in (16, 32, 64, 128):
         bytes_ = tile.stages_for(rows, gated, 2) * tile.inner * 2 * (tile.columns * (1 + gated) + rows)
         assert bytes_ <= 200 * 1024
+
+
+def test_tuned_tiles_are_kept_for_their_gpu(tmp_path: Path) -> None:
+    file, wanted = tmp_path / "cache" / "tiles.json", Product(4096, 4096, False, torch.bfloat16)
+    Tiles("one", file).keep(wanted, Tile(32, 64, 2))
+    Tiles("other", file).keep(wanted, Tile(128, 64))
+    assert Tiles("one", file).of(wanted) == Tile(32, 64, 2)
+    assert Tiles("third", file).of(wanted) == by_rule(wanted)
+    file.write_text("{ not json")
+    assert Tiles("one", file).of(wanted) == by_rule(wanted)
