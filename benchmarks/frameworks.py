@@ -1,9 +1,9 @@
 """What the framework classes cost and give, on the bundled pair: `python -m benchmarks.frameworks`.
 
-Each ratio is of two ways that take turns within one run, and the median over repeats. Targets: the loop stalls for 20 ms
-at most, a cancelled task's slot is free within one round, 16 prompts together at 2.5 times the speed of one after the
-other, the class costs 3 % of the engine's speed, and JSON by a schema with forced tokens as drafts comes at 1.3 times the
-speed of plain unconstrained text.
+Each ratio is of two ways that take turns within one run, and the median over repeats. Targets: the loop stalls for
+20 ms at most, a cancelled task's slot is free within one round, 16 prompts together at 2.5 times the speed of one after
+the other, the class costs 3 % of the engine's speed, and JSON by a schema with forced tokens as drafts comes at 1.3
+times the speed of plain unconstrained text.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from langchain_specdec import ChatSpecDec
-
 import specdec
+from langchain_specdec import ChatSpecDec
 from specdec.engine import Engine
 from specdec.types import Grammar, Message
 
@@ -71,19 +70,21 @@ async def cancel(model: ChatSpecDec, engine: Engine) -> float:
     for _ in range(REPEATS):
         task = asyncio.create_task(model.ainvoke(STORY, ignore_eos=True, max_tokens=1500))
         before = engine.stats().rounds
-        while engine.stats().rounds < before + 5:
+        while engine.stats().rounds < before + 5:  # noqa: ASYNC110  (nobody tells of a round)
             await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         at = engine.stats().rounds
-        while engine.stats().active:
+        while engine.stats().active:  # noqa: ASYNC110  (the same)
             await asyncio.sleep(0.0005)
         most = max(most, engine.stats().rounds - at)
     return most
 
 
 def together(model: ChatSpecDec) -> float:
-    prompts = [f"Tell me a story about a {animal} and a {thing}." for animal in ANIMALS for thing in ("bell", "kite")]
+    prompts = [
+        f"Tell me a story about a {animal} and a {thing}." for animal in ANIMALS for thing in ("bell", "kite")
+    ]
     options: dict[str, Any] = {"max_tokens": 60, "ignore_eos": True}
     return _median_ratio(
         lambda: _seconds(lambda: [model.invoke(p, **options) for p in prompts]),
