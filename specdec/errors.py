@@ -7,10 +7,12 @@
     │   ├── CheckpointCorrupt     missing or damaged shards, unreadable config
     │   ├── TokenizerMismatch     draft and target do not speak the same tokens
     │   ├── UnsupportedModel      not a decoder-only causal language model, or remote code not allowed
-    │   └── DeviceUnavailable     the device asked for is not on this machine
+    │   ├── DeviceUnavailable     the device asked for is not on this machine
+    │   └── NotEnoughMemory       the device cannot hold the model and its slots
     └── EngineError
         ├── EngineBusy            the queue is full; try again later
         ├── DeadlineExceeded      the answer took longer than the request allowed
+        ├── OutOfMemory           the device had no room for this request; the engine goes on
         ├── GrammarFailed         an answer can no longer follow its grammar
         ├── EngineClosed          the engine was closed; load a new one
         └── EngineFailed          the worker died; `__cause__` says of what
@@ -65,6 +67,10 @@ class DeviceUnavailable(LoadError):
     """The device asked for is not on this machine."""
 
 
+class NotEnoughMemory(LoadError):
+    """The device cannot hold the model and its slots; the message says what would fit."""
+
+
 class EngineError(SpecDecError):
     """An engine could not serve a request that is valid in itself."""
 
@@ -79,6 +85,10 @@ class DeadlineExceeded(EngineError):
 
 class GrammarFailed(EngineError):
     """No token continues the answer as its grammar says, or finding one takes too long. The engine goes on."""
+
+
+class OutOfMemory(EngineError):
+    """The device had no memory left for this request. The engine goes on."""
 
 
 class EngineClosed(EngineError):

@@ -137,7 +137,8 @@ GrammarKind = Literal["json_schema", "json_object", "regex", "lark", "choice"]
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must look like, from its first token to its last. JSON comes out compact, without whitespace.
+    """What an answer must look like, from its first token to its last. JSON comes out compact: on one line, with
+    a space behind commas and colons, as models are used to from chat templates, and no other whitespace.
 
     `kind` and its `text`: json_schema (a JSON schema), json_object (none: any JSON object), regex (matched as a whole),
     lark (a Lark grammar as llguidance reads it), choice (a JSON list of texts, one of which is the answer).
@@ -738,3 +739,5 @@ class EngineStats:
     """As in SpecStats."""
     prefix_tokens: int = 0
     """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""
+    graph_bytes: int = 0
+    """Device memory that captured graphs take; they are made as they are needed, up to a number."""
