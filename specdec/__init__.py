@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from specdec.errors import GrammarFailed as GrammarFailed
     from specdec.errors import InvalidRequest as InvalidRequest
     from specdec.errors import LoadError as LoadError
+    from specdec.errors import NotEnoughMemory as NotEnoughMemory
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
     from specdec.errors import UnsupportedModel as UnsupportedModel
