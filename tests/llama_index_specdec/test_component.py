@@ -40,7 +40,7 @@ def test_metadata_of_the_bundled_pair(bundled: SpecDec) -> None:
 def test_the_framework_can_count_its_tokens(bundled: SpecDec) -> None:
     counter = TokenCounter(tokenizer=bundled.tokenize)
     assert counter.get_string_tokens("") == 0
-    prompt = bundled.complete("Once upon a time", formatted=True, max_tokens=1).raw["usage"]["prompt_tokens"]  # type: ignore[index]
+    prompt = bundled.complete("Once upon a time", formatted=True, max_tokens=1).raw["usage"]["prompt_tokens"]
     assert counter.get_string_tokens("Once upon a time") == prompt
 
 
