@@ -357,6 +357,8 @@ class Request:
     priority: int = 0
     client: str = ""
     timeout: float | None = None
+    progress: bool = False
+    """Events of a long prefill, too, which have nothing but `prefilled`."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -615,6 +617,8 @@ class GenerationEvent:
     deltas: tuple[Delta, ...] = ()
     """The same text as a chat's client reads it: content, reasoning and tool calls, the template's marks taken out. May
     lag behind `text` while a mark is incomplete."""
+    prefilled: float | None = None
+    """How much of the prompt is computed, 0 to 1; only in an event of its own, and only if the request asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -735,3 +739,5 @@ class EngineStats:
     """As in SpecStats."""
     prefix_tokens: int = 0
     """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""
+    graph_bytes: int = 0
+    """Device memory that captured graphs take; they are made as they are needed, up to a number."""
