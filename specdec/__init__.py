@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from specdec.engine import load as load
     from specdec.errors import CheckpointCorrupt as CheckpointCorrupt
     from specdec.errors import CheckpointNotFound as CheckpointNotFound
+    from specdec.errors import DeadlineExceeded as DeadlineExceeded
     from specdec.errors import DeviceUnavailable as DeviceUnavailable
     from specdec.errors import EngineBusy as EngineBusy
     from specdec.errors import EngineClosed as EngineClosed
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from specdec.errors import InvalidRequest as InvalidRequest
     from specdec.errors import LoadError as LoadError
     from specdec.errors import NotEnoughMemory as NotEnoughMemory
+    from specdec.errors import OutOfMemory as OutOfMemory
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
     from specdec.errors import UnsupportedModel as UnsupportedModel
+    from specdec.sharing import shared as shared
     from specdec.types import Completion as Completion
     from specdec.types import EngineInfo as EngineInfo
     from specdec.types import EngineStats as EngineStats
@@ -50,10 +53,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "engine": ("AsyncEventStream", "Engine", "EventStream", "load"),
     "errors": (
-        "CheckpointCorrupt", "CheckpointNotFound", "DeviceUnavailable", "EngineBusy", "EngineClosed", "EngineError",
-        "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError", "SpecDecError", "TokenizerMismatch",
-        "UnsupportedModel",
+        "CheckpointCorrupt", "CheckpointNotFound", "DeadlineExceeded", "DeviceUnavailable", "EngineBusy", "EngineClosed",
+        "EngineError", "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError", "NotEnoughMemory", "OutOfMemory",
+        "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
     ),
+    "sharing": ("shared",),
     "types": (
         "Completion", "EngineInfo", "EngineStats", "GenerationEvent", "Grammar", "Message", "Request", "SamplingParams",
         "SpecStats", "Token", "ToolCall",

@@ -18,8 +18,8 @@ def tune(
 ) -> None:
     """Time a few ways to cut each matrix product of MODELS on this GPU, and keep the fastest for later loads.
 
-    Without it a rule chooses, which is good on current GPUs. The text of a seed may change once, since sums change their
-    order; plain and speculative text stay equal.
+    Without it a rule chooses, which is good on current GPUs. The text of a seed may change once, since sums change
+    their order; plain and speculative text stay equal.
     """
     with reported():
         for model in models:

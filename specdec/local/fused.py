@@ -152,6 +152,12 @@ class FusedRounds:
         self._given = torch.zeros(target.sizes[-1], _GIVEN[-1], dtype=torch.int64, device=self._device)
         self._stamps = torch.zeros(_STAMPS, dtype=torch.int64, device=self._device)
 
+    @property
+    def graph_bytes(self) -> int:
+        """Device memory that the graphs take, those of the models' passes too."""
+        runners = [self._target, *([self._draft] if self._draft else [])]
+        return self.graphs.nbytes + sum(runner.graphs.nbytes for runner in runners)
+
     # ---- which rounds
 
     def suits(self, rows: Sequence[Running], choices: Sequence[Choice]) -> bool:

@@ -41,10 +41,7 @@ class Decoder:
         self._runner, self._device = runner, device
         keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(runner.capacity, _SPLITS)))
         self._heads = Heads(shape.heads, shape.kv_heads, shape.head_dim, shape.eps, keys)
-        self._tiles = {
-            (n, k): tiles.of(n, k, gated=gated, dtype=runner.info.dtype)
-            for n, k, gated in products_of(runner)
-        }
+        self._tiles = {(wanted.columns, wanted.inner): tiles.of(wanted) for wanted in products_of(runner)}
         self._scratch = _scratch(self._tiles, max(rows * DECODE_ROWS, tokens), device)
         splits = triton.cdiv(runner.capacity, keys)
         blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(tokens))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from collections.abc import Sequence
 
 from specdec.types import ContentDelta, GenerationEvent, Origin, Round, SpecStats, Timing, Token, Usage
@@ -26,6 +28,5 @@ def event(
         "finish_reason": "stop", "usage": Usage(7, 9, 3), "timing": Timing(0.0, 0.5, 1.5), "stats": SpecStats(1),
         "seed": 11,
     }  # fmt: skip
-    return GenerationEvent(
-        "x", text, tuple(tokens), round, deltas=(ContentDelta(text),), **(end if last else {})
-    )  # type: ignore[arg-type]
+    rest: Any = end if last else {}
+    return GenerationEvent("x", text, tuple(tokens), round, deltas=(ContentDelta(text),), **rest)
