@@ -473,6 +473,8 @@ class Round:
     verify_seconds: float
     shared_by: int = 1
     """How many sequences shared the round."""
+    rejected: tuple[str, ...] = ()
+    """The texts of the drafts after the accepted ones, each by itself, for display. Empty where nobody knows them."""
 
 
 @dataclass(frozen=True, slots=True)
