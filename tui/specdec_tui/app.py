@@ -358,7 +358,7 @@ class ChatApp(App[None]):
             self._offer("")
         elif self.answering.running:
             self.answering.cancel()
-        elif self.screen.has_class("-tokens"):
+        elif self.shows_tokens:
             self.show_tokens(None)
         elif self._editing:
             self.edit(None)
@@ -372,6 +372,10 @@ class ChatApp(App[None]):
 
     async def action_earlier(self) -> None:
         await self.transcript.show_earlier(self.chat.conversation)
+
+    @property
+    def shows_tokens(self) -> bool:
+        return self.main.has_class("-tokens")
 
     def show_tokens(self, turn: int | None) -> None:
         """An answer as tokens in the transcript's place; None goes back."""

@@ -60,7 +60,7 @@ class Doing:
         self.app.main.toggle_class("-gauge")
 
     def do_tokens(self, _argument: str) -> None:
-        shown = self.app.main.has_class("-tokens")
+        shown = self.app.shows_tokens
         answer = self.app.chat.conversation.last("assistant")
         self.app.show_tokens(None if shown else (answer.id if answer else -1))
         if shown:

@@ -78,15 +78,16 @@ class Lines:
         self.rejected, self.separators = rejected, separators
         self.lines: list[list[Piece]] = [[]]
         self._used = 0
-        self._seen = 0
+        self.laid = 0
+        """How many of the log's entries are in the lines."""
         self._round = 0
 
     def extend(self) -> None:
         """Lay out what came since the last time."""
         entries = self.log.entries
-        for index in range(self._seen, len(entries)):
+        for index in range(self.laid, len(entries)):
             self._lay(index, entries[index])
-        self._seen = len(entries)
+        self.laid = len(entries)
 
     def line_of(self, entry: int) -> int:
         """The first line with a piece of this entry."""

@@ -129,6 +129,11 @@ class AnswerView(TurnView):
     def on_mount(self) -> None:
         self._settle()
 
+    @property
+    def source(self) -> str:
+        """What is shown, as Markdown."""
+        return self._markdown.source
+
     async def frame(self, live: Live, now: float) -> None:
         """Show what is due. Costs nothing when nothing is."""
         answer = live.answer
@@ -146,8 +151,11 @@ class AnswerView(TurnView):
             self._spent = spent
 
     async def finish(self, turn: Turn, branch: tuple[int, int]) -> None:
-        """The whole text once more: what came in pieces may read differently as a whole."""
+        """What is left, at once, and then the whole once more: what came in pieces may read differently as a whole."""
         self.turn, self.branch = turn, branch
+        self._frames.feed(safe(turn.text[self._fed :]))
+        if self.display and (rest := self._frames.rest()):
+            await self._markdown.append(rest)
         await self._markdown.update(safe(as_markdown(turn.text)))
         self._settle()
 
