@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
+from textual.command import Provider
 from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import TextArea
@@ -40,6 +41,14 @@ if TYPE_CHECKING:
     from specdec_tui.widgets.gauge_strip import GaugeStrip
     from specdec_tui.widgets.token_pane import TokenPane
 
+
+def _palette() -> type[Provider]:
+    """Imported when the palette is opened."""
+    from specdec_tui.palette import Commands
+
+    return Commands
+
+
 _GAUGE_EVERY = 1 / 8
 _WATCH_EVERY = 1.0
 
@@ -49,7 +58,7 @@ class ChatApp(App[None]):
     `resume` is a session's id, or "last"."""
 
     TITLE = "SpecDec"
-    ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {_palette}  # noqa: RUF012  (Textual declares it so)
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012  (Textual declares them so)
         (0, "-narrow"),
         (100, "-wide"),
