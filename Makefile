@@ -4,10 +4,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: demo chat test lint types imports bench check setup clean
+.PHONY: demo chat serve test lint types imports bench check setup clean
 
 demo: setup  ## answer a prompt with the bundled pair, plain and speculative
 	$(BIN)/specdec generate --compare
+
+serve: setup  ## the OpenAI-compatible endpoint on this machine, with the bundled pair
+	$(BIN)/specdec serve
 
 chat: setup  ## the terminal chat with the bundled pair
 	$(BIN)/specdec chat

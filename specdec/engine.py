@@ -109,6 +109,7 @@ def load(
     accept_rule: AcceptRule = "coupled",
     queue_limit: int = 256,
     prefix_cache_bytes: int | None = None,
+    remember: int = 32_768,
     tool_format: str = "auto",
     trust_remote_code: bool = False,
     api_key: str | None = None,
@@ -123,8 +124,9 @@ def load(
     `context`: tokens per slot, prompt and answer together (default: the model's own, at most 8192). `slots`: how many
     requests run at once; `queue_limit`: how many wait for a slot before EngineBusy. `prefix_cache_bytes`: memory for
     what earlier requests computed, for later ones that begin alike (default: as much as the slots take, and no more
-    than half of a GPU's free memory; 0: only what free slots hold). `tool_format`: how the model writes tool calls:
-    "auto" (as its chat template shows), "none", "hermes", "llama3" or "mistral". Raises LoadError or InvalidRequest.
+    than half of a GPU's free memory; 0: only what free slots hold). `remember`: tokens of recent answers that later
+    ones, whosever they are, may be drafted from (0: none). `tool_format`: how the model writes tool calls: "auto" (as
+    its chat template shows), "none", "hermes", "llama3" or "mistral". Raises LoadError or InvalidRequest.
     """
     if target.startswith(("http://", "https://")):
         from specdec.remote.load import load_remote
@@ -132,6 +134,8 @@ def load(
         return load_remote(
             target, draft, context=context, slots=slots, api_key=api_key, device=(device, "auto"),
             dtype=(dtype, "auto"), accept_rule=(accept_rule, "coupled"), trust_remote_code=(trust_remote_code, False),
+            queue_limit=(queue_limit, 256), prefix_cache_bytes=(prefix_cache_bytes, None),
+            tool_format=(tool_format, "auto"),
         )  # fmt: skip
     if api_key is not None:
         raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
@@ -139,6 +143,6 @@ def load(
 
     return load_local(
         target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-        queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, tool_format=tool_format,
+        queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
         trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
     )  # fmt: skip

@@ -510,6 +510,19 @@ class DrafterStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """From one round of an answer on: who drafted how many tokens, and why."""
+
+    round: int
+    """The first is 1."""
+    seconds: float
+    """After the answer's first token."""
+    drafter: str | None
+    length: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SpecStats:
     """What speculation did for one answer."""
 
@@ -517,6 +530,10 @@ class SpecStats:
     drafters: tuple[DrafterStats, ...] = ()
     off_reason: str | None = None
     """Set when the answer ended with speculation off: why."""
+    decisions: tuple[Decision, ...] = ()
+    """The latest, oldest first; one for each change."""
+    warning: str | None = None
+    """Set when the draft model's tokens have been rejected for long."""
 
     @property
     def drafted(self) -> int:
@@ -678,7 +695,8 @@ class EngineInfo:
     speculation_unavailable: str | None = None
     """Why this engine can never speculate, or None."""
     tool_format: str | None = None
-    """How the model writes tool calls: "hermes", "llama3" or "mistral"; None where it takes no tools."""
+    """How the model writes tool calls: "hermes", "llama3" or "mistral"; "server" where a server reads them; None where
+    it takes no tools."""
     reasoning: bool = False
     """Whether the chat template knows of reasoning."""
 
@@ -714,5 +732,7 @@ class EngineStats:
     """One line: what the controller would do now, and why."""
     queue: tuple[Queued, ...] = ()
     """Who waits, in the order in which they would be served."""
+    warning: str | None = None
+    """As in SpecStats."""
     prefix_tokens: int = 0
     """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""

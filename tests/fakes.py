@@ -253,6 +253,7 @@ class ScriptedAsyncStream(_Stream):
         try:
             if self._held and not self._left:
                 await asyncio.to_thread(self._engine.gate.wait, 20)
+            await asyncio.sleep(0)  # as where an event is waited for: others run
         except asyncio.CancelledError:
             self._leave()
             raise

@@ -11,6 +11,7 @@ import pytest
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy"}
 LIGHT_MODULES = (
     "specdec", "specdec.types", "specdec.errors", "specdec.engine", "specdec.cli", "specdec.verify",
+    "specdec.bench.plain", "specdec.bench.prompts", "specdec_server", "specdec.remote.load",
     "specdec.bench.plain", "specdec.bench.prompts", "specdec.remote.load", "specdec_tui.app",
     "specdec_tui.core.engines",
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -10,6 +10,7 @@ from specdec.bench.prompts import BenchPrompt
 from specdec.bench.systems import ours, request, warm_up
 from specdec.bench.timing import (
     Runs,
+    System,
     acceptance_length,
     acceptance_per_position,
     all_samples,
@@ -45,46 +46,52 @@ class Row:
     off_reasons: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """An engine, and how it is to speculate."""
+
+    engine: Engine
+    speculative: Speculative
+
+
 def plain_and_speculative(
-    engine: Engine,
+    modes: Mapping[str, Mode],
     prompts: Sequence[BenchPrompt],
     temperatures: Sequence[float],
     *,
-    speculative: Speculative = "auto",
     max_tokens: int = 128,
     repeats: int = 3,
 ) -> Iterator[Row]:
-    """One row per category and temperature, as soon as it is measured."""
-    for mode in ("off", speculative):
-        warm_up(engine, prompts[0], mode)
+    """One row per category and temperature, as soon as it is measured. `modes`: "plain" and "speculative"."""
+    for mode in modes.values():
+        warm_up(mode.engine, prompts[0], mode.speculative)
     for category in dict.fromkeys(p.category for p in prompts):
         chosen = [p for p in prompts if p.category == category]
         for temperature in temperatures:
-            runs = measure(engine, chosen, temperature, speculative, max_tokens, repeats)
-            yield _row(category, temperature, runs)
+            yield _row(category, temperature, measure(modes, chosen, temperature, max_tokens, repeats))
 
 
 def measure(
-    engine: Engine,
+    modes: Mapping[str, Mode],
     prompts: Sequence[BenchPrompt],
     temperature: float,
-    speculative: Speculative,
     max_tokens: int,
     repeats: int,
 ) -> Runs:
     """Both modes on all prompts, interleaved."""
-    modes: dict[str, Speculative] = {"plain": "off", "speculative": speculative}
     systems = [
         {
-            name: ours(
-                engine,
-                request(engine, p, max_tokens, temperature=temperature, seed=SEED + i, speculative=mode),
-            )
+            name: _system(mode, p, max_tokens, temperature=temperature, seed=SEED + i)
             for name, mode in modes.items()
         }
         for i, p in enumerate(prompts)
     ]
     return interleaved(systems, repeats)
+
+
+def _system(mode: Mode, prompt: BenchPrompt, max_tokens: int, **options: float) -> System:
+    asked = request(mode.engine, prompt, max_tokens, speculative=mode.speculative, **options)
+    return ours(mode.engine, asked)
 
 
 def _row(category: str, temperature: float, runs: Runs) -> Row:
@@ -98,8 +105,10 @@ def _row(category: str, temperature: float, runs: Runs) -> Row:
         ttft=median(s.ttft for s in drafted),
         acceptance_length=acceptance_length(drafted),
         acceptance_per_position=acceptance_per_position(drafted),
-        tokens=sum(len(s.token_ids) for s in runs[0]["speculative"]),
-        identical=sum(a.token_ids == b.token_ids for a, b in zip(plain, drafted, strict=True)),
+        tokens=sum(s.tokens for s in runs[0]["speculative"]),
+        identical=sum(
+            (a.token_ids, a.text) == (b.token_ids, b.text) for a, b in zip(plain, drafted, strict=True)
+        ),
         answers=len(drafted),
         off_reasons=sorted({s.off_reason for s in drafted if s.off_reason}),
     )

@@ -27,7 +27,7 @@ def ours(engine: Engine, asked: Request) -> System:
 
 
 def _answer(engine: Engine, asked: Request) -> Sample:
-    engine.generate(_COLD, max_tokens=1, speculative="off")
+    engine.generate(_COLD, max_tokens=1, speculative=asked.speculative)
     return Sample.of(engine.generate(asked))
 
 

@@ -22,6 +22,13 @@ class Sample:
     """Per position."""
     accepted: tuple[int, ...] = ()
     off_reason: str | None = None
+    text: str = ""
+    counted: int | None = None
+    """Tokens, by a server that sends no ids."""
+
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids) if self.counted is None else self.counted
 
     @property
     def decode_seconds(self) -> float:
@@ -38,15 +45,15 @@ class Sample:
         return cls(
             completion.token_ids, completion.timing.ttft, completion.timing.total, completion.stats.rounds,
             tuple(drafted[i] for i in range(width)), tuple(accepted[i] for i in range(width)),
-            completion.stats.off_reason,
+            completion.stats.off_reason, completion.text, completion.usage.completion_tokens,
         )  # fmt: skip
 
 
 def tokens_per_second(samples: Iterable[Sample]) -> float:
     """Decode speed of several answers together: tokens after the first of each, over the time after the first."""
-    timed = [s for s in samples if len(s.token_ids) > 1]
+    timed = [s for s in samples if s.tokens > 1]
     seconds = sum(s.decode_seconds for s in timed)
-    return sum(len(s.token_ids) - 1 for s in timed) / seconds if seconds else 0.0
+    return sum(s.tokens - 1 for s in timed) / seconds if seconds else 0.0
 
 
 def acceptance_per_position(samples: Sequence[Sample]) -> list[float]:

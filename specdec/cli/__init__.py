@@ -6,8 +6,10 @@ import typer
 
 from specdec.cli.bench import bench
 from specdec.cli.chat import chat
+from specdec.cli.cluster import SETTINGS, cluster, router
 from specdec.cli.generate import generate
 from specdec.cli.info import info
+from specdec.cli.serve import EPILOG, serve
 from specdec.cli.verify import verify
 
 app = typer.Typer(
@@ -19,6 +21,9 @@ app = typer.Typer(
 )
 for command in (generate, chat, bench, verify, info):
     app.command()(command)
+app.command(context_settings=SETTINGS)(cluster)
+app.command()(router)
+app.command(epilog=EPILOG)(serve)
 
 
 def main() -> None:

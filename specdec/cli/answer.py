@@ -92,6 +92,7 @@ def stats_line(completion: Completion) -> str:
         f"TTFT {completion.timing.ttft * 1000:.0f} ms",
         *_speculation(completion.stats),
         f"seed {completion.seed}",
+        *([completion.stats.warning] if completion.stats.warning else []),
     ]
     return " · ".join(parts)
 

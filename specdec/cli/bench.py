@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +11,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from specdec.bench.plain import Row, plain_and_speculative
+from specdec.bench.plain import Mode, Row, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.cli import options as o
 from specdec.cli.compare import percentages
 from specdec.cli.jsonable import info_json, print_json
 from specdec.cli.screen import loaded, reported, stdout, working
+from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
 from specdec.errors import InvalidRequest
-from specdec.types import SamplingParams
+from specdec.types import SamplingParams, Speculative
 
 if TYPE_CHECKING:
     from specdec.bench.figures import Figure, RuleRow
@@ -30,6 +32,8 @@ def bench(
     ] = None,
     target: o.Target = "bundled",
     draft: o.Draft = "auto",
+    url: Url = None,
+    plain_url: PlainUrl = None,
     category: Annotated[list[str] | None, typer.Option(help="Of the built-in prompts. Repeatable.")] = None,
     temperature: Annotated[list[float] | None, typer.Option(help="Repeatable; default 0 and 0.8.")] = None,
     speculative: Annotated[str, typer.Option(help="auto, or drafted tokens a round.")] = "auto",
@@ -49,24 +53,52 @@ def bench(
 ) -> None:
     """Measure plain against speculative generation."""
     with reported():
-        models = o.EngineOptions(target, draft, device, dtype, context, accept_rule, trust_remote_code)
+        models = o.EngineOptions(
+            target, draft, device, dtype, context, accept_rule, trust_remote_code
+        ).forgetful
         temperatures = temperature or [0.0, 0.8]
         for value in temperatures:
             SamplingParams(temperature=value, max_tokens=max_tokens)
-        chosen = _prompts(prompts or [], category or [])[:limit]
+        chosen = _prompts(prompts or [], category or [])
+        if url and not (prompts or category):
+            chosen = [p for p in chosen if not p.tools]  # which servers parse only if they were started so
+        chosen = chosen[:limit]
+        only_beside_url(url, plain_url)
         report: dict[str, Any] = {}
         if peers:
             report |= _figures(models, built_in(), max_tokens, repeats, quiet=json)
-        with loaded(models) as engine, working("measuring"):
-            rows = list(plain_and_speculative(
-                engine, chosen, temperatures, speculative=o.speculative_of(speculative), max_tokens=max_tokens,
-                repeats=repeats,
-            ))  # fmt: skip
+        with ExitStack() as stack:
+            modes = _modes(stack, models, url, plain_url, o.speculative_of(speculative))
+            engine = modes["speculative"].engine
+            stack.enter_context(working("measuring"))
+            rows = list(
+                plain_and_speculative(modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats)
+            )
             report |= {"rows": [asdict(r) for r in rows], "info": info_json(engine.info)}
         if json:
             print_json(report)
         else:
             stdout().print(_rows_table(rows))
+
+
+def _modes(
+    stack: ExitStack,
+    models: o.EngineOptions,
+    url: str | None,
+    plain_url: str | None,
+    speculative: Speculative,
+) -> dict[str, Mode]:
+    """Plain and speculative: one engine in both modes, or two servers."""
+    if url is None:
+        engine = stack.enter_context(loaded(models))
+        return {"plain": Mode(engine, "off"), "speculative": Mode(engine, speculative)}
+    found = stack.enter_context(servers(url, plain_url, slots=1))
+    if not found.comparable:
+        where = found.engine.info.runner
+        raise InvalidRequest("plain_url", None, f"a server with the same target and no speculation, for {where} cannot "
+                             "switch it off for a request")  # fmt: skip
+    plain = Mode(found.engine, "off") if found.plain is None else Mode(found.plain, "auto")
+    return {"plain": plain, "speculative": Mode(found.engine, speculative)}
 
 
 def _prompts(paths: list[Path], categories: list[str]) -> list[BenchPrompt]:

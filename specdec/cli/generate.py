@@ -59,7 +59,9 @@ def generate(
             ignore_eos, seed, logprobs,
         )  # fmt: skip
         ask = Ask(read_prompt(prompt), system, raw, sampling, o.speculative_of(speculative), prediction)
-        models = o.EngineOptions(target, draft, device, dtype, context, accept_rule, trust_remote_code)
+        models = o.EngineOptions(
+            target, draft, device, dtype, context, accept_rule, trust_remote_code
+        ).forgetful
         if prompt is None and not json:
             stderr().print(f"> {DEMO_PROMPT}", style="dim")
         with loaded(models) as engine:

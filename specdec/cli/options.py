@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import typer
@@ -75,6 +75,13 @@ class EngineOptions:
     accept_rule: AcceptRule = "coupled"
     trust_remote_code: bool = False
     slots: int = 1
+    prefix_cache_bytes: int | None = None
+    remember: int = 32_768
+
+    @property
+    def forgetful(self) -> EngineOptions:
+        """Where answers are compared, none may profit from another."""
+        return replace(self, prefix_cache_bytes=0, remember=0)
 
 
 def speculative_of(value: str) -> Speculative:

@@ -12,7 +12,9 @@ from rich.text import Text
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import loaded, reported, stdout
+from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
 from specdec.verify import verify as checks
+from specdec.verify import verify_server
 from specdec.verify.check import Check, Verdict
 
 _STYLES: dict[Verdict, str] = {
@@ -27,6 +29,8 @@ _SLOTS = 4
 def verify(
     target: o.Target = "bundled",
     draft: o.Draft = "auto",
+    url: Url = None,
+    plain_url: PlainUrl = None,
     trials: Annotated[int, typer.Option(min=100, help="Samples for each test of the distribution.")] = 400,
     device: o.Device = "auto",
     dtype: o.DType = "auto",
@@ -39,9 +43,10 @@ def verify(
     with reported():
         models = o.EngineOptions(
             target, draft, device, dtype, context, accept_rule, trust_remote_code, _SLOTS
-        )
+        ).forgetful
         done: list[tuple[str, Check]] = []
-        for drafters, check in _all_checks(models, trials):
+        only_beside_url(url, plain_url)
+        for drafters, check in _server_checks(url, plain_url, trials) if url else _all_checks(models, trials):
             if not json:
                 _show(drafters if all(drafters != d for d, _ in done) else None, check)
             done.append((drafters, check))
@@ -61,6 +66,12 @@ def _all_checks(models: o.EngineOptions, trials: int) -> Iterator[tuple[str, Che
         with loaded(replace(models, draft="lookup")) as engine:
             for check in checks(engine, trials):
                 yield ", ".join(engine.info.drafters), check
+
+
+def _server_checks(url: str, plain_url: str | None, trials: int) -> Iterator[tuple[str, Check]]:
+    with servers(url, plain_url, _SLOTS) as found:
+        for check in verify_server(found.engine, found.plain, found.abilities, trials):
+            yield found.engine.info.runner, check
 
 
 def _show(drafters: str | None, check: Check) -> None:

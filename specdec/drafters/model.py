@@ -140,8 +140,8 @@ class DraftModelDrafter:
     # ---- rounds that run on the device alone
 
     def take_off(self, contexts: Sequence[DraftContext]) -> bool:
-        """Bring the slots to within two tokens of their sequences, for rounds that the host does not follow; False where
-        that takes more than one round's work, or the sequence is beyond the draft model's context."""
+        """Bring the slots to within two tokens of their sequences, for rounds that the host does not follow; False
+        where that takes more than one round's work, or the sequence is beyond the draft model's context."""
         budget = _CATCH_UP
         for context in contexts:
             slot = self._adopt(context)

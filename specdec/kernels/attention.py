@@ -1,4 +1,5 @@
-"""Attention of a few rows over the slot cache, with what stands before it: per-head norm, rotary positions, cache write.
+"""Attention of a few rows over the slot cache, with what stands before it: per-head norm, rotary positions, cache
+write.
 
 A program takes one key/value head of one sequence, up to ROWS of the queries that share it, and KEYS of the keys, a
 number that never changes; whichever program of a sequence and head ends last adds up the parts in the order of the
@@ -36,7 +37,9 @@ def _turned(at, weight, position, cos, sin, keep, eps, HALF: tl.constexpr, NORM:
         mean = (tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * HALF)
         factor = tl.rsqrt(mean + eps)[:, None]
         first = (first * factor).to(kind).to(tl.float32) * tl.load(weight + lane).to(tl.float32)[None, :]
-        second = (second * factor).to(kind).to(tl.float32) * tl.load(weight + HALF + lane).to(tl.float32)[None, :]
+        second = (second * factor).to(kind).to(tl.float32) * tl.load(weight + HALF + lane).to(tl.float32)[
+            None, :
+        ]
         first, second = first.to(kind).to(tl.float32), second.to(kind).to(tl.float32)
     angle = position[:, None] * (2 * HALF) + lane[None, :]
     c = tl.load(cos + angle, mask=keep[:, None], other=0.0)
@@ -122,7 +125,9 @@ def _attend(
         where = row * (HEADS * SIZE) + (head * GROUP + index % GROUP) * SIZE
         active = tl.cdiv(end, KEYS)
         if active == 1:
-            tl.store(out + where[:, None] + lane[None, :], (acc / total[:, None]).to(kind), mask=mine[:, None])
+            tl.store(
+                out + where[:, None] + lane[None, :], (acc / total[:, None]).to(kind), mask=mine[:, None]
+            )
         else:
             home = (b * blocks + block).to(tl.int64) * splits
             cell = tl.arange(0, ROWS)[:, None] * SIZE + lane[None, :]
@@ -135,7 +140,7 @@ def _attend(
                 most = tl.full((ROWS,), float("-inf"), tl.float32)
                 total = tl.zeros((ROWS,), tl.float32)
                 acc = tl.zeros((ROWS, SIZE), tl.float32)
-                for other in range(0, active):
+                for other in range(active):
                     theirs = weights + (home + other) * 2 * ROWS + line
                     peak = tl.load(theirs, cache_modifier=".cg")
                     mass = tl.load(theirs + ROWS, cache_modifier=".cg")
@@ -146,7 +151,9 @@ def _attend(
                     total = total * mine_by + mass * theirs_by
                     acc = acc * mine_by[:, None] + part * theirs_by[:, None]
                     most = higher
-                tl.store(out + where[:, None] + lane[None, :], (acc / total[:, None]).to(kind), mask=mine[:, None])
+                tl.store(
+                    out + where[:, None] + lane[None, :], (acc / total[:, None]).to(kind), mask=mine[:, None]
+                )
                 tl.store(arrivals + b * blocks + block, 0)
 
 

@@ -57,7 +57,9 @@ def _product(
         if NORM:
             wide = v.to(tl.float32)
             total += tl.sum(wide * wide, 0)
-            v = (wide * tl.load(norm + inner + at, mask=within, other=0.0).to(tl.float32)[:, None]).to(v.dtype)
+            v = (wide * tl.load(norm + inner + at, mask=within, other=0.0).to(tl.float32)[:, None]).to(
+                v.dtype
+            )
         if GATED:
             gate = tl.dot(w, v, gate, input_precision=PRECISION)
             u = tl.load(w_at + at + N * K, mask=(column < N)[:, None] & within[None, :], other=0.0)
@@ -127,12 +129,13 @@ class Scratch:
 
 def product(
     x: Tensor, weight: Tensor, out: Tensor, tile: Tile, scratch: Scratch, *,
-    norm: Tensor | None = None, eps: float = 0.0, bias: Tensor | None = None, gated: bool = False, residual: bool = False,
+    norm: Tensor | None = None, eps: float = 0.0, bias: Tensor | None = None, gated: bool = False, residual: bool =
+    False,
 ) -> Tensor:  # fmt: skip
     """Fill `out` [R, N] with x [R, K] W^T, W [N, K]; in out's precision, summed in fp32.
 
-    `norm` [K]: x goes through RMS norm with this weight first. `gated`: W is [2 N, K], and out = silu(x W1^T) * (x W2^T).
-    `residual`: added to what `out` holds.
+    `norm` [K]: x goes through RMS norm with this weight first. `gated`: W is [2 N, K], and out = silu(x W1^T) * (x
+    W2^T). `residual`: added to what `out` holds.
     """
     rows, inner = x.shape
     columns = out.shape[1]
@@ -145,7 +148,7 @@ def product(
         N=columns, K=inner, ROWS=wide, BLOCK_N=tile.columns, BLOCK_K=tile.inner, SPLIT=tile.split,
         NORM=norm is not None, BIAS=bias is not None, GATED=gated, RESIDUAL=residual,
         AHEAD=tile.ahead if pdl else 0, PRECISION="ieee", PDL=pdl,
-        num_warps=tile.warps, num_stages=tile.stages_for(wide, gated, x.element_size()),
+        num_warps=tile.warps_for(wide), num_stages=tile.stages_for(wide, gated, x.element_size()),
         **({"launch_pdl": True} if pdl else {}),
     )  # fmt: skip
     return out

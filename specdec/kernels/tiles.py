@@ -8,7 +8,7 @@ import torch
 
 ROWS = 16
 """Rows of x in one program, at least: what a tensor core takes."""
-MOST_ROWS = 64
+MOST_ROWS = 128
 """Rows of x in one program, at most. How many there are changes no bit of any of them."""
 _SHARED = 200 * 1024
 """Bytes of a multiprocessor's shared memory that a program may fill."""
@@ -35,6 +35,10 @@ class Tile:
         """As many stages as there is room for, up to `stages`; `size` is that of an element in bytes."""
         each = self.inner * size * (self.columns * (1 + gated) + rows)
         return max(1, min(self.stages, _SHARED // each))
+
+    def warps_for(self, rows: int) -> int:
+        """More where there are many rows, whose sums lie in registers."""
+        return 8 if rows > 64 else self.warps
 
 
 class Tiles:

@@ -18,6 +18,7 @@ class Acceptance:
         self._parent = parent
         self._decay, self._prior_weight = (0.9, 4.0) if parent else (0.98, 2.0)
         self._counts: dict[str, tuple[list[float], list[float]]] = {}
+        self._known: dict[str, list[float]] = {}
 
     def child(self) -> Acceptance:
         """A short memory on top of this one."""
@@ -25,7 +26,13 @@ class Acceptance:
 
     def rates(self, source: str, count: int) -> list[float]:
         """The chance of each of the first `count` positions, given that all before it were accepted."""
-        prior = self._parent.rates(source, count) if self._parent else None
+        if self._parent is None:  # every sequence of a round asks for it
+            if source not in self._known:
+                self._known[source] = self._estimate(source, MAX_SPECULATIVE_TOKENS, None)
+            return self._known[source][:count]
+        return self._estimate(source, count, self._parent.rates(source, count))
+
+    def _estimate(self, source: str, count: int, prior: list[float] | None) -> list[float]:
         hits, trials = self._counts.get(source, ((), ()))
         rates: list[float] = []
         for i in range(count):
@@ -37,6 +44,7 @@ class Acceptance:
 
     def observe(self, source: str, drafted: int, accepted: int) -> None:
         """Remember one round's outcome, here and in the long memory."""
+        self._known.pop(source, None)
         width = MAX_SPECULATIVE_TOKENS
         hits, trials = self._counts.setdefault(source, ([0.0] * width, [0.0] * width))
         for i in range(min(accepted + 1, drafted)):

@@ -7,22 +7,22 @@ sources and lengths, never at what the target is about to say.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import prod
 from operator import mul
 
 from specdec.local.acceptance import Acceptance
 from specdec.local.costs import CostCurve
+from specdec.local.probes import Probes
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 _MIN_GAIN = 1.03  # below this the difference drowns in noise, and plain is the safe side
 _PROBE_LENGTH = 2
-_TRUSTED = (
-    0.8  # a source that is known to be this good and still does not pay costs too much: no hurry to probe it
-)
+_ENOUGH, _LOW = 50, 0.3  # drafts after which acceptance is judged, and what is low
 _EXPLORE = 24  # rounds between tries of a longer draft
-_PROBE_FIRST, _PROBE_LAST = 24, 768  # rounds between probes of a source that does not pay
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,6 @@ class _Scored:
         return best
 
 
-@dataclass(slots=True)
-class _Probe:
-    interval: int = _PROBE_FIRST
-    waited: int = 0
-
-
 class Controller:
     """Plans rounds and learns from them. One per engine; used by its worker only."""
 
@@ -106,9 +100,14 @@ class Controller:
         """Seconds by rows of the target's pass (sequences x (drafts + 1))."""
         self.draft_costs: dict[str, CostCurve] = {}
         """Seconds by drafted steps, per drafter that is not free."""
+        self.host_cost = CostCurve()
+        """Seconds that a round waits for the host when drafts come from there, where others do not (always size 1)."""
         self.reason = "no round yet"
-        self._probes: dict[str, _Probe] = {}
+        self.warning: str | None = None
+        """Set while a drafter that costs something is hardly ever right."""
+        self._probes = Probes()
         self._rounds = 0
+        self._tried: Counter[str] = Counter()
 
     def plan(self, rows: Sequence[Row]) -> Plan:
         """The choice with the most expected tokens per second; rows with `forced` are taken as they are."""
@@ -124,17 +123,27 @@ class Controller:
         if any(row.room > 0 and row.forced is None for row in rows):
             self.reason = self._reason(plain, best, pays)
         chosen = best if best is not None and pays else plain
+        self._probes.tick(option.source for row in rows for option in row.options)
         return Plan(tuple(map(self._probed, rows, chosen.choices)), chosen.tokens_per_second)
 
     def observe(self, row: Row, option: Option, drafted: int, accepted: int) -> None:
         """Learn from what became of one row's drafts."""
+        chance = prod(row.acceptance.rates(option.source, drafted))
         row.acceptance.observe(option.source, drafted, accepted)
-        probe = self._probes.setdefault(option.source, _Probe())
-        if accepted == drafted and row.acceptance.rates(option.source, 1)[0] < _TRUSTED:
-            probe.interval = 1  # better than thought: look closer at once
-        elif probe.waited >= probe.interval:
-            probe.interval = min(max(probe.interval, _PROBE_FIRST // 2) * 2, _PROBE_LAST)
-        probe.waited = 0
+        self._probes.tried(option.source, success=accepted == drafted, chance=chance)
+        if not option.free:
+            self._judge(option)
+
+    def _judge(self, option: Option) -> None:
+        self._tried[option.drafter] += 1
+        rate = self.acceptance.rates(option.source, 1)[0]
+        low = self._tried[option.drafter] >= _ENOUGH and rate < _LOW
+        self.warning = (
+            f"low acceptance: of the draft {option.drafter}'s first tokens {rate:.0%} are accepted; "
+            "a draft that is nearer to this target, or to these texts, would make answers faster"
+            if low
+            else None
+        )
 
     def off_reason(self) -> str | None:
         """Why the last plan drafted nothing, or None if it drafted."""
@@ -152,6 +161,8 @@ class Controller:
         for c in choices:
             if c.option and not c.option.free:
                 steps[c.option.drafter] = max(steps.get(c.option.drafter, 0), c.length)
+        if any(c.option and c.option.free for c in choices):
+            seconds += self.host_cost.estimate(1)
         return seconds + sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
 
     @staticmethod
@@ -180,9 +191,7 @@ class Controller:
     def _probe(self, row: Row) -> Choice:
         """A short draft from a source that has not been tried for long, or nothing."""
         for option in row.options:
-            probe = self._probes.setdefault(option.source, _Probe())
-            probe.waited += 1
             length = min(_PROBE_LENGTH, option.length, row.room)
-            if length > 0 and probe.waited >= probe.interval:
+            if length > 0 and self._probes.due(option.source):
                 return Choice(option, length)
         return Choice()

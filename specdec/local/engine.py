@@ -86,7 +86,7 @@ class LocalEngine(Engine):
             reason = self._info.speculation_unavailable
             speculation = f"off: {reason}" if reason else self._controller.reason
             return replace(self._stats, active=active, queued=len(queue), queue=queue, speculation=speculation,
-                           prefix_tokens=self._prefill.kept)  # fmt: skip
+                           warning=self._controller.warning, prefix_tokens=self._prefill.kept)  # fmt: skip
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()

@@ -1,6 +1,7 @@
 """Whole rounds on the device: draft, verify, accept and commit in one graph, one round ahead of the host.
 
-What the next round starts from (the tokens of each slot, how many they are, how they are sampled) stays on the device, so
+What the next round starts from (the tokens of each slot, how many they are, how they are sampled) stays on the
+device, so
 that it can be launched before the host has seen what the last one brought. The host gets one small copy a round, and
 reads it while the next round runs. Only rounds that need nothing of the host are run so: `suits` says which.
 """
@@ -19,12 +20,13 @@ from specdec.drafters.base import Drafter, Drafts
 from specdec.drafters.model import DraftModelDrafter
 from specdec.kernels.choose import argmax, gumbel
 from specdec.kernels.launch import stamp
+from specdec.kernels.rounds import begin, settle
 from specdec.local.clock import Seconds
 from specdec.local.controller import Choice, Controller
 from specdec.local.sequence import Running
 from specdec.runners.base import Runner
 from specdec.runners.cuda import CudaRunner
-from specdec.runners.graphs import bucket, to_device
+from specdec.runners.graphs import Graphs, bucket, to_device
 from specdec.sampling import processors
 from specdec.sampling.batch import shaping_of
 from specdec.sampling.noise import Stream
@@ -67,6 +69,7 @@ class Landed:
     accepted: int
     choice: Choice
     seconds: Seconds
+    timed: bool
     shared_by: int
 
 
@@ -141,8 +144,11 @@ class FusedRounds:
         self._draft = drafter.runner if drafter and isinstance(drafter.runner, CudaRunner) else None
         self._device = target.info.device
         self._state = _State(target.info.slots, target.capacity, self._device)
+        self.graphs = Graphs()
         self._flights: deque[_Flight] = deque()
-        self._inputs = {rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in target.sizes}
+        self._inputs = {
+            rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in target.sizes
+        }
         self._sent: dict[int, list[list[int]]] = {}
         self._given = torch.zeros(target.sizes[-1], _GIVEN[-1], dtype=torch.int64, device=self._device)
         self._stamps = torch.zeros(_STAMPS, dtype=torch.int64, device=self._device)
@@ -211,10 +217,10 @@ class FusedRounds:
             filled = [[*row, *[0] * (drafts - len(row))] for row in given]
             self._given[: len(rows), :drafts] = to_device(filled, self._device)
         shaping = Shaping.of([row.sampler for row in rows])
-        key, graphs = ("round", padded, drafts, bool(given), shaping), self._target.graphs
-        timed = key in graphs
+        key = (padded, drafts, bool(given), shaping)
+        timed = key in self.graphs
         proposed = self._given[:padded, :drafts] if given else None
-        result = graphs.run(key, lambda: self._record(inputs, drafts, shaping, proposed))
+        result = self.graphs.run(key, lambda: self._record(inputs, drafts, shaping, proposed))
         host = torch.empty(result.shape, dtype=torch.int64, pin_memory=True)
         host.copy_(result, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -257,56 +263,54 @@ class FusedRounds:
         own, accepted, drafted = part[: flight.drafts + 1], part[flight.drafts + 1], part[flight.drafts + 2 :]
         self._state.learn(row, accepted + 1)
         return Landed(
-            own[: accepted + 1], drafted[: choice.length], accepted, choice, seconds, len(flight.rows)
+            own[: accepted + 1],
+            drafted[: choice.length],
+            accepted,
+            choice,
+            seconds,
+            flight.timed,
+            len(flight.rows),
         )
 
     # ---- the round itself, as a graph holds it
 
     def _record(self, inputs: Tensor, drafts: int, shaping: Shaping, given: Tensor | None) -> Tensor:
-        """inputs [2, B] as `_place` makes them, and drafts that were given [B, k] -> [B * (2 k + 2) + stamps]"""
+        """inputs [2, B] as `_place` makes them, and drafts that were given [B, k] -> see `rounds.settle`."""
         state, (slots, allowed) = self._state, inputs
-        stamp(self._stamps[0:])
-        lengths = state.lengths[slots]  # [B]
-        noise = self._noise(slots, lengths, drafts + 1) if shaping.drawn else None
+        pair, verify, starts = begin(slots, state.tokens, state.lengths, drafts, self._stamps)
+        noise = self._noise(slots, starts, drafts + 1) if shaping.drawn else None
         choose = self._chooser(slots, shaping, noise)
-        proposed = self._propose(slots, lengths, drafts, choose) if given is None else given  # [B, k]
+        places = slots.int()
+        if given is not None:
+            verify[:, 1:] = given
+        elif drafts:
+            self._propose(pair, places, starts, verify, choose)
         stamp(self._stamps[1:])
-        last = state.tokens[slots, lengths - 1].unsqueeze(1)
-        logits = self._target.decoder(
-            torch.cat([last, proposed], 1), slots.int(), (lengths - 1).int()
-        )
-        own = choose(logits, 0)  # [B, k + 1]
-        steps = torch.arange(drafts + 1, device=self._device)
-        right = (own[:, :-1] == proposed) & (steps[:-1] < allowed.unsqueeze(1))
-        accepted = right.long().cumprod(1).sum(1)
-        state.tokens[slots.unsqueeze(1), lengths.unsqueeze(1) + steps] = own
-        state.lengths[slots] = lengths + accepted + 1
-        state.lengths[-1:].fill_(2)
-        stamp(self._stamps[2:])
-        return torch.cat([torch.cat([own, accepted.unsqueeze(1), proposed], 1).view(-1), self._stamps])
+        own = choose(self._target.decoder(verify, places, starts), 0)  # [B, k + 1]
+        return settle(slots, allowed, state.tokens, state.lengths, verify, own, self._stamps)
 
     def _propose(
-        self, slots: Tensor, lengths: Tensor, drafts: int, choose: Callable[[Tensor, int], Tensor]
-    ) -> Tensor:
-        """The draft model's tokens [B, k]. Its first pass takes the last two tokens: after a fully accepted round it
-        has seen neither."""
-        out = [slots.new_zeros((slots.shape[0], 0))]
-        if not drafts:
-            return out[0]
+        self, tokens: Tensor, places: Tensor, starts: Tensor, verify: Tensor,
+        choose: Callable[[Tensor, int], Tensor],
+    ) -> None:  # fmt: skip
+        """Fill verify[:, 1:] with the draft model's tokens. Its first pass takes the last two tokens [B, 2]: after a
+        fully accepted round it has seen neither."""
         assert self._drafter is not None and self._draft is not None
-        steps = torch.arange(2, device=self._device)
-        tokens, starts = self._state.tokens[slots.unsqueeze(1), (lengths - 2).unsqueeze(1) + steps], lengths - 2
-        for j in range(drafts):
-            known = tokens.clamp(max=self._draft.info.vocab_size - 1)
-            newest = torch.full_like(slots, known.shape[1] - 1)
-            logits = self._draft.decoder(known, slots.int(), starts.int(), newest)
-            tokens, starts = choose(self._drafter.fit(logits), j), lengths + j
-            out.append(tokens)
-        return torch.cat(out, 1)
+        newest, at = torch.ones_like(places), starts - 1
+        for j in range(verify.shape[1] - 1):
+            if self._draft.info.vocab_size < self._target.info.vocab_size:
+                tokens = tokens.clamp(max=self._draft.info.vocab_size - 1)
+            tokens = choose(
+                self._drafter.fit(self._draft.decoder(tokens, places, at, newest if j == 0 else None)), j
+            )
+            verify[:, j + 1] = tokens[:, 0]
+            at = starts + (j + 1)
 
-    def _noise(self, slots: Tensor, lengths: Tensor, count: int) -> Tensor:
-        """[B, count, V], nothing in greedy rows."""
-        noise = gumbel(self._state.seeds[slots], lengths, count, Stream.TARGET, self._target.info.vocab_size)
+    def _noise(self, slots: Tensor, starts: Tensor, count: int) -> Tensor:
+        """[B, count, V] for the positions behind starts [B], nothing in greedy rows."""
+        noise = gumbel(
+            self._state.seeds[slots], starts + 1, count, Stream.TARGET, self._target.info.vocab_size
+        )
         return noise.masked_fill_(self._state.shapes[3, slots].view(-1, 1, 1) > 0, 0.0)
 
     def _chooser(

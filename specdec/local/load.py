@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ import torch
 from specdec.drafters.base import Drafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.lookup import LookupDrafter
+from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import AcceptRule, Progress
@@ -38,12 +39,13 @@ def load_local(
     accept_rule: AcceptRule,
     queue_limit: int,
     prefix_cache_bytes: int | None,
+    remember: int,
     tool_format: str,
     trust_remote_code: bool,
     progress: Progress,
 ) -> LocalEngine:
     """See `specdec.load`."""
-    _check(slots, accept_rule, queue_limit, prefix_cache_bytes)
+    _check(slots, accept_rule, queue_limit, prefix_cache_bytes, remember)
     progress("target", 0.0)
     path = _folder(target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=trust_remote_code)
@@ -55,30 +57,61 @@ def load_local(
     progress("draft", 0.6)
     drafting = runner if runner.info.can_rollback else None
     model = _draft_model(target, draft, tokenizer, drafting, dtype, trust_remote_code)
-    kept = _prefix_tokens(prefix_cache_bytes, [r for r in (drafting, model) if r])
-    drafters = _drafters(draft, model, runner, kept)
     defaults, eos_ids = generation_defaults(path)
-    info = _info(
-        target, runner, model, drafters, accept_rule, dialect, chat_template=tokenizer.has_chat_template
-    )
     progress("warm-up", 0.9)
-    eos = frozenset(eos_ids or tokenizer.eos_ids)
-    engine = LocalEngine(Parts(
-        runner, tokenizer, drafters, info, defaults, eos, accept_rule, PrefixCache(runner, kept), queue_limit, dialect
-    ))  # fmt: skip
+    engine = assemble(
+        target, runner, model, tokenizer, lookup=draft != "none", dialect=dialect, defaults=defaults,
+        eos_ids=frozenset(eos_ids or tokenizer.eos_ids), accept_rule=accept_rule, queue_limit=queue_limit,
+        prefix_cache_bytes=prefix_cache_bytes, remember=remember,
+    )  # fmt: skip
     progress("ready", 1.0)
     return engine
 
 
-def _check(slots: int, accept_rule: str, queue_limit: int, prefix_cache_bytes: int | None) -> None:
-    if not isinstance(slots, int) or not 1 <= slots <= 1024:
-        raise InvalidRequest("slots", slots, "a whole number from 1 to 1024")
+def assemble(
+    name: str,
+    target: Runner,
+    model: Runner | None,
+    tokenizer: Tokenizer,
+    *,
+    eos_ids: frozenset[int],
+    lookup: bool = True,
+    dialect: Dialect | None = None,
+    defaults: Mapping[str, float] | None = None,
+    accept_rule: AcceptRule = "coupled",
+    queue_limit: int = 256,
+    prefix_cache_bytes: int | None = None,
+    remember: int = 0,
+) -> LocalEngine:
+    """An engine over a target's runner and, on the same device and slots, that of a draft `model`."""
+    drafting = [target] if target.info.can_rollback else []
+    kept = _prefix_tokens(prefix_cache_bytes, [*drafting, *([model] if model else [])])
+    drafters = _drafters(model, target, kept, remember, lookup=lookup) if drafting else ()
+    speaks = dialect or Dialect()
+    info = _info(
+        name, target, model, drafters, accept_rule, speaks, chat_template=tokenizer.has_chat_template
+    )
+    return LocalEngine(Parts(
+        target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, accept_rule, PrefixCache(target, kept),
+        queue_limit, speaks,
+    ))  # fmt: skip
+
+
+def _check(
+    slots: int, accept_rule: str, queue_limit: int, prefix_cache_bytes: int | None, remember: int
+) -> None:
+    _whole("slots", slots, 1, 1024)
     if accept_rule not in ("coupled", "rejection"):
         raise InvalidRequest("accept_rule", accept_rule, "coupled or rejection")
-    if not isinstance(queue_limit, int) or queue_limit < 1:
-        raise InvalidRequest("queue_limit", queue_limit, "a whole number, 1 or more")
-    if prefix_cache_bytes is not None and (not isinstance(prefix_cache_bytes, int) or prefix_cache_bytes < 0):
-        raise InvalidRequest("prefix_cache_bytes", prefix_cache_bytes, "a whole number, 0 or more")
+    _whole("queue_limit", queue_limit, 1)
+    _whole("prefix_cache_bytes", prefix_cache_bytes or 0, 0)
+    _whole("remember", remember, 0)
+
+
+def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    if not isinstance(value, int) or value < least or (most is not None and value > most):
+        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise InvalidRequest(name, value, f"a whole number {bounds}")
 
 
 def _prefix_tokens(wanted: int | None, runners: Sequence[Runner]) -> int:
@@ -116,12 +149,12 @@ def _draft_model(
     )  # fmt: skip
 
 
-def _drafters(draft: str, model: Runner | None, target: Runner, kept: int) -> Sequence[Drafter]:
-    if not target.info.can_rollback:
-        return ()
+def _drafters(
+    model: Runner | None, target: Runner, kept: int, remember: int, *, lookup: bool
+) -> Sequence[Drafter]:
     drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
-    if draft != "none":
-        drafters.append(LookupDrafter())
+    if lookup:
+        drafters += [LookupDrafter(), *([MemoryDrafter(remember)] if remember else [])]
     if model is not None:
         prefixes = PrefixCache(model, kept)
         drafters.append(DraftModelDrafter(model, target.info.vocab_size, target.info.device, prefixes))

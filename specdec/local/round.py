@@ -5,8 +5,8 @@ The round does not know which drafters there are, nor what becomes of the tokens
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,15 +44,29 @@ class Rounds:
 
     def run(self, rows: list[Running]) -> list[Outcome | None]:
         """One outcome a row, in order; None for a row that was not in the round that ended."""
+        start = time.perf_counter()
         sampling = self._sampling(rows)
         offers = self._drafting.offers(rows, sampling)
         planned = [self._plan_row(b, row, offers) for b, row in enumerate(rows)]
         choices = self._controller.plan(planned).choices
         self._explain(rows)
-        if self._fused is not None:
-            if landed := self._run_ahead(self._fused, rows, choices, offers):
-                return [self._landed(landed.get(id(row)), planned[b]) for b, row in enumerate(rows)]
-        return [*self._run_here(rows, sampling, planned, choices, offers)]
+        if self._fused is None:
+            return [*self._run_here(rows, sampling, planned, choices, offers)]
+        if landed := self._run_ahead(self._fused, rows, choices, offers):
+            outcomes = [self._landed(landed.get(id(row)), planned[b]) for b, row in enumerate(rows)]
+            one = next(iter(landed.values()))
+            if one.timed and one.choice.option and one.choice.option.free:
+                self._host_took(start, one.seconds)
+            return outcomes
+        here = self._run_here(rows, sampling, planned, choices, offers)
+        if (round := here[0].round) is not None:
+            self._host_took(start, Seconds(round.draft_seconds, round.verify_seconds))
+        return [*here]
+
+    def _host_took(self, start: float, device: Seconds) -> None:
+        """Learn what a round costs beyond the device's share when it cannot be sent ahead."""
+        seconds = time.perf_counter() - start - device.draft - device.verify
+        self._controller.host_cost.observe(1, max(seconds, 0.0))
 
     def _run_ahead(
         self, fused: FusedRounds, rows: list[Running], choices: Sequence[Choice], offers: Offers
@@ -71,9 +85,7 @@ class Rounds:
             return None
         option, drafted, seconds = landed.choice.option, landed.drafted, landed.seconds
         name = option.drafter if option and drafted else None
-        round = Round(
-            name, tuple(drafted), landed.accepted, seconds.draft, seconds.verify, landed.shared_by
-        )
+        round = Round(name, tuple(drafted), landed.accepted, seconds.draft, seconds.verify, landed.shared_by)
         if option and drafted:
             self._controller.observe(planned, option, len(drafted), landed.accepted)
         return Outcome(landed.tokens, round)
@@ -133,7 +145,8 @@ class Rounds:
     def _explain(self, rows: Sequence[Running]) -> None:
         for row in rows:
             if row.max_drafts is None and row.room > 0:  # the last token of an answer is never drafted
-                row.off_reason = self._controller.off_reason()
+                row.off_reason, row.reason = self._controller.off_reason(), self._controller.reason
+            row.warning = self._controller.warning
 
     def _noise(self, sampling: SamplingBatch, rows: Sequence[Running], width: int) -> Tensor | None:
         """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position."""

@@ -67,6 +67,9 @@ class Running:
     acceptance: Acceptance
     deliver: Deliver
     off_reason: str | None = None
+    reason: str = "as the request asked"
+    """Why the last round drafted what it did."""
+    warning: str | None = None
     computed: int = 0
     """How many tokens have their keys and values in the slot."""
     cached: int | None = None
@@ -129,7 +132,7 @@ class Running:
         self.tokens.extend(committed)
         self.sampler.commit(committed)
         if outcome.round:
-            self.tally.add(outcome.round)
+            self.tally.add(outcome.round, self.reason, time.perf_counter() - self.first)
         return self._event(pieces, self._told(outcome.round))
 
     def _told(self, round: Round | None) -> Round | None:
@@ -194,7 +197,7 @@ class Running:
             self.request.id, "".join(t.text for t in pieces), tuple(pieces), round, self.finish, self.stop,
             Usage(self.context.prompt_length, self._released, self.cached or 0),
             Timing(self.started - self.received, self.first - self.received, now - self.received),
-            self.tally.stats(self.off_reason), self.sampler.seed,
+            self.tally.stats(self.off_reason, self.warning), self.sampler.seed,
             (*self._deltas(pieces), *self.parser.finish()),
         )  # fmt: skip
 

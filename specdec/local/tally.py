@@ -1,10 +1,13 @@
-"""Counts, for one answer, of what was drafted and what was accepted, per drafter and position."""
+"""Counts, for one answer, of what was drafted and what was accepted, per drafter and position, and what was decided."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
-from specdec.types import DrafterStats, Round, SpecStats
+from specdec.types import Decision, DrafterStats, Round, SpecStats
+
+_DECISIONS = 32
 
 
 @dataclass(slots=True)
@@ -13,9 +16,12 @@ class Tally:
 
     rounds: int = 0
     _counts: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
+    _decisions: deque[Decision] = field(default_factory=lambda: deque(maxlen=_DECISIONS))
 
-    def add(self, round: Round) -> None:
+    def add(self, round: Round, reason: str, seconds: float) -> None:
+        """One round, decided for this `reason`, so many `seconds` after the first token."""
         self.rounds += 1
+        self._decided(Decision(self.rounds, seconds, round.drafter, len(round.drafted), reason))
         if round.drafter is None:
             return
         drafted, accepted = self._counts.setdefault(round.drafter, ([], []))
@@ -26,6 +32,11 @@ class Tally:
             drafted[i] += 1
             accepted[i] += i < round.accepted
 
-    def stats(self, off_reason: str | None) -> SpecStats:
+    def _decided(self, new: Decision) -> None:
+        last = self._decisions[-1] if self._decisions else None
+        if last is None or (last.drafter, last.length) != (new.drafter, new.length):
+            self._decisions.append(new)
+
+    def stats(self, off_reason: str | None, warning: str | None) -> SpecStats:
         drafters = tuple(DrafterStats(n, tuple(d), tuple(a)) for n, (d, a) in sorted(self._counts.items()))
-        return SpecStats(self.rounds, drafters, off_reason)
+        return SpecStats(self.rounds, drafters, off_reason, tuple(self._decisions), warning)

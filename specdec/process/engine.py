@@ -58,6 +58,7 @@ class ProcessEngine(Engine):
         accept_rule: AcceptRule = "coupled",
         queue_limit: int = 256,
         prefix_cache_bytes: int | None = None,
+        remember: int = 32_768,
         tool_format: str = "auto",
         trust_remote_code: bool = False,
         progress: Progress | None = None,
@@ -66,7 +67,7 @@ class ProcessEngine(Engine):
         """`specdec.load` in a child process: the same options, the same errors."""
         factory = partial(
             load, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-            queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, tool_format=tool_format,
+            queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
         return cls(cast("Factory", factory), progress=progress, stderr=stderr)
@@ -80,6 +81,11 @@ class ProcessEngine(Engine):
         """The child's process id."""
         return self._life.pid
 
+    @property
+    def over(self) -> str | None:
+        """Why the process takes no more requests, or None."""
+        return self._life.over
+
     def stats(self) -> EngineStats:
         """The child's own snapshot; after its end the last one that was heard, with nothing running."""
         life, answer = self._life, SimpleQueue[EngineStats | BaseException]()
@@ -89,7 +95,11 @@ class ProcessEngine(Engine):
         except (EngineClosed, Empty):
             pass
         stats = life.stats or self._stats
-        return replace(stats, active=0, queued=0, speculation=f"off: {life.over}") if life.over else stats
+        return (
+            replace(stats, active=0, queued=0, queue=(), speculation=f"off: {life.over}")
+            if life.over
+            else stats
+        )
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()

@@ -18,6 +18,7 @@ from typing import Any
 from specdec.process.faults import Fault
 from specdec.types import (
     ContentDelta,
+    Decision,
     DrafterStats,
     EngineInfo,
     EngineStats,
@@ -97,7 +98,7 @@ def _by_fields(kind: type[Any]) -> Callable[[Any], tuple[type[Any], tuple[Any, .
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
     kind: _by_fields(kind)
     for kind in (
-        GenerationEvent, Token, TokenLogprob, Round, Usage, Timing, SpecStats, DrafterStats, ContentDelta,
+        GenerationEvent, Token, TokenLogprob, Round, Usage, Timing, SpecStats, DrafterStats, Decision, ContentDelta,
         ReasoningDelta, ToolCallDelta,
     )
 }  # fmt: skip

@@ -40,7 +40,7 @@ def ask(request: Request, server: Server) -> Ask:
         "seed": seed,
     }
     body |= server.dialect.always
-    for part in (_shaping, _ending, _grammar, _speculation):
+    for part in (_shaping, _ending, _grammar, _speculation, _scheduling):
         body |= part(request, server)
     body |= _logprobs(request) | (_chat(request) if chat else _raw(request, server))
     return Ask("/chat/completions" if chat else "/completions", body, seed)
@@ -111,9 +111,11 @@ def _grammar(request: Request, server: Server) -> Fields:
 def _speculation(request: Request, server: Server) -> Fields:
     fields = Fields()
     if request.prediction is not None:
-        if not server.dialect.prediction:
+        chat = isinstance(request.prompt[0], Message)
+        if not (server.dialect.prediction if chat else server.dialect.raw_prediction):
             raise refuse("prediction", request.prediction, "None", server)
-        fields["prediction"] = {"type": "content", "content": request.prediction}
+        content = {"type": "content", "content": request.prediction}
+        fields["prediction"] = content if chat else request.prediction
     if server.dialect.switch:
         fields[server.dialect.switch] = request.speculative
     elif not (
@@ -123,9 +125,14 @@ def _speculation(request: Request, server: Server) -> Fields:
     return fields
 
 
+def _scheduling(request: Request, server: Server) -> Fields:
+    """`timeout` is kept here, whatever the server does."""
+    if request.priority:
+        raise refuse("priority", request.priority, "0", server)
+    return {"user": request.client} if request.client else {}
+
+
 def _raw(request: Request, server: Server) -> Fields:
-    if request.tools:
-        raise InvalidRequest("tools", list(request.tools), "none beside raw text or token ids; pass a chat")
     prompt = request.prompt
     if not (isinstance(prompt, str) or server.dialect.takes_ids):
         raise refuse("prompt", prompt, "text or a chat", server)

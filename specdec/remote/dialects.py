@@ -48,6 +48,9 @@ class Dialect:
     switch: str | None = None
     """The field of `speculative`: speculation can be set per request."""
     prediction: bool = False
+    """Beside a chat."""
+    raw_prediction: bool = False
+    """Beside raw text."""
     max_seed: int = MAX_SEED
     without_speculation: tuple[str, ...] = ()
     """Parameters that it takes only while it does not speculate."""
@@ -61,15 +64,26 @@ class Dialect:
 
 _NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 
+_ALL_GRAMMARS: dict[GrammarKind, Callable[[str], Fields]] = {
+    **_OPENAI_GRAMMARS,
+    "regex": lambda text: {"structured_outputs": {"regex": text}},
+    "lark": lambda text: {"structured_outputs": {"grammar": text}},
+    "choice": lambda text: {"structured_outputs": {"choice": json.loads(text)}},
+}
+
+OURS = Dialect(
+    "SpecDec",
+    _same(*_ALIKE, *_VLLM),
+    _ALL_GRAMMARS,
+    always={"return_token_ids": True},
+    switch="speculative",
+    prediction=True,
+    raw_prediction=True,
+)
 VLLM = Dialect(
     "vLLM",
     _same(*_ALIKE, *_VLLM),
-    _OPENAI_GRAMMARS
-    | {
-        "regex": lambda text: {"structured_outputs": {"regex": text}},
-        "lark": lambda text: {"structured_outputs": {"grammar": text}},
-        "choice": lambda text: {"structured_outputs": {"choice": json.loads(text)}},
-    },
+    _ALL_GRAMMARS,
     always={"return_token_ids": True},
     without_speculation=("min_p", "logit_bias"),
     advice="start it with --enable-per-request-metrics --per-request-spec-decode-metrics summary",
@@ -95,7 +109,7 @@ LLAMA_CPP_PYTHON = Dialect(
 )
 UNKNOWN = Dialect("an OpenAI-compatible server", _same(*_ALIKE), prediction=True)
 
-_OWNERS = {"vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA_CPP, "me": LLAMA_CPP_PYTHON}
+_OWNERS = {"specdec": OURS, "vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA_CPP, "me": LLAMA_CPP_PYTHON}
 
 
 def of_owner(owner: str) -> Dialect:

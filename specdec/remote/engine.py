@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
 
-from specdec.engine import Engine
+from specdec.engine import Engine, to_count
 from specdec.errors import EngineClosed, EngineFailed, SpecDecError
 from specdec.remote.address import Address
 from specdec.remote.asking import ask
@@ -94,10 +94,12 @@ class RemoteEngine(Engine):
         self._start(Request.of(prompt, **options), events)
         return events
 
-    def tokenize(self, prompt: str | Iterable[Any], tools: Iterable[Any] = ()) -> tuple[int, ...]:
-        """The ids that a prompt becomes, where the server has a /tokenize."""
+    def tokenize(
+        self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        """The tokens that a prompt becomes, where the server has a /tokenize."""
         self._check_open()
-        return self._loop.run(tokenized(self._client, self.server, Request.of(prompt, tools=tuple(tools))))
+        return self._loop.run(tokenized(self._client, self.server, to_count(prompt, tools)))
 
     def close(self) -> None:
         with self._lock:
@@ -159,5 +161,5 @@ def _info(server: Server, context: int | None, slots: int) -> EngineInfo:
         device="remote", dtype="unknown", context=context or server.context or DEFAULT_CONTEXT, vocab_size=0,
         slots=slots, drafters=("server",) if server.speculates else (), accept_rule="unknown", chat_template=True,
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
-        speculation_unavailable=why_nothing(server) if server.speculates is False else None,
+        speculation_unavailable=why_nothing(server) if server.speculates is False else None, tool_format="server",
     )  # fmt: skip

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 from pydantic import ValidationError
 
-from specdec.errors import EngineFailed
+from specdec.errors import DeadlineExceeded, EngineFailed
 from specdec.remote import failures
 from specdec.remote.asking import Ask
 from specdec.remote.chunks import Chunk
@@ -44,6 +44,16 @@ class Post:
 
     async def last(self) -> GenerationEvent:
         """The last event, once the answer is whole. Raises what went wrong."""
+        limit = self._reader.request.timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await self._tries()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"timeout is {limit:g} s; expected more: the request had {self._reader.tokens} tokens by then"
+            ) from None
+
+    async def _tries(self) -> GenerationEvent:
         for attempt in range(TRIES):
             try:
                 return await self._once()
@@ -94,7 +104,7 @@ class Post:
     def _admit(self) -> None:
         if not self._admitted:
             self._admitted = True
-            self._put(GenerationEvent(self._reader.request_id))
+            self._put(GenerationEvent(self._reader.request.id))
 
     async def _check_stream(self, response: httpx.Response) -> None:
         kind = response.headers.get("content-type", "")

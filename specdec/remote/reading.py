@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from specdec.remote.chunks import CallPart, Choice, Chunk, Delta, Likely, Metrics, Timings, UsageChunk
 from specdec.remote.figures import spec_stats
@@ -20,8 +21,10 @@ from specdec.types import (
     GenerationEvent,
     ReasoningDelta,
     Request,
+    SpecStats,
     Timing,
     Token,
+    TokenLogprob,
     ToolCallDelta,
     Usage,
 )
@@ -37,7 +40,7 @@ class Reader:
     """Adds up one answer."""
 
     def __init__(self, request: Request, server: Server, seed: int) -> None:
-        self._request, self._server, self._seed = request, server, seed
+        self.request, self._server, self._seed = request, server, seed
         self._start = time.perf_counter()
         self._first: float | None = None
         self._finish: FinishReason | None = None
@@ -49,10 +52,6 @@ class Reader:
         """How many came with their ids."""
         self.delivered = False
         self._texts: list[str] = []
-
-    @property
-    def request_id(self) -> str:
-        return self._request.id
 
     @property
     def finished(self) -> bool:
@@ -80,7 +79,7 @@ class Reader:
         self.delivered = True
         if self._first is None:
             self._first = time.perf_counter()
-        return GenerationEvent(self._request.id, text, tokens, deltas=deltas)
+        return GenerationEvent(self.request.id, text, tokens, deltas=deltas)
 
     def _tokens(self, choice: Choice, text: str) -> tuple[Token, ...]:
         ids = choice.token_ids or ()
@@ -110,14 +109,19 @@ class Reader:
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         queued = (self._metrics.queue_time_ms if self._metrics else None) or 0.0
         return GenerationEvent(
-            self._request.id,
+            self.request.id,
             finish_reason=self._finish,
             stop=self._stop,
             usage=Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0),
             timing=Timing(queued / 1000, (self._first or end) - self._start, end - self._start),
-            stats=spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details),
+            stats=self._stats(usage),
             seed=self._seed,
         )
+
+    def _stats(self, usage: UsageChunk) -> SpecStats:
+        found = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
+        off = self.request.speculative in ("off", 0) and not found.drafted and self._server.dialect.switch
+        return replace(found, off_reason="as the request asked") if off else found
 
 
 def _deltas(delta: Delta) -> tuple[EventDelta, ...]:
@@ -141,7 +145,9 @@ def _texts(count: int, text: str, likely: Sequence[Likely]) -> list[str]:
 
 def _scored(token: int, text: str, entry: Likely) -> Token:
     likely = entry.top_logprobs or []
-    top = tuple((token if o.token == entry.token else _id(o), o.logprob or 0.0) for o in likely)
+    top = tuple(
+        TokenLogprob(token if o.token == entry.token else _id(o), o.token, o.logprob or 0.0) for o in likely
+    )
     return Token(token, text, "unknown", entry.logprob, top)
 
 

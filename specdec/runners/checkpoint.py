@@ -183,13 +183,17 @@ class Weights:
 
     def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor, mapped from its file, checked against the shape that the config implies."""
-        if name not in self._where:
-            raise CheckpointCorrupt(f"{self.folder} lacks the tensor {name}")
-        tensor = self._read(name)
+        tensor = self.tensor(name)
         if tuple(tensor.shape) != shape:
             found = tuple(tensor.shape)
             raise CheckpointCorrupt(f"{self.folder}: {name} has shape {found}; its config says {shape}")
         return tensor
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor, whatever its shape."""
+        if name not in self._where:
+            raise CheckpointCorrupt(f"{self.folder} lacks the tensor {name}")
+        return self._read(name)
 
     def _read(self, name: str) -> Tensor:
         from safetensors import SafetensorError

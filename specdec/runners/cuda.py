@@ -1,6 +1,7 @@
 """A Llama-family model on a GPU, by kernels in graphs.
 
-Every pass, prefill too, goes through `decode.Decoder`, so a token's logits, keys and values are the same bits however it
+Every pass, prefill too, goes through `decode.Decoder`, so a token's logits, keys and values are the same bits
+however it
 was computed: alone or among others, in whichever chunk, behind a prefix that was computed for another request.
 There is one graph for each (rows, tokens) that occurs, padded up to a few sizes.
 """

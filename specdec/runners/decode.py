@@ -42,7 +42,8 @@ class Decoder:
         keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(runner.capacity, _SPLITS)))
         self._heads = Heads(shape.heads, shape.kv_heads, shape.head_dim, shape.eps, keys)
         self._tiles = {
-            (n, k): tiles.of(n, k, gated=gated, dtype=runner.info.dtype) for n, k, gated in products_of(runner)
+            (n, k): tiles.of(n, k, gated=gated, dtype=runner.info.dtype)
+            for n, k, gated in products_of(runner)
         }
         self._scratch = _scratch(self._tiles, max(rows * DECODE_ROWS, tokens), device)
         splits = triton.cdiv(runner.capacity, keys)
@@ -55,7 +56,13 @@ class Decoder:
         return sum(t.nbytes for t in held)
 
     def __call__(
-        self, tokens: Tensor, slots: Tensor, starts: Tensor, keep: Tensor | None = None, *, logits: bool = True
+        self,
+        tokens: Tensor,
+        slots: Tensor,
+        starts: Tensor,
+        keep: Tensor | None = None,
+        *,
+        logits: bool = True,
     ) -> Tensor:
         """tokens [B, M] int64 of rows in slots [B] int32 at positions starts [B] int32 on. Returns fp32 logits
         [B, M, V]; [B, 1, V] after the token keep[b] of each row; none without `logits`."""
@@ -76,13 +83,11 @@ class Decoder:
 
     def _attention(self, index: int, layer: Layer, x: Tensor, slots: Tensor, starts: Tensor) -> None:
         runner, shape = self._runner, self._runner.shape
-        qkv = self._product(
-            x, layer.qkv, self._fresh(x, layer.qkv.columns, x.dtype), norm=layer.input_norm
-        )
+        qkv = self._product(x, layer.qkv, self._fresh(x, layer.qkv.columns, x.dtype), norm=layer.input_norm)
         norms = None if layer.qk_norm is None else (layer.qk_norm[0], layer.qk_norm[shape.heads])
         found = attention.attend(
-            qkv, runner.cache[2 * index], runner.cache[2 * index + 1], slots, starts, (runner.rope.cos, runner.rope.sin),
-            self._heads, self._parts, window=shape.windows[index], norms=norms,
+            qkv, runner.cache[2 * index], runner.cache[2 * index + 1], slots, starts, (runner.rope.cos,
+            runner.rope.sin), self._heads, self._parts, window=shape.windows[index], norms=norms,
         )  # fmt: skip
         self._product(found, layer.out, x, residual=True)
 
@@ -117,7 +122,9 @@ def products_of(runner: LlamaRunner) -> list[tuple[int, int, bool]]:
 
 def _scratch(tiles: dict[tuple[int, int], Tile], rows: int, device: torch.device) -> Scratch:
     """Room for every product of up to `rows` rows."""
-    split = [(triton.cdiv(n, tile.columns) * tile.split, tile) for (n, _), tile in tiles.items() if tile.split > 1]
+    split = [
+        (triton.cdiv(n, tile.columns) * tile.split, tile) for (n, _), tile in tiles.items() if tile.split > 1
+    ]
     padded = triton.cdiv(rows, MOST_ROWS) * MOST_ROWS
     elements = max((2 * programs * tile.columns * padded for programs, tile in split), default=1)
     programs = max((programs * triton.cdiv(rows, ROWS) for programs, _ in split), default=1)

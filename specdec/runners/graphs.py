@@ -67,7 +67,9 @@ def bucket(count: int, sizes: tuple[int, ...]) -> int:
     return next(size for size in sizes if size >= count)
 
 
-def to_device(values: Sequence[Sequence[float]], device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
+def to_device(
+    values: Sequence[Sequence[float]], device: torch.device, dtype: torch.dtype = torch.int64
+) -> Tensor:
     """A tensor of `values` without waiting for the device."""
     if device.type != "cuda":
         return torch.tensor(values, dtype=dtype, device=device)

@@ -378,8 +378,8 @@ def load(
     slots: int,
     spare: int = 0,
 ) -> LlamaRunner:
-    """A runner for a config that is not `unsupported`, with the tensors of `weights`. `spare`: slots of the cache beside
-    those that callers use."""
+    """A runner for a config that is not `unsupported`, with the tensors of `weights`. `spare`: slots of the cache
+    beside those that callers use."""
     shape = Shape.of(config)
     reader = _Reader(weights, device, dtype)
     model = reader.model(shape, bool(config.tie_word_embeddings))

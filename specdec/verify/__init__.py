@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from specdec.engine import Engine
-from specdec.verify.cases import Cases
+from specdec.verify.cases import Abilities, Cases
 from specdec.verify.check import Check
 from specdec.verify.distribution import same_distribution
 from specdec.verify.endings import endings
-from specdec.verify.texts import among_others, greedy_texts, guessed_texts, seeded_texts
+from specdec.verify.texts import among_others, greedy_texts, guessed_texts, repeated_texts, seeded_texts
 
 
 def verify(engine: Engine, trials: int) -> Iterator[Check]:
@@ -25,3 +25,20 @@ def verify(engine: Engine, trials: int) -> Iterator[Check]:
     yield from among_others(cases)
     yield from endings(cases)
     yield from same_distribution(cases, trials)
+
+
+def verify_server(engine: Engine, plain: Engine | None, abilities: Abilities, trials: int) -> Iterator[Check]:
+    """The same checks of a server, as far as it lets them be asked. `plain`: one with the same target that does not
+    speculate, for servers whose speculation cannot be switched off."""
+    cases = Cases(engine, plain, abilities)
+    yield from repeated_texts(cases)
+    if cases.comparable:
+        yield from greedy_texts(cases)
+        yield from guessed_texts(cases)
+    else:
+        why = "speculation cannot be switched off per request; name a server without it by --plain-url"
+        yield Check("greedy text against plain", "inconclusive", why)
+    yield from among_others(cases)
+    yield from endings(cases)
+    if cases.comparable and cases.plain(0).tokens:
+        yield from same_distribution(cases, trials)

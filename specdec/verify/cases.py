@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from specdec.engine import Engine
-from specdec.types import Completion, Message, Prompt, Request
+from specdec.types import Completion, Message, Prompt, Request, Speculative
 
 PROMPTS = (
     "Tell me a story about a girl called Nora who looks for her lost red kite.",
@@ -17,15 +18,42 @@ PROMPTS = (
 )
 LENGTH = 64
 """Tokens of an answer."""
+WIDTHS: tuple[Speculative, ...] = ("auto", 1, 3, 8)
+FORCED: Speculative = 8
+"""Drafted tokens a round where answers end inside an accepted run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What can be asked of an engine: all of it, unless it is a server that takes less."""
+
+    switch: bool = True
+    """Speculation off, and numbers of drafted tokens."""
+    prediction: bool = True
 
 
 class Cases:
-    """Requests to one engine, and its plain answers, each computed once."""
+    """Requests to one engine, and plain answers to compare with, each computed once.
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    `plain`: another engine that has the same target and does not speculate, for one that cannot be switched off.
+    """
+
+    def __init__(
+        self, engine: Engine, plain: Engine | None = None, abilities: Abilities = Abilities()
+    ) -> None:
+        self.engine, self.abilities = engine, abilities
+        self.plain_engine = plain or engine
+        self.plain_mode: Speculative = "off" if abilities.switch and plain is None else "auto"
+        self.forced: Speculative = FORCED if abilities.switch else "auto"
+        self.mixture: tuple[Speculative, ...] = ("off", "auto", 3) if abilities.switch else ("auto",) * 3
+        self.widths: tuple[Speculative, ...] = WIDTHS if abilities.switch else ("auto",)
         self.prompts: tuple[Prompt, ...] = tuple(self._prompt(text) for text in PROMPTS)
         self._plain: dict[tuple[int, float, int | None], Completion] = {}
+
+    @property
+    def comparable(self) -> bool:
+        """Whether plain answers can be had at all."""
+        return self.abilities.switch or self.plain_engine is not self.engine
 
     def request(self, prompt: int, **options: Any) -> Request:
         """A request for the prompt of that number."""
@@ -39,7 +67,8 @@ class Cases:
         """The target's own answer."""
         key = (prompt, temperature, seed)
         if key not in self._plain:
-            self._plain[key] = self.answer(prompt, temperature=temperature, seed=seed, speculative="off")
+            asked = self.request(prompt, temperature=temperature, seed=seed, speculative=self.plain_mode)
+            self._plain[key] = self.plain_engine.generate(asked)
         return self._plain[key]
 
     def _prompt(self, text: str) -> Prompt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from specdec.engine import Engine
-from specdec.types import MAX_LOGPROBS, Completion, Request
+from specdec.types import MAX_LOGPROBS, Completion, Request, Speculative
 from specdec.verify.check import Verdict
 
 _ROUNDING = {"float32": 1e-3}
@@ -31,10 +31,15 @@ def first_difference(plain: Completion, other: Completion) -> Difference | None:
     return Difference(at, a[at] if at < len(a) else None, b[at] if at < len(b) else None)
 
 
-def judge(engine: Engine, request: Request, difference: Difference) -> tuple[Verdict, str]:
-    """A verdict on a difference, with its reason. `request` is the one that was answered speculatively."""
+def judge(
+    engine: Engine, request: Request, difference: Difference, plain: Speculative = "off"
+) -> tuple[Verdict, str]:
+    """A verdict on a difference, with its reason. `request` is the one that was answered speculatively; `engine`
+    answers it plainly when asked with speculative=`plain`."""
+    if difference.plain is None and difference.speculative is None:
+        return "fail", "the texts differ"
     where = f"they part at token {difference.position}: {difference.plain} and {difference.speculative}"
-    gap = _gap(engine, request, difference)
+    gap = _gap(engine, replace(request, speculative=plain), difference)
     if gap is None:
         return "fail", where
     where += f", whose logprobs differ by {gap:.3g}"
@@ -51,6 +56,6 @@ def _gap(engine: Engine, request: Request, difference: Difference) -> float | No
         return None
     length = difference.position + 1
     scored = replace(request.sampling, logprobs=MAX_LOGPROBS, max_tokens=length)
-    token = engine.generate(replace(request, sampling=scored, speculative="off")).tokens[-1]
+    token = engine.generate(replace(request, sampling=scored)).tokens[-1]
     other = {t.id: t.logprob for t in token.top_logprobs}.get(difference.speculative)
     return None if token.logprob is None or other is None else abs(token.logprob - other)

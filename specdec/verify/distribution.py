@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from specdec.engine import Engine
 from specdec.types import Completion, Speculative
 from specdec.verify.cases import Cases
 from specdec.verify.check import Check, Verdict
@@ -24,17 +25,22 @@ def same_distribution(cases: Cases, trials: int) -> Iterator[Check]:
     """At temperature 1 over the whole vocabulary, and over few tokens, where a bias shows sooner."""
     open_ended = {"max_tokens": _POSITIONS, "ignore_eos": True}
     greedy = cases.engine.generate(_PROMPT, temperature=0.0, **open_ended)
-    guess = {"prediction": greedy.text or "x"}  # so that there is always something to draft from
+    guess = (
+        {"prediction": greedy.text or "x"} if cases.abilities.prediction else {}
+    )  # something to draft from
+    forced: Speculative = _POSITIONS - 1 if cases.abilities.switch else "auto"
     for name, shaping in (("T=1", {}), ("T=1, top_k=4", {"top_k": 4})):
         options = {"temperature": 1.0, **open_ended, **shaping}
-        plain = _sample(cases, range(trials), "off", options)
-        drafted = _sample(cases, range(trials, 2 * trials), _POSITIONS - 1, options | guess)
+        plain = _sample(cases, cases.plain_engine, range(trials), cases.plain_mode, options)
+        drafted = _sample(cases, cases.engine, range(trials, 2 * trials), forced, options | guess)
         yield _judge(f"distribution at {name}", plain, drafted)
 
 
-def _sample(cases: Cases, seeds: Sequence[int], speculative: Speculative, options: Any) -> list[Completion]:
+def _sample(
+    cases: Cases, engine: Engine, seeds: Sequence[int], speculative: Speculative, options: Any
+) -> list[Completion]:
     def one(seed: int) -> Completion:
-        return cases.engine.generate(_PROMPT, seed=seed, speculative=speculative, **options)
+        return engine.generate(_PROMPT, seed=seed, speculative=speculative, **options)
 
     with ThreadPoolExecutor(cases.engine.info.slots) as pool:
         return list(pool.map(one, seeds))

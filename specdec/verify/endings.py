@@ -8,7 +8,8 @@ from specdec.types import Completion
 from specdec.verify.cases import PROMPTS, Cases
 from specdec.verify.check import Check, Verdict, drafting
 
-_K = 8
+_LENGTHS = 16
+"""Of answers: a few runs of drafted tokens and every place inside them."""
 
 
 def endings(cases: Cases) -> Iterator[Check]:
@@ -24,7 +25,9 @@ def _check(name: str, wrong: str | None, answers: list[Completion]) -> Check:
 
 
 def _counts(cases: Cases) -> Check:
-    answers = [cases.answer(p, temperature=0.0, speculative=_K) for p in range(len(PROMPTS))]
+    answers = [cases.answer(p, temperature=0.0, speculative=cases.forced) for p in range(len(PROMPTS))]
+    if not any(a.tokens for a in answers):
+        return Check("tokens are counted as sent", "inconclusive", "the server sends no token ids")
     wrong = next((
         f"{a.usage.completion_tokens} counted, {len(a.tokens)} sent" for a in answers
         if a.usage.completion_tokens != len(a.tokens) or a.text != "".join(t.text for t in a.tokens)
@@ -34,10 +37,11 @@ def _counts(cases: Cases) -> Check:
 
 def _lengths(cases: Cases) -> Check:
     plain, answers, wrong = cases.plain(0), [], None
-    for n in range(1, min(2 * _K, len(plain.tokens))):
-        answers.append(cases.answer(0, temperature=0.0, speculative=_K, max_tokens=n))
-        if len(answers[-1].tokens) != n:
-            wrong = wrong or f"{len(answers[-1].tokens)} tokens with max_tokens={n}"
+    for n in range(1, min(_LENGTHS, plain.usage.completion_tokens)):
+        answers.append(cases.answer(0, temperature=0.0, speculative=cases.forced, max_tokens=n))
+        counted = answers[-1].usage.completion_tokens
+        if counted != n:
+            wrong = wrong or f"{counted} tokens with max_tokens={n}"
     return _check("max_tokens inside an accepted run", wrong, answers)
 
 
@@ -46,7 +50,7 @@ def _stops(cases: Cases) -> Check:
     for p in range(len(PROMPTS)):
         text = cases.plain(p).text
         for stop in _stop_strings(text):
-            answers.append(cases.answer(p, temperature=0.0, speculative=_K, stop=stop))
+            answers.append(cases.answer(p, temperature=0.0, speculative=cases.forced, stop=stop))
             expected = text[: text.index(stop)]
             if answers[-1].text != expected:
                 wrong = (

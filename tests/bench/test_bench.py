@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from specdec.bench.figures import Figure
-from specdec.bench.plain import plain_and_speculative
+from specdec.bench.plain import Mode, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.bench.timing import (
     Sample,
@@ -73,10 +73,14 @@ def test_figures_know_their_direction() -> None:
     assert not Figure("memory", 1.2, 1.1, at_most=True).met
 
 
+def _modes(engine: ScriptedEngine) -> dict[str, Mode]:
+    return {"plain": Mode(engine, "off"), "speculative": Mode(engine, "auto")}
+
+
 def test_rows() -> None:
     with ScriptedEngine() as engine:
         prompts = [BenchPrompt("a", (Message("user", "x"),)), BenchPrompt("b", (Message("user", "y"),))]
-        rows = list(plain_and_speculative(engine, prompts, [0.0, 0.8], max_tokens=50, repeats=2))
+        rows = list(plain_and_speculative(_modes(engine), prompts, [0.0, 0.8], max_tokens=50, repeats=2))
     assert [(r.category, r.temperature) for r in rows] == [("a", 0.0), ("a", 0.8), ("b", 0.0), ("b", 0.8)]
     row = rows[0]
     assert (row.plain, row.speculative) == pytest.approx((250, 650))
@@ -87,7 +91,7 @@ def test_rows() -> None:
 def test_modes_differ_only_in_speculation() -> None:
     with ScriptedEngine() as engine:
         prompts = [BenchPrompt("a", (Message("user", "x"),))]
-        list(plain_and_speculative(engine, prompts, [0.8], max_tokens=50, repeats=1))
+        list(plain_and_speculative(_modes(engine), prompts, [0.8], max_tokens=50, repeats=1))
         plain, speculative = (r for r in engine.requests if r.sampling.max_tokens == 50)
     assert (plain.speculative, speculative.speculative) == ("off", "auto")
     assert (plain.prompt, plain.sampling) == (speculative.prompt, speculative.sampling)

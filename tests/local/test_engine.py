@@ -100,6 +100,24 @@ def test_a_prompt_that_was_seen_is_not_computed_again() -> None:
     assert turn.usage.cached_tokens >= 100 + 19
 
 
+def test_an_answer_says_what_was_decided_when_and_why() -> None:
+    with toy_engine("near") as engine:
+        stats = engine.generate([5], speculative="auto", max_tokens=100, ignore_eos=True, seed=2).stats
+        asked = engine.generate([5], speculative=3, max_tokens=20, ignore_eos=True, seed=2).stats
+    assert stats.decisions
+    rounds = [decision.round for decision in stats.decisions]
+    assert rounds == sorted(set(rounds))
+    assert rounds[0] >= 1
+    assert rounds[-1] <= stats.rounds
+    assert all("tok/s" in decision.reason for decision in stats.decisions)
+    assert (asked.decisions[0].round, asked.decisions[0].drafter, asked.decisions[0].length) == (
+        1,
+        "model",
+        3,
+    )
+    assert asked.decisions[0].reason == "as the request asked"
+
+
 def test_a_failing_worker_fails_its_requests_and_closes_the_engine() -> None:
     target = ToyRunner()
     engine = toy_engine(target=target)
@@ -137,7 +155,6 @@ def engine() -> Any:
         ([], {}, "prompt"),
         ("x" * 256, {}, r"prompt is '256 tokens long'; expected at most 255 tokens"),
         ([257], {}, "prompt is 257; expected token ids from 0 to 256"),
-        ([{"role": "user", "content": "hi"}], {}, "no chat template"),
         ([{"role": "robot", "content": "hi"}], {}, "messages.role is 'robot'"),
         ("a", {"temperature": math.nan}, "temperature is nan"),
         ("a", {"temperature": -1}, "temperature is -1"),
@@ -159,3 +176,12 @@ def test_wrong_values_are_refused_by_name(
         engine.stream(prompt, **options)
     assert "\n" not in str(caught.value)
     assert engine.stats().active == 0
+
+
+def test_repeated_work_is_drafted_from_memory() -> None:
+    with toy_engine("memory") as engine:
+        first = engine.generate([5], temperature=0, max_tokens=60, ignore_eos=True)
+        again = engine.generate([5], temperature=0, max_tokens=60, ignore_eos=True)
+    assert again.token_ids == first.token_ids
+    assert {d.drafter for d in again.stats.drafters} == {"memory"}
+    assert again.stats.rounds < first.stats.rounds / 3

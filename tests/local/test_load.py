@@ -89,7 +89,7 @@ def test_info_says_what_was_loaded(target: Path, hostile: Path) -> None:
     with specdec.load(str(target), str(hostile), context=128) as engine:
         info = engine.info
     assert (info.context, info.vocab_size, info.device, info.dtype) == (128, VOCAB, "cpu", "float32")
-    assert info.drafters == ("grammar", "prediction", "lookup", "model")
+    assert info.drafters == ("grammar", "prediction", "lookup", "memory", "model")
     assert info.draft == str(hostile)
     assert info.parameters > info.draft_parameters > 0
 

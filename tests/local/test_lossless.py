@@ -27,11 +27,12 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 DRAFTERS = [
     ("lookup",),
+    ("memory",),
     ("prediction",),
     ("hostile",),
     ("near",),
     ("perfect",),
-    ("near", "lookup", "prediction"),
+    ("near", "lookup", "memory", "prediction"),
 ]
 
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from specdec.drafters.base import Drafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.lookup import LookupDrafter
+from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import AcceptRule
@@ -104,6 +105,8 @@ def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
         return [GrammarDrafter()]
     if kind == "lookup":
         return [LookupDrafter()]
+    if kind == "memory":
+        return [MemoryDrafter(500)]
     if kind == "prediction":
         return [PredictionDrafter()]
     draft = ToyRunner(0 if kind == "perfect" else 99, slots=target.info.slots, context=target.info.context)

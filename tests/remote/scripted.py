@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-OWNERS = {"vllm": "vllm", "llamacpp": "llamacpp", "unknown": "somebody"}
+OWNERS = {"ours": "specdec", "vllm": "vllm", "llamacpp": "llamacpp", "unknown": "somebody"}
 PACE = 0.002
 Chunk = dict[str, Any]
 Answer = Callable[["Exchange"], Awaitable[None]]
@@ -79,13 +79,14 @@ class ScriptedServer:
     connections: int = 0
     """Open now."""
     pace: float = PACE
+    port: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._connected, "127.0.0.1", 0))
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._server = self._run(asyncio.start_server(self._connected, "127.0.0.1", self.port))
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,7 +156,8 @@ class ScriptedServer:
         pages = {
             "/v1/models": self._models(),
             "/version": {"version": "0.32.0"},
-            "/tokenize": {"tokens": [5, 6, 7]},
+            "/tokenize": {"tokens": [5, 6, 7, 8, 9, 10, 11]},
+            "/health": {},
         }
         if exchange.path == "/metrics":
             await exchange.reply(200, self._metrics(), content_type="text/plain")
@@ -182,10 +184,14 @@ async def story(exchange: Exchange) -> None:
     body, server = exchange.body, exchange.server
     await exchange.begin()
     count = body.get("max_tokens") or 12
-    async for chunk in _words(exchange, count, width=3 if server.speculates else 1):
+    async for chunk in _words(exchange, count, width=3 if _speculates(exchange) else 1):
         await exchange.send(chunk)
     await exchange.send(
-        {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": count}, **_extras(server, count)}
+        {
+            "choices": [],
+            "usage": {"prompt_tokens": 7, "completion_tokens": count},
+            **(_extras(server, count) if _speculates(exchange) else {}),
+        }
     )
     await exchange.send("[DONE]")
     await exchange.end()
@@ -207,9 +213,11 @@ async def _words(exchange: Exchange, count: int, width: int) -> AsyncIterator[Ch
         await asyncio.sleep(exchange.server.pace)
 
 
+def _speculates(exchange: Exchange) -> bool:
+    return exchange.server.speculates and exchange.body.get("speculative") not in ("off", 0)
+
+
 def _extras(server: ScriptedServer, count: int) -> Chunk:
-    if not server.speculates:
-        return {}
     rounds = count // 3
     if server.kind == "llamacpp":
         return {"timings": {"predicted_n": count, "draft_n": 2 * rounds, "draft_n_accepted": 2 * rounds}}

@@ -9,12 +9,12 @@ import pytest
 
 from specdec.errors import InvalidRequest
 from specdec.remote.asking import ask
-from specdec.remote.dialects import LLAMA_CPP, LLAMA_CPP_PYTHON, SGLANG, UNKNOWN, VLLM, Dialect
+from specdec.remote.dialects import LLAMA_CPP, LLAMA_CPP_PYTHON, OURS, SGLANG, UNKNOWN, VLLM, Dialect
 from specdec.remote.server import Server
 from specdec.types import Grammar, Message, Request, SamplingParams, ToolCall
 
 CHAT = [{"role": "user", "content": "Hi"}]
-DIALECTS = (VLLM, SGLANG, LLAMA_CPP, LLAMA_CPP_PYTHON, UNKNOWN)
+DIALECTS = (OURS, VLLM, SGLANG, LLAMA_CPP, LLAMA_CPP_PYTHON, UNKNOWN)
 SCHEMA = Grammar.json_schema({"type": "object"})
 # parameter: a value that is not neutral, and its field in vLLM's words
 VALUES: dict[str, tuple[Any, str]] = {
@@ -26,6 +26,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "logprobs": (2, "logprobs"), "grammar": (SCHEMA, "response_format"),
 }  # fmt: skip
 REFUSED = {
+    "SpecDec": set(),
     "vLLM": set(),
     "SGLang": set(),
     "llama.cpp": {"min_tokens", "stop_token_ids"},
@@ -112,8 +113,15 @@ def test_grammars(grammar: Grammar, fields: dict[str, Any]) -> None:
 
 def test_prediction_goes_only_where_it_is_known() -> None:
     assert _body(UNKNOWN, prediction="so")["prediction"] == {"type": "content", "content": "so"}
-    with pytest.raises(InvalidRequest, match="prediction is 'so'"):
-        _body(VLLM, prediction="so")
+    assert _body(OURS, "Once", prediction="so")["prediction"] == "so"
+    for dialect, prompt in ((VLLM, CHAT), (UNKNOWN, "Once")):
+        with pytest.raises(InvalidRequest, match="prediction is 'so'"):
+            _body(dialect, prompt, prediction="so")
+
+
+def test_speculation_is_asked_for_where_it_can_be() -> None:
+    assert _body(OURS, speculative="off")["speculative"] == "off"
+    assert "speculative" not in _body(VLLM)
 
 
 def test_seeds_fit_the_server() -> None:
@@ -130,6 +138,12 @@ def test_prompts() -> None:
     assert _body(VLLM, "Once")["max_tokens"] is None
     with pytest.raises(InvalidRequest, match="prompt is"):
         _body(LLAMA_CPP_PYTHON, [1, 2])
+
+
+def test_scheduling() -> None:
+    assert _body(VLLM, client="alice")["user"] == "alice"
+    with pytest.raises(InvalidRequest, match="priority is 3; expected 0: vLLM at"):
+        _body(VLLM, priority=3)
 
 
 def test_turns_and_tools() -> None:

@@ -49,6 +49,19 @@ class TestSpeculatingServer(EngineContract):
         assert stats.acceptance_length == 3
 
 
+class TestOurServer(EngineContract):
+    """Our own endpoint: everything can be asked of it, speculation by request included. It tells totals, no rounds."""
+
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        with ScriptedServer("ours", speculates=True) as server, RemoteEngine(server.url) as engine:
+            yield engine
+
+    def test_counts_agree(self, engine: Engine) -> None:
+        stats = engine.generate(PROMPT, **OPTIONS).stats
+        assert (stats.rounds, stats.drafted, stats.accepted) == (4, 8, 8)
+
+
 class TestServerWithoutIds(EngineContract):
     """llama.cpp sends no token ids: tokens are counted by its usage, and there are none to show."""
 

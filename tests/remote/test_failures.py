@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import specdec
-from specdec.errors import EngineBusy, EngineFailed, InvalidRequest, LoadError, SpecDecError
+from specdec.errors import DeadlineExceeded, EngineBusy, EngineFailed, InvalidRequest, LoadError, SpecDecError
 from specdec.remote import RemoteEngine, post
 from tests.engine_contract import eventually
 from tests.remote.scripted import Answer, Chunk, Exchange, ScriptedServer
@@ -284,6 +284,14 @@ def test_a_stall(server: ScriptedServer, engine: RemoteEngine) -> None:
     server.answers.append(_streams(_word("a"), then=stall))
     _fails(engine, EngineFailed, "went silent after 1 tokens, for longer than timeout= allows")
     eventually(lambda: server.left == 1)
+
+
+def test_a_deadline(server: ScriptedServer, engine: RemoteEngine) -> None:
+    with pytest.raises(
+        DeadlineExceeded, match=r"timeout is 0\.1 s; expected more: the request had \d+ tokens by then"
+    ):
+        engine.generate(CHAT, max_tokens=100_000, timeout=0.1)
+    eventually(lambda: server.left == 1 and engine.stats().active == 0)
 
 
 def test_a_server_that_goes_away(server: ScriptedServer) -> None:

@@ -57,7 +57,7 @@ def test_logprobs_tell_each_tokens_text() -> None:
     entries.append({"token": " b", "logprob": -0.1, "top_logprobs": []})
     event, _ = _events(_chunk({"content": " a b"}, [4, 5], logprobs={"content": entries}))
     assert [(t.text, t.logprob) for t in event.tokens] == [(" a", -0.5), (" b", -0.1)]
-    assert [o[0] for o in event.tokens[0].top_logprobs] == [4, -1]
+    assert [(o.id, o.text) for o in event.tokens[0].top_logprobs] == [(4, " a"), (-1, "z")]
 
 
 def test_logprobs_beside_raw_text() -> None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specdec_tui.app import ChatApp
-from specdec_tui.core.config import Config
-from specdec_tui.core.engines import EngineChoice
-from specdec_tui.widgets.gauge_panel import GaugePanel
 from textual.pilot import Pilot
 from textual.widget import Widget
 
 from specdec.engine import Engine, Progress
+from specdec_tui.app import ChatApp
+from specdec_tui.core.config import Config
+from specdec_tui.core.engines import EngineChoice
+from specdec_tui.widgets.gauge_panel import GaugePanel
 
 _PATIENCE = 30.0
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from textual.message import Message as TextualMessage
+from textual.widgets import Markdown
+
+from specdec.errors import EngineFailed, InvalidRequest
+from specdec.types import GenerationEvent, Message, ReasoningDelta, Request, ToolCallDelta
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.widgets.calls import Calls
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.reasoning import Reasoning
 from specdec_tui.widgets.transcript import Earlier, Transcript
 from specdec_tui.widgets.turn import AnswerView, PromptView, TurnView
-from textual.message import Message as TextualMessage
-from textual.widgets import Markdown
-
-from specdec.errors import EngineFailed, InvalidRequest
-from specdec.types import GenerationEvent, Message, ReasoningDelta, Request, ToolCallDelta
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.specdec_tui.running import Garage, running, words
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from specdec_tui.core.config import Config, read_config
 
 from specdec.errors import InvalidRequest
+from specdec_tui.core.config import Config, read_config
 
 
 def _read(tmp_path: Path, text: str) -> Config:

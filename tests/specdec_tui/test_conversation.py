@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from specdec_tui.core.conversation import Conversation, title_of
-
 from specdec.types import Message
+from specdec_tui.core.conversation import Conversation, title_of
 
 
 def _talk() -> Conversation:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from specdec_tui.core.gauge import Gauge
 
+from specdec_tui.core.gauge import Gauge
 from tests.specdec_tui.events import event, token
 
 

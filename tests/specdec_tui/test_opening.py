@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from specdec_tui.core.journal import Journal
 from specdec_tui.core.opening import open_store
 from specdec_tui.core.schema import connect

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from specdec_tui.core.settings import NAMES, PRESETS, Settings, shown
 
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, Message
+from specdec_tui.core.settings import NAMES, PRESETS, Settings, shown
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from specdec.types import Message, ToolCall
 from specdec_tui.core.chat import Chat
 from specdec_tui.core.settings import Settings
 from specdec_tui.core.store import Store
-
-from specdec.types import Message, ToolCall
 
 _CRASH = """
 import os, sys

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from specdec_tui.core.tokenlog import Entry, Lines, TokenLog
-
 from tests.specdec_tui.events import event, token
 
 

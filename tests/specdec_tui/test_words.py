@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+
+from specdec.errors import InvalidRequest
+from specdec.types import Message
 from specdec_tui.core.code import as_markdown, code_blocks
 from specdec_tui.core.commands import COMMANDS, complete, parse
 from specdec_tui.core.conversation import Conversation
@@ -13,9 +16,6 @@ from specdec_tui.core.export import export
 from specdec_tui.core.models import models
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.doing import Doing
-
-from specdec.errors import InvalidRequest
-from specdec.types import Message
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\rover\x00\u202egnp.exe\u2066"
 

@@ -1,0 +1,367 @@
+"""How fast a pair of real sizes decodes on this GPU, beside what its memory allows and beside transformers.
+
+    python -m benchmarks.gpu --sizes 8b --json gpu.json
+    python -m benchmarks.gpu --sizes tiny --device cpu        # the same at sizes that a CPU can bear
+
+Builds the pair (`benchmarks.shapes`; nothing is fetched), checks that its function is that of the small models, then
+measures everything in one run. Tokens are counted by id; a speed is that of decoding, after the first token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from benchmarks.shapes import PAIRS, Embedded, Size
+from specdec.bench.prompts import built_in
+from specdec.bundled import path as bundled
+from specdec.local.engine import LocalEngine
+from specdec.local.load import assemble
+from specdec.runners import llama
+from specdec.runners.base import Runner
+from specdec.runners.linear import DenseLinear
+from specdec.runners.load import load_runner, with_graphs
+from specdec.text.tokenizer import Tokenizer
+from specdec.types import Completion
+
+CONTEXT = 2048
+NEW_TOKENS = 192
+LENGTHS = (1, 2, 3, 4, 5, 6, 8)
+CALLS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured system, means over all prompts."""
+
+    system: str
+    temperature: float
+    tokens_per_second: float
+    acceptance_length: float = 1.0
+    draft_ms: float = 0.0
+    verify_ms: float = 0.0
+    same_text: bool | None = None
+    """Whether every text was that of plain decoding."""
+
+    @property
+    def of_possible(self) -> float:
+        """Of what acceptance and measured times of drafting and verifying allow."""
+        milliseconds = self.draft_ms + self.verify_ms
+        return self.tokens_per_second * milliseconds / 1000 / self.acceptance_length if milliseconds else 0.0
+
+
+def load_pair(name: str, device: torch.device, dtype: torch.dtype, slots: int) -> tuple[Runner, Runner]:
+    target, draft = PAIRS[name]
+    return _load(target, "target", device, dtype, slots), _load(draft, "draft", device, dtype, slots)
+
+
+def _load(size: Size, role: str, device: torch.device, dtype: torch.dtype, slots: int) -> Runner:
+    source = Embedded(bundled(role), size, device)  # type: ignore[arg-type]
+    cuda = device.type == "cuda"
+    runner = llama.load(
+        source, source.config, name=size.like, device=device, dtype=dtype, context=CONTEXT, slots=slots, spare=int(cuda)
+    )  # fmt: skip
+    return with_graphs(runner) if cuda else runner
+
+
+def equal_share(runner: Runner, role: str, prompts: Sequence[list[int]]) -> float:
+    """How often the large model's most likely token is that of the small one, over all positions of the prompts."""
+    small = load_runner(bundled(role), device=runner.info.device, dtype=runner.info.dtype, context=CONTEXT)  # type: ignore[arg-type]
+    equal = []
+    for ids in prompts:
+        tokens = torch.tensor([ids], device=runner.info.device)
+        large, true = (r.forward(tokens, [0], [0], len(ids)).argmax(-1) for r in (runner, small))
+        equal.append((large == true).float().mean().item())
+    return statistics.mean(equal)
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes per second, read and written, of a large copy."""
+    size = (1 << 30) if device.type == "cuda" else (1 << 27)
+    a = torch.empty(size // 4, dtype=torch.float32, device=device)
+    b = torch.empty_like(a)
+    return 2 * size / _median(lambda: b.copy_(a), device)
+
+
+def _median(run: Callable[[], object], device: torch.device, repeats: int = 9) -> float:
+    seconds = []
+    for _ in range(repeats + 2):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[2:])
+
+
+def read_bytes(runner: Runner) -> int:
+    """Of weights, for one pass: all of them but the embedding, of which a row is read."""
+    return runner.info.weight_bytes - _weights(runner).embedding.nbytes
+
+
+def _weights(runner: Runner) -> llama.LlamaWeights:
+    inner: Any = getattr(runner, "inner", runner)
+    return cast("llama.LlamaWeights", inner.weights)
+
+
+def pass_ms(runner: Runner, rows: int, sequences: int = 1) -> float:
+    """One pass over `rows` tokens of each of some sequences, behind 400 others."""
+    tokens = torch.randint(3, 8000, (sequences, rows), device=runner.info.device)
+    slots, starts = list(range(sequences)), [400] * sequences
+    cuda = hasattr(runner, "graphs")
+    run = (
+        (lambda: _replay(runner, sequences, rows))
+        if cuda
+        else lambda: runner.forward(tokens, slots, starts, rows)
+    )
+    runner.forward(tokens, slots, starts, rows)
+    repeats = 20 if cuda else 1
+    return _median(lambda: [run() for _ in range(repeats)], runner.info.device) / repeats * 1000
+
+
+def _replay(runner: Any, sequences: int, rows: int) -> None:
+    """The graph alone, with the inputs that it was last given."""
+    runner.graphs.run((id(runner), sequences, rows, 2 if rows > 1 else 1), lambda: None)
+
+
+def answers(engine: LocalEngine, prompts: Sequence[list[int]], **options: Any) -> list[Completion]:
+    return [engine.generate(ids, max_tokens=NEW_TOKENS, ignore_eos=True, **options) for ids in prompts]
+
+
+def measure(
+    engine: LocalEngine, prompts: Sequence[list[int]], system: str, temperature: float, speculative: str | int,
+    plain: Sequence[Completion] | None,
+) -> tuple[Row, list[Completion]]:  # fmt: skip
+    options = {"temperature": temperature, "seed": 11, "speculative": speculative}
+    answers(engine, prompts[:1], **options)
+    rounds: list[Any] = []
+    found = []
+    for ids in prompts:
+        events = list(engine.stream(ids, max_tokens=NEW_TOKENS, ignore_eos=True, **options))
+        rounds += [e.round for e in events if e.round]
+        found.append(Completion.of(events))
+    row = Row(
+        system, temperature,
+        _speed(found),
+        1 + sum(a.stats.accepted for a in found) / max(sum(a.stats.rounds for a in found), 1),
+        statistics.mean(r.draft_seconds for r in rounds) * 1000,
+        statistics.mean(r.verify_seconds for r in rounds) * 1000,
+        None if plain is None else [a.token_ids for a in found] == [a.token_ids for a in plain],
+    )  # fmt: skip
+    return row, found
+
+
+def _speed(found: Sequence[Completion]) -> float:
+    tokens = sum(len(a.tokens) - 1 for a in found)
+    return tokens / sum(a.timing.total - a.timing.ttft for a in found)
+
+
+def ours(engine: LocalEngine, prompts: Sequence[list[int]], lengths: Sequence[int]) -> Iterator[Row]:
+    for temperature in (0.0, 0.8):
+        plain, texts = measure(engine, prompts, "plain", temperature, "off", None)
+        yield plain
+        for k in lengths:
+            yield measure(engine, prompts, f"speculative, k={k}", temperature, k, texts)[0]
+        yield measure(engine, prompts, "speculative, auto", temperature, "auto", texts)[0]
+
+
+def together(engine: LocalEngine, prompts: Sequence[list[int]], count: int) -> tuple[float, float]:
+    """Tokens per second of `count` plain answers at once: while all are being written, and from the first prompt on."""
+
+    def one(index: int) -> list[float]:
+        ids, times = prompts[index % len(prompts)], []
+        for event in engine.stream(
+            ids, max_tokens=NEW_TOKENS, ignore_eos=True, temperature=0.0, speculative="off"
+        ):
+            times += [time.perf_counter()] * len(event.tokens)
+        return times
+
+    for _ in range(2):  # the first makes the graphs
+        start = time.perf_counter()
+        with ThreadPoolExecutor(count) as pool:
+            times = list(pool.map(one, range(count)))
+    begun, ended = max(t[0] for t in times), min(t[-1] for t in times)
+    shared = sum(begun < moment <= ended for t in times for moment in t)
+    return shared / (ended - begun), sum(map(len, times)) / (max(t[-1] for t in times) - start)
+
+
+def hostile(target: Runner, name: str, tokenizer: Tokenizer, prompts: Sequence[list[int]]) -> Iterator[Row]:
+    """The same target under a draft of random weights: `auto` must not be slower than plain."""
+    size = PAIRS[name][1]
+    draft = _load(size, "draft", target.info.device, target.info.dtype, target.info.slots)
+    for layer in _weights(draft).layers:
+        for linear in (layer.down, layer.out):
+            cast("DenseLinear", linear).weight.normal_(0, 0.05)
+    with assemble(
+        "target", target, draft, tokenizer, eos_ids=frozenset(), lookup=False, prefix_cache_bytes=0
+    ) as engine:
+        plain, texts = measure(engine, prompts, "hostile draft, plain", 0.0, "off", None)
+        yield plain
+        yield measure(engine, prompts, "hostile draft, auto", 0.0, "auto", texts)[0]
+
+
+def transformers_rows(
+    name: str, device: torch.device, dtype: torch.dtype, prompts: Sequence[list[int]]
+) -> Iterator[Row]:
+    """transformers' own generate: plain, with a static cache and torch.compile, and assisted."""
+    models = [
+        _in_transformers(size, role, device, dtype)
+        for size, role in zip(PAIRS[name], ("target", "draft"), strict=True)
+    ]
+    target, draft = models
+    few = 64
+    yield Row("transformers, plain", 0.0, _generate(target, prompts, few))
+    yield Row("transformers, assisted", 0.0, _generate(target, prompts, few, assistant_model=draft))
+    draft.generation_config.num_assistant_tokens_schedule = "constant"
+    for k in (3, 5):
+        draft.generation_config.num_assistant_tokens = k
+        yield Row(
+            f"transformers, assisted, k={k}", 0.0, _generate(target, prompts, few, assistant_model=draft)
+        )
+    yield Row(
+        "transformers, static and compiled",
+        0.0,
+        _generate(target, prompts, few, cache_implementation="static"),
+    )
+
+
+def _in_transformers(size: Size, role: str, device: torch.device, dtype: torch.dtype) -> Any:
+    from transformers import LlamaForCausalLM
+
+    source = Embedded(bundled(role), size, device)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        model = LlamaForCausalLM(source.config)
+    tensors = {key: source.get(key, tuple(t.shape)).to(dtype) for key, t in model.state_dict().items()}
+    model.load_state_dict(tensors, assign=True)
+    model.model.rotary_emb = type(model.model.rotary_emb)(config=source.config, device=device)
+    return model.eval().requires_grad_(False)
+
+
+def _generate(model: Any, prompts: Sequence[list[int]], count: int, **options: Any) -> float:
+    """Tokens per second after the first token: the time of a whole answer less that of one token."""
+    seconds = 0.0
+    for warm in (True, False):
+        seconds = 0.0
+        for ids in prompts[:2] if warm else prompts:
+            for tokens in (1, count):
+                took = _timed_generate(model, ids, tokens, options)
+                seconds += took if tokens == count else -took
+    return len(prompts) * (count - 1) / seconds
+
+
+@torch.inference_mode()
+def _timed_generate(model: Any, ids: list[int], tokens: int, options: dict[str, Any]) -> float:
+    given = torch.tensor([ids], device=model.device)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    model.generate(
+        given, attention_mask=torch.ones_like(given), do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens,
+        **options,
+    )  # fmt: skip
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def show(rows: Sequence[Row], floor_ms: float) -> None:
+    print(
+        f"\n{'system':36s} {'T':>4s} {'tok/s':>8s} {'length':>7s} {'draft ms':>9s} {'verify ms':>9s} {'possible':>9s} {'same':>5s}"
+    )
+    for r in rows:
+        same = "" if r.same_text is None else "yes" if r.same_text else "NO"
+        possible = f"{r.of_possible:.1%}" if r.of_possible else ""
+        print(
+            f"{r.system:36s} {r.temperature:4.1f} {r.tokens_per_second:8.1f} {r.acceptance_length:7.2f} {r.draft_ms:9.3f} "
+            f"{r.verify_ms:9.3f} {possible:>9s} {same:>5s}"
+        )
+    best = rows[0].tokens_per_second * floor_ms / 1000
+    print(f"plain decoding is {best:.1%} of what reading the weights once a token allows")
+
+
+def prompts_of(tokenizer: Tokenizer, count: int) -> list[list[int]]:
+    """Half stories to write, half texts to edit."""
+    kinds = [[p for p in built_in() if p.category == kind] for kind in ("story", "copy")]
+    mixed = [kinds[i % 2][i // 2] for i in range(count)]
+    return [tokenizer.apply_chat_template(p.messages) for p in mixed]
+
+
+@torch.inference_mode()
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
+    tokenizer = Tokenizer.load(bundled("target"))
+    prompts = prompts_of(tokenizer, arguments.prompts)
+    bandwidth = copy_bandwidth(device)
+    target, draft = load_pair(arguments.sizes, device, dtype, CALLS)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    floors = [read_bytes(r) / bandwidth * 1000 for r in (target, draft)]
+    print(f"{where}, {arguments.dtype}; copies move {bandwidth / 1e12:.2f} TB/s")
+    facts: dict[str, Any] = {"device": where, "bandwidth": bandwidth, "floor_ms": floors}
+    for role, runner, floor in zip(("target", "draft"), (target, draft), floors, strict=True):
+        share = equal_share(runner, role, prompts)
+        facts[role] = {
+            "like": runner.info.name,
+            "equal": share,
+            "pass_ms": {m: pass_ms(runner, m) for m in (1, 2, 6, 16)},
+        }
+        times = ", ".join(f"{m}: {ms:.3f}" for m, ms in facts[role]["pass_ms"].items())
+        print(
+            f"{role} like {runner.info.name}: floor {floor:.3f} ms; ms a pass by rows {times}; same argmax as the "
+            f"small model {share:.1%}",
+            flush=True,
+        )
+    facts["pass_ms_8_sequences"] = pass_ms(target, 1, CALLS)
+    rows: list[Row] = []
+    with assemble("target", target, draft, tokenizer, eos_ids=frozenset(), prefix_cache_bytes=0) as engine:
+        rows += ours(engine, prompts, arguments.lengths)
+        show(rows, floors[0])
+        facts["eight_at_once"] = together(engine, prompts, CALLS)
+        decoding, whole = facts["eight_at_once"]
+        print(
+            f"{CALLS} plain answers at once: {decoding:.0f} tok/s, with their prompts {whole:.0f}", flush=True
+        )
+    rows += hostile(target, arguments.sizes, tokenizer, prompts)
+    del target, draft, engine
+    gc.collect()
+    if arguments.peers:
+        rows += transformers_rows(arguments.sizes, device, dtype, prompts)
+    show(rows, floors[0])
+    return {**facts, "rows": [{**asdict(r), "of_possible": r.of_possible} for r in rows]}
+
+
+def main() -> None:
+    cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", choices=sorted(PAIRS), default="8b" if cuda else "tiny")
+    parser.add_argument("--device", default="cuda:0" if cuda else "cpu")
+    parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
+    parser.add_argument("--prompts", type=int, default=4, help="how many")
+    parser.add_argument(
+        "--lengths", type=int, nargs="*", default=LENGTHS, help="numbers of drafted tokens to try"
+    )
+    parser.add_argument(
+        "--peers", action=argparse.BooleanOptionalAction, default=True, help="transformers too"
+    )
+    parser.add_argument("--json", type=Path, help="where to write all figures")
+    arguments = parser.parse_args()
+    facts = run(arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()

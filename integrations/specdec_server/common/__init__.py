@@ -1,0 +1,1 @@
+"""What the endpoints share: fields of requests, figures of answers."""

@@ -1,0 +1,1 @@
+"""/v1/completions: text to continue, without a chat template."""

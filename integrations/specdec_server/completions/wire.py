@@ -1,0 +1,58 @@
+"""What goes over the wire of /v1/completions, both ways."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from specdec_server.common.answer import Answer
+from specdec_server.common.base import Sent
+from specdec_server.common.fields import Count, Model, Sampling, StreamOptions
+
+MAX_PROMPTS = 128
+DEFAULT_TOKENS = 16
+"""OpenAI's own."""
+
+TokenIds = Annotated[list[int], Field(min_length=1)]
+Prompts = Annotated[list[str] | list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
+
+
+class CompletionRequest(Sampling):
+    """As OpenAI's; several prompts come to one choice after another."""
+
+    prompt: str | TokenIds | Prompts
+    model: Model | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=128)] | None = None
+    """Not beyond n: all answers are the target's own, and none is better."""
+    max_tokens: Count | None = DEFAULT_TOKENS
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    prediction: str | None = None
+    echo: Literal[False] | None = None
+    suffix: None = None
+    return_token_ids: bool | None = None
+
+
+class CompletionLogprobs(Sent):
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class CompletionChoice(Sent):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    token_ids: list[int] | None = None
+
+
+class TextCompletion(Answer):
+    """Whole, or what one round added."""
+
+    object: Literal["text_completion"]
+    choices: list[CompletionChoice]

@@ -1,0 +1,53 @@
+"""What an operator may set, with the defaults of a server that only this machine talks to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from specdec.errors import InvalidRequest
+
+Pacing = Literal["round", "smooth"]
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All times in seconds, sizes in bytes."""
+
+    model: str | None = None
+    """The name that clients call the model by; None: the target's own."""
+    hosts: tuple[str, ...] = LOOPBACK
+    """What a request's Host may name, without the port."""
+    any_address: bool = False
+    """Besides `hosts`, any IP address. For a server that other machines reach; a rebound name is never an address."""
+    origins: tuple[str, ...] = ()
+    """Web pages that may call, each as https://name:port."""
+    key: str | None = None
+    """What clients must present as a bearer token."""
+    queue: int = 64
+    """Answers that may wait beyond those that run; further ones are refused with 429."""
+    choices: int = 8
+    """Answers to one request: its prompts times its `n`."""
+    body: int = 4 * 2**20
+    request_seconds: float = 600.0
+    """How long one request may take, waiting included."""
+    reader_seconds: float = 20.0
+    """How long a reader may leave a full buffer unread."""
+    keep_alive: float = 10.0
+    """Between two comments on a stream."""
+    grace: float = 10.0
+    """What running answers get to finish in once the server is told to stop."""
+    pacing: Pacing = "round"
+    log_prompts: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("choices", "body", "request_seconds", "reader_seconds", "keep_alive"):
+            if not getattr(self, name) > 0:
+                raise InvalidRequest(name, getattr(self, name), "a number above 0")
+        for name in ("queue", "grace"):
+            if getattr(self, name) < 0:
+                raise InvalidRequest(name, getattr(self, name), "a number, 0 or more")
+        for origin in self.origins:
+            if "://" not in origin or origin.endswith("/") or "*" in origin:
+                raise InvalidRequest("origins", origin, "an origin such as https://app.example:8443")

@@ -1,0 +1,230 @@
+"""`specdec cluster`: a vLLM over several GPUs and hosts, in our words."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from specdec.cli import options as o
+from specdec.cli.jsonable import print_json
+from specdec.cli.screen import reported, stderr, stdout, working
+from specdec.cluster.spec import Cluster
+from specdec.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from specdec.cluster.launch import Node
+    from specdec.cluster.plan import Plan
+
+Action = Literal["show", "compose", "kubernetes", "plan", "launch"]
+SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+_SPREAD, _NETWORK = "How it is spread", "Network"
+
+
+def cluster(
+    ctx: typer.Context,
+    action: Annotated[
+        Action,
+        typer.Argument(
+            help="show the command lines; write compose or kubernetes files; plan; launch on this host."
+        ),
+    ],
+    target: o.Target,
+    draft: Annotated[
+        str, typer.Option(help="What drafts: none, lookup, a folder or a hub id (EAGLE heads too).")
+    ] = "none",
+    k: Annotated[int, typer.Option("--k", help="Drafted tokens a round.")] = 4,
+    context: o.Context = None,
+    dtype: o.DType = "auto",
+    tools: Annotated[
+        str | None, typer.Option(help="Parser of tool calls: hermes, llama3_json, mistral, ...")
+    ] = None,
+    reasoning: Annotated[
+        str | None, typer.Option(help="Parser of reasoning: qwen3, deepseek_r1, ...")
+    ] = None,
+    tensor: Annotated[int, typer.Option(help="GPUs that share each layer.", rich_help_panel=_SPREAD)] = 1,
+    pipeline: Annotated[
+        int, typer.Option(help="Groups of GPUs that share the layers.", rich_help_panel=_SPREAD)
+    ] = 1,
+    data: Annotated[int, typer.Option(help="Whole copies.", rich_help_panel=_SPREAD)] = 1,
+    nodes: Annotated[int, typer.Option(help="Hosts, each with as many GPUs.", rich_help_panel=_SPREAD)] = 1,
+    head: Annotated[
+        str, typer.Option(help="The first host, as the others reach it.", rich_help_panel=_NETWORK)
+    ] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(help="Where the first host listens; 0.0.0.0 is everywhere.", rich_help_panel=_NETWORK),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="HTTP port of the first host.", rich_help_panel=_NETWORK)] = 8000,
+    master_port: Annotated[
+        int, typer.Option(help="Where the hosts find one another.", rich_help_panel=_NETWORK)
+    ] = 29501,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files; none prints them.", rich_help_panel="compose, kubernetes"),
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="h100, l4, ...", rich_help_panel="plan")] = "h100",
+    json: o.Json = False,
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Start this node alone; none starts all of them here.", rich_help_panel="launch"),
+    ] = None,
+    vllm: Annotated[str, typer.Option(help="How vLLM is called here.", rich_help_panel="launch")] = "vllm",
+    patience: Annotated[
+        float, typer.Option(help="Seconds until it must answer.", rich_help_panel="launch")
+    ] = 1800.0,
+) -> None:
+    """Put a target and its draft on vLLM, over GPUs and hosts. Options behind -- go to vLLM as they are."""
+    with reported():
+        wanted = Cluster(
+            target, draft, k, tensor, pipeline, data, nodes, head, host, port, master_port, context, dtype, tools,
+            reasoning, tuple(ctx.args),
+        )  # fmt: skip
+        if action == "plan":
+            _plan(wanted, gpu, json=json)
+        elif action == "launch":
+            _launch(wanted, rank, shlex.split(vllm), patience)
+        else:
+            _deliver(_files(wanted, action), output)
+
+
+def router(
+    kind: Annotated[
+        Literal["vllm-router", "haproxy", "nginx"],
+        typer.Argument(help="vllm-router: a command line; the others: a configuration file."),
+    ],
+    servers: Annotated[list[str], typer.Argument(help="http://node-1:8000 http://node-2:8000 ...")],
+    port: Annotated[int, typer.Option(help="Where the router listens.")] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Address that it listens on; 0.0.0.0 is everywhere.")
+    ] = "127.0.0.1",
+) -> None:
+    """Put several servers behind one address, by a router that exists."""
+    from specdec.cluster.router import router as written
+
+    with reported():
+        typer.echo(written(kind, servers, port, host), nl=False)
+
+
+def _files(wanted: Cluster, action: Action) -> dict[str, str]:
+    """Name -> text."""
+    if action == "kubernetes":
+        from specdec.cluster.kubernetes import kubernetes
+
+        return {"kubernetes.yaml": kubernetes(wanted)}
+    if wanted.nodes > 1 and wanted.loopback:
+        raise InvalidRequest(
+            "head", wanted.head, "the first host's address as the others reach it, for nodes is more than 1"
+        )
+    if action == "compose":
+        from specdec.cluster.compose import compose
+
+        return {f"node{rank}/compose.yaml": compose(wanted, rank) for rank in range(wanted.nodes)}
+    from specdec.cluster.vllm import arguments, shell
+
+    return {
+        f"node{rank}.sh": shell(["vllm", "serve", *arguments(wanted, rank)]) + "\n"
+        for rank in range(wanted.nodes)
+    }
+
+
+def _deliver(files: dict[str, str], folder: Path | None) -> None:
+    if folder is None:
+        for name, text in files.items():
+            typer.echo(f"# {name}\n{text}" if len(files) > 1 else text, nl=False)
+        return
+    for name, text in files.items():
+        path = folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InvalidRequest(
+                "output", str(folder), f"a folder that can be written ({error.strerror})"
+            ) from None
+        stderr().print(f"wrote {path}", style="dim")
+
+
+def _launch(wanted: Cluster, rank: int | None, program: list[str], patience: float) -> None:
+    from specdec.cluster.launch import running, watch
+
+    if rank is not None and not 0 <= rank < wanted.nodes:
+        raise InvalidRequest(
+            "rank", rank, f"a whole number from 0 to {wanted.nodes - 1}, since nodes is {wanted.nodes}"
+        )
+    if rank is None and not wanted.loopback:
+        raise InvalidRequest("rank", rank, f"the number of this host, since head is {wanted.head}")
+    with running(wanted, range(wanted.nodes) if rank is None else [rank], program) as nodes:
+        if nodes[0].rank == 0:
+            _until_warm(wanted, nodes, patience)
+        watch(nodes)
+
+
+def _until_warm(wanted: Cluster, nodes: list[Node], patience: float) -> None:
+    from specdec.cluster.launch import url, wait_ready
+    from specdec.engine import load
+
+    with working("waiting for vLLM"):
+        wait_ready(wanted, nodes, seconds=patience)
+        with load(f"{url(wanted)}") as engine:  # what happens only the first time happens now
+            engine.generate("Warm up.", max_tokens=2, temperature=0.0)
+    stderr().print(f"ready: {url(wanted)} · Ctrl-C stops it", style="green")
+
+
+def _plan(wanted: Cluster, gpu: str, *, json: bool) -> None:
+    from specdec.cluster.gpus import gpu as known
+    from specdec.cluster.plan import plan
+    from specdec.cluster.shape import shape
+
+    card = known(gpu)
+    target = shape(wanted.folder("target"), wanted.dtype)
+    has_model = wanted.draft not in ("none", "lookup")
+    result = plan(wanted, target, shape(wanted.folder("draft"), wanted.dtype) if has_model else None, card)
+    if json:
+        print_json(
+            asdict(result)
+            | {"fits": result.fits, "cached_tokens": result.cached_tokens, "requests": result.requests}
+        )
+    else:
+        stdout().print(_plan_table(wanted, result))
+    if not result.fits:
+        raise typer.Exit(1)
+
+
+def _plan_table(wanted: Cluster, result: Plan) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in _plan_facts(wanted, result).items():
+        table.add_row(name, value)
+    return table
+
+
+def _plan_facts(wanted: Cluster, result: Plan) -> dict[str, str]:
+    gib = 2**30
+    left = max(result.free, 0.0) / gib
+    hosts = f"{wanted.nodes} hosts of {wanted.gpus_per_node}" if wanted.nodes > 1 else "one host"
+    facts = {
+        "GPUs": f"{wanted.gpus} x {result.gpu.name} ({result.gpu.memory / gib:.0f} GiB), {hosts}",
+        "weights": f"{result.target_weights / gib:.1f} GiB a GPU, draft {result.draft_weights / gib:.1f} GiB",
+        "cache": f"{result.kv_per_token / 1024:.1f} KiB a token and GPU, {left:.1f} GiB left for it",
+        "fits": _fit(result),
+        "plain, one request": f"at most {1 / result.round_seconds:.0f} tokens/s",
+    }
+    if wanted.speculates:
+        facts["speculation pays"] = f"above an acceptance length of {result.pays_from:.2f} at k={wanted.k}"
+        facts["up to about"] = f"{result.free_rows} requests at once a copy; with more, verifying costs more"
+    return facts
+
+
+def _fit(result: Plan) -> str:
+    if result.free <= 0:
+        return "no: the weights alone need more GPUs, or larger ones"
+    answer = "yes" if result.fits else "no"
+    return (
+        f"{answer}: {result.cached_tokens} tokens a copy, {result.requests:.1f} contexts of {result.context}"
+    )

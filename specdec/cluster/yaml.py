@@ -1,0 +1,37 @@
+"""Just enough YAML to write plain values: mappings, lists, and scalars as JSON, which YAML reads as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """One document."""
+    return "\n".join(_lines(value)) + "\n"
+
+
+def _lines(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _entry(f"{key}:", inner)
+    elif isinstance(value, Sequence) and not isinstance(value, str) and value:
+        for inner in value:
+            yield from _item(inner)
+    else:
+        yield json.dumps(value)
+
+
+def _entry(key: str, value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping | list) and value:
+        yield key
+        yield from (f"  {line}" for line in _lines(value))
+    else:
+        yield f"{key} {json.dumps(value)}"
+
+
+def _item(value: Any) -> Iterator[str]:
+    first, *rest = _lines(value)
+    yield f"- {first}"
+    yield from (f"  {line}" for line in rest)

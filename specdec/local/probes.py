@@ -1,0 +1,42 @@
+"""When to try again a source that does not pay, so that "off" is never for ever and costs next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+FIRST, LAST = 24, 768
+"""Rounds between tries: doubled with each that brings no news."""
+_SURPRISE = 0.25
+"""A try that went so well against so small a chance is news: the next one follows at once."""
+
+
+@dataclass(slots=True)
+class _Source:
+    interval: int = FIRST
+    waited: int = 0
+
+
+@dataclass(slots=True)
+class Probes:
+    """Counts, per source, the rounds since it was last drafted from."""
+
+    _sources: dict[str, _Source] = field(default_factory=dict)
+
+    def tick(self, sources: Iterable[str]) -> None:
+        """One more round in which these could be drafted from."""
+        for name in set(sources):
+            self._sources.setdefault(name, _Source()).waited += 1
+
+    def due(self, name: str) -> bool:
+        source = self._sources[name]
+        return source.waited >= source.interval
+
+    def tried(self, name: str, *, success: bool, chance: float) -> None:
+        """A draft was accepted as a whole, or not; `chance` of that was expected."""
+        source = self._sources.setdefault(name, _Source())
+        if success and chance < _SURPRISE:
+            source.interval = 1
+        elif source.waited >= source.interval:
+            source.interval = min(max(source.interval, FIRST // 2) * 2, LAST)
+        source.waited = 0

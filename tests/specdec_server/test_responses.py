@@ -1,0 +1,158 @@
+"""/v1/responses against a scripted engine: the body, and the events that a stream tells it by."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from specdec.types import Message, ToolCall
+from specdec_server.responses.wire import ResponseBody, ResponseEvent
+from tests.fakes import SCRIPT, ScriptedEngine, call
+from tests.specdec_server.asking import JSON, Asker, events
+
+PATH = "/v1/responses"
+TEXT = "".join(SCRIPT)
+TOOL = {"type": "function", "name": "add", "parameters": {"type": "object"}}
+
+
+async def streamed(ask: Asker, body: JSON) -> list[JSON]:
+    response = await ask.post(PATH, body | {"stream": True})
+    assert response.status_code == 200, response.text
+    found = []
+    for name, text in events(response.text):
+        event = json.loads(text)
+        ResponseEvent.model_validate(event)
+        assert name == event["type"]
+        found.append(event)
+    assert [e["sequence_number"] for e in found] == list(range(len(found)))
+    return found
+
+
+def of(found: list[JSON], kind: str) -> list[Any]:
+    return [e for e in found if e["type"] == kind]
+
+
+async def test_whole_answer(ask: Asker) -> None:
+    body = await ask.answer(PATH, {"input": "Hi", "instructions": "Be brief."})
+    ResponseBody.model_validate(body)
+    assert body["status"] == "completed" and body["store"] is False
+    (message,) = body["output"]
+    assert message["content"] == [{"type": "output_text", "text": TEXT, "annotations": []}]
+    assert body["usage"]["output_tokens"] == len(SCRIPT)
+
+
+async def test_events_of_a_message(ask: Asker) -> None:
+    found = await streamed(ask, {"input": "Hi"})
+    kinds = [e["type"].removeprefix("response.") for e in found if not e["type"].endswith("delta")]
+    assert kinds == [
+        "created", "in_progress", "output_item.added", "content_part.added", "output_text.done", "content_part.done",
+        "output_item.done", "completed",
+    ]  # fmt: skip
+    assert "".join(e["delta"] for e in of(found, "response.output_text.delta")) == TEXT
+    assert of(found, "response.output_text.done")[0]["text"] == TEXT
+    assert len(of(found, "response.output_text.delta")) == 6, "one a round"
+
+
+async def test_the_last_event_has_the_body_of_the_whole_answer() -> None:
+    script = ["<think>", "hm", "</think>", "Yes. ", *call("add", {"a": 1})]
+    asked = {"input": "Hi", "tools": [TOOL]}
+    last = (await streamed(Asker(ScriptedEngine(script)), asked))[-1]["response"]
+    whole = await Asker(ScriptedEngine(script)).answer(PATH, asked)
+
+    def plain(output: list[JSON]) -> list[JSON]:
+        return [{k: v for k, v in item.items() if k not in ("id", "call_id")} for item in output]
+
+    assert plain(last["output"]) == plain(whole["output"])
+    assert [item["type"] for item in whole["output"]] == ["reasoning", "message", "function_call"]
+    assert whole["output"][0]["content"] == [{"type": "reasoning_text", "text": "hm"}]
+
+
+async def test_events_of_calls() -> None:
+    ask = Asker(ScriptedEngine([*call("add", {"a": 1}), *call("add", {"a": 2})]))
+    found = await streamed(ask, {"input": "Hi", "tools": [TOOL]})
+    added = of(found, "response.output_item.added")
+    assert [(e["output_index"], e["item"]["name"], e["item"]["arguments"]) for e in added] == [
+        (0, "add", ""),
+        (1, "add", ""),
+    ]
+    done = of(found, "response.function_call_arguments.done")
+    assert [json.loads(e["arguments"]) for e in done] == [{"a": 1}, {"a": 2}]
+    for index, event in enumerate(done):
+        parts = of(found, "response.function_call_arguments.delta")
+        assert "".join(p["delta"] for p in parts if p["output_index"] == index) == event["arguments"]
+
+
+async def test_a_cut_answer_is_incomplete(ask: Asker) -> None:
+    body = await ask.answer(PATH, {"input": "Hi", "max_output_tokens": 2})
+    assert body["status"] == "incomplete"
+    assert body["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert (await streamed(ask, {"input": "Hi", "max_output_tokens": 2}))[-1]["type"] == "response.incomplete"
+
+
+async def test_items_become_turns(ask: Asker, engine: ScriptedEngine) -> None:
+    items = [
+        {"role": "user", "content": "Add."},
+        {
+            "type": "reasoning",
+            "id": "rs_1",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": "hm"}],
+        },
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Well."}]},
+        {"type": "function_call", "call_id": "c1", "name": "add", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "2"},
+        {"role": "user", "content": [{"type": "input_text", "text": "Thanks."}]},
+    ]
+    await ask.answer(PATH, {"input": items, "instructions": "Be brief."})
+    assert engine.requests[0].prompt == (
+        Message("system", "Be brief."),
+        Message("user", "Add."),
+        Message("assistant", "Well.", tool_calls=(ToolCall("c1", "add", "{}"),), reasoning="hm"),
+        Message("tool", "2", tool_call_id="c1"),
+        Message("user", "Thanks."),
+    )
+
+
+async def test_an_output_can_be_the_next_input(engine: ScriptedEngine) -> None:
+    ask = Asker(ScriptedEngine(["<think>", "hm", "</think>", *call("add", {"a": 1})]))
+    output = (await ask.answer(PATH, {"input": "Hi", "tools": [TOOL]}))["output"]
+    result = {"type": "function_call_output", "call_id": output[-1]["call_id"], "output": "2"}
+    await ask.answer(PATH, {"input": [{"role": "user", "content": "Hi"}, *output, result], "tools": [TOOL]})
+
+
+async def test_tools_and_formats_reach_the_engine(ask: Asker, engine: ScriptedEngine) -> None:
+    schema = {"type": "json_schema", "name": "x", "schema": {"type": "integer"}, "strict": True}
+    await ask.answer(
+        PATH,
+        {
+            "input": "Hi",
+            "tools": [TOOL],
+            "tool_choice": {"type": "function", "name": "add"},
+            "text": {"format": schema},
+        },
+    )
+    (request,) = engine.requests
+    assert request.tools == (
+        {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},
+    )
+    assert request.tool_choice == "add"
+    assert request.sampling.grammar and request.sampling.grammar.kind == "json_schema"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input": []},
+        {"input": "Hi", "previous_response_id": "resp_1"},
+        {"input": "Hi", "background": True},
+        {"input": "Hi", "text": {"format": {"type": "json_schema", "name": "x"}}},
+        {"input": "Hi", "tools": [{"type": "web_search"}]},
+        {"input": [{"type": "item_reference", "id": "x"}]},
+        {"input": "Hi", "include": ["reasoning.encrypted_content"]},
+    ],
+)
+async def test_what_is_not_there_is_refused(ask: Asker, engine: ScriptedEngine, fields: JSON) -> None:
+    assert (await ask.refused(PATH, fields))["message"]
+    assert not engine.requests
