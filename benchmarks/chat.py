@@ -123,8 +123,8 @@ def _all_shown(app: Any, *, tokens: bool) -> bool:
     if live is None or app.transcript.view(live.turn.id) is None:
         return False
     if tokens:
-        return app.pane.tokens.entries == len(live.log.entries)
-    return len(app.transcript.view(live.turn.id).source) == len(live.answer.content)
+        return bool(app.pane.tokens.entries == len(live.log.entries))
+    return bool(len(app.transcript.view(live.turn.id).source) == len(live.answer.content))
 
 
 async def _type(app: Any, lags: list[float]) -> None:
@@ -218,7 +218,7 @@ def in_terminal(command: list[str], seen: bytes | None = None) -> float:
     if not pid:
         os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
         os.environ.pop("NO_COLOR", None)
-        os.execv(command[0], command)  # noqa: S606
+        os.execv(command[0], command)
     ioctl(terminal, TIOCSWINSZ, pack("HHHH", HEIGHT, WIDTH, 0, 0))
     output = b""
     with suppress(OSError):

@@ -736,3 +736,5 @@ class EngineStats:
     """As in SpecStats."""
     prefix_tokens: int = 0
     """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""
+    device_bytes: int | None = None
+    """What the engine's process holds of its GPU's memory; None on a CPU."""

@@ -86,7 +86,8 @@ class LocalEngine(Engine):
             reason = self._info.speculation_unavailable
             speculation = f"off: {reason}" if reason else self._controller.reason
             return replace(self._stats, active=active, queued=len(queue), queue=queue, speculation=speculation,
-                           warning=self._controller.warning, prefix_tokens=self._prefill.kept)  # fmt: skip
+                           warning=self._controller.warning, prefix_tokens=self._prefill.kept,
+                           device_bytes=_held(self._target.info.device))  # fmt: skip
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
@@ -241,3 +242,7 @@ class LocalEngine(Engine):
                 self._scheduler.release(row)
         for row in left:
             row.deliver(error)
+
+
+def _held(device: torch.device) -> int | None:
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else None

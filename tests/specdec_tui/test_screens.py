@@ -29,7 +29,7 @@ async def test_sessions_are_searched_opened_renamed_and_deleted(tmp_path: Path) 
         await chat.enter("/new")
         await chat.until(lambda: not chat.texts)
         await chat.ask("About rain")
-        await chat.enter("/sessions fox")
+        await chat.enter("/sessions foxes")
         await chat.until(lambda: isinstance(chat.app.screen, SessionsScreen))
         screen = chat.app.screen
         await chat.until(lambda: screen.query_one(OptionList).option_count == 1)

@@ -25,7 +25,13 @@ ANSWER = (
     "Here is *one* way:\n\n```python\ndef ring(times: int) -> str:\n    return 'ding ' * times\n```\n\n"
     "1. ring it\n2. listen\n\n| who | what |\n|---|---|\n| fox | bell |\n\nThat is **all**."
 )
-LOOKS = [((80, 24), "dark"), ((80, 24), "light"), ((120, 40), "dark"), ((120, 40), "light"), ((120, 40), "dark-safe")]
+LOOKS = [
+    ((80, 24), "dark"),
+    ((80, 24), "light"),
+    ((120, 40), "dark"),
+    ((120, 40), "light"),
+    ((120, 40), "dark-safe"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +91,7 @@ class _asked:  # noqa: N801  (a context manager, read as a word)
         live = chat.app.answering.live
         assert live
         live.gauge._rates.clear()
-        del chat.app.dials.refresh  # type: ignore[method-assign]
+        del chat.app.dials.refresh
         chat.app.dials.refresh()
         return chat
 
@@ -105,7 +111,7 @@ async def _matches(chat: Driver, name: str) -> None:
     try:
         await chat.until(lambda: _drawn(chat) == expected)
     except AssertionError:
-        assert _drawn(chat) == expected  # noqa: PT017  (shows where they differ)
+        assert _drawn(chat) == expected  # shows where they differ
 
 
 async def _rest(chat: Driver) -> None:
