@@ -99,9 +99,8 @@ def _small(position: int, at: Position) -> list[_Part]:
 def _speed(dial: Dial) -> Iterator[list[_Part]]:
     r = dial.reading
     ttft = "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"
-    yield [("mean ", "dim"), rate(r.mean), ("  TTFT ", "dim"), ttft, ("  tokens ", "dim"), f"{r.tokens}"]
-    if known := speed_up_part(dial):
-        yield known
+    yield [("mean ", "dim"), rate(r.mean), ("   TTFT ", "dim"), ttft]
+    yield [("tokens ", "dim"), f"{r.tokens}   ", *speed_up_part(dial)]
 
 
 def _acceptance(r: Reading, width: int) -> Iterator[list[_Part]]:
