@@ -128,7 +128,7 @@ async def _painted(debugger: ClientWebSocketResponse, path: Path) -> None:
         assert time.monotonic() < deadline
         shot = await _ask(debugger, "Page.captureScreenshot", {})
         picture = base64.b64decode(shot["data"])
-    path.write_bytes(picture)
+    path.write_bytes(picture)  # noqa: ASYNC240
 
 
 async def _ask(debugger: ClientWebSocketResponse, method: str, params: dict[str, Any]) -> dict[str, Any]:
