@@ -277,16 +277,14 @@ def _timed_generate(model: Any, ids: list[int], tokens: int, options: dict[str, 
 
 
 def show(rows: Sequence[Row], floor_ms: float) -> None:
-    print(
-        f"\n{'system':36s} {'T':>4s} {'tok/s':>8s} {'length':>7s} {'draft ms':>9s} {'verify ms':>9s} {'possible':>9s} {'same':>5s}"
-    )
+    names = ("T", "tok/s", "length", "draft ms", "verify ms", "possible", "same")
+    print(f"\n{'system':36s}" + "".join(f"{name:>10s}" for name in names))
     for r in rows:
         same = "" if r.same_text is None else "yes" if r.same_text else "NO"
         possible = f"{r.of_possible:.1%}" if r.of_possible else ""
-        print(
-            f"{r.system:36s} {r.temperature:4.1f} {r.tokens_per_second:8.1f} {r.acceptance_length:7.2f} {r.draft_ms:9.3f} "
-            f"{r.verify_ms:9.3f} {possible:>9s} {same:>5s}"
-        )
+        figures = (f"{r.temperature:.1f}", f"{r.tokens_per_second:.1f}", f"{r.acceptance_length:.2f}",
+                   f"{r.draft_ms:.3f}", f"{r.verify_ms:.3f}", possible, same)  # fmt: skip
+        print(f"{r.system:36s}" + "".join(f"{figure:>10s}" for figure in figures))
     best = rows[0].tokens_per_second * floor_ms / 1000
     print(f"plain decoding is {best:.1%} of what reading the weights once a token allows")
 

@@ -101,7 +101,7 @@ class Embedded:
         whole.normal_(0, 0.02, generator=generator)
 
     def _spare(self, layer: int) -> bool:
-        return layer >= self.small.num_hidden_layers
+        return layer >= int(self.small.num_hidden_layers)
 
     def _embedding(self, name: str, _layer: int, whole: Tensor) -> None:
         small = self._small(name)

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from specdec.errors import GrammarFailed as GrammarFailed
     from specdec.errors import InvalidRequest as InvalidRequest
     from specdec.errors import LoadError as LoadError
+    from specdec.errors import NotEnoughMemory as NotEnoughMemory
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
     from specdec.errors import UnsupportedModel as UnsupportedModel
+    from specdec.sharing import shared as shared
     from specdec.types import Completion as Completion
     from specdec.types import EngineInfo as EngineInfo
     from specdec.types import EngineStats as EngineStats
@@ -53,6 +55,7 @@ _HOMES = {
         "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError", "SpecDecError", "TokenizerMismatch",
         "UnsupportedModel",
     ),
+    "sharing": ("shared",),
     "types": (
         "Completion", "EngineInfo", "EngineStats", "GenerationEvent", "Grammar", "Message", "Request", "SamplingParams",
         "SpecStats", "Token", "ToolCall",

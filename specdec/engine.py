@@ -118,9 +118,9 @@ def load(
     """Load a target model and what drafts for it.
 
     `target`: "bundled", a local folder, a hub id, or the base URL of an OpenAI-compatible server that runs one
-    (http://host:8000/v1; `api_key` is for it alone; device, dtype and drafts are the server's). `draft`: "auto" (the
-    bundled draft for the bundled target, lookup in the text so far for every other), "none", "lookup", a folder or a
-    hub id (used together with lookup).
+    (http://host:8000/v1; `api_key` is for it alone; device, dtype, drafts, queue and caches are the server's).
+    `draft`: "auto" (the bundled draft for the bundled target, lookup in the text so far for every other), "none",
+    "lookup", a folder or a hub id (used together with lookup).
     `context`: tokens per slot, prompt and answer together (default: the model's own, at most 8192). `slots`: how many
     requests run at once; `queue_limit`: how many wait for a slot before EngineBusy. `prefix_cache_bytes`: memory for
     what earlier requests computed, for later ones that begin alike (default: as much as the slots take, and no more
@@ -134,7 +134,6 @@ def load(
         return load_remote(
             target, draft, context=context, slots=slots, api_key=api_key, device=(device, "auto"),
             dtype=(dtype, "auto"), accept_rule=(accept_rule, "coupled"), trust_remote_code=(trust_remote_code, False),
-            queue_limit=(queue_limit, 256), prefix_cache_bytes=(prefix_cache_bytes, None),
             tool_format=(tool_format, "auto"),
         )  # fmt: skip
     if api_key is not None:

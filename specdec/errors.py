@@ -7,7 +7,8 @@
     │   ├── CheckpointCorrupt     missing or damaged shards, unreadable config
     │   ├── TokenizerMismatch     draft and target do not speak the same tokens
     │   ├── UnsupportedModel      not a decoder-only causal language model, or remote code not allowed
-    │   └── DeviceUnavailable     the device asked for is not on this machine
+    │   ├── DeviceUnavailable     the device asked for is not on this machine
+    │   └── NotEnoughMemory       the device cannot hold the model and its slots
     └── EngineError
         ├── EngineBusy            the queue is full; try again later
         ├── DeadlineExceeded      the answer took longer than the request allowed
@@ -63,6 +64,10 @@ class UnsupportedModel(LoadError):
 
 class DeviceUnavailable(LoadError):
     """The device asked for is not on this machine."""
+
+
+class NotEnoughMemory(LoadError):
+    """The device cannot hold the model and its slots; the message says what would fit."""
 
 
 class EngineError(SpecDecError):

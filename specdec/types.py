@@ -137,7 +137,8 @@ GrammarKind = Literal["json_schema", "json_object", "regex", "lark", "choice"]
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must look like, from its first token to its last. JSON comes out compact, without whitespace.
+    """What an answer must look like, from its first token to its last. JSON comes out compact: on one line, with
+    a space behind commas and colons, as models are used to from chat templates, and no other whitespace.
 
     `kind` and its `text`: json_schema (a JSON schema), json_object (none: any JSON object), regex (matched as a whole),
     lark (a Lark grammar as llguidance reads it), choice (a JSON list of texts, one of which is the answer).
@@ -356,6 +357,8 @@ class Request:
     priority: int = 0
     client: str = ""
     timeout: float | None = None
+    progress: bool = False
+    """Events of a long prefill, too, which have nothing but `prefilled`."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -616,6 +619,8 @@ class GenerationEvent:
     deltas: tuple[Delta, ...] = ()
     """The same text as a chat's client reads it: content, reasoning and tool calls, the template's marks taken out. May
     lag behind `text` while a mark is incomplete."""
+    prefilled: float | None = None
+    """How much of the prompt is computed, 0 to 1; only in an event of its own, and only if the request asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from specdec_server.errors import install
 from specdec_server.guard import Guard, check_key, check_source
 from specdec_server.journal import Journal
 from specdec_server.metrics import ServerMetrics
-from specdec_server.openapi import add_schemas
+from specdec_server.openapi import add_schemas, name_model
 from specdec_server.responses.route import response_routes
 from specdec_server.responses.wire import ResponseEvent
 from specdec_server.runs import Runs
@@ -46,7 +46,7 @@ def create_app(engine: Engine, settings: Settings | None = None) -> FastAPI:
         app.include_router(routes(runs, model))
     install(app)
     _add_middleware(app, settings, metrics)
-    app.openapi = partial(_schema, app)  # type: ignore[method-assign]
+    app.openapi = partial(_schema, app, model)  # type: ignore[method-assign]
     return app
 
 
@@ -65,8 +65,9 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: ServerMetrics) ->
     app.add_middleware(Journal, metrics=metrics)
 
 
-def _schema(app: FastAPI) -> dict[str, Any]:
+def _schema(app: FastAPI, model: str) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        name_model(schema, model)
         app.openapi_schema = add_schemas(schema, ChatChunk, TextCompletion, ResponseEvent)
     return app.openapi_schema

@@ -45,6 +45,13 @@ def answers(whole: type[Sent], event: type[Sent], *, done: bool) -> dict[int | s
     }
 
 
+def name_model(schema: dict[str, Any], served: str) -> None:
+    """Requests may name one model, or none."""
+    for component in schema["components"]["schemas"].values():
+        if component.get("title", "").endswith("Request") and "model" in component["properties"]:
+            component["properties"]["model"] = {"title": "Model", "enum": [served, None]}
+
+
 def add_schemas(schema: dict[str, Any], *models: type[Sent]) -> dict[str, Any]:
     """Name the events of streams among the schema's components."""
     components = schema.setdefault("components", {}).setdefault("schemas", {})

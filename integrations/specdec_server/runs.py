@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from specdec.engine import AsyncEventStream, Engine
@@ -115,7 +116,7 @@ class Run:
         """Returns when the engine has taken all of them."""
         async with self._patience():
             for request in requests:
-                self._streams.append(self._runs.engine.astream(request))
+                self._streams.append(self._runs.engine.astream(replace(request, progress=True)))
             for stream in self._streams:
                 if isinstance(stream, AdmittedStream):
                     await stream.admitted()
@@ -129,12 +130,16 @@ class Run:
                 if item is None:
                     return
                 index, event = item
+                if event.prefilled is not None:
+                    self._prefilled = event.prefilled
+                    continue
                 self.tallies[index].add(event)
                 yield item
 
     def progress(self) -> str:
         """One line for whoever waits."""
-        return f"{time.monotonic() - self._begun:.0f} s, {len(self.tallies)} answers"
+        waited = f"{time.monotonic() - self._begun:.0f} s"
+        return f"{waited}, {100 * self._prefilled:.0f} % of the prompt read" if self._prefilled else waited
 
     def end(self, why: Refusal) -> None:
         """Let whoever waits for the next event get this instead."""

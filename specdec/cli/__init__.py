@@ -10,6 +10,7 @@ from specdec.cli.cluster import SETTINGS, cluster, router
 from specdec.cli.generate import generate
 from specdec.cli.info import info
 from specdec.cli.serve import EPILOG, serve
+from specdec.cli.tune import tune
 from specdec.cli.verify import verify
 
 app = typer.Typer(
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (generate, chat, bench, verify, info):
+for command in (generate, chat, bench, verify, info, tune):
     app.command()(command)
 app.command(context_settings=SETTINGS)(cluster)
 app.command()(router)

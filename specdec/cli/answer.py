@@ -87,7 +87,7 @@ def coloured(tokens: Sequence[Token]) -> str:
 def stats_line(completion: Completion) -> str:
     """One line on how the answer came about."""
     parts = [
-        f"{len(completion.tokens)} tokens",
+        f"{completion.usage.completion_tokens} tokens",
         f"{completion.tokens_per_second:.0f} tok/s",
         f"TTFT {completion.timing.ttft * 1000:.0f} ms",
         *_speculation(completion.stats),

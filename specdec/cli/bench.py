@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -44,6 +45,12 @@ def bench(
         bool,
         typer.Option("--peers", help="Also every promised figure, against transformers in the same run."),
     ] = False,
+    serving: Annotated[
+        bool,
+        typer.Option(
+            "--serving", help="Only the figures of many requests, long chats and the engine's process."
+        ),
+    ] = False,
     device: o.Device = "auto",
     dtype: o.DType = "auto",
     context: o.Context = None,
@@ -64,6 +71,11 @@ def bench(
             chosen = [p for p in chosen if not p.tools]  # which servers parse only if they were started so
         chosen = chosen[:limit]
         only_beside_url(url, plain_url)
+        if serving:
+            if url:
+                raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
+            _serving(models, chosen, max_tokens, repeats, json=json)
+            return
         report: dict[str, Any] = {}
         if peers:
             report |= _figures(models, built_in(), max_tokens, repeats, quiet=json)
@@ -116,18 +128,36 @@ def _figures(
         models.target, models.draft, lambda draft, rule: loaded(replace(models, draft=draft, accept_rule=rule)),
         prompts, max_tokens, repeats,
     )  # fmt: skip
-    figures = []
-    for figure in bench.figures():
-        figures.append(figure)
-        if not quiet:
-            stdout().print(_figure_line(figure))
+    figures = _shown(bench.figures(), quiet=quiet)
     rules = list(bench.rules())
     if not quiet:
         stdout().print(_rules_table(rules))
     return {
-        "figures": [asdict(f) | {"met": f.met} for f in figures],
+        "figures": figures,
         "accept_rules": [asdict(r) for r in rules],
     }
+
+
+def _serving(
+    models: o.EngineOptions, prompts: list[BenchPrompt], max_tokens: int, repeats: int, *, json: bool
+) -> None:
+    from specdec.bench.serving import Serving  # torch comes in here
+
+    own = ("slots", "prefix_cache_bytes", "remember")
+    options = {name: value for name, value in asdict(models).items() if name not in own}
+    figures = _shown(Serving(options, prompts, max_tokens, repeats).figures(), quiet=json)
+    if json:
+        print_json({"figures": figures})
+
+
+def _shown(figures: Iterable[Figure], *, quiet: bool) -> list[dict[str, Any]]:
+    """The figures as JSON objects; each is printed as soon as it is known, unless `quiet`."""
+    done = []
+    for figure in figures:
+        done.append(asdict(figure) | {"met": figure.met})
+        if not quiet:
+            stdout().print(_figure_line(figure))
+    return done
 
 
 def _figure_line(figure: Figure) -> Text:

@@ -41,6 +41,22 @@ def info_table(info: EngineInfo) -> Table:
 
 
 def _facts(info: EngineInfo) -> dict[str, str]:
+    return _server_facts(info) if info.device == "remote" else _local_facts(info)
+
+
+def _server_facts(info: EngineInfo) -> dict[str, str]:
+    """What a server tells."""
+    off = info.speculation_unavailable
+    speculation = f"off: {off}" if off else "on" if info.drafters else "the server does not say"
+    return {
+        "target": info.target,
+        "server": info.runner,
+        "speculation": speculation,
+        "context": f"{info.context} tokens",
+    }
+
+
+def _local_facts(info: EngineInfo) -> dict[str, str]:
     draft = f"{info.draft} ({info.draft_parameters / 1e6:.1f}M parameters)" if info.draft else "none"
     speculation = f"off: {info.speculation_unavailable}" if info.speculation_unavailable else "available"
     return {

@@ -144,7 +144,7 @@ def _loaded(models: o.EngineOptions, settings: Settings) -> Engine:
     from specdec.process import ProcessEngine
 
     if models.target.startswith(("http://", "https://")):
-        return load(**asdict(models), api_key=os.environ.get(UPSTREAM_KEY_VARIABLE))
+        return load(**asdict(models), api_key=os.environ.get(UPSTREAM_KEY_VARIABLE, ""))  # never our own
     waiting = settings.queue + settings.choices + models.slots  # the server refuses first
     with loading_bar() as progress:
         return ProcessEngine.load(**asdict(models), queue_limit=waiting, progress=progress)

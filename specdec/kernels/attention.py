@@ -21,8 +21,8 @@ from specdec.kernels.tiles import ROWS
 
 STEP = 64
 """Keys looked at together."""
-LINE = tl.constexpr(128)
-"""Bytes that a prefetch brings."""
+LINE = tl.constexpr(64)
+"""Elements of 16 bits that a prefetch brings."""
 
 
 @triton.jit
@@ -72,7 +72,7 @@ def _attend(
     if PDL:
         if low < start:
             early = cached + tl.minimum(low + tl.arange(0, KEYS), start).to(tl.int64)[:, None] * SIZE
-            lines = tl.arange(0, SIZE * 2 // LINE)[None, :] * (LINE // 2)
+            lines = tl.arange(0, SIZE // LINE if SIZE > LINE else 1)[None, :] * LINE
             prefetch(keys + early + lines)
             prefetch(values + early + lines)
     follow(PDL)

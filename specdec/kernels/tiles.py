@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
@@ -41,16 +44,57 @@ class Tile:
         return 8 if rows > 64 else self.warps
 
 
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product of a model's pass: W [columns, inner], twice that if it is gated."""
+
+    columns: int
+    inner: int
+    gated: bool
+    dtype: torch.dtype
+
+    def __str__(self) -> str:
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"{self.columns}x{self.inner} {kind}{' gated' if self.gated else ''}"
+
+
 class Tiles:
-    """The tile of each product on one GPU: tuned ones where they are known, else by rule."""
+    """The tile of each product on one GPU: those that were tuned (`specdec tune`) from disk, the others by rule."""
 
-    def of(self, columns: int, inner: int, *, gated: bool, dtype: torch.dtype) -> Tile:
-        """For a product with W [columns, inner] (gated: twice that)."""
-        return by_rule(columns, inner, gated=gated, dtype=dtype)
+    def __init__(self, gpu: str, file: Path | None = None) -> None:
+        self._gpu, self._file = gpu, file or cache_file()
+        self._tuned = self._read().get(gpu, {})
+
+    def of(self, product: Product) -> Tile:
+        kept = self._tuned.get(str(product))
+        return by_rule(product) if kept is None else Tile(**kept)
+
+    def keep(self, product: Product, tile: Tile) -> None:
+        """Write a tuned tile to disk, for this GPU."""
+        every = self._read()
+        self._tuned = every.setdefault(self._gpu, {})
+        self._tuned[str(product)] = asdict(tile)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps(every, indent=1), encoding="utf-8")
+        part.replace(self._file)
+
+    def _read(self) -> dict[str, dict[str, dict[str, int]]]:
+        try:
+            return dict(json.loads(self._file.read_text(encoding="utf-8")))
+        except (OSError, ValueError):  # nothing was tuned, or the file is damaged: the rule holds
+            return {}
 
 
-def by_rule(columns: int, inner: int, *, gated: bool, dtype: torch.dtype) -> Tile:
+def cache_file() -> Path:
+    """Where tuned tiles are kept."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "specdec" / "tiles.json"
+
+
+def by_rule(product: Product) -> Tile:
     """Programs enough to keep the memory busy, each with long stretches of W under way. Found on an H200."""
+    columns, inner, gated, dtype = product.columns, product.inner, product.gated, product.dtype
     if dtype == torch.float32:
         return Tile(32, 32)
     wide = columns >= 65536

@@ -179,7 +179,17 @@ class Controller:
         """The choice itself, or now and then something next to it, so that what is believed gets measured again."""
         if row.forced is not None:
             return choice
-        return self._longer(row, choice) if choice.option else self._probe(row)
+        return self._other(row, choice) or self._longer(row, choice)
+
+    def _other(self, row: Row, choice: Choice) -> Choice | None:
+        """A draft from a source that has not been tried for long: short, unless it costs nothing beside the choice."""
+        for option in row.options:
+            wanted = max(choice.length, _PROBE_LENGTH) if option.free and choice.option else _PROBE_LENGTH
+            length = min(wanted, option.length, row.room)
+            due = self._probes.due(option.source, beside=choice.option is not None)
+            if length > 0 and option != choice.option and due:
+                return Choice(option, length)
+        return None
 
     def _longer(self, row: Row, choice: Choice) -> Choice:
         """One step longer every so many rounds: its cost may be remembered from a busy moment."""
@@ -187,11 +197,3 @@ class Controller:
             return choice
         longer = next((k for k in _LENGTHS if k > choice.length), choice.length)
         return Choice(choice.option, min(longer, choice.option.length, row.room))
-
-    def _probe(self, row: Row) -> Choice:
-        """A short draft from a source that has not been tried for long, or nothing."""
-        for option in row.options:
-            length = min(_PROBE_LENGTH, option.length, row.room)
-            if length > 0 and self._probes.due(option.source):
-                return Choice(option, length)
-        return Choice()

@@ -31,7 +31,7 @@ from specdec.runners.prefixes import PrefixCache
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
-from specdec.types import EngineInfo, EngineStats, Request
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +183,17 @@ class LocalEngine(Engine):
         """Somebody does not want the rest, or has no time for it."""
         if row.cancelled:
             self._release(row, cancelled=1)
-            return
-        self._release(row)
-        written = f"{len(row.tokens) - row.context.prompt_length} tokens were written"
-        row.deliver(DeadlineExceeded(
-            f"timeout is {row.request.timeout:g} s; expected more: the request "
-            + (f"got a slot after {row.started - row.received:.3g} s, {written}" if row.started else "still waits")
-        ))  # fmt: skip
+        else:
+            self._release(row)
+            row.deliver(DeadlineExceeded(_out_of_time(row)))
 
     def _read(self, row: Running, *, alone: bool) -> None:
         """The next chunk of the prompt; after the last one comes the answer's first token."""
         logits = self._prefill.advance(row, alone=alone)
-        if logits is not None:
+        if logits is None:
+            if row.request.progress:
+                row.deliver(GenerationEvent(row.request.id, prefilled=row.computed / len(row.tokens)))
+        else:
             self._settle(row, self._rounds.first(row, logits))
             self._prefill.keep(row)  # others may begin like this one while it is still written
 
@@ -246,3 +245,9 @@ class LocalEngine(Engine):
 
 def _held(device: torch.device) -> int | None:
     return torch.cuda.memory_reserved(device) if device.type == "cuda" else None
+
+
+def _out_of_time(row: Running) -> str:
+    written = len(row.tokens) - row.context.prompt_length
+    began = f"got a slot after {row.started - row.received:.3g} s, {written} tokens were written"
+    return f"timeout is {row.request.timeout:g} s; expected more: the request {began if row.started else 'still waits'}"

@@ -26,7 +26,7 @@ from specdec.local.controller import Choice, Controller
 from specdec.local.sequence import Running
 from specdec.runners.base import Runner
 from specdec.runners.cuda import CudaRunner
-from specdec.runners.graphs import Graphs, bucket, to_device
+from specdec.runners.graphs import Fetched, Graphs, bucket, to_device
 from specdec.sampling import processors
 from specdec.sampling.batch import shaping_of
 from specdec.sampling.noise import Stream
@@ -83,9 +83,8 @@ class _Flight:
     padded: int
     timed: bool
     """False for the first round of its kind, which made its graph."""
-    result: Tensor
-    """On the host once `done`: [rows, 2 drafts + 2], then the stamps."""
-    done: torch.cuda.Event
+    result: Fetched
+    """As `rounds.settle` gives it."""
 
 
 class _State:
@@ -144,7 +143,7 @@ class FusedRounds:
         self._draft = drafter.runner if drafter and isinstance(drafter.runner, CudaRunner) else None
         self._device = target.info.device
         self._state = _State(target.info.slots, target.capacity, self._device)
-        self.graphs = Graphs()
+        self.graphs = Graphs(capture=self._device.type == "cuda")
         self._flights: deque[_Flight] = deque()
         self._inputs = {
             rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in target.sizes
@@ -221,12 +220,10 @@ class FusedRounds:
         timed = key in self.graphs
         proposed = self._given[:padded, :drafts] if given else None
         result = self.graphs.run(key, lambda: self._record(inputs, drafts, shaping, proposed))
-        host = torch.empty(result.shape, dtype=torch.int64, pin_memory=True)
-        host.copy_(result, non_blocking=True)
-        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record()
         drafter = None if given or not drafts else self._drafter
-        self._flights.append(_Flight(list(rows), list(choices), drafts, drafter, padded, timed, host, done))
+        self._flights.append(
+            _Flight(list(rows), list(choices), drafts, drafter, padded, timed, Fetched(result))
+        )
 
     def _place(self, rows: Sequence[Running], choices: Sequence[Choice], padded: int) -> Tensor:
         """A graph's inputs [2, B]: the rows' slots, and how many drafts each may have accepted."""
@@ -245,8 +242,7 @@ class FusedRounds:
     def land(self, controller: Controller) -> dict[int, Landed]:
         """Wait for the first round under way; what it did, by `id` of the row. The controller learns what it cost."""
         flight = self._flights.popleft()
-        flight.done.synchronize()
-        values = flight.result.tolist()
+        values = flight.result.wait()
         seconds = Seconds(*(max(b - a, 0) * 1e-9 for a, b in pairwise(values[-_STAMPS:])))
         if flight.timed:
             controller.verify_cost.observe(flight.padded * (flight.drafts + 1), seconds.verify)
@@ -285,7 +281,8 @@ class FusedRounds:
             verify[:, 1:] = given
         elif drafts:
             self._propose(pair, places, starts, verify, choose)
-        stamp(self._stamps[1:])
+        if self._stamps.is_cuda:
+            stamp(self._stamps[1:])
         own = choose(self._target.decoder(verify, places, starts), 0)  # [B, k + 1]
         return settle(slots, allowed, state.tokens, state.lengths, verify, own, self._stamps)
 

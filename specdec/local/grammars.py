@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _KEPT = 32
 """Compiled grammars; the one that was not used for longest goes first."""
 _JSON: JsonCompileOptions = {
-    "whitespace_flexible": False, "item_separator": ",", "key_separator": ":", "lenient": False, "coerce_one_of": False
+    "whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False,
+    "coerce_one_of": False,
 }  # fmt: skip
 _EXPECTED = {
     "json_schema": "a JSON schema that can be enforced",

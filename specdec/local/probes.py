@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-FIRST, LAST = 24, 768
-"""Rounds between tries: doubled with each that brings no news."""
+NEW, FIRST, LAST = 4, 24, 768
+"""Rounds until a source is tried for the first time beside one that pays; between tries: doubled with each that brings
+no news."""
 _SURPRISE = 0.25
 """A try that went so well against so small a chance is news: the next one follows at once."""
 
@@ -15,6 +16,7 @@ _SURPRISE = 0.25
 class _Source:
     interval: int = FIRST
     waited: int = 0
+    tried: bool = False
 
 
 @dataclass(slots=True)
@@ -28,9 +30,10 @@ class Probes:
         for name in set(sources):
             self._sources.setdefault(name, _Source()).waited += 1
 
-    def due(self, name: str) -> bool:
+    def due(self, name: str, *, beside: bool) -> bool:
+        """Whether it is time; `beside` another source that pays, a round lost on one never tried costs least."""
         source = self._sources[name]
-        return source.waited >= source.interval
+        return source.waited >= (NEW if beside and not source.tried else source.interval)
 
     def tried(self, name: str, *, success: bool, chance: float) -> None:
         """A draft was accepted as a whole, or not; `chance` of that was expected."""
@@ -39,4 +42,4 @@ class Probes:
             source.interval = 1
         elif source.waited >= source.interval:
             source.interval = min(max(source.interval, FIRST // 2) * 2, LAST)
-        source.waited = 0
+        source.waited, source.tried = 0, True

@@ -229,7 +229,7 @@ class Rounds:
 
 def _fused(target: Runner, drafters: Sequence[Drafter]) -> FusedRounds | None:
     """Rounds on the device alone, where target and draft model decode in graphs."""
-    if target.info.mode != "graphs":
+    if (target.info.kind, target.info.mode) != ("llama", "graphs"):
         return None
     from specdec.local.fused import FusedRounds  # with it comes Triton
 

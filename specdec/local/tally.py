@@ -21,6 +21,8 @@ class Tally:
     def add(self, round: Round, reason: str, seconds: float) -> None:
         """One round, decided for this `reason`, so many `seconds` after the first token."""
         self.rounds += 1
+        if round.drafter and reason.startswith("off"):
+            reason = f"tried again though {reason}"
         self._decided(Decision(self.rounds, seconds, round.drafter, len(round.drafted), reason))
         if round.drafter is None:
             return

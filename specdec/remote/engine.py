@@ -44,8 +44,9 @@ API_KEY = "SPECDEC_API_KEY"
 class RemoteEngine(Engine):
     """A model at an OpenAI-compatible server. Stays connected until `close()`.
 
-    `url`: http://host:8000/v1, with #model behind it where several are served. `api_key`: default SPECDEC_API_KEY.
-    `timeout`: seconds of silence. `slots`: how many requests at once a caller may count on; more are sent all the same.
+    `url`: http://host:8000/v1, with #model behind it where several are served. `api_key`: default SPECDEC_API_KEY; ""
+    is none. `timeout`: seconds of silence. `slots`: how many requests at once a caller may count on; more are sent all
+    the same.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class RemoteEngine(Engine):
         self._lock = threading.Lock()
         self._closed = False
         self._loop = LoopThread(f"specdec {address.base}")
-        self._client = self._loop.run(_client(api_key or os.environ.get(API_KEY), timeout))
+        self._client = self._loop.run(
+            _client(os.environ.get(API_KEY) if api_key is None else api_key, timeout)
+        )
         try:
             self.server: Server = self._loop.run(discover(self._client, address))
         except BaseException:

@@ -6,7 +6,7 @@ Nothing here loads a whole model: `Weights` maps the safetensors files and hands
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -188,6 +188,11 @@ class Weights:
             found = tuple(tensor.shape)
             raise CheckpointCorrupt(f"{self.folder}: {name} has shape {found}; its config says {shape}")
         return tensor
+
+    def shapes(self) -> Iterator[tuple[int, ...]]:
+        """Of all tensors, without reading them."""
+        for name, file in self._where.items():
+            yield tuple(self._open(file).get_slice(name).get_shape())
 
     def tensor(self, name: str) -> Tensor:
         """A tensor, whatever its shape."""

@@ -17,12 +17,11 @@ from torch import Tensor
 from specdec.kernels.tiles import Tiles
 from specdec.runners.base import RunnerInfo
 from specdec.runners.decode import Decoder
-from specdec.runners.graphs import Graphs, bucket, to_device
+from specdec.runners.graphs import Graphs, bucket, rows_to_capture, to_device
 from specdec.runners.llama import DECODE_ROWS, LlamaRunner
 
 PREFILL = 256
 """Tokens of one pass, at most: longer ones are cut."""
-_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _WIDTHS = (1, 2, 4, 6, 8, 12, 16, DECODE_ROWS, 32, 64, 128, PREFILL)
 
 
@@ -34,9 +33,10 @@ class CudaRunner:
         slots = inner.info.slots
         self.inner, self.graphs = inner, graphs
         self.spare = slots
-        self.sizes = (*(size for size in _SIZES if size < slots), slots)
+        self.sizes = rows_to_capture(slots)
         """Rows for which there are graphs."""
-        self.decoder = Decoder(inner, slots, max(slots * DECODE_ROWS, PREFILL), Tiles())
+        self.tiles = Tiles(_gpu(inner.info.device))
+        self.decoder = Decoder(inner, slots, PREFILL, self.tiles)
         self.info: RunnerInfo = replace(inner.info, mode="graphs")
         self._inputs: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -93,3 +93,7 @@ class CudaRunner:
         placed = [[*slots, *[self.spare] * empty], [*starts, *[0] * empty], [tokens.shape[1] - 1] * rows]
         where.copy_(to_device(placed, device, torch.int32))
         return held, where
+
+
+def _gpu(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "none"

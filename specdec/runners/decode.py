@@ -15,7 +15,7 @@ from torch import Tensor
 from specdec.kernels import attention
 from specdec.kernels.attention import Heads, Parts
 from specdec.kernels.products import Scratch, product
-from specdec.kernels.tiles import MOST_ROWS, ROWS, Tile, Tiles
+from specdec.kernels.tiles import MOST_ROWS, ROWS, Product, Tile, Tiles
 from specdec.runners.linear import DenseLinear, Linear
 from specdec.runners.llama import DECODE_ROWS, Layer, LlamaRunner
 
@@ -41,10 +41,7 @@ class Decoder:
         self._runner, self._device = runner, device
         keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(runner.capacity, _SPLITS)))
         self._heads = Heads(shape.heads, shape.kv_heads, shape.head_dim, shape.eps, keys)
-        self._tiles = {
-            (n, k): tiles.of(n, k, gated=gated, dtype=runner.info.dtype)
-            for n, k, gated in products_of(runner)
-        }
+        self._tiles = {(wanted.columns, wanted.inner): tiles.of(wanted) for wanted in products_of(runner)}
         self._scratch = _scratch(self._tiles, max(rows * DECODE_ROWS, tokens), device)
         splits = triton.cdiv(runner.capacity, keys)
         blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(tokens))
@@ -110,13 +107,14 @@ def _dense(linear: Linear) -> DenseLinear:
     return linear
 
 
-def products_of(runner: LlamaRunner) -> list[tuple[int, int, bool]]:
-    """The products of a pass: columns, inner size, and whether it is gated."""
-    shape = runner.shape
+def products_of(runner: LlamaRunner) -> list[Product]:
+    """The products of a pass."""
+    shape, dtype = runner.shape, runner.info.dtype
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     return [
-        (q + 2 * kv, shape.hidden, False), (shape.hidden, q, False), (shape.intermediate, shape.hidden, True),
-        (shape.hidden, shape.intermediate, False), (shape.vocab, shape.hidden, False),
+        Product(q + 2 * kv, shape.hidden, False, dtype), Product(shape.hidden, q, False, dtype),
+        Product(shape.intermediate, shape.hidden, True, dtype), Product(shape.hidden, shape.intermediate, False, dtype),
+        Product(shape.vocab, shape.hidden, False, dtype),
     ]  # fmt: skip
 
 

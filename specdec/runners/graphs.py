@@ -26,9 +26,10 @@ class _Captured:
 
 
 class Graphs:
-    """The graphs of one device's worker."""
+    """The graphs of one device's worker. Without `capture` every stretch runs as it is, each time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, capture: bool = True) -> None:
+        self._capturing = capture
         self._captured: OrderedDict[Hashable, _Captured] = OrderedDict()
         self._pool: Any = None
         self.nbytes = 0
@@ -40,6 +41,8 @@ class Graphs:
     def run(self, key: Hashable, record: Callable[[], Tensor]) -> Tensor:
         """The result of `record`, which must do the same work whenever `key` is the same. It stays valid until the
         next call."""
+        if not self._capturing:
+            return record()
         found = self._captured.get(key)
         if found is None:
             result = record()
@@ -62,6 +65,14 @@ class Graphs:
         return _Captured(graph, result)
 
 
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def rows_to_capture(slots: int) -> tuple[int, ...]:
+    """Numbers of rows for which graphs are made; others are filled up."""
+    return (*(size for size in _SIZES if size < slots), slots)
+
+
 def bucket(count: int, sizes: tuple[int, ...]) -> int:
     """The smallest of `sizes` (ascending) that holds `count`."""
     return next(size for size in sizes if size >= count)
@@ -74,3 +85,24 @@ def to_device(
     if device.type != "cuda":
         return torch.tensor(values, dtype=dtype, device=device)
     return torch.tensor(values, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
+
+
+class Fetched:
+    """A result on its way to the host, where it was when this was made."""
+
+    def __init__(self, result: Tensor) -> None:
+        self._done: Any = None
+        self._host = (
+            result.clone()
+            if not result.is_cuda
+            else torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+        )
+        if result.is_cuda:
+            self._host.copy_(result, non_blocking=True)
+            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._done.record()
+
+    def wait(self) -> list[int]:
+        if self._done is not None:
+            self._done.synchronize()
+        return [int(value) for value in self._host.tolist()]

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -26,9 +26,12 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.utils import logging as hf_logging
 
 from specdec.errors import CheckpointCorrupt, UnsupportedModel
-from specdec.runners.base import RunnerInfo
+from specdec.runners.base import Runner, RunnerInfo
 from specdec.runners.checkpoint import Weights, maximum_positions
 from specdec.types import MAX_SPECULATIVE_TOKENS
+
+if TYPE_CHECKING:
+    from specdec.runners.hf_graphs import Places
 
 PROBE_TOKENS = 8
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.03}
@@ -39,16 +42,18 @@ CACHE_NAMES = ("past_key_values", "cache_params", "state")
 
 
 class SlotCache(Cache):  # type: ignore[misc]
-    """Keys and values of all slots. `rows` says which slots the pass is for, and where each starts."""
+    """Keys and values of all slots. `rows` says which slots the pass is for, and where each starts; in a graph, which
+    cannot be told by numbers, `places` does."""
 
     def __init__(self, slots: int, capacity: int) -> None:
         super().__init__(layer_class_to_replicate=partial(SlotLayer, self))
         self.slots, self.capacity = slots, capacity
         self.rows: list[tuple[int, int]] = []
+        self.places: Places | None = None
 
     @property
     def start(self) -> int:
-        return max(start for _, start in self.rows)
+        return 0 if self.places else max(start for _, start in self.rows)
 
     @property
     def nbytes(self) -> int:
@@ -78,6 +83,9 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return self._held(self.keys, key_states), self._held(self.values, value_states)
 
     def _held(self, buffer: Tensor, new: Tensor) -> Tensor:
+        if (places := self.owner.places) is not None:
+            buffer[places.slots.unsqueeze(1), :, places.positions] = new.transpose(1, 2)
+            return buffer.index_select(0, places.slots)
         rows, end = self.owner.rows, self.owner.start + new.shape[2]
         for row, (slot, start) in enumerate(rows):
             buffer[slot, :, start : start + new.shape[2]] = new[row]
@@ -89,7 +97,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return self.owner.start
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.owner.start + query_length, 0
+        return self.owner.capacity if self.owner.places else self.owner.start + query_length, 0
 
     def get_max_length(self) -> int:
         return self.owner.capacity
@@ -107,7 +115,7 @@ class HFRunner:
         self.limit = min(maximum_positions(model.config) or capacity, capacity)
         self.together_below = 0
         """Rows may run together while all end at or below this."""
-        self.cache = SlotCache(info.slots, capacity)
+        self.cache = SlotCache(info.slots + (info.device.type == "cuda"), capacity)  # one to fill up graphs
 
     def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
         """See `base.Runner.forward`."""
@@ -255,7 +263,7 @@ def _quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _load_model(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+def _load_model(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code: bool, spread: bool) -> Any:
     """transformers' model, or the reason why not."""
     if not any(folder.glob("*.bin")):
         Weights(folder).close()  # says by name what is missing or damaged
@@ -263,7 +271,7 @@ def _load_model(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code
         with _quiet():
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder, config=config, dtype=dtype, trust_remote_code=trust_remote_code,
-                local_files_only=True, output_loading_info=True,
+                local_files_only=True, output_loading_info=True, **({"device_map": "auto"} if spread else {}),
             )  # fmt: skip
     except ValueError as error:
         reason = str(error).strip().splitlines()[0]
@@ -281,20 +289,21 @@ def _load_model(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code
 
 def load(
     folder: Path, config: Any, *, name: str, device: torch.device, dtype: torch.dtype, context: int, slots: int,
-    trust_remote_code: bool,
-) -> HFRunner | RecurrentRunner:  # fmt: skip
-    """A runner for any causal language model of transformers."""
-    model = _load_model(folder, config, dtype, trust_remote_code).to(device).eval().requires_grad_(False)
+    trust_remote_code: bool, spread: bool = False,
+) -> Runner:  # fmt: skip
+    """A runner for any causal language model of transformers. `spread`: over all GPUs, layer by layer."""
+    model = _load_model(folder, config, dtype, trust_remote_code, spread).eval().requires_grad_(False)
+    model = model if spread else model.to(device)
     info = RunnerInfo(
         name=name, architecture=type(model).__name__, kind="hf", mode="eager", vocab_size=0, context=context,
         slots=slots, device=device, dtype=dtype, parameters=sum(p.numel() for p in model.parameters()),
         weight_bytes=sum(p.nbytes for p in model.parameters()), cache_bytes=0, can_rollback=True,
     )  # fmt: skip
-    return over(model, info)
+    return over(model, info, capture=device.type == "cuda" and not spread)
 
 
 @torch.inference_mode()
-def over(model: Any, info: RunnerInfo) -> HFRunner | RecurrentRunner:
+def over(model: Any, info: RunnerInfo, *, capture: bool = False) -> Runner:
     """The best runner over `model` that a probe finds exact."""
     count = min(PROBE_TOKENS, info.context)
     vocab = int(model.config.get_text_config().vocab_size)
@@ -307,6 +316,10 @@ def over(model: Any, info: RunnerInfo) -> HFRunner | RecurrentRunner:
             if info.slots == 1 or not _works(runner.probe_together, tokens, truth):
                 runner.together_below = 0
             runner.info = replace(info, cache_bytes=runner.cache.nbytes)
+            if capture:
+                from specdec.runners.hf_graphs import with_graphs
+
+                return with_graphs(runner, tokens, truth)
             return runner
     return _recurrent(model, info, tokens, truth)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest
-from specdec.runners import llama
+from specdec.runners import llama, memory
 from specdec.runners.base import Runner
 from specdec.runners.checkpoint import Weights, maximum_positions, read_config, read_json
 
@@ -20,6 +20,8 @@ DTYPES = {
     "float32": torch.float32, "fp32": torch.float32, "float16": torch.float16, "fp16": torch.float16,
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
 }  # fmt: skip
+SPREAD = "cuda:all"
+"""The device that is all GPUs of this machine, layers spread over them."""
 OLDEST = (8, 0)
 """Compute capability from which GPUs have bf16 tensor cores."""
 SHAPING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
@@ -31,12 +33,13 @@ def load_runner(
 ) -> Runner:  # fmt: skip
     """The fastest runner that computes the checkpoint in `path` exactly.
 
-    `device`: auto, cpu, cuda, cuda:1, ... `dtype`: auto, float32, bfloat16, float16. `context`: positions per slot,
-    None for the model's own up to DEFAULT_CONTEXT.
+    `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto, float32,
+    bfloat16, float16. `context`: positions per slot, None for the model's own up to DEFAULT_CONTEXT.
     """
     folder = Path(path)
     config = read_config(folder, trust_remote_code=trust_remote_code)
-    where = pick_device(device)
+    spread = device == SPREAD
+    where = pick_device("cuda" if spread else device)
     if where.type == "cuda":
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
@@ -44,11 +47,13 @@ def load_runner(
         "name": name or str(path), "device": where, "dtype": pick_dtype(dtype, where, folder, config),
         "context": pick_context(context, config), "slots": _at_least_one("slots", slots),
     }  # fmt: skip
-    if llama.unsupported(config) is None:
+    if where.type == "cuda":
+        spread = memory.check(folder, config, spread=spread, **options) or spread
+    if llama.unsupported(config) is None and not spread:
         return _load_llama(folder, config, options)
     from specdec.runners import hf
 
-    return hf.load(folder, config, trust_remote_code=trust_remote_code, **options)
+    return hf.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
 
 
 def _load_llama(folder: Path, config: Any, options: Mapping[str, Any]) -> Runner:

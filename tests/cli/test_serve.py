@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import httpx
 import pytest
 
 from tests.cli.conftest import Run
+from tests.specdec_server.bundled import bundled_server
 
 
 @pytest.fixture(autouse=True)
@@ -67,34 +63,14 @@ def test_settings_are_checked(run: Run, wrong: tuple[str, str]) -> None:
     assert result.exit_code == 2 and "error: " in result.output
 
 
-@pytest.fixture
-def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The real thing on the bundled pair."""
-    command = [sys.executable, "-m", "specdec", "serve", "--port", "0", "--slots", "1"]
-    environment = {**os.environ, "COLUMNS": "200"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            yield process, address(process.stderr)
-        finally:
-            process.kill()
-
-
-def address(log: IO[str] | None) -> str:
-    assert log
-    for line in log:
-        if "listening on " in line:
-            return line.split()[2].removesuffix("/v1")
-    raise AssertionError("it never listened")
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_serves_until_told_to_stop(serving: tuple[subprocess.Popen[str], str], how: signal.Signals) -> None:
-    process, url = serving
+def test_serves_until_told_to_stop() -> None:
+    """In the middle of a stream, which ends as it would have."""
     asked = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 40, "stream": True}
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, timeout=60) as stream:
+    with (
+        bundled_server("--slots", "1") as server,  # which sends the signal, and wants exit code 0
+        httpx.stream("POST", f"{server.base}/chat/completions", json=asked, timeout=60) as stream,
+    ):
         lines = stream.iter_lines()
         assert '"role":"assistant"' in next(lines)
-        process.send_signal(how)
+        server.process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line][-1] == "data: [DONE]"
-    assert process.wait(30) == 0
-    assert process.stderr and "stopped" in process.stderr.read()

@@ -33,16 +33,16 @@ def _propose(batch: SamplingBatch, k: int = 16) -> list[list[int]]:
 
 
 def test_proposes_up_to_the_first_choice() -> None:
-    assert _propose(_batch(matcher(SCHEMA))) == [list(ids('{"name":"an'))]
+    assert _propose(_batch(matcher(SCHEMA))) == [list(ids('{"name": "an'))]
     assert _propose(_batch(matcher(SCHEMA)), k=3) == [list(ids('{"n'))]
 
 
 def test_goes_on_from_what_was_committed() -> None:
     batch = _batch(matcher(SCHEMA))
-    batch.states[0].commit(ids('{"name":"ann'))
+    batch.states[0].commit(ids('{"name": "ann'))
     assert _propose(batch) == [list(ids('"}'))]
     other = _batch(matcher(SCHEMA))
-    other.states[0].commit(ids('{"name":"ant'))
+    other.states[0].commit(ids('{"name": "ant'))
     assert _propose(other) == [list(ids('on"}'))]
 
 

@@ -48,7 +48,7 @@ def _nested(text: str) -> bool:
         and isinstance(value["age"], int) and 0 <= value["age"] <= 120
         and 1 <= len(value["tags"]) <= 3 and set(value["tags"]) <= {"red", "green"}
         and value["place"] in (None, True, False)
-        and not re.search(r"\s", re.sub(r'"(\\.|[^"])*"', "", text))
+        and not re.search(r"(?<![,:])\s", re.sub(r'"(\\.|[^"])*"', "", text))
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from specdec.errors import DeadlineExceeded
 from specdec.process import ProcessEngine
 from specdec.process.child import _Outbox
 from specdec.process.wire import Batch, Order
@@ -51,6 +52,18 @@ def test_the_answer_is_the_one_of_the_same_engine_here(engine: ProcessEngine) ->
         )
         assert len(there.stats.decisions) == len(here.stats.decisions)
         assert local.info == engine.info
+
+
+def test_a_deadline_and_the_queue_cross_over(engine: ProcessEngine) -> None:
+    with pytest.raises(DeadlineExceeded, match="timeout is 1e-06 s"):
+        engine.generate([5], **LONG, timeout=1e-6)
+    streams = [engine.stream([i], **LONG, client="me") for i in range(12)]
+    queue = engine.stats().queue
+    assert [queued.position for queued in queue] == list(range(1, len(queue) + 1))
+    assert {queued.client for queued in queue} <= {"me"}
+    for events in streams:
+        events.close()
+    eventually(lambda: engine.stats().active == engine.stats().queued == 0)
 
 
 def test_a_hundred_streams_at_once_each_get_their_own(engine: ProcessEngine) -> None:

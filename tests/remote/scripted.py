@@ -79,6 +79,7 @@ class ScriptedServer:
     connections: int = 0
     """Open now."""
     pace: float = PACE
+    word: str = "w"
     port: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
@@ -205,7 +206,7 @@ async def _words(exchange: Exchange, count: int, width: int) -> AsyncIterator[Ch
         }
     for at in range(0, count, width):
         ids = list(range(at, min(at + width, count)))
-        text = "".join(f" w{i}" for i in ids)
+        text = "".join(f" {exchange.server.word}{i}" for i in ids)
         choice: Chunk = {"index": 0, "finish_reason": "length" if ids[-1] == count - 1 else None}
         choice |= {"delta": {"content": text}} if chat else {"text": text}
         choice |= {"token_ids": ids} if exchange.body.get("return_token_ids") else {}

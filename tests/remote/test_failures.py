@@ -174,6 +174,9 @@ def test_keys(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
         with specdec.load(server.url, **options) as engine:  # type: ignore[arg-type]
             engine.generate(CHAT, max_tokens=2)
         assert server.seen[-1].headers["authorization"] == f"Bearer {key}"
+    with specdec.load(server.url, api_key="") as engine:
+        engine.generate(CHAT, max_tokens=2)
+    assert "authorization" not in server.seen[-1].headers
     with pytest.raises(InvalidRequest, match="api_key is"):
         specdec.load("bundled", api_key="given")
 

@@ -15,7 +15,11 @@ from specdec.runners.load import load_runner
 from tests.runners import models
 from tests.runners.models import full, tokens
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    pytest.mark.filterwarnings("ignore:decoding .* without kernels"),  # heads this small are torch's
+]
 
 
 class _Moved:

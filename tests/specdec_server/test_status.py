@@ -91,6 +91,7 @@ async def test_schema_describes_the_streams(ask: Asker) -> None:
         assert data["contentSchema"] == {"$ref": f"#/components/schemas/{event}"}
         assert content["application/json"]["schema"]["$ref"]
     assert not unresolved(schema, schema)
+    assert schema["components"]["schemas"]["ChatRequest"]["properties"]["model"]["enum"] == ["scripted", None]
 
 
 def unresolved(part: object, schema: JSON) -> list[str]:

@@ -35,6 +35,8 @@ class UsageBody(Sent):
 class Timings(Sent):
     """`prompt_n` tokens were computed, `cache_n` were not; milliseconds. Decode speed counts from the first token."""
 
+    queued_ms: float
+    """Before the prompt was begun; llama.cpp has no such field."""
     cache_n: int
     prompt_n: int
     prompt_ms: float
@@ -151,6 +153,7 @@ def _usage_body(usage: Usage, stats: SpecStats, reasoning: int) -> UsageBody:
 def _timings(usage: Usage, timing: Timing, stats: SpecStats) -> Timings:
     computed, prefill = usage.prompt_tokens - usage.cached_tokens, timing.ttft - timing.queued
     return Timings(
+        queued_ms=1000 * timing.queued,
         cache_n=usage.cached_tokens,
         prompt_n=computed,
         prompt_ms=1000 * prefill,

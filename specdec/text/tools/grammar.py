@@ -1,7 +1,6 @@
 """The Lark grammar (llguidance's) of an answer to a request with tools: text, calls by their schemas, or either.
 
-JSON in a call has the separators with which chat templates write it, since models were trained on these; there is no
-other whitespace.
+JSON in a call has the separators with which chat templates write it; see `Grammar`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from specdec.text.tools.families import PYTHON_TAG, Dialect, Family
 from specdec.types import Grammar
 
 _ANY = "/(?s:.*)/"
-_SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+_SEPARATORS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 def answer_grammar(
@@ -86,7 +84,7 @@ class _Writer:
         for i, function in enumerate(functions):
             name = json.dumps(function["name"], ensure_ascii=False)
             head = f'{{"name": {name}, "{self._family.arguments}": '
-            arguments = self._rule(f"arguments_{i}", _json(parameters(function), _SPACED))
+            arguments = self._rule(f"arguments_{i}", _json(parameters(function)))
             names.append(self._rule(f"call_{i}", f'{json.dumps(head)} {arguments} "}}"'))
         return self._rule("call", " | ".join(names))
 
@@ -111,17 +109,17 @@ def _pattern(text: str) -> str:
     return re.escape(text).replace("/", "\\/")
 
 
-def _json(schema: Mapping[str, Any], separators: Mapping[str, Any]) -> str:
-    return "%json " + json.dumps(dict(schema) | {"x-guidance": separators}, ensure_ascii=False)
+def _json(schema: Mapping[str, Any]) -> str:
+    return "%json " + json.dumps(dict(schema) | {"x-guidance": _SEPARATORS}, ensure_ascii=False)
 
 
 def _form(grammar: Grammar) -> str:
     """A grammar as a part of another."""
     if grammar.kind == "json_schema":
         schema = json.loads(grammar.text)
-        return _json(schema if isinstance(schema, dict) else {"allOf": [schema]}, _COMPACT)
+        return _json(schema if isinstance(schema, dict) else {"allOf": [schema]})
     if grammar.kind == "json_object":
-        return _json({"type": "object"}, _COMPACT)
+        return _json({"type": "object"})
     if grammar.kind == "regex":
         return "/" + re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", grammar.text) + "/"
     if grammar.kind == "choice":

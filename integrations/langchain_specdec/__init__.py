@@ -1,0 +1,12 @@
+"""LangChain's classes over SpecDec: a chat model and a completion model. Importing this does not import torch.
+
+from langchain_specdec import ChatSpecDec
+
+ChatSpecDec().invoke("Tell me a story about a fox.")
+"""
+
+from langchain_specdec.chat_models import ChatSpecDec
+from langchain_specdec.errors import InvalidInput, PromptTooLong
+from langchain_specdec.llms import SpecDecLLM
+
+__all__ = ["ChatSpecDec", "InvalidInput", "PromptTooLong", "SpecDecLLM"]

@@ -1,0 +1,90 @@
+"""`with_structured_output`: the model bound to a form, and a parser behind it."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.output_parsers import (
+    BaseOutputParser,
+    JsonOutputKeyToolsParser,
+    JsonOutputParser,
+    PydanticOutputParser,
+    PydanticToolsParser,
+)
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import BaseModel
+
+from langchain_specdec.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from langchain_specdec.chat_models import ChatSpecDec
+
+Method = Literal["function_calling", "json_schema", "json_mode"]
+Structured = Runnable[LanguageModelInput, dict[str, Any] | BaseModel]
+
+
+def structured(
+    model: ChatSpecDec,
+    schema: dict[str, Any] | type,
+    method: str,
+    *,
+    include_raw: bool,
+    strict: bool | None,
+    **kwargs: Any,
+) -> Structured:
+    """See `ChatSpecDec.with_structured_output`."""
+    if method not in get_args(Method):
+        raise InvalidInput(f"method is {method!r}; expected {', '.join(get_args(Method))}")
+    if method == "function_calling":
+        llm, parser = _as_tool(model, schema, strict, kwargs)
+    else:
+        llm, parser = _as_json(model, schema, method, strict, kwargs)
+    if not include_raw:
+        return llm | parser
+    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=llm) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _as_tool(
+    model: ChatSpecDec, schema: dict[str, Any] | type, strict: bool | None, kwargs: dict[str, Any]
+) -> tuple[Runnable[Any, Any], Runnable[Any, Any]]:
+    name = convert_to_openai_tool(schema)["function"]["name"]
+    traced = {"kwargs": {"method": "function_calling", "strict": strict}, "schema": schema}
+    llm = model.bind_tools(
+        [schema], tool_choice=name, strict=strict, parallel_tool_calls=False, ls_structured_output_format=traced,
+        **kwargs,
+    )  # fmt: skip
+    if _is_model(schema):
+        return llm, PydanticToolsParser(tools=[schema], first_tool_only=True)  # type: ignore[list-item]
+    return llm, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+
+
+def _as_json(
+    model: ChatSpecDec,
+    schema: dict[str, Any] | type,
+    method: str,
+    strict: bool | None,
+    kwargs: dict[str, Any],
+) -> tuple[Runnable[Any, Any], Runnable[Any, Any]]:
+    described = convert_to_json_schema(schema, strict=strict)
+    form: dict[str, Any] = {"type": "json_object"}
+    if method == "json_schema":
+        form = {
+            "type": "json_schema",
+            "json_schema": {"name": described.get("title", "answer"), "schema": described},
+        }
+    traced = {"kwargs": {"method": method, "strict": strict}, "schema": described}
+    llm = model.bind(response_format=form, ls_structured_output_format=traced, **kwargs)
+    parser: BaseOutputParser[Any] = JsonOutputParser()
+    if _is_model(schema):
+        parser = PydanticOutputParser(pydantic_object=schema)  # type: ignore[arg-type]
+    return llm, parser
+
+
+def _is_model(schema: Any) -> bool:
+    return isinstance(schema, type) and is_basemodel_subclass(schema)

@@ -1,0 +1,68 @@
+"""From LlamaIndex's messages to the engine's. What a text model cannot read is refused, by the block's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    ChatMessage,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+from specdec.errors import InvalidRequest
+from specdec.types import Message, Role, ToolCall
+
+_ROLES: dict[MessageRole, Role] = {
+    MessageRole.SYSTEM: "system",
+    MessageRole.DEVELOPER: "system",
+    MessageRole.USER: "user",
+    MessageRole.ASSISTANT: "assistant",
+    MessageRole.MODEL: "assistant",
+    MessageRole.CHATBOT: "assistant",
+    MessageRole.TOOL: "tool",
+    MessageRole.FUNCTION: "tool",
+}
+_READABLE = (TextBlock, ThinkingBlock, ToolCallBlock, CachePoint)
+
+
+def engine_messages(messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
+    """The chat as the engine takes it. Cache points are left out: the engine caches every prefix by itself."""
+    if not isinstance(messages, Sequence) or not all(isinstance(m, ChatMessage) for m in messages):
+        raise InvalidRequest("messages", messages, "a list of ChatMessage")
+    return tuple(map(_message, messages))
+
+
+def _message(message: ChatMessage) -> Message:
+    for block in message.blocks:
+        if not isinstance(block, _READABLE):
+            expected = "text, thinking or tool_call: the model reads text alone"
+            raise InvalidRequest("messages.blocks", block.block_type, expected)
+    role, extra = _ROLES[message.role], message.additional_kwargs
+    calls = _calls(message)
+    thoughts = [b.content or "" for b in message.blocks if isinstance(b, ThinkingBlock)]
+    return Message(
+        role=role,
+        content=message.content if calls else message.content or "",
+        name=extra.get("name"),
+        tool_calls=calls,
+        tool_call_id=extra.get("tool_call_id") if role == "tool" else None,
+        reasoning="".join(thoughts) or None,
+    )
+
+
+def _calls(message: ChatMessage) -> tuple[ToolCall, ...]:
+    """The calls of a message; older histories hold them in `additional_kwargs`, in OpenAI's form."""
+    if blocks := [b for b in message.blocks if isinstance(b, ToolCallBlock)]:
+        return tuple(ToolCall(b.tool_call_id or "", b.tool_name, _json(b.tool_kwargs)) for b in blocks)
+    calls = message.additional_kwargs.get("tool_calls") or ()
+    return Message.of({"role": "assistant", "content": "", "tool_calls": calls}).tool_calls
+
+
+def _json(arguments: dict[str, Any] | str) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)

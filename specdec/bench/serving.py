@@ -1,0 +1,210 @@
+"""The figures of many requests, long chats and the engine in a process of its own, each a ratio within one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from statistics import median
+from typing import Any, cast
+
+from specdec.bench.figures import Figure
+from specdec.bench.prompts import BenchPrompt
+from specdec.bench.systems import request
+from specdec.engine import Engine, Progress, load
+from specdec.process import ProcessEngine
+from specdec.process.child import Deliver, Factory, Servable
+from specdec.types import Completion, GenerationEvent, Message, Request, Speculative
+
+_MANY = 8
+_TURNS = 20
+_POLL = 0.0002  # seconds between looks at whether a slot is free
+_FORGETFUL: dict[str, Any] = {"prefix_cache_bytes": 0, "remember": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is measured, and how often. `options` are those of `specdec.load`, but for slots and memory."""
+
+    options: Mapping[str, Any]
+    prompts: Sequence[BenchPrompt]
+    max_tokens: int
+    repeats: int
+
+    def figures(self) -> Iterator[Figure]:
+        """Every promised figure, as soon as it is known."""
+        with self._load(_MANY) as engine:
+            yield from self._at_once(engine)
+            yield self._cancel(engine)
+        yield self._long_chat()
+        yield self._memory()
+        yield from self._process()
+
+    def _load(self, slots: int, **memory: Any) -> Engine:
+        return load(**self.options, **_FORGETFUL | memory, slots=slots)
+
+    def _requests(self, engine: Engine, speculative: str) -> list[Request]:
+        """As many as are asked at once, all of the same length."""
+        return [
+            request(engine, self.prompts[i % len(self.prompts)], self.max_tokens, temperature=0.0, ignore_eos=True,
+                    speculative=cast("Speculative", speculative))
+            for i in range(_MANY)
+        ]  # fmt: skip
+
+    # ---- many at once
+
+    def _at_once(self, engine: Engine) -> Iterator[Figure]:
+        """Tokens per second of all requests at once, by those of one after another."""
+        modes = {mode: self._requests(engine, mode) for mode in ("off", "auto")}
+        for asked in modes.values():
+            _speed(engine, _MANY, asked)  # what happens only the first time
+        runs = [
+            {f"{n} {mode}": _speed(engine, n, asked) for mode, asked in modes.items() for n in (1, _MANY)}
+            for _ in range(self.repeats)
+        ]
+        wanted = 6.0 if engine.info.device.startswith("cuda") else 2.5
+        for fast, slow, bound in (("off", "off", wanted), ("auto", "off", wanted), ("auto", "auto", 1.0)):
+            many, one = f"{_MANY} {fast}", f"1 {slow}"
+            detail = f"{_middle(runs, many):.0f} and {_middle(runs, one):.0f} tok/s"
+            value = median(run[many] / run[one] for run in runs)
+            yield Figure(f"{many} / {one}, total tokens/s", value, bound, detail=detail)
+
+    # ---- leaving
+
+    def _cancel(self, engine: Engine) -> Figure:
+        """How much longer than one round it takes from `close()` to a free slot, at worst."""
+        asked = request(engine, self.prompts[0], 64, temperature=0.0, ignore_eos=True, speculative="off")
+        over = [_leave(engine, replace(asked, id=f"{i}"), after=5 + i % 20) for i in range(5 * self.repeats)]
+        rounds = f"{len(over)} times, median {median(over):.1f} ms"
+        return Figure("cancel to free slot, ms beyond a round", max(over), 10.0, at_most=True, detail=rounds)
+
+    # ---- a long chat
+
+    def _long_chat(self) -> Figure:
+        """Time to first token of the last turn, where the turns before were answered here, and where nothing was."""
+        ratios, shown = [], ""
+        with self._load(1, prefix_cache_bytes=None) as warm, self._load(1) as cold:
+            chat = _chat(warm)
+            for repeat in range(self.repeats):
+                last = [*chat, Message("user", f"And what did the fox do on day {repeat + 2}?")]
+                cold.generate("Something else.", max_tokens=1)
+                known, new = (_first(engine, last) for engine in (warm, cold))
+                ratios.append(known.timing.ttft / new.timing.ttft)
+                shown = (
+                    f"{known.timing.ttft * 1e3:.0f} and {new.timing.ttft * 1e3:.0f} ms, "
+                    f"{known.usage.cached_tokens} of {known.usage.prompt_tokens} tokens cached"
+                )
+        return Figure(
+            f"TTFT of turn {_TURNS} / the same cold", median(ratios), 0.15, at_most=True, detail=shown
+        )
+
+    # ---- repeated work
+
+    def _memory(self) -> Figure:
+        """Decode speed of work that was done before, with and without the memory of answers."""
+        with self._load(1, remember=32_768) as engine, self._load(1) as forgetful:
+            asked = self._requests(engine, "auto")[:2]
+            speeds = []
+            for repeat in range(1 + self.repeats):
+                pair = [[e.generate(replace(r, id=f"{repeat}")) for r in asked] for e in (engine, forgetful)]
+                speeds.append([median(c.tokens_per_second for c in answers) for answers in pair])
+        knows, new = speeds[-1]
+        detail = f"{knows:.0f} and {new:.0f} tok/s"
+        return Figure(
+            "repeated answers, memory / none", median(a / b for a, b in speeds[1:]), 1.0, detail=detail
+        )
+
+    # ---- in a process of its own
+
+    def _process(self) -> Iterator[Figure]:
+        """One answer here and in a child, by turns."""
+        factory = partial(stamped, **self.options, **_FORGETFUL, slots=1)
+        with ExitStack() as stack:
+            here = stack.enter_context(self._load(1))
+            there = stack.enter_context(ProcessEngine(cast("Factory", factory)))
+            asked = self._requests(here, "off")
+            lost, late = [], list[float]()
+            for turn in range(2 + 4 * self.repeats):
+                wanted = replace(asked[turn % _MANY], id=f"{turn}")
+                order = [here, there] if turn % 2 else [there, here]
+                speeds = {id(engine): _listened(engine, wanted, late) for engine in order}
+                lost.append(1 - speeds[id(there)] / speeds[id(here)])
+            detail = f"{speeds[id(here)]:.0f} tok/s here, {speeds[id(there)]:.0f} in the child"
+        yield Figure("ProcessEngine's overhead", median(lost[2:]), 0.03, at_most=True, detail=detail)
+        yield Figure(
+            "events late, ms (median)", median(late) * 1e3, 5.0, at_most=True, detail=f"{len(late)} events"
+        )
+
+
+def _speed(engine: Engine, at_once: int, requests: Sequence[Request]) -> float:
+    """Tokens per second of all requests, so many at once."""
+    fresh = [replace(r, id=f"{i}") for i, r in enumerate(requests)]
+    start = time.perf_counter()
+    with ThreadPoolExecutor(at_once) as pool:
+        tokens = sum(len(answer.tokens) for answer in pool.map(engine.generate, fresh))
+    return tokens / (time.perf_counter() - start)
+
+
+def _middle(runs: Sequence[Mapping[str, float]], name: str) -> float:
+    return median(run[name] for run in runs)
+
+
+def _leave(engine: Engine, asked: Request, after: int) -> float:
+    """Milliseconds from closing a stream to a free slot, less the longest of the rounds before."""
+    events, times = engine.stream(asked), [time.perf_counter()]
+    for _ in range(after):
+        next(events)
+        times.append(time.perf_counter())
+    start = time.perf_counter()
+    events.close()
+    while engine.stats().active:
+        time.sleep(_POLL)
+    freed = time.perf_counter() - start
+    return (freed - max(b - a for a, b in pairwise(times[1:]))) * 1e3
+
+
+def _chat(engine: Engine) -> list[Message]:
+    """All turns but the last, as the engine answers them."""
+    chat: list[Message] = []
+    for turn in range(_TURNS - 1):
+        chat.append(
+            Message("user", f"Tell me more about the fox, the bell and the {turn + 2} birds in the garden.")
+        )
+        chat.append(Message("assistant", _first(engine, chat, 32).text or "Yes."))
+    return chat
+
+
+def _first(engine: Engine, chat: Sequence[Message], max_tokens: int = 2) -> Completion:
+    prompt = BenchPrompt("chat", tuple(chat))
+    return engine.generate(request(engine, prompt, max_tokens, temperature=0.0, ignore_eos=True))
+
+
+def _listened(engine: Engine, asked: Request, late: list[float]) -> float:
+    """Tokens per second between the first event and the last, by the listener's clock."""
+    times, tokens = [], 0
+    for event in engine.stream(asked):
+        now = time.perf_counter()
+        if event.tokens:
+            times.append(now)
+            tokens += len(event.tokens)
+        if event.request_id != asked.id:
+            late.append(now - float(event.request_id))
+    return (tokens - 1) / (times[-1] - times[0])
+
+
+def stamped(*, progress: Progress, **options: Any) -> Servable:
+    """Makes the child's engine, whose events say when they were handed over: the clock is the same in both."""
+    engine: Any = load(**options, progress=progress)
+    submit = engine.submit
+
+    def deliver_stamped(deliver: Deliver, item: GenerationEvent | BaseException) -> None:
+        if isinstance(item, GenerationEvent):
+            item = replace(item, request_id=f"{time.perf_counter()}")
+        deliver(item)
+
+    engine.submit = lambda request, deliver: submit(request, partial(deliver_stamped, deliver))
+    return cast("Servable", engine)

@@ -1,0 +1,53 @@
+"""`specdec tune`: find the fastest tiles of a model's products on this GPU, once, and keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from specdec.cli.screen import reported, stdout
+from specdec.errors import DeviceUnavailable, UnsupportedModel
+
+
+def tune(
+    models: Annotated[list[str], typer.Argument(help="Folders or hub ids: the target, the draft, others.")],
+    device: Annotated[str, typer.Option(help="Which GPU.")] = "cuda:0",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
+) -> None:
+    """Time a few ways to cut each matrix product of MODELS on this GPU, and keep the fastest for later loads.
+
+    Without it a rule chooses, which is good on current GPUs. The text of a seed may change once, since sums change
+    their order; plain and speculative text stay equal.
+    """
+    with reported():
+        for model in models:
+            for line in _tuned(model, device, dtype):
+                stdout().print(line)
+
+
+def _tuned(model: str, device: str, dtype: str) -> Iterator[str]:
+    from specdec.runners.checkpoint import resolve
+    from specdec.runners.load import load_runner, pick_device
+
+    where = pick_device(device)
+    if where.type != "cuda":
+        raise DeviceUnavailable(
+            f"device is {device!r}; expected a GPU, like cuda:0: only there are tiles to choose"
+        )
+    runner = load_runner(resolve(model), device=where, dtype=dtype, context=64)
+    from specdec.kernels.tune import fastest
+    from specdec.runners.cuda import CudaRunner
+    from specdec.runners.decode import products_of
+
+    if not isinstance(runner, CudaRunner):
+        raise UnsupportedModel(
+            f"{model} does not run by kernels here; expected a Llama, Mistral, Qwen2 or Qwen3 model"
+        )
+    products, tiles = products_of(runner.inner), runner.tiles
+    del runner  # its memory is needed
+    for wanted in products:
+        tile = fastest(wanted, where)
+        tiles.keep(wanted, tile)
+        yield f"{wanted}: {tile}"

@@ -1,0 +1,61 @@
+"""Finds the fastest tile of a product by timing a few on this GPU.
+
+Only the time is searched for: whichever tile is chosen, a row's bits depend on that row alone, but another tile sums in
+another order. So a tile is chosen once for a GPU, and kept on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from triton.testing import do_bench_cudagraph
+
+from specdec.kernels.products import Scratch, product
+from specdec.kernels.tiles import ROWS, Product, Tile, by_rule
+
+_COLD = 256 * 2**20
+"""Bytes of weights to go through in turn, so that none is found in the GPU's cache."""
+_GAIN = 0.98
+"""Only what is this much faster than the rule's tile is taken: the rest is noise."""
+
+
+def candidates(wanted: Product) -> Iterator[Tile]:
+    """The rule's tile and its neighbours, as far as they fit the product."""
+    rule = by_rule(wanted)
+    yield rule
+    for change in (
+        {"split": rule.split * 2}, {"split": max(rule.split // 2, 1)}, {"inner": rule.inner // 2, "stages": 6},
+        {"inner": rule.inner * 2, "stages": 3}, {"columns": rule.columns * 2, "warps": 8}, {"ahead": 0}, {"ahead": 8},
+        {"ahead": 16}, {"stages": rule.stages - 1}, {"stages": rule.stages + 2},
+    ):  # fmt: skip
+        tile = replace(rule, **change)
+        if tile != rule and 32 <= tile.inner <= 512 and wanted.inner % (tile.split * tile.inner) == 0:
+            yield tile
+
+
+@torch.inference_mode()
+def fastest(wanted: Product, device: torch.device) -> Tile:
+    """The candidate that reads W fastest for a few rows."""
+    columns, inner, gated, dtype = wanted.columns, wanted.inner, wanted.gated, wanted.dtype
+    rows = columns * (1 + gated)
+    copies = max(2, _COLD // (rows * inner * dtype.itemsize))
+    weights = [torch.randn(rows, inner, device=device).mul_(0.02).to(dtype) for _ in range(copies)]
+    x = torch.randn(ROWS, inner, device=device).to(dtype)
+    out = torch.empty(ROWS, columns, device=device, dtype=dtype)
+    scratch = Scratch.on(device, 2 * 16 * columns * ROWS + 2**16, 16 * columns)
+
+    def seconds(tile: Tile) -> float:
+        try:
+            return float(do_bench_cudagraph(
+                lambda: [product(x, w, out, tile, scratch, norm=x[0], gated=gated) for w in weights], rep=30
+            ))  # fmt: skip
+        except Exception:  # noqa: BLE001 - a tile that this GPU has no room for fails in the compiler's own ways
+            return float("inf")
+
+    first, *others = candidates(wanted)
+    known = seconds(first) * _GAIN
+    timed = [(seconds(tile), tile) for tile in others]
+    best = min(timed, key=lambda one: one[0], default=(known, first))
+    return best[1] if best[0] < known else first

@@ -1,0 +1,31 @@
+"""The figures of serving come out of one run, whatever they say on a busy machine."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from specdec.bench import serving
+from specdec.bench.prompts import built_in
+from specdec.bench.serving import Serving
+
+
+def test_every_figure_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_TURNS", 4)
+    monkeypatch.setattr(serving, "_MANY", 2)
+    figures = list(Serving({"target": "bundled"}, built_in(["story"]), max_tokens=8, repeats=1).figures())
+    assert [figure.name for figure in figures] == [
+        "2 off / 1 off, total tokens/s",
+        "2 auto / 1 off, total tokens/s",
+        "2 auto / 1 auto, total tokens/s",
+        "cancel to free slot, ms beyond a round",
+        "TTFT of turn 4 / the same cold",
+        "repeated answers, memory / none",
+        "ProcessEngine's overhead",
+        "events late, ms (median)",
+    ]
+    assert all(math.isfinite(figure.value) for figure in figures)
+    late = figures[-1]
+    assert late.value > 0
+    assert "tokens cached" in figures[4].detail

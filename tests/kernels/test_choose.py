@@ -1,0 +1,35 @@
+"""Noise and argmax: the same numbers and tokens as torch's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from specdec.kernels.choose import argmax, gumbel
+from specdec.sampling import noise
+from specdec.sampling.noise import Stream
+
+
+def test_noise_is_that_of_every_device(device: torch.device) -> None:
+    seeds, positions = [5, 2**62 + 17, 0], [3, 100_000, 0]
+    found = gumbel(
+        torch.tensor(seeds, device=device), torch.tensor(positions, device=device), 3, Stream.DRAFT, 5001
+    )
+    wanted = noise.gumbel(seeds, positions, 3, Stream.DRAFT, 5001, torch.device("cpu"))
+    differing = found.cpu() != wanted
+    assert differing.float().mean() < 1e-3  # a device's logarithm may differ in the last bit
+    torch.testing.assert_close(found.cpu(), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 97, 4096, 10001])
+def test_argmax(width: int, device: torch.device) -> None:
+    torch.manual_seed(width)
+    scores, added = torch.randn(2, 4, width, device=device)
+    assert torch.equal(argmax(scores), scores.argmax(-1))
+    assert torch.equal(argmax(scores, added), (scores + added).argmax(-1))
+
+
+def test_the_first_of_equals(device: torch.device) -> None:
+    scores = torch.full((2, 9000), float("-inf"), device=device)
+    scores[1, [4095, 4096, 8999]] = 1.0
+    assert argmax(scores).tolist() == [0, 4095]

@@ -1,0 +1,87 @@
+"""A whole model by the kernels: transformers' own logits, and the same bits in any company."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from specdec.runners import llama
+from specdec.runners.base import Runner
+from specdec.runners.checkpoint import Weights, read_config
+from specdec.runners.cuda import CudaRunner
+from specdec.runners.graphs import Graphs
+from tests.runners import models
+from tests.runners.models import tokens
+
+KINDS = (
+    "qwen3",
+    *(pytest.param(k, marks=pytest.mark.slow) for k in ("llama-llama3", "qwen2", "mistral-window")),
+)
+"""The first has all that the others have but biases and windows."""
+
+
+class Here:
+    """A runner spoken to from the CPU."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.info = inner, inner.info
+
+    def forward(self, ids: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
+        found: Tensor = self.inner.forward(ids.to(self.info.device), slots, starts, keep)
+        return found.cpu()
+
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        views: tuple[Tensor, ...] = self.inner.keys_values(slot, start, end)
+        return views
+
+
+def load(
+    folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, slots: int = 3
+) -> CudaRunner:
+    weights = Weights(folder)
+    inner = llama.load(
+        weights, read_config(folder), name="tiny", device=device, dtype=dtype, context=64, slots=slots, spare=1
+    )  # fmt: skip
+    return CudaRunner(inner, Graphs(capture=device.type == "cuda"))
+
+
+def saved(kind: str, folder: Path) -> Any:
+    """A tiny model with heads that tensor cores take."""
+    name, changes = models.LLAMA_FAMILY[kind]
+    models.LLAMA_FAMILY["wide"] = models.KINDS["wide"] = (name, {**changes, "head_dim": 32})
+    model = models.build("wide")
+    models.save(model, folder)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transformers_own_logits(kind: str, tmp_path: Path, device: torch.device) -> None:
+    model = saved(kind, tmp_path)
+    runner: Runner = Here(load(tmp_path, device))
+    for check in models.ALL_CHECKS:
+        check(runner, model)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", pytest.param("llama-llama3", marks=pytest.mark.slow)])
+def test_the_same_bits_in_any_company(kind: str, tmp_path: Path, device: torch.device) -> None:
+    """A token alone, among seven, in another slot, in a batch, and behind a prompt that was cut elsewhere."""
+    saved(kind, tmp_path)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float16
+    runner = Here(load(tmp_path, device, dtype))
+    ids = tokens(1, 37)
+    runner.forward(ids[:, :30], [0], [0], 0)
+    together = runner.forward(ids[:, 30:], [0], [30], 7)
+    alone = [runner.forward(ids[:, at : at + 1], [0], [at], 1) for at in range(30, 37)]
+    assert torch.equal(torch.cat(alone, 1), together)
+    for cut in (1, 17, 29):
+        runner.forward(ids[:, :cut], [1], [0], 0)
+        runner.forward(ids[:, cut:30], [1], [cut], 0)
+    other = tokens(1, 40, seed=9)
+    runner.forward(other[:, :20], [2], [0], 0)
+    batch = runner.forward(torch.cat([other[:, 20:27], ids[:, 30:]]), [2, 1], [20, 30], 7)
+    assert torch.equal(batch[1:], together)

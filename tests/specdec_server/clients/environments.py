@@ -1,0 +1,43 @@
+"""Virtual environments for clients, made on first use and kept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2] / "out" / "clients"
+PACKAGES = {
+    "openai": ("openai>=3", "llm"),
+    "langchain": ("langchain-openai>=1", "langchain-tests>=1"),
+    "llama_index": ("llama-index-llms-openai-like>=0.8",),
+    "schemathesis": ("schemathesis>=4",),
+}
+
+
+def programs(name: str) -> Path:
+    """Where the programs of an environment are; makes it if need be."""
+    folder = ROOT / name
+    done = folder / ".done"
+    if not done.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        python = str(folder / "bin" / "python")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[name]], check=True)
+        done.touch()
+    return folder / "bin"
+
+
+def run(
+    name: str, *command: str | Path, seconds: float = 900, environment: Mapping[str, str] | None = None
+) -> str:
+    """What a program of an environment printed; its failure is the test's."""
+    program, *arguments = command
+    done = subprocess.run(
+        [programs(name) / program, *arguments], capture_output=True, text=True, timeout=seconds, check=False,
+        env={**os.environ, **(environment or {})}, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
+    return done.stdout

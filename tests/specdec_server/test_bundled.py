@@ -1,0 +1,117 @@
+"""The endpoint over the bundled pair in its child process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from specdec.process import ProcessEngine
+from specdec_server import Settings
+from tests.specdec_server.asking import CHAT, JSON, content, deltas, events
+from tests.specdec_server.live import LiveServer, live, read_until, wait_until
+
+PATH = "/v1/chat/completions"
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[ProcessEngine]:
+    with ProcessEngine.load(slots=2) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server(engine: ProcessEngine) -> Iterator[LiveServer]:
+    with live(engine, Settings(keep_alive=0.05, grace=2)) as server:
+        yield server
+
+
+def chunks(server: LiveServer, **fields: object) -> list[JSON]:
+    response = server.post(PATH, CHAT | {"stream": True} | fields)
+    assert response.status_code == 200, response.text
+    *data, done = [text for _, text in events(response.text)]
+    assert done == "[DONE]"
+    return [json.loads(text) for text in data]
+
+
+@pytest.mark.parametrize("speculative", ["auto", "off", 4])
+def test_streams_what_the_engine_says(server: LiveServer, engine: ProcessEngine, speculative: object) -> None:
+    options = {"max_tokens": 40, "temperature": 0.8, "seed": 7}
+    expected = engine.generate(CHAT["messages"], **options)
+    found = chunks(server, **options, speculative=speculative, return_token_ids=True)
+    assert content(found) == expected.text
+    ids = [i for chunk in found for choice in chunk["choices"] for i in choice["token_ids"]]
+    assert tuple(ids) == expected.token_ids
+
+
+def test_calls_a_tool(server: LiveServer) -> None:
+    messages = [{"role": "user", "content": "What is the weather in Paris?"}]
+    found = chunks(server, messages=messages, tools=[TOOL], tool_choice="required", temperature=0)
+    parts = [p for d in deltas(found) for p in d.get("tool_calls", ())]
+    assert parts[0]["function"]["name"] == "get_weather"
+    assert set(json.loads("".join(p["function"]["arguments"] for p in parts))) == {"city"}
+    assert found[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_follows_a_schema(server: LiveServer) -> None:
+    number = {"properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+    schema = {"type": "object"} | number
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert set(json.loads(content(chunks(server, response_format=wanted)))) == {"n"}
+
+
+def test_logprobs_have_texts(server: LiveServer) -> None:
+    asked = {"max_tokens": 3, "logprobs": True, "top_logprobs": 2, "temperature": 0}
+    (choice,) = server.post(PATH, CHAT | asked).json()["choices"]
+    for token in choice["logprobs"]["content"]:
+        assert len(token["top_logprobs"]) == 2
+        assert token["token"] == token["top_logprobs"][0]["token"], "greedy takes the most likely"
+        assert bytes(token["bytes"]).decode() == token["token"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+        {"type": "string", "pattern": "(a{1,500}){1,500}b"},
+        {"type": "string", "pattern": "("},
+        {"type": "object", "not-a-keyword-at-all": {}, "if": {"type": "string"}, "then": {"minLength": 3}},
+    ],
+)
+def test_bombs_are_refused_or_answered_in_time(server: LiveServer, schema: JSON) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    answer = server.post(PATH, CHAT | {"response_format": wanted, "max_tokens": 5})
+    assert answer.status_code in (200, 400, 422), answer.text
+    assert server.post(PATH, CHAT | {"max_tokens": 5}).status_code == 200
+
+
+def test_too_long_a_prompt_says_so(server: LiveServer) -> None:
+    response = server.post(PATH, {"messages": [{"role": "user", "content": "word " * 3000}]})
+    assert response.status_code == 400 and response.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_leaving_frees_the_slot_within_a_round(server: LiveServer, engine: ProcessEngine) -> None:
+    with server.ask(PATH, CHAT | {"stream": True, "max_tokens": 1500, "ignore_eos": True}) as connection:
+        read_until(connection, b'"content":')
+    wait_until(lambda: engine.stats().active == 0)
+
+
+def test_an_engine_that_dies_is_started_again(server: LiveServer, engine: ProcessEngine) -> None:
+    with server.ask(PATH, CHAT | {"stream": True, "max_tokens": 1500, "ignore_eos": True}) as connection:
+        read_until(connection, b'"content":')
+        os.kill(engine.pid, signal.SIGKILL)
+        assert b'"code":"engine_failed"' in read_until(connection, b"[DONE]")
+    refused = server.post(PATH, CHAT)
+    assert refused.status_code == 503 and refused.headers["retry-after"]
+    wait_until(lambda: server.client.get("/ready").status_code == 200, seconds=120)
+    assert server.post(PATH, CHAT | {"max_tokens": 5}).status_code == 200
