@@ -42,9 +42,9 @@ async def test_sessions_are_searched_opened_renamed_and_deleted(tmp_path: Path) 
         assert "Foxes" in chat.text_of("#title")
         await chat.enter("/sessions rain")
         await chat.until(lambda: isinstance(chat.app.screen, SessionsScreen))
-        await chat.pilot.press("delete")
+        await chat.pilot.press("f8")
         assert len(chat.app.store.sessions()) == 2 if chat.app.store else False
-        await chat.pilot.press("delete")
+        await chat.pilot.press("f8")
         await chat.until(lambda: chat.app.store and len(chat.app.store.sessions()) == 1)
 
 

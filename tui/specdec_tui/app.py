@@ -159,6 +159,7 @@ class ChatApp(App[None]):
         await self.main.query_one("#body").mount(self.pane, panel)
         await self.main.mount(strip, before=self.suggestions)
         self.gauges = (panel, strip)
+        self.pane.tokens.rejected = self.config.screen.rejected
         self.set_interval(_GAUGE_EVERY, self.dials.refresh)
         self.set_interval(_WATCH_EVERY, self.watch_engine)
         if self._database:
