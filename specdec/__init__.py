@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from specdec.engine import load as load
     from specdec.errors import CheckpointCorrupt as CheckpointCorrupt
     from specdec.errors import CheckpointNotFound as CheckpointNotFound
+    from specdec.errors import DeadlineExceeded as DeadlineExceeded
     from specdec.errors import DeviceUnavailable as DeviceUnavailable
     from specdec.errors import EngineBusy as EngineBusy
     from specdec.errors import EngineClosed as EngineClosed
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from specdec.errors import InvalidRequest as InvalidRequest
     from specdec.errors import LoadError as LoadError
     from specdec.errors import NotEnoughMemory as NotEnoughMemory
+    from specdec.errors import OutOfMemory as OutOfMemory
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
     from specdec.errors import UnsupportedModel as UnsupportedModel
@@ -51,9 +53,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "engine": ("AsyncEventStream", "Engine", "EventStream", "load"),
     "errors": (
-        "CheckpointCorrupt", "CheckpointNotFound", "DeviceUnavailable", "EngineBusy", "EngineClosed", "EngineError",
-        "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError", "SpecDecError", "TokenizerMismatch",
-        "UnsupportedModel",
+        "CheckpointCorrupt", "CheckpointNotFound", "DeadlineExceeded", "DeviceUnavailable", "EngineBusy",
+        "EngineClosed", "EngineError", "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError",
+        "NotEnoughMemory", "OutOfMemory", "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
     ),
     "sharing": ("shared",),
     "types": (

@@ -12,6 +12,7 @@
     └── EngineError
         ├── EngineBusy            the queue is full; try again later
         ├── DeadlineExceeded      the answer took longer than the request allowed
+        ├── OutOfMemory           the device had no room for this request; the engine goes on
         ├── GrammarFailed         an answer can no longer follow its grammar
         ├── EngineClosed          the engine was closed; load a new one
         └── EngineFailed          the worker died; `__cause__` says of what
@@ -84,6 +85,10 @@ class DeadlineExceeded(EngineError):
 
 class GrammarFailed(EngineError):
     """No token continues the answer as its grammar says, or finding one takes too long. The engine goes on."""
+
+
+class OutOfMemory(EngineError):
+    """The device had no memory left for this request. The engine goes on."""
 
 
 class EngineClosed(EngineError):

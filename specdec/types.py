@@ -741,5 +741,7 @@ class EngineStats:
     """As in SpecStats."""
     prefix_tokens: int = 0
     """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""
+    graph_bytes: int = 0
+    """Device memory that captured graphs take; they are made as they are needed, up to a number."""
     device_bytes: int | None = None
     """What the engine's process holds of its GPU's memory; None on a CPU."""

@@ -16,7 +16,7 @@ import torch
 
 from specdec.drafters.base import Drafter
 from specdec.engine import AcceptRule, Engine, to_count
-from specdec.errors import DeadlineExceeded, EngineClosed, EngineFailed, GrammarFailed
+from specdec.errors import DeadlineExceeded, EngineClosed, EngineFailed, GrammarFailed, OutOfMemory
 from specdec.local.admission import Admission
 from specdec.local.answers import Answers
 from specdec.local.calibrate import calibrate
@@ -87,6 +87,7 @@ class LocalEngine(Engine):
             speculation = f"off: {reason}" if reason else self._controller.reason
             return replace(self._stats, active=active, queued=len(queue), queue=queue, speculation=speculation,
                            warning=self._controller.warning, prefix_tokens=self._prefill.kept,
+                           graph_bytes=self._rounds.graph_bytes,
                            device_bytes=_held(self._target.info.device))  # fmt: skip
 
     def tokenize(
@@ -172,12 +173,32 @@ class LocalEngine(Engine):
         prompts = [row for row in rows if not row.prefilled]
         if prompts:
             first = min(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id))
-            self._read(first, alone=len(prompts) == len(rows))
+            self._sparing([first], lambda: self._read(first, alone=len(prompts) == len(rows)))
         decoding = [row for row in rows if row.prefilled and row.finish is None]
         if decoding:
-            for row, outcome in zip(decoding, self._rounds.run(decoding), strict=True):
-                if outcome is not None:
-                    self._settle(row, outcome)
+            self._sparing(decoding, lambda: self._write(decoding))
+
+    def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
+        """Where the device has no room left for some work, the youngest of its rows fails, and the others go on."""
+        try:
+            work()
+        except torch.OutOfMemoryError as error:
+            row = max(rows, key=lambda row: row.context.sequence_id)
+            row.computed = 0  # keeping what its slot holds would take memory
+            self._release(row)
+            failed = OutOfMemory(
+                f"{self._info.device} has no memory left for this request; expected fewer at once, or a smaller context"
+            )
+            failed.__cause__ = error
+            row.deliver(failed)
+            if self._target.info.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _write(self, rows: list[Running]) -> None:
+        """One round for all whose prompts are through."""
+        for row, outcome in zip(rows, self._rounds.run(rows), strict=True):
+            if outcome is not None:
+                self._settle(row, outcome)
 
     def _dismiss(self, row: Running) -> None:
         """Somebody does not want the rest, or has no time for it."""

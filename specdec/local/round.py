@@ -121,6 +121,11 @@ class Rounds:
         self._learn(planned, choices, outcomes, logits.shape[0] * logits.shape[1], seconds)
         return outcomes
 
+    @property
+    def graph_bytes(self) -> int:
+        """Device memory that graphs take."""
+        return self._fused.graph_bytes if self._fused else 0
+
     def first(self, row: Running, logits: Tensor) -> Outcome:
         """The token that comes out of prefill: logits [1, 1, V]."""
         sampling = SamplingBatch([row.sampler])

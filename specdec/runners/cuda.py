@@ -37,7 +37,8 @@ class CudaRunner:
         """Rows for which there are graphs."""
         self.tiles = Tiles(_gpu(inner.info.device))
         self.decoder = Decoder(inner, slots, PREFILL, self.tiles)
-        self.info: RunnerInfo = replace(inner.info, mode="graphs")
+        held = inner.info.cache_bytes + self.decoder.nbytes
+        self.info: RunnerInfo = replace(inner.info, mode="graphs", cache_bytes=held)
         self._inputs: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from specdec.errors import EngineClosed, EngineFailed, InvalidRequest
+from specdec.errors import EngineClosed, EngineFailed, InvalidRequest, OutOfMemory
 from specdec.local.engine import LocalEngine
 from tests.local.toy import ToyRunner, toy_engine
 
@@ -185,3 +185,21 @@ def test_repeated_work_is_drafted_from_memory() -> None:
     assert again.token_ids == first.token_ids
     assert {d.drafter for d in again.stats.drafters} == {"memory"}
     assert again.stats.rounds < first.stats.rounds / 3
+
+
+def test_without_memory_the_youngest_fails_and_the_others_go_on() -> None:
+    runner = ToyRunner(slots=3)
+    with toy_engine(target=runner) as engine:
+        wanted = engine.generate("abc", **LONG).token_ids
+        runner.full_above = 2
+        streams = [engine.stream("abc", **LONG) for _ in range(3)]
+        texts, failed = [], 0
+        for stream in streams:
+            try:
+                texts.append(tuple(t.id for event in stream for t in event.tokens))
+            except OutOfMemory:
+                failed += 1
+        assert failed == 1
+        assert texts == [wanted] * 2
+        runner.full_above = None
+        assert engine.generate("abc", **LONG).token_ids == wanted

@@ -47,6 +47,8 @@ class ToyRunner:
         self.cache = torch.full((slots, context + MAX_SPECULATIVE_TOKENS + 1), -1)
         self.passes = 0
         self.fail_at: int | None = None
+        self.full_above: int | None = None
+        """Rows at once for which there is memory; None: as many as there are slots."""
         self.info = RunnerInfo(
             "toy",
             "Toy",
@@ -72,6 +74,8 @@ class ToyRunner:
         self.passes += 1
         if self.fail_at is not None and self.passes >= self.fail_at:
             raise RuntimeError("the toy broke")
+        if self.full_above is not None and len(slots) > self.full_above:
+            raise torch.OutOfMemoryError("the toy is full")
         rows = []
         for row, slot, start in zip(tokens, slots, starts, strict=True):
             end = start + len(row)
