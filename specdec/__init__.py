@@ -53,9 +53,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "engine": ("AsyncEventStream", "Engine", "EventStream", "load"),
     "errors": (
-        "CheckpointCorrupt", "CheckpointNotFound", "DeadlineExceeded", "DeviceUnavailable", "EngineBusy", "EngineClosed",
-        "EngineError", "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError", "NotEnoughMemory", "OutOfMemory",
-        "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
+        "CheckpointCorrupt", "CheckpointNotFound", "DeadlineExceeded", "DeviceUnavailable", "EngineBusy",
+        "EngineClosed", "EngineError", "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError",
+        "NotEnoughMemory", "OutOfMemory", "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
     ),
     "sharing": ("shared",),
     "types": (

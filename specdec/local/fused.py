@@ -1,15 +1,14 @@
 """Whole rounds on the device: draft, verify, accept and commit in one graph, one round ahead of the host.
 
-What the next round starts from (the tokens of each slot, how many they are, how they are sampled) stays on the
-device, so
-that it can be launched before the host has seen what the last one brought. The host gets one small copy a round, and
-reads it while the next round runs. Only rounds that need nothing of the host are run so: `suits` says which.
+What the next round starts from stays on the device (`mirror`), so that it can be launched before the host has seen
+what the last one brought. The host gets one small copy a round, and reads it while the next round runs. Only rounds
+that need nothing of the host but drafts are run so: `suits` says which.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,18 +17,16 @@ from torch import Tensor
 
 from specdec.drafters.base import Drafter, Drafts
 from specdec.drafters.model import DraftModelDrafter
-from specdec.kernels.choose import argmax, gumbel
 from specdec.kernels.launch import stamp
 from specdec.kernels.rounds import begin, settle
+from specdec.local.choosing import Chooser, Shaping
 from specdec.local.clock import Seconds
 from specdec.local.controller import Choice, Controller
+from specdec.local.mirror import Mirror
 from specdec.local.sequence import Running
 from specdec.runners.base import Runner
 from specdec.runners.cuda import CudaRunner
 from specdec.runners.graphs import Fetched, Graphs, bucket, to_device
-from specdec.sampling import processors
-from specdec.sampling.batch import shaping_of
-from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
@@ -40,24 +37,6 @@ GIVEN = "given"
 """The kind of drafts that the host makes."""
 _GIVEN = (1, 2, 4, 6, 8, 12, MAX_SPECULATIVE_TOKENS)
 """Numbers of given drafts for which there are graphs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shaping:
-    """Which processors the rows of a round need; part of a graph's key."""
-
-    drawn: bool = False
-    top_k: int = 0
-    """No row keeps more than this; 0: no row has a limit."""
-    top_p: bool = False
-    min_p: bool = False
-
-    @classmethod
-    def of(cls, states: Sequence[SamplerState]) -> Shaping:
-        drawn = [shaping_of(s) for s in states if not s.greedy]
-        top_k = max((int(s.top_k) for s in drawn), default=0)
-        width = 1 << (top_k - 1).bit_length() if top_k else 0
-        return cls(bool(drawn), width, any(s.top_p != 1 for s in drawn), any(s.min_p > 0 for s in drawn))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,47 +66,6 @@ class _Flight:
     """As `rounds.settle` gives it."""
 
 
-class _State:
-    """What the device knows of each slot (the last is the spare one)."""
-
-    def __init__(self, slots: int, capacity: int, device: torch.device) -> None:
-        self.tokens = torch.zeros(slots + 1, capacity, dtype=torch.int64, device=device)
-        self.lengths = torch.full((slots + 1,), 2, dtype=torch.int64, device=device)
-        self.seeds = torch.zeros(slots + 1, dtype=torch.int64, device=device)
-        self.top_k = torch.ones(slots + 1, dtype=torch.int64, device=device)
-        self.shapes = torch.ones(4, slots + 1, dtype=torch.float32, device=device)
-        """Temperature, top_p, log of min_p, and 1 where the row is greedy."""
-        self._known: dict[int, tuple[int, int]] = {}
-        """Per slot: whose tokens it holds, and how many of them are right."""
-
-    def upload(self, row: Running, vocab: int) -> None:
-        """Make the slot say what the host knows of the row."""
-        slot, tokens = row.context.slot, row.tokens
-        owner, right = self._known.get(slot, (-1, 0))
-        if owner != row.context.sequence_id:
-            right = 0
-            self._parameters(slot, row.sampler, vocab)
-        missing = to_device([tokens[right:]], self.tokens.device)[0]
-        self.tokens[slot, right : len(tokens)] = missing
-        self.lengths[slot] = len(tokens)
-        self._known[slot] = row.context.sequence_id, len(tokens)
-
-    def learn(self, row: Running, added: int) -> None:
-        """The device has committed `added` tokens more than the row's host had."""
-        self._known[row.context.slot] = row.context.sequence_id, len(row.tokens) + added
-
-    def current(self, row: Running) -> bool:
-        """Whether the slot says what the host knows, when no round is under way."""
-        return self._known.get(row.context.slot) == (row.context.sequence_id, len(row.tokens))
-
-    def _parameters(self, slot: int, state: SamplerState, vocab: int) -> None:
-        shape = shaping_of(state)
-        self.seeds[slot] = state.seed
-        self.top_k[slot] = min(int(shape.top_k) or vocab, vocab)
-        values = [[shape.temperature, shape.top_p, shape.log_min_p, float(state.greedy)]]
-        self.shapes[:, slot] = to_device(values, self.tokens.device, torch.float32)[0]
-
-
 class FusedRounds:
     """Rounds of one target, and of the draft model if there is one, under the coupled accept rule."""
 
@@ -142,7 +80,7 @@ class FusedRounds:
         self._target, self._drafter = target, drafter
         self._draft = drafter.runner if drafter and isinstance(drafter.runner, CudaRunner) else None
         self._device = target.info.device
-        self._state = _State(target.info.slots, target.capacity, self._device)
+        self._mirror = Mirror(target.info.slots, target.capacity, self._device)
         self.graphs = Graphs(capture=self._device.type == "cuda")
         self._flights: deque[_Flight] = deque()
         self._inputs = {
@@ -203,8 +141,8 @@ class FusedRounds:
         flown = {id(row) for flight in self._flights for row in flight.rows}
         fresh = [row for row in rows if id(row) not in flown]
         for row in fresh:
-            if not self._state.current(row):
-                self._state.upload(row, self._target.info.vocab_size)
+            if not self._mirror.current(row):
+                self._mirror.upload(row, self._target.info.vocab_size)
         if self._drafter is None:
             return True
         if not drafts:
@@ -263,7 +201,7 @@ class FusedRounds:
         self, flight: _Flight, row: Running, choice: Choice, part: list[int], seconds: Seconds
     ) -> Landed:
         own, accepted, drafted = part[: flight.drafts + 1], part[flight.drafts + 1], part[flight.drafts + 2 :]
-        self._state.learn(row, accepted + 1)
+        self._mirror.learn(row, accepted + 1)
         return Landed(
             own[: accepted + 1],
             drafted[: choice.length],
@@ -278,10 +216,9 @@ class FusedRounds:
 
     def _record(self, inputs: Tensor, drafts: int, shaping: Shaping, given: Tensor | None) -> Tensor:
         """inputs [2, B] as `_place` makes them, and drafts that were given [B, k] -> see `rounds.settle`."""
-        state, (slots, allowed) = self._state, inputs
-        pair, verify, starts = begin(slots, state.tokens, state.lengths, drafts, self._stamps)
-        noise = self._noise(slots, starts, drafts + 1) if shaping.drawn else None
-        choose = self._chooser(slots, shaping, noise)
+        mirror, (slots, allowed) = self._mirror, inputs
+        pair, verify, starts = begin(slots, mirror.tokens, mirror.lengths, drafts, self._stamps)
+        choose = Chooser(mirror, slots, starts, drafts + 1, shaping, self._target.info.vocab_size)
         places = slots.int()
         if given is not None:
             verify[:, 1:] = given
@@ -290,11 +227,11 @@ class FusedRounds:
         if self._stamps.is_cuda:
             stamp(self._stamps[1:])
         own = choose(self._target.decoder(verify, places, starts), 0)  # [B, k + 1]
-        return settle(slots, allowed, state.tokens, state.lengths, verify, own, self._stamps)
+        return settle(slots, allowed, mirror.tokens, mirror.lengths, verify, own, self._stamps)
 
     def _propose(
         self, tokens: Tensor, places: Tensor, starts: Tensor, verify: Tensor,
-        choose: Callable[[Tensor, int], Tensor],
+        choose: Chooser,
     ) -> None:  # fmt: skip
         """Fill verify[:, 1:] with the draft model's tokens. Its first pass takes the last two tokens [B, 2]: after a
         fully accepted round it has seen neither."""
@@ -308,37 +245,6 @@ class FusedRounds:
             )
             verify[:, j + 1] = tokens[:, 0]
             at = starts + (j + 1)
-
-    def _noise(self, slots: Tensor, starts: Tensor, count: int) -> Tensor:
-        """[B, count, V] for the positions behind starts [B], nothing in greedy rows."""
-        noise = gumbel(
-            self._state.seeds[slots], starts + 1, count, Stream.TARGET, self._target.info.vocab_size
-        )
-        return noise.masked_fill_(self._state.shapes[3, slots].view(-1, 1, 1) > 0, 0.0)
-
-    def _chooser(
-        self, slots: Tensor, shaping: Shaping, noise: Tensor | None
-    ) -> Callable[[Tensor, int], Tensor]:
-        """From logits [B, M, V] of positions from `first` on to tokens [B, M], as `SamplingBatch` shapes them."""
-        if noise is None:
-            return lambda logits, _first: argmax(logits.flatten(0, 1)).view(logits.shape[:2])
-        temperature, top_p, min_p = (row[slots].view(-1, 1, 1) for row in self._state.shapes[:3])
-        top_k = self._state.top_k[slots].view(-1, 1, 1)
-
-        def choose(logits: Tensor, first: int) -> Tensor:
-            scores = processors.temperature(logits, temperature)
-            if shaping.top_k:
-                largest = min(shaping.top_k, scores.shape[-1])
-                limited = processors.top_k(scores, top_k.clamp(max=largest), largest)
-                scores = torch.where(top_k > largest, scores, limited)
-            if shaping.top_p:
-                scores = processors.top_p(scores, top_p)
-            if shaping.min_p:
-                scores = processors.min_p(scores, min_p)
-            drawn = noise[:, first : first + logits.shape[1]].contiguous()
-            return argmax(scores.flatten(0, 1), drawn.flatten(0, 1)).view(logits.shape[:2])
-
-        return choose
 
 
 def _kind(choice: Choice) -> str:

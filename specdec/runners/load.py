@@ -33,8 +33,8 @@ def load_runner(
 ) -> Runner:  # fmt: skip
     """The fastest runner that computes the checkpoint in `path` exactly.
 
-    `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto, float32,
-    bfloat16, float16. `context`: positions per slot, None for the model's own up to DEFAULT_CONTEXT.
+    `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
+    float32, bfloat16, float16. `context`: positions per slot, None for the model's own up to DEFAULT_CONTEXT.
     """
     folder = Path(path)
     config = read_config(folder, trust_remote_code=trust_remote_code)

@@ -86,6 +86,7 @@ def test_the_same_text(fused: LocalEngine, led: LocalEngine, sampling: str, spec
     assert _ids(fused, PROMPT, **options, speculative=speculative) == wanted
 
 
+@pytest.mark.slow
 def test_drafts_are_accepted(fused: LocalEngine) -> None:
     answer = fused.generate(PROMPT, max_tokens=COUNT, temperature=0.0, speculative=3)
     model = next(d for d in answer.stats.drafters if d.drafter == "model")

@@ -197,9 +197,8 @@ def test_without_memory_the_youngest_fails_and_the_others_go_on() -> None:
         for stream in streams:
             try:
                 texts.append(tuple(t.id for event in stream for t in event.tokens))
-            except OutOfMemory as error:
+            except OutOfMemory:
                 failed += 1
-                assert "cpu has no memory left" in str(error)
         assert failed == 1
         assert texts == [wanted] * 2
         runner.full_above = None

@@ -53,7 +53,9 @@ def test_too_long_a_context_is_told_what_would_fit(checkpoint: Path, monkeypatch
 
 
 def test_too_large_a_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NotEnoughMemory, match="free are 0.0 GiB; expected a smaller model, or a larger GPU"):
+    with pytest.raises(
+        NotEnoughMemory, match=r"free are 0\.0 GiB; expected a smaller model, or a larger GPU"
+    ):
         _check(checkpoint, monkeypatch, [1.5])
 
 
