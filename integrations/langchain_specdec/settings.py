@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.utils import from_env
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, model_validator
 
 from langchain_specdec.errors import InvalidInput, translated
 from specdec.engine import Engine
@@ -22,8 +22,8 @@ _ASKING = (
 )  # fmt: skip
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 """Of the classes themselves: LangChain's own, which ignores misspelt parameters, comes after that of `Settings`."""
-_ELSEWHERE = ("api_key", "max_retries")
-"""Parameters of LangChain's that mean nothing to an engine in one's own process."""
+_ELSEWHERE = ("max_retries",)
+"""Standard parameters of LangChain's that mean nothing here."""
 _NOT_ASKED = ("model", "draft", "response_format", "strict", "stream", "logprobs", "top_logprobs",
               "ls_structured_output_format")  # fmt: skip
 
@@ -37,11 +37,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     model: str = Field(default_factory=from_env("SPECDEC_TARGET", default="bundled"))
-    """Target model: "bundled", a folder or a hub id, as for `specdec.load`."""
+    """Target model: "bundled", a folder, a hub id, or the base URL of a server, as for `specdec.load`."""
     draft: str = Field(default_factory=from_env("SPECDEC_DRAFT", default="auto"))
     """What drafts: "auto", "none", "lookup", a folder or a hub id."""
     engine: SkipValidation[Engine | None] = Field(default=None, exclude=True, repr=False)
     """An engine of one's own, instead of one by the names above."""
+    api_key: SecretStr | None = Field(default=None, exclude=True)
+    """Of a server; means nothing elsewhere."""
     device: str = "auto"
     dtype: str = "auto"
     context: int | None = None
@@ -91,7 +93,7 @@ class Settings(BaseModel):
     def _engine(self, options: Mapping[str, Any]) -> Engine:
         """The engine for a call with these options."""
         engine = self._at_hand(options)
-        return shared(*self._names(options), **self._loading()) if engine is None else engine
+        return shared(*self._names(options), **self._loading(options)) if engine is None else engine
 
     async def _aengine(self, options: Mapping[str, Any]) -> Engine:
         """The same, without blocking the loop while it loads."""
@@ -102,15 +104,18 @@ class Settings(BaseModel):
         """The same, if it needs no loading."""
         if self.engine is not None and options.get("model") is None:
             return self.engine
-        return loaded(*self._names(options), **self._loading())
+        return loaded(*self._names(options), **self._loading(options))
 
     def _names(self, options: Mapping[str, Any]) -> tuple[str, str]:
         """A call may name another target; what drafts for ours need not fit that."""
         target = options.get("model") or self.model
         return str(target), str(options.get("draft") or (self.draft if target == self.model else "auto"))
 
-    def _loading(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _LOADING}
+    def _loading(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        loading = {name: getattr(self, name) for name in _LOADING}
+        if self.api_key is not None and self._names(options)[0].startswith(("http://", "https://")):
+            loading["api_key"] = self.api_key.get_secret_value()
+        return loading
 
     # ---- the request
 

@@ -1,13 +1,12 @@
-"""Models for the tests: the bundled pair, and its target with random weights."""
+"""What the conformance tests need: a random-weight model, and which tests fail for what a model is."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from specdec.bundled import path
+from tests.random_weights import make_random_target
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,16 +19,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def random_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled target's tokenizer and template over a small model that has learnt nothing."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("random-target")
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
-        shutil.copy(path("target") / name, folder / name)
-    torch.manual_seed(0)
-    config = LlamaConfig.from_pretrained(path("target"))
-    config.num_hidden_layers, config.hidden_size, config.intermediate_size = 2, 64, 128
-    config.num_attention_heads, config.num_key_value_heads, config.head_dim = 2, 1, 32
-    LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
-    return folder
+    return make_random_target(tmp_path_factory.mktemp("random-target"))

@@ -214,7 +214,7 @@ def test_a_closed_engine_is_loaded_anew(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sharing, "_shared", sharing._Shared(lambda *_, **__: ScriptedEngine()))
     model = ChatSpecDec(model="a")
     model.invoke("hi")
-    engine = loaded("a", **model._loading())
+    engine = loaded("a", **model._loading({}))
     assert engine is not None
     engine.close()
     with pytest.raises(Exception, match="closed"):
