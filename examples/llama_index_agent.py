@@ -2,7 +2,7 @@
 
 It runs offline on the bundled pair. Another pair, other questions:
 
-    python examples/llama_index_agent.py --target ./my-model --draft ./my-small-model "What time is it in Lima?"
+    python examples/llama_index_agent.py --target ./my-model --question "What time is it in Lima?"
 """
 
 import argparse
@@ -42,14 +42,14 @@ async def ask(agent: FunctionAgent, question: str) -> None:
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("questions", nargs="*", default=QUESTIONS)
-    parser.add_argument("--target", default="bundled")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", default="bundled", help="a folder, a hub id or a server's URL")
     parser.add_argument("--draft", default="auto")
-    options = parser.parse_args()
-    llm = SpecDec(options.target, options.draft, temperature=0)
+    parser.add_argument("--question", action="append")
+    args = parser.parse_args()
+    llm = SpecDec(args.target, args.draft, temperature=0)
     agent = FunctionAgent(tools=[get_weather, get_time], llm=llm)
-    for question in options.questions:
+    for question in args.question or QUESTIONS:
         await ask(agent, question)
 
 

@@ -2,7 +2,7 @@
 
 It needs llama-index-retrievers-bm25. Another model over other files:
 
-    python examples/llama_index_query_engine.py --target ./my-model --docs ./notes "When is the fair?"
+    python examples/llama_index_query_engine.py --target ./my-model --docs ./notes --question "When is the fair?"
 """
 
 import argparse
@@ -38,14 +38,14 @@ def quoted(text: str, question: str, answer: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("questions", nargs="*", default=[FERRY, FAIR, SHOP, MARTEN])
-    parser.add_argument("--target", default="bundled")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", default="bundled", help="a folder, a hub id or a server's URL")
     parser.add_argument("--draft", default="auto")
     parser.add_argument("--docs", type=Path, default=DOCS)
-    options = parser.parse_args()
-    engine = engine_over(options.docs, SpecDec(options.target, options.draft, temperature=0, max_tokens=200))
-    for question in options.questions:
+    parser.add_argument("--question", action="append")
+    args = parser.parse_args()
+    engine = engine_over(args.docs, SpecDec(args.target, args.draft, temperature=0, max_tokens=200))
+    for question in args.question or [FERRY, FAIR, SHOP, MARTEN]:
         print(f"\n> {question}")
         response, answer = engine.query(question), ""
         for text in response.response_gen:

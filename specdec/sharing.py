@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from specdec.engine import Engine, load
@@ -41,9 +42,13 @@ class _Shared:
                 del self._engines[key]
 
 
+_DEFAULTS = {name: p.default for name, p in signature(load).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
 def _key(target: str, draft: str, options: dict[str, Any]) -> _Key:
-    # a forked child has none of its parent's threads, so it needs engines of its own
-    return (os.getpid(), target, draft, *sorted(options.items()))
+    # Who names a default means the same engine. A forked child has none of its parent's threads, so it needs its own.
+    named = {name: value for name, value in {**_DEFAULTS, **options}.items() if name != "progress"}
+    return (os.getpid(), target, draft, *sorted(named.items()))
 
 
 _shared = _Shared(load)

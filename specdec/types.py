@@ -476,6 +476,8 @@ class Round:
     verify_seconds: float
     shared_by: int = 1
     """How many sequences shared the round."""
+    rejected: tuple[str, ...] = ()
+    """The texts of the drafts after the accepted ones, each by itself, for display. Empty where nobody knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -741,3 +743,5 @@ class EngineStats:
     """Tokens whose keys and values are kept for requests that begin alike, beside what the slots hold."""
     graph_bytes: int = 0
     """Device memory that captured graphs take; they are made as they are needed, up to a number."""
+    device_bytes: int | None = None
+    """What the engine's process holds of its GPU's memory; None on a CPU."""

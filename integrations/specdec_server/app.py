@@ -41,13 +41,18 @@ def create_app(engine: Engine, settings: Settings | None = None) -> FastAPI:
         telemetry=_SILENT,
     )  # fmt: skip
     app.state.runs = runs
-    model = settings.model or Path(engine.info.target).name
+    model = settings.model or _name_of(engine.info.target)
     for routes in (status_routes, chat_routes, completion_routes, response_routes):
         app.include_router(routes(runs, model))
     install(app)
     _add_middleware(app, settings, metrics)
     app.openapi = partial(_schema, app, model)  # type: ignore[method-assign]
     return app
+
+
+def _name_of(target: str) -> str:
+    """A folder goes by its last name alone: where it lies is nobody's business."""
+    return Path(target).resolve().name if Path(target).exists() else target
 
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: ServerMetrics) -> None:

@@ -90,7 +90,7 @@ class Serving:
         with self._load(1, prefix_cache_bytes=None) as warm, self._load(1) as cold:
             chat = _chat(warm)
             for repeat in range(self.repeats):
-                last = [*chat, Message("user", f"And what did the fox do on day {repeat + 2}?")]
+                last = [*chat, Message("user", f"{repeat + 2} days later, what did the fox do?")]
                 cold.generate("Something else.", max_tokens=1)
                 known, new = (_first(engine, last) for engine in (warm, cold))
                 ratios.append(known.timing.ttft / new.timing.ttft)

@@ -48,7 +48,7 @@ def serve(
     context: o.Context = None,
     accept_rule: o.Rule = "coupled",
     trust_remote_code: o.RemoteCode = False,
-    slots: Annotated[int, typer.Option(help="Answers at once.", rich_help_panel="Models")] = 4,
+    slots: Annotated[int, typer.Option(help="Answers at once.", min=1, rich_help_panel="Models")] = 4,
     upstream: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +57,9 @@ def serve(
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=_SERVER)] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes any that is free.", rich_help_panel=_SERVER)] = 8000,
+    port: Annotated[
+        int, typer.Option(help="0 takes any that is free.", min=0, max=65535, rich_help_panel=_SERVER)
+    ] = 8000,
     model_name: Annotated[
         str | None, typer.Option(help="What clients call the model.", rich_help_panel=_SERVER)
     ] = None,

@@ -87,7 +87,8 @@ class LocalEngine(Engine):
             speculation = f"off: {reason}" if reason else self._controller.reason
             return replace(self._stats, active=active, queued=len(queue), queue=queue, speculation=speculation,
                            warning=self._controller.warning, prefix_tokens=self._prefill.kept,
-                           graph_bytes=self._rounds.graph_bytes)  # fmt: skip
+                           graph_bytes=self._rounds.graph_bytes,
+                           device_bytes=_held(self._target.info.device))  # fmt: skip
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
@@ -261,6 +262,10 @@ class LocalEngine(Engine):
                 self._scheduler.release(row)
         for row in left:
             row.deliver(error)
+
+
+def _held(device: torch.device) -> int | None:
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else None
 
 
 def _out_of_time(row: Running) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -133,7 +133,12 @@ class Running:
         self.sampler.commit(committed)
         if outcome.round:
             self.tally.add(outcome.round, self.reason, time.perf_counter() - self.first)
-        return self._event(pieces, outcome.round)
+        return self._event(pieces, self._told(outcome.round))
+
+    def _told(self, round: Round | None) -> Round | None:
+        """With the texts of what was rejected, which only the tokenizer knows."""
+        rejected = round.drafted[round.accepted :] if round else ()
+        return replace(round, rejected=tuple(map(self.token_text, rejected))) if round and rejected else round
 
     def _scores(self, outcome: Outcome) -> Sequence[tuple[float | None, tuple[tuple[int, float], ...]]]:
         top = self.sampler.params.logprobs

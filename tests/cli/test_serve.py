@@ -32,6 +32,11 @@ def test_a_port_in_use(run: Run) -> None:
     assert f"error: port is {port}; expected a port that nothing listens on" in result.output
 
 
+@pytest.mark.parametrize("port", ["-1", "65536", "99999", "http"])
+def test_no_port_at_all(run: Run, port: str) -> None:
+    assert run("serve", "--port", port).exit_code == 2
+
+
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7"])
 def test_a_host_that_is_not_ours(run: Run, host: str) -> None:
     result = run("serve", "--host", host, "--allow-anyone")

@@ -33,7 +33,13 @@ def test_the_query_engine_reads_other_files(tmp_path: Path) -> None:
         "# Lamps\n\n## The Orla lamp\n\nThe Orla lamp costs 12 euros. It is made of glass.\n"
     )
     (tmp_path / "notes.txt").write_text("Not Markdown.")
-    said = output("llama_index_query_engine.py", "--docs", str(tmp_path), "How much does the Orla lamp cost?")
+    said = output(
+        "llama_index_query_engine.py",
+        "--docs",
+        str(tmp_path),
+        "--question",
+        "How much does the Orla lamp cost?",
+    )
     assert 'lamp.md: "The Orla lamp costs 12 euros."' in said
 
 

@@ -6,13 +6,16 @@ import copy
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from llama_index.core import Settings
 from llama_index.core.llms import LLM
+from llama_index.core.utilities.token_counting import TokenCounter
 from pydantic import ValidationError
 
+from llama_index.llms import specdec as specdec_llm
 from llama_index.llms.specdec import SpecDec
 from specdec.errors import CheckpointNotFound
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine
@@ -32,6 +35,19 @@ def test_metadata_of_the_bundled_pair(bundled: SpecDec) -> None:
         "context_window": 2048, "num_output": 120, "is_chat_model": True, "is_function_calling_model": True,
         "model_name": "bundled",
     }  # fmt: skip
+
+
+def test_the_framework_can_count_its_tokens(bundled: SpecDec) -> None:
+    counter = TokenCounter(tokenizer=bundled.tokenize)
+    assert counter.get_string_tokens("") == 0
+    prompt = bundled.complete("Once upon a time", formatted=True, max_tokens=1).raw["usage"]["prompt_tokens"]
+    assert counter.get_string_tokens("Once upon a time") == prompt
+
+
+def test_a_shared_folder_of_names_is_no_package() -> None:
+    """`llama_index` belongs to llama-index-core: an `__init__` beside ours would hide it."""
+    llms = Path(specdec_llm.__file__).parent.parent
+    assert [path for path in (llms, llms.parent) if (path / "__init__.py").exists()] == []
 
 
 def test_one_engine_for_all_of_the_same_name(bundled: SpecDec) -> None:

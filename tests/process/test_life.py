@@ -297,12 +297,14 @@ def test_what_only_the_child_knows_is_refused_by_the_call() -> None:
         with pytest.raises(EngineBusy, match="256 requests are waiting"):
             engine.generate("busy")
         with pytest.raises(InvalidRequest, match="another process"):
-            engine.stream("a", tools=({"call": Unknown()},))
+            engine.stream("a", client=Unknown("me"))
         assert engine.stats().active == 0
 
 
-class Unknown:
+class Unknown(str):
     """Of a module that the child cannot import."""
+
+    __slots__ = ()
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return _import, ("nowhere",)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
+from specdec.types import GenerationEvent, Request
 from specdec_server import Settings
 from specdec_server.protocol import PatientProtocol
 from specdec_server.runs import Run
@@ -74,6 +75,26 @@ def test_comments_keep_a_waiting_stream_alive() -> None:
         engine.go_on()
         assert b"[DONE]" in read_until(connection, b"[DONE]")
         connection.close()
+
+
+def test_comments_say_how_much_of_the_prompt_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedEngine(hold=0)
+    answer = engine.astream
+
+    async def after_a_part(request: Request) -> AsyncGenerator[GenerationEvent]:
+        assert request.progress
+        yield GenerationEvent(request.id, prefilled=0.5)
+        async for event in answer(request):
+            yield event
+
+    monkeypatch.setattr(engine, "astream", after_a_part)
+    with (
+        live(engine, Settings(keep_alive=0.05, grace=0.2)) as server,
+        server.ask(CHAT_PATH, CHAT | {"stream": True}) as connection,
+    ):
+        assert b"data:" not in read_until(connection, b"50 % of the prompt read")
+        engine.go_on()
+        read_until(connection, b"[DONE]")
 
 
 def test_a_reader_that_has_stopped_is_dropped() -> None:

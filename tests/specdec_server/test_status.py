@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from specdec.types import Request
 from specdec_server import Settings
-from tests.fakes import SCRIPT, ScriptedEngine
+from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 from tests.specdec_server.asking import CHAT, JSON, Asker, error_of
 
 
@@ -30,6 +32,13 @@ async def test_a_name_of_ones_own(engine: ScriptedEngine) -> None:
     ask = Asker(engine, Settings(model="mine/own"))
     assert (await ask.chat(model="mine/own"))["model"] == "mine/own"
     assert (await ask.get("/v1/models/mine/own")).status_code == 200
+
+
+async def test_a_folder_goes_by_its_last_name(tmp_path: Path) -> None:
+    (tmp_path / "my-model").mkdir()
+    for target, name in ((str(tmp_path / "my-model"), "my-model"), ("org/model", "org/model")):
+        ask = Asker(ScriptedEngine(info=replace(SCRIPTED_INFO, target=target)))
+        assert (await ask.get("/v1/models")).json()["data"][0]["id"] == name
 
 
 async def test_unknown_paths_are_errors_of_the_same_form(ask: Asker) -> None:

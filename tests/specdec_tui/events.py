@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 from specdec.types import ContentDelta, GenerationEvent, Origin, Round, SpecStats, Timing, Token, Usage
 
@@ -23,9 +23,9 @@ def event(
     """One round; the last one with all that a last event has."""
     text = "".join(t.text for t in tokens)
     round = Round(drafter or ("model" if drafted else None), tuple(drafted), accepted, 0.001, 0.002)
-    end = {
-        "finish_reason": "stop", "usage": Usage(7, 9, 3), "timing": Timing(0.0, 0.5, 1.5), "stats": SpecStats(1),
-        "seed": 11,
-    }  # fmt: skip
-    rest: Any = end if last else {}
-    return GenerationEvent("x", text, tuple(tokens), round, deltas=(ContentDelta(text),), **rest)
+    event = GenerationEvent("x", text, tuple(tokens), round, deltas=(ContentDelta(text),))
+    if not last:
+        return event
+    return replace(
+        event, finish_reason="stop", usage=Usage(7, 9, 3), timing=Timing(0.0, 0.5, 1.5), stats=SpecStats(1), seed=11
+    )  # fmt: skip

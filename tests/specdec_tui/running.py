@@ -18,7 +18,7 @@ from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineChoice
 from specdec_tui.widgets.gauge_panel import GaugePanel
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 class Garage:

@@ -24,13 +24,13 @@ def _lines(log: TokenLog, width: int, *, rejected: bool = True, separators: bool
 def test_rejected_drafts_stand_before_what_replaced_them() -> None:
     entries = [(e.text, e.kind, e.round) for e in _log().entries]
     assert entries == [
-        ("Once", "plain", 1), (" upon", "accepted", 2), ("Once", "rejected", 2), ("⟨9⟩", "rejected", 2),
+        ("Once", "plain", 1), (" upon", "accepted", 2), ("⟨1⟩", "rejected", 2), ("⟨9⟩", "rejected", 2),
         (" time", "recovered", 2),
     ]  # fmt: skip
 
 
 def test_lines_can_leave_out_rejected_drafts_and_separators() -> None:
-    assert _text(_lines(_log(), 80)) == ["Once│ uponOnce⟨9⟩ time"]
+    assert _text(_lines(_log(), 80)) == ["Once│ upon⟨1⟩⟨9⟩ time"]
     assert _text(_lines(_log(), 80, rejected=False, separators=False)) == ["Once upon time"]
 
 

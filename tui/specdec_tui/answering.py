@@ -54,6 +54,8 @@ class Answering:
         live = self.live = Live(chat.begin_answer(prompt.id), request)
         self._keep(live)
         await self._app.transcript.add(chat.conversation, [live.turn])
+        if self._app.shows_tokens and self._app.pane:
+            self._app.pane.show(live.log)
         self._listening = asyncio.create_task(live.listen(engine))
         try:
             await self._attend(live)
@@ -76,9 +78,8 @@ class Answering:
         if now - self._saved > _SAVE_EVERY:
             self._saved = now
             self._app.chat.keep(live.now())
-        pane = self._app.pane
-        if pane and pane.display:
-            pane.tokens.grow()
+        if self._app.shows_tokens and self._app.pane:
+            self._app.pane.tokens.grow()
         elif isinstance(view := self._app.transcript.view(live.turn.id), AnswerView):
             await view.frame(live, now)
 

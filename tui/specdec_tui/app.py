@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
+from textual.command import Provider
 from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import TextArea
@@ -40,6 +41,14 @@ if TYPE_CHECKING:
     from specdec_tui.widgets.gauge_strip import GaugeStrip
     from specdec_tui.widgets.token_pane import TokenPane
 
+
+def _palette() -> type[Provider]:
+    """Imported when the palette is opened."""
+    from specdec_tui.palette import Commands
+
+    return Commands
+
+
 _GAUGE_EVERY = 1 / 8
 _WATCH_EVERY = 1.0
 
@@ -49,7 +58,7 @@ class ChatApp(App[None]):
     `resume` is a session's id, or "last"."""
 
     TITLE = "SpecDec"
-    ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {_palette}  # noqa: RUF012  (Textual declares it so)
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012  (Textual declares them so)
         (0, "-narrow"),
         (100, "-wide"),
@@ -150,6 +159,7 @@ class ChatApp(App[None]):
         await self.main.query_one("#body").mount(self.pane, panel)
         await self.main.mount(strip, before=self.suggestions)
         self.gauges = (panel, strip)
+        self.pane.tokens.rejected = self.config.screen.rejected
         self.set_interval(_GAUGE_EVERY, self.dials.refresh)
         self.set_interval(_WATCH_EVERY, self.watch_engine)
         if self._database:
@@ -358,7 +368,7 @@ class ChatApp(App[None]):
             self._offer("")
         elif self.answering.running:
             self.answering.cancel()
-        elif self.screen.has_class("-tokens"):
+        elif self.shows_tokens:
             self.show_tokens(None)
         elif self._editing:
             self.edit(None)
@@ -372,6 +382,10 @@ class ChatApp(App[None]):
 
     async def action_earlier(self) -> None:
         await self.transcript.show_earlier(self.chat.conversation)
+
+    @property
+    def shows_tokens(self) -> bool:
+        return self.main.has_class("-tokens")
 
     def show_tokens(self, turn: int | None) -> None:
         """An answer as tokens in the transcript's place; None goes back."""

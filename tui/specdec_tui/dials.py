@@ -66,6 +66,8 @@ class Dials:
             reading=reading,
             info=engine.info if engine else None,
             speculation=self._stats.speculation if self._stats else "",
+            warning=self._stats.warning if self._stats else None,
+            device_bytes=self._stats.device_bytes if self._stats else None,
             context_used=self.used,
             measured=self.measured,
         )

@@ -60,7 +60,7 @@ class Doing:
         self.app.main.toggle_class("-gauge")
 
     def do_tokens(self, _argument: str) -> None:
-        shown = self.app.main.has_class("-tokens")
+        shown = self.app.shows_tokens
         answer = self.app.chat.conversation.last("assistant")
         self.app.show_tokens(None if shown else (answer.id if answer else -1))
         if shown:
@@ -110,9 +110,7 @@ class Doing:
     def do_set(self, argument: str) -> None:
         name, _, value = argument.replace("=", " ", 1).partition(" ")
         self._configure(self.app.chat.settings.with_text(name, value))
-        self.app.tell(
-            f"{name}: {settings.shown(self.app.chat.settings.with_text(name, value).value(name)) or 'default'}"
-        )
+        self.app.tell(f"{name}: {value.strip() or 'default'}")
 
     def do_params(self, _argument: str) -> None:
         from specdec_tui.screens.params import ParamsScreen

@@ -7,6 +7,7 @@ from pathlib import Path
 import platformdirs
 
 from specdec_tui.core.config import Config
+from specdec_tui.splash import splash
 
 
 def config_path() -> Path:
@@ -23,9 +24,10 @@ def log_path() -> Path:
 
 def run(config: Config, *, database: Path | None, resume: str | None = None) -> int:
     """Run the chat in this terminal; returns how many changes could not be saved."""
-    from specdec_tui.app import ChatApp
-    from specdec_tui.core.engines import Opener
+    with splash(config.screen.theme):
+        from specdec_tui.app import ChatApp  # half a second on a slow machine, with something to look at
+        from specdec_tui.core.engines import Opener
 
-    app = ChatApp(config, Opener(log_path()), database=database, resume=resume)
+        app = ChatApp(config, Opener(log_path()), database=database, resume=resume)
     app.run()
     return app.unsaved

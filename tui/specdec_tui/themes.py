@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from textual.theme import Theme
 
+from specdec_tui.core.palette import DARK, LIGHT
+
 _DARK_TOKENS = {"accepted": "#7ddf9a", "recovered": "#ffb86b", "bonus": "#7cc7ff", "rejected": "#ff7a85"}
 _LIGHT_TOKENS = {"accepted": "#0f7a3d", "recovered": "#a85400", "bonus": "#0b62b8", "rejected": "#c01f33"}
 # Okabe and Ito's, which stay apart for every common kind of colour blindness.
@@ -27,18 +29,18 @@ def _theme(name: str, tokens: dict[str, str], base: Theme) -> Theme:
 
 
 _DARK = Theme(
-    name="dark", primary="#7aa2f7", secondary="#bb9af7", accent="#7ddf9a", foreground="#d7dae5",
-    background="#12141c", surface="#181b26", panel="#222637", dark=True,
+    name="dark", primary=DARK.primary, secondary="#bb9af7", accent="#7ddf9a", foreground=DARK.foreground,
+    background=DARK.background, surface="#181b26", panel=DARK.panel, dark=True,
     variables={
-        "footer-key-foreground": "#7aa2f7", "border": "#3a4160", "block-cursor-background": "#7aa2f7",
+        "footer-key-foreground": "#7aa2f7", "border": DARK.border, "block-cursor-background": "#7aa2f7",
         "block-cursor-foreground": "#12141c", "input-selection-background": "#7aa2f7 35%",
     },
 )  # fmt: skip
 _LIGHT = Theme(
-    name="light", primary="#2f5bd0", secondary="#7a3fc0", accent="#0f7a3d", foreground="#22252e",
-    background="#fbfbf9", surface="#f2f2ee", panel="#e6e7e3", dark=False,
+    name="light", primary=LIGHT.primary, secondary="#7a3fc0", accent="#0f7a3d", foreground=LIGHT.foreground,
+    background=LIGHT.background, surface="#f2f2ee", panel=LIGHT.panel, dark=False,
     variables={
-        "footer-key-foreground": "#2f5bd0", "border": "#b9bdc9", "block-cursor-background": "#2f5bd0",
+        "footer-key-foreground": "#2f5bd0", "border": LIGHT.border, "block-cursor-background": "#2f5bd0",
         "block-cursor-foreground": "#fbfbf9", "input-selection-background": "#2f5bd0 25%",
     },
 )  # fmt: skip

@@ -37,12 +37,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def vllm(**words: Any) -> Iterator[str]:
+def vllm(context: int = 512, **words: Any) -> Iterator[str]:
     """The URL of a vLLM with the bundled target, started as `specdec cluster launch` does."""
     command = str(program("vllm", "vllm"))
     cluster = Cluster(
-        "bundled", context=512, dtype="float32", tools="hermes", port=free_port(), master_port=free_port(), extra=_CPU,
-        **words,
+        "bundled", context=context, dtype="float32", tools="hermes", port=free_port(), master_port=free_port(),
+        extra=_CPU, **words,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name, value in _environment(cluster).items():

@@ -29,10 +29,6 @@ class Journal:
         self._thread = threading.Thread(target=self._work, name="specdec-journal", daemon=True)
         self._thread.start()
 
-    @property
-    def unsaved(self) -> int:
-        return len(self._writes)
-
     def put(self, write: Write) -> None:
         with self._changed:
             self._writes.append(write)

@@ -95,10 +95,6 @@ class Store:
     def save_preset(self, name: str, values: Mapping[str, Any]) -> None:
         self._put("INSERT OR REPLACE INTO preset VALUES (?, ?)", (name, json.dumps(values)))
 
-    @property
-    def unsaved(self) -> int:
-        return self._journal.unsaved
-
     def close(self) -> int:
         """Returns how many changes could not be written."""
         left = self._journal.close()

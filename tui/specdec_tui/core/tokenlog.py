@@ -37,8 +37,6 @@ class TokenLog:
 
     entries: list[Entry] = field(default_factory=list)
     _rounds: int = 0
-    _texts: dict[int, str] = field(default_factory=dict)
-    """What ids looked like so far: rejected drafts come as ids alone."""
 
     def see(self, event: GenerationEvent) -> None:
         """Take over an event: its tokens, and after the accepted ones the drafts that were rejected."""
@@ -53,12 +51,13 @@ class TokenLog:
             self._add(token, event.round)
 
     def _add(self, token: Token, round: Round | None) -> None:
-        self._texts.setdefault(token.id, token.text)
         self.entries.append(Entry(token.text, token.origin, token.id, self._rounds, round, token.logprob))
 
     def _rejected(self, round: Round) -> Iterator[Entry]:
-        for token in round.drafted[round.accepted :]:
-            text = self._texts.get(token) or f"⟨{token}⟩"
+        """An engine that does not tell their texts still tells their ids."""
+        ids = round.drafted[round.accepted :]
+        texts = round.rejected or tuple(f"⟨{token}⟩" for token in ids)
+        for token, text in zip(ids, texts, strict=True):
             yield Entry(text, "rejected", token, self._rounds, round)
 
 
@@ -79,15 +78,16 @@ class Lines:
         self.rejected, self.separators = rejected, separators
         self.lines: list[list[Piece]] = [[]]
         self._used = 0
-        self._seen = 0
+        self.laid = 0
+        """How many of the log's entries are in the lines."""
         self._round = 0
 
     def extend(self) -> None:
         """Lay out what came since the last time."""
         entries = self.log.entries
-        for index in range(self._seen, len(entries)):
+        for index in range(self.laid, len(entries)):
             self._lay(index, entries[index])
-        self._seen = len(entries)
+        self.laid = len(entries)
 
     def line_of(self, entry: int) -> int:
         """The first line with a piece of this entry."""

@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.store import Session, Store
 
-_HINT = "Enter opens · F2 renames · Del deletes, twice · Esc closes"
+_HINT = "Enter opens · F2 renames · F8 deletes, twice · Esc closes"
 
 
 class SessionsScreen(ModalScreen[str | None]):
@@ -26,12 +26,12 @@ class SessionsScreen(ModalScreen[str | None]):
     HELP = """\
 # Sessions
 
-Type words to search all chats; arrow keys choose, `Enter` opens, `F2` renames, `Del` deletes.
+Type words to search all chats; arrow keys choose, `Enter` opens, `F2` renames, `F8` deletes.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("escape", "dismiss", "Close"),
         ("f2", "rename", "Rename"),
-        ("delete", "delete", "Delete"),
+        ("f8", "delete", "Delete"),
         ("down", "move(1)", "Down"),
         ("up", "move(-1)", "Up"),
     ]
@@ -110,7 +110,7 @@ Type words to search all chats; arrow keys choose, `Enter` opens, `F2` renames, 
             self._list()
         else:
             self._doomed = chosen.id
-            self._say(f"Del again deletes “{one_line(chosen.title, 30)}” for ever")
+            self._say(f"F8 again deletes “{one_line(chosen.title, 30)}” for ever")
 
     def _end_renaming(self) -> None:
         self._renaming = None

@@ -25,6 +25,8 @@ class Dial:
     info: EngineInfo | None = None
     speculation: str = ""
     """The controller's own words."""
+    warning: str | None = None
+    """That drafting is on but does poorly."""
     device_bytes: int | None = None
     context_used: int = 0
     measured: float | None = None
@@ -86,7 +88,8 @@ def strip(dial: Dial) -> Content:
 
 
 def off_line(dial: Dial) -> str:
-    return f"Speculation off, because {dial.off}" if dial.off else ""
+    """What has to be said loudly, if anything."""
+    return f"Speculation off, because {dial.off}" if dial.off else dial.warning or ""
 
 
 def _small(position: int, at: Position) -> list[_Part]:
@@ -96,9 +99,8 @@ def _small(position: int, at: Position) -> list[_Part]:
 def _speed(dial: Dial) -> Iterator[list[_Part]]:
     r = dial.reading
     ttft = "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"
-    yield [("mean ", "dim"), rate(r.mean), ("  TTFT ", "dim"), ttft, ("  tokens ", "dim"), f"{r.tokens}"]
-    if known := speed_up_part(dial):
-        yield known
+    yield [("mean ", "dim"), rate(r.mean), ("   TTFT ", "dim"), ttft]
+    yield [("tokens ", "dim"), f"{r.tokens}   ", *speed_up_part(dial)]
 
 
 def _acceptance(r: Reading, width: int) -> Iterator[list[_Part]]:

@@ -44,10 +44,12 @@ class GaugePanel(VerticalScroll, can_focus=False):
 
     def show(self, dial: Dial) -> None:
         reading = dial.reading
-        self._off.set_class(bool(dial.off), "-on")
-        self._off.update(off_line(dial))
+        loud = off_line(dial)
+        self._off.set_class(bool(loud), "-on")
+        self._off.update(loud)
         self._unit.update("tokens/s now" if reading.running else "tokens/s, last answer")
-        self._digits.update(rate(reading.now if reading.running else reading.mean))
+        speed = reading.now if reading.running else reading.mean
+        self._digits.update(rate(speed) if reading.tokens else "–")
         rates = reading.rates[-_WIDTH:]
         self._curve.data = [0.0] * (_WIDTH - len(rates)) + list(rates)
         self._body.update(panel(dial, _WIDTH))

@@ -31,6 +31,7 @@ class GaugeStrip(Vertical):
         yield self._lines
 
     def show(self, dial: Dial) -> None:
-        self._off.set_class(bool(dial.off), "-on")
-        self._off.update(off_line(dial))
+        loud = off_line(dial)
+        self._off.set_class(bool(loud), "-on")
+        self._off.update(loud)
         self._lines.update(strip(dial))

@@ -31,24 +31,25 @@ class TokenPane(Vertical):
     }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = TokenView()
+        self._detail = Static(_HINT, id="detail", markup=False)
+
     def compose(self) -> ComposeResult:
         spans = (part for name, style in _LEGEND for part in ((name, style), "  "))
         yield Static(Content.assemble(*spans), id="legend")
-        yield TokenView()
-        yield Static(_HINT, id="detail", markup=False)
-
-    @property
-    def tokens(self) -> TokenView:
-        return self.query_one(TokenView)
+        yield self.tokens
+        yield self._detail
 
     def show(self, log: TokenLog | None) -> None:
         """An answer's tokens; None where they are no longer kept."""
         self.tokens.show(log or TokenLog())
         missing = "Tokens are kept for the last answers since the start; this one's are gone."
-        self.query_one("#detail", Static).update(_HINT if log else missing)
+        self._detail.update(_HINT if log else missing)
 
     def on_token_view_looked(self, event: TokenView.Looked) -> None:
-        self.query_one("#detail", Static).update(detail(event.entry) if event.entry else _HINT)
+        self._detail.update(detail(event.entry) if event.entry else _HINT)
 
 
 def detail(entry: Entry) -> str:

@@ -70,6 +70,11 @@ details are below. `Esc` or `Ctrl+T` goes back to the text.
         self._log = TokenLog()
         self._lines = Lines(self._log, 1, rejected=True, separators=True)
 
+    @property
+    def entries(self) -> int:
+        """How many are laid out."""
+        return self._lines.laid
+
     def show(self, log: TokenLog) -> None:
         """Another answer's tokens."""
         self._log, self.cursor = log, None

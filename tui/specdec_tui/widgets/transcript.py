@@ -9,22 +9,13 @@ from textual.message import Message
 from textual.widgets import Static
 
 from specdec_tui.core.conversation import Conversation, Turn
+from specdec_tui.splash import GREETING
 from specdec_tui.widgets.turn import AnswerView, PromptView, TurnView
 
 _SHOWN = 20
 """Turns that are on the screen at first; earlier ones are shown when asked for."""
 _MOST = 40
 """Turns on the screen beyond which the earliest leave it."""
-
-GREETING = """\
-Ask something below. What you see while it answers:
-
-  tokens/s, counted from token ids · how much of what was drafted the target accepted
-  ^t  the answer as tokens, coloured by where each came from
-  /compare  the same prompt without speculation: the measured speed-up
-
-F1 explains the keys, / lists the commands.
-"""
 
 
 class Earlier(Static):

@@ -110,30 +110,36 @@ class AnswerView(TurnView):
     """
 
     def __init__(self, turn: Turn, branch: tuple[int, int] = (1, 1)) -> None:
+        from textual.widgets import Markdown  # a twentieth of a second that the first paint does without
+
         super().__init__(turn, branch)
         self._frames = Frames()
         self._fed = 0
         self._spent = 0.0
+        self._reasoning, self._calls = Reasoning(), Calls()
+        # what a model links to is never opened unasked
+        self._markdown: Markdown = Markdown(safe(as_markdown(turn.text)), open_links=False)
+        self._failed = Static("", classes="failed", markup=False)
+        self._meta = Static("", classes="meta", markup=False)
 
     def compose(self) -> ComposeResult:
-        from textual.widgets import Markdown  # a twentieth of a second that the first paint does without
-
-        # what a model links to is never opened unasked
-        self._markdown: Markdown = Markdown(safe(as_markdown(self.turn.text)), open_links=False)
-        yield Reasoning()
-        yield self._markdown
-        yield Calls()
-        yield Static("", classes="failed", markup=False)
-        yield Static("", classes="meta", markup=False)
+        yield from (self._reasoning, self._markdown, self._calls, self._failed, self._meta)
 
     def on_mount(self) -> None:
         self._settle()
 
+    @property
+    def source(self) -> str:
+        """What is shown, as Markdown."""
+        return self._markdown.source
+
     async def frame(self, live: Live, now: float) -> None:
         """Show what is due. Costs nothing when nothing is."""
+        if not self._meta.is_mounted:
+            return
         answer = live.answer
-        self.query_one(Reasoning).show(answer.reasoning, thinking=not answer.content)
-        self.query_one(Calls).show(answer.calls)
+        self._reasoning.show(answer.reasoning, thinking=not answer.content)
+        self._calls.show(answer.calls)
         if len(answer.content) > self._fed:
             self._frames.feed(safe(answer.content[self._fed :]))
             self._fed = len(answer.content)
@@ -146,22 +152,23 @@ class AnswerView(TurnView):
             self._spent = spent
 
     async def finish(self, turn: Turn, branch: tuple[int, int]) -> None:
-        """The whole text once more: what came in pieces may read differently as a whole."""
+        """What is left, at once, and then the whole once more: what came in pieces may read differently as a whole."""
         self.turn, self.branch = turn, branch
+        self._frames.feed(safe(turn.text[self._fed :]))
+        if self.display and (rest := self._frames.rest()):
+            await self._markdown.append(rest)
         await self._markdown.update(safe(as_markdown(turn.text)))
         self._settle()
 
     def _settle(self) -> None:
         """Everything but the text."""
         turn = self.turn
-        self.query_one(Reasoning).show(turn.message.reasoning or "", thinking=False)
-        self.query_one(Calls).show(turn.message.tool_calls)
+        self._reasoning.show(turn.message.reasoning or "", thinking=False)
+        self._calls.show(turn.message.tool_calls)
         ending = _ENDINGS.get(turn.state, "")
         error = one_line(turn.figures.get("error", ""))
-        failed = self.query_one(".failed", Static)
-        failed.update(": ".join(part for part in (ending, error) if part))
-        failed.display = bool(ending)
+        self._failed.update(": ".join(part for part in (ending, error) if part))
+        self._failed.display = bool(ending)
         parts = [answer_line(turn.figures) if turn.figures.get("tokens") else "", self.branch_mark]
-        meta = self.query_one(".meta", Static)
-        meta.update("   ".join(p for p in parts if p))
-        meta.display = any(parts)
+        self._meta.update("   ".join(p for p in parts if p))
+        self._meta.display = any(parts)

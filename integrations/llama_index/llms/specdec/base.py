@@ -118,6 +118,10 @@ class SpecDec(StructuredByGrammar):
             model_name=info.target,
         )
 
+    def tokenize(self, text: str) -> list[int]:
+        """The target's tokens. `Settings.tokenizer = llm.tokenize` has the framework count with them."""
+        return list(self.engine.tokenize(text)) if text else []
+
     # ---- the eight forms
 
     @llm_chat_callback()

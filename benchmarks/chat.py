@@ -1,0 +1,262 @@
+"""Figures of the terminal chat: is it on time, does it answer keys, what does it cost?
+
+    python benchmarks/chat.py                  all of them
+    python benchmarks/chat.py prose fence      some
+
+The app runs in a terminal (a pty of 120x40) of its own; scripted answers come at a fixed pace, three tokens a round.
+Each scenario prints one JSON line. The targets are for a quiet machine with 2 cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from fcntl import ioctl
+from pathlib import Path
+from statistics import median, quantiles
+from struct import pack
+from termios import TIOCSWINSZ
+from threading import Thread
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+WIDTH, HEIGHT = 120, 40
+KEY_EVERY = 0.1
+STORY = "Tell me a long story about a fox who finds a bell."
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What comes how fast."""
+
+    words: list[str]
+    per_second: float
+
+    @property
+    def seconds(self) -> float:
+        return len(self.words) / self.per_second
+
+
+def prose(per_second: float = 500, seconds: float = 8) -> Pace:
+    sentence = "The fox went down to the river and *listened* to the bell for a while. ".split(" ")
+    words = [f"{w} " if i % 90 else f"\n\n{w} " for i in range(10_000) for w in [sentence[i % len(sentence)]]]
+    return Pace(words[: int(per_second * seconds)], per_second)
+
+
+def fence(per_second: float = 500, lines: int = 400) -> Pace:
+    body = [
+        w
+        for i in range(lines)
+        for w in ("    ", "value", f"_{i}", " = ", "ring", "(", f"{i}", ")", "  # ", "ok\n")
+    ]
+    return Pace(["Here:\n\n", "```python\n", *body, "```\n"], per_second)
+
+
+# ------------------------------------------------------------------------------- inside the terminal
+
+
+def paced(pace: Pace) -> Any:
+    """An engine that sends each round when it is due, and several at once when it was kept waiting."""
+    from tests.fakes import ScriptedEngine
+
+    class Paced(ScriptedEngine):
+        def astream(self, prompt: Any, **options: Any) -> Any:
+            stream = super().astream(prompt, **options)
+
+            async def events() -> AsyncIterator[Any]:
+                begin, sent = time.perf_counter(), 0
+                async for event in stream:
+                    sent += len(event.tokens)
+                    wait = begin + sent / pace.per_second - time.perf_counter()
+                    if wait > 0:
+                        await asyncio.sleep(wait)
+                    yield event
+
+            return events()
+
+    return Paced(pace.words, width=3)
+
+
+async def inside(app: Any, scenario: Callable[[Any], Coroutine[Any, Any, dict[str, Any]]], out: Path) -> None:
+    while app.desk.engine is None or not app.gauges:
+        await asyncio.sleep(0.01)
+    try:
+        out.write_text(json.dumps(await scenario(app)))
+    finally:
+        app.exit()
+
+
+async def on_time(app: Any, pace: Pace, *, tokens: bool = False) -> dict[str, Any]:
+    """Ask once, type all the while, and see when the whole answer is on the screen."""
+    if tokens:
+        app.show_tokens(-1)
+        app.prompt.focus()
+    lags: list[float] = []
+    typing = asyncio.create_task(_type(app, lags))
+    cpu, began = time.process_time(), time.perf_counter()
+    app.ask("Go")
+    await asyncio.sleep(0.05)
+    while app.answering.running or not _all_shown(app, tokens=tokens):
+        await asyncio.sleep(0.005)
+    wall = time.perf_counter() - began
+    cpu = time.process_time() - cpu
+    typing.cancel()
+    return {
+        "tokens": len(pace.words), "late_percent": round(100 * (wall / pace.seconds - 1), 2),
+        "key_ms_p50": round(1000 * median(lags), 1), "key_ms_p95": round(1000 * quantiles(lags, n=20)[-1], 1),
+        "cpu_percent": round(100 * cpu / wall, 1),
+    }  # fmt: skip
+
+
+def _all_shown(app: Any, *, tokens: bool) -> bool:
+    live = app.answering.live
+    if live is None or app.transcript.view(live.turn.id) is None:
+        return False
+    if tokens:
+        return bool(app.pane.tokens.entries == len(live.log.entries))
+    return bool(len(app.transcript.view(live.turn.id).source) == len(live.answer.content))
+
+
+async def _type(app: Any, lags: list[float]) -> None:
+    """A key now and then, and how long until it stands in the prompt."""
+    from textual import events
+
+    while True:
+        before, pressed = len(app.prompt.text), time.perf_counter()
+        app.post_message(events.Key("x", "x"))
+        while len(app.prompt.text) == before:
+            await asyncio.sleep(0.001)
+        lags.append(time.perf_counter() - pressed)
+        await asyncio.sleep(KEY_EVERY)
+
+
+async def turns(app: Any, count: int = 200) -> dict[str, Any]:
+    """Resident memory as the chat grows; 50 turns in, everything has been imported and every cache is warm."""
+    sizes = []
+    for number in range(1, count + 1):
+        app.ask(f"Prompt {number}")
+        await asyncio.sleep(0.02)
+        while any(w.group == "answer" for w in app.workers):
+            await asyncio.sleep(0.005)
+        if number in (50, count):
+            sizes.append(_resident())
+    return {
+        "turns": count,
+        "mb_after_50": sizes[0],
+        "mb_after_all": sizes[1],
+        "grown_mb": round(sizes[1] - sizes[0], 1),
+    }
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return round(pages * resource.getpagesize() / 1e6, 1)
+
+
+async def decoding(app: Any, rounds: int = 5) -> dict[str, Any]:
+    """Decode speed of the same requests with and without the screen, in turn; the engine is one and the same."""
+    from specdec.types import Completion
+
+    engine, ratios = app.desk.engine, []
+    options = {"max_tokens": 200, "seed": 5, "temperature": 0.8, "ignore_eos": True}
+    app.chat.configure(app.chat.settings.with_values(options))
+    for _ in range(rounds + 1):
+        await app.open(None)
+        app.ask(STORY)
+        await asyncio.sleep(0.05)
+        while any(w.group == "answer" for w in app.workers):
+            await asyncio.sleep(0.01)
+        shown = app.chat.conversation.last("assistant").figures["tokens_per_second"]
+        request = app.chat.request(1)
+        bare: Completion = await asyncio.to_thread(engine.generate, request)
+        ratios.append(float(shown) / bare.tokens_per_second)
+    return {"ratio": round(median(ratios[1:]), 3), "ratios": [round(r, 3) for r in ratios[1:]]}
+
+
+def inner(name: str, out: Path) -> None:
+    from specdec_tui.app import ChatApp
+    from specdec_tui.core.config import Config
+    from specdec_tui.core.engines import Opener
+
+    paces = {
+        "prose": prose(),
+        "fence": fence(),
+        "tokens": prose(2000, 5),
+        "turns": Pace(["ok "] * 30, 20_000),
+    }
+    scenarios: dict[str, Callable[[Any], Coroutine[Any, Any, dict[str, Any]]]] = {
+        "prose": lambda app: on_time(app, paces["prose"]),
+        "fence": lambda app: on_time(app, paces["fence"]),
+        "tokens": lambda app: on_time(app, paces["tokens"], tokens=True),
+        "turns": turns,
+        "decoding": decoding,
+    }
+    pace = paces.get(name)
+    opening: Any = Opener(Path(os.devnull)) if pace is None else lambda choice, progress: paced(pace)
+    app = ChatApp(Config(), opening)
+    app.call_later(lambda: app.run_worker(inside(app, scenarios[name], out), group="bench"))
+    app.run()
+
+
+# ------------------------------------------------------------------------------ outside the terminal
+
+
+def in_terminal(command: list[str], seen: bytes | None = None) -> float:
+    """Run in a pty; seconds until `seen` was written, or until the end."""
+    began = time.perf_counter()
+    pid, terminal = pty.fork()
+    if not pid:
+        os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
+        os.environ.pop("NO_COLOR", None)
+        os.execv(command[0], command)
+    ioctl(terminal, TIOCSWINSZ, pack("HHHH", HEIGHT, WIDTH, 0, 0))
+    output = b""
+    with suppress(OSError):
+        while seen is None or seen not in output:
+            output = output[-4096:] + os.read(terminal, 65536)
+    seconds = time.perf_counter() - began
+    if seen:
+        os.kill(pid, 9)
+    Thread(target=os.close, args=(terminal,)).start()
+    os.waitpid(pid, 0)
+    return seconds
+
+
+def start(tries: int = 7) -> dict[str, Any]:
+    """From nothing to the first paint, and to the app's own first frame."""
+    command = [sys.executable, "-m", "specdec", "chat", "--unsaved"]
+    found = {}
+    for name, mark in (("first_paint_s", b"Ask something below"), ("app_s", b"or / for commands")):
+        times = [in_terminal(command, mark) for _ in range(tries)]
+        found[name] = {"best": round(min(times), 3), "median": round(median(times), 3)}
+    bare = [in_terminal([sys.executable, "-c", "print('x')"], b"x") for _ in range(tries)]
+    return {**found, "python_alone_s": round(min(bare), 3)}
+
+
+def main() -> None:
+    names = sys.argv[1:] or ["start", "prose", "fence", "tokens", "turns", "decoding"]
+    if names[0] == "--inner":
+        inner(names[1], Path(names[2]))
+        return
+    for name in names:
+        if name == "start":
+            print(json.dumps({"start": start()}), flush=True)
+            continue
+        with tempfile.NamedTemporaryFile() as out:
+            in_terminal([sys.executable, __file__, "--inner", name, out.name])
+            text = Path(out.name).read_text() or '"no result"'
+        print(json.dumps({name: json.loads(text)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

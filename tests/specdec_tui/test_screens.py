@@ -1,0 +1,222 @@
+"""What opens over the chat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Markdown, OptionList, Static
+
+from specdec_tui.screens.compare import CompareScreen
+from specdec_tui.screens.help import HelpScreen
+from specdec_tui.screens.models import ModelsScreen
+from specdec_tui.screens.params import ParamsScreen
+from specdec_tui.screens.sessions import SessionsScreen
+from specdec_tui.widgets.token_pane import detail
+from specdec_tui.widgets.token_view import TokenView
+from specdec_tui.widgets.transcript import Transcript
+from tests.fakes import SCRIPT, ScriptedEngine
+from tests.specdec_tui.running import Garage, running
+
+STORY = "".join(SCRIPT)
+
+
+async def test_sessions_are_searched_opened_renamed_and_deleted(tmp_path: Path) -> None:
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.app.store)
+        await chat.ask("About foxes")
+        await chat.enter("/new")
+        await chat.until(lambda: not chat.texts)
+        await chat.ask("About rain")
+        await chat.enter("/sessions foxes")
+        await chat.until(lambda: isinstance(chat.app.screen, SessionsScreen))
+        screen = chat.app.screen
+        await chat.until(lambda: screen.query_one(OptionList).option_count == 1)
+        await chat.pilot.press("f2")
+        screen.query_one(Input).value = "Foxes"
+        await chat.pilot.press("enter")
+        await chat.until(lambda: "Foxes" in str(screen.query_one(OptionList).get_option_at_index(0).prompt))
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.texts == ["About foxes", STORY])
+        assert "Foxes" in chat.text_of("#title")
+        await chat.enter("/sessions rain")
+        await chat.until(lambda: isinstance(chat.app.screen, SessionsScreen))
+        await chat.pilot.press("f8")
+        assert len(chat.app.store.sessions()) == 2 if chat.app.store else False
+        await chat.pilot.press("f8")
+        await chat.until(lambda: chat.app.store and len(chat.app.store.sessions()) == 1)
+
+
+async def test_a_chat_is_resumed_with_its_settings(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    async with running(ScriptedEngine(), database=path) as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.app.store)
+        await chat.enter("/system Be brief.")
+        await chat.enter("/set temperature 0.25")
+        await chat.ask("Hello")
+    engine = ScriptedEngine()
+    async with running(engine, database=path, resume="last") as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.texts == ["Hello", STORY])
+        await chat.ask("And now?")
+        assert (chat.app.chat.settings.system, chat.app.chat.settings.sampling.temperature) == (
+            "Be brief.",
+            0.25,
+        )
+    assert engine.requests[0].sampling.temperature == 0.25
+    assert [getattr(m, "role", None) for m in engine.requests[0].prompt] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+    ]
+
+
+async def test_an_answer_under_way_when_the_chat_ends_is_there_next_time(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    engine = ScriptedEngine(hold=2)
+    async with running(engine, database=path) as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.app.store)
+        await chat.enter("Hello")
+        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens == 4)
+    async with running(ScriptedEngine(), database=path, resume="last") as chat:
+        await chat.until(lambda: chat.texts == ["Hello", "Once upon a time"])
+        assert chat.app.chat.conversation.path()[-1].state == "interrupted"
+        assert "the chat ended while this came" in chat.text_of("AnswerView .failed")
+
+
+async def test_parameters_are_checked_as_they_are_written() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.pilot.press("f2")
+        await chat.until(lambda: isinstance(chat.app.screen, ParamsScreen))
+        screen = chat.app.screen
+        await chat.pilot.press(*"hot")
+        await chat.until(lambda: "temperature is 'hot'" in str(screen.query_one("#problem", Static).render()))
+        await chat.pilot.press("enter")
+        assert isinstance(chat.app.screen, ParamsScreen)
+        screen.query_one("#temperature", Input).value = "0.5"
+        screen.query_one("#speculative", Input).value = "3"
+        screen.query_one("#system", Input).value = "Be kind."
+        await chat.pilot.press("enter")
+        await chat.until(lambda: not isinstance(chat.app.screen, ParamsScreen))
+        settings = chat.app.chat.settings
+        assert (settings.sampling.temperature, settings.speculative, settings.system) == (0.5, 3, "Be kind.")
+
+
+async def test_a_target_and_a_draft_are_picked() -> None:
+    garage = Garage(ScriptedEngine(), ScriptedEngine())
+    async with running(garage=garage) as chat:
+        await chat.ready()
+        await chat.pilot.press("f3")
+        await chat.until(lambda: isinstance(chat.app.screen, ModelsScreen))
+        await chat.pilot.press("tab", "down", "enter")
+        await chat.until(lambda: len(garage.choices) == 2)
+        assert (garage.choices[1].target, garage.choices[1].draft) == ("bundled", "none")
+        await chat.ready()
+        await chat.pilot.press("f3")
+        await chat.until(lambda: isinstance(chat.app.screen, ModelsScreen))
+        chat.app.screen.query_one(Input).focus()
+        await chat.pilot.press(*"a/b + c", "enter")
+        await chat.until(lambda: len(garage.choices) == 3)
+        assert (garage.choices[2].target, garage.choices[2].draft) == ("a/b", "c")
+
+
+async def test_compare_measures_and_judges() -> None:
+    engine = ScriptedEngine()
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        await chat.pilot.press("f5")
+        await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
+        await chat.until(lambda: "identical" in chat.text_of("#verdict"))
+        assert chat.text_of("#verdict").startswith("2.60x plain   identical")
+        await chat.pilot.press("escape")
+        await chat.until(lambda: chat.app.dials.measured)
+        assert chat.app.dials.measured == pytest.approx(2.6)
+    plain, speculative = [r for r in engine.requests if r.id in ("plain", "speculative")]
+    assert plain.sampling.seed == speculative.sampling.seed
+    assert (plain.speculative, speculative.speculative) == ("off", "auto")
+
+
+async def test_compare_tells_where_texts_part_and_slowness_in_red() -> None:
+    engine = ScriptedEngine(width=1, speculative_script=["Once", " more"])
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        await chat.pilot.press("f5")
+        await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
+        await chat.until(lambda: "they part at token 2" in chat.text_of("#verdict"))
+
+
+async def test_help_is_about_what_has_the_focus() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        for focus, word in (
+            (chat.app.prompt, "# Prompt"),
+            (chat.app.screen.query_one(Transcript), "# Conversation"),
+        ):
+            focus.focus()
+            await chat.pilot.press("f1")
+            await chat.until(lambda: isinstance(chat.app.screen, HelpScreen))
+            source = chat.app.screen.query_one(Markdown).source
+            assert source.startswith(word)
+            assert "`/compare`" in source
+            assert "| `ctrl+t` | Tokens |" in source
+            await chat.pilot.press("escape")
+
+
+async def test_tokens_tell_about_themselves() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        await chat.pilot.press("ctrl+t")
+        view = chat.app.screen.query_one(TokenView)
+        await chat.until(lambda: view.has_focus)
+        await chat.pilot.press("home", "right")
+        await chat.until(lambda: "accepted" in chat.text_of("#detail"))
+        assert chat.text_of("#detail") == (
+            "“ upon” id 11 · accepted · round 1: model drafted 2, 2 accepted · draft 1.0 ms, verify 2.0 ms"
+        )
+        await chat.pilot.press("end")
+        await chat.until(lambda: "“.”" in chat.text_of("#detail"))
+        await chat.pilot.hover(TokenView, offset=(3, 1))
+        await chat.until(lambda: "“Once” id 10 · plain · from prefill" in chat.text_of("#detail"))
+        await chat.pilot.press("ctrl+t")
+        assert not chat.app.shows_tokens
+
+
+def test_a_token_s_probability_is_told_where_it_is_known() -> None:
+    from specdec_tui.core.tokenlog import TokenLog
+    from tests.specdec_tui.events import event, token
+
+    log = TokenLog()
+    log.see(event([token("a", logprob=-0.6931)]))
+    assert " p 0.500 " in detail(log.entries[0])
+
+
+async def test_completion_by_tab_and_enter() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.pilot.press(*"/them", "tab")
+        await chat.until(lambda: chat.app.prompt.text == "/theme ")
+        await chat.pilot.press(*"light", "down", "tab")
+        await chat.until(lambda: chat.app.prompt.text == "/theme light-safe")
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.app.theme == "light-safe")
+
+
+async def test_every_command_is_in_the_palette() -> None:
+    from textual.command import CommandPalette
+
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.pilot.press("ctrl+p")
+        await chat.until(lambda: isinstance(chat.app.screen, CommandPalette))
+        await chat.pilot.press(*"/gauge")
+        await chat.until(lambda: chat.app.screen.query_one(OptionList).option_count)
+        await chat.pilot.press("enter")
+        await chat.until(lambda: not chat.app.main.has_class("-gauge"))

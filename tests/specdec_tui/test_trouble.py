@@ -1,0 +1,158 @@
+"""What goes wrong around a chat: told in one line, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from specdec.engine import Engine, Progress
+from specdec.errors import CheckpointNotFound
+from specdec.process import ProcessEngine
+from specdec_tui.app import ChatApp
+from specdec_tui.core.config import Config
+from specdec_tui.core.engines import EngineChoice
+from specdec_tui.widgets.gauge_strip import GaugeStrip
+from specdec_tui.widgets.token_view import TokenView
+from specdec_tui.widgets.turn import PromptView
+from tests.fakes import ScriptedEngine
+from tests.process import factories
+from tests.specdec_tui.running import Driver, Garage, running
+from tests.specdec_tui.test_words import HOSTILE
+
+
+def _in_process(choice: EngineChoice, progress: Progress) -> Engine:
+    return ProcessEngine(factories.held, progress=progress)
+
+
+async def test_a_killed_engine_is_shown_and_restarted_without_losing_the_chat() -> None:
+    app = ChatApp(Config(), _in_process)
+    async with app.run_test(size=(100, 30)) as pilot:
+        chat = Driver(app, pilot)
+        await chat.ready()
+        app.chat.configure(app.chat.settings.with_text("max_tokens", "200"))
+        await chat.enter("Go on")
+        await chat.until(lambda: app.answering.live and app.answering.live.tokens == 4)
+        first = app.desk.engine
+        assert isinstance(first, ProcessEngine)
+        os.kill(first.pid, signal.SIGKILL)
+        await chat.until(lambda: chat.answered and chat.told)
+        assert "killed by SIGKILL" in chat.told[0]
+        assert chat.texts == ["Go on", "Once upon a time"]
+        await chat.until(lambda: "F8 restarts it" in chat.text_of("#state"))
+        await pilot.press("f8")
+        await chat.until(lambda: app.desk.engine is not None and app.desk.engine is not first)
+        app.chat.configure(app.chat.settings.with_text("max_tokens", "5"))
+        await chat.ask("Again")
+        assert chat.texts[2:] == ["Again", "Once upon a time,"]
+
+
+async def test_an_engine_that_dies_idle_is_noticed() -> None:
+    app = ChatApp(Config(), _in_process)
+    async with app.run_test(size=(100, 30)) as pilot:
+        chat = Driver(app, pilot)
+        await chat.ready()
+        assert isinstance(app.desk.engine, ProcessEngine)
+        os.kill(app.desk.engine.pid, signal.SIGKILL)
+        await chat.until(lambda: "has ended" in chat.text_of("#state"))
+
+
+async def test_a_missing_checkpoint_is_told_and_the_old_engine_comes_back() -> None:
+    old, again = ScriptedEngine(), ScriptedEngine(["again"])
+    missing = CheckpointNotFound("no model at 'nowhere': neither a folder\nnor a cached hub id")
+    garage = Garage(old, missing, again)
+    async with running(garage=garage) as chat:
+        await chat.ready()
+        await chat.enter("/model nowhere")
+        await chat.until(lambda: chat.app.desk.engine is again)
+        assert chat.told == ["no model at 'nowhere': neither a folder nor a cached hub id"]
+        assert [c.target for c in garage.choices] == ["bundled", "nowhere", "bundled"]
+
+
+async def test_no_engine_at_all_leaves_a_chat_that_can_try_again() -> None:
+    garage = Garage(CheckpointNotFound("no model at 'x'"), ScriptedEngine())
+    async with running(garage=garage) as chat:
+        await chat.until(lambda: "F8 tries again" in chat.text_of("#state"))
+        await chat.pilot.press("f8")
+        await chat.ready()
+        await chat.ask("Hello")
+
+
+async def test_hostile_answers_and_prompts_are_only_text() -> None:
+    async with running(ScriptedEngine([HOSTILE, "[bold]not bold[/bold] [@click=app.quit]x[/]"])) as chat:
+        await chat.ready()
+        await chat.ask(f"Hello {HOSTILE}")
+        await chat.pilot.press("ctrl+t")
+        await chat.pilot.pause()
+        screen = chat.app.export_screenshot()
+        assert "\x1b" not in screen
+        assert "\x07" not in screen
+        segments = [s.text for y in range(5) for s in chat.app.screen.query_one(TokenView).render_line(y)]
+        assert any("␛]0;owned␇" in text for text in segments)
+        assert all(ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0 for text in segments for c in text)
+        await chat.pilot.press("escape")
+        assert "[bold]not bold[/bold]" in "".join(
+            str(w.render()) for w in chat.app.screen.query("MarkdownParagraph")
+        )
+
+
+async def test_a_paste_of_a_megabyte_stays_out_of_the_way_and_goes_out_whole() -> None:
+    from textual import events
+
+    engine = ScriptedEngine()
+    async with running(engine) as chat:
+        await chat.ready()
+        text = "word " * 200_000
+        chat.app.prompt.post_message(events.Paste(text))
+        await chat.until(lambda: chat.app.prompt.text)
+        assert chat.app.prompt.text == "[pasted text 1: 1,000,000 characters]"
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.answered)
+        prompt = engine.requests[0].prompt[-1]
+        assert getattr(prompt, "content", None) == text
+        assert len(str(chat.app.screen.query_one(PromptView).query_one(".said").render())) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/compar", "command is '/compar'; expected /compare, or one of /help"),
+        ("/set temperature hot", "temperature is 'hot'; expected a number"),
+        ("/theme pink", "theme is 'pink'; expected one of dark"),
+        ("/preset nothing", "preset is 'nothing'; expected one of default"),
+        ("/retry", "prompt is None; expected a prompt, and there is none yet"),
+        ("/copy", "copy is ''; expected an answer"),
+        ("/tools missing.json", "[Errno 2] No such file or directory: 'missing.json'"),
+        ("/sessions", "sessions is None; expected a database"),
+        ("/json perhaps", "json is 'perhaps'; expected on or off"),
+    ],
+)
+async def test_wrong_commands_are_told_in_one_line(line: str, message: str) -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.app.command(line)
+        await chat.until(lambda: chat.told)
+        assert len(chat.told) == 1
+        assert chat.told[0].startswith(message)
+
+
+async def test_why_speculation_is_off_is_said_loudly() -> None:
+    engine = ScriptedEngine(off_reason="off: drafting costs more than it saves: 300 -> 280 tok/s", width=1)
+    async with running(engine, size=(80, 24)) as chat:
+        await chat.ready()
+        await chat.enter("/set k off")
+        await chat.ask("Hello")
+        await chat.until(lambda: "Speculation off, because" in chat.text_of("GaugeStrip #off"))
+        assert "drafting costs more than it saves" in chat.text_of("GaugeStrip #off")
+        assert chat.app.screen.query_one(GaugeStrip).query_one("#off").display
+
+
+async def test_a_chat_that_cannot_be_saved_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    async with running(ScriptedEngine(), database=tmp_path / "file" / "sessions.db") as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        assert "cannot be opened" in chat.told[0]
+        assert "saved in" in chat.told[0]
