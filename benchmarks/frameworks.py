@@ -70,12 +70,12 @@ async def cancel(model: ChatSpecDec, engine: Engine) -> float:
     for _ in range(REPEATS):
         task = asyncio.create_task(model.ainvoke(STORY, ignore_eos=True, max_tokens=1500))
         before = engine.stats().rounds
-        while engine.stats().rounds < before + 5:  # noqa: ASYNC110  (nobody tells of a round)
+        while engine.stats().rounds < before + 5:
             await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         at = engine.stats().rounds
-        while engine.stats().active:  # noqa: ASYNC110  (the same)
+        while engine.stats().active:
             await asyncio.sleep(0.0005)
         most = max(most, engine.stats().rounds - at)
     return most
