@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from specdec.cluster.plan import Plan
 
 Action = Literal["show", "compose", "kubernetes", "plan", "launch"]
-SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 _SPREAD, _NETWORK = "How it is spread", "Network"
 
 
