@@ -29,15 +29,21 @@ from specdec.local.engine import LocalEngine
 from specdec.local.load import assemble
 from specdec.runners import llama
 from specdec.runners.base import Runner
-from specdec.runners.linear import DenseLinear
 from specdec.runners.load import load_runner, with_graphs
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Completion
 
 CONTEXT = 2048
-NEW_TOKENS = 192
 LENGTHS = (1, 2, 3, 4, 5, 6, 8)
 CALLS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What every system is given: prompts, and how many tokens to answer each with."""
+
+    prompts: Sequence[list[int]]
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,10 @@ def load_pair(name: str, device: torch.device, dtype: torch.dtype, slots: int) -
     return _load(target, "target", device, dtype, slots), _load(draft, "draft", device, dtype, slots)
 
 
-def _load(size: Size, role: str, device: torch.device, dtype: torch.dtype, slots: int) -> Runner:
-    source = Embedded(bundled(role), size, device)  # type: ignore[arg-type]
+def _load(
+    size: Size, role: str, device: torch.device, dtype: torch.dtype, slots: int, *, hostile: bool = False
+) -> Runner:  # fmt: skip
+    source = Embedded(bundled(role), size, device, hostile=hostile)  # type: ignore[arg-type]
     cuda = device.type == "cuda"
     runner = llama.load(
         source, source.config, name=size.like, device=device, dtype=dtype, context=CONTEXT, slots=slots, spare=int(cuda)
@@ -136,20 +144,16 @@ def _replay(runner: Any, sequences: int, rows: int) -> None:
     runner.graphs.run((id(runner), sequences, rows, 2 if rows > 1 else 1), lambda: None)
 
 
-def answers(engine: LocalEngine, prompts: Sequence[list[int]], **options: Any) -> list[Completion]:
-    return [engine.generate(ids, max_tokens=NEW_TOKENS, ignore_eos=True, **options) for ids in prompts]
-
-
 def measure(
-    engine: LocalEngine, prompts: Sequence[list[int]], system: str, temperature: float, speculative: str | int,
+    engine: LocalEngine, work: Work, system: str, temperature: float, speculative: str | int,
     plain: Sequence[Completion] | None,
 ) -> tuple[Row, list[Completion]]:  # fmt: skip
     options = {"temperature": temperature, "seed": 11, "speculative": speculative}
-    answers(engine, prompts[:1], **options)
+    engine.generate(work.prompts[0], max_tokens=work.tokens, ignore_eos=True, **options)  # makes the graphs
     rounds: list[Any] = []
     found = []
-    for ids in prompts:
-        events = list(engine.stream(ids, max_tokens=NEW_TOKENS, ignore_eos=True, **options))
+    for ids in work.prompts:
+        events = list(engine.stream(ids, max_tokens=work.tokens, ignore_eos=True, **options))
         rounds += [e.round for e in events if e.round]
         found.append(Completion.of(events))
     row = Row(
@@ -168,22 +172,22 @@ def _speed(found: Sequence[Completion]) -> float:
     return tokens / sum(a.timing.total - a.timing.ttft for a in found)
 
 
-def ours(engine: LocalEngine, prompts: Sequence[list[int]], lengths: Sequence[int]) -> Iterator[Row]:
+def ours(engine: LocalEngine, work: Work, lengths: Sequence[int]) -> Iterator[Row]:
     for temperature in (0.0, 0.8):
-        plain, texts = measure(engine, prompts, "plain", temperature, "off", None)
+        plain, texts = measure(engine, work, "plain", temperature, "off", None)
         yield plain
         for k in lengths:
-            yield measure(engine, prompts, f"speculative, k={k}", temperature, k, texts)[0]
-        yield measure(engine, prompts, "speculative, auto", temperature, "auto", texts)[0]
+            yield measure(engine, work, f"speculative, k={k}", temperature, k, texts)[0]
+        yield measure(engine, work, "speculative, auto", temperature, "auto", texts)[0]
 
 
-def together(engine: LocalEngine, prompts: Sequence[list[int]], count: int) -> tuple[float, float]:
+def together(engine: LocalEngine, work: Work, count: int) -> tuple[float, float]:
     """Tokens per second of `count` plain answers at once: while all are being written, and from the first prompt on."""
 
     def one(index: int) -> list[float]:
-        ids, times = prompts[index % len(prompts)], []
+        ids, times = work.prompts[index % len(work.prompts)], []
         for event in engine.stream(
-            ids, max_tokens=NEW_TOKENS, ignore_eos=True, temperature=0.0, speculative="off"
+            ids, max_tokens=work.tokens, ignore_eos=True, temperature=0.0, speculative="off"
         ):
             times += [time.perf_counter()] * len(event.tokens)
         return times
@@ -197,43 +201,38 @@ def together(engine: LocalEngine, prompts: Sequence[list[int]], count: int) -> t
     return shared / (ended - begun), sum(map(len, times)) / (max(t[-1] for t in times) - start)
 
 
-def hostile(target: Runner, name: str, tokenizer: Tokenizer, prompts: Sequence[list[int]]) -> Iterator[Row]:
+def hostile(target: Runner, name: str, tokenizer: Tokenizer, work: Work) -> Iterator[Row]:
     """The same target under a draft of random weights: `auto` must not be slower than plain."""
     size = PAIRS[name][1]
-    draft = _load(size, "draft", target.info.device, target.info.dtype, target.info.slots)
-    for layer in _weights(draft).layers:
-        for linear in (layer.down, layer.out):
-            cast("DenseLinear", linear).weight.normal_(0, 0.05)
+    draft = _load(size, "draft", target.info.device, target.info.dtype, target.info.slots, hostile=True)
     with assemble(
         "target", target, draft, tokenizer, eos_ids=frozenset(), lookup=False, prefix_cache_bytes=0
     ) as engine:
-        plain, texts = measure(engine, prompts, "hostile draft, plain", 0.0, "off", None)
+        plain, texts = measure(engine, work, "hostile draft, plain", 0.0, "off", None)
         yield plain
-        yield measure(engine, prompts, "hostile draft, auto", 0.0, "auto", texts)[0]
+        yield measure(engine, work, "hostile draft, auto", 0.0, "auto", texts)[0]
 
 
-def transformers_rows(
-    name: str, device: torch.device, dtype: torch.dtype, prompts: Sequence[list[int]]
-) -> Iterator[Row]:
+def transformers_rows(name: str, device: torch.device, dtype: torch.dtype, work: Work) -> Iterator[Row]:
     """transformers' own generate: plain, with a static cache and torch.compile, and assisted."""
     models = [
         _in_transformers(size, role, device, dtype)
         for size, role in zip(PAIRS[name], ("target", "draft"), strict=True)
     ]
     target, draft = models
-    few = 64
-    yield Row("transformers, plain", 0.0, _generate(target, prompts, few))
-    yield Row("transformers, assisted", 0.0, _generate(target, prompts, few, assistant_model=draft))
+    few = min(64, work.tokens)
+    yield Row("transformers, plain", 0.0, _generate(target, work.prompts, few))
+    yield Row("transformers, assisted", 0.0, _generate(target, work.prompts, few, assistant_model=draft))
     draft.generation_config.num_assistant_tokens_schedule = "constant"
     for k in (3, 5):
         draft.generation_config.num_assistant_tokens = k
         yield Row(
-            f"transformers, assisted, k={k}", 0.0, _generate(target, prompts, few, assistant_model=draft)
+            f"transformers, assisted, k={k}", 0.0, _generate(target, work.prompts, few, assistant_model=draft)
         )
     yield Row(
         "transformers, static and compiled",
         0.0,
-        _generate(target, prompts, few, cache_implementation="static"),
+        _generate(target, work.prompts, few, cache_implementation="static"),
     )
 
 
@@ -300,7 +299,7 @@ def prompts_of(tokenizer: Tokenizer, count: int) -> list[list[int]]:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
     tokenizer = Tokenizer.load(bundled("target"))
-    prompts = prompts_of(tokenizer, arguments.prompts)
+    work = Work(prompts_of(tokenizer, arguments.prompts), arguments.tokens)
     bandwidth = copy_bandwidth(device)
     target, draft = load_pair(arguments.sizes, device, dtype, CALLS)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
@@ -308,7 +307,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     print(f"{where}, {arguments.dtype}; copies move {bandwidth / 1e12:.2f} TB/s")
     facts: dict[str, Any] = {"device": where, "bandwidth": bandwidth, "floor_ms": floors}
     for role, runner, floor in zip(("target", "draft"), (target, draft), floors, strict=True):
-        share = equal_share(runner, role, prompts)
+        share = equal_share(runner, role, work.prompts)
         facts[role] = {
             "like": runner.info.name,
             "equal": share,
@@ -323,23 +322,23 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     facts["pass_ms_8_sequences"] = pass_ms(target, 1, CALLS)
     rows: list[Row] = []
     with assemble("target", target, draft, tokenizer, eos_ids=frozenset(), prefix_cache_bytes=0) as engine:
-        rows += ours(engine, prompts, arguments.lengths)
+        rows += ours(engine, work, arguments.lengths)
         show(rows, floors[0])
-        facts["eight_at_once"] = together(engine, prompts, CALLS)
+        facts["eight_at_once"] = together(engine, work, CALLS)
         decoding, whole = facts["eight_at_once"]
         print(
             f"{CALLS} plain answers at once: {decoding:.0f} tok/s, with their prompts {whole:.0f}", flush=True
         )
-    rows += hostile(target, arguments.sizes, tokenizer, prompts)
+    rows += hostile(target, arguments.sizes, tokenizer, work)
     del target, draft, engine
     gc.collect()
     if arguments.peers:
-        rows += transformers_rows(arguments.sizes, device, dtype, prompts)
+        rows += transformers_rows(arguments.sizes, device, dtype, work)
     show(rows, floors[0])
     return {**facts, "rows": [{**asdict(r), "of_possible": r.of_possible} for r in rows]}
 
 
-def main() -> None:
+def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -348,6 +347,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda:0" if cuda else "cpu")
     parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
     parser.add_argument("--prompts", type=int, default=4, help="how many")
+    parser.add_argument("--tokens", type=int, default=192, help="of each answer")
     parser.add_argument(
         "--lengths", type=int, nargs="*", default=LENGTHS, help="numbers of drafted tokens to try"
     )
@@ -355,7 +355,11 @@ def main() -> None:
         "--peers", action=argparse.BooleanOptionalAction, default=True, help="transformers too"
     )
     parser.add_argument("--json", type=Path, help="where to write all figures")
-    arguments = parser.parse_args()
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    arguments = parsed()
     facts = run(arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(facts, indent=1))

@@ -52,9 +52,11 @@ have none; it would add no bytes to read."""
 
 
 class Embedded:
-    """The tensors of a small checkpoint in the shape of `size` (a `checkpoint.Source`), made when asked for."""
+    """The tensors of a small checkpoint in the shape of `size` (a `checkpoint.Source`), made when asked for. `hostile`:
+    with random output projections, so that it agrees with nothing."""
 
-    def __init__(self, small: Path, size: Size, device: torch.device) -> None:
+    def __init__(self, small: Path, size: Size, device: torch.device, *, hostile: bool = False) -> None:
+        self._hostile = hostile
         self._weights, self._size, self._device = Weights(small), size, device
         self.small: Any = read_config(small)
         self._scale = math.sqrt(self.small.hidden_size / size.hidden)
@@ -90,7 +92,10 @@ class Embedded:
         kind, parts = name.split(".")[-2], name.split(".")
         layer = int(parts[2]) if parts[1] == "layers" else 0
         whole = torch.zeros(shape, dtype=torch.bfloat16, device=self._device)
-        self._makers[kind](name, layer, whole)
+        if self._hostile and kind in ("o_proj", "down_proj"):
+            self._random(name, whole)
+        else:
+            self._makers[kind](name, layer, whole)
         return whole
 
     def _small(self, name: str) -> Tensor:

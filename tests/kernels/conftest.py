@@ -1,15 +1,11 @@
-"""Without a GPU the kernels run in Triton's interpreter, which must be told before they are imported."""
+"""What the tests of the kernels share. Without a GPU they run in Triton's interpreter (see `tests/conftest.py`)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 pytest.importorskip("triton", reason="Triton is on Linux alone")
 
