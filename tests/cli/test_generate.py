@@ -70,7 +70,7 @@ def test_every_option_arrives(run: Run, loader: Loader) -> None:
     assert loader.calls == [
         {
             "target": "t", "draft": "d", "device": "cpu", "dtype": "float32", "context": 99, "slots": 1,
-            "accept_rule": "rejection", "trust_remote_code": False,
+            "accept_rule": "rejection", "trust_remote_code": False, "prefix_cache_bytes": 0, "remember": 0,
         }
     ]  # fmt: skip
 

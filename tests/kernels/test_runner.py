@@ -15,6 +15,7 @@ from specdec.runners.base import Runner
 from specdec.runners.checkpoint import Weights, read_config
 from specdec.runners.cuda import CudaRunner
 from specdec.runners.graphs import Graphs
+from tests.kernels.bits import same_bits
 from tests.runners import models
 from tests.runners.models import tokens
 
@@ -85,10 +86,10 @@ def test_the_same_bits_in_any_company(kind: str, tmp_path: Path, device: torch.d
     runner.forward(ids[:, :20], [0], [0], 0)
     together = runner.forward(ids[:, 20:], [0], [20], 4)
     alone = [runner.forward(ids[:, at : at + 1], [0], [at], 1) for at in range(20, 24)]
-    assert torch.equal(torch.cat(alone, 1), together)
+    assert same_bits(torch.cat(alone, 1), together)
     runner.forward(ids[:, :17], [1], [0], 0)
     runner.forward(ids[:, 17:20], [1], [17], 0)
     other = tokens(1, 40, seed=9)
     runner.forward(other[:, :10], [2], [0], 0)
     batch = runner.forward(torch.cat([other[:, 10:14], ids[:, 20:]]), [2, 1], [10, 20], 4)
-    assert torch.equal(batch[1:], together)
+    assert same_bits(batch[1:], together)

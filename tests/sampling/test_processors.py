@@ -68,8 +68,10 @@ def test_as_transformers(values: dict[str, float], warper: object, vocab: int) -
         logits = _random(vocab, seed=seed)
         theirs = warper(torch.tensor([prompt]), logits[None].clone())[0].softmax(-1)  # type: ignore[operator]
         ours = _processed(resolved(**values), logits, prompt).softmax(-1)
-        assert torch.equal(ours == 0, theirs == 0)
-        torch.testing.assert_close(ours, theirs, rtol=2e-5, atol=1e-9)
+        differing = (ours == 0) != (theirs == 0)
+        # transformers adds up floats, in an order that depends on the CPU: it may miss the nucleus by its last token
+        assert differing.sum() <= ("top_p" in values)
+        torch.testing.assert_close(ours[~differing], theirs[~differing], rtol=2e-5, atol=1e-9)
 
 
 def test_the_order_is_that_of_transformers() -> None:
