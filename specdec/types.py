@@ -359,6 +359,8 @@ class Request:
     timeout: float | None = None
     progress: bool = False
     """Events of a long prefill, too, which have nothing but `prefilled`."""
+    remember: bool = True
+    """False: neither draft from recent answers nor leave one."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:

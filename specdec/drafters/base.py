@@ -27,6 +27,8 @@ class DraftContext:
     prompt_length: int
     prediction: tuple[int, ...] = ()
     """The caller's guess of the output, as tokens."""
+    remember: bool = True
+    """Whether it may be drafted from recent answers, and become one."""
 
 
 @dataclass(frozen=True, slots=True)

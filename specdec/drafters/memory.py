@@ -20,6 +20,7 @@ _PLACES = 32
 _MAJORITY = 0.5
 """A token is proposed if at least so many of the places agree on it."""
 
+_NOTHING: tuple[list[int], str] = ([], "none")
 Place = tuple[int, int]
 """A remembered text's number, and where in it something ends."""
 
@@ -41,13 +42,13 @@ class MemoryDrafter:
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
         """Up to k tokens for each context; none where nothing matches."""
-        found = [self._row(context.tokens, k) for context in round.contexts]
+        found = [self._row(context.tokens, k) if context.remember else _NOTHING for context in round.contexts]
         return certain([row for row, _ in found], [f"memory/{source}" for _, source in found], k)
 
     def release(self, context: DraftContext) -> None:
         """Remember what was written."""
         text = tuple(context.tokens[context.prompt_length :])[: self._limit]
-        if len(text) <= _ANCHOR:
+        if len(text) <= _ANCHOR or not context.remember:
             return
         if (number := self._numbers.get(text)) is not None:
             self._texts.move_to_end(number)
@@ -78,7 +79,7 @@ class MemoryDrafter:
             same = [(n, end) for n, end in places if self._texts[n][max(0, end - length) : end] == suffix]
             if same and (row := self._vote(same, k)):
                 return row, f"{bucket(length)}/{'once' if len(same) == 1 else 'often'}"
-        return [], "none"
+        return _NOTHING
 
     def _vote(self, places: list[Place], k: int) -> list[int]:
         """Token by token what most of the places go on with; those that go on otherwise have no further say."""

@@ -51,7 +51,9 @@ class Admission:
         prediction = tuple(self.tokenizer.encode_plain(request.prediction)) if request.prediction else ()
         return Running(
             request=request,
-            context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction),
+            context=DraftContext(
+                next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember
+            ),
             sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
             output=OutputText(self.tokenizer, params.stop),
             parser=self.answers.parser(request, opened=opened),

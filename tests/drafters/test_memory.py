@@ -87,3 +87,14 @@ def test_nothing_is_left_of_what_is_forgotten(limit: int) -> None:
         assert drafter.size == sum(map(len, drafter._texts.values())) <= limit
         assert sum(map(len, drafter._places.values())) == sum(len(t) - 3 for t in drafter._texts.values())
         assert len(drafter._numbers) == len(drafter._texts)
+
+
+def test_who_does_not_want_to_be_remembered_is_not_and_does_not_remember() -> None:
+    drafter = after([1, 2, 3, 4, 5, 6])
+    apart = context([7, 1, 2, 3])
+    apart.remember = False
+    assert propose(drafter, apart) == [[]]
+    secret = written([11, 12, 13, 14, 15])
+    secret.remember = False
+    drafter.release(secret)
+    assert propose(drafter, context([11, 12, 13])) == [[]]

@@ -44,14 +44,14 @@ class Comparison:
 
 
 def sides(request: Request) -> dict[Side, Request]:
-    """The two requests, with the same seed."""
+    """The two requests, with the same seed, and without the memory of recent answers, which know this one."""
     seed = request.sampling.seed
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     sampling = replace(request.sampling, seed=seed)
     drafting = "auto" if request.speculative in ("off", 0) else request.speculative
     return {
-        "plain": replace(request, sampling=sampling, speculative="off", id="plain"),
-        "speculative": replace(request, sampling=sampling, speculative=drafting, id="speculative"),
+        side: replace(request, sampling=sampling, speculative=how, remember=False, id=side)
+        for side, how in zip(SIDES, ("off", drafting), strict=True)
     }
 
 
