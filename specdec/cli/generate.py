@@ -98,6 +98,6 @@ def _compare(engine: Engine, ask: Ask, *, json: bool) -> None:
             "info": info_json(engine.info),
         })  # fmt: skip
         return
-    console.print(comparison_table(result, engine.info.accept_rule))
+    console.print(comparison_table(result))
     if reason := result.speculative.stats.off_reason:
         console.print(f"speculation ended {off_text(reason)}", style="yellow")

@@ -44,7 +44,10 @@ def fastest(wanted: Product, device: torch.device) -> Tile:
     weights = [torch.randn(rows, inner, device=device).mul_(0.02).to(dtype) for _ in range(copies)]
     x = torch.randn(ROWS, inner, device=device).to(dtype)
     out = torch.empty(ROWS, columns, device=device, dtype=dtype)
-    scratch = Scratch.on(device, 2 * 16 * columns * ROWS + 2**16, 16 * columns)
+    first, *others = candidates(wanted)
+    programs = max(-(-columns // tile.columns) * tile.split for tile in (first, *others))
+    widest = max(tile.columns for tile in (first, *others))
+    scratch = Scratch.on(device, 2 * programs * widest * ROWS, programs)
 
     def seconds(tile: Tile) -> float:
         try:
@@ -54,7 +57,6 @@ def fastest(wanted: Product, device: torch.device) -> Tile:
         except Exception:  # noqa: BLE001 - a tile that this GPU has no room for fails in the compiler's own ways
             return float("inf")
 
-    first, *others = candidates(wanted)
     known = seconds(first) * _GAIN
     timed = [(seconds(tile), tile) for tile in others]
     best = min(timed, key=lambda one: one[0], default=(known, first))

@@ -33,7 +33,7 @@ from specdec.types import MAX_SPECULATIVE_TOKENS
 _AHEAD = 2
 """Rounds under way at once: one that the host waits for, and one behind it."""
 _STAMPS = 3
-GIVEN = "given"
+_HOST = "host"
 """The kind of drafts that the host makes."""
 _GIVEN = (1, 2, 4, 6, 8, 12, MAX_SPECULATIVE_TOKENS)
 """Numbers of given drafts for which there are graphs."""
@@ -101,14 +101,14 @@ class FusedRounds:
     def suits(self, rows: Sequence[Running], choices: Sequence[Choice]) -> bool:
         """Whether a round as chosen can run on the device: one kind of draft, and sampling that needs no host."""
         kinds = {_kind(c) for c in choices if c.length}
-        known = kinds <= {GIVEN} or (self._drafter is not None and kinds == {self._drafter.name})
+        known = kinds <= {_HOST} or (self._drafter is not None and kinds == {self._drafter.name})
         return known and all(_plainly_sampled(row.sampler) for row in rows)
 
     def must_land(self, choices: Sequence[Choice]) -> bool:
         """Whether what is under way must land before this round: drafts that the host gives follow the very last token,
         and what the draft model has seen is only known when it stops."""
         drafting = any(c.length for c in choices)
-        given = any(_kind(c) == GIVEN for c in choices if c.length)
+        given = any(_kind(c) == _HOST for c in choices if c.length)
         return any(given or bool(flight.drafter) != drafting for flight in self._flights)
 
     @property
@@ -249,7 +249,7 @@ class FusedRounds:
 
 def _kind(choice: Choice) -> str:
     """Who drafts: the host, or a drafter on the device."""
-    return choice.option.drafter if choice.option and not choice.option.free else GIVEN
+    return choice.option.drafter if choice.option and not choice.option.free else _HOST
 
 
 def _plainly_sampled(state: SamplerState) -> bool:

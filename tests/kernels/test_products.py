@@ -102,3 +102,16 @@ def test_tuned_tiles_are_kept_for_their_gpu(tmp_path: Path) -> None:
     assert Tiles("third", file).of(wanted) == by_rule(wanted)
     file.write_text("{ not json")
     assert Tiles("one", file).of(wanted) == by_rule(wanted)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(("columns", "inner"), [(6144, 4096), (640, 384), (512, 4096), (128256, 2048)])
+def test_candidates_for_tuning_fit_their_product(columns: int, inner: int, gated: bool) -> None:
+    from specdec.kernels.tune import candidates
+
+    wanted = Product(columns, inner, gated, torch.bfloat16)
+    first, *others = candidates(wanted)
+    assert first == by_rule(wanted)
+    assert others
+    assert first not in others
+    assert all(inner % (tile.split * tile.inner) == 0 for tile in others)

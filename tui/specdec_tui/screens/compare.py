@@ -16,7 +16,8 @@ from textual.widgets import Static
 from specdec.engine import Engine
 from specdec.errors import SpecDecError
 from specdec.types import GenerationEvent, Request
-from specdec_tui.core.compare import SIDES, Comparison, Side, compare
+from specdec.verify.comparison import SIDES, Comparison, Side
+from specdec_tui.core.compare import compare
 from specdec_tui.core.gauge import Gauge
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.figures import milliseconds, rate
