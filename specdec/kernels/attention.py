@@ -47,6 +47,58 @@ def _turned(at, weight, position, cos, sin, keep, eps, HALF: tl.constexpr, NORM:
     return first * c - second * s, second * c + first * s
 
 
+@triton.jit
+def _with_new(
+    k1, k2, v, keys, values, place, fresh, k_norm, key, new, cos, sin, eps, write,
+    KV: tl.constexpr, HALF: tl.constexpr, NORM: tl.constexpr,
+):  # fmt: skip
+    """k1, k2 [n, HALF] and v [n, 2 HALF] with the `new` ones among them taken from the product, at `fresh` [n], and
+    where the program is to `write` them, put into the cache at `place` [n]."""
+    lane, half = tl.arange(0, 2 * HALF), tl.arange(0, HALF)
+    n1, n2 = _turned(fresh, k_norm, key, cos, sin, new, eps, HALF, NORM)
+    n1, n2 = n1.to(k1.dtype), n2.to(k1.dtype)
+    nv = tl.load((fresh + KV * 2 * HALF)[:, None] + lane[None, :], mask=new[:, None], other=0.0)
+    if write:
+        tl.store(keys + place[:, None] + half[None, :], n1, mask=new[:, None])
+        tl.store(keys + place[:, None] + HALF + half[None, :], n2, mask=new[:, None])
+        tl.store(values + place[:, None] + lane[None, :], nv, mask=new[:, None])
+    return tl.where(new[:, None], n1, k1), tl.where(new[:, None], n2, k2), tl.where(new[:, None], nv, v)
+
+
+@triton.jit
+def _weighed(score, v, most, total, acc, PRECISION: tl.constexpr):
+    """One step of a softmax over keys that come a few at a time (Milakov and Gimelshein 2018, as in FlashAttention):
+    the largest score so far, the sum of the weights, and the weighted sum of values."""
+    higher = tl.maximum(most, tl.max(score, 1))
+    safe = tl.where(higher == float("-inf"), 0.0, higher)
+    p = tl.exp2(score - safe[:, None])
+    shrink = tl.exp2(most - safe)
+    total = total * shrink + tl.sum(p, 1)
+    acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision=PRECISION)
+    return higher, total, acc
+
+
+@triton.jit
+def _joined(parts, weights, home, active, ROWS: tl.constexpr, SIZE: tl.constexpr):
+    """The values [ROWS, SIZE] of all `active` parts from `home` on, added in the order of their keys."""
+    cell = tl.arange(0, ROWS)[:, None] * SIZE + tl.arange(0, SIZE)[None, :]
+    most = tl.full((ROWS,), float("-inf"), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    acc = tl.zeros((ROWS, SIZE), tl.float32)
+    for other in range(active):
+        theirs = weights + (home + other) * 2 * ROWS + tl.arange(0, ROWS)
+        peak = tl.load(theirs, cache_modifier=".cg")
+        mass = tl.load(theirs + ROWS, cache_modifier=".cg")
+        part = tl.load(parts + (home + other) * ROWS * SIZE + cell, cache_modifier=".cg")
+        higher = tl.maximum(most, peak)
+        safe = tl.where(higher == float("-inf"), 0.0, higher)
+        mine_by, theirs_by = tl.exp2(most - safe), tl.exp2(peak - safe)
+        total = total * mine_by + mass * theirs_by
+        acc = acc * mine_by[:, None] + part * theirs_by[:, None]
+        most = higher
+    return acc / total[:, None]
+
+
 @triton.jit(do_not_specialize=["count"])  # the same code for any number of rows, so the same bits
 def _attend(
     qkv, keys, values, out, slots, starts, cos, sin, q_norm, k_norm, parts, weights, arrivals, count, scale, eps,
@@ -99,61 +151,32 @@ def _attend(
                 v = tl.load(values + place[:, None] + lane[None, :], mask=old[:, None], other=0.0)
                 if low + offset + STEP > start:
                     fresh = qkv + (b * count + key - start).to(tl.int64) * WIDE + (HEADS + head) * SIZE
-                    n1, n2 = _turned(fresh, k_norm, key, cos, sin, new, eps, HALF, NORM)
-                    n1, n2 = n1.to(kind), n2.to(kind)
-                    nv = tl.load((fresh + KV * SIZE)[:, None] + lane[None, :], mask=new[:, None], other=0.0)
-                    if tile == 0:
-                        tl.store(keys + place[:, None] + half[None, :], n1, mask=new[:, None])
-                        tl.store(keys + place[:, None] + HALF + half[None, :], n2, mask=new[:, None])
-                        tl.store(values + place[:, None] + lane[None, :], nv, mask=new[:, None])
-                    k1 = tl.where(new[:, None], n1, k1)
-                    k2 = tl.where(new[:, None], n2, k2)
-                    v = tl.where(new[:, None], nv, v)
+                    k1, k2, v = _with_new(
+                        k1, k2, v, keys, values, place, fresh, k_norm, key, new, cos, sin, eps, tile == 0, KV, HALF,
+                        NORM,
+                    )  # fmt: skip
                 score = tl.dot(q1, tl.trans(k1), input_precision=PRECISION)
                 score = tl.dot(q2, tl.trans(k2), score, input_precision=PRECISION) * scale
                 seen = key[None, :] <= position[:, None]
                 if WINDOW > 0:
                     seen = seen & (key[None, :] > position[:, None] - WINDOW)
-                score = tl.where(seen, score, float("-inf"))
-                higher = tl.maximum(most, tl.max(score, 1))
-                safe = tl.where(higher == float("-inf"), 0.0, higher)
-                p = tl.exp2(score - safe[:, None])
-                shrink = tl.exp2(most - safe)
-                total = total * shrink + tl.sum(p, 1)
-                acc = tl.dot(p.to(kind), v, acc * shrink[:, None], input_precision=PRECISION)
-                most = higher
-        where = row * (HEADS * SIZE) + (head * GROUP + index % GROUP) * SIZE
+                most, total, acc = _weighed(
+                    tl.where(seen, score, float("-inf")), v, most, total, acc, PRECISION
+                )
+        where = (row * (HEADS * SIZE) + (head * GROUP + index % GROUP) * SIZE)[:, None] + lane[None, :]
         active = tl.cdiv(end, KEYS)
         if active == 1:
-            tl.store(
-                out + where[:, None] + lane[None, :], (acc / total[:, None]).to(kind), mask=mine[:, None]
-            )
+            tl.store(out + where, (acc / total[:, None]).to(kind), mask=mine[:, None])
         else:
             home = (b * blocks + block).to(tl.int64) * splits
-            cell = tl.arange(0, ROWS)[:, None] * SIZE + lane[None, :]
             line = tl.arange(0, ROWS)
-            tl.store(parts + (home + split) * ROWS * SIZE + cell, acc)
+            tl.store(parts + (home + split) * ROWS * SIZE + line[:, None] * SIZE + lane[None, :], acc)
             tl.store(weights + (home + split) * 2 * ROWS + line, most)
             tl.store(weights + (home + split) * 2 * ROWS + ROWS + line, total)
             tl.debug_barrier()
             if tl.atomic_add(arrivals + b * blocks + block, 1, sem="acq_rel") == active - 1:
-                most = tl.full((ROWS,), float("-inf"), tl.float32)
-                total = tl.zeros((ROWS,), tl.float32)
-                acc = tl.zeros((ROWS, SIZE), tl.float32)
-                for other in range(active):
-                    theirs = weights + (home + other) * 2 * ROWS + line
-                    peak = tl.load(theirs, cache_modifier=".cg")
-                    mass = tl.load(theirs + ROWS, cache_modifier=".cg")
-                    part = tl.load(parts + (home + other) * ROWS * SIZE + cell, cache_modifier=".cg")
-                    higher = tl.maximum(most, peak)
-                    safe = tl.where(higher == float("-inf"), 0.0, higher)
-                    mine_by, theirs_by = tl.exp2(most - safe), tl.exp2(peak - safe)
-                    total = total * mine_by + mass * theirs_by
-                    acc = acc * mine_by[:, None] + part * theirs_by[:, None]
-                    most = higher
-                tl.store(
-                    out + where[:, None] + lane[None, :], (acc / total[:, None]).to(kind), mask=mine[:, None]
-                )
+                found = _joined(parts, weights, home, active, ROWS, SIZE)
+                tl.store(out + where, found.to(kind), mask=mine[:, None])
                 tl.store(arrivals + b * blocks + block, 0)
 
 

@@ -21,6 +21,46 @@ from specdec.kernels.launch import dependent_launch, follow, prefetch
 from specdec.kernels.tiles import MOST_ROWS, ROWS, Tile
 
 
+@triton.jit
+def _arrived(
+    acc, gate, total, shares, squares, arrivals, tile, share,
+    ROWS: tl.constexpr, BLOCK_N: tl.constexpr, EACH: tl.constexpr, SPLIT: tl.constexpr, NORM: tl.constexpr,
+    GATED: tl.constexpr,
+):  # fmt: skip
+    """Leave this program's share where the tile's shares meet; whether it was the last."""
+    cell = tl.arange(0, BLOCK_N)[:, None] * ROWS + tl.arange(0, ROWS)[None, :]
+    tl.store(shares + share * EACH + cell, acc)
+    if GATED:
+        tl.store(shares + share * EACH + BLOCK_N * ROWS + cell, gate)
+    if NORM:
+        tl.store(squares + share * ROWS + tl.arange(0, ROWS), total)
+    tl.debug_barrier()
+    return tl.atomic_add(arrivals + tile, 1, sem="acq_rel") == SPLIT - 1
+
+
+@triton.jit
+def _added(
+    acc, gate, total, shares, squares,
+    ROWS: tl.constexpr, BLOCK_N: tl.constexpr, EACH: tl.constexpr, SPLIT: tl.constexpr, NORM: tl.constexpr,
+    GATED: tl.constexpr,
+):  # fmt: skip
+    """All shares of a tile, added in their order: what `acc`, `gate` and `total` are without a split."""
+    cell = tl.arange(0, BLOCK_N)[:, None] * ROWS + tl.arange(0, ROWS)[None, :]
+    row = tl.arange(0, ROWS)
+    acc = tl.load(shares + cell, cache_modifier=".cg")
+    if GATED:
+        gate = tl.load(shares + BLOCK_N * ROWS + cell, cache_modifier=".cg")
+    if NORM:
+        total = tl.load(squares + row, cache_modifier=".cg")
+    for other in tl.static_range(1, SPLIT):
+        acc += tl.load(shares + other * EACH + cell, cache_modifier=".cg")
+        if GATED:
+            gate += tl.load(shares + other * EACH + BLOCK_N * ROWS + cell, cache_modifier=".cg")
+        if NORM:
+            total += tl.load(squares + other * ROWS + row, cache_modifier=".cg")
+    return acc, gate, total
+
+
 @triton.jit(do_not_specialize=["rows", "eps"])  # the same code for any number of rows, so the same bits
 def _product(
     x, weight, norm, bias, out, shares, squares, arrivals, rows, eps,
@@ -68,31 +108,17 @@ def _product(
             acc = tl.dot(w, v, acc, input_precision=PRECISION)
     last = True
     if SPLIT > 1:
-        cell = tl.arange(0, BLOCK_N)[:, None] * ROWS + tl.arange(0, ROWS)[None, :]
-        AREA: tl.constexpr = BLOCK_N * ROWS
-        EACH: tl.constexpr = AREA * 2 if GATED else AREA
+        EACH: tl.constexpr = BLOCK_N * ROWS * 2 if GATED else BLOCK_N * ROWS
         shares += tile * SPLIT * EACH
         squares += tile * SPLIT * ROWS
-        tl.store(shares + share * EACH + cell, acc)
-        if GATED:
-            tl.store(shares + share * EACH + AREA + cell, gate)
-        if NORM:
-            tl.store(squares + share * ROWS + tl.arange(0, ROWS), total)
-        tl.debug_barrier()
-        last = tl.atomic_add(arrivals + tile, 1, sem="acq_rel") == SPLIT - 1
+        last = _arrived(
+            acc, gate, total, shares, squares, arrivals, tile, share, ROWS, BLOCK_N, EACH, SPLIT, NORM, GATED
+        )
     if last:
         if SPLIT > 1:
-            acc = tl.load(shares + cell, cache_modifier=".cg")
-            if GATED:
-                gate = tl.load(shares + AREA + cell, cache_modifier=".cg")
-            if NORM:
-                total = tl.load(squares + tl.arange(0, ROWS), cache_modifier=".cg")
-            for other in tl.static_range(1, SPLIT):
-                acc += tl.load(shares + other * EACH + cell, cache_modifier=".cg")
-                if GATED:
-                    gate += tl.load(shares + other * EACH + AREA + cell, cache_modifier=".cg")
-                if NORM:
-                    total += tl.load(squares + other * ROWS + tl.arange(0, ROWS), cache_modifier=".cg")
+            acc, gate, total = _added(
+                acc, gate, total, shares, squares, ROWS, BLOCK_N, EACH, SPLIT, NORM, GATED
+            )
             tl.store(arrivals + tile, 0)
         if NORM:
             factor = tl.rsqrt(total / K + eps)[None, :]
