@@ -9,6 +9,7 @@ from inspect import signature
 from typing import Any
 
 from specdec.engine import Engine, load
+from specdec.errors import InvalidRequest
 
 _Key = tuple[Any, ...]
 
@@ -70,3 +71,10 @@ def loaded(target: str = "bundled", draft: str = "auto", **options: Any) -> Engi
 def forget(engine: Engine) -> None:
     """Have the next `shared` load anew: this engine was closed, or has failed."""
     _shared.forget(engine)
+
+
+def served(base_url: str, model: str = "bundled") -> str:
+    """The target, for `shared`, that is `model` at a server; the one that it serves, where the name is the default."""
+    if not base_url.startswith(("http://", "https://")):
+        raise InvalidRequest("base_url", base_url, "a base URL such as http://host:8000/v1")
+    return base_url if model == "bundled" or "#" in base_url else f"{base_url}#{model}"

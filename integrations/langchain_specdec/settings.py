@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, mo
 
 from langchain_specdec.errors import InvalidInput, translated
 from specdec.engine import Engine
-from specdec.sharing import loaded, shared
+from specdec.sharing import loaded, served, shared
 from specdec.text.schemas import closed
 from specdec.types import Grammar, Request, Speculative
 
@@ -40,6 +40,8 @@ class Settings(BaseModel):
     """Target model: "bundled", a folder, a hub id, or the base URL of a server, as for `specdec.load`."""
     draft: str = Field(default_factory=from_env("SPECDEC_DRAFT", default="auto"))
     """What drafts: "auto", "none", "lookup", a folder or a hub id."""
+    base_url: str | None = None
+    """Of an OpenAI-compatible server that runs the model of this name, and drafts as it was told to."""
     engine: SkipValidation[Engine | None] = Field(default=None, exclude=True, repr=False)
     """An engine of one's own, instead of one by the names above."""
     api_key: SecretStr | None = Field(default=None, exclude=True)
@@ -109,7 +111,11 @@ class Settings(BaseModel):
     def _names(self, options: Mapping[str, Any]) -> tuple[str, str]:
         """A call may name another target; what drafts for ours need not fit that."""
         target = options.get("model") or self.model
-        return str(target), str(options.get("draft") or (self.draft if target == self.model else "auto"))
+        draft = options.get("draft") or (self.draft if target == self.model else "auto")
+        if self.base_url is not None:
+            with translated():
+                target = served(self.base_url, str(target))
+        return str(target), str(draft)
 
     def _loading(self, options: Mapping[str, Any]) -> dict[str, Any]:
         loading = {name: getattr(self, name) for name in _LOADING}

@@ -29,7 +29,7 @@ from llama_index.llms.specdec.streams import astream, awhole, stream, whole
 from llama_index.llms.specdec.structured import StructuredByGrammar
 from llama_index.llms.specdec.tools import selections, tool_choice_of, tool_schemas
 from specdec.engine import Engine
-from specdec.sharing import shared
+from specdec.sharing import served, shared
 from specdec.types import Message, Prompt, Request
 
 _LOADING = ("device", "dtype", "context", "slots", "accept_rule", "tool_format", "trust_remote_code")
@@ -45,7 +45,8 @@ class SpecDec(StructuredByGrammar):
         llm = SpecDec("./my-model", "./my-small-model", temperature=0.7)
         print(llm.complete("Hello!"))
 
-    `model` is the target, "bundled", a folder or a hub id; `draft` is what drafts for it. All objects of a process that
+    `model` is the target, "bundled", a folder or a hub id; `draft` is what drafts for it. With the `base_url` of an
+    OpenAI-compatible server the model runs there, and drafts as that server was told to. All objects of a process that
     name the same ones, and the same loading options of `specdec.load`, share one engine; or give an `engine`.
     The other fields hold for every call, and a call's own keywords come before them: any field of `SamplingParams` and
     `Request`, `prediction` and `grammar` among them. None leaves a value to the checkpoint.
@@ -57,6 +58,8 @@ class SpecDec(StructuredByGrammar):
 
     model: str = "bundled"
     draft: str = Field(default="auto", description="auto, none, lookup, a folder or a hub id.")
+    base_url: str | None = Field(default=None, description="Of a server that runs the model of this name.")
+    api_key: str | None = Field(default=None, exclude=True, repr=False, description="Of that server.")
     device: str = "auto"
     dtype: str = "auto"
     context: int | None = Field(default=None, description="Tokens per slot, prompt and answer together.")
@@ -208,7 +211,10 @@ class SpecDec(StructuredByGrammar):
         return Request.of(prompt, **own | dict(options))
 
     def _shared(self) -> Engine:
-        return shared(self.model, self.draft, **{name: getattr(self, name) for name in _LOADING})
+        loading = {name: getattr(self, name) for name in _LOADING}
+        if self.base_url is None:
+            return shared(self.model, self.draft, **loading)
+        return shared(served(self.base_url, self.model), self.draft, api_key=self.api_key, **loading)
 
 
 def _drafting(engine: Engine) -> str:

@@ -1,0 +1,48 @@
+"""The frameworks' classes, told where a server is."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from langchain_specdec import ChatSpecDec
+from llama_index.llms.specdec import SpecDec
+from specdec.errors import InvalidRequest
+from specdec.sharing import served
+from tests.remote.scripted import ScriptedServer
+
+URL = "http://127.0.0.1:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("model", "target"), [("bundled", URL), ("qwen", f"{URL}#qwen"), ("org/qwen", f"{URL}#org/qwen")]
+)
+def test_a_server_s_model_is_a_target(model: str, target: str) -> None:
+    assert served(URL, model) == target
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"base_url is 'localhost:8000'; expected .*http://host:8000/v1"):
+        served("localhost:8000", "qwen")
+    with pytest.raises(ValueError, match="base_url"):
+        ChatSpecDec(base_url="localhost:8000").invoke("Hello")
+    with pytest.raises(InvalidRequest, match="base_url"):
+        SpecDec(base_url="localhost:8000")
+
+
+def test_langchain_asks_the_server() -> None:
+    with ScriptedServer(models=[{"id": "small"}, {"id": "large"}]) as server:
+        model = ChatSpecDec(base_url=server.url, model="large", api_key="secret", max_tokens=5)
+        assert model.invoke([HumanMessage("Hello")]).content
+        assert server.seen[-1].body["model"] == "large"
+        assert server.seen[-1].headers["authorization"] == "Bearer secret"
+
+
+def test_llama_index_asks_the_server() -> None:
+    with ScriptedServer(models=[{"id": "small"}, {"id": "large"}]) as server:
+        llm = SpecDec("large", base_url=server.url, api_key="secret", max_tokens=5)
+        assert llm.complete("Hello").text
+        assert llm.metadata.model_name == "large"
+        assert server.seen[-1].body["model"] == "large"
+        assert server.seen[-1].headers["authorization"] == "Bearer secret"
+        assert "secret" not in repr(llm) + llm.to_json()
