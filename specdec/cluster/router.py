@@ -1,6 +1,7 @@
 """Several servers behind one address, by routers that exist: their command line or their configuration.
 
-- vllm-router: least loaded, with affinity to the server that has a prompt's prefix in its cache.
+- vllm-router: affinity to the server that has a prompt's prefix in its cache, until that has many more requests than
+  another.
 - HAProxy: affinity by how a chat begins, bounded: a server with more than its share gives way to the next.
 - nginx: least loaded, nothing more; it does not look into requests.
 
@@ -22,6 +23,9 @@ _SILENCE = 600
 """Seconds between two bytes of an answer: long prompts and queues."""
 _MOST_LOAD = 125
 """Percent of the mean load up to which a server keeps its prefixes."""
+_MOST_AHEAD = 8
+"""The same for vllm-router: requests that the busiest server may have more than the idlest. Its own 64 suits servers that
+run hundreds at once; here a single one would get nearly everything."""
 
 
 def router(kind: Router, servers: Sequence[str], port: int, host: str) -> str:
@@ -53,16 +57,9 @@ def _at(url: httpx.URL) -> str:
 def _vllm_router(servers: list[httpx.URL], port: int, host: str) -> str:
     urls = [f"http://{_at(url)}" for url in servers]
     words = [
-        "vllm-router",
-        "--policy",
-        "cache_aware",
-        "--host",
-        host,
-        "--port",
-        str(port),
-        "--worker-urls",
-        *urls,
-    ]
+        "vllm-router", "--policy", "cache_aware", "--balance-abs-threshold", str(_MOST_AHEAD), "--host", host,
+        "--port", str(port), "--worker-urls", *urls,
+    ]  # fmt: skip
     return f"{shell(words)}\n"
 
 

@@ -81,6 +81,7 @@ def _listens(port: int) -> bool:
 
 
 KINDS = ["nginx", "haproxy", pytest.param("vllm-router", marks=pytest.mark.slow)]
+AFFINE = KINDS[1:]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,7 +108,7 @@ def test_leaving_reaches_the_server(kind: Router, tmp_path: Path) -> None:
         eventually(lambda: sum(s.left for s in servers) == 1)
 
 
-@pytest.mark.parametrize("kind", ["haproxy", pytest.param("vllm-router", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", AFFINE)
 def test_conversations_stay_where_they_are(kind: Router, tmp_path: Path) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(ScriptedServer()) for _ in range(2)]
@@ -122,16 +123,17 @@ def test_conversations_stay_where_they_are(kind: Router, tmp_path: Path) -> None
                 chat += [{"role": "assistant", "content": answer}, {"role": "user", "content": "More."}]
         seen = [{str(x.body["messages"][1]) for x in s.seen} for s in servers]
         assert not seen[0] & seen[1], "a conversation was spread"
-        assert all(seen), "one server got everything"
+        assert all(seen) or kind == "vllm-router", "one server got everything"  # that one spreads under load alone
 
 
-def test_haproxy_bounds_affinity_by_load(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", AFFINE)
+def test_affinity_is_bounded_by_load(kind: Router, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        servers = [stack.enter_context(ScriptedServer(pace=0.01)) for _ in range(2)]
-        engine = stack.enter_context(_connected(stack.enter_context(_running("haproxy", servers, tmp_path))))
-        with ThreadPoolExecutor(12) as pool:
-            list(pool.map(lambda _: engine.generate("The same.", max_tokens=30), range(12)))
-        assert min(len(s.seen) for s in servers) >= 3
+        servers = [stack.enter_context(ScriptedServer(pace=0.02)) for _ in range(2)]
+        engine = stack.enter_context(_connected(stack.enter_context(_running(kind, servers, tmp_path))))
+        with ThreadPoolExecutor(24) as pool:
+            list(pool.map(lambda _: engine.generate("The same.", max_tokens=60), range(24)))
+        assert min(len(s.seen) for s in servers) >= 6
 
 
 def test_nginx_goes_where_least_is_running(tmp_path: Path) -> None:

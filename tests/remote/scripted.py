@@ -149,7 +149,7 @@ class ScriptedServer:
         return Exchange(self, first.split()[1], headers, json.loads(body or b"{}"), writer)
 
     async def _answer(self, exchange: Exchange) -> None:
-        if exchange.body and exchange.path != "/tokenize":
+        if exchange.path.endswith("/completions"):
             self.seen.append(exchange)
             answer = self.answers.popleft() if self.answers else story
             await answer(exchange)
