@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 
 from specdec.types import GenerationEvent
@@ -49,6 +50,42 @@ class SyncStream:
         self.close()
 
 
+class _Inbox:
+    """What other threads bring to one event loop. However much it is, the loop is woken once for it: each wake costs it a
+    system call, and the thread that wakes it the interpreter."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)  # which must not live as long as the dictionary of its inboxes
+        self._items: deque[tuple[Callable[[Item], None], Item]] = deque()
+        self._woken = False
+
+    def put(self, take: Callable[[Item], None], item: Item) -> None:
+        """From any thread. Raises RuntimeError if the loop is closed."""
+        self._items.append((take, item))
+        if not self._woken:
+            self._woken = True
+            try:
+                self._wake()
+            except RuntimeError:
+                self._woken = False
+                self._items.clear()
+                raise
+
+    def _wake(self) -> None:
+        if (loop := self._loop()) is None:
+            raise RuntimeError("the loop is gone")
+        loop.call_soon_threadsafe(self._empty)
+
+    def _empty(self) -> None:
+        self._woken = False  # first, so that whatever is put from here on wakes again
+        while self._items:
+            take, item = self._items.popleft()
+            take(item)
+
+
+_inboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Inbox] = weakref.WeakKeyDictionary()
+
+
 class AsyncStream:
     """Iterates over the events of one request in a task of the loop it was made in. Closing it, dropping it, or
     cancelling the task that waits in it cancels the request."""
@@ -56,7 +93,8 @@ class AsyncStream:
     def __init__(self) -> None:
         self.on_close: Callable[[], None] = lambda: None
         self._done = False
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        self._inbox = _inboxes.get(loop) or _inboxes.setdefault(loop, _Inbox(loop))
         self._items: asyncio.Queue[Item] = asyncio.Queue()
         self.put = _weakly(self)
 
@@ -75,7 +113,7 @@ class AsyncStream:
 
     def _receive(self, item: Item) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
+            self._inbox.put(self._items.put_nowait, item)
         except RuntimeError:  # the loop is closed, so nobody listens any more
             self.on_close()
 

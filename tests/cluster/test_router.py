@@ -123,7 +123,9 @@ def test_conversations_stay_where_they_are(kind: Router, tmp_path: Path) -> None
                 chat += [{"role": "assistant", "content": answer}, {"role": "user", "content": "More."}]
         seen = [{str(x.body["messages"][1]) for x in s.seen} for s in servers]
         assert not seen[0] & seen[1], "a conversation was spread"
-        assert all(seen) or kind == "vllm-router", "one server got everything"  # that one spreads under load alone
+        assert all(seen) or kind == "vllm-router", (
+            "one server got everything"
+        )  # that one spreads under load alone
 
 
 @pytest.mark.parametrize("kind", AFFINE)

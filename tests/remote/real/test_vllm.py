@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import specdec
+from specdec.cli import app
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest
 from specdec.remote import RemoteEngine
@@ -62,6 +64,20 @@ def test_plain(local: Engine) -> None:
 def test_lookup(local: Engine) -> None:
     with vllm(draft="lookup") as url, specdec.load(url, "lookup") as engine:
         assert _same(engine, local).stats.drafted > 0
+
+
+def test_verify_and_bench_of_two_servers() -> None:
+    """One with lookup against one without: the tests and the times of a local pair."""
+    with vllm() as plain, vllm(draft="lookup") as url:
+        both = ["--url", url, "--plain-url", plain]
+        checked = CliRunner().invoke(app, ["verify", *both, "--trials", "100", "--json"])
+        assert checked.exit_code == 0, checked.output
+        assert "fail" not in {c["verdict"] for c in json.loads(checked.stdout)}
+        benched = CliRunner().invoke(app, ["bench", *both, "--limit", "2", "--max-tokens", "24", "--json"])
+        assert benched.exit_code == 0, benched.output
+        rows = json.loads(benched.stdout)["rows"]
+        assert all(row["identical"] == row["answers"] for row in rows if row["temperature"] == 0.0)
+        print([(row["temperature"], row["plain"], row["speculative"]) for row in rows])  # noqa: T201
 
 
 def test_a_target_as_its_own_draft_is_always_accepted(local: Engine) -> None:
