@@ -51,8 +51,8 @@ class SyncStream:
 
 
 class _Inbox:
-    """What other threads bring to one event loop. However much it is, the loop is woken once for it: each wake costs it a
-    system call, and the thread that wakes it the interpreter."""
+    """What other threads bring to one event loop. However much it is, the loop is woken once for it: each wake costs it
+    a system call, and the thread that wakes it the interpreter."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # which must not live as long as the dictionary of its inboxes

@@ -24,8 +24,8 @@ _SILENCE = 600
 _MOST_LOAD = 125
 """Percent of the mean load up to which a server keeps its prefixes."""
 _MOST_AHEAD = 8
-"""The same for vllm-router: requests that the busiest server may have more than the idlest. Its own 64 suits servers that
-run hundreds at once; here a single one would get nearly everything."""
+"""The same for vllm-router: requests that the busiest server may have more than the idlest. Its own default, 64, suits
+servers that run hundreds at once; others would see one of them get nearly everything."""
 
 
 def router(kind: Router, servers: Sequence[str], port: int, host: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from specdec.engine import Engine
+from specdec.errors import EngineFailed
 from specdec.verify.cases import Abilities, Cases
 from specdec.verify.check import Check
 from specdec.verify.distribution import same_distribution
@@ -29,8 +30,17 @@ def verify(engine: Engine, trials: int) -> Iterator[Check]:
 
 def verify_server(engine: Engine, plain: Engine | None, abilities: Abilities, trials: int) -> Iterator[Check]:
     """The same checks of a server, as far as it lets them be asked. `plain`: one with the same target that does not
-    speculate, for servers whose speculation cannot be switched off."""
-    cases = Cases(engine, plain, abilities)
+    speculate, for servers whose speculation cannot be switched off. A server that breaks down has failed the check."""
+    last = "answers at all"
+    try:
+        for check in _server_checks(Cases(engine, plain, abilities), trials):
+            last = f"still answers after {check.name!r}"
+            yield check
+    except EngineFailed as error:
+        yield Check(last, "fail", f"it broke down: {error}")
+
+
+def _server_checks(cases: Cases, trials: int) -> Iterator[Check]:
     yield from repeated_texts(cases)
     if cases.comparable:
         yield from greedy_texts(cases)

@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 
 from specdec.engine import AcceptRule
+from specdec.errors import EngineFailed
 from specdec.types import Completion, GenerationEvent, Request, Token, TokenLogprob
-from specdec.verify import verify
-from specdec.verify.cases import Cases
+from specdec.verify import verify, verify_server
+from specdec.verify.cases import Abilities, Cases
 from specdec.verify.check import Check
 from specdec.verify.difference import Difference, first_difference, judge
 from specdec.verify.distribution import p_value, same_distribution
@@ -52,6 +53,22 @@ def test_wrong_text_fails() -> None:
         assert {"greedy text, k=3", "seeded text at T=0.8, k=3", "15 requests at once"} <= {
             name.replace("12 requests", "15 requests") for name in _failed(verify(engine, 100))
         }
+
+
+def test_a_server_that_breaks_down_fails_and_ends_the_report() -> None:
+    class Mortal(ScriptedEngine):
+        def _events(self, request: Request) -> list[GenerationEvent]:
+            if request.sampling.temperature:
+                raise EngineFailed("http://host ended the answer with an error")
+            return super()._events(request)
+
+    with Mortal(SCRIPT * 5) as engine:
+        *before, last = verify_server(engine, None, Abilities(switch=False, prediction=False), 100)
+    assert "fail" not in {check.verdict for check in before}
+    assert (last.verdict, last.detail) == (
+        "fail",
+        "it broke down: http://host ended the answer with an error",
+    )
 
 
 def test_wrong_counts_fail() -> None:

@@ -66,18 +66,26 @@ def test_lookup(local: Engine) -> None:
         assert _same(engine, local).stats.drafted > 0
 
 
-def test_verify_and_bench_of_two_servers() -> None:
-    """One with lookup against one without: the tests and the times of a local pair."""
+def test_bench_of_two_servers() -> None:
     with vllm() as plain, vllm(draft="lookup") as url:
-        both = ["--url", url, "--plain-url", plain]
-        checked = CliRunner().invoke(app, ["verify", *both, "--trials", "100", "--json"])
-        assert checked.exit_code == 0, checked.output
-        assert "fail" not in {c["verdict"] for c in json.loads(checked.stdout)}
-        benched = CliRunner().invoke(app, ["bench", *both, "--limit", "2", "--max-tokens", "24", "--json"])
-        assert benched.exit_code == 0, benched.output
-        rows = json.loads(benched.stdout)["rows"]
+        asked = ["--url", url, "--plain-url", plain, "--limit", "2", "--max-tokens", "24", "--json"]
+        found = CliRunner().invoke(app, ["bench", *asked])
+        assert found.exit_code == 0, found.output
+        rows = json.loads(found.stdout)["rows"]
         assert all(row["identical"] == row["answers"] for row in rows if row["temperature"] == 0.0)
         print([(row["temperature"], row["plain"], row["speculative"]) for row in rows])  # noqa: T201
+
+
+def test_verify_tells_what_breaks_a_server() -> None:
+    """This vLLM keeps greedy text, and dies when it drafts under top_k."""
+    with vllm() as plain, vllm(draft="lookup") as url:
+        found = CliRunner().invoke(
+            app, ["verify", "--url", url, "--plain-url", plain, "--trials", "100", "--json"]
+        )
+        checks = {check["name"]: check["verdict"] for check in json.loads(found.stdout)}
+        assert {v for name, v in checks.items() if name.startswith("greedy text")} == {"pass"}
+        assert found.exit_code == 1
+        assert "fail" in checks.values()
 
 
 def test_a_target_as_its_own_draft_is_always_accepted(local: Engine) -> None:
