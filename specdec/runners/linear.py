@@ -19,6 +19,9 @@ PACKED_ROWS = 16
 """Rows to lay the weights out for: any count runs, decode's counts run best."""
 MIN_PACKED_ELEMENTS = 120_000
 """Below this a packed call's fixed cost (about 15 us) is more than the plain product's."""
+_STEP = 32
+"""Longer chunks are filled up to multiples of this: oneDNN keeps a kernel for every number of rows it has met, and a
+long life with prompts of all lengths would collect hundreds of megabytes of them."""
 SPLIT_K = 1024
 """Above this inner size oneDNN splits the reduction for a single row, and only then."""
 
@@ -76,6 +79,9 @@ class PackedLinear:
         return self._product(x)
 
     def _product(self, x: Tensor) -> Tensor:
+        rows = x.shape[0]
+        if rows > PACKED_ROWS and (missing := -rows % _STEP):
+            return self._product(F.pad(x, (0, 0, 0, missing)))[:rows]
         y: Tensor = self.run(x, self.weight, self.bias, "none", [], "")
         return y
 
