@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from specdec.engine import Engine
-from specdec.errors import EngineFailed
+from specdec.errors import EngineError
 from specdec.verify.cases import Abilities, Cases
 from specdec.verify.check import Check
 from specdec.verify.distribution import same_distribution
@@ -36,7 +36,7 @@ def verify_server(engine: Engine, plain: Engine | None, abilities: Abilities, tr
         for check in _server_checks(Cases(engine, plain, abilities), trials):
             last = f"still answers after {check.name!r}"
             yield check
-    except EngineFailed as error:
+    except EngineError as error:
         yield Check(last, "fail", f"it broke down: {error}")
 
 

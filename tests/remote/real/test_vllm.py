@@ -82,9 +82,9 @@ def test_verify_tells_what_breaks_a_server() -> None:
         found = CliRunner().invoke(
             app, ["verify", "--url", url, "--plain-url", plain, "--trials", "100", "--json"]
         )
+        assert found.exit_code == 1, found.output
         checks = {check["name"]: check["verdict"] for check in json.loads(found.stdout)}
         assert {v for name, v in checks.items() if name.startswith("greedy text")} == {"pass"}
-        assert found.exit_code == 1
         assert "fail" in checks.values()
 
 
