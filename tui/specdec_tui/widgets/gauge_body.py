@@ -43,22 +43,23 @@ class Dial:
         return told.removeprefix("off").removeprefix(":").strip() or "as asked"
 
     @property
-    def speed_up(self) -> tuple[float, str] | None:
-        """Over plain decoding, and how it is known."""
+    def speed_up(self) -> tuple[float, bool] | None:
+        """Over plain decoding, and whether that was measured or is the controller's estimate."""
         if self.measured is not None:
-            return self.measured, "measured"
+            return self.measured, True
         found = _EXPECTED.search(self.speculation)
         if found is None or not int(found[1]) or self.off:
             return None
-        return int(found[2]) / int(found[1]), "estimated"
+        return int(found[2]) / int(found[1]), False
 
 
 def speed_up_part(dial: Dial) -> list[_Part]:
     known = dial.speed_up
     if known is None:
         return []
-    factor, how = known
-    return [(f"{factor:.2f}x plain", "bold $error" if factor < 1 else "bold $success"), (f" ({how})", "dim")]
+    factor, measured = known
+    sign = "" if measured else "≈"
+    return [(f"{sign}{factor:.2f}x plain", "bold $error" if factor < 1 else "bold $success")]
 
 
 def panel(dial: Dial, width: int) -> Content:
