@@ -79,6 +79,13 @@ def responses(client: OpenAI) -> None:
     with client.responses.stream(**asked) as stream:
         text = "".join(e.delta for e in stream if e.type == "response.output_text.delta")
         assert stream.get_final_response().output_text == text == whole.output_text
+    with client.responses.stream(**asked, max_output_tokens=2) as stream:
+        *_, last = stream
+        assert last.type == "response.incomplete" and last.response.output_text == cut.output_text
+        # the client keeps what `response.completed` brings and nothing else, whoever the server is
+        with suppress(RuntimeError):
+            stream.get_final_response()
+            raise AssertionError("the client takes a cut answer for final now: hold it to the same text")
     tool = {"type": "function", "name": "get_weather", "parameters": PARAMETERS, "strict": True}
     asked = {"model": MODEL, "input": WEATHER, "tools": [tool], "tool_choice": "required"}
     output = client.responses.create(**asked).output
