@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from langchain_core.messages import HumanMessage
+from pydantic import SecretStr
 
 from langchain_specdec import ChatSpecDec
 from llama_index.llms.specdec import SpecDec
@@ -32,7 +33,7 @@ def test_an_address_that_is_none_is_refused() -> None:
 
 def test_langchain_asks_the_server() -> None:
     with ScriptedServer(models=[{"id": "small"}, {"id": "large"}]) as server:
-        model = ChatSpecDec(base_url=server.url, model="large", api_key="secret", max_tokens=5)
+        model = ChatSpecDec(base_url=server.url, model="large", api_key=SecretStr("secret"), max_tokens=5)
         assert model.invoke([HumanMessage("Hello")]).content
         assert server.seen[-1].body["model"] == "large"
         assert server.seen[-1].headers["authorization"] == "Bearer secret"
