@@ -8,14 +8,21 @@ from importlib import import_module
 
 import typer
 
-_MODULES = {
-    "generate": "generate", "chat": "chat", "serve": "serve", "bench": "bench", "verify": "verify", "info": "info",
-    "tune": "tune", "cluster": "cluster", "router": "cluster",
-}  # fmt: skip
+_COMMANDS = {
+    "generate": ("generate", "Answer a prompt, streaming."),
+    "chat": ("chat", "Chat in the terminal, and see how fast the answers come and why."),
+    "serve": ("serve", "Serve a model to local tools, as OpenAI's API."),
+    "bench": ("bench", "Measure plain against speculative generation."),
+    "verify": ("verify", "Check on your own pair that speculation changes nothing but the speed."),
+    "info": ("info", "Load a target with what drafts for it, and say what they are."),
+    "tune": ("tune", "Find the fastest tiles of a model's products on this GPU, once."),
+    "cluster": ("cluster", "Put a target and its draft on vLLM, over GPUs and hosts."),
+    "router": ("cluster", "Put several servers behind one address, by a router that exists."),
+}
 _SETTINGS = {"cluster": {"allow_extra_args": True, "ignore_unknown_options": True}}  # vLLM's own go through
 
 
-def _joined(names: Iterable[str]) -> typer.Typer:
+def _empty() -> typer.Typer:
     joined = typer.Typer(
         name="specdec",
         help="Speculative decoding that never changes what the target model says.",
@@ -24,22 +31,36 @@ def _joined(names: Iterable[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     joined.callback()(lambda: None)  # a single command stays a command
-    for name in names:
-        module = import_module(f"specdec.cli.{_MODULES[name]}")
-        joined.command(name, epilog=getattr(module, "EPILOG", None), context_settings=_SETTINGS.get(name))(
-            getattr(module, name)
-        )
     return joined
+
+
+def _joined(names: Iterable[str]) -> typer.Typer:
+    joined = _empty()
+    for name in names:
+        module_name, line = _COMMANDS[name]
+        module = import_module(f"specdec.cli.{module_name}")
+        joined.command(
+            name, short_help=line, epilog=getattr(module, "EPILOG", None), context_settings=_SETTINGS.get(name)
+        )(getattr(module, name))
+    return joined
+
+
+def _listing() -> typer.Typer:
+    """The commands' names with a line each: nothing is imported to list them."""
+    listing = _empty()
+    for name, (_, line) in _COMMANDS.items():
+        listing.command(name, short_help=line)(lambda: None)
+    return listing
 
 
 def __getattr__(name: str) -> typer.Typer:
     if name != "app":
         raise AttributeError(f"module 'specdec.cli' has no attribute {name!r}")
-    globals()["app"] = _joined(_MODULES)
+    globals()["app"] = _joined(_COMMANDS)
     return globals()["app"]  # type: ignore[no-any-return]
 
 
 def main() -> None:
     """Entry point of `specdec`."""
-    asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    _joined([asked] if asked in _MODULES else _MODULES)()
+    asked = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    (_joined([asked]) if asked in _COMMANDS else _listing())()
