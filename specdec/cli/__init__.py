@@ -40,7 +40,10 @@ def _joined(names: Iterable[str]) -> typer.Typer:
         module_name, line = _COMMANDS[name]
         module = import_module(f"specdec.cli.{module_name}")
         joined.command(
-            name, short_help=line, epilog=getattr(module, "EPILOG", None), context_settings=_SETTINGS.get(name)
+            name,
+            short_help=line,
+            epilog=getattr(module, "EPILOG", None),
+            context_settings=_SETTINGS.get(name),
         )(getattr(module, name))
     return joined
 

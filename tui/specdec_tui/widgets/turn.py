@@ -110,7 +110,8 @@ class AnswerView(TurnView):
     """
 
     def __init__(self, turn: Turn, branch: tuple[int, int] = (1, 1)) -> None:
-        from textual.widgets import Markdown  # a twentieth of a second that the first paint does without
+        # a twentieth of a second that the first paint does without
+        from specdec_tui.widgets.code_block import Answer
 
         super().__init__(turn, branch)
         self._frames = Frames()
@@ -118,7 +119,7 @@ class AnswerView(TurnView):
         self._spent = 0.0
         self._reasoning, self._calls = Reasoning(), Calls()
         # what a model links to is never opened unasked
-        self._markdown: Markdown = Markdown(safe(as_markdown(turn.text)), open_links=False)
+        self._markdown: Markdown = Answer(safe(as_markdown(turn.text)), open_links=False)
         self._failed = Static("", classes="failed", markup=False)
         self._meta = Static("", classes="meta", markup=False)
 

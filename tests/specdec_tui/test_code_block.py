@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from textual.app import App, ComposeResult
+from textual.content import Content
+from textual.geometry import Offset
+from textual.selection import Selection
+
+from specdec_tui.widgets.code_block import Answer, CodeBlock, CodeLines
+
+CODE = "".join(f'def bell_{i}(times):\n    return "ding" * {i}  # ok\n\n' for i in range(30))
+
+
+class _App(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Answer()
+
+
+async def _drawn(*pieces: str) -> tuple[list[str], list[str]]:
+    """Code and colours of a fence that came in these pieces."""
+    app = _App()
+    async with app.run_test(size=(80, 200)) as pilot:
+        answer = app.query_one(Answer)
+        for piece in pieces:
+            await answer.append(piece)
+        await pilot.pause()
+        lines = app.query_one(CodeLines)
+        strips = [lines.render_line(y) for y in range(lines.content_size.height)]
+        return [s.text.rstrip() for s in strips], [repr(list(s)) for s in strips]
+
+
+async def test_a_fence_that_grew_looks_like_one_that_came_whole() -> None:
+    whole = await _drawn(f"```python\n{CODE}```\n")
+    grown = await _drawn("```python\n", *CODE.splitlines(keepends=True), "```\n")
+    assert grown == whole
+    assert whole[0] == CODE.rstrip().split("\n")
+
+
+async def test_half_a_line_is_coloured_anew_when_it_is_whole() -> None:
+    assert await _drawn("```python\nx = 'di", "ng'\n```\n") == await _drawn("```python\nx = 'ding'\n```\n")
+
+
+async def test_only_new_lines_and_a_few_before_are_coloured() -> None:
+    asked: list[int] = []
+    app = _App()
+    async with app.run_test() as pilot:
+        await app.query_one(Answer).append(f"```python\n{CODE}")
+        await pilot.pause()
+        block, lines = app.query_one(CodeBlock), app.query_one(CodeLines)
+
+        def count(code: str) -> Content:
+            asked.append(code.count("\n") + 1)
+            return block._coloured(code)
+
+        lines.show(f"{block.code}\nx = 1", count)
+    assert asked[0] < 50 < CODE.count("\n")
+
+
+async def test_selected_code_is_copied() -> None:
+    app = _App()
+    async with app.run_test() as pilot:
+        await app.query_one(Answer).append("```python\none = 1\ntwo = 2\n```\n")
+        await pilot.pause()
+        selected = app.query_one(CodeLines).get_selection(Selection(Offset(0, 1), None))
+    assert selected == ("two = 2", "\n")
