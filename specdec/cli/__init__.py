@@ -37,14 +37,10 @@ def _empty() -> typer.Typer:
 def _joined(names: Iterable[str]) -> typer.Typer:
     joined = _empty()
     for name in names:
-        module_name, line = _COMMANDS[name]
-        module = import_module(f"specdec.cli.{module_name}")
-        joined.command(
-            name,
-            short_help=line,
-            epilog=getattr(module, "EPILOG", None),
-            context_settings=_SETTINGS.get(name),
-        )(getattr(module, name))
+        module = import_module(f"specdec.cli.{_COMMANDS[name][0]}")
+        joined.command(name, epilog=getattr(module, "EPILOG", None), context_settings=_SETTINGS.get(name))(
+            getattr(module, name)
+        )
     return joined
 
 
@@ -65,5 +61,6 @@ def __getattr__(name: str) -> typer.Typer:
 
 def main() -> None:
     """Entry point of `specdec`."""
-    asked = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    (_joined([asked]) if asked in _COMMANDS else _listing())()
+    asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    app = _listing() if asked == "--help" else _joined([asked] if asked in _COMMANDS else _COMMANDS)
+    app()

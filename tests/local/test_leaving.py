@@ -36,7 +36,7 @@ async def ask(engine: LocalEngine, number: int, way: int) -> Answer:
     if way == 1:
         async with aclosing(engine.astream(prompt(number), **options)) as events:
             for _ in range(1 + number % 5):
-                await anext(events, None)  # a fast drafter's answer may be over before
+                await events.__anext__()
             return None
     if way == 2:
         task = asyncio.create_task(engine.agenerate(prompt(number), **options))

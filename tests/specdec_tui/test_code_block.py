@@ -15,13 +15,15 @@ class _App(App[None]):
         yield Answer()
 
 
-async def _drawn(*pieces: str) -> tuple[list[str], list[str]]:
+async def _drawn(*pieces: str, final: str | None = None) -> tuple[list[str], list[str]]:
     """Code and colours of a fence that came in these pieces."""
     app = _App()
     async with app.run_test(size=(80, 200)) as pilot:
         answer = app.query_one(Answer)
         for piece in pieces:
             await answer.append(piece)
+        if final:
+            await answer.update(final)
         await pilot.pause()
         lines = app.query_one(CodeLines)
         strips = [lines.render_line(y) for y in range(lines.content_size.height)]
@@ -33,6 +35,13 @@ async def test_a_fence_that_grew_looks_like_one_that_came_whole() -> None:
     grown = await _drawn("```python\n", *CODE.splitlines(keepends=True), "```\n")
     assert grown == whole
     assert whole[0] == CODE.rstrip().split("\n")
+
+
+async def test_the_final_drawing_mends_a_string_that_began_far_above() -> None:
+    text = f'```python\nx = """\n{CODE}"""\n```\n'
+    whole = await _drawn(text)
+    assert await _drawn(*text.splitlines(keepends=True)) != whole  # what the limit of lines before costs
+    assert await _drawn(*text.splitlines(keepends=True), final=text) == whole
 
 
 async def test_half_a_line_is_coloured_anew_when_it_is_whole() -> None:
