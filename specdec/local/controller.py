@@ -100,6 +100,8 @@ class Controller:
         """Seconds by rows of the target's pass (sequences x (drafts + 1))."""
         self.draft_costs: dict[str, CostCurve] = {}
         """Seconds by drafted steps, per drafter that is not free."""
+        self.between_cost = CostCurve()
+        """Seconds from one round to the next, by sequences: a round with drafts spreads them over more tokens."""
         self.host_cost = CostCurve()
         """Seconds that a round waits for the host when drafts come from there, where others do not (always size 1)."""
         self.reason = "no round yet"
@@ -156,7 +158,7 @@ class Controller:
 
     def _seconds(self, choices: Sequence[Choice]) -> float:
         width = 1 + max((c.length for c in choices), default=0)
-        seconds = self.verify_cost.estimate(len(choices) * width)
+        seconds = self.verify_cost.estimate(len(choices) * width) + self.between_cost.estimate(len(choices))
         steps: dict[str, int] = {}
         for c in choices:
             if c.option and not c.option.free:

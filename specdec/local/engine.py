@@ -174,7 +174,10 @@ class LocalEngine(Engine):
         if prompts:
             first = min(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id))
             self._sparing([first], lambda: self._read(first, alone=len(prompts) == len(rows)))
-        decoding = [row for row in rows if row.prefilled and row.finish is None]
+        # by slot: rows that lie side by side in the cache are read together without a copy
+        decoding = sorted(
+            (row for row in rows if row.prefilled and row.finish is None), key=lambda row: row.context.slot
+        )
         if decoding:
             self._sparing(decoding, lambda: self._write(decoding))
 

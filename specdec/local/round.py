@@ -40,6 +40,8 @@ class Rounds:
         self._drafting = Drafting(drafters, info.device, info.vocab_size, self._rejecting)
         self._clock = DeviceClock(info.device)
         self._batch: tuple[list[Running], SamplingBatch] | None = None
+        self._ended: float | None = None
+        """When the last round over the same rows ended."""
         self._fused = None if self._rejecting else _fused(target, drafters)
 
     def run(self, rows: list[Running]) -> list[Outcome | None]:
@@ -51,7 +53,7 @@ class Rounds:
         choices = self._controller.plan(planned).choices
         self._explain(rows)
         if self._fused is None:
-            return [*self._run_here(rows, sampling, planned, choices, offers)]
+            return self._run_timed(rows, sampling, planned, choices, offers)
         if landed := self._run_ahead(self._fused, rows, choices, offers):
             outcomes = [self._landed(landed.get(id(row)), planned[b]) for b, row in enumerate(rows)]
             one = next(iter(landed.values()))
@@ -62,6 +64,21 @@ class Rounds:
         if (round := here[0].round) is not None:
             self._host_took(start, Seconds(round.draft_seconds, round.verify_seconds))
         return [*here]
+
+    def _run_timed(
+        self,
+        rows: list[Running],
+        sampling: SamplingBatch,
+        planned: Sequence[Row],
+        choices: Sequence[Choice],
+        offers: Offers,
+    ) -> list[Outcome | None]:
+        """`_run_here`, and learn what lies between two rounds."""
+        if self._ended is not None:
+            self._controller.between_cost.observe(len(rows), time.perf_counter() - self._ended)
+        outcomes = self._run_here(rows, sampling, planned, choices, offers)
+        self._ended = time.perf_counter()
+        return [*outcomes]
 
     def _host_took(self, start: float, device: Seconds) -> None:
         """Learn what a round costs beyond the device's share when it cannot be sent ahead."""
@@ -140,6 +157,7 @@ class Rounds:
 
     def _sampling(self, rows: list[Running]) -> SamplingBatch:
         if self._batch is None or self._batch[0] != rows:
+            self._ended = None
             self._batch = (list(rows), SamplingBatch([r.sampler for r in rows]))
         return self._batch[1]
 

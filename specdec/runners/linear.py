@@ -19,9 +19,12 @@ PACKED_ROWS = 16
 """Rows to lay the weights out for: any count runs, decode's counts run best."""
 MIN_PACKED_ELEMENTS = 120_000
 """Below this a packed call's fixed cost (about 15 us) is more than the plain product's."""
-_STEP = 32
-"""Longer chunks are filled up to multiples of this: oneDNN keeps a kernel for every number of rows it has met, and a
-long life with prompts of all lengths would collect hundreds of megabytes of them."""
+_ROUND_ROWS = 64
+"""What several sequences verify together mostly stays below this."""
+_ROUND_STEP, _CHUNK_STEP = 8, 32
+"""More than PACKED_ROWS are filled up to multiples of these, in rounds and in longer chunks: oneDNN keeps a kernel of
+some 0.6 MB for every number of rows it has met, and a long life with prompts of all lengths would collect hundreds of
+megabytes of them."""
 SPLIT_K = 1024
 """Above this inner size oneDNN splits the reduction for a single row, and only then."""
 
@@ -80,7 +83,8 @@ class PackedLinear:
 
     def _product(self, x: Tensor) -> Tensor:
         rows = x.shape[0]
-        if rows > PACKED_ROWS and (missing := -rows % _STEP):
+        step = _ROUND_STEP if rows <= _ROUND_ROWS else _CHUNK_STEP
+        if rows > PACKED_ROWS and (missing := -rows % step):
             return self._product(F.pad(x, (0, 0, 0, missing)))[:rows]
         y: Tensor = self.run(x, self.weight, self.bias, "none", [], "")
         return y

@@ -25,6 +25,8 @@ from specdec.runners.linear import Linear, linear
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+CALL_BYTES = 1 << 19
+"""What a CPU reads in the time that one more call of attention takes."""
 DECODE_ROWS = MAX_SPECULATIVE_TOKENS + 1
 """Up to here a group's queries become rows of one product; above, heads are products of their own."""
 
@@ -132,9 +134,15 @@ class LlamaRunner:
     def _plan(self, slots: Sequence[int], starts: Sequence[int], count: int) -> Plan:
         if len(slots) == 1:
             return SingleRow(self, slots[0], starts[0], count)
-        if self.cache.is_cuda:
+        if self.cache.is_cuda or self._padding(slots, [s + count for s in starts]) <= CALL_BYTES * len(slots):
             return PaddedRows(self, slots, starts, count)
         return SeparateRows(self, slots, starts, count)
+
+    def _padding(self, slots: Sequence[int], ends: Sequence[int]) -> int:
+        """Bytes of a layer that rows side by side read, or copy, beyond what they hold."""
+        longest = len(slots) * max(ends)
+        copied = 0 if _side_by_side(slots) else longest
+        return (longest - sum(ends) + copied) * 2 * self.cache[0, 0, :, 0].nbytes
 
     def _layers(self, x: Tensor, plan: Plan) -> Tensor:
         """The residual stream [R, H] through all layers."""
@@ -219,7 +227,7 @@ class SingleRow:
 
 class SeparateRows:
     """Rows attend one by one, each to no more than it holds. Right where a call costs less than reading what padding
-    would add: on CPUs."""
+    would add: on CPUs, for rows of very different lengths."""
 
     def __init__(self, runner: LlamaRunner, slots: Sequence[int], starts: Sequence[int], count: int) -> None:
         self.count = count
@@ -234,14 +242,13 @@ class SeparateRows:
 
 
 class PaddedRows:
-    """All rows attend in one call, to as many keys as the longest holds. For devices where launches cost more."""
+    """All rows attend in one call, to as many keys as the longest holds. For devices where launches cost more, and
+    rows of about one length."""
 
     def __init__(self, runner: LlamaRunner, slots: Sequence[int], starts: Sequence[int], count: int) -> None:
         cache, self.shape, self.count = runner.cache, runner.shape, count
         self.cache, self.end = cache, max(starts) + count
-        self.run = (
-            slice(slots[0], slots[-1] + 1) if list(slots) == list(range(slots[0], slots[-1] + 1)) else None
-        )
+        self.run = slice(slots[0], slots[-1] + 1) if _side_by_side(slots) else None
         where = _to_device([list(slots), list(starts)], cache.device)  # [2, B]
         self.slots = where[0].unsqueeze(1)
         self.positions = where[1].unsqueeze(1) + torch.arange(count, device=cache.device)  # [B, M]
@@ -271,6 +278,10 @@ class PaddedRows:
 
 
 Plan = SingleRow | SeparateRows | PaddedRows
+
+
+def _side_by_side(slots: Sequence[int]) -> bool:
+    return list(slots) == list(range(slots[0], slots[-1] + 1))
 
 
 def _to_device(values: list[list[int]], device: torch.device) -> Tensor:

@@ -64,6 +64,13 @@ def test_a_draft_that_costs_too_much_is_not_used_however_good() -> None:
     assert sum(map(bool, lengths[-100:])) <= 25
 
 
+def test_time_between_rounds_makes_a_dear_draft_pay() -> None:
+    made = controller(step=12.0)
+    made.between_cost.observe(1, 50.0)
+    lengths = drive(made, lambda k: k, 200, made.acceptance.child())
+    assert min(lengths[-50:]) >= 4
+
+
 def test_forced_lengths_are_taken_as_they_are() -> None:
     made = controller(step=100.0)
     choices = made.plan([Row(made.acceptance.child(), [MODEL], 3, 8)]).choices

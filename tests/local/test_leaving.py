@@ -34,7 +34,8 @@ async def ask(engine: LocalEngine, number: int, way: int) -> Answer:
         async with aclosing(engine.astream(prompt(number), **options)):
             return None
     if way == 1:
-        async with aclosing(engine.astream(prompt(number), **options)) as events:
+        long = options | {"max_tokens": 100}  # more than five events' worth, however much is accepted
+        async with aclosing(engine.astream(prompt(number), **long)) as events:
             for _ in range(1 + number % 5):
                 await events.__anext__()
             return None
