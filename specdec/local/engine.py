@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -170,16 +172,25 @@ class LocalEngine(Engine):
         with self._wake:
             self._scheduler.admit()
             rows = list(self._scheduler.running.values())
-        prompts = [row for row in rows if not row.prefilled]
-        if prompts:
-            first = min(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id))
-            self._sparing([first], lambda: self._read(first, alone=len(prompts) == len(rows)))
+        self._read_some([row for row in rows if not row.prefilled], rows)
         # by slot: rows that lie side by side in the cache are read together without a copy
         decoding = sorted(
             (row for row in rows if row.prefilled and row.finish is None), key=lambda row: row.context.slot
         )
         if decoding:
             self._sparing(decoding, lambda: self._write(decoding))
+
+    def _read_some(self, prompts: list[Running], rows: list[Running]) -> None:
+        """One chunk: of the first prompt, and of others that can be finished in it."""
+        alone, read, began = len(prompts) == len(rows), 0, time.perf_counter()
+        for row in sorted(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id)):
+            left = self._prefill.left(row)
+            if read and not self._prefill.fits(left, read, time.perf_counter() - began):
+                return
+            self._sparing([row], partial(self._read, row, alone=alone))
+            if not row.prefilled:
+                return
+            read += left
 
     def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
         """Where the device has no room left for some work, the youngest of its rows fails, and the others go on."""

@@ -29,9 +29,7 @@ class Prefill:
     def advance(self, row: Running, *, alone: bool) -> Tensor | None:
         """Run the next chunk of a prompt; `alone` when no answer waits for it. The last one gives the logits [1, 1, V]
         after the prompt."""
-        if row.cached is None:
-            self._begin(row)
-        end = min(row.computed + self._size(alone), len(row.tokens))
+        end = row.computed + min(self.left(row), self._size(alone=alone))
         done = end == len(row.tokens)
         chunk = torch.tensor([row.tokens[row.computed : end]], device=self._target.info.device)
         began = self._clock.mark()
@@ -39,6 +37,17 @@ class Prefill:
         self._timed = (end - row.computed, began, self._clock.mark())
         row.computed = end
         return logits if done else None
+
+    def left(self, row: Running) -> int:
+        """Tokens of the prompt that nobody has computed."""
+        if row.cached is None:
+            self._begin(row)
+        return len(row.tokens) - row.computed
+
+    def fits(self, left: int, read: int, seconds: float) -> bool:
+        """Whether a prompt that lacks `left` tokens can be finished in what remains of a chunk while answers are being
+        written, after `read` tokens of others, which took so many seconds."""
+        return read + left <= self._size(alone=False) and seconds + self._seconds(left) <= _STALL
 
     def keep(self, row: Running) -> None:
         """What the row's slot holds can be found from now on."""
@@ -56,7 +65,7 @@ class Prefill:
             row.computed = self._prefixes.restore(row.context.slot, row.tokens[:-1], row.computed)
         row.cached = row.computed
 
-    def _size(self, alone: bool) -> int:
+    def _size(self, *, alone: bool) -> int:
         if alone:
             return _CHUNKS[0]
         self._learn()
@@ -70,3 +79,4 @@ class Prefill:
         if self._timed and self._timed[0] in _CHUNKS:
             size, began, ended = self._timed
             self._cost.observe(size, self._clock.seconds(began, ended))
+            self._timed = None

@@ -214,3 +214,19 @@ async def test_running_streams_wait_for_one_chunk_at_most(monkeypatch: pytest.Mo
     chunks = [i for i, (_, width) in enumerate(target.shapes) if width > 17]
     assert len(chunks) == 2 * 7
     assert all(b - a >= 2 for a, b in pairwise(chunks))
+
+
+async def test_short_prompts_share_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill, "_CHUNKS", (45,))
+    target = WatchedRunner(slots=4)
+    with toy_engine(target=target) as engine:
+        running = engine.astream("abc", **LONG)
+        await running.__anext__()
+        with engine._wake:  # the three come at one time
+            streams = [engine.stream([i, *range(19)], max_tokens=1, ignore_eos=True) for i in range(3)]
+        for stream in streams:
+            list(stream)
+        await running.aclose()
+    widths = [width for _, width in target.shapes]
+    first = widths.index(20)
+    assert widths[first : first + 4] == [20, 20, 1, 20]

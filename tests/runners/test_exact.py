@@ -40,9 +40,9 @@ def test_llama_family(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama-tied-biased", "mistral-window", "qwen2-window", "qwen3"])
-def test_llama_family_rows_in_one_call(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way of devices where launches cost more, on a CPU."""
-    monkeypatch.setattr(llama, "SeparateRows", llama.PaddedRows)
+def test_llama_family_rows_one_by_one(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if reading what padding adds were dear, which it is for long and short answers together."""
+    monkeypatch.setattr(llama, "CALL_BYTES", -1)
     model = models.build(kind)
     _check(_load(model, tmp_path), model)
 
@@ -120,3 +120,14 @@ def test_sixteen_bit_stays_near(kind: str, tmp_path: Path) -> None:
     )
     assert found.dtype == torch.float32
     assert float((found - truth).abs().mean() / truth.std()) < 0.05
+
+
+def test_rows_attend_together_where_their_lengths_are_near(tmp_path: Path) -> None:
+    runner = _load(models.build("qwen3"), tmp_path)
+    assert isinstance(runner, llama.LlamaRunner)
+    token = 2 * runner.cache[0, 0, :, 0].nbytes
+    far = llama.CALL_BYTES // token + 10
+    assert runner._padding([0, 1], [far, far]) == 0
+    assert runner._padding([0, 1], [far, 10]) == (far - 10) * token
+    assert runner._padding([0, 2], [far, 10]) == (far - 10 + 2 * far) * token
+    assert isinstance(runner._plan([0, 1], [20, 10], 2), llama.PaddedRows)
