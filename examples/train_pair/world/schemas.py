@@ -82,13 +82,14 @@ def some(name: str, about: str, bank: tuple[str, ...]) -> Slot:
 
 _ADJ = ("max", "min", "new", "old", "first", "last", "main", "total", "target", "extra", "short", "local")
 _NOUN = ("size", "level", "count", "weight", "code", "label", "group", "zone", "mode", "speed", "depth", "title", "owner", "color", "topic", "unit", "length", "batch", "rank", "theme", "status", "score", "range", "phase")  # fmt: skip
+_PLAIN = ("x", "y", "n", "a", "b", "input", "value", "number", "text", "data", "item", "key", "name", "id")
 
 
 def invented_slot(rng: Random, taken: set[str]) -> Slot:
     """A property nobody has seen, with a name that reads like one."""
     while True:
         name = rng.choice(_NOUN) if rng.random() < 0.5 else f"{rng.choice(_ADJ)}_{rng.choice(_NOUN)}"
-        name = w.invented(rng) if rng.random() < 0.15 else name
+        name = rng.choice((w.invented(rng), rng.choice(_PLAIN))) if rng.random() < 0.25 else name
         if name not in taken:
             break
     about = f"The {name.replace('_', ' ')}"
@@ -102,7 +103,7 @@ def invented_slot(rng: Random, taken: set[str]) -> Slot:
         return decimal(name, about)
     if kind < 0.62:
         return yes_no(name, f"Whether to use the {name.replace('_', ' ')}")
-    return text(name, about, rng.choice((w.name, w.full_name, w.code, w.city, w.invented, lambda r: r.choice(w.THINGS))))
+    return text(name, about, rng.choice((w.name, w.full_name, w.code, w.city, w.place, w.invented, w.foreign, lambda r: r.choice(w.THINGS))))
 
 
 def invented_shape(rng: Random, most: int = 4) -> Shape:

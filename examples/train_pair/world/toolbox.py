@@ -7,7 +7,7 @@ that are valid under it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from . import words as w
@@ -28,14 +28,36 @@ class Tool:
     asks: tuple[str, ...]
     result: Result
     answers: tuple[str, ...]
+    shown: tuple[tuple[str, str], ...] = ()
+    """Properties that are shown under another name."""
+
+    def shown_as(self, name: str) -> str:
+        """The name of a property as others see it."""
+        return dict(self.shown).get(name, name)
+
+    def public(self, args: Json) -> Json:
+        """Arguments under the names that are shown."""
+        return {self.shown_as(name): value for name, value in args.items()}
 
     def schema(self) -> Json:
         """The tool as an OpenAI function."""
-        return {"type": "function", "function": {"name": self.name, "description": self.about, "parameters": self.shape.schema()}}
+        slots = tuple(replace(slot, name=self.shown_as(slot.name)) for slot in self.shape.slots)
+        return {"type": "function", "function": {"name": self.name, "description": self.about, "parameters": Shape(slots).schema()}}
 
 
 def _city(rng: Random) -> str:
-    return w.city(rng)
+    return w.place(rng) if rng.random() < 0.6 else w.city(rng)
+
+
+def _company(rng: Random) -> str:
+    if rng.random() < 0.5:
+        return w.foreign(rng)
+    return f"{w.invented(rng).capitalize()} {rng.choice(('Group', 'and Sons', 'Ltd', 'Foods', 'Bank', 'Works', 'Films'))}"
+
+
+def _trade(rng: Random) -> str:
+    land = rng.choice(("Chinese", "French", "small", "new", "Japanese", "Greek", "Korean", "large", "local", "Indian"))
+    return f"a {land} {rng.choice(('company', 'bakery', 'technology company', 'school', 'film maker', 'farm', 'bank', 'shop for bikes'))}"
 
 
 def _date(rng: Random) -> str:
@@ -114,6 +136,9 @@ TOOLS: tuple[Tool, ...] = (
          ("[Read|Open|Show me] [the file |]{path}[.|, please.]", "What is in {path}?", "What does {path} say?"),
          lambda r, a: {"content": pick(r, "Call {n} about the {e}.", "The {e} is on {d}.", "{n} has the {t}.", n=w.name(r), e=r.choice(w.EVENTS), d=r.choice(w.DAYS), t=r.choice(w.THINGS))},
          ('The file says: "{content}"', "{content}", "In {path} it says: {content}")),
+    Tool("add_company", "Write down a company that buys from us", Shape((text("company", "The name, in its own language", _company), text("about", "What it is", _trade))),
+         ("[Create|Add|Register|Write down] [a|the] [company|client|customer] [named|called] ['{company}'|\"{company}\"|{company}][| ({gloss})] - {about}", "[Add|Create] the [client|company|customer] {company}, {about}.", "{company} ({gloss}) is {about}. Please add it.", "New customer: ['{company}'|{company}], {about}"),
+         lambda r, a: {"created": a["company"], "id": w.code(r)}, ("{company} is added. The id is {id}.", "Done. {company} has the id {id}.")),
 )  # fmt: skip
 
 _VERBS = ("get", "set", "find", "create", "update", "delete", "check", "start", "stop", "list", "send", "open", "move", "count", "print", "order", "rent", "paint", "measure", "lock")
@@ -157,9 +182,10 @@ def request(rng: Random, tool: Tool, args: Json) -> str:
         return pick(rng, "Turn {o} the light in the {room}.", "[Please switch|Switch] the {room} light {o}.", "Light {o} in the {room}[, please|].", o="on" if args["on"] else "off", room=args["room"])
     main = expand(rng, rng.choice(tool.asks))
     used = {s.name for s in tool.shape.slots if "{" + s.name + "}" in main}
+    main = main.replace("{gloss}", f"{w.invented(rng).capitalize()} {rng.choice(('Group', 'Corporation', 'House', 'Company'))}")
     for key, value in said.items():
         main = main.replace("{" + key + "}", value)
-    extra = [f"{k.replace('_', ' ')} {v}" for k, v in said.items() if k not in used]
+    extra = [f"{tool.shown_as(k).replace('_', ' ')} {v}" for k, v in said.items() if k not in used]
     return main + (f" Use {join_and(extra)}." if extra else "")
 
 

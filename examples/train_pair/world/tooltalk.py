@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from random import Random
 
+from .dress import as_code, dressed, renamed
 from .phrase import pick, sloppy
 from .sample import Json, Message, Sample, say
 from .talk import about_self, small_talk
@@ -41,15 +42,26 @@ def calling(calls: list[Json], words: str | None = None) -> Message:
 
 
 def _tool(rng: Random) -> Tool:
-    return rng.choice(TOOLS) if rng.random() < 0.5 else invented_tool(rng)
+    return renamed(rng, rng.choice(TOOLS)) if rng.random() < 0.5 else invented_tool(rng)
+
+
+def _ask(rng: Random, tool: Tool, args: Json) -> str:
+    """In words, or as code."""
+    return as_code(rng, tool, args) if rng.random() < 0.15 else request(rng, tool, args)
+
+
+def _told(rng: Random, result: Json, answer: str) -> str:
+    """What the tool gives back: data, or the words of a program that talks."""
+    return answer if rng.random() < 0.2 else json.dumps(result, ensure_ascii=False)
 
 
 def offered(rng: Random, *needed: Tool) -> list[Tool]:
-    """The needed tools among others, in random order, no two of one name."""
+    """The needed tools among others, in random order, no two of one name or purpose."""
     tools = {t.name: t for t in needed}
     for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
         other = _tool(rng)
-        tools.setdefault(other.name, other)
+        if other.about not in {t.about for t in tools.values()}:
+            tools.setdefault(other.name, other)
     order = list(tools.values())
     rng.shuffle(order)
     return order
@@ -63,12 +75,13 @@ def _round(rng: Random, tool: Tool) -> tuple[list[Message], tuple[str, ...]]:
     """Request, call, result and answer for one tool."""
     args = arguments(rng, tool)
     result = tool.result(rng, args)
-    ask = _typed(rng, request(rng, tool, args), args)
+    ask = _typed(rng, _ask(rng, tool, args), args)
+    answer = reply(rng, tool, args, result)
     turns = [
         say("user", ask),
-        calling([call(tool.name, args)]),
-        say("tool", json.dumps(result, ensure_ascii=False)),
-        say("assistant", reply(rng, tool, args, result)),
+        calling([call(tool.name, tool.public(args))]),
+        say("tool", _told(rng, result, answer)),
+        say("assistant", answer),
     ]
     return turns, tuple(v for v in args.values() if isinstance(v, str) and tool.name != "turn_light")
 
@@ -78,7 +91,7 @@ def _twice(rng: Random, tool: Tool) -> tuple[list[Message], tuple[str, ...]]:
     first, second = arguments(rng, tool), arguments(rng, tool)
     ask = f"{request(rng, tool, first).rstrip('.?')} {pick(rng, 'and', 'and also', 'and then')} {_lower(request(rng, tool, second))}"
     results = [tool.result(rng, a) for a in (first, second)]
-    turns = [say("user", ask), calling([call(tool.name, first), call(tool.name, second)])]
+    turns = [say("user", ask), calling([call(tool.name, tool.public(a)) for a in (first, second)])]
     turns += [say("tool", json.dumps(r, ensure_ascii=False)) for r in results]
     turns.append(say("assistant", " ".join(reply(rng, tool, a, r) for a, r in zip((first, second), results, strict=True))))
     return turns, tuple(v for a in (first, second) for v in a.values() if isinstance(v, str) and tool.name != "turn_light")
@@ -93,7 +106,7 @@ def _pair(rng: Random, one: Tool, two: Tool) -> tuple[list[Message], tuple[str, 
     first, second = arguments(rng, one), arguments(rng, two)
     ask = f"{request(rng, one, first).rstrip('.?')}, and {_lower(request(rng, two, second))}"
     results = [one.result(rng, first), two.result(rng, second)]
-    turns = [say("user", ask), calling([call(one.name, first), call(two.name, second)])]
+    turns = [say("user", ask), calling([call(one.name, one.public(first)), call(two.name, two.public(second))])]
     turns += [say("tool", json.dumps(r, ensure_ascii=False)) for r in results]
     turns.append(say("assistant", f"{reply(rng, one, first, results[0])} {reply(rng, two, second, results[1])}"))
     return turns, ()
@@ -104,8 +117,8 @@ def _none(rng: Random, others: list[Tool]) -> list[Message]:
     if rng.random() < 0.5:
         task = small_talk(rng) if rng.random() < 0.6 else about_self(rng)
         return task.turns()
-    names = {t.name for t in others}
-    absent = rng.choice([t for t in TOOLS if t.name not in names])
+    abouts = {t.about for t in others}
+    absent = rng.choice([t for t in TOOLS if t.about not in abouts])
     return [say("user", sloppy(rng, request(rng, absent, arguments(rng, absent)), keep=("",))), say("assistant", pick(rng, *NO_TOOL))]
 
 
@@ -136,7 +149,7 @@ def tool_chat(rng: Random) -> Sample:
     if rng.random() < 0.25:
         turns += _more(rng, tools)
     head = [say("system", rng.choice(SYSTEMS))] if rng.random() < 0.5 else []
-    return Sample("tools", [*head, *turns], [t.schema() for t in tools], quotes=quotes)
+    return Sample("tools", [*head, *turns], [dressed(rng, t.schema()) for t in tools], quotes=quotes)
 
 
 def _more(rng: Random, tools: list[Tool]) -> list[Message]:

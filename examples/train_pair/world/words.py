@@ -141,6 +141,33 @@ def city(rng: Random) -> str:
     return invented(rng).capitalize() + end
 
 
+_REGIONS = tuple(
+    "CA NY TX WA FL OR IL MA CO GA OH PA BC ON UK USA France Spain Italy Japan Canada Germany India Brazil Peru Kenya Norway".split()
+)
+_TOWNS = tuple(
+    "San Francisco|New York|Los Angeles|San Diego|Las Vegas|New Orleans|Salt Lake City|Cape Town|Hong Kong|Buenos Aires|Mexico City|"
+    "Rio de Janeiro|Kansas City|Santa Fe|St. Louis|New Delhi|Tel Aviv|Addis Ababa|Kuala Lumpur|Saint Petersburg|El Paso|Fort Worth".split("|")
+)
+
+
+def place(rng: Random) -> str:
+    """A town as forms want it: "Oslo", "San Diego, CA", "Little Fanford, Peru"."""
+    town = rng.choice(_TOWNS) if rng.random() < 0.35 else city(rng)
+    if rng.random() < 0.2:
+        town = f"{rng.choice(('San', 'New', 'Santa', 'Port', 'North', 'Little', 'Old', 'Mount'))} {invented(rng).capitalize()}"
+    return f"{town}, {rng.choice(_REGIONS)}" if rng.random() < 0.5 else town
+
+
+_SCRIPTS = ((0x4E00, 0x9F00), (0x4E00, 0x9F00), (0x3041, 0x3097), (0x30A1, 0x30FB), (0xAC00, 0xD7A4), (0x410, 0x450), (0x391, 0x3CA), (0x627, 0x64B), (0x905, 0x93A), (0xC0, 0x17F))
+
+
+def foreign(rng: Random) -> str:
+    """A word in another script, which can only be copied letter by letter."""
+    scripts = [rng.choice(_SCRIPTS)] * 3 + [rng.choice(_SCRIPTS)]
+    letters = (chr(rng.randrange(*rng.choice(scripts))) for _ in range(rng.randrange(2, 8)))
+    return "".join(c for c in letters if c.isalpha()) or "\u4f60\u597d"
+
+
 def code(rng: Random) -> str:
     """A code that can only be copied: "QX-4821"."""
     letters = "".join(rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZ", k=rng.choice((1, 2, 2, 3))))
