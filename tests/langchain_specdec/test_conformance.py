@@ -67,13 +67,6 @@ class Integration(ChatModelIntegrationTests):
 
 
 class TestBundled(Integration):
-    expected_failures: ClassVar = {
-        "test_tool_calling": "the bundled target does not read the number in magic_function(3)",
-        "test_tool_calling_async": "the bundled target does not read the number in magic_function(3)",
-        "test_agent_loop": "the bundled target says that no tool fits a place named with its state",
-        "test_unicode_tool_call_integration": "the bundled target cannot copy Chinese",
-    }
-
     @property
     def model_override_value(self) -> str:
         from specdec.bundled import path
