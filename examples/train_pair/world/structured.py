@@ -9,7 +9,7 @@ import json
 from random import Random
 
 from . import words as w
-from .phrase import an, cap, pick
+from .phrase import an, cap, join_and, pick
 from .sample import Json, Task
 from .schemas import fill, invented_shape, spoken
 from .sheets import Sheet, prose, sheet
@@ -55,7 +55,7 @@ def extract(rng: Random) -> Task:
 
 def _order(rng: Random, text: str, value: Json, schema: Json) -> str:
     """The request: with a schema, with an example of keys, or with the keys in words."""
-    keys = ", ".join(value)
+    keys = _named(rng, list(value)) if rng.random() < 0.5 else ", ".join(value)
     if rng.random() < 0.45:
         lead = pick(rng, "[Return|Give me|Write|Answer with] [a |one |]JSON [object |]that [fits|follows|matches] this schema", "Fill this JSON schema from the text", "Use this JSON schema", "Extract the data as JSON with this schema")
         body = f"{lead}:\n{dump(schema)}\n\n{text}"
@@ -69,6 +69,60 @@ def _order(rng: Random, text: str, value: Json, schema: Json) -> str:
         k=keys,
     )
     return f"{lead}:\n{text}" if rng.random() < 0.6 else f"{text}\n\n{lead}."
+
+
+def _named(rng: Random, keys: list[str]) -> str:
+    """Keys as people list them: a, 'b' and "c"."""
+    quote = rng.choice(("", "", "'", "'", '"', "`"))
+    shown = [f"{quote}{key}{quote}" for key in keys]
+    return join_and(shown) if rng.random() < 0.7 else ", ".join(shown)
+
+
+def _free(rng: Random, key: str, topic: str) -> object:
+    """What may stand under a key when nothing is said about it but the topic."""
+    beast, thing, colour = rng.choice(w.ANIMALS), rng.choice(w.THINGS), rng.choice(w.COLOURS)
+    ask = pick(rng, "Why did the {b} take the {t}?", "What does a {c} {t} say?", "Where does the {b} keep the {t}?", b=beast, t=thing, c=colour)
+    reply = pick(rng, "Because it was {c}.", "It was too {c} for the {b}.", "Under the {c} {t}.", "Nobody knows, not even the {b}.", b=beast, c=colour, t=thing)
+    told = pick(rng, "The {b} likes {x} and a {c} {t}.", "A {b} found a {t} and told everybody about {x}.", "All I know of {x} is {c}.", b=beast, t=thing, c=colour, x=topic)
+    known: dict[str, object] = {
+        **dict.fromkeys(("setup", "question", "riddle", "joke", "ask"), ask), **dict.fromkeys(("punchline", "answer", "reason", "reply", "ending"), reply),
+        **dict.fromkeys(("text", "story", "sentence", "summary", "description", "fact", "message", "content", "result", "body"), told),
+        **dict.fromkeys(("title", "headline", "heading"), f"The {colour} {thing}"), **dict.fromkeys(("topic", "subject", "about"), topic),
+        **dict.fromkeys(("name", "author", "friend", "owner"), w.name(rng)), **dict.fromkeys(("age", "count", "score", "year", "number"), rng.randrange(1, 90)),
+        **dict.fromkeys(("city", "town", "place", "country", "location"), w.city(rng)), **dict.fromkeys(("colour", "color"), colour),
+        **dict.fromkeys(("animal", "pet", "species"), beast), **dict.fromkeys(("food", "snack"), rng.choice(w.GROCERIES)), "job": rng.choice(w.JOBS),
+        "hobby": rng.choice(w.HOBBIES), "day": rng.choice(w.DAYS), "time": w.clock(rng), "date": w.date(rng), "email": w.email(rng, w.name(rng)),
+    }  # fmt: skip
+    return known[key] if key in known else rng.choice((thing, w.invented(rng), rng.randrange(100)))
+
+
+_FREE_KEYS = tuple(
+    "setup punchline question answer riddle joke reason reply ending text story sentence summary description fact message content result title "
+    "headline topic subject name author friend owner age count score year number city town place country location colour color animal pet species "
+    "food snack job hobby day time date email".split()
+)  # fmt: skip
+
+
+def free(rng: Random) -> Task:
+    """An object with exactly the named keys, about some topic, with values that nobody has given."""
+    topic = rng.choice(w.THINGS + w.HOBBIES + w.GROCERIES) if rng.random() < 0.6 else f"{rng.choice(w.ANIMALS)}s"
+    keys: list[str] = []
+    for _ in range(rng.choice((1, 2, 2, 2, 3, 3, 4))):
+        key = rng.choice(_FREE_KEYS) if rng.random() < 0.8 else rng.choice((w.invented(rng), f"{w.invented(rng)}_{rng.choice(_FREE_KEYS)}"))
+        keys += [key] if key not in keys else []
+    wish = pick(rng, "Tell me [a joke|a story|a fact|something|a riddle] about {x}", "[Describe|Make up] [a |some |]{x}", "[Write|Say] something about {x}", "I want to know about {x}", "What is {x}?", x=topic)
+    form = pick(
+        rng,
+        "[Return|Give|Write|Send] [the result|the answer|it|your answer] as [a |]JSON [object |]with {k} keys",
+        "[Answer|Reply] [as|in|with] [a |]JSON [object |]with [the |][{n} |]keys[:|] {k}",
+        "[Return|Give me|I want] [a |]JSON [object |]with [{n} |]keys[:|] {k}",
+        "Use [exactly |]the keys {k} and answer [in|with|as] JSON",
+        n=("", "two", "three", "four")[len(keys) - 1], k=_named(rng, keys),
+    )  # fmt: skip
+    form = " ".join(form.split())
+    end = pick(rng, "", "", " Return nothing other than JSON.", " Only JSON, please.", " No other text.", " Answer with JSON only.")
+    request = f"{wish.rstrip('?')}{'?' if wish.endswith('?') else '.'} {form}.{end}" if rng.random() < 0.75 else f"{form}. {wish}{end}"
+    return Task("json", request, dump({key: _free(rng, key, topic) for key in keys}))
 
 
 def from_words(rng: Random) -> Task:
@@ -112,7 +166,7 @@ def change(rng: Random) -> Task:
 
 def structured(rng: Random) -> Task:
     """One task about JSON."""
-    task = rng.choices((extract, from_words, people, change), (5.0, 2.5, 1.0, 1.2))[0](rng)
+    task = rng.choices((extract, free, from_words, people, change), (4.5, 2.5, 2.5, 1.0, 1.2))[0](rng)
     if rng.random() < 0.1 and not task.system:
         return Task(task.kind, cap(task.user), task.answer, task.follow, task.quotes, "You answer only with JSON.")
     return task
