@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from .chat import END, END_OF_TEXT
 from .model import DRAFT, TARGET, TINY, Shape
+from .train import stored
 
 SHAPES = {"target": TARGET, "draft": DRAFT, "tiny": TINY}
 
@@ -30,15 +33,20 @@ def configured(shape: Shape, end: int, stop: int) -> LlamaConfig:
     return made
 
 
-def write(shape: Shape, weights: Path, tokenizer_folder: Path, out: Path, shard: str) -> None:
+def mean(weights: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of runs that began at the same weights (Wortsman et al. 2022, "Model soups")."""
+    states = [stored(path) for path in weights]
+    return {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[0]}
+
+
+def write(shape: Shape, weights: Sequence[Path], tokenizer_folder: Path, out: Path, shard: str) -> None:
     """One model folder."""
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     end, stop = tokenizer.convert_tokens_to_ids([END, END_OF_TEXT])
     model = LlamaForCausalLM(configured(shape, end, stop))
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    missing, unknown = model.load_state_dict(state, strict=False)
+    missing, unknown = model.load_state_dict(mean(weights), strict=False)
     if unknown or set(missing) - {"lm_head.weight"}:
-        raise SystemExit(f"{weights} does not fit: missing {missing}, unknown {unknown}")
+        raise SystemExit(f"{[*map(str, weights)]} does not fit: missing {missing}, unknown {unknown}")
     model.tie_weights()
     model.generation_config = GenerationConfig(bos_token_id=None, eos_token_id=[end, stop], pad_token_id=stop)
     for old in out.glob("*.safetensors*"):
@@ -51,7 +59,9 @@ def main() -> None:
     """Package a model."""
     args = argparse.ArgumentParser(description=main.__doc__)
     args.add_argument("--shape", choices=sorted(SHAPES), required=True)
-    args.add_argument("--weights", type=Path, required=True)
+    args.add_argument(
+        "--weights", type=Path, required=True, nargs="+", help="of several, the mean is packaged"
+    )
     args.add_argument("--tokenizer", type=Path, required=True)
     args.add_argument("--out", type=Path, required=True)
     args.add_argument("--card", type=Path, help="a README.md to put beside the weights")
