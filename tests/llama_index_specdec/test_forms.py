@@ -51,7 +51,7 @@ async def test_every_form_says_the_same(bundled: SpecDec) -> None:
 
 
 async def test_streams_add_up(bundled: SpecDec) -> None:
-    for form in (await every_form(bundled))[4:]:
+    for form in (await every_form(bundled, speculative=2))[4:]:  # a good draft gives few, long pieces
         assert len(form) > 3
         so_far = ""
         for response in form:
