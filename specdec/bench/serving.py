@@ -68,7 +68,11 @@ class Serving:
         ]
         on_gpu = engine.info.device.startswith("cuda")
         wanted, drafting = (6.0, 1.0) if on_gpu else (2.5, 2.5)
-        for fast, slow, bound in (("off", "off", wanted), ("auto", "off", wanted), ("auto", "auto", drafting)):
+        for fast, slow, bound in (
+            ("off", "off", wanted),
+            ("auto", "off", wanted),
+            ("auto", "auto", drafting),
+        ):
             many, one = f"{_MANY} {fast}", f"1 {slow}"
             detail = f"{_middle(runs, many):.0f} and {_middle(runs, one):.0f} tok/s"
             value = median(run[many] / run[one] for run in runs)
