@@ -184,13 +184,12 @@ class LocalEngine(Engine):
         """One chunk: of the first prompt, and of others that can be finished in it."""
         alone, read, began = len(prompts) == len(rows), 0, time.perf_counter()
         for row in sorted(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id)):
-            left = self._prefill.left(row)
-            if read and not self._prefill.fits(left, read, time.perf_counter() - began):
+            if read and not self._prefill.fits(row, read, time.perf_counter() - began):
                 return
+            read += len(row.tokens) - row.computed
             self._sparing([row], partial(self._read, row, alone=alone))
             if not row.prefilled:
                 return
-            read += left
 
     def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
         """Where the device has no room left for some work, the youngest of its rows fails, and the others go on."""

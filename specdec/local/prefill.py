@@ -29,7 +29,9 @@ class Prefill:
     def advance(self, row: Running, *, alone: bool) -> Tensor | None:
         """Run the next chunk of a prompt; `alone` when no answer waits for it. The last one gives the logits [1, 1, V]
         after the prompt."""
-        end = row.computed + min(self.left(row), self._size(alone=alone))
+        if row.cached is None:
+            self._begin(row)
+        end = min(row.computed + self._size(alone=alone), len(row.tokens))
         done = end == len(row.tokens)
         chunk = torch.tensor([row.tokens[row.computed : end]], device=self._target.info.device)
         began = self._clock.mark()
@@ -38,15 +40,10 @@ class Prefill:
         row.computed = end
         return logits if done else None
 
-    def left(self, row: Running) -> int:
-        """Tokens of the prompt that nobody has computed."""
-        if row.cached is None:
-            self._begin(row)
-        return len(row.tokens) - row.computed
-
-    def fits(self, left: int, read: int, seconds: float) -> bool:
-        """Whether a prompt that lacks `left` tokens can be finished in what remains of a chunk while answers are being
-        written, after `read` tokens of others, which took so many seconds."""
+    def fits(self, row: Running, read: int, seconds: float) -> bool:
+        """Whether the prompt can be finished in what remains of a chunk while answers are being written, after `read`
+        tokens of others, which took so many seconds. What only the cache knows of it is not counted on."""
+        left = len(row.tokens) - row.computed
         return read + left <= self._size(alone=False) and seconds + self._seconds(left) <= _STALL
 
     def keep(self, row: Running) -> None:

@@ -53,7 +53,11 @@ class Rounds:
         choices = self._controller.plan(planned).choices
         self._explain(rows)
         if self._fused is None:
-            return self._run_timed(rows, sampling, planned, choices, offers)
+            if self._ended is not None:
+                self._controller.between_cost.observe(len(rows), time.perf_counter() - self._ended)
+            here = self._run_here(rows, sampling, planned, choices, offers)
+            self._ended = time.perf_counter()
+            return [*here]
         if landed := self._run_ahead(self._fused, rows, choices, offers):
             outcomes = [self._landed(landed.get(id(row)), planned[b]) for b, row in enumerate(rows)]
             one = next(iter(landed.values()))
@@ -64,21 +68,6 @@ class Rounds:
         if (round := here[0].round) is not None:
             self._host_took(start, Seconds(round.draft_seconds, round.verify_seconds))
         return [*here]
-
-    def _run_timed(
-        self,
-        rows: list[Running],
-        sampling: SamplingBatch,
-        planned: Sequence[Row],
-        choices: Sequence[Choice],
-        offers: Offers,
-    ) -> list[Outcome | None]:
-        """`_run_here`, and learn what lies between two rounds."""
-        if self._ended is not None:
-            self._controller.between_cost.observe(len(rows), time.perf_counter() - self._ended)
-        outcomes = self._run_here(rows, sampling, planned, choices, offers)
-        self._ended = time.perf_counter()
-        return [*outcomes]
 
     def _host_took(self, start: float, device: Seconds) -> None:
         """Learn what a round costs beyond the device's share when it cannot be sent ahead."""
