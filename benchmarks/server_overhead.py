@@ -3,7 +3,9 @@
     python -m benchmarks.server_overhead [--streams 16] [--repeats 5]
 
 One engine in its child process answers the same chats both ways, in turns: to tasks of this process, and through the
-server, which runs in this process too, to a client in another. Each ratio is of neighbouring turns, the median counts.
+server, which runs in this process too, to a client in another. Each stream asks `CHATS` chats, one after another; all
+streams begin at once. Each ratio is of neighbouring turns, the median counts. The first data is timed from the moment
+when the engine's first event reached this process, and, with all that a request costs before, from when it was sent.
 """
 
 from __future__ import annotations
@@ -17,15 +19,21 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from benchmarks.streaming_client import ask
+from benchmarks.streaming_client import Heard, ask
 from specdec.bench.prompts import built_in
 from specdec.process import ProcessEngine
+from specdec.streams import AsyncStream, SyncStream
+from specdec.types import GenerationEvent, Request
 from specdec_server import Settings, create_app
 from specdec_server.serving import Server, bound
 
 MAX_TOKENS = 128
+CHATS = 4
+
+Chat = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,40 +42,71 @@ class Turn:
 
     tokens_per_second: float
     beyond_engine: float = 0.0
-    """Median seconds to the first data that were not the engine's."""
+    """Median seconds from the request to its first data that were not the engine's."""
+    firsts: tuple[float, ...] = ()
+    """When each answer's first data came."""
+    after_event: float = 0.0
+    """Median seconds from the engine's first event to the first data."""
 
 
-def chats(count: int) -> list[list[dict[str, str]]]:
-    found = [
-        [{"role": m.role, "content": m.content or ""} for m in p.messages]
-        for p in built_in(["story", "chat"])
-    ]
-    return [found[i % len(found)] for i in range(count)]
+class Noting(ProcessEngine):
+    """Notes when the first tokens of each answer come out of the pipe, before any loop has to turn for them."""
+
+    firsts: list[float]
+
+    def _ask(self, request: Request, events: SyncStream | AsyncStream) -> None:
+        put, waiting = events.put, True
+
+        def noting(item: Any) -> None:
+            nonlocal waiting
+            if waiting and isinstance(item, GenerationEvent) and item.tokens:
+                waiting = False
+                self.firsts.append(time.monotonic())
+            put(item)
+
+        events.put = noting
+        super()._ask(request, events)
+
+
+def chats(stream: int) -> list[Chat]:
+    """What one stream asks."""
+    found = built_in(["story", "chat"])
+    asked = [found[(stream + CHATS * i) % len(found)] for i in range(CHATS)]
+    return [[{"role": m.role, "content": m.content or ""} for m in p.messages] for p in asked]
 
 
 async def bare(engine: ProcessEngine, streams: int) -> Turn:
-    async def one(chat: list[dict[str, str]]) -> int:
-        stream = engine.astream(chat, max_tokens=MAX_TOKENS, temperature=0)
-        return sum([len(event.tokens) async for event in stream])
+    async def one(stream: int) -> int:
+        tokens = 0
+        for chat in chats(stream):
+            async for event in engine.astream(chat, max_tokens=MAX_TOKENS, temperature=0):
+                tokens += len(event.tokens)
+        return tokens
 
     begun = time.monotonic()
-    tokens = sum(await asyncio.gather(*(one(chat) for chat in chats(streams))))
+    tokens = sum(await asyncio.gather(*(one(stream) for stream in range(streams))))
     return Turn(tokens / (time.monotonic() - begun))
 
 
 async def client(port: int, streams: int) -> Turn:
+    async def one(stream: int) -> list[Heard | None]:
+        return [await ask(port, chat, max_tokens=MAX_TOKENS, temperature=0) for chat in chats(stream)]
+
     begun = time.monotonic()
-    answers = await asyncio.gather(
-        *(ask(port, chat, max_tokens=MAX_TOKENS, temperature=0) for chat in chats(streams))
-    )
+    answers = await asyncio.gather(*(one(stream) for stream in range(streams)))
     seconds = time.monotonic() - begun
-    heard = [a for a in answers if a and a.done]
-    assert len(heard) == streams, "an answer was not complete"
-    return Turn(sum(a.tokens for a in heard) / seconds, statistics.median(a.beyond_engine for a in heard))
+    heard = [a for several in answers for a in several if a and a.done]
+    assert len(heard) == streams * CHATS, "an answer was not complete"
+    return Turn(
+        sum(a.tokens for a in heard) / seconds,
+        statistics.median(a.beyond_engine for a in heard),
+        tuple(sorted(a.first for a in heard if a.first)),
+    )
 
 
-def served(port: int, streams: int) -> Turn:
-    """The client, in a process of its own."""
+def served(engine: Noting, port: int, streams: int) -> Turn:
+    """The client, in a process of its own; the clock is the system's."""
+    engine.firsts = []
     command = [
         sys.executable,
         "-m",
@@ -78,16 +117,18 @@ def served(port: int, streams: int) -> Turn:
         str(streams),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return Turn(*json.loads(done.stdout))
+    turn = Turn(*json.loads(done.stdout))
+    late = [data - event for event, data in zip(sorted(engine.firsts), turn.firsts, strict=True)]
+    return replace(turn, after_event=statistics.median(late))
 
 
-def measure(engine: ProcessEngine, port: int, streams: int, repeats: int) -> tuple[list[Turn], list[Turn]]:
+def measure(engine: Noting, port: int, streams: int, repeats: int) -> tuple[list[Turn], list[Turn]]:
     one_way: list[Turn] = []
     other: list[Turn] = []
     for number in range(repeats + 1):  # the first is for warming up
         if number % 2:
             one_way.append(asyncio.run(bare(engine, streams)))
-        other.append(served(port, streams))
+        other.append(served(engine, port, streams))
         if not number % 2:
             one_way.append(asyncio.run(bare(engine, streams)))
     return one_way[1:], other[1:]
@@ -95,15 +136,17 @@ def measure(engine: ProcessEngine, port: int, streams: int, repeats: int) -> tup
 
 def report(streams: int, plain: Sequence[Turn], through: Sequence[Turn]) -> None:
     ratios = [b.tokens_per_second / a.tokens_per_second for a, b in zip(plain, through, strict=True)]
-    ratio, wait = statistics.median(ratios), statistics.median(t.beyond_engine for t in through)
+    ratio, wait = statistics.median(ratios), statistics.median(t.after_event for t in through)
+    whole = statistics.median(t.beyond_engine for t in through)
     print(f"{streams} streams: bare {statistics.median(t.tokens_per_second for t in plain):.0f} tok/s, "
           f"served {statistics.median(t.tokens_per_second for t in through):.0f} tok/s, ratio {ratio:.3f} "
-          f"({min(ratios):.3f} to {max(ratios):.3f}); first data {1000 * wait:.1f} ms after the engine's")  # fmt: skip
+          f"({min(ratios):.3f} to {max(ratios):.3f}); first data {1000 * wait:.1f} ms after the engine's first event, "
+          f"{1000 * whole:.1f} ms of the time from the request were not the engine's")  # fmt: skip
 
 
 def main(streams: int, repeats: int) -> None:
     settings = Settings(log_prompts=False)
-    with bound("127.0.0.1", 0) as found, ProcessEngine.load(slots=streams) as engine:
+    with bound("127.0.0.1", 0) as found, Noting.load(slots=streams, remember=0) as engine:
         server = Server(create_app(engine, settings), settings)
         thread = threading.Thread(target=server.run, args=([found],))
         found.listen()
@@ -126,6 +169,6 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     if arguments.client:
         turn = asyncio.run(client(arguments.client, arguments.streams))
-        print(json.dumps([turn.tokens_per_second, turn.beyond_engine]))
+        print(json.dumps([turn.tokens_per_second, turn.beyond_engine, turn.firsts]))
     else:
         main(arguments.streams, arguments.repeats)
