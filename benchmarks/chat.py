@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 WIDTH, HEIGHT = 120, 40
 KEY_EVERY = 0.1
+LAST = "finis."
 STORY = "Tell me a long story about a fox who finds a bell."
 
 
@@ -50,7 +51,7 @@ class Pace:
 def prose(per_second: float = 500, seconds: float = 8) -> Pace:
     sentence = "The fox went down to the river and *listened* to the bell for a while. ".split(" ")
     words = [f"{w} " if i % 90 else f"\n\n{w} " for i in range(10_000) for w in [sentence[i % len(sentence)]]]
-    return Pace(words[: int(per_second * seconds)], per_second)
+    return Pace([*words[: int(per_second * seconds)], LAST], per_second)
 
 
 def fence(per_second: float = 500, lines: int = 400) -> Pace:
@@ -59,7 +60,7 @@ def fence(per_second: float = 500, lines: int = 400) -> Pace:
         for i in range(lines)
         for w in ("    ", "value", f"_{i}", " = ", "ring", "(", f"{i}", ")", "  # ", "ok\n")
     ]
-    return Pace(["Here:\n\n", "```python\n", *body, "```\n"], per_second)
+    return Pace(["Here:\n\n", "```python\n", *body, "```\n\n", LAST], per_second)
 
 
 # ------------------------------------------------------------------------------- inside the terminal
@@ -70,14 +71,17 @@ def paced(pace: Pace) -> Any:
     from tests.fakes import ScriptedEngine
 
     class Paced(ScriptedEngine):
+        begun = 0.0
+        """When the first round of the last answer could have been due."""
+
         def astream(self, prompt: Any, **options: Any) -> Any:
             stream = super().astream(prompt, **options)
 
             async def events() -> AsyncIterator[Any]:
-                begin, sent = time.perf_counter(), 0
+                self.begun, sent = time.perf_counter(), 0
                 async for event in stream:
                     sent += len(event.tokens)
-                    wait = begin + sent / pace.per_second - time.perf_counter()
+                    wait = self.begun + sent / pace.per_second - time.perf_counter()
                     if wait > 0:
                         await asyncio.sleep(wait)
                     yield event
@@ -97,18 +101,19 @@ async def inside(app: Any, scenario: Callable[[Any], Coroutine[Any, Any, dict[st
 
 
 async def on_time(app: Any, pace: Pace, *, tokens: bool = False) -> dict[str, Any]:
-    """Ask once, type all the while, and see when the whole answer is on the screen."""
+    """Ask once, type all the while, and see when the end of the answer is on the screen."""
     if tokens:
         app.show_tokens(-1)
         app.prompt.focus()
     lags: list[float] = []
+    drawn = _watch(app)
     typing = asyncio.create_task(_type(app, lags))
-    cpu, began = time.process_time(), time.perf_counter()
+    cpu = time.process_time()
     app.ask("Go")
     await asyncio.sleep(0.05)
-    while app.answering.running or not _all_shown(app, tokens=tokens):
+    while not drawn:
         await asyncio.sleep(0.005)
-    wall = time.perf_counter() - began
+    wall = drawn[0] - app.desk.engine.begun
     cpu = time.process_time() - cpu
     typing.cancel()
     return {
@@ -118,13 +123,18 @@ async def on_time(app: Any, pace: Pace, *, tokens: bool = False) -> dict[str, An
     }  # fmt: skip
 
 
-def _all_shown(app: Any, *, tokens: bool) -> bool:
-    live = app.answering.live
-    if live is None or app.transcript.view(live.turn.id) is None:
-        return False
-    if tokens:
-        return bool(app.pane.tokens.entries == len(live.log.entries))
-    return bool(len(app.transcript.view(live.turn.id).source) == len(live.answer.content))
+def _watch(app: Any) -> list[float]:
+    """Grows by the time at which the answer's last word is written to the terminal."""
+    driver, drawn = app._driver, []  # noqa: SLF001
+    write = driver.write
+
+    def watching(data: str) -> None:
+        write(data)
+        if LAST in data:
+            drawn.append(time.perf_counter())
+
+    driver.write = watching
+    return drawn
 
 
 async def _type(app: Any, lags: list[float]) -> None:

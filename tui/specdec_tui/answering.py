@@ -18,7 +18,7 @@ from specdec_tui.widgets.turn import AnswerView
 if TYPE_CHECKING:
     from specdec_tui.app import ChatApp
 
-_FRAME = 1 / 30
+_FRAME = 1 / 20
 _SAVE_EVERY = 0.1
 _LOGS = 8
 """Answers whose tokens are kept."""

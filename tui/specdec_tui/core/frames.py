@@ -1,7 +1,7 @@
 """When a streamed text is shown: in frames, as fast as the screen can follow and no faster.
 
 A screen that draws every token cannot keep up with a fast engine, and inside a long code block each drawing costs
-more than the one before. So text is gathered, and let out a frame at a time: 25 times a second in prose, calmer and by
+more than the one before. So text is gathered, and let out a frame at a time: 20 times a second in prose, calmer and by
 whole lines inside a code fence, and never so often that drawing takes more than a share of the time.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-_PROSE, _FENCE = 1 / 25, 1 / 6
+_PROSE, _FENCE = 1 / 20, 1 / 6
 """Seconds between frames at best."""
 _LONGEST = 0.6
 _SHARE = 0.3

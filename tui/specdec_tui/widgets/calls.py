@@ -17,7 +17,7 @@ class Calls(Static):
 
     DEFAULT_CSS = """
     Calls {
-        display: none; height: auto; margin: 0 2 1 2; padding: 0 1; background: $surface;
+        display: none; height: auto; margin: 1 2 0 2; padding: 0 1; background: $surface;
         border-left: outer $secondary;
     }
     Calls.-some { display: block; }

@@ -116,6 +116,7 @@ class CodeBlock(MarkdownFence):
 class Answer(Markdown):
     """Markdown with fences that may grow."""
 
+    BLANK = True  # else an empty text as tall as the answer would be laid out in every frame
     BLOCKS = Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
-from textual.widgets import Digits, Sparkline, Static
+from textual.widgets import Digits, Sparkline
 
+from specdec_tui.widgets.changing import Changing
 from specdec_tui.widgets.figures import rate
 from specdec_tui.widgets.gauge_body import Dial, off_line, panel
 
@@ -33,11 +34,9 @@ class GaugePanel(VerticalScroll, can_focus=False):
 
     def __init__(self) -> None:
         super().__init__()
-        self._off = Static("", id="off", markup=False)
-        self._unit = Static("", id="unit", markup=False)
+        self._off, self._unit, self._body = (Changing(name) for name in ("off", "unit", "body"))
         self._digits = Digits("–")
         self._curve = Sparkline([0.0])
-        self._body = Static("", id="body", markup=False)
 
     def compose(self) -> ComposeResult:
         yield from (self._off, self._unit, self._digits, self._curve, self._body)
@@ -46,10 +45,10 @@ class GaugePanel(VerticalScroll, can_focus=False):
         reading = dial.reading
         loud = off_line(dial)
         self._off.set_class(bool(loud), "-on")
-        self._off.update(loud)
-        self._unit.update("tokens/s now" if reading.running else "tokens/s, last answer")
+        self._off.say(loud)
+        self._unit.say("tokens/s now" if reading.running else "tokens/s, last answer")
         speed = reading.now if reading.running else reading.mean
         self._digits.update(rate(speed) if reading.tokens else "–")
         rates = reading.rates[-_WIDTH:]
         self._curve.data = [0.0] * (_WIDTH - len(rates)) + list(rates)
-        self._body.update(panel(dial, _WIDTH))
+        self._body.say(panel(dial, _WIDTH))

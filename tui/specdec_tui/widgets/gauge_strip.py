@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import Static
 
+from specdec_tui.widgets.changing import Changing
 from specdec_tui.widgets.gauge_body import Dial, off_line, strip
 
 
@@ -23,8 +23,7 @@ class GaugeStrip(Vertical):
 
     def __init__(self) -> None:
         super().__init__()
-        self._off = Static("", id="off", markup=False)
-        self._lines = Static("", id="lines", markup=False)
+        self._off, self._lines = Changing("off"), Changing("lines")
 
     def compose(self) -> ComposeResult:
         yield self._off
@@ -33,5 +32,5 @@ class GaugeStrip(Vertical):
     def show(self, dial: Dial) -> None:
         loud = off_line(dial)
         self._off.set_class(bool(loud), "-on")
-        self._off.update(loud)
-        self._lines.update(strip(dial))
+        self._off.say(loud)
+        self._lines.say(strip(dial))

@@ -17,7 +17,7 @@ class Reasoning(Static, can_focus=True):
     HELP = "# Reasoning\n\nWhat the model thought before its answer. `Enter` or a click opens and folds it.\n"
     BINDINGS: ClassVar[list[BindingType]] = [("enter,space", "fold", "Open or fold")]
     DEFAULT_CSS = """
-    Reasoning { display: none; height: auto; margin: 0 2 1 2; color: $text-muted; text-style: italic; }
+    Reasoning { display: none; height: auto; margin: 1 2 0 2; color: $text-muted; text-style: italic; }
     Reasoning.-some { display: block; }
     Reasoning:focus { background: $surface; }
     """

@@ -7,6 +7,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
 
+from specdec_tui.widgets.changing import Changing
 from specdec_tui.widgets.figures import bar
 
 _WARN, _FULL = 0.8, 0.95
@@ -31,7 +32,7 @@ class Status(Horizontal):
     def __init__(self) -> None:
         super().__init__()
         self._said = Static("", id="state", markup=False)
-        self._meter = Static("", id="context", markup=False)
+        self._meter = Changing("context")
 
     def compose(self) -> ComposeResult:
         yield self._said
@@ -49,4 +50,4 @@ class Status(Horizontal):
         meter.set_class(_WARN <= share < _FULL, "-warn")
         meter.set_class(share >= _FULL, "-full")
         full = "  nearly full" if share >= _FULL else ""
-        meter.update(f"{bar(share, _METER):─<{_METER}} {used:,} / {context:,}{full}" if context else "")
+        meter.say(f"{bar(share, _METER):─<{_METER}} {used:,} / {context:,}{full}" if context else "")

@@ -34,6 +34,8 @@ class Suggestions(Static):
 
     def offer(self, found: Sequence[Completion]) -> None:
         """Show these, or nothing."""
+        if not found and not self._found:  # most keys
+            return
         self._found, self._at = found, 0
         self.set_class(bool(found), "-open")
         self._draw()

@@ -28,9 +28,16 @@ class Earlier(Static):
         self.post_message(self.Wanted())
 
 
+class Turns(Vertical):
+    """All that is shown of the path."""
+
+    BLANK = True  # as for a turn
+
+
 class Transcript(VerticalScroll, can_focus=True):
     """Views of the turns on the shown path, or of its end."""
 
+    BLANK = True
     HELP = "# Conversation\n\nArrow keys, `PgUp`, `PgDn`, `Home` and `End` scroll; `Tab` goes from turn to turn.\n"
     DEFAULT_CSS = """
     Transcript {
@@ -42,7 +49,7 @@ class Transcript(VerticalScroll, can_focus=True):
     """
 
     def __init__(self) -> None:
-        self._turns = Vertical(_greeting(), id="turns")
+        self._turns = Turns(_greeting(), id="turns")
         super().__init__(self._turns, id="transcript")
         self._path: list[Turn] = []
         self._hidden = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,6 +11,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Static
 
 from specdec_tui.core.code import as_markdown
@@ -26,14 +28,23 @@ if TYPE_CHECKING:
 
 _MOST = 6000
 """Characters of a prompt that are shown; the rest is still sent."""
+_FRAME = 1 / 20
 _ENDINGS = {
     "cancelled": "stopped by you", "interrupted": "the chat ended while this came: r answers again", "failed": "failed"
 }  # fmt: skip
 
 
+class Mark(Widget):
+    """Stands beside the turn that has the focus. A border there would be drawn anew, all of it, in every frame."""
+
+    BLANK = True
+    DEFAULT_CSS = "Mark { dock: left; width: 1; height: 100%; margin: 0 1 0 0; }"
+
+
 class TurnView(Vertical, can_focus=True):
     """What all turns have: focus, and keys that act on this very turn."""
 
+    BLANK = True  # else an empty text as tall as the turn would be laid out whenever it grows
     HELP = """\
 # A turn
 
@@ -51,10 +62,10 @@ prompt and branches, `[` and `]` go through the branches, `t` shows an answer's 
     ]
     DEFAULT_CSS = """
     TurnView {
-        height: auto; padding: 0 1; margin: 0 0 1 0; border-left: outer transparent;
-        &:focus { border-left: outer $primary; }
+        height: auto; padding: 0 1 0 0; margin: 0 0 1 0;
+        &:focus > Mark { background: $primary; }
         .meta { color: $text-muted; height: auto; padding: 0 2; }
-        .failed { color: $error; height: auto; padding: 0 2; }
+        .failed { color: $error; height: auto; padding: 0 2; margin: 1 0 0 0; }
     }
     """
 
@@ -83,6 +94,7 @@ class PromptView(TurnView):
 
     DEFAULT_CSS = """
     PromptView {
+        margin: 0;
         .said { height: auto; padding: 0 1; background: $surface; border-left: outer $primary; }
         &.-tool .said { border-left: outer $secondary; color: $text-muted; }
     }
@@ -90,6 +102,7 @@ class PromptView(TurnView):
 
     def compose(self) -> ComposeResult:
         self.set_class(self.turn.message.role == "tool", "-tool")
+        yield Mark()
         text = self.turn.text
         more = f"\n… and {len(text) - _MOST:,} more characters" if len(text) > _MOST else ""
         yield Static(Content.assemble(safe(text[:_MOST]), (more, "dim")), classes="said")
@@ -103,9 +116,9 @@ class AnswerView(TurnView):
     DEFAULT_CSS = """
     AnswerView {
         Markdown { padding: 0 2; background: transparent; }
-        Markdown > MarkdownBlock:last-child { margin-bottom: 0; }
+        Markdown > MarkdownBlock { margin: 1 0 0 0; }  /* above: a rule for :last-child costs in every frame */
         MarkdownFence { background: $surface; }
-        MarkdownH1 { content-align: left middle; margin: 0 0 1 0; }
+        MarkdownH1 { content-align: left middle; }
     }
     """
 
@@ -116,7 +129,6 @@ class AnswerView(TurnView):
         super().__init__(turn, branch)
         self._frames = Frames()
         self._fed = 0
-        self._spent = 0.0
         self._reasoning, self._calls = Reasoning(), Calls()
         # what a model links to is never opened unasked
         self._markdown: Markdown = Answer(safe(as_markdown(turn.text)), open_links=False)
@@ -124,7 +136,7 @@ class AnswerView(TurnView):
         self._meta = Static("", classes="meta", markup=False)
 
     def compose(self) -> ComposeResult:
-        yield from (self._reasoning, self._markdown, self._calls, self._failed, self._meta)
+        yield from (Mark(), self._reasoning, self._markdown, self._calls, self._failed, self._meta)
 
     def on_mount(self) -> None:
         self._settle()
@@ -145,19 +157,17 @@ class AnswerView(TurnView):
             self._frames.feed(safe(answer.content[self._fed :]))
             self._fed = len(answer.content)
         if text := self._frames.take(now):
+            begun = time.thread_time()
             await self._markdown.append(text)
-            spent = (
-                time.thread_time()
-            )  # drawing happens after this returns: the time until the next frame counts too
-            self._frames.spent(spent - self._spent if self._spent else 0.0)
-            self._spent = spent
+            self.call_after_refresh(lambda: self._frames.spent(time.thread_time() - begun))
 
     async def finish(self, turn: Turn, branch: tuple[int, int]) -> None:
         """What is left, at once, and then the whole once more: what came in pieces may read differently as a whole."""
         self.turn, self.branch = turn, branch
         self._frames.feed(safe(turn.text[self._fed :]))
-        if self.display and (rest := self._frames.rest()):
+        if self.is_on_screen and (rest := self._frames.rest()):
             await self._markdown.append(rest)
+        await asyncio.sleep(_FRAME)  # so that the end is on the screen before the work on the whole begins
         await self._markdown.update(safe(as_markdown(turn.text)))
         self._settle()
 
