@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from rich.segment import Segment
 from rich.style import Style
@@ -14,9 +14,10 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from specdec.types import Origin
 from specdec_tui.core.tokenlog import Entry, Lines, Piece, TokenLog
 
-_KINDS = ("accepted", "recovered", "bonus", "plain", "rejected", "separator")
+_KINDS = (*get_args(Origin), "rejected", "separator")
 
 
 class TokenView(ScrollView, can_focus=True):
@@ -26,9 +27,9 @@ class TokenView(ScrollView, can_focus=True):
 # Tokens
 
 Each token in the colour of where it came from: an **accepted** draft, the target's own token after a rejected draft
-(**recovered**), its own after a whole draft (**bonus**), or of a round without drafts (**plain**). **Rejected** drafts
-are struck through; `x` hides them. `│` parts the rounds; `s` hides it. Arrow keys or the mouse choose a token, whose
-details are below. `Esc` or `Ctrl+T` goes back to the text.
+(**recovered**), its own after a whole draft (**bonus**), or of a round without drafts (**plain**); a server may not say
+which (**unknown**). **Rejected** drafts are struck through; `x` hides them. `│` parts the rounds; `s` hides it. Arrow
+keys or the mouse choose a token, whose details are below. `Esc` or `Ctrl+T` goes back to the text.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("left", "step(-1)", "Token before"),
@@ -48,6 +49,7 @@ details are below. `Esc` or `Ctrl+T` goes back to the text.
         & > .token--recovered { color: $token-recovered; text-style: underline; }
         & > .token--bonus { color: $token-bonus; text-style: italic; }
         & > .token--plain { color: $foreground; }
+        & > .token--unknown { color: $foreground; }
         & > .token--rejected { color: $token-rejected; text-style: strike; }
         & > .token--separator { color: $border; }
         & > .token--cursor { text-style: reverse bold; }

@@ -1,0 +1,71 @@
+"""A chat with a model that another server runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from specdec_tui.app import ChatApp
+from specdec_tui.core.config import Config
+from specdec_tui.core.engines import EngineChoice, Opener
+from specdec_tui.widgets.token_view import TokenView
+from tests.remote.scripted import Exchange, ScriptedServer, story
+from tests.specdec_tui.running import Driver
+
+
+def _app(server: ScriptedServer) -> ChatApp:
+    return ChatApp(Config(engine=EngineChoice(url=server.url)), Opener(Path(os.devnull)))
+
+
+async def _broken(exchange: Exchange) -> None:
+    await exchange.begin()
+    await exchange.send({"choices": [{"index": 0, "delta": {"content": " broken"}, "finish_reason": None}]})
+    await exchange.cut()
+
+
+async def test_answers_tokens_and_figures_come_from_the_server() -> None:
+    with ScriptedServer("vllm", speculates=True) as server:
+        app = _app(server)
+        async with app.run_test(size=(120, 40)) as pilot:
+            chat = Driver(app, pilot)
+            await chat.ready()
+            app.chat.configure(app.chat.settings.with_text("max_tokens", "12"))
+            await chat.ask("Tell me")
+            await chat.ask("Go on")
+            told = " " + " ".join(f"w{i}" for i in range(12))
+            assert chat.texts == ["Tell me", told, "Go on", told]
+            asked = [exchange.body["messages"] for exchange in server.seen]
+            assert [message["content"] for message in asked[1]] == ["Tell me", told, "Go on"]
+            figures = app.chat.conversation.path()[-1].figures
+            assert figures["tokens"] == 12
+            await pilot.press("ctrl+t")
+            await chat.until(lambda: app.screen.query_one(TokenView).entries >= 12)
+
+
+async def test_a_broken_answer_is_told_and_can_be_asked_again() -> None:
+    with ScriptedServer("vllm") as server:
+        server.answers.extend([_broken, story])
+        app = _app(server)
+        async with app.run_test(size=(120, 40)) as pilot:
+            chat = Driver(app, pilot)
+            await chat.ready()
+            await chat.enter("Tell me")
+            await chat.until(lambda: chat.told)
+            assert server.url.removesuffix("/v1") in chat.told[-1]
+            await chat.until(lambda: not app.answering.running)
+            await pilot.press("ctrl+r")
+            await chat.until(lambda: "w0" in chat.texts[-1] and chat.answered)
+
+
+async def test_escape_ends_the_answer_at_the_server() -> None:
+    with ScriptedServer("vllm", pace=0.05) as server:
+        app = _app(server)
+        async with app.run_test(size=(120, 40)) as pilot:
+            chat = Driver(app, pilot)
+            await chat.ready()
+            app.chat.configure(app.chat.settings.with_text("max_tokens", "400"))
+            await chat.enter("Tell me")
+            await chat.until(lambda: app.answering.live and app.answering.live.tokens >= 2)
+            await pilot.press("escape")
+            await chat.until(lambda: server.left == 1)
+            assert app.chat.conversation.path()[-1].state == "cancelled"
