@@ -149,7 +149,8 @@ def measure(
     plain: Sequence[Completion] | None,
 ) -> tuple[Row, list[Completion]]:  # fmt: skip
     options = {"temperature": temperature, "seed": 11, "speculative": speculative}
-    engine.generate(work.prompts[0], max_tokens=work.tokens, ignore_eos=True, **options)  # makes the graphs
+    for ids in work.prompts:  # makes the graphs: `auto` needs those of many lengths
+        engine.generate(ids, max_tokens=work.tokens, ignore_eos=True, **options)
     rounds: list[Any] = []
     found = []
     for ids in work.prompts:
