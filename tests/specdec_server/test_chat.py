@@ -147,7 +147,13 @@ async def test_a_chat_with_calls_reaches_the_engine(ask: Asker, engine: Scripted
     made = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     messages = [
         {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "One"}, {"type": "text", "text": " more"}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "One", "cache_control": {"type": "ephemeral"}},
+                {"type": "text", "text": " more"},
+            ],
+        },
         {
             "role": "assistant",
             "content": None,

@@ -19,6 +19,8 @@ class TextPart(Received):
 
     type: Literal["text"]
     text: str
+    cache_control: dict[str, str] | None = None
+    """Accepted, as some tools send it: prefixes are cached anyway."""
 
 
 Content = str | list[TextPart]
