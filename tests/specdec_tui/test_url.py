@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from specdec_tui.app import ChatApp
@@ -13,8 +15,14 @@ from tests.remote.scripted import Exchange, ScriptedServer, story
 from tests.specdec_tui.running import Driver
 
 
-def _app(server: ScriptedServer) -> ChatApp:
-    return ChatApp(Config(engine=EngineChoice(url=server.url)), Opener(Path(os.devnull)))
+@asynccontextmanager
+async def _chat(server: ScriptedServer) -> AsyncIterator[Driver]:
+    with server:
+        app = ChatApp(Config(engine=EngineChoice(url=server.url)), Opener(Path(os.devnull)))
+        async with app.run_test(size=(120, 40)) as pilot:
+            chat = Driver(app, pilot)
+            await chat.ready()
+            yield chat
 
 
 async def _broken(exchange: Exchange) -> None:
@@ -24,48 +32,39 @@ async def _broken(exchange: Exchange) -> None:
 
 
 async def test_answers_tokens_and_figures_come_from_the_server() -> None:
-    with ScriptedServer("vllm", speculates=True) as server:
-        app = _app(server)
-        async with app.run_test(size=(120, 40)) as pilot:
-            chat = Driver(app, pilot)
-            await chat.ready()
-            app.chat.configure(app.chat.settings.with_text("max_tokens", "12"))
-            await chat.ask("Tell me")
-            await chat.ask("Go on")
-            told = " " + " ".join(f"w{i}" for i in range(12))
-            assert chat.texts == ["Tell me", told, "Go on", told]
-            asked = [exchange.body["messages"] for exchange in server.seen]
-            assert [message["content"] for message in asked[1]] == ["Tell me", told, "Go on"]
-            figures = app.chat.conversation.path()[-1].figures
-            assert figures["tokens"] == 12
-            await pilot.press("ctrl+t")
-            await chat.until(lambda: app.screen.query_one(TokenView).entries >= 12)
+    server = ScriptedServer("vllm", speculates=True)
+    async with _chat(server) as chat:
+        chat.app.chat.configure(chat.app.chat.settings.with_text("max_tokens", "12"))
+        await chat.ask("Tell me")
+        await chat.ask("Go on")
+        told = " " + " ".join(f"w{i}" for i in range(12))
+        assert chat.texts == ["Tell me", told, "Go on", told]
+        asked = [exchange.body["messages"] for exchange in server.seen]
+        assert [message["content"] for message in asked[1]] == ["Tell me", told, "Go on"]
+        figures = chat.app.chat.conversation.path()[-1].figures
+        assert figures["tokens"] == 12
+        await chat.pilot.press("ctrl+t")
+        await chat.until(lambda: chat.app.screen.query_one(TokenView).entries >= 12)
 
 
 async def test_a_broken_answer_is_told_and_can_be_asked_again() -> None:
-    with ScriptedServer("vllm") as server:
-        server.answers.extend([_broken, story])
-        app = _app(server)
-        async with app.run_test(size=(120, 40)) as pilot:
-            chat = Driver(app, pilot)
-            await chat.ready()
-            await chat.enter("Tell me")
-            await chat.until(lambda: chat.told)
-            assert server.url.removesuffix("/v1") in chat.told[-1]
-            await chat.until(lambda: not app.answering.running)
-            await pilot.press("ctrl+r")
-            await chat.until(lambda: "w0" in chat.texts[-1] and chat.answered)
+    server = ScriptedServer("vllm")
+    server.answers.extend([_broken, story])
+    async with _chat(server) as chat:
+        await chat.enter("Tell me")
+        await chat.until(lambda: chat.told)
+        assert server.url.removesuffix("/v1") in chat.told[-1]
+        await chat.until(lambda: not chat.app.answering.running)
+        await chat.pilot.press("ctrl+r")
+        await chat.until(lambda: "w0" in chat.texts[-1] and chat.answered)
 
 
 async def test_escape_ends_the_answer_at_the_server() -> None:
-    with ScriptedServer("vllm", pace=0.05) as server:
-        app = _app(server)
-        async with app.run_test(size=(120, 40)) as pilot:
-            chat = Driver(app, pilot)
-            await chat.ready()
-            app.chat.configure(app.chat.settings.with_text("max_tokens", "400"))
-            await chat.enter("Tell me")
-            await chat.until(lambda: app.answering.live and app.answering.live.tokens >= 2)
-            await pilot.press("escape")
-            await chat.until(lambda: server.left == 1)
-            assert app.chat.conversation.path()[-1].state == "cancelled"
+    server = ScriptedServer("vllm", pace=0.05)
+    async with _chat(server) as chat:
+        chat.app.chat.configure(chat.app.chat.settings.with_text("max_tokens", "400"))
+        await chat.enter("Tell me")
+        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens >= 2)
+        await chat.pilot.press("escape")
+        await chat.until(lambda: server.left == 1)
+        assert chat.app.chat.conversation.path()[-1].state == "cancelled"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from specdec.engine import Engine
 from specdec.errors import EngineError
 from specdec_tui.core.conversation import Turn
+from specdec_tui.core.frames import FRAME
 from specdec_tui.core.live import Live
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.widgets.transcript import branch_of
@@ -18,7 +19,6 @@ from specdec_tui.widgets.turn import AnswerView
 if TYPE_CHECKING:
     from specdec_tui.app import ChatApp
 
-_FRAME = 1 / 20
 _SAVE_EVERY = 0.1
 _LOGS = 8
 """Answers whose tokens are kept."""
@@ -68,7 +68,7 @@ class Answering:
     async def _attend(self, live: Live) -> None:
         assert self._listening
         while not self._listening.done():
-            await asyncio.wait({self._listening}, timeout=_FRAME)
+            await asyncio.wait({self._listening}, timeout=FRAME)
             await self._frame(live)
         if not self._listening.cancelled():
             self._listening.result()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-_PROSE, _FENCE = 1 / 20, 1 / 6
-"""Seconds between frames at best."""
+FRAME, _FENCE = 1 / 20, 1 / 6
+"""Seconds between frames at best, in prose and in a fence."""
 _LONGEST = 0.6
 _SHARE = 0.3
 """Of the time, that drawing may take."""
@@ -43,7 +43,7 @@ class Frames:
             text = text[: text.rfind("\n") + 1]
         self._keep("".join(self._waiting)[len(text) :])
         self._follow(text)
-        self._next = now + min(max(_FENCE if self.in_fence else _PROSE, self._cost / _SHARE), _LONGEST)
+        self._next = now + min(max(_FENCE if self.in_fence else FRAME, self._cost / _SHARE), _LONGEST)
         return text
 
     def rest(self) -> str:

@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from specdec_tui.core.code import as_markdown
 from specdec_tui.core.conversation import Turn
-from specdec_tui.core.frames import Frames
+from specdec_tui.core.frames import FRAME, Frames
 from specdec_tui.core.live import Live
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.calls import Calls
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _MOST = 6000
 """Characters of a prompt that are shown; the rest is still sent."""
-_FRAME = 1 / 20
 _ENDINGS = {
     "cancelled": "stopped by you", "interrupted": "the chat ended while this came: r answers again", "failed": "failed"
 }  # fmt: skip
@@ -167,7 +166,7 @@ class AnswerView(TurnView):
         self._frames.feed(safe(turn.text[self._fed :]))
         if self.is_on_screen and (rest := self._frames.rest()):
             await self._markdown.append(rest)
-        await asyncio.sleep(_FRAME)  # so that the end is on the screen before the work on the whole begins
+        await asyncio.sleep(FRAME)  # so that the end is on the screen before the work on the whole begins
         await self._markdown.update(safe(as_markdown(turn.text)))
         self._settle()
 
