@@ -173,12 +173,13 @@ def _resident() -> float:
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-async def decoding(app: Any, rounds: int = 5) -> dict[str, Any]:
-    """Decode speed of the same requests with and without the screen, in turn; the engine is one and the same."""
+async def decoding(app: Any, rounds: int = 20) -> dict[str, Any]:
+    """Decode speed of the same requests with and without the screen, in turn; the engine is one and the same. Drafts
+    are of one length, since `auto` decides otherwise from one answer to the next."""
     from specdec.types import Completion
 
     engine, ratios = app.desk.engine, []
-    options = {"max_tokens": 200, "seed": 5, "temperature": 0.8, "ignore_eos": True}
+    options = {"max_tokens": 400, "seed": 5, "temperature": 0.8, "ignore_eos": True, "speculative": 4}
     app.chat.configure(app.chat.settings.with_values(options))
     for _ in range(rounds + 1):
         await app.open(None)

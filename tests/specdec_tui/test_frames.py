@@ -21,6 +21,17 @@ def test_a_frame_is_not_due_at_once_again() -> None:
     assert frames.take(0.05) == "b"
 
 
+def test_a_frame_waits_until_the_last_one_was_a_small_share_of_the_time() -> None:
+    frames = Frames()
+    for _ in range(20):
+        frames.spent(0.02)
+    frames.feed("a")
+    assert frames.take(0.0, share=0.1) == "a"
+    frames.feed("b")
+    assert frames.take(0.19, share=0.1) == ""
+    assert frames.take(0.21, share=0.1) == "b"
+
+
 def test_fences_are_calm_and_grow_by_lines() -> None:
     frames = Frames()
     frames.feed("Look:\n```python\nx = 1\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -11,6 +10,7 @@ from textual.message import Message
 
 from specdec.engine import Engine
 from specdec_tui.core.engines import EngineChoice, Open
+from specdec_tui.core.priority import Starter
 
 
 class Progress(Message):
@@ -45,6 +45,8 @@ class Desk:
         self.choice = choice
         self.engine: Engine | None = None
         self._generation = 0
+        # an engine's process must not inherit the priority of a thread that gave way
+        self._starter = Starter()
 
     @property
     def loading(self) -> bool:
@@ -80,8 +82,8 @@ class Desk:
     def _begin(self, previous: EngineChoice | None) -> None:
         self._generation += 1
         old, self.engine = self.engine, None
-        arguments = (self._generation, self.choice, old, previous)
-        threading.Thread(target=self._load, args=arguments, name="specdec-loading", daemon=True).start()
+        load = partial(self._load, self._generation, self.choice, old, previous)
+        self._starter.start(load, "specdec-loading")
 
     def _load(
         self, generation: int, choice: EngineChoice, old: Engine | None, previous: EngineChoice | None

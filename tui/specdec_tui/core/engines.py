@@ -53,6 +53,11 @@ class Opener:
             return ProcessEngine.load(**options, slots=1, progress=progress, stderr=stderr)
 
 
+def is_beside(engine: Engine | None) -> bool:
+    """Whether it decodes in a process of its own, on the cores that draw."""
+    return engine is not None and engine.info.device == "cpu" and hasattr(engine, "pid")
+
+
 def causes(error: BaseException) -> str:
     """An error and what it came from, in one line."""
     chain = [str(error)]

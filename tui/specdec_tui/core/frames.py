@@ -12,8 +12,8 @@ import re
 FRAME, _FENCE = 1 / 20, 1 / 6
 """Seconds between frames at best, in prose and in a fence."""
 _LONGEST = 0.6
-_SHARE = 0.3
-"""Of the time, that drawing may take."""
+SHARE, SHARE_BESIDE = 0.3, 0.1
+"""Of the time, that drawing may take; the second where the engine decodes on the same cores and waits for it."""
 _MARK = re.compile(r"^ {0,3}(`{3,}|~{3,})[^`\n]*$", re.MULTILINE)
 
 
@@ -25,7 +25,7 @@ class Frames:
         self._line = ""
         self._fence: str | None = None
         self._next = 0.0
-        self._cost = 0.0
+        self._cost = 0.015  # until it is known
 
     @property
     def in_fence(self) -> bool:
@@ -34,8 +34,8 @@ class Frames:
     def feed(self, text: str) -> None:
         self._waiting.append(text)
 
-    def take(self, now: float) -> str:
-        """The text to show in this frame, often none."""
+    def take(self, now: float, share: float = SHARE) -> str:
+        """The text to show in this frame, often none. Drawing may take `share` of the time until the next."""
         if now < self._next or not self._waiting:
             return ""
         text = "".join(self._waiting)
@@ -43,7 +43,7 @@ class Frames:
             text = text[: text.rfind("\n") + 1]
         self._keep("".join(self._waiting)[len(text) :])
         self._follow(text)
-        self._next = now + min(max(_FENCE if self.in_fence else FRAME, self._cost / _SHARE), _LONGEST)
+        self._next = now + min(max(_FENCE if self.in_fence else FRAME, self._cost / share), _LONGEST)
         return text
 
     def rest(self) -> str:

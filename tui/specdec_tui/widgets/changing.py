@@ -1,4 +1,4 @@
-"""A text that is shown again and again while an answer comes."""
+"""A text that is said again and again, mostly the same or of the same size."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from textual.widgets import Static
 class Changing(Static):
     """Drawn when its text changes, and the screen laid out anew only when its size does."""
 
+    DEFAULT_CSS = "Changing { width: 100%; }"
+
     def __init__(self, name: str) -> None:
         super().__init__("", id=name, markup=False)
         self._said = Content("")
 
     def say(self, text: str | Content) -> None:
         said = Content(text) if isinstance(text, str) else text
-        if said.plain != self._said.plain:
+        if not said.is_same(self._said):
             before, self._said = self._said, said
-            self.update(said, layout=_size(before) != _size(said))
+            self.update(said, layout=self._extent(before) != self._extent(said))
 
-
-def _size(content: Content) -> list[int]:
-    """Cells of each line."""
-    return [line.cell_length for line in content.split("\n", allow_blank=True)]
+    def _extent(self, content: Content) -> tuple[int, int]:
+        """Columns and lines, as far as the text decides them."""
+        if self.styles.is_auto_width:
+            return content.cell_length, 1
+        width = self.content_size.width
+        return 0, content.get_height({}, width) if width else 0

@@ -6,6 +6,8 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
+from specdec_tui.widgets.changing import Changing
+
 
 class Heading(Horizontal):
     """Title on the left, the engine on the right."""
@@ -21,8 +23,7 @@ class Heading(Horizontal):
 
     def __init__(self) -> None:
         super().__init__()
-        self._title = Static("", id="title", markup=False)
-        self._engine = Static("", id="engine", markup=False)
+        self._title, self._engine = Changing("title"), Changing("engine")
 
     def compose(self) -> ComposeResult:
         yield Static("◆ SpecDec", id="brand", markup=False)
@@ -33,4 +34,4 @@ class Heading(Horizontal):
         """Change what is given."""
         for part, text in ((self._title, title), (self._engine, engine)):
             if text is not None:
-                part.update(text)
+                part.say(text)

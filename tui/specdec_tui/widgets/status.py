@@ -31,17 +31,16 @@ class Status(Horizontal):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said = Static("", id="state", markup=False)
-        self._meter = Changing("context")
+        self._state, self._meter = Changing("state"), Changing("context")
 
     def compose(self) -> ComposeResult:
-        yield self._said
+        yield self._state
         yield self._meter
         yield Static("F1 help · ^p commands", id="keys", markup=False)
 
     def say(self, text: str, *, style: str = "") -> None:
         """The engine's state."""
-        self._said.update(Content.styled(text, style))
+        self._state.say(Content.styled(text, style))
 
     def fill(self, used: int, context: int) -> None:
         """The context meter; a nearly full one is coloured."""
@@ -50,4 +49,5 @@ class Status(Horizontal):
         meter.set_class(_WARN <= share < _FULL, "-warn")
         meter.set_class(share >= _FULL, "-full")
         full = "  nearly full" if share >= _FULL else ""
-        meter.say(f"{bar(share, _METER):─<{_METER}} {used:,} / {context:,}{full}" if context else "")
+        most = f"{context:,}"  # what is used is as wide as that, so that growing it moves nothing
+        meter.say(f"{bar(share, _METER):─<{_METER}} {used:>{len(most)},} / {most}{full}" if context else "")

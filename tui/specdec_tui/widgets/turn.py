@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from specdec_tui.core.code import as_markdown
 from specdec_tui.core.conversation import Turn
-from specdec_tui.core.frames import FRAME, Frames
+from specdec_tui.core.frames import FRAME, SHARE, SHARE_BESIDE, Frames
 from specdec_tui.core.live import Live
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.calls import Calls
@@ -155,7 +155,7 @@ class AnswerView(TurnView):
         if len(answer.content) > self._fed:
             self._frames.feed(safe(answer.content[self._fed :]))
             self._fed = len(answer.content)
-        if text := self._frames.take(now):
+        if text := self._frames.take(now, SHARE_BESIDE if live.beside else SHARE):
             begun = time.thread_time()
             await self._markdown.append(text)
             self.call_after_refresh(lambda: self._frames.spent(time.thread_time() - begun))
