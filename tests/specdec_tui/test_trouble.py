@@ -49,13 +49,12 @@ async def test_a_killed_engine_is_shown_and_restarted_without_losing_the_chat() 
         assert chat.texts[2:] == ["Again", "Once upon a time,"]
 
 
-async def test_an_engine_that_dies_idle_is_noticed(given_way: list[None]) -> None:
+async def test_an_engine_that_dies_idle_is_noticed() -> None:
     app = ChatApp(Config(), _in_process)
     async with app.run_test(size=(100, 30)) as pilot:
         chat = Driver(app, pilot)
         await chat.ready()
         assert isinstance(app.desk.engine, ProcessEngine)
-        await chat.until(lambda: given_way)  # it decodes on the cores that draw
         os.kill(app.desk.engine.pid, signal.SIGKILL)
         await chat.until(lambda: "has ended" in chat.text_of("#state"))
 

@@ -23,8 +23,7 @@ from specdec_tui.core.chat import Chat
 from specdec_tui.core.commands import complete, is_command, parse
 from specdec_tui.core.config import Config
 from specdec_tui.core.conversation import Turn
-from specdec_tui.core.engines import EngineChoice, Open, causes, is_beside
-from specdec_tui.core.priority import give_way
+from specdec_tui.core.engines import EngineChoice, Open, causes
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.store import Saved, Store
 from specdec_tui.dials import Dials
@@ -240,8 +239,6 @@ class ChatApp(App[None]):
         self.status.say(f"loading {event.stage} {event.fraction:.0%}", style="$primary")
 
     async def on_ready(self) -> None:
-        if is_beside(self.desk.engine):
-            give_way()
         self.status.say("ready")
         self.title_changed()
         await self.dials.ask()

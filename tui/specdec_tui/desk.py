@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -10,7 +11,6 @@ from textual.message import Message
 
 from specdec.engine import Engine
 from specdec_tui.core.engines import EngineChoice, Open
-from specdec_tui.core.priority import Starter
 
 
 class Progress(Message):
@@ -45,8 +45,6 @@ class Desk:
         self.choice = choice
         self.engine: Engine | None = None
         self._generation = 0
-        # an engine's process must not inherit the priority of a thread that gave way
-        self._starter = Starter()
 
     @property
     def loading(self) -> bool:
@@ -82,8 +80,8 @@ class Desk:
     def _begin(self, previous: EngineChoice | None) -> None:
         self._generation += 1
         old, self.engine = self.engine, None
-        load = partial(self._load, self._generation, self.choice, old, previous)
-        self._starter.start(load, "specdec-loading")
+        arguments = (self._generation, self.choice, old, previous)
+        threading.Thread(target=self._load, args=arguments, name="specdec-loading", daemon=True).start()
 
     def _load(
         self, generation: int, choice: EngineChoice, old: Engine | None, previous: EngineChoice | None

@@ -53,9 +53,9 @@ class Opener:
             return ProcessEngine.load(**options, slots=1, progress=progress, stderr=stderr)
 
 
-def is_beside(engine: Engine | None) -> bool:
+def is_beside(engine: Engine) -> bool:
     """Whether it decodes in a process of its own, on the cores that draw."""
-    return engine is not None and engine.info.device == "cpu" and hasattr(engine, "pid")
+    return engine.info.device == "cpu" and hasattr(engine, "pid")
 
 
 def causes(error: BaseException) -> str:
