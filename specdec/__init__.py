@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from specdec.errors import LoadError as LoadError
     from specdec.errors import NotEnoughMemory as NotEnoughMemory
     from specdec.errors import OutOfMemory as OutOfMemory
+    from specdec.errors import PromptTooLong as PromptTooLong
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
     from specdec.errors import UnsupportedModel as UnsupportedModel
@@ -55,7 +56,7 @@ _HOMES = {
     "errors": (
         "CheckpointCorrupt", "CheckpointNotFound", "DeadlineExceeded", "DeviceUnavailable", "EngineBusy",
         "EngineClosed", "EngineError", "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError",
-        "NotEnoughMemory", "OutOfMemory", "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
+        "NotEnoughMemory", "OutOfMemory", "PromptTooLong", "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
     ),
     "sharing": ("shared",),
     "types": (

@@ -2,6 +2,7 @@
 
     SpecDecError
     ├── InvalidRequest        a value of a request is wrong (also a ValueError)
+    │   └── PromptTooLong         the prompt does not fit the context
     ├── LoadError             a model could not be loaded
     │   ├── CheckpointNotFound    no such folder, or a hub id that cannot be reached
     │   ├── CheckpointCorrupt     missing or damaged shards, unreadable config
@@ -41,6 +42,13 @@ class InvalidRequest(SpecDecError, ValueError):
         shown = repr(self.value)
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         return f"{self.field} is {shown}; expected {self.expected}"
+
+
+class PromptTooLong(InvalidRequest):
+    """The prompt does not fit the context; `value` says how long it is."""
+
+    def __str__(self) -> str:
+        return f"{self.field} is {self.value}; expected {self.expected}"
 
 
 class LoadError(SpecDecError):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from langchain_core.exceptions import ContextOverflowError, LangChainException
 
+from specdec import errors
 from specdec.engine import Engine
 from specdec.errors import EngineClosed, EngineFailed, InvalidRequest
 from specdec.sharing import forget
@@ -34,8 +35,8 @@ def translated(engine: Engine | None = None) -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
-        too_long = error.field == "prompt" and "tokens long" in str(error.value)
-        raise (PromptTooLong if too_long else InvalidInput)(str(error)) from error
+        kind = PromptTooLong if isinstance(error, errors.PromptTooLong) else InvalidInput
+        raise kind(str(error)) from error
     except (EngineClosed, EngineFailed):
         if engine is not None:
             forget(engine)

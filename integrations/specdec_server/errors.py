@@ -16,7 +16,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from specdec.errors import EngineBusy, EngineClosed, EngineError, GrammarFailed, InvalidRequest, SpecDecError
+from specdec.errors import (
+    EngineBusy,
+    EngineClosed,
+    EngineError,
+    GrammarFailed,
+    InvalidRequest,
+    PromptTooLong,
+    SpecDecError,
+)
 from specdec_server.common.base import Error, ErrorBody, as_json
 
 _TELLING = re.compile(r"\d+ \w+ (long|deep)")
@@ -69,10 +77,10 @@ def refusal_of(error: BaseException) -> Refusal:
     match error:
         case Refusal():
             return error
+        case PromptTooLong():
+            return Refusal(400, str(error), code="context_length_exceeded", param=error.field)
         case InvalidRequest():
-            too_long = error.field == "prompt" and "context" in error.expected
-            code = "context_length_exceeded" if too_long else "invalid_value"
-            return Refusal(400, _without_texts(error), code=code, param=error.field)
+            return Refusal(400, _without_texts(error), code="invalid_value", param=error.field)
         case EngineBusy():
             return busy(1)
         case GrammarFailed():

@@ -10,7 +10,7 @@ from itertools import count
 import torch
 
 from specdec.drafters.base import DraftContext
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.local.acceptance import Acceptance
 from specdec.local.answers import Answers
 from specdec.local.sequence import Deliver, Running
@@ -42,7 +42,7 @@ class Admission:
         """Everything that can be wrong with a request is found here."""
         self.answers.check(request)
         tokens, opened = self._prompt(request)
-        self._check_length(tokens)
+        self._check_length(tokens, len(request.tools))
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
         ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
@@ -89,12 +89,13 @@ class Admission:
             if not 0 <= token < self.vocab_size:
                 raise InvalidRequest(field, token, f"token ids from 0 to {self.vocab_size - 1}")
 
-    def _check_length(self, tokens: Sequence[int]) -> None:
+    def _check_length(self, tokens: Sequence[int], tools: int) -> None:
         if not tokens:
             raise InvalidRequest("prompt", "", "text that is at least one token")
         if len(tokens) >= self.context:
             fits = f"at most {self.context - 1} tokens (the context is {self.context}, prompt and answer together)"
-            raise InvalidRequest("prompt", f"{len(tokens)} tokens long", fits)
+            holding = f" with its {tools} tools" if tools else ""
+            raise PromptTooLong("prompt", f"{len(tokens)} tokens long{holding}", fits)
 
     def _limit(self, tokens: Sequence[int], params: SamplingParams) -> int:
         return min(self.context, len(tokens) + (params.max_tokens or self.context))

@@ -77,7 +77,7 @@ class Tokenizer:
 
     def _encode(self, text: str, *, special: bool) -> list[int]:
         _check_unicode("prompt", text)
-        return [int(i) for i in self._backing.encode(text, add_special_tokens=special)]
+        return [int(i) for i in self._backing.encode(text, add_special_tokens=special, verbose=False)]
 
     @property
     def has_chat_template(self) -> bool:

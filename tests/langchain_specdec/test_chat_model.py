@@ -29,7 +29,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
 
 from langchain_specdec import ChatSpecDec, InvalidInput
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.types import Grammar, Message, ToolCall
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine, call
 
@@ -136,7 +136,7 @@ def test_unknown_and_wrong_parameters_are_refused() -> None:
 
 def test_a_prompt_that_is_too_long_is_langchains_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     model, engine = _model()
-    refusal = InvalidRequest("prompt", "300 tokens long", "at most 255 tokens")
+    refusal = PromptTooLong("prompt", "300 tokens long", "at most 255 tokens")
     monkeypatch.setattr(engine, "_admit", lambda request: (_ for _ in ()).throw(refusal))
     with pytest.raises(ContextOverflowError, match="300 tokens long"):
         model.invoke("hi")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from specdec.engine import Progress
-from specdec.errors import EngineBusy, EngineFailed, InvalidRequest, TokenizerMismatch
+from specdec.errors import EngineBusy, EngineFailed, PromptTooLong, TokenizerMismatch
 from specdec.process.child import Deliver, Servable
 from specdec.types import Request
 from tests.fakes import SCRIPT, ScriptedEngine, ScriptedStream
@@ -44,7 +44,7 @@ class ThreadedEngine(ScriptedEngine):
     def refuse(self, request: Request) -> None:
         """What only the child can know."""
         if "too long" in request.prompt:
-            raise InvalidRequest("prompt", "300 tokens long", "at most 255 tokens")
+            raise PromptTooLong("prompt", "300 tokens long", "at most 255 tokens")
         if "busy" in request.prompt:
             raise EngineBusy("256 requests are waiting, as many as the queue holds; try again later")
 

@@ -21,6 +21,7 @@ from specdec.errors import (
     EngineClosed,
     EngineFailed,
     InvalidRequest,
+    PromptTooLong,
     TokenizerMismatch,
 )
 from specdec.process import ProcessEngine
@@ -290,7 +291,7 @@ def test_what_the_child_prints_does_not_disturb_the_pipe(capfd: pytest.CaptureFi
 def test_what_only_the_child_knows_is_refused_by_the_call() -> None:
     with ProcessEngine(factories.held) as engine:
         with pytest.raises(
-            InvalidRequest, match="prompt is '300 tokens long'; expected at most 255 tokens"
+            PromptTooLong, match="prompt is 300 tokens long; expected at most 255 tokens"
         ) as caught:
             engine.stream("too long")
         assert caught.value.field == "prompt"

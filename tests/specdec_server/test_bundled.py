@@ -97,7 +97,19 @@ def test_bombs_are_refused_or_answered_in_time(server: LiveServer, schema: JSON)
 
 def test_too_long_a_prompt_says_so(server: LiveServer) -> None:
     response = server.post(PATH, {"messages": [{"role": "user", "content": "word " * 3000}]})
-    assert response.status_code == 400 and response.json()["error"]["code"] == "context_length_exceeded"
+    error = response.json()["error"]
+    assert response.status_code == 400 and error["code"] == "context_length_exceeded"
+    assert "tokens long; expected at most 2047" in error["message"]
+
+
+def test_too_many_tools_are_named_as_what_fills_the_context(server: LiveServer) -> None:
+    looks = [{"name": f"look{i}", "description": "word " * 300} for i in range(9)]
+    tools = [{"type": "function", "function": look} for look in looks]
+    response = server.post(PATH, CHAT | {"tools": tools})
+    assert (
+        response.status_code == 400
+        and " tokens long with its 9 tools; " in response.json()["error"]["message"]
+    )
 
 
 def test_leaving_frees_the_slot_within_a_round(server: LiveServer, engine: ProcessEngine) -> None:
