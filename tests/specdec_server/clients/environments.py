@@ -15,6 +15,7 @@ PACKAGES = {
     "langchain": ("langchain-openai>=1", "langchain-tests>=1"),
     "llama_index": ("llama-index-llms-openai-like>=0.8",),
     "schemathesis": ("schemathesis>=4",),
+    "aider": ("aider-chat>=0.86",),
 }
 
 

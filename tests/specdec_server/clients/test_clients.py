@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.fakes import SCRIPTED_INFO, ScriptedEngine
 from tests.specdec_server.bundled import Bundled, bundled_server
 from tests.specdec_server.clients.environments import HERE, run
+from tests.specdec_server.live import live
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -52,6 +55,31 @@ def test_llm_command(server: Bundled, tmp_path: Path) -> None:
     streamed = run("openai", *asked, environment=home)
     whole = run("openai", *asked, "--no-stream", environment=home)
     assert streamed.strip() and streamed == whole
+
+
+def test_aider_edits_a_file_as_the_model_says(tmp_path: Path) -> None:
+    """Scripted, for the bundled model writes no code."""
+    file = tmp_path / "hello.py"
+    file.write_text("print('hello')\n")
+    engine = ScriptedEngine(
+        ["hello.py\n", "```python\n", "print(", "'bye'", ")\n", "```\n"],
+        info=replace(SCRIPTED_INFO, context=32_768),
+    )
+    with live(engine) as scripted:
+        home = {
+            "HOME": str(tmp_path), "OPENAI_API_BASE": f"http://127.0.0.1:{scripted.port}/v1", "OPENAI_API_KEY": "none",
+        }  # fmt: skip
+        options = [
+            "--no-git",
+            "--yes-always",
+            "--no-check-update",
+            "--analytics-disable",
+            "--no-show-model-warnings",
+        ]
+        asked = ["--model", "openai/scripted", "--edit-format", "whole", "--message", "Say bye.", file]
+        histories = ["--chat-history-file", tmp_path / "chat.md", "--input-history-file", tmp_path / "input"]
+        run("aider", "aider", *options, *histories, *asked, environment=home)
+    assert file.read_text() == "print('bye')\n"
 
 
 def test_schemathesis() -> None:
