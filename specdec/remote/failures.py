@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 
-from specdec.errors import EngineBusy, EngineFailed, InvalidRequest, LoadError, SpecDecError
+from specdec.errors import EngineBusy, EngineFailed, InvalidRequest, LoadError, PromptTooLong, SpecDecError
 
 _LONGEST = 300
 """Characters of a server's own words."""
 _BUSY = (429, 503)
 _KEYS = (401, 403)
+_TOO_LONG = ("maximum context length", "available context size")
+"""How vLLM and llama.cpp say it; others have OpenAI's code for it."""
 
 
 class TryAgain(Exception):
@@ -64,8 +66,13 @@ def of_stream(error: Any, base: str, asked: dict[str, Any]) -> SpecDecError:
 
 def refused(error: Any, said: str, asked: dict[str, Any], base: str) -> InvalidRequest:
     """A server's refusal of a value."""
-    field = (error.get("param") if isinstance(error, dict) else None) or "request"
-    return InvalidRequest(str(field), asked.get(field), f"what {base} takes; it says: {said}")
+    told = error if isinstance(error, dict) else {}
+    field = told.get("param") or "request"
+    expected = f"what {base} takes; it says: {said}"
+    too_long = told.get("code") == "context_length_exceeded" or any(words in said for words in _TOO_LONG)
+    if too_long and field != "max_tokens":
+        return PromptTooLong("prompt", "too long", expected)
+    return InvalidRequest(str(field), asked.get(field), expected)
 
 
 def of_load(error: SpecDecError) -> LoadError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,15 @@ from typing import Any
 import pytest
 
 import specdec
-from specdec.errors import DeadlineExceeded, EngineBusy, EngineFailed, InvalidRequest, LoadError, SpecDecError
+from specdec.errors import (
+    DeadlineExceeded,
+    EngineBusy,
+    EngineFailed,
+    InvalidRequest,
+    LoadError,
+    PromptTooLong,
+    SpecDecError,
+)
 from specdec.remote import RemoteEngine, post
 from tests.engine_contract import eventually
 from tests.remote.scripted import Answer, Chunk, Exchange, ScriptedServer
@@ -215,6 +224,25 @@ async def test_async_refusals_come_first(server: ScriptedServer, engine: RemoteE
     events = engine.astream(CHAT)
     with pytest.raises(InvalidRequest):
         await events.admitted()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "too much", "param": "prompt", "code": "context_length_exceeded"},
+        {
+            "message": "You passed 9 tokens, but the maximum context length is 8",
+            "param": "input_tokens",
+            "code": 400,
+        },
+        {"message": "request (9 tokens) exceeds the available context size (8 tokens), try increasing it"},
+    ],
+)
+def test_a_prompt_that_is_too_long(
+    server: ScriptedServer, engine: RemoteEngine, error: dict[str, Any]
+) -> None:
+    server.answers.append(_replies(400, {"error": error}))
+    _fails(engine, PromptTooLong, f"prompt is too long; expected what .*{re.escape(error['message'])}")
 
 
 def test_a_model_that_is_gone(server: ScriptedServer, engine: RemoteEngine) -> None:
