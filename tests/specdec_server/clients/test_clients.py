@@ -69,16 +69,12 @@ def test_aider_edits_a_file_as_the_model_says(tmp_path: Path) -> None:
         home = {
             "HOME": str(tmp_path), "OPENAI_API_BASE": f"http://127.0.0.1:{scripted.port}/v1", "OPENAI_API_KEY": "none",
         }  # fmt: skip
-        options = [
-            "--no-git",
-            "--yes-always",
-            "--no-check-update",
-            "--analytics-disable",
-            "--no-show-model-warnings",
-        ]
-        asked = ["--model", "openai/scripted", "--edit-format", "whole", "--message", "Say bye.", file]
-        histories = ["--chat-history-file", tmp_path / "chat.md", "--input-history-file", tmp_path / "input"]
-        run("aider", "aider", *options, *histories, *asked, environment=home)
+        run(
+            "aider", "aider", "--no-git", "--yes-always", "--no-check-update", "--analytics-disable", "--model",
+            "openai/scripted", "--edit-format", "whole", "--chat-history-file", tmp_path / "chat.md",
+            "--input-history-file", tmp_path / "input", "--no-show-model-warnings", "--message", "Say bye.", file,
+            environment=home,
+        )  # fmt: skip
     assert file.read_text() == "print('bye')\n"
 
 
