@@ -225,7 +225,7 @@ def test_a_completion_is_the_sum_of_its_events() -> None:
 
 def test_every_error_is_ours_and_drawn() -> None:
     kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
-    assert len(kinds) == 16
+    assert len(kinds) == 17
     for kind in kinds:
         assert issubclass(kind, SpecDecError)
         assert kind.__name__ in (errors.__doc__ or "")
