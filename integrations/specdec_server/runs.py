@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, MutableMapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 from specdec.engine import AsyncEventStream, Engine
 from specdec.errors import EngineError, InvalidRequest
@@ -24,6 +24,7 @@ from specdec_server.merging import Numbered, merged
 from specdec_server.metrics import ServerMetrics
 from specdec_server.settings import Settings
 
+T = TypeVar("T")
 _SMOOTHING = 0.2  # the weight of the newest answer in the average time of one
 
 
@@ -114,20 +115,20 @@ class Run:
 
     async def open(self, requests: Sequence[Request]) -> None:
         """Returns when the engine has taken all of them."""
-        async with self._patience():
-            for request in requests:
-                self._streams.append(self._runs.engine.astream(replace(request, progress=True)))
-            for stream in self._streams:
-                if isinstance(stream, AdmittedStream):
-                    await stream.admitted()
+        await self._in_time(self._admitted(requests))
+
+    async def _admitted(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            self._streams.append(self._runs.engine.astream(replace(request, progress=True)))
+        for stream in self._streams:
+            if isinstance(stream, AdmittedStream):
+                await stream.admitted()
 
     async def events(self) -> AsyncGenerator[Numbered]:
         """What comes, with the number of the answer that it belongs to."""
         async with aclosing(merged(self._streams)) as events:
             while True:
-                async with self._patience():
-                    item = await anext(events, None)
-                if item is None:
+                if (item := await self._in_time(anext(events, None))) is None:
                     return
                 index, event = item
                 if event.prefilled is not None:
@@ -157,11 +158,10 @@ class Run:
         for stream in self._streams:
             await stream.aclose()
 
-    @asynccontextmanager
-    async def _patience(self) -> AsyncIterator[Any]:
+    async def _in_time(self, work: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout_at(self._deadline) as self._waiting:
-                yield
+                return await work
         except TimeoutError:
             raise self._why from None
         except EngineError as error:
