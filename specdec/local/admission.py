@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ class Admission:
         """Everything that can be wrong with a request is found here."""
         self.answers.check(request)
         tokens, opened = self._prompt(request)
-        self._check_length(tokens, len(request.tools))
+        self._check_length(tokens, len(_tools(request)))
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
         ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
@@ -78,7 +79,7 @@ class Admission:
             return self.tokenizer.encode(prompt), False
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
-            text = self.tokenizer.chat_text(messages, request.tools if request.tool_choice != "none" else ())
+            text = self.tokenizer.chat_text(messages, _tools(request))
             return self.tokenizer.encode_plain(text), self.answers.dialect.opened(text)
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)
@@ -94,7 +95,7 @@ class Admission:
             raise InvalidRequest("prompt", "", "text that is at least one token")
         if len(tokens) >= self.context:
             fits = f"at most {self.context - 1} tokens (the context is {self.context}, prompt and answer together)"
-            holding = f" with its {tools} tools" if tools else ""
+            holding = f" (tools in it: {tools})" if tools else ""
             raise PromptTooLong("prompt", f"{len(tokens)} tokens long{holding}", fits)
 
     def _limit(self, tokens: Sequence[int], params: SamplingParams) -> int:
@@ -109,3 +110,8 @@ class Admission:
         if self.speculation_unavailable:
             return f"off: {self.speculation_unavailable}"
         return "off: as the request asked" if request.speculative in ("off", 0) else None
+
+
+def _tools(request: Request) -> Sequence[Mapping[str, Any]]:
+    """Those that the prompt tells of."""
+    return request.tools if request.tool_choice != "none" else ()

@@ -70,7 +70,7 @@ def refused(error: Any, said: str, asked: dict[str, Any], base: str) -> InvalidR
     field = told.get("param") or "request"
     expected = f"what {base} takes; it says: {said}"
     too_long = told.get("code") == "context_length_exceeded" or any(words in said for words in _TOO_LONG)
-    if too_long and field != "max_tokens":
+    if too_long:
         return PromptTooLong("prompt", "too long", expected)
     return InvalidRequest(str(field), asked.get(field), expected)
 

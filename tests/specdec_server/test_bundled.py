@@ -108,8 +108,10 @@ def test_too_many_tools_are_named_as_what_fills_the_context(server: LiveServer) 
     response = server.post(PATH, CHAT | {"tools": tools})
     assert (
         response.status_code == 400
-        and " tokens long with its 9 tools; " in response.json()["error"]["message"]
+        and " tokens long (tools in it: 9); " in response.json()["error"]["message"]
     )
+    long = {"messages": [{"role": "user", "content": "word " * 3000}], "tools": tools, "tool_choice": "none"}
+    assert "tools in it" not in server.post(PATH, long).json()["error"]["message"]
 
 
 def test_leaving_frees_the_slot_within_a_round(server: LiveServer, engine: ProcessEngine) -> None:
