@@ -33,6 +33,8 @@ sys.path.insert(0, str(ROOT))
 WIDTH, HEIGHT = 120, 40
 KEY_EVERY = 0.1
 LAST = "finis."
+DECODING = {"max_tokens": 400, "temperature": 0.8, "ignore_eos": True, "speculative": 4}
+"""Drafts of one length: `auto` decides otherwise from one answer to the next."""
 STORY = "Tell me a long story about a fox who finds a bell."
 
 
@@ -173,31 +175,37 @@ def _resident() -> float:
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-async def decoding(app: Any, rounds: int = 20) -> dict[str, Any]:
-    """Decode speed of the same requests with and without the screen, in turn; the engine is one and the same. Drafts
-    are of one length, since `auto` decides otherwise from one answer to the next."""
-    from specdec.types import Completion
+async def decoding(app: Any, pairs: int = 20) -> dict[str, Any]:
+    """Decode speed of the same requests with and without the screen, in turns; the engine is one and the same."""
+    from specdec.types import Message
 
     engine, ratios = app.desk.engine, []
-    options = {"max_tokens": 400, "seed": 5, "temperature": 0.8, "ignore_eos": True, "speculative": 4}
-    app.chat.configure(app.chat.settings.with_values(options))
-    for _ in range(rounds + 1):
+    for number in range(pairs + 1):
         await app.open(None)
+        app.chat.configure(app.chat.settings.with_values({**DECODING, "seed": number}))
+        request = app.chat.settings.request((Message("user", STORY),))
+        bare = await asyncio.to_thread(engine.generate, request) if number % 2 else None
         app.ask(STORY)
         await asyncio.sleep(0.05)
         while any(w.group == "answer" for w in app.workers):
             await asyncio.sleep(0.01)
-        shown = app.chat.conversation.last("assistant").figures["tokens_per_second"]
-        request = app.chat.request(1)
-        bare: Completion = await asyncio.to_thread(engine.generate, request)
-        ratios.append(float(shown) / bare.tokens_per_second)
+        shown = app.chat.conversation.last("assistant").figures
+        bare = bare or await asyncio.to_thread(engine.generate, request)
+        assert shown["tokens"] == bare.usage.completion_tokens == DECODING["max_tokens"]
+        ratios.append(float(shown["tokens_per_second"]) / bare.tokens_per_second)
     return {"ratio": round(median(ratios[1:]), 3), "ratios": [round(r, 3) for r in ratios[1:]]}
+
+
+def forgetful(_choice: Any, progress: Any) -> Any:
+    """The bundled pair without memory: the second of two same answers would be drafted from the first."""
+    from specdec.process import ProcessEngine
+
+    return ProcessEngine.load(slots=1, remember=0, progress=progress)
 
 
 def inner(name: str, out: Path) -> None:
     from specdec_tui.app import ChatApp
     from specdec_tui.core.config import Config
-    from specdec_tui.core.engines import Opener
 
     paces = {
         "prose": prose(),
@@ -213,7 +221,7 @@ def inner(name: str, out: Path) -> None:
         "decoding": decoding,
     }
     pace = paces.get(name)
-    opening: Any = Opener(Path(os.devnull)) if pace is None else lambda choice, progress: paced(pace)
+    opening: Any = forgetful if pace is None else lambda choice, progress: paced(pace)
     app = ChatApp(Config(), opening)
     app.call_later(lambda: app.run_worker(inside(app, scenarios[name], out), group="bench"))
     app.run()
