@@ -177,23 +177,34 @@ def _resident() -> float:
 
 async def decoding(app: Any, pairs: int = 20) -> dict[str, Any]:
     """Decode speed of the same requests with and without the screen, in turns; the engine is one and the same."""
-    from specdec.types import Message
-
-    engine, ratios = app.desk.engine, []
+    ratios = []
     for number in range(pairs + 1):
-        await app.open(None)
-        app.chat.configure(app.chat.settings.with_values({**DECODING, "seed": number}))
-        request = app.chat.settings.request((Message("user", STORY),))
-        bare = await asyncio.to_thread(engine.generate, request) if number % 2 else None
-        app.ask(STORY)
-        await asyncio.sleep(0.05)
-        while any(w.group == "answer" for w in app.workers):
-            await asyncio.sleep(0.01)
-        shown = app.chat.conversation.last("assistant").figures
-        bare = bare or await asyncio.to_thread(engine.generate, request)
-        assert shown["tokens"] == bare.usage.completion_tokens == DECODING["max_tokens"]
-        ratios.append(float(shown["tokens_per_second"]) / bare.tokens_per_second)
+        speeds = {}
+        for way in (_shown, _bare) if number % 2 else (_bare, _shown):
+            await app.open(None)
+            app.chat.configure(app.chat.settings.with_values({**DECODING, "seed": number}))
+            speeds[way] = await way(app)
+        ratios.append(speeds[_shown] / speeds[_bare])
     return {"ratio": round(median(ratios[1:]), 3), "ratios": [round(r, 3) for r in ratios[1:]]}
+
+
+async def _shown(app: Any) -> float:
+    app.ask(STORY)
+    await asyncio.sleep(0.05)
+    while any(w.group == "answer" for w in app.workers):
+        await asyncio.sleep(0.01)
+    figures = app.chat.conversation.last("assistant").figures
+    assert figures["tokens"] == DECODING["max_tokens"]
+    return float(figures["tokens_per_second"])
+
+
+async def _bare(app: Any) -> float:
+    from specdec.types import Completion, Message
+
+    request = app.chat.settings.request((Message("user", STORY),))
+    answer: Completion = await asyncio.to_thread(app.desk.engine.generate, request)
+    assert answer.usage.completion_tokens == DECODING["max_tokens"]
+    return answer.tokens_per_second
 
 
 def forgetful(_choice: Any, progress: Any) -> Any:
