@@ -2,6 +2,7 @@
 
     python benchmarks/chat.py                  all of them
     python benchmarks/chat.py prose fence      some
+    python benchmarks/chat.py decoding-8b      decoding with a pair of the size of Llama-3.1-8B and 3.2-1B, on a GPU
 
 The app runs in a terminal (a pty of 120x40) of its own; scripted answers come at a fixed pace, three tokens a round.
 Each scenario prints one JSON line. The targets are for a quiet machine with 2 cores.
@@ -21,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from struct import pack
@@ -214,6 +216,13 @@ def forgetful(_choice: Any, progress: Any) -> Any:
     return ProcessEngine.load(slots=1, remember=0, progress=progress)
 
 
+def large(_choice: Any, progress: Any) -> Any:
+    from benchmarks.gpu import shaped
+    from specdec.process import ProcessEngine
+
+    return ProcessEngine(partial(shaped, "8b", 1), progress=progress)
+
+
 def inner(name: str, out: Path) -> None:
     from specdec_tui.app import ChatApp
     from specdec_tui.core.config import Config
@@ -230,9 +239,10 @@ def inner(name: str, out: Path) -> None:
         "tokens": lambda app: on_time(app, paces["tokens"], tokens=True),
         "turns": turns,
         "decoding": decoding,
+        "decoding-8b": decoding,
     }
-    pace = paces.get(name)
-    opening: Any = forgetful if pace is None else lambda choice, progress: paced(pace)
+    openings = {"decoding": forgetful, "decoding-8b": large}
+    opening: Any = openings.get(name) or (lambda choice, progress: paced(paces[name]))
     app = ChatApp(Config(), opening)
     app.call_later(lambda: app.run_worker(inside(app, scenarios[name], out), group="bench"))
     app.run()

@@ -25,6 +25,7 @@ import torch
 from benchmarks.shapes import PAIRS, Embedded, Size
 from specdec.bench.prompts import built_in
 from specdec.bundled import path as bundled
+from specdec.engine import Progress
 from specdec.local.engine import LocalEngine
 from specdec.local.load import assemble
 from specdec.runners import llama
@@ -69,6 +70,13 @@ class Row:
 def load_pair(name: str, device: torch.device, dtype: torch.dtype, slots: int) -> tuple[Runner, Runner]:
     target, draft = PAIRS[name]
     return _load(target, "target", device, dtype, slots), _load(draft, "draft", device, dtype, slots)
+
+
+def shaped(name: str, slots: int, *, progress: Progress) -> LocalEngine:  # noqa: ARG001  (a process's factory)
+    """An engine over such a pair on the GPU, for a process of its own."""
+    target, draft = load_pair(name, torch.device("cuda"), torch.bfloat16, slots)
+    tokenizer = Tokenizer.load(bundled("target"))
+    return assemble(PAIRS[name][0].like, target, draft, tokenizer, eos_ids=frozenset())
 
 
 def _load(

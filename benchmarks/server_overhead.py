@@ -1,6 +1,6 @@
 """What the endpoint costs: total tokens/s through it against the bare engine's, and how long the first data takes.
 
-    python -m benchmarks.server_overhead [--streams 16] [--repeats 5]
+    python -m benchmarks.server_overhead [--streams 16] [--repeats 5] [--size 8b]
 
 One engine in its child process answers the same chats both ways, in turns: to tasks of this process, and through the
 server, which runs in this process too, to a client in another. Each stream asks `CHATS` chats, one after another; all
@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from benchmarks.streaming_client import Heard, ask
@@ -144,9 +145,17 @@ def report(streams: int, plain: Sequence[Turn], through: Sequence[Turn]) -> None
           f"{1000 * whole:.1f} ms of the time from the request were not the engine's")  # fmt: skip
 
 
-def main(streams: int, repeats: int) -> None:
+def loaded(slots: int, size: str | None) -> Noting:
+    if size:
+        from benchmarks.gpu import shaped
+
+        return Noting(partial(shaped, size, slots))
+    return Noting.load(slots=slots, remember=0)
+
+
+def main(streams: int, repeats: int, size: str | None) -> None:
     settings = Settings(log_prompts=False)
-    with bound("127.0.0.1", 0) as found, Noting.load(slots=streams, remember=0) as engine:
+    with bound("127.0.0.1", 0) as found, loaded(streams, size) as engine:
         server = Server(create_app(engine, settings), settings)
         thread = threading.Thread(target=server.run, args=([found],))
         found.listen()
@@ -165,10 +174,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--size", help="on a GPU, a pair of the size of models that are used there: 8b")
     parser.add_argument("--client", type=int, metavar="PORT", help="be the client of a server that runs")
     arguments = parser.parse_args()
     if arguments.client:
         turn = asyncio.run(client(arguments.client, arguments.streams))
         print(json.dumps([turn.tokens_per_second, turn.beyond_engine, turn.firsts]))
     else:
-        main(arguments.streams, arguments.repeats)
+        main(arguments.streams, arguments.repeats, arguments.size)
