@@ -70,6 +70,7 @@ class LocalEngine(Engine):
             Answers(Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.dialect),
         )  # fmt: skip
         calibrate(parts.target, parts.drafters, self._controller)
+        self._rounds.warm_up()
         self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
         self._wake = threading.Condition()
         self._closed = False

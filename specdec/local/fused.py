@@ -93,8 +93,25 @@ class FusedRounds:
     @property
     def graph_bytes(self) -> int:
         """Device memory that the graphs take, those of the models' passes too."""
-        runners = [self._target, *([self._draft] if self._draft else [])]
-        return self.graphs.nbytes + sum(runner.graphs.nbytes for runner in runners)
+        return self.graphs.nbytes + sum(runner.graphs.nbytes for runner in self._runners)
+
+    @property
+    def _runners(self) -> list[CudaRunner]:
+        return [self._target, *([self._draft] if self._draft else [])]
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Make the graphs that answers begin with, over the spare slot. Where that was never done Triton first compiles
+        their kernels, for many seconds. Nothing to do without graphs."""
+        if self._device.type != "cuda":
+            return
+        for runner in self._runners:
+            runner.warm_up()
+        inputs = self._place([], [], self._target.sizes[0])
+        kinds = [(0, False), (_GIVEN[-1], True), *([(2, False)] if self._drafter else [])]
+        for shaping in (Shaping(), Shaping(drawn=True)):
+            for drafts, given in kinds:
+                self._round(inputs, drafts, shaping, given=given)
 
     # ---- which rounds
 
@@ -160,14 +177,19 @@ class FusedRounds:
             filled = [[*row, *[0] * (drafts - len(row))] for row in given]
             self._given[: len(rows), :drafts] = to_device(filled, self._device)
         shaping = Shaping.of([row.sampler for row in rows])
-        key = (padded, drafts, bool(given), shaping)
-        timed = key in self.graphs
-        proposed = self._given[:padded, :drafts] if given else None
-        result = self.graphs.run(key, lambda: self._record(inputs, drafts, shaping, proposed))
+        result, timed = self._round(inputs, drafts, shaping, given=bool(given))
         drafter = None if given or not drafts else self._drafter
         self._flights.append(
             _Flight(list(rows), list(choices), drafts, drafter, padded, timed, Fetched(result))
         )
+
+    def _round(self, inputs: Tensor, drafts: int, shaping: Shaping, *, given: bool) -> tuple[Tensor, bool]:
+        """A round's result (see `_record`), and whether there was a graph for it."""
+        padded = inputs.shape[1]
+        key = (padded, drafts, given, shaping)
+        timed = key in self.graphs
+        proposed = self._given[:padded, :drafts] if given else None
+        return self.graphs.run(key, lambda: self._record(inputs, drafts, shaping, proposed)), timed
 
     def _place(self, rows: Sequence[Running], choices: Sequence[Choice], padded: int) -> Tensor:
         """A graph's inputs [2, B]: the rows' slots, and how many drafts each may have accepted."""

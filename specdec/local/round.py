@@ -44,6 +44,11 @@ class Rounds:
         """When the last round over the same rows ended."""
         self._fused = None if self._rejecting else _fused(target, drafters)
 
+    def warm_up(self) -> None:
+        """What would otherwise make the first answers wait."""
+        if self._fused is not None:
+            self._fused.warm_up()
+
     def run(self, rows: list[Running]) -> list[Outcome | None]:
         """One outcome a row, in order; None for a row that was not in the round that ended."""
         start = time.perf_counter()

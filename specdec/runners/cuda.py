@@ -60,6 +60,12 @@ class CudaRunner:
             found.append(self._pass(part, slots, [start + at for start in starts], wanted))
         return found[0] if len(found) == 1 else torch.cat(found, 1)
 
+    def warm_up(self) -> None:
+        """Run the passes that prompts are read in. Where that was never done Triton first compiles their kernels."""
+        for width in _WIDTHS:
+            if DECODE_ROWS < width <= self.capacity:
+                self.forward(torch.zeros(1, width, dtype=torch.int64), [self.spare], [0], 1)
+
     def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
         """See `base.Runner.keys_values`."""
         return self.inner.keys_values(slot, start, end)

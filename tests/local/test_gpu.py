@@ -17,6 +17,7 @@ import torch
 import specdec
 from specdec.bench.prompts import built_in, from_file
 from specdec.engine import Engine
+from specdec.runners.graphs import Graphs
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
@@ -74,3 +75,20 @@ def test_one_text(
     found = _texts(engines[draft], prompts, temperature, speculative, together)
     differing = [i for i, (a, b) in enumerate(zip(found, plain[temperature], strict=True)) if a != b]
     assert differing == []
+
+
+def test_the_first_answer_waits_for_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that it needs were made at load, where Triton's compiler makes nobody wait for an answer."""
+    made: list[object] = []
+    capture = Graphs._capture
+
+    def noting(self: Graphs, record: Any) -> Any:
+        made.append(record)
+        return capture(self, record)
+
+    with specdec.load(device="cuda", dtype="bfloat16", slots=1) as engine:
+        monkeypatch.setattr(Graphs, "_capture", noting)
+        engine.generate(range(3, 33), max_tokens=8, temperature=0, speculative="off")
+        assert not made
+        engine.generate(range(3, 33), max_tokens=8, temperature=0, min_p=0.1, speculative=5)
+        assert made
