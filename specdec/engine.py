@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
+from os import PathLike, fspath
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
@@ -99,8 +100,8 @@ def to_count(prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str,
 
 
 def load(
-    target: str = "bundled",
-    draft: str = "auto",
+    target: str | PathLike[str] = "bundled",
+    draft: str | PathLike[str] = "auto",
     *,
     device: str = "auto",
     dtype: str = "auto",
@@ -128,6 +129,7 @@ def load(
     ones, whosever they are, may be drafted from (0: none). `tool_format`: how the model writes tool calls: "auto" (as
     its chat template shows), "none", "hermes", "llama3" or "mistral". Raises LoadError or InvalidRequest.
     """
+    target, draft = _name("target", target), _name("draft", draft)
     if target.startswith(("http://", "https://")):
         from specdec.remote.load import load_remote
 
@@ -145,3 +147,11 @@ def load(
         queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
         trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
     )  # fmt: skip
+
+
+def _name(field: str, value: str | PathLike[str]) -> str:
+    if not isinstance(value, (str, PathLike)):
+        raise InvalidRequest(
+            field, value, 'a folder, a hub id, or a name such as "bundled", "auto" or "none"'
+        )
+    return fspath(value)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from queue import Empty, SimpleQueue
 from typing import Any, Self, cast
 
@@ -48,8 +49,8 @@ class ProcessEngine(Engine):
     @classmethod
     def load(
         cls,
-        target: str = "bundled",
-        draft: str = "auto",
+        target: str | PathLike[str] = "bundled",
+        draft: str | PathLike[str] = "auto",
         *,
         device: str = "auto",
         dtype: str = "auto",

@@ -79,7 +79,7 @@ def test_same_seed_same_text_over_a_real_model(engine: Engine) -> None:
 
 
 def test_a_draft_that_always_agrees_is_always_accepted(target: Path) -> None:
-    with specdec.load(str(target), str(target)) as engine:
+    with specdec.load(target, target) as engine:
         stats = engine.generate([7, 8, 9], speculative=4, temperature=0, max_tokens=41, ignore_eos=True).stats
     assert stats.acceptance_rate == 1.0
     assert stats.rounds == 8
@@ -112,6 +112,7 @@ def test_wrong_loads_are_refused_in_one_line(target: Path, tmp_path: Path) -> No
         (DeviceUnavailable, "cuda", {"target": str(target), "device": "cuda"}),
         (InvalidRequest, "dtype is 'int3'", {"target": str(target), "dtype": "int3"}),
         (InvalidRequest, "context is 9999", {"target": str(target), "context": 9999}),
+        (InvalidRequest, "draft is None", {"target": str(target), "draft": None}),
         (InvalidRequest, "slots is 0", {"target": str(target), "slots": 0}),
         (InvalidRequest, "accept_rule is 'maybe'", {"target": str(target), "accept_rule": "maybe"}),
     ]
