@@ -118,6 +118,7 @@ class AnswerView(TurnView):
         Markdown > MarkdownBlock { margin: 1 0 0 0; }  /* above: a rule for :last-child costs in every frame */
         MarkdownFence { background: $surface; }
         MarkdownH1 { content-align: left middle; }
+        .meta { margin: 1 0 0 0; }
     }
     """
 
