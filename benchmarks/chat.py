@@ -158,10 +158,7 @@ async def turns(app: Any, count: int = 200) -> dict[str, Any]:
     """Resident memory as the chat grows; 50 turns in, everything has been imported and every cache is warm."""
     sizes = []
     for number in range(1, count + 1):
-        app.ask(f"Prompt {number}")
-        await asyncio.sleep(0.02)
-        while any(w.group == "answer" for w in app.workers):
-            await asyncio.sleep(0.005)
+        await _answered(app, f"Prompt {number}")
         if number in (50, count):
             sizes.append(_resident())
     return {
@@ -170,6 +167,13 @@ async def turns(app: Any, count: int = 200) -> dict[str, Any]:
         "mb_after_all": sizes[1],
         "grown_mb": round(sizes[1] - sizes[0], 1),
     }
+
+
+async def _answered(app: Any, prompt: str) -> None:
+    app.ask(prompt)
+    await asyncio.sleep(0.02)
+    while any(w.group == "answer" for w in app.workers):
+        await asyncio.sleep(0.005)
 
 
 def _resident() -> float:
@@ -191,10 +195,7 @@ async def decoding(app: Any, pairs: int = 20) -> dict[str, Any]:
 
 
 async def _shown(app: Any) -> float:
-    app.ask(STORY)
-    await asyncio.sleep(0.05)
-    while any(w.group == "answer" for w in app.workers):
-        await asyncio.sleep(0.01)
+    await _answered(app, STORY)
     figures = app.chat.conversation.last("assistant").figures
     assert figures["tokens"] == DECODING["max_tokens"]
     return float(figures["tokens_per_second"])
