@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from os import PathLike, fspath
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -141,12 +142,13 @@ def load(
     if api_key is not None:
         raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
     from specdec.local.load import load_local  # torch comes in here, and only here
+    from specdec.local.passing import in_passing
 
-    return load_local(
-        target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
+    return in_passing(partial(
+        load_local, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
         queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
         trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _name(field: str, value: str | PathLike[str]) -> str:
