@@ -14,6 +14,9 @@ from specdec_tui.widgets.gauge_body import Dial
 if TYPE_CHECKING:
     from specdec_tui.app import ChatApp
 
+_BESIDE = 0.5
+"""Seconds between drawings at least, where the engine decodes on the same cores and waits for them."""
+
 
 class Dials:
     """From the answer under way, and the engine's own statistics, to the widgets."""
@@ -21,6 +24,7 @@ class Dials:
     def __init__(self, app: ChatApp) -> None:
         self._app = app
         self._shown: Dial | None = None
+        self._drawn = 0.0
         self._stats: EngineStats | None = None
         self.measured: float | None = None
         self._asking = False
@@ -31,9 +35,11 @@ class Dials:
         live = self._app.answering.live
         if live and live.running:
             live.gauge.tick(now)
+            if live.beside and now - self._drawn < _BESIDE:
+                return
         dial = self._dial(live.gauge.read(now) if live else Reading())
         if dial != self._shown:
-            self._shown = dial
+            self._shown, self._drawn = dial, now
             self._app.show_dial(dial)
 
     async def ask(self) -> None:
