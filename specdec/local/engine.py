@@ -23,6 +23,7 @@ from specdec.local.admission import Admission
 from specdec.local.answers import Answers
 from specdec.local.calibrate import calibrate
 from specdec.local.controller import Controller
+from specdec.local.cores import spare_one
 from specdec.local.grammars import Grammars
 from specdec.local.prefill import Prefill
 from specdec.local.round import Rounds
@@ -69,6 +70,7 @@ class LocalEngine(Engine):
             self._controller.acceptance, parts.info.speculation_unavailable,
             Answers(Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.dialect),
         )  # fmt: skip
+        self._take_cores()
         calibrate(parts.target, parts.drafters, self._controller)
         self._rounds.warm_up()
         self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
@@ -147,7 +149,13 @@ class LocalEngine(Engine):
         # No lock: this may run inside a garbage collection in any thread. The worker sees the flag next round.
         row.cancelled = True
 
+    def _take_cores(self) -> None:
+        """For the thread that calls this: torch asks each anew."""
+        if self._target.info.device.type == "cpu":
+            spare_one()
+
     def _work(self) -> None:
+        self._take_cores()
         try:
             with torch.inference_mode():
                 while self._wait():

@@ -83,7 +83,9 @@ class Answering:
         if self._app.shows_tokens and self._app.pane:
             self._app.pane.tokens.grow()
             return
-        if self._view is None or not self._view.is_attached:  # looking for it in every frame costs a tenth of them
+        if (
+            self._view is None or not self._view.is_attached
+        ):  # looking for it in every frame costs a tenth of them
             self._view = self._app.transcript.view(live.turn.id)
         if isinstance(self._view, AnswerView):
             await self._view.frame(live, now)
