@@ -14,7 +14,7 @@ from specdec_tui.core.frames import FRAME
 from specdec_tui.core.live import Live
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.widgets.transcript import branch_of
-from specdec_tui.widgets.turn import AnswerView, TurnView
+from specdec_tui.widgets.turn import AnswerView
 
 if TYPE_CHECKING:
     from specdec_tui.app import ChatApp
@@ -34,7 +34,6 @@ class Answering:
         self._listening: asyncio.Task[None] | None = None
         self._logs: OrderedDict[tuple[str, int], TokenLog] = OrderedDict()
         self._saved = 0.0
-        self._view: TurnView | None = None
 
     @property
     def running(self) -> bool:
@@ -52,7 +51,6 @@ class Answering:
         """Answer the turn, from first frame to last. Cancelling this leaves the turn as it is then."""
         chat = self._app.chat
         request = chat.request(prompt.id)
-        self._view = None
         live = self.live = Live(chat.begin_answer(prompt.id), request)
         self._keep(live)
         await self._app.transcript.add(chat.conversation, [live.turn])
@@ -82,13 +80,8 @@ class Answering:
             self._app.chat.keep(live.now())
         if self._app.shows_tokens and self._app.pane:
             self._app.pane.tokens.grow()
-            return
-        if (
-            self._view is None or not self._view.is_attached
-        ):  # looking for it in every frame costs a tenth of them
-            self._view = self._app.transcript.view(live.turn.id)
-        if isinstance(self._view, AnswerView):
-            await self._view.frame(live, now)
+        elif isinstance(view := self._app.transcript.view(live.turn.id), AnswerView):
+            await view.frame(live, now)
 
     async def _settle(self, live: Live) -> None:
         app = self._app

@@ -55,7 +55,8 @@ class Transcript(VerticalScroll, can_focus=True):
         self._hidden = 0
 
     def view(self, turn: int) -> TurnView | None:
-        return next((v for v in self.query(TurnView) if v.turn.id == turn), None)
+        views = reversed(self._turns.children)  # a query costs a tenth of a frame
+        return next((v for v in views if isinstance(v, TurnView) and v.turn.id == turn), None)
 
     async def show(self, conversation: Conversation, most: int = _SHOWN) -> None:
         """The whole path anew."""
