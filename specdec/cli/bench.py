@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +18,9 @@ from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.cli import options as o
 from specdec.cli.compare import percentages
 from specdec.cli.jsonable import info_json, print_json
-from specdec.cli.screen import loaded, reported, stdout, working
+from specdec.cli.screen import loaded, loaded_apart, reported, stdout, working
 from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
+from specdec.engine import Engine
 from specdec.errors import InvalidRequest
 from specdec.types import SamplingParams, Speculative
 
@@ -80,7 +82,8 @@ def bench(
         if peers:
             report |= _figures(models, built_in(), max_tokens, repeats, quiet=json)
         with ExitStack() as stack:
-            modes = _modes(stack, models, url, plain_url, o.speculative_of(speculative))
+            load = loaded_apart if peers else loaded  # transformers has computed here
+            modes = _modes(stack, partial(load, models), url, plain_url, o.speculative_of(speculative))
             engine = modes["speculative"].engine
             stack.enter_context(working("measuring"))
             rows = list(
@@ -95,14 +98,14 @@ def bench(
 
 def _modes(
     stack: ExitStack,
-    models: o.EngineOptions,
+    load: Callable[[], Engine],
     url: str | None,
     plain_url: str | None,
     speculative: Speculative,
 ) -> dict[str, Mode]:
     """Plain and speculative: one engine in both modes, or two servers."""
     if url is None:
-        engine = stack.enter_context(loaded(models))
+        engine = stack.enter_context(load())
         return {"plain": Mode(engine, "off"), "speculative": Mode(engine, speculative)}
     found = stack.enter_context(servers(url, plain_url, slots=1))
     if not found.comparable:
@@ -125,7 +128,7 @@ def _figures(
     from specdec.bench.figures import Bench  # torch and transformers come in here
 
     bench = Bench(
-        models.target, models.draft, lambda draft, rule: loaded(replace(models, draft=draft, accept_rule=rule)),
+        models.target, models.draft, lambda draft, rule: loaded_apart(replace(models, draft=draft, accept_rule=rule)),
         prompts, max_tokens, repeats,
     )  # fmt: skip
     figures = _shown(bench.figures(), quiet=quiet)

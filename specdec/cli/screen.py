@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -42,6 +43,14 @@ def loaded(options: EngineOptions) -> Engine:
     """The engine, with a progress bar while it loads."""
     with loading_bar() as progress:
         return load(**asdict(options), progress=progress)
+
+
+def loaded_apart(options: EngineOptions, **more: Any) -> Engine:
+    """The same in a process of its own, where nothing else computes."""
+    from specdec.process import ProcessEngine
+
+    with loading_bar() as progress:
+        return ProcessEngine.load(**asdict(options), **more, progress=progress)
 
 
 @contextmanager

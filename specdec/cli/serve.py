@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from specdec.cli import options as o
-from specdec.cli.screen import loading_bar, reported, stderr
+from specdec.cli.screen import loaded_apart, reported, stderr
 from specdec.engine import Engine, load
 from specdec.errors import InvalidRequest, LoadError
 
@@ -143,13 +143,10 @@ def _serve(models: o.EngineOptions, settings: Settings, host: str, port: int, le
 
 def _loaded(models: o.EngineOptions, settings: Settings) -> Engine:
     """In a process of its own, so that requests cannot slow decoding; or the connection to another server."""
-    from specdec.process import ProcessEngine
-
     if models.target.startswith(("http://", "https://")):
         return load(**asdict(models), api_key=os.environ.get(UPSTREAM_KEY_VARIABLE, ""))  # never our own
     waiting = settings.queue + settings.choices + models.slots  # the server refuses first
-    with loading_bar() as progress:
-        return ProcessEngine.load(**asdict(models), queue_limit=waiting, progress=progress)
+    return loaded_apart(models, queue_limit=waiting)
 
 
 def _check_installed() -> None:
