@@ -107,7 +107,8 @@ class LlamaRunner:
         self.shape, self.weights, self.rope, self.info = shape, weights, rotary, info
         self.cache = cache  # [2 * layers, slots, G, capacity, D]: layer i's keys at 2i, its values at 2i + 1
         self.kinds = tuple(dict.fromkeys(shape.windows))
-        self.exact_norm = info.dtype == torch.float32
+        self.eps = torch.tensor(shape.eps, device=cache.device)
+        self.positions = torch.arange(self.capacity, device=cache.device)
 
     @property
     def capacity(self) -> int:
@@ -165,10 +166,13 @@ class LlamaRunner:
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """RMS norm over the last axis, rounded where transformers rounds. Weights may differ per head."""
-        size, eps = (x.shape[-1],), self.shape.eps
-        if self.exact_norm and weight.dim() == 1:
-            return F.rms_norm(x, size, weight, eps)
-        return weight * F.rms_norm(x.float(), size, None, eps).to(x.dtype)
+        size, wide = x.shape[-1], x.float()
+        if wide.is_cuda:
+            return weight * F.rms_norm(wide, (size,), None, self.shape.eps).to(x.dtype)
+        # a CPU runs F.rms_norm in twelve steps
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        scale = torch.addcmul(self.eps, length, length, value=1 / size).rsqrt_()
+        return (wide * scale).to(x.dtype) * weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,17 +207,14 @@ class SingleRow:
         for window in runner.kinds:
             first = 0 if window is None else max(0, start - window + 1)
             self.reads[window] = cache[:, slot : slot + 1, :, first:end].unbind(0)
-            self.masks[window] = self._mask(start, first, window, cache)
+            self.masks[window] = self._mask(runner.positions[first:end], window, cache.dtype)
 
-    def _mask(self, start: int, first: int, window: int | None, like: Tensor) -> Tensor | None:
+    def _mask(self, keys: Tensor, window: int | None, dtype: torch.dtype) -> Tensor | None:
         """[1, 1, M, T], or with the group's queries as rows [1, 1, N / G * M, T]; None when all may be seen."""
         if self.count == 1:
             return None
-        query = torch.arange(start, start + self.count, device=like.device).unsqueeze(1)
-        mask = _visible(
-            query, torch.arange(first, start + self.count, device=like.device), window, like.dtype
-        )
-        return _for_groups(mask[None, None], self.shape.group)
+        query = _for_groups(keys[-self.count :].view(1, 1, -1, 1), self.shape.group)
+        return _visible(query, keys, window, dtype)
 
     def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         self.writes[2 * index].copy_(keys.transpose(0, 1))
@@ -251,15 +252,12 @@ class PaddedRows:
         self.run = slice(slots[0], slots[-1] + 1) if _side_by_side(slots) else None
         where = _to_device([list(slots), list(starts)], cache.device)  # [2, B]
         self.slots = where[0].unsqueeze(1)
-        self.positions = where[1].unsqueeze(1) + torch.arange(count, device=cache.device)  # [B, M]
+        self.positions = where[1].unsqueeze(1) + runner.positions[:count]  # [B, M]
         self.cos = runner.rope.cos[self.positions].flatten(0, 1)
         self.sin = runner.rope.sin[self.positions].flatten(0, 1)
-        keys = torch.arange(self.end, device=cache.device)
-        self.masks = {w: self._mask(keys, w) for w in runner.kinds}
-
-    def _mask(self, keys: Tensor, window: int | None) -> Tensor:
-        mask = _visible(self.positions.unsqueeze(-1), keys, window, self.cache.dtype)
-        return _for_groups(mask.unsqueeze(1), self.shape.group)
+        query = _for_groups(self.positions[:, None, :, None], self.shape.group)
+        keys = runner.positions[: self.end]
+        self.masks = {w: _visible(query, keys, w, cache.dtype) for w in runner.kinds}
 
     def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         shape, rows = self.shape, (*self.positions.shape, self.shape.kv_heads, self.shape.head_dim)
@@ -296,12 +294,12 @@ def _visible(query: Tensor, keys: Tensor, window: int | None, dtype: torch.dtype
     hidden = keys > query
     if window is not None:
         hidden |= keys <= query - window
-    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
+    return torch.where(hidden, float("-inf"), torch.zeros((), dtype=dtype, device=hidden.device))
 
 
-def _for_groups(mask: Tensor, group: int) -> Tensor:
-    """[B, 1, M, T] -> [B, 1, N / G * M, T] where a group's queries are rows of one product."""
-    return mask.repeat(1, 1, group, 1) if _as_rows(mask.shape[2], group) else mask
+def _for_groups(query: Tensor, group: int) -> Tensor:
+    """Positions [B, 1, M, 1] -> [B, 1, N / G * M, 1] where a group's queries are rows of one product."""
+    return query.repeat(1, 1, group, 1) if _as_rows(query.shape[2], group) else query
 
 
 def _as_rows(count: int, group: int) -> bool:

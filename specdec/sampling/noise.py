@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import TypeVar
 
@@ -31,6 +31,8 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _MASK = 0xFFFFFFFF
 _GRID = 2.0**-32
+_BLOCK_ROWS, _BLOCK_ELEMENTS, _BLOCKS = 16, 1 << 16, 8
+"""How much noise is drawn ahead, at most, and how many blocks of it are kept."""
 
 Word = TypeVar("Word", int, Tensor)
 
@@ -89,6 +91,33 @@ def gumbel(
 
         where = torch.tensor([list(seeds), list(positions)], dtype=torch.int64).to(device)
         return kernel(where[0], where[1], count, int(stream), width)
+    if device.type == "cpu" and len(seeds) == 1:
+        return _ahead(seeds[0], positions[0], count, stream, width).unsqueeze(0)
+    return _gumbel(seeds, positions, count, stream, width, device)
+
+
+def _ahead(seed: int, start: int, count: int, stream: Stream, width: int) -> Tensor:
+    """Rows [count, width] out of blocks that are drawn whole: of a single row's time on a CPU most is for the many
+    small steps, and the rows after it will be asked for next."""
+    size = min(max(1, _BLOCK_ELEMENTS // width), _BLOCK_ROWS)
+    first, last = start // size, (start + count - 1) // size
+    blocks = [_block(seed, index, size, stream, width) for index in range(first, last + 1)]
+    return torch.cat(blocks)[start - first * size :][:count]
+
+
+@lru_cache(maxsize=_BLOCKS)
+def _block(seed: int, index: int, size: int, stream: Stream, width: int) -> Tensor:
+    return _gumbel([seed], [index * size], size, stream, width, torch.device("cpu"))[0]
+
+
+def _gumbel(
+    seeds: Sequence[int],
+    positions: Sequence[int],
+    count: int,
+    stream: Stream,
+    width: int,
+    device: torch.device,
+) -> Tensor:
     host = [[seed & _MASK, seed >> 32, start] for seed, start in zip(seeds, positions, strict=True)]
     low, high, start = torch.tensor(host, dtype=torch.int64).to(device).view(-1, 3, 1, 1).unbind(1)
     block = torch.arange((width + 3) // 4, device=device)

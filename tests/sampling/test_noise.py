@@ -58,9 +58,10 @@ def test_golden_values_keep_seeds_stable_over_versions() -> None:
 
 
 def test_noise_does_not_depend_on_batch_count_or_width() -> None:
-    seeds, positions = [5, 2**63 - 1, 5], [0, 9, 4]
+    seeds, positions = [5, 2**63 - 1, 5], [0, 13, 4]
     whole = noise.gumbel(seeds, positions, 6, Stream.TARGET, 1003, CPU)
     for b, (seed, start) in enumerate(zip(seeds, positions, strict=True)):
+        assert torch.equal(noise.gumbel([seed], [start], 6, Stream.TARGET, 1003, CPU)[0], whole[b])
         for j in (0, 5):
             for width in (1, 17, 1000, 1003, 2048):
                 alone = noise.gumbel([seed], [start + j], 1, Stream.TARGET, width, CPU)[0, 0]
@@ -80,7 +81,7 @@ def test_uniform_is_open_and_exact_at_the_edges(monkeypatch: pytest.MonkeyPatch)
 def test_gumbel_is_finite_and_resolved_at_the_edges(word: int, monkeypatch: pytest.MonkeyPatch) -> None:
     words = tuple(torch.full((1, 1, 1), word) for _ in range(4))
     monkeypatch.setattr(noise, "philox4x32", lambda *_: words)
-    drawn = noise.gumbel([1], [0], 1, Stream.TARGET, 4, CPU)
+    drawn = noise.gumbel([1, 1], [0, 0], 1, Stream.TARGET, 4, CPU)  # two rows: a single one's noise is kept
     u = (word + 0.5) / 2**32
     assert drawn.flatten().tolist() == pytest.approx([-np.log(-np.log1p(-u))] * 4, rel=1e-6)
 
