@@ -63,12 +63,13 @@ def philox4x32(
     k0, k1 = key
     c0, c1, c2, c3 = counter
     for _ in range(rounds):
-        # An int64 product wraps, but its 64 bits are those of the unsigned one; masks drop the copied sign.
+        # An int64 product wraps, but its 64 bits are those of the unsigned one; masks drop the copied sign. Low words
+        # are not multiplied before they are masked with others, so their own mask can wait.
         even, odd = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1 = (odd >> 32 ^ (c1 ^ k0)) & _MASK, odd & _MASK
-        c2, c3 = (even >> 32 ^ (c3 ^ k1)) & _MASK, even & _MASK
+        c0, c1 = (odd >> 32 ^ (c1 ^ k0)) & _MASK, odd
+        c2, c3 = (even >> 32 ^ (c3 ^ k1)) & _MASK, even
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return c0, c1, c2, c3
+    return c0, c1 & _MASK, c2, c3 & _MASK
 
 
 def uniform(seed: int, position: int, stream: Stream) -> float:
