@@ -1,7 +1,7 @@
 """The figures that SpecDec promises, measured side by side in one run: ratios, so that any machine will do.
 
-Each engine has a process of its own, and transformers this one: threads that compute in one process slow each other
-down even while they wait.
+Each engine has a process of its own, and transformers this one, so that none shares its threads' cores with helpers
+of another that wait.
 """
 
 from __future__ import annotations

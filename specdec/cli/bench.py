@@ -82,8 +82,8 @@ def bench(
         if peers:
             report |= _figures(models, built_in(), max_tokens, repeats, quiet=json)
         with ExitStack() as stack:
-            load = loaded_apart if peers else loaded  # transformers has computed here
-            modes = _modes(stack, partial(load, models), url, plain_url, o.speculative_of(speculative))
+            load = partial(loaded_apart if peers else loaded, models)  # transformers has computed here
+            modes = _modes(stack, load, url, plain_url, o.speculative_of(speculative))
             engine = modes["speculative"].engine
             stack.enter_context(working("measuring"))
             rows = list(

@@ -94,7 +94,7 @@ def gumbel(
         return kernel(where[0], where[1], count, int(stream), width)
     if device.type == "cpu" and len(seeds) == 1:
         return _ahead(seeds[0], positions[0], count, stream, width).unsqueeze(0)
-    return _gumbel(seeds, positions, count, stream, width, device)
+    return _drawn([*zip(seeds, positions, strict=True)], count, stream, width, device)
 
 
 def _ahead(seed: int, start: int, count: int, stream: Stream, width: int) -> Tensor:
@@ -108,18 +108,14 @@ def _ahead(seed: int, start: int, count: int, stream: Stream, width: int) -> Ten
 
 @lru_cache(maxsize=_BLOCKS)
 def _block(seed: int, index: int, size: int, stream: Stream, width: int) -> Tensor:
-    return _gumbel([seed], [index * size], size, stream, width, torch.device("cpu"))[0]
+    return _drawn([(seed, index * size)], size, stream, width, torch.device("cpu"))[0]
 
 
-def _gumbel(
-    seeds: Sequence[int],
-    positions: Sequence[int],
-    count: int,
-    stream: Stream,
-    width: int,
-    device: torch.device,
+def _drawn(
+    rows: list[tuple[int, int]], count: int, stream: Stream, width: int, device: torch.device
 ) -> Tensor:
-    host = [[seed & _MASK, seed >> 32, start] for seed, start in zip(seeds, positions, strict=True)]
+    """Noise of rows (seed, first position), by torch's own steps."""
+    host = [[seed & _MASK, seed >> 32, start] for seed, start in rows]
     low, high, start = torch.tensor(host, dtype=torch.int64).to(device).view(-1, 3, 1, 1).unbind(1)
     block = torch.arange((width + 3) // 4, device=device)
     position = start + torch.arange(count, device=device).unsqueeze(-1)
