@@ -114,10 +114,7 @@ async def on_time(app: Any, pace: Pace, *, tokens: bool = False) -> dict[str, An
     typing = asyncio.create_task(_type(app, lags))
     cpu = time.process_time()
     app.ask("Go")
-    await asyncio.sleep(0.05)
-    while not drawn:
-        await asyncio.sleep(0.005)
-    wall = drawn[0] - app.desk.engine.begun
+    wall = await drawn - app.desk.engine.begun
     cpu = time.process_time() - cpu
     typing.cancel()
     return {
@@ -127,15 +124,15 @@ async def on_time(app: Any, pace: Pace, *, tokens: bool = False) -> dict[str, An
     }  # fmt: skip
 
 
-def _watch(app: Any) -> list[float]:
-    """Grows by the time at which the answer's last word is written to the terminal."""
-    driver, drawn = app._driver, []  # noqa: SLF001
-    write = driver.write
+def _watch(app: Any) -> asyncio.Future[float]:
+    """The time at which the answer's last word is written to the terminal."""
+    driver = app._driver  # noqa: SLF001
+    write, drawn = driver.write, asyncio.get_running_loop().create_future()
 
     def watching(data: str) -> None:
         write(data)
-        if LAST in data:
-            drawn.append(time.perf_counter())
+        if LAST in data and not drawn.done():
+            drawn.set_result(time.perf_counter())
 
     driver.write = watching
     return drawn
@@ -170,10 +167,8 @@ async def turns(app: Any, count: int = 200) -> dict[str, Any]:
 
 
 async def _answered(app: Any, prompt: str) -> None:
-    app.ask(prompt)
-    await asyncio.sleep(0.02)
-    while any(w.group == "answer" for w in app.workers):
-        await asyncio.sleep(0.005)
+    app.ask(prompt)  # waiting must not wake: each look would stop the engine on one of its cores
+    await app.workers.wait_for_complete([w for w in app.workers if w.group == "answer"])
 
 
 def _resident() -> float:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from specdec_tui.widgets.steady import Steady
 
-class Changing(Static):
+
+class Changing(Steady, Static):
     """Drawn when its text changes, and the screen laid out anew only when its size does."""
 
     DEFAULT_CSS = "Changing { width: 100%; }"

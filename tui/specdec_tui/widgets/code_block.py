@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from markdown_it.token import Token
 from textual.app import ComposeResult
@@ -16,13 +17,15 @@ from textual.widget import Widget
 from textual.widgets import Markdown
 from textual.widgets._markdown import MarkdownBlock, MarkdownFence
 
+from specdec_tui.widgets.steady import Steady
+
 _BEFORE = 40
 """Lines before the new ones that are read again, so that most of what spans lines is coloured right as it grows."""
 
 Highlight = Callable[[str], Content]
 
 
-class CodeLines(Widget):
+class CodeLines(Steady, Widget):
     """Lines of code, drawn one by one."""
 
     DEFAULT_CSS = "CodeLines { width: auto; height: auto; padding: 1 2; }"
@@ -113,11 +116,18 @@ class CodeBlock(MarkdownFence):
         return self.highlight(code, self.lexer, ansi=app.native_ansi_color, dark=app.current_theme.dark)
 
 
-class Answer(Markdown):
-    """Markdown with fences that may grow."""
+def _steady(kind: type[MarkdownBlock]) -> type[MarkdownBlock]:
+    return type(kind.__name__, (Steady, kind), {})
+
+
+class Answer(Steady, Markdown):
+    """Markdown that grows, its fences too."""
 
     BLANK = True  # else an empty text as tall as the answer would be laid out in every frame
-    BLOCKS = Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock}
+    BLOCKS: ClassVar[dict[str, type[MarkdownBlock]]] = {
+        name: _steady(kind)
+        for name, kind in (Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock}).items()
+    }
 
 
 def _same(old: list[str], new: list[str]) -> int:

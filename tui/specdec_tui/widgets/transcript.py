@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from specdec_tui.core.conversation import Conversation, Turn
 from specdec_tui.splash import GREETING
+from specdec_tui.widgets.steady import Steady
 from specdec_tui.widgets.turn import AnswerView, PromptView, TurnView
 
 _SHOWN = 20
@@ -28,13 +29,13 @@ class Earlier(Static):
         self.post_message(self.Wanted())
 
 
-class Turns(Vertical):
+class Turns(Steady, Vertical):
     """All that is shown of the path."""
 
     BLANK = True  # as for a turn
 
 
-class Transcript(VerticalScroll, can_focus=True):
+class Transcript(Steady, VerticalScroll, can_focus=True):
     """Views of the turns on the shown path, or of its end."""
 
     BLANK = True

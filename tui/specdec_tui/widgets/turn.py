@@ -22,6 +22,7 @@ from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.calls import Calls
 from specdec_tui.widgets.figures import answer_line
 from specdec_tui.widgets.reasoning import Reasoning
+from specdec_tui.widgets.steady import Steady
 
 if TYPE_CHECKING:
     from textual.widgets import Markdown
@@ -33,14 +34,14 @@ _ENDINGS = {
 }  # fmt: skip
 
 
-class Mark(Widget):
+class Mark(Steady, Widget):
     """Stands beside the turn that has the focus. A border there would be drawn anew, all of it, in every frame."""
 
     BLANK = True
     DEFAULT_CSS = "Mark { dock: left; width: 1; height: 100%; margin: 0 1 0 0; }"
 
 
-class TurnView(Vertical, can_focus=True):
+class TurnView(Steady, Vertical, can_focus=True):
     """What all turns have: focus, and keys that act on this very turn."""
 
     BLANK = True  # else an empty text as tall as the turn would be laid out whenever it grows
