@@ -205,23 +205,25 @@ async def _bare(app: Any) -> float:
     return answer.tokens_per_second
 
 
-def forgetful(_choice: Any, progress: Any) -> Any:
+def forgetful(courtesy: Any, _choice: Any, progress: Any) -> Any:
     """The bundled pair without memory: the second of two same answers would be drafted from the first."""
     from specdec.process import ProcessEngine
 
-    return ProcessEngine.load(slots=1, remember=0, progress=progress)
+    return ProcessEngine.load(slots=1, remember=0, progress=progress, courtesy=courtesy)
 
 
-def large(_choice: Any, progress: Any) -> Any:
+def large(courtesy: Any, _choice: Any, progress: Any) -> Any:
     from benchmarks.gpu import shaped
     from specdec.process import ProcessEngine
 
-    return ProcessEngine(partial(shaped, "8b", 1), progress=progress)
+    return ProcessEngine(partial(shaped, "8b", 1), progress=progress, courtesy=courtesy)
 
 
 def inner(name: str, out: Path) -> None:
+    from specdec.courtesy import Courtesy
     from specdec_tui.app import ChatApp
     from specdec_tui.core.config import Config
+    from specdec_tui.run import run_app
 
     paces = {
         "prose": prose(),
@@ -237,11 +239,12 @@ def inner(name: str, out: Path) -> None:
         "decoding": decoding,
         "decoding-8b": decoding,
     }
+    courtesy = Courtesy()
     openings = {"decoding": forgetful, "decoding-8b": large}
-    opening: Any = openings.get(name) or (lambda choice, progress: paced(paces[name]))
-    app = ChatApp(Config(), opening)
+    opening: Any = openings.get(name) or (lambda *_: paced(paces[name]))
+    app = ChatApp(Config(), partial(opening, courtesy))
     app.call_later(lambda: app.run_worker(inside(app, scenarios[name], out), group="bench"))
-    app.run()
+    run_app(app, courtesy)
 
 
 # ------------------------------------------------------------------------------ outside the terminal

@@ -23,13 +23,13 @@ from specdec.local.admission import Admission
 from specdec.local.answers import Answers
 from specdec.local.calibrate import calibrate
 from specdec.local.controller import Controller
-from specdec.local.cores import spare_one
 from specdec.local.grammars import Grammars
 from specdec.local.prefill import Prefill
 from specdec.local.round import Rounds
 from specdec.local.scheduler import Scheduler
 from specdec.local.sequence import Deliver, Outcome, Running
 from specdec.runners.base import Runner
+from specdec.runners.cores import spare_one
 from specdec.runners.prefixes import PrefixCache
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer

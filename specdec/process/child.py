@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO, Protocol
 
+from specdec import courtesy
 from specdec.engine import Engine, Progress
 from specdec.errors import InvalidRequest
 from specdec.process.faults import Fault
@@ -159,7 +160,10 @@ class _Server:
         self._left = threading.Event()
 
     def serve(self) -> None:
-        factory: bytes = pickle.load(self._calls)  # noqa: S301  (from the parent, over its private pipe)
+        factory: bytes
+        factory, shared = pickle.load(self._calls)  # noqa: S301  (from the parent, over its private pipe)
+        for descriptor in shared:
+            courtesy.watch(descriptor)
         for run in (self._listen, self._watch):
             threading.Thread(target=run, name=f"specdec{run.__name__}", daemon=True).start()
         try:

@@ -18,6 +18,7 @@ from os import PathLike
 from queue import Empty, SimpleQueue
 from typing import Any, Self, cast
 
+from specdec.courtesy import Courtesy
 from specdec.engine import AcceptRule, Engine, Progress, load, to_count
 from specdec.errors import EngineClosed
 from specdec.process.child import Factory
@@ -34,15 +35,23 @@ class ProcessEngine(Engine):
 
     If the process dies, its requests fail with EngineFailed, whose `__cause__` names the signal or the exit code;
     later ones are refused with EngineClosed until `restart()`. `stderr` is where the child's standard error goes, as
-    for subprocess.Popen; a screen has to keep it off the terminal.
+    for subprocess.Popen; a screen has to keep it off the terminal. `courtesy` is the caller's, if its event loop should
+    not have to fight for a core with models that take them all.
     """
 
-    def __init__(self, factory: Factory, *, progress: Progress | None = None, stderr: Stderr = None) -> None:
-        self._factory, self._stderr = pickle.dumps(factory), stderr
+    def __init__(
+        self,
+        factory: Factory,
+        *,
+        progress: Progress | None = None,
+        stderr: Stderr = None,
+        courtesy: Courtesy | None = None,
+    ) -> None:
+        self._factory, self._stderr, self._courtesy = pickle.dumps(factory), stderr, courtesy
         self._progress = progress or _silent
         self._lock, self._restarting = threading.Lock(), threading.Lock()
         self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
-        self._life = Life(self._factory, self._stderr)
+        self._life = Life(self._factory, self._stderr, self._courtesy)
         self._info = self._life.load(self._progress)
         atexit.register(self.close)
 
@@ -64,6 +73,7 @@ class ProcessEngine(Engine):
         trust_remote_code: bool = False,
         progress: Progress | None = None,
         stderr: Stderr = None,
+        courtesy: Courtesy | None = None,
     ) -> Self:
         """`specdec.load` in a child process: the same options, the same errors."""
         factory = partial(
@@ -71,7 +81,7 @@ class ProcessEngine(Engine):
             queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
-        return cls(cast("Factory", factory), progress=progress, stderr=stderr)
+        return cls(cast("Factory", factory), progress=progress, stderr=stderr, courtesy=courtesy)
 
     @property
     def info(self) -> EngineInfo:
@@ -128,7 +138,7 @@ class ProcessEngine(Engine):
         with self._restarting:
             self._life.close()
             with self._lock:
-                life = self._life = Life(self._factory, self._stderr)
+                life = self._life = Life(self._factory, self._stderr, self._courtesy)
             self._info = life.load(self._progress)
             atexit.register(self.close)
 

@@ -17,6 +17,7 @@ from itertools import count
 from queue import SimpleQueue
 from typing import IO, Any, BinaryIO, cast
 
+from specdec.courtesy import Courtesy
 from specdec.engine import Progress
 from specdec.errors import EngineClosed, EngineError, EngineFailed
 from specdec.process.faults import Fault
@@ -33,15 +34,16 @@ _PATIENCE = 10.0  # seconds a child may take to leave before it is killed
 class Life:
     """A child process from its start to its end; every method may be called from any thread."""
 
-    def __init__(self, factory: bytes, stderr: Stderr) -> None:
+    def __init__(self, factory: bytes, stderr: Stderr, courtesy: Courtesy | None = None) -> None:
         self.stats: EngineStats | None = None
         """The last that was heard."""
-        self._process = _start(stderr)
+        shared = courtesy.inherited if courtesy else ()
+        self._process = _start(stderr, shared)
         self._numbers = count(LIFE + 1)
         self._loading: SimpleQueue[Any] = SimpleQueue()
         self._inboxes: dict[int, Deliver] = {LIFE: self._loading.put}
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
-        self._outgoing.put(pickle.dumps(factory))
+        self._outgoing.put(pickle.dumps((factory, shared)))
         self._lock = threading.Lock()
         self._over: str | None = None
         self._cause: BaseException | None = None
@@ -165,11 +167,11 @@ def _fate(code: int) -> str:
     return f"was killed by signal {-code}"
 
 
-def _start(stderr: Stderr) -> subprocess.Popen[bytes]:
+def _start(stderr: Stderr, shared: tuple[int, ...]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-c", _BOOT, *sys.path]
     with _interrupts_blocked():
         return subprocess.Popen(  # noqa: S603  (our own interpreter)
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, pass_fds=shared
         )
 
 

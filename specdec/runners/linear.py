@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from specdec.runners.cores import lend_one
+
 PACKED_ROWS = 16
 """Rows to lay the weights out for: any count runs, decode's counts run best."""
 MIN_PACKED_ELEMENTS = 120_000
@@ -77,6 +79,7 @@ class PackedLinear:
         self.run = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
 
     def __call__(self, x: Tensor) -> Tensor:
+        lend_one()
         if self.pair_up and x.shape[0] == 1:
             return self._product(x.expand(2, -1).contiguous())[:1]
         return self._product(x)

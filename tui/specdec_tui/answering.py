@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from specdec.engine import Engine
 from specdec.errors import EngineError
 from specdec_tui.core.conversation import Turn
+from specdec_tui.core.engines import is_beside
 from specdec_tui.core.frames import FRAME
 from specdec_tui.core.live import Live
 from specdec_tui.core.tokenlog import TokenLog
@@ -51,16 +52,18 @@ class Answering:
         """Answer the turn, from first frame to last. Cancelling this leaves the turn as it is then."""
         chat = self._app.chat
         request = chat.request(prompt.id)
-        live = self.live = Live(chat.begin_answer(prompt.id), request)
+        live = self.live = Live(chat.begin_answer(prompt.id), request, beside=is_beside(engine))
         self._keep(live)
         await self._app.transcript.add(chat.conversation, [live.turn])
         if self._app.shows_tokens and self._app.pane:
             self._app.pane.show(live.log)
+        self._app.prompt.cursor_blink = not live.beside  # half of what is drawn while no frame is
         self._listening = asyncio.create_task(live.listen(engine))
         try:
             await self._attend(live)
         finally:
             self._listening.cancel()
+            self._app.prompt.cursor_blink = True
             if live.running:  # the app is leaving
                 chat.keep(live.now("interrupted"))
         await self._settle(live)

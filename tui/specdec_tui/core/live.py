@@ -13,7 +13,7 @@ from specdec.errors import InvalidRequest, SpecDecError
 from specdec.types import GenerationEvent, Request
 from specdec_tui.core.answer import Answer
 from specdec_tui.core.conversation import State, Turn
-from specdec_tui.core.engines import causes, is_beside
+from specdec_tui.core.engines import causes
 from specdec_tui.core.gauge import Gauge
 from specdec_tui.core.tokenlog import TokenLog
 
@@ -24,15 +24,22 @@ _PATIENCE = 0.01
 class Live:
     """From request to last event. Nothing here waits for a screen."""
 
-    def __init__(self, turn: Turn, request: Request, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        request: Request,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        beside: bool = False,
+    ) -> None:
         self.turn, self.request, self._clock = turn, request, clock
+        self.beside = beside
+        """Whether the engine decodes on the cores that draw."""
         self.answer = Answer()
         self.gauge = Gauge(clock())
         self.log = TokenLog()
         self.error: SpecDecError | None = None
         self.running = True
-        self.beside = False
-        """Whether the engine decodes on the cores that draw."""
         self._last: GenerationEvent | None = None
 
     @property
@@ -52,7 +59,6 @@ class Live:
     async def listen(self, engine: Engine) -> None:
         """Until the answer is there, or cannot come. Cancelling the task cancels the request."""
         state: State = "cancelled"
-        self.beside = is_beside(engine)
         try:
             async with aclosing(engine.astream(self.request)) as events:
                 breath = self._clock()

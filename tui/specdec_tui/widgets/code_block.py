@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 from markdown_it.token import Token
 from textual.app import ComposeResult
@@ -120,14 +119,15 @@ def _steady(kind: type[MarkdownBlock]) -> type[MarkdownBlock]:
     return type(kind.__name__, (Steady, kind), {})
 
 
+_OURS = Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock}
+_BLOCKS = {name: _steady(kind) for name, kind in _OURS.items()}
+
+
 class Answer(Steady, Markdown):
     """Markdown that grows, its fences too."""
 
     BLANK = True  # else an empty text as tall as the answer would be laid out in every frame
-    BLOCKS: ClassVar[dict[str, type[MarkdownBlock]]] = {
-        name: _steady(kind)
-        for name, kind in (Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock}).items()
-    }
+    BLOCKS = _BLOCKS
 
 
 def _same(old: list[str], new: list[str]) -> int:

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from specdec.local.cores import spare_one
+from specdec.runners.cores import spare_one
 
 
 @pytest.mark.parametrize(
