@@ -176,7 +176,7 @@ def _resident() -> float:
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-async def decoding(app: Any, pairs: int = 20) -> dict[str, Any]:
+async def decoding(app: Any, pairs: int = 40) -> dict[str, Any]:
     """Decode speed of the same requests with and without the screen, in turns; the engine is one and the same."""
     ratios = []
     for number in range(pairs + 1):
@@ -208,8 +208,9 @@ async def _bare(app: Any) -> float:
 def forgetful(courtesy: Any, _choice: Any, progress: Any) -> Any:
     """The bundled pair without memory: the second of two same answers would be drafted from the first."""
     from specdec.process import ProcessEngine
+    from specdec_tui.core.frames import FRAME
 
-    return ProcessEngine.load(slots=1, remember=0, progress=progress, courtesy=courtesy)
+    return ProcessEngine.load(slots=1, remember=0, progress=progress, courtesy=courtesy, gather=FRAME)
 
 
 def large(courtesy: Any, _choice: Any, progress: Any) -> Any:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import weakref
 from mmap import mmap
 from selectors import DefaultSelector, SelectorKey
 from tempfile import TemporaryFile
-from typing import IO
 
 _watched: bytes | mmap = b"\0"
 
@@ -23,14 +23,14 @@ class Courtesy:
 
     def __init__(self) -> None:
         self._file = _file()
-        self._file.write(b"\0")
-        self._file.flush()
-        self._byte = mmap(self._file.fileno(), 1)
+        weakref.finalize(self, os.close, self._file)
+        os.write(self._file, b"\0")
+        self._byte = mmap(self._file, 1)
 
     @property
     def inherited(self) -> tuple[int, ...]:
         """File descriptors for a child, which hands the one to `watch`."""
-        return () if sys.platform == "win32" else (self._file.fileno(),)
+        return () if sys.platform == "win32" else (self._file,)
 
     def ask(self, wanted: bool) -> None:
         self._byte[0] = wanted
@@ -44,11 +44,12 @@ class Courtesy:
         )
 
 
-def _file() -> IO[bytes]:
-    """In memory, where the system has that: a disk may be full."""
+def _file() -> int:
+    """Its descriptor; in memory where the system has that, for a disk may be full."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("specdec-courtesy"), "w+b")
-    return TemporaryFile()
+        return os.memfd_create("specdec-courtesy")
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 class _Selector(DefaultSelector):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import math
 import os
 import pickle
 import select
@@ -76,10 +77,13 @@ class _Outbox:
 
     Whoever puts writes it himself while the pipe has room: waking another thread for every token would cost the
     engine's worker ten times as much. When the parent lags, replies gather and a thread sends them together.
+    A round that ends within `gather` seconds of the last that was sent goes out with the next one.
     """
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
+        self.gather = 0.0
+        self._sent = -math.inf
         self._batch: Batch = []
         self._lagging = self._closed = False
         self._changed = threading.Condition()
@@ -91,9 +95,13 @@ class _Outbox:
 
     def put(self, number: int, reply: Reply) -> None:
         with self._changed:
-            if self._lagging or not self._written([(number, reply)]):
+            self._batch.append((number, reply))
+            if self._lagging or self._may_wait(reply):
+                return
+            if self._written(self._batch):
+                self._batch = []
+            else:
                 self._lagging = True
-                self._batch.append((number, reply))
                 self._changed.notify()
 
     def close(self) -> None:
@@ -102,6 +110,16 @@ class _Outbox:
             self._closed = True
             self._changed.notify()
         self._writer.join()
+
+    def _may_wait(self, reply: Reply) -> bool:
+        """For a round that is not the last: there will be another."""
+        if not isinstance(reply, GenerationEvent) or reply.round is None or is_last(reply):
+            return False
+        now = time.monotonic()
+        waits = now - self._sent < self.gather
+        if not waits:
+            self._sent = now
+        return waits
 
     def _written(self, batch: Batch) -> bool:
         """Write it if that cannot block; the system promises so for PIPE_BUF bytes where a pipe is ready."""
@@ -161,7 +179,7 @@ class _Server:
 
     def serve(self) -> None:
         factory: bytes
-        factory, shared = pickle.load(self._calls)  # noqa: S301  (from the parent, over its private pipe)
+        factory, shared, self._outbox.gather = pickle.load(self._calls)  # noqa: S301  (from the parent, over its private pipe)
         for descriptor in shared:
             courtesy.watch(descriptor)
         for run in (self._listen, self._watch):

@@ -36,7 +36,8 @@ class ProcessEngine(Engine):
     If the process dies, its requests fail with EngineFailed, whose `__cause__` names the signal or the exit code;
     later ones are refused with EngineClosed until `restart()`. `stderr` is where the child's standard error goes, as
     for subprocess.Popen; a screen has to keep it off the terminal. `courtesy` is the caller's, if its event loop should
-    not have to fight for a core with models that take them all.
+    not have to fight for a core with models that take them all; rounds that end within `gather` seconds come together,
+    for a caller that looks only so often.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class ProcessEngine(Engine):
         progress: Progress | None = None,
         stderr: Stderr = None,
         courtesy: Courtesy | None = None,
+        gather: float = 0.0,
     ) -> None:
-        self._factory, self._stderr, self._courtesy = pickle.dumps(factory), stderr, courtesy
+        self._factory, self._stderr = pickle.dumps(factory), stderr
+        self._courtesy, self._gather = courtesy, gather
         self._progress = progress or _silent
         self._lock, self._restarting = threading.Lock(), threading.Lock()
         self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
-        self._life = Life(self._factory, self._stderr, self._courtesy)
+        self._life = Life(self._factory, self._stderr, self._courtesy, self._gather)
         self._info = self._life.load(self._progress)
         atexit.register(self.close)
 
@@ -74,6 +77,7 @@ class ProcessEngine(Engine):
         progress: Progress | None = None,
         stderr: Stderr = None,
         courtesy: Courtesy | None = None,
+        gather: float = 0.0,
     ) -> Self:
         """`specdec.load` in a child process: the same options, the same errors."""
         factory = partial(
@@ -81,7 +85,9 @@ class ProcessEngine(Engine):
             queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
-        return cls(cast("Factory", factory), progress=progress, stderr=stderr, courtesy=courtesy)
+        return cls(
+            cast("Factory", factory), progress=progress, stderr=stderr, courtesy=courtesy, gather=gather
+        )
 
     @property
     def info(self) -> EngineInfo:
@@ -138,7 +144,7 @@ class ProcessEngine(Engine):
         with self._restarting:
             self._life.close()
             with self._lock:
-                life = self._life = Life(self._factory, self._stderr, self._courtesy)
+                life = self._life = Life(self._factory, self._stderr, self._courtesy, self._gather)
             self._info = life.load(self._progress)
             atexit.register(self.close)
 

@@ -34,7 +34,7 @@ _PATIENCE = 10.0  # seconds a child may take to leave before it is killed
 class Life:
     """A child process from its start to its end; every method may be called from any thread."""
 
-    def __init__(self, factory: bytes, stderr: Stderr, courtesy: Courtesy | None = None) -> None:
+    def __init__(self, factory: bytes, stderr: Stderr, courtesy: Courtesy | None, gather: float) -> None:
         self.stats: EngineStats | None = None
         """The last that was heard."""
         shared = courtesy.inherited if courtesy else ()
@@ -43,7 +43,7 @@ class Life:
         self._loading: SimpleQueue[Any] = SimpleQueue()
         self._inboxes: dict[int, Deliver] = {LIFE: self._loading.put}
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
-        self._outgoing.put(pickle.dumps((factory, shared)))
+        self._outgoing.put(pickle.dumps((factory, shared, gather)))
         self._lock = threading.Lock()
         self._over: str | None = None
         self._cause: BaseException | None = None

@@ -8,8 +8,9 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from specdec import courtesy
 from specdec.engine import Progress
 from specdec.errors import EngineBusy, EngineFailed, PromptTooLong, TokenizerMismatch
 from specdec.process.child import Deliver, Servable
@@ -79,6 +80,17 @@ class DyingEngine(ThreadedEngine):
         if request.prompt == "print":
             os.write(1, b"a library that prints")
             assert sys.stdin.read() == "", "standard input is not the pipe"
+
+
+class CourteousEngine(ThreadedEngine):
+    """Counts as many tokens as somebody wants cores."""
+
+    def tokenize(self, *_: Any) -> tuple[int, ...]:
+        return (int(courtesy.wanted()),)
+
+
+def courteous(*, progress: Progress) -> Servable:
+    return CourteousEngine()
 
 
 def held(*, progress: Progress) -> Servable:

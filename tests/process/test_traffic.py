@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from specdec.courtesy import Courtesy
 from specdec.errors import DeadlineExceeded
 from specdec.process import ProcessEngine
 from specdec.process.child import _Outbox
 from specdec.process.wire import Batch, Order
-from specdec.types import Completion, GenerationEvent
+from specdec.types import Completion, GenerationEvent, Round
 from tests.engine_contract import eventually
 from tests.local.toy import toy_engine
 from tests.process import factories
@@ -149,3 +150,30 @@ def test_what_gathers_is_sent_together_and_in_order() -> None:
         outbox.close()
     assert [number for batch in batches for number, _ in batch] == list(range(20_000))
     assert len(batches) < 10_000
+
+
+def test_a_round_that_follows_soon_goes_out_with_the_next() -> None:
+    """The first token does not wait, nor what ends the answer."""
+    round_ = Round(None, (), 0, 0.001, 0.002)
+    rounds = [GenerationEvent("a", str(n), round=round_) for n in range(4)]
+    last = GenerationEvent("a", round=round_, finish_reason="stop")
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe, os.fdopen(reading, "rb") as other_end:
+        outbox = _Outbox(pipe)
+        outbox.gather = 3600
+        for event in (GenerationEvent("a"), GenerationEvent("a", "first"), *rounds, last):
+            outbox.put(1, event)
+        batches = [pickle.load(other_end) for _ in range(4)]
+        outbox.close()
+    sent = [[event.text if not event.finish_reason else "end" for _, event in batch] for batch in batches]
+    assert sent == [[""], ["first"], ["0"], ["1", "2", "3", "end"]]
+
+
+def test_the_caller_is_given_a_core_in_the_child_too() -> None:
+    courtesy = Courtesy()
+    with ProcessEngine(factories.courteous, courtesy=courtesy) as engine:
+        for wanted in (True, False, True):
+            courtesy.ask(wanted)
+            assert engine.tokenize("a") == (int(wanted),)
+        engine.restart()
+        assert engine.tokenize("a") == (1,)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 from textual.message import Message as TextualMessage
 from textual.widgets import Markdown
 
 from specdec.errors import EngineFailed, InvalidRequest
 from specdec.types import GenerationEvent, Message, ReasoningDelta, Request, ToolCallDelta
+from specdec_tui.app import ChatApp
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.widgets.calls import Calls
+from specdec_tui.widgets.gauge_body import Dial
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.reasoning import Reasoning
 from specdec_tui.widgets.transcript import Earlier, Transcript
@@ -65,6 +71,43 @@ async def test_escape_stops_at_once_and_keeps_what_came() -> None:
         assert "stopped by you" in chat.text_of("AnswerView .failed")
         assert engine.stats().active == 0
         engine.go_on()
+
+
+class _Beside(ScriptedEngine):
+    """As one that decodes on the cores that draw."""
+
+    pid = 1
+
+
+@pytest.mark.parametrize(("engine", "beside"), [(ScriptedEngine(hold=2), False), (_Beside(hold=2), True)])
+async def test_the_screen_is_calm_while_it_shares_its_cores(engine: ScriptedEngine, beside: bool) -> None:
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.enter("Go on")
+        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens == 4)
+        assert chat.app.prompt.cursor_blink is not beside
+        assert _drawn_again(chat.app) is not beside
+        await chat.pilot.press("escape")
+        await chat.until(lambda: chat.answered)
+        assert chat.app.prompt.cursor_blink
+
+
+def _drawn_again(app: ChatApp) -> bool:
+    """Whether the gauge is, just after it was drawn, when it has changed."""
+    drawn: list[Dial] = []
+    dials = app.dials
+    dials._app = cast(
+        "ChatApp",
+        SimpleNamespace(answering=app.answering, desk=app.desk, chat=app.chat, show_dial=drawn.append),
+    )
+    try:
+        for since in (0, 60):
+            dials._shown, dials._drawn = None, time.perf_counter() - since
+            dials.refresh()
+    finally:
+        dials._app = app
+    assert drawn, "the gauge stands still"
+    return len(drawn) == 2
 
 
 async def test_escape_before_the_first_token_gives_the_prompt_back() -> None:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.geometry import Offset
+from textual.screen import Screen
 from textual.selection import Selection
 
 from specdec_tui.widgets.code_block import Answer, CodeBlock, CodeLines
@@ -71,3 +75,26 @@ async def test_selected_code_is_copied() -> None:
         await pilot.pause()
         selected = app.query_one(CodeLines).get_selection(Selection(Offset(0, 1), None))
     assert selected == ("two = 2", "\n")
+
+
+async def test_paragraphs_and_headings_are_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[bool] = []
+    lay_out = Screen._refresh_layout
+
+    def counted(self: Screen[Any], *args: Any, **options: Any) -> None:
+        passes.append(True)
+        lay_out(self, *args, **options)
+
+    app = _App()
+    async with app.run_test(size=(40, 200)) as pilot:
+        answer = app.query_one(Answer)
+        await answer.append("The fox")
+        await pilot.pause()
+        monkeypatch.setattr(Screen, "_refresh_layout", counted)
+        for text in (" went down to the river and listened to it", "\n\n# A bell\n\nrang", " twice\n\nThen"):
+            passes.clear()
+            await answer.append(text)
+            await pilot.pause()
+            await pilot.pause()
+            assert len(passes) == 1, text
+        assert [block.size.height for block in answer.children] == [2, 1, 1, 1]

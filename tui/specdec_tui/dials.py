@@ -14,7 +14,7 @@ from specdec_tui.widgets.gauge_body import Dial
 if TYPE_CHECKING:
     from specdec_tui.app import ChatApp
 
-_BESIDE = 0.5
+_BESIDE = 1.0
 """Seconds between drawings at least, where the engine decodes on the same cores and waits for them."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from specdec.courtesy import Courtesy
 from specdec.engine import AcceptRule, Engine, Progress
+from specdec_tui.core.frames import FRAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Opener:
             self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log if self.log.parent.is_dir() else "/dev/null", "ab") as stderr:
             return ProcessEngine.load(
-                **options, slots=1, progress=progress, stderr=stderr, courtesy=self.courtesy
+                **options, slots=1, progress=progress, stderr=stderr, courtesy=self.courtesy, gather=FRAME
             )
 
 
