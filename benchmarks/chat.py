@@ -4,8 +4,8 @@
     python benchmarks/chat.py prose fence      some
     python benchmarks/chat.py decoding-8b      decoding with a pair of the size of Llama-3.1-8B and 3.2-1B, on a GPU
 
-The app runs in a terminal (a pty of 120x40) of its own; scripted answers come at a fixed pace, three tokens a round.
-Each scenario prints one JSON line. The targets are for a quiet machine with 2 cores.
+The app runs in a terminal (a pty of 120x40) of its own and saves as ever; scripted answers come at a fixed pace, three
+tokens a round. Each scenario prints one JSON line. The targets are for a quiet machine with 2 cores.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _resident() -> float:
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-async def decoding(app: Any, pairs: int = 40) -> dict[str, Any]:
+async def decoding(app: Any, pairs: int = 100) -> dict[str, Any]:
     """Decode speed of the same requests with and without the screen, in turns; the engine is one and the same."""
     ratios = []
     for number in range(pairs + 1):
@@ -243,7 +243,7 @@ def inner(name: str, out: Path) -> None:
     courtesy = Courtesy()
     openings = {"decoding": forgetful, "decoding-8b": large}
     opening: Any = openings.get(name) or (lambda *_: paced(paces[name]))
-    app = ChatApp(Config(), partial(opening, courtesy))
+    app = ChatApp(Config(), partial(opening, courtesy), database=out.with_suffix(".db"))
     app.call_later(lambda: app.run_worker(inside(app, scenarios[name], out), group="bench"))
     run_app(app, courtesy)
 
@@ -292,9 +292,10 @@ def main() -> None:
         if name == "start":
             print(json.dumps({"start": start()}), flush=True)
             continue
-        with tempfile.NamedTemporaryFile() as out:
-            in_terminal([sys.executable, __file__, "--inner", name, out.name])
-            text = Path(out.name).read_text() or '"no result"'
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder, "result")
+            in_terminal([sys.executable, __file__, "--inner", name, str(out)])
+            text = out.read_text() if out.exists() else '"no result"'
         print(json.dumps({name: json.loads(text)}), flush=True)
 
 

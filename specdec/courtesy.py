@@ -15,7 +15,7 @@ from mmap import mmap
 from selectors import DefaultSelector, SelectorKey
 from tempfile import TemporaryFile
 
-_watched: bytes | mmap = b"\0"
+_watched: mmap | None = None
 
 
 class Courtesy:
@@ -78,6 +78,11 @@ def watch(descriptor: int) -> None:
     os.close(descriptor)
 
 
+def watching() -> bool:
+    """Whether there is anyone to be courteous to."""
+    return _watched is not None
+
+
 def wanted() -> bool:
-    """Whether the byte's owner wants a core now; never, where nobody was named."""
-    return _watched[0] != 0
+    """Whether the byte's owner wants a core now."""
+    return _watched is not None and _watched[0] != 0

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes share
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> Courtesy:
     """One that this process watches itself."""
-    monkeypatch.setattr(courtesy, "_watched", b"\0")
+    monkeypatch.setattr(courtesy, "_watched", None)
     asking = Courtesy()
     (descriptor,) = asking.inherited
     courtesy.watch(os.dup(descriptor))
@@ -27,6 +27,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Courtesy:
 
 
 def test_nobody_wants_a_core_before_somebody_asks(shared: Courtesy) -> None:
+    assert courtesy.watching()
     assert not courtesy.wanted()
     shared.ask(True)
     assert courtesy.wanted()

@@ -8,7 +8,7 @@ one is lent while the process that shows the answers wants it.
 from __future__ import annotations
 
 import os
-import threading
+from functools import cache
 
 import torch
 
@@ -33,22 +33,15 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Threads(threading.local):
-    """Of the thread that asks, as torch counts them."""
-
-    def __init__(self) -> None:
-        self.now = torch.get_num_threads()
-        self.lends = self.now == _FEW == _cores()
-
-
-_threads = _Threads()
+@cache
+def _lends() -> bool:
+    """Asked once, before anything was lent: a thread that begins while one is would count one."""
+    return courtesy.watching() and torch.get_num_threads() == _FEW == _cores()
 
 
 def lend_one() -> None:
     """Called before a product: from now on one thread, or both again. A product is the same with either."""
-    if not _threads.lends:
-        return
-    fit = 1 if courtesy.wanted() else _FEW
-    if fit != _threads.now:
-        torch.set_num_threads(fit)
-        _threads.now = fit
+    if _lends():
+        fit = 1 if courtesy.wanted() else _FEW
+        if fit != torch.get_num_threads():
+            torch.set_num_threads(fit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -40,6 +41,18 @@ async def test_an_answer_comes_and_says_how() -> None:
         )
         assert chat.app.prompt.text == ""
         assert "Tell me a story." in chat.text_of("#title")
+
+
+async def test_what_the_engine_says_of_itself_is_asked_again_after_an_answer() -> None:
+    """An answer may be over before the next look, and before the first round nothing was decided."""
+    engine = ScriptedEngine()
+    engine._stats = replace(engine._stats, speculation="no round yet")
+    async with running(engine) as chat:
+        await chat.ready()
+        assert Dial(speculation="no round yet").off is None
+        engine._stats = replace(engine._stats, speculation="on: model, 3 a round: 100 -> 250 tok/s")
+        await chat.ask("Tell me a story.")
+        await chat.until(lambda: chat.app.dials._stats == engine.stats())
 
 
 async def test_the_second_prompt_carries_the_first() -> None:

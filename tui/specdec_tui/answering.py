@@ -70,8 +70,9 @@ class Answering:
 
     async def _attend(self, live: Live) -> None:
         assert self._listening
+        pause = _SAVE_EVERY if live.beside else FRAME
         while not self._listening.done():
-            await asyncio.wait({self._listening}, timeout=FRAME)
+            await asyncio.wait({self._listening}, timeout=pause)
             await self._frame(live)
         if not self._listening.cancelled():
             self._listening.result()

@@ -260,7 +260,10 @@ class ChatApp(App[None]):
         if not self.desk.alive():
             self.status.say("the engine's process has ended · F8 restarts it, the chat stays", style="$error")
         elif self.answering.running:
-            self.run_worker(self.dials.ask(), group="stats", exit_on_error=False)
+            self._ask_figures()
+
+    def _ask_figures(self) -> None:
+        self.run_worker(self.dials.ask(), group="stats", exit_on_error=False)
 
     # --------------------------------------------------------------------------- asking
 
@@ -329,6 +332,7 @@ class ChatApp(App[None]):
             return
         self.status.say("answering · Esc stops", style="$primary")
         await self.answering.answer(self.desk.engine, turn)
+        self._ask_figures()  # a short answer is over before anyone looked
         if self.desk.engine is not None and self.desk.alive():
             self.status.say("ready")
         self.title_changed()

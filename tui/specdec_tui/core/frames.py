@@ -12,7 +12,7 @@ import re
 FRAME, _FENCE = 1 / 20, 1 / 6
 """Seconds between frames at best, in prose and in a fence."""
 _LONGEST = 0.6
-SHARE, SHARE_BESIDE = 0.3, 0.04
+SHARE, SHARE_BESIDE = 0.3, 0.03
 """Of the time, that drawing may take; the second where the engine decodes on the same cores and waits for it."""
 _MARK = re.compile(r"^ {0,3}(`{3,}|~{3,})[^`\n]*$", re.MULTILINE)
 

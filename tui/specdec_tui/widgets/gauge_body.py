@@ -38,7 +38,7 @@ class Dial:
         told = self.speculation if self.reading.running else self.reading.off or self.speculation
         if self.info and self.info.speculation_unavailable:
             told = f"off: {self.info.speculation_unavailable}"
-        if not told or told.startswith("on"):
+        if not told.startswith("off"):  # else it is on, or nothing was decided yet
             return None
         return told.removeprefix("off").removeprefix(":").strip() or "as asked"
 
