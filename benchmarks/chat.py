@@ -216,8 +216,9 @@ def forgetful(courtesy: Any, _choice: Any, progress: Any) -> Any:
 def large(courtesy: Any, _choice: Any, progress: Any) -> Any:
     from benchmarks.gpu import shaped
     from specdec.process import ProcessEngine
+    from specdec_tui.core.frames import FRAME
 
-    return ProcessEngine(partial(shaped, "8b", 1), progress=progress, courtesy=courtesy)
+    return ProcessEngine(partial(shaped, "8b", 1), progress=progress, courtesy=courtesy, gather=FRAME)
 
 
 def inner(name: str, out: Path) -> None:

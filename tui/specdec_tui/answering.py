@@ -20,7 +20,8 @@ from specdec_tui.widgets.turn import AnswerView
 if TYPE_CHECKING:
     from specdec_tui.app import ChatApp
 
-_SAVE_EVERY = 0.1
+_SAVE_EVERY = _LOOK_EVERY = 0.1
+"""Seconds; the second between looks at an answer whose engine decodes on the cores that draw: its frames are rarer."""
 _LOGS = 8
 """Answers whose tokens are kept."""
 
@@ -70,7 +71,7 @@ class Answering:
 
     async def _attend(self, live: Live) -> None:
         assert self._listening
-        pause = _SAVE_EVERY if live.beside else FRAME
+        pause = _LOOK_EVERY if live.beside else FRAME
         while not self._listening.done():
             await asyncio.wait({self._listening}, timeout=pause)
             await self._frame(live)
