@@ -23,8 +23,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
 from functools import partial
+from math import exp, log, sqrt
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import mean, median, quantiles, stdev
 from struct import pack
 from termios import TIOCSWINSZ
 from threading import Thread
@@ -176,33 +177,48 @@ def _resident() -> float:
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-async def decoding(app: Any, pairs: int = 100) -> dict[str, Any]:
-    """Decode speed of the same requests with and without the screen, in turns; the engine is one and the same."""
-    ratios = []
-    for number in range(pairs + 1):
-        speeds = {}
-        for way in (_shown, _bare) if number % 2 else (_bare, _shown):
-            await app.open(None)
-            app.chat.configure(app.chat.settings.with_values({**DECODING, "seed": number}))
-            speeds[way] = await way(app)
-        ratios.append(speeds[_shown] / speeds[_bare])
-    return {"ratio": round(median(ratios[1:]), 3), "ratios": [round(r, 3) for r in ratios[1:]]}
+async def decoding(app: Any, seeds: int = 10, each: int = 10) -> dict[str, Any]:
+    """Decode speed of the same requests with and without the screen, in turns; the engine is one and the same.
+
+    An answer on the screen is compared with those before and after it: a machine's own speed drifts.
+    """
+    await _shown(app, 0)  # warm
+    logs = []
+    for seed in range(seeds):
+        bare = await _bare(app, seed)
+        for _ in range(each):
+            shown = await _shown(app, seed)
+            before, bare = bare, await _bare(app, seed)
+            logs.append(log(shown) - (log(before) + log(bare)) / 2)
+    return {
+        "ratio": round(exp(mean(logs)), 3),
+        "standard_error": round(stdev(logs) / sqrt(len(logs)), 3),
+        "ratios": [round(exp(x), 3) for x in logs],
+    }
 
 
-async def _shown(app: Any) -> float:
+async def _shown(app: Any, seed: int) -> float:
+    await _ready(app, seed)
     await _answered(app, STORY)
     figures = app.chat.conversation.last("assistant").figures
     assert figures["tokens"] == DECODING["max_tokens"]
     return float(figures["tokens_per_second"])
 
 
-async def _bare(app: Any) -> float:
+async def _bare(app: Any, seed: int) -> float:
     from specdec.types import Completion, Message
 
+    await _ready(app, seed)
     request = app.chat.settings.request((Message("user", STORY),))
     answer: Completion = await asyncio.to_thread(app.desk.engine.generate, request)
     assert answer.usage.completion_tokens == DECODING["max_tokens"]
     return answer.tokens_per_second
+
+
+async def _ready(app: Any, seed: int) -> None:
+    """A new chat, before either way."""
+    await app.open(None)
+    app.chat.configure(app.chat.settings.with_values({**DECODING, "seed": seed}))
 
 
 def forgetful(courtesy: Any, _choice: Any, progress: Any) -> Any:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 import weakref
 from mmap import mmap
 from selectors import DefaultSelector, SelectorKey
 from tempfile import TemporaryFile
 
+_NOTICE = 0.0003
+"""Seconds; a product that is under way has ended by then. Stopped in the middle it would stop all threads."""
 _watched: mmap | None = None
 
 
@@ -60,11 +63,15 @@ class _Selector(DefaultSelector):
         self._courtesy = courtesy
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
-        self._courtesy.ask(False)
+        waits = timeout is None or timeout > 0  # else there is more to do
+        if waits:
+            self._courtesy.ask(False)
         try:
             return super().select(timeout)
         finally:
             self._courtesy.ask(True)
+            if waits:
+                time.sleep(_NOTICE)
 
     def close(self) -> None:
         self._courtesy.ask(False)

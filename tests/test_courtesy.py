@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 
 import pytest
 
@@ -53,3 +54,26 @@ def test_a_loop_asks_while_it_works_and_not_while_it_waits(shared: Courtesy) -> 
         runner.run(work())
     assert seen == [True, True]
     assert not courtesy.wanted(), "a loop that is closed still asks"
+
+
+def test_a_loop_that_has_more_to_do_keeps_asking(shared: Courtesy, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.001)  # from here on it has waited once
+        monkeypatch.setattr(shared, "ask", asked.append)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert all(asked)
+
+    with asyncio.Runner(loop_factory=shared.new_event_loop) as runner:
+        runner.run(work())
+
+
+def test_the_engine_gets_a_moment_to_notice(shared: Courtesy, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[tuple[float, bool]] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: waited.append((seconds, courtesy.wanted())))
+    with asyncio.Runner(loop_factory=shared.new_event_loop) as runner:
+        runner.run(asyncio.sleep(0.001))
+    assert waited
+    assert set(waited) == {(courtesy._NOTICE, True)}
