@@ -2,28 +2,42 @@
 
 The threads of one product wait for each other, awake. With as many as there are cores, whatever else runs for a moment
 (a screen, a server, another program) stops one of them, and so all. So one core of several is left alone; of two,
-one is lent while the process that shows the answers wants it.
+one is lent while the process that shows the answers wants it; and while other programs keep stopping them, half of the
+threads are faster than all. A product is the same to the bit with any number.
 """
 
 from __future__ import annotations
 
 import os
-from functools import cache
+import threading
+from time import perf_counter
+from typing import ClassVar
 
 import torch
 
 from specdec import courtesy
+from specdec.runners.stalls import Stalls
 
 _FEW = 2
 """Of so few cores none can be spared for good."""
+_WINDOW = 0.2
+"""Seconds between looks at who was stopped."""
+_TOO_MUCH = 0.4
+"""Of the time with one thread or another stopped."""
+_SHORTEST, _LONGEST = 0.5, 8.0
+"""Seconds until more threads are tried again; twice as long each time that was in vain."""
 
 
 def spare_one() -> None:
     """Leave one core to everything else, in this thread and those that begin to compute later, unless a number of
     threads was chosen already (torch.set_num_threads, OMP_NUM_THREADS)."""
     cores = _cores()
-    if cores > _FEW and torch.get_num_threads() == cores and "OMP_NUM_THREADS" not in os.environ:
+    if cores > _FEW and torch.get_num_threads() == cores and not _chosen():
         torch.set_num_threads(cores - 1)
+
+
+def _chosen() -> bool:
+    return "OMP_NUM_THREADS" in os.environ
 
 
 def _cores() -> int:
@@ -33,15 +47,41 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-@cache
-def _lends() -> bool:
-    """Asked once, before anything was lent: a thread that begins while one is would count one."""
-    return courtesy.watching() and torch.get_num_threads() == _FEW == _cores()
+class Crew(threading.local):
+    """The threads that one thread computes with. Each has its own: torch counts so too."""
+
+    _altered_from: ClassVar[int | None] = None
+    """What a thread that begins now would count, had no crew changed it."""
+
+    def __init__(self) -> None:
+        self._now = torch.get_num_threads()
+        self._most = Crew._altered_from or self._now
+        self._lends = courtesy.watching() and self._most == _FEW == _cores()
+        self._stalls = None if self._most == 1 or _chosen() else Stalls()
+        self._halvings = 0
+        self._pause = _SHORTEST
+        self._look = self._again = 0.0
+
+    def fit(self) -> None:
+        """Before a product."""
+        if self._stalls and (now := perf_counter()) > self._look:
+            self._look = now + _WINDOW
+            self._judge(self._stalls.share(), now)
+        wanted = 1 if self._lends and courtesy.wanted() else self._most >> self._halvings
+        if wanted != self._now:
+            Crew._altered_from = self._most
+            torch.set_num_threads(wanted)
+            self._now = wanted
+
+    def _judge(self, stopped: float, now: float) -> None:
+        if stopped > _TOO_MUCH and self._most >> self._halvings > 1:
+            self._halvings += 1
+            self._again = now + self._pause
+            self._pause = min(2 * self._pause, _LONGEST)
+        elif not self._halvings:
+            self._pause = _SHORTEST
+        elif now > self._again:
+            self._halvings -= 1
 
 
-def lend_one() -> None:
-    """Called before a product: from now on one thread, or both again. A product is the same with either."""
-    if _lends():
-        fit = 1 if courtesy.wanted() else _FEW
-        if fit != torch.get_num_threads():
-            torch.set_num_threads(fit)
+crew = Crew()

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.runners.cores import lend_one
+from specdec.runners.cores import crew
 
 PACKED_ROWS = 16
 """Rows to lay the weights out for: any count runs, decode's counts run best."""
@@ -79,7 +79,7 @@ class PackedLinear:
         self.run = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
 
     def __call__(self, x: Tensor) -> Tensor:
-        lend_one()
+        crew.fit()
         if self.pair_up and x.shape[0] == 1:
             return self._product(x.expand(2, -1).contiguous())[:1]
         return self._product(x)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from specdec import courtesy
 from specdec.courtesy import Courtesy
 from specdec.local.passing import in_passing
 from specdec.runners import cores
-from specdec.runners.cores import lend_one, spare_one
+from specdec.runners.cores import Crew, spare_one
 from specdec.runners.linear import PackedLinear, linear
 
 
@@ -41,16 +43,21 @@ def test_one_core_is_spared(
     assert now == [expected]
 
 
+@pytest.fixture(autouse=True)
+def threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(Crew, "_altered_from", None)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
-def asking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Courtesy]:
+def asking(monkeypatch: pytest.MonkeyPatch) -> Courtesy:
     """Somebody that this process watches."""
     monkeypatch.setattr(courtesy, "_watched", None)
-    somebody, threads = Courtesy(), torch.get_num_threads()
+    somebody = Courtesy()
     courtesy.watch(os.dup(somebody.inherited[0]))
-    cores._lends.cache_clear()
-    yield somebody
-    torch.set_num_threads(threads)
-    cores._lends.cache_clear()
+    return somebody
 
 
 @pytest.mark.parametrize(("threads", "there", "lent"), [(2, 2, 1), (2, 4, 2), (3, 4, 3), (1, 1, 1)])
@@ -59,9 +66,10 @@ def test_of_two_cores_one_is_lent(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(there)), raising=False)
     torch.set_num_threads(threads)
+    crew = Crew()
     for wanted in (False, True, True, False):
         asking.ask(wanted)
-        lend_one()
+        crew.fit()
         assert torch.get_num_threads() == (lent if wanted else threads)
 
 
@@ -70,25 +78,88 @@ def test_a_thread_that_begins_while_one_is_lent_gets_both(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
     torch.set_num_threads(2)
+    crew = Crew()
+    asking.ask(True)
+    crew.fit()
     for wanted in (True, False):
         asking.ask(wanted)
-        assert in_passing(_counted) == (1 if wanted else 2)
+        assert in_passing(partial(_counted, crew)) == (1 if wanted else 2)
 
 
-def _counted() -> int:
-    lend_one()
+def _counted(crew: Crew) -> int:
+    crew.fit()
     return torch.get_num_threads()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 def test_whoever_chose_a_number_of_threads_keeps_it_where_nobody_asks(
-    monkeypatch: pytest.MonkeyPatch, asking: Courtesy
+    monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     monkeypatch.setattr(courtesy, "_watched", None)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
-    for threads in (2, 1):
+    torch.set_num_threads(threads)
+    Crew().fit()
+    assert torch.get_num_threads() == threads
+
+
+class Machine:
+    """Says how much of the time threads were stopped, by how many there are, and what time it is."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+        self.now, self.free = 0.0, threads
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(cores, "Stalls", lambda: self)
+        monkeypatch.setattr(cores, "perf_counter", lambda: self.now)
         torch.set_num_threads(threads)
-        lend_one()
-        assert torch.get_num_threads() == threads
+        self.crew = Crew()
+
+    def share(self) -> float:
+        return 0.9 if torch.get_num_threads() > self.free else 0.1
+
+    def counts(self, seconds: float) -> list[int]:
+        """Threads of each product, ten a second."""
+        found = []
+        for _ in range(round(10 * seconds)):
+            self.now += 0.1
+            self.crew.fit()
+            found.append(torch.get_num_threads())
+        return found
+
+
+def test_half_the_threads_while_others_keep_stopping_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, 2)
+    assert set(machine.counts(5)) == {2}
+    machine.free = 1
+    taken = machine.counts(100)
+    assert taken.count(2) < 6 * 10
+    assert set(taken[-30:-1]) <= {1, 2}
+    machine.free = 2
+    assert set(machine.counts(20)[100:]) == {2}
+
+
+@pytest.mark.parametrize(("free", "fits"), [(15, 15), (14, 7), (5, 3), (2, 1), (0, 1)])
+def test_as_many_as_are_not_stopped(monkeypatch: pytest.MonkeyPatch, free: int, fits: int) -> None:
+    machine = Machine(monkeypatch, 15)
+    machine.free = free
+    counts = machine.counts(100)
+    assert max(set(counts), key=counts.count) == fits
+
+
+def test_more_are_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, 2)
+    machine.free = 1
+    counts = machine.counts(100)
+    tried = [i for i, pair in enumerate(pairwise(counts)) if pair == (1, 2)]
+    gaps = [b - a for a, b in pairwise(tried)]
+    assert gaps[0] < gaps[1] < gaps[2] < 80
+    assert all(80 <= gap <= 90 for gap in gaps[3:])
+
+
+def test_a_chosen_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    machine.crew, machine.free = Crew(), 0
+    assert set(machine.counts(5)) == {2}
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 16, 17, 40])
