@@ -28,8 +28,8 @@ from specdec.local.prefill import Prefill
 from specdec.local.round import Rounds
 from specdec.local.scheduler import Scheduler
 from specdec.local.sequence import Deliver, Outcome, Running
-from specdec.runners import cores
 from specdec.runners.base import Runner
+from specdec.runners.cores import spare_one
 from specdec.runners.prefixes import PrefixCache
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
@@ -152,7 +152,7 @@ class LocalEngine(Engine):
     def _take_cores(self) -> None:
         """For the thread that calls this: torch asks each anew."""
         if self._target.info.device.type == "cpu":
-            cores.take()
+            spare_one()
 
     def _work(self) -> None:
         self._take_cores()

@@ -19,7 +19,7 @@ from specdec.errors import InvalidRequest
 from specdec.local.engine import LocalEngine, Parts
 from specdec.runners.base import Runner
 from specdec.runners.checkpoint import maximum_positions, read_config, resolve
-from specdec.runners.load import generation_defaults, load_runner, settle_cores
+from specdec.runners.load import generation_defaults, load_runner
 from specdec.runners.prefixes import PrefixCache, bytes_per_token
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.text.tools.families import Dialect
@@ -54,7 +54,6 @@ def load_local(
         path, name=target, device=device, dtype=dtype, context=context, slots=slots,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
-    settle_cores(runner)
     progress("draft", 0.6)
     drafting = runner if runner.info.can_rollback else None
     model = _draft_model(target, draft, tokenizer, drafting, dtype, trust_remote_code)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from time import perf_counter
+from typing import ClassVar
 
 import torch
 
@@ -27,30 +28,16 @@ _SHORTEST, _LONGEST = 0.5, 8.0
 """Seconds until more threads are tried again; twice as long each time that was in vain."""
 
 
-_allowed: tuple[int, ...] = ()
+def spare_one() -> None:
+    """Leave one core to everything else, in this thread and those that begin to compute later, unless a number of
+    threads was chosen already (torch.set_num_threads, OMP_NUM_THREADS)."""
+    cores = _cores()
+    if cores > _FEW and torch.get_num_threads() == cores and not _chosen():
+        torch.set_num_threads(cores - 1)
 
 
-def counts() -> tuple[int, ...]:
-    """Numbers of threads for a model to compute with, the best first; one if it was chosen already
-    (torch.set_num_threads, OMP_NUM_THREADS)."""
-    cores, threads = _cores(), torch.get_num_threads()
-    if threads in _allowed:
-        return _allowed
-    if threads != cores or "OMP_NUM_THREADS" in os.environ:
-        return (threads,)
-    most = cores if cores <= _FEW else cores - 1
-    return tuple(most >> halvings for halvings in range(most.bit_length()))
-
-
-def allow(counts: tuple[int, ...]) -> None:
-    """From now on only these, the best first."""
-    global _allowed  # noqa: PLW0603  (torch's own number is the process's too)
-    _allowed = counts
-
-
-def take() -> None:
-    """Compute with the best number, in this thread and those that begin to compute later."""
-    torch.set_num_threads(counts()[0])
+def _chosen() -> bool:
+    return "OMP_NUM_THREADS" in os.environ
 
 
 def _cores() -> int:
@@ -63,12 +50,15 @@ def _cores() -> int:
 class Crew(threading.local):
     """The threads that one thread computes with. Each has its own: torch counts so too."""
 
+    _altered_from: ClassVar[int | None] = None
+    """What a thread that begins now would count, had no crew changed it."""
+
     def __init__(self) -> None:
         self._now = torch.get_num_threads()
-        self._counts = _allowed if self._now in _allowed else (self._now,)
-        self._lends = courtesy.watching() and self._counts == (2, 1) and _cores() == _FEW
-        self._stalls = Stalls() if len(self._counts) > 1 else None
-        self._at = 0
+        self._most = Crew._altered_from or self._now
+        self._lends = courtesy.watching() and self._most == _FEW == _cores()
+        self._stalls = None if self._most == 1 or _chosen() else Stalls()
+        self._halvings = 0
         self._pause = _SHORTEST
         self._look = self._again = 0.0
 
@@ -77,20 +67,21 @@ class Crew(threading.local):
         if self._stalls and (now := perf_counter()) > self._look:
             self._look = now + _WINDOW
             self._judge(self._stalls.share(), now)
-        wanted = 1 if self._lends and courtesy.wanted() else self._counts[self._at]
+        wanted = 1 if self._lends and courtesy.wanted() else self._most >> self._halvings
         if wanted != self._now:
+            Crew._altered_from = self._most
             torch.set_num_threads(wanted)
             self._now = wanted
 
     def _judge(self, stopped: float, now: float) -> None:
-        if stopped > _TOO_MUCH and self._at < len(self._counts) - 1:
-            self._at += 1
+        if stopped > _TOO_MUCH and self._most >> self._halvings > 1:
+            self._halvings += 1
             self._again = now + self._pause
             self._pause = min(2 * self._pause, _LONGEST)
-        elif not self._at:
+        elif not self._halvings:
             self._pause = _SHORTEST
         elif now > self._again:
-            self._at -= 1
+            self._halvings -= 1
 
 
 crew = Crew()

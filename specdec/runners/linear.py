@@ -68,35 +68,27 @@ class DenseLinear:
 class PackedLinear:
     """The product over a weight in oneDNN's own layout."""
 
-    __slots__ = ("bias", "columns", "dtype", "inner", "most_rows", "nbytes", "pair_up", "run", "weight")
+    __slots__ = ("bias", "columns", "nbytes", "pair_up", "run", "weight")
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.columns, self.inner = weight.shape
-        self.dtype = weight.dtype
+        self.columns = weight.shape[0]
         self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
-        self.pair_up = self.inner > SPLIT_K
-        self.most_rows = _ROUND_ROWS
+        self.pair_up = weight.shape[1] > SPLIT_K
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)  # noqa: SLF001
         self.bias = bias
         self.run = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
 
     def __call__(self, x: Tensor) -> Tensor:
         crew.fit()
-        if self.most_rows < x.shape[0] <= _ROUND_ROWS:
-            return torch.cat([self._product(part) for part in torch.split(x, self.most_rows)])
+        if self.pair_up and x.shape[0] == 1:
+            return self._product(x.expand(2, -1).contiguous())[:1]
         return self._product(x)
 
     def _product(self, x: Tensor) -> Tensor:
         rows = x.shape[0]
-        if self.pair_up and rows == 1:
-            return self.multiply(x.expand(2, -1).contiguous())[:1]
         step = _ROUND_STEP if rows <= _ROUND_ROWS else _CHUNK_STEP
         if rows > PACKED_ROWS and (missing := -rows % step):
-            return self.multiply(F.pad(x, (0, 0, 0, missing)))[:rows]
-        return self.multiply(x)
-
-    def multiply(self, x: Tensor) -> Tensor:
-        """As oneDNN does it for so many rows."""
+            return self._product(F.pad(x, (0, 0, 0, missing)))[:rows]
         y: Tensor = self.run(x, self.weight, self.bias, "none", [], "")
         return y
 

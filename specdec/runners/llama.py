@@ -185,15 +185,13 @@ class LlamaWeights:
     head: Linear
 
     @property
-    def linears(self) -> list[Linear]:
-        return [*(m for x in self.layers for m in (x.qkv, x.out, x.gate_up, x.down)), self.head]
-
-    @property
     def nbytes(self) -> int:
+        each = [m for x in self.layers for m in (x.qkv, x.out, x.gate_up, x.down)]
         norms = [n for x in self.layers for n in (x.input_norm, x.post_norm, x.qk_norm) if n is not None]
         shared = getattr(self.head, "weight", None) is self.embedding
+        head = 0 if shared else self.head.nbytes
         plain = [self.embedding, self.norm, *norms]
-        return sum(m.nbytes for m in self.linears[: -1 if shared else None]) + sum(t.nbytes for t in plain)
+        return sum(m.nbytes for m in each) + sum(t.nbytes for t in plain) + head
 
 
 class SingleRow:

@@ -11,11 +11,9 @@ from typing import Any
 import torch
 
 from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest
-from specdec.runners import cores, llama, memory
+from specdec.runners import llama, memory
 from specdec.runners.base import Runner
 from specdec.runners.checkpoint import Weights, maximum_positions, read_config, read_json
-from specdec.runners.invariance import settle
-from specdec.runners.linear import PackedLinear
 
 DEFAULT_CONTEXT = 8192
 DTYPES = {
@@ -65,14 +63,6 @@ def _load_llama(folder: Path, config: Any, options: Mapping[str, Any]) -> Runner
     finally:
         weights.close()
     return with_graphs(runner) if runner.info.device.type == "cuda" else runner
-
-
-def settle_cores(target: Runner) -> None:
-    """Let models on the CPU compute with such numbers of threads that a token's logits are the same to the bit with
-    any of them, and however many rows a pass has, where the machine can do that."""
-    if isinstance(target, llama.LlamaRunner) and target.info.device.type == "cpu":
-        packed = [p for p in target.weights.linears if isinstance(p, PackedLinear)]
-        cores.allow(settle(packed, cores.counts()))
 
 
 def with_graphs(runner: llama.LlamaRunner) -> Runner:

@@ -14,48 +14,41 @@ from specdec import courtesy
 from specdec.courtesy import Courtesy
 from specdec.local.passing import in_passing
 from specdec.runners import cores
-from specdec.runners.cores import Crew
-
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(cores, "_allowed", ())
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+from specdec.runners.cores import Crew, spare_one
+from specdec.runners.linear import PackedLinear, linear
 
 
 @pytest.mark.parametrize(
-    ("there", "threads", "chosen", "expected"),
+    ("cores", "threads", "chosen", "expected"),
     [
-        (16, 16, None, (15, 7, 3, 1)),
-        (4, 4, None, (3, 1)),
-        (2, 2, None, (2, 1)),
-        (1, 1, None, (1,)),
-        (16, 8, None, (8,)),
-        (16, 16, "16", (16,)),
+        (16, 16, None, 15),
+        (4, 4, None, 3),
+        (2, 2, None, 2),
+        (1, 1, None, 1),
+        (16, 8, None, 8),
+        (16, 16, "16", 16),
     ],
 )
 def test_one_core_is_spared(
-    monkeypatch: pytest.MonkeyPatch, there: int, threads: int, chosen: str | None, expected: tuple[int, ...]
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, chosen: str | None, expected: int
 ) -> None:
     now = [threads]
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if chosen:
         monkeypatch.setenv("OMP_NUM_THREADS", chosen)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(there)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)), raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda count: now.__setitem__(0, count))
-    assert cores.counts() == expected
-    cores.take()
-    assert now == [expected[0]]
+    spare_one()
+    assert now == [expected]
 
 
-def test_a_thread_that_begins_with_fewer_takes_the_best() -> None:
-    cores.allow((2, 1))
-    torch.set_num_threads(1)
-    cores.take()
-    assert torch.get_num_threads() == 2
+@pytest.fixture(autouse=True)
+def threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(Crew, "_altered_from", None)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -73,7 +66,6 @@ def test_of_two_cores_one_is_lent(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(there)), raising=False)
     torch.set_num_threads(threads)
-    cores.allow(cores.counts())
     crew = Crew()
     for wanted in (False, True, True, False):
         asking.ask(wanted)
@@ -86,7 +78,6 @@ def test_a_thread_that_begins_while_one_is_lent_gets_both(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
     torch.set_num_threads(2)
-    cores.allow(cores.counts())
     crew = Crew()
     asking.ask(True)
     crew.fit()
@@ -96,17 +87,18 @@ def test_a_thread_that_begins_while_one_is_lent_gets_both(
 
 
 def _counted(crew: Crew) -> int:
-    cores.take()
     crew.fit()
     return torch.get_num_threads()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_nothing_changes_before_a_model_has_settled(asking: Courtesy, threads: int) -> None:
+def test_whoever_chose_a_number_of_threads_keeps_it_where_nobody_asks(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(courtesy, "_watched", None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
     torch.set_num_threads(threads)
-    crew = Crew()
-    asking.ask(True)
-    crew.fit()
+    Crew().fit()
     assert torch.get_num_threads() == threads
 
 
@@ -115,11 +107,10 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
         self.now, self.free = 0.0, threads
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setattr(cores, "Stalls", lambda: self)
         monkeypatch.setattr(cores, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(courtesy, "_watched", None)
         torch.set_num_threads(threads)
-        cores.allow(tuple(threads >> i for i in range(threads.bit_length())))
         self.crew = Crew()
 
     def share(self) -> float:
@@ -162,3 +153,28 @@ def test_more_are_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> 
     gaps = [b - a for a, b in pairwise(tried)]
     assert gaps[0] < gaps[1] < gaps[2] < 80
     assert all(80 <= gap <= 90 for gap in gaps[3:])
+
+
+def test_a_chosen_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    machine.crew, machine.free = Crew(), 0
+    assert set(machine.counts(5)) == {2}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 16, 17, 40])
+def test_a_product_is_the_same_on_one_thread_and_on_two(rows: int) -> None:
+    torch.manual_seed(rows)
+    threads = torch.get_num_threads()
+    for columns, inner in ((1152, 384), (384, 1024), (512, 2048)):
+        product, x = linear(torch.randn(columns, inner)), torch.randn(rows, inner)
+        assert isinstance(product, PackedLinear)
+        try:
+            results = []
+            for count in (1, 2, 1):
+                torch.set_num_threads(count)
+                results.append(product(x))
+        finally:
+            torch.set_num_threads(threads)
+        assert torch.equal(results[0], results[1])
+        assert torch.equal(results[0], results[2])
