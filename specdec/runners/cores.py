@@ -2,14 +2,15 @@
 
 The threads of one product wait for each other, awake. With as many as there are cores, whatever else runs for a moment
 (a screen, a server, another program) stops one of them, and so all. So one core of several is left alone; of two,
-one is lent while the process that shows the answers wants it; and while other programs keep stopping them, half of the
-threads are faster than all. A product is the same to the bit with any number.
+one is lent while the process that shows the answers wants it; and while other programs keep stopping threads, so many
+fewer are faster than all. A product is the same with any number, on some processors up to its last bits.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from math import ceil
 from time import perf_counter
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ _FEW = 2
 _WINDOW = 0.2
 """Seconds between looks at who was stopped."""
 _TOO_MUCH = 0.4
-"""Of the time with one thread or another stopped."""
+"""Of the time with a thread stopped. Others' threads that want cores as well come to one each."""
 _SHORTEST, _LONGEST = 0.5, 8.0
 """Seconds until more threads are tried again; twice as long each time that was in vain."""
 
@@ -55,10 +56,9 @@ class Crew(threading.local):
 
     def __init__(self) -> None:
         self._now = torch.get_num_threads()
-        self._most = Crew._altered_from or self._now
+        self._most = self._count = Crew._altered_from or self._now
         self._lends = courtesy.watching() and self._most == _FEW == _cores()
         self._stalls = None if self._most == 1 or _chosen() else Stalls()
-        self._halvings = 0
         self._pause = _SHORTEST
         self._look = self._again = 0.0
 
@@ -67,21 +67,21 @@ class Crew(threading.local):
         if self._stalls and (now := perf_counter()) > self._look:
             self._look = now + _WINDOW
             self._judge(self._stalls.share(), now)
-        wanted = 1 if self._lends and courtesy.wanted() else self._most >> self._halvings
+        wanted = 1 if self._lends and courtesy.wanted() else self._count
         if wanted != self._now:
             Crew._altered_from = self._most
             torch.set_num_threads(wanted)
             self._now = wanted
 
     def _judge(self, stopped: float, now: float) -> None:
-        if stopped > _TOO_MUCH and self._most >> self._halvings > 1:
-            self._halvings += 1
+        if stopped > _TOO_MUCH and self._count > 1:
+            self._count = max(1, self._count - ceil(stopped))
             self._again = now + self._pause
             self._pause = min(2 * self._pause, _LONGEST)
-        elif not self._halvings:
+        elif self._count == self._most:
             self._pause = _SHORTEST
         elif now > self._again:
-            self._halvings -= 1
+            self._count = self._most
 
 
 crew = Crew()

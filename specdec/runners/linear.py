@@ -2,8 +2,8 @@
 
 `linear(weight, bias)` takes the weight over and returns the fastest product for its device and shape. On a CPU,
 torch's plain product of 1 to 16 rows costs several passes over the weights (it re-packs them on every call); with
-weights laid out once for oneDNN it costs one. oneDNN's rows are also independent of how many there are, from two
-rows up, so one row is run as two where its kernel differs.
+weights laid out once for oneDNN it costs one. On many processors oneDNN's rows are also independent of how many there
+are, from two rows up, so one row is run as two where its kernel differs.
 """
 
 from __future__ import annotations
