@@ -33,8 +33,10 @@ def spare_one() -> None:
     """Leave one core to everything else, in this thread and those that begin to compute later, unless a number of
     threads was chosen already (torch.set_num_threads, OMP_NUM_THREADS)."""
     cores = _cores()
-    if cores > _FEW and torch.get_num_threads() == cores and not _chosen():
+    if cores > _FEW and Crew.unaltered() == cores and not _chosen():
         torch.set_num_threads(cores - 1)
+        Crew.altered_from = None
+    crew.begin()
 
 
 def _chosen() -> bool:
@@ -51,12 +53,19 @@ def _cores() -> int:
 class Crew(threading.local):
     """The threads that one thread computes with. Each has its own: torch counts so too."""
 
-    _altered_from: ClassVar[int | None] = None
+    altered_from: ClassVar[int | None] = None
     """What a thread that begins now would count, had no crew changed it."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    @classmethod
+    def unaltered(cls) -> int:
+        return cls.altered_from or torch.get_num_threads()
+
+    def begin(self) -> None:
         self._now = torch.get_num_threads()
-        self._most = self._count = Crew._altered_from or self._now
+        self._most = self._count = self.unaltered()
         self._lends = courtesy.watching() and self._most == _FEW == _cores()
         self._stalls = None if self._most == 1 or _chosen() else Stalls()
         self._pause = _SHORTEST
@@ -69,7 +78,7 @@ class Crew(threading.local):
             self._judge(self._stalls.share(), now)
         wanted = 1 if self._lends and courtesy.wanted() else self._count
         if wanted != self._now:
-            Crew._altered_from = self._most
+            Crew.altered_from = self._most
             torch.set_num_threads(wanted)
             self._now = wanted
 

@@ -45,10 +45,25 @@ def test_one_core_is_spared(
 
 @pytest.fixture(autouse=True)
 def threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Crew, "_altered_from", None)
+    monkeypatch.setattr(Crew, "altered_from", None)
+    monkeypatch.setattr(cores, "crew", Crew())
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+def test_a_core_is_spared_whoever_was_busy_while_a_model_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [13]
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: now.__setitem__(0, count))
+    monkeypatch.setattr(Crew, "altered_from", 16)
+    spare_one()
+    assert (now, Crew.unaltered()) == ([15], 15)
+    now[0], Crew.altered_from = 12, 15
+    spare_one()
+    assert (now, Crew.unaltered()) == ([12], 15)
 
 
 @pytest.fixture
