@@ -69,7 +69,7 @@ class Crew(threading.local):
         self._lends = courtesy.watching() and self._most == _FEW == _cores()
         self._stalls = None if self._most == 1 or _chosen() else Stalls()
         self._pause = _SHORTEST
-        self._look = self._again = 0.0
+        self._look, self._again = perf_counter() + _WINDOW, 0.0
 
     def fit(self) -> None:
         """Before a product."""

@@ -68,7 +68,8 @@ def test_a_core_is_spared_whoever_was_busy_while_a_model_was_loaded(monkeypatch:
 
 @pytest.fixture
 def asking(monkeypatch: pytest.MonkeyPatch) -> Courtesy:
-    """Somebody that this process watches."""
+    """Somebody that this process watches, and nobody else who wants a core."""
+    monkeypatch.setattr(cores, "Stalls", lambda: None)
     monkeypatch.setattr(courtesy, "_watched", None)
     somebody = Courtesy()
     courtesy.watch(os.dup(somebody.inherited[0]))
