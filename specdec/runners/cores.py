@@ -54,16 +54,18 @@ class Crew(threading.local):
     """The threads that one thread computes with. Each has its own: torch counts so too."""
 
     altered_from: ClassVar[int | None] = None
-    """What a thread that begins now would count, had no crew changed it."""
+    """The number before, once a crew has changed it: threads that begin later count the changed one."""
 
     def __init__(self) -> None:
         self.begin()
 
     @classmethod
     def unaltered(cls) -> int:
+        """What this thread would count, had no crew changed it."""
         return cls.altered_from or torch.get_num_threads()
 
     def begin(self) -> None:
+        """Anew, with the number that this thread counts by now."""
         self._now = torch.get_num_threads()
         self._most = self._count = self.unaltered()
         self._lends = courtesy.watching() and self._most == _FEW == _cores()
