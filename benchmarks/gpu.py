@@ -26,11 +26,11 @@ from benchmarks.shapes import PAIRS, Embedded, Size
 from specdec.bench.prompts import built_in
 from specdec.bundled import path as bundled
 from specdec.engine import Progress
-from specdec.local.engine import LocalEngine
-from specdec.local.load import assemble
-from specdec.runners import llama
-from specdec.runners.base import Runner
-from specdec.runners.load import load_runner, with_graphs
+from specdec.decoding.engine import LocalEngine
+from specdec.decoding.assembly import assemble
+from specdec.models.eager import model as llama
+from specdec.models.base import Runner
+from specdec.models.loading import load_runner, with_graphs
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Completion
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specdec.runners.checkpoint import Weights, read_config
+from specdec.models.weights.checkpoint import Weights, read_config
 
 CONSTANT = 1 / 64
 """What the constant dimension adds to every embedding: too little to be seen by a norm."""

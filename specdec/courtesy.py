@@ -2,7 +2,7 @@
 
 Threads of one product wait for each other, awake. Where they take every core, whatever else runs on one of them for a
 moment stops them all, for longer than that moment. So an engine that has no core to spare lends one as long as the
-byte is up (`specdec.runners.cores`).
+byte is up (`specdec.threads.cores`).
 """
 
 from __future__ import annotations

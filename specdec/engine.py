@@ -141,8 +141,8 @@ def load(
         )  # fmt: skip
     if api_key is not None:
         raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
-    from specdec.local.load import load_local  # torch comes in here, and only here
-    from specdec.local.passing import in_passing
+    from specdec.decoding.assembly import load_local  # torch comes in here, and only here
+    from specdec.threads.passing import in_passing
 
     return in_passing(partial(
         load_local, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,

@@ -10,11 +10,11 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from specdec.local.grammars import Grammars
-from specdec.sampling.grammar import Matcher
+from specdec.grammars.compiler import Grammars
+from specdec.grammars.matcher import Matcher
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Grammar
-from tests.local.toy import EOS, VOCAB, byte_tokenizer
+from tests.decoding.toy import EOS, VOCAB, byte_tokenizer
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 from specdec.engine import Engine
 from tests.engine_contract import EngineContract
 from tests.fakes import SCRIPT, ScriptedEngine
-from tests.local.toy import toy_engine
+from tests.decoding.toy import toy_engine
 
 
 class TestScriptedEngine(EngineContract):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def folder(name: str, role: str) -> Path:
     """The checkpoint's files; `role` says which of the bundled ones."""
-    from specdec.runners.checkpoint import resolve
+    from specdec.models.weights.checkpoint import resolve
 
     if name != "bundled":
         return resolve(name)

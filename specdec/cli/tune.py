@@ -28,8 +28,8 @@ def tune(
 
 
 def _tuned(model: str, device: str, dtype: str) -> Iterator[str]:
-    from specdec.runners.checkpoint import resolve
-    from specdec.runners.load import load_runner, pick_device
+    from specdec.models.weights.checkpoint import resolve
+    from specdec.models.loading import load_runner, pick_device
 
     where = pick_device(device)
     if where.type != "cuda":
@@ -38,8 +38,8 @@ def _tuned(model: str, device: str, dtype: str) -> Iterator[str]:
         )
     runner = load_runner(resolve(model), device=where, dtype=dtype, context=64)
     from specdec.kernels.tune import fastest
-    from specdec.runners.cuda import CudaRunner
-    from specdec.runners.decode import products_of
+    from specdec.models.triton.model import CudaRunner
+    from specdec.models.triton.decoder import products_of
 
     if not isinstance(runner, CudaRunner):
         raise UnsupportedModel(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from specdec.drafters.base import DraftContext, DraftRound, Drafts
 from specdec.errors import UnsupportedModel
-from specdec.runners.base import Runner
-from specdec.runners.prefixes import PrefixCache, shared_prefix
+from specdec.models.base import Runner
+from specdec.models.prefixes import PrefixCache, shared_prefix
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
 _CHUNK = 512

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from specdec.sampling import noise, processors
-from specdec.sampling.grammar import ban, fill_masks, unpack
+from specdec.grammars.matcher import ban, fill_masks, unpack
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
 

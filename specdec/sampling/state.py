@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from specdec.errors import InvalidRequest
-from specdec.sampling.grammar import Matcher
+from specdec.grammars.matcher import Matcher
 from specdec.types import SamplingParams
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Loader, Run
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
-from tests.local.toy import toy_engine
+from tests.decoding.toy import toy_engine
 
 
 def test_info(run: Run) -> None:

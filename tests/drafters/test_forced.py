@@ -6,12 +6,12 @@ import torch
 
 from specdec.drafters.forced import GrammarDrafter
 from specdec.sampling.batch import SamplingBatch
-from specdec.sampling.grammar import Matcher
+from specdec.grammars.matcher import Matcher
 from specdec.sampling.state import SamplerState
 from specdec.types import Grammar
 from tests.drafters.rounds import context, round_of, rows
 from tests.grammars import ids, matcher
-from tests.local.toy import VOCAB
+from tests.decoding.toy import VOCAB
 from tests.sampling.harness import CPU, resolved
 
 SCHEMA = Grammar.json_schema({"type": "object", "properties": {"name": {"enum": ["ann", "anton"]}},

@@ -11,8 +11,8 @@ from specdec.drafters import model
 from specdec.drafters.base import DraftContext, Drafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.errors import UnsupportedModel
-from specdec.runners.base import Runner, RunnerInfo
-from specdec.runners.prefixes import PrefixCache
+from specdec.models.base import Runner, RunnerInfo
+from specdec.models.prefixes import PrefixCache
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.state import SamplerState
 from specdec.types import MAX_SPECULATIVE_TOKENS, SamplingParams

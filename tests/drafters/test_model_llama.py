@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from specdec.drafters.model import DraftModelDrafter
-from specdec.runners.load import load_runner
+from specdec.models.loading import load_runner
 
 from .rounds import context, round_of, rows
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from specdec.drafters.base import Drafter
-from specdec.local.controller import Controller
-from specdec.local.costs import CostCurve
-from specdec.local.engine import LocalEngine
-from specdec.local.load import assemble
-from specdec.runners.base import Runner
-from specdec.runners.load import load_runner
+from specdec.decoding.speculation.controller import Controller
+from specdec.decoding.speculation.costs import CostCurve
+from specdec.decoding.engine import LocalEngine
+from specdec.decoding.assembly import assemble
+from specdec.models.base import Runner
+from specdec.models.loading import load_runner
 from specdec.text.tokenizer import Tokenizer
 from tests.kernels.test_runner import load, saved
-from tests.local.toy import byte_tokenizer
-from tests.runners import models
+from tests.decoding.toy import byte_tokenizer
+from tests.models import models
 
 SAMPLING: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
@@ -53,7 +53,7 @@ def _guess(target: Runner, drafters: Sequence[Drafter], controller: Controller) 
 @pytest.fixture(scope="module", autouse=True)
 def _uncalibrated() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("specdec.local.engine.calibrate", _guess)
+        patch.setattr("specdec.decoding.engine.calibrate", _guess)
         yield
 
 

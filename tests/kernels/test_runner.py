@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdec.runners import llama
-from specdec.runners.base import Runner
-from specdec.runners.checkpoint import Weights, read_config
-from specdec.runners.cuda import CudaRunner
-from specdec.runners.graphs import Graphs
+from specdec.models.eager import model as llama
+from specdec.models.base import Runner
+from specdec.models.weights.checkpoint import Weights, read_config
+from specdec.models.triton.model import CudaRunner
+from specdec.models.graphs import Graphs
 from tests.kernels.bits import same_bits
-from tests.runners import models
-from tests.runners.models import tokens
+from tests.models import models
+from tests.models.models import tokens
 
 KINDS = ("llama-llama3", "qwen2", "qwen3", "mistral-window")
 

@@ -111,7 +111,7 @@ def long_winded(*, progress: Progress, done: Path) -> Servable:
 
 
 def toy(*, progress: Progress) -> Servable:
-    from tests.local.toy import toy_engine
+    from tests.decoding.toy import toy_engine
 
     return toy_engine("near", slots=4)
 

@@ -22,7 +22,7 @@ from specdec.process.child import _Outbox
 from specdec.process.wire import Batch, Order
 from specdec.types import Completion, GenerationEvent, Round
 from tests.engine_contract import eventually
-from tests.local.toy import toy_engine
+from tests.decoding.toy import toy_engine
 from tests.process import factories
 from tests.process.watching import descriptors
 

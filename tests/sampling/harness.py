@@ -11,7 +11,7 @@ from torch import Tensor
 from specdec.sampling import accept
 from specdec.sampling.accept import Verdict
 from specdec.sampling.batch import SamplingBatch
-from specdec.sampling.grammar import Matcher
+from specdec.grammars.matcher import Matcher
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
 from specdec.types import SamplingParams

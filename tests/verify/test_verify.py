@@ -18,7 +18,7 @@ from specdec.verify.check import Check
 from specdec.verify.difference import Difference, first_difference, judge
 from specdec.verify.distribution import p_value, same_distribution
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
-from tests.local.toy import toy_engine
+from tests.decoding.toy import toy_engine
 
 
 @pytest.mark.parametrize("rule", ["coupled", "rejection"])

@@ -1,0 +1,117 @@
+"""Turns a Request into a sequence ready to run, or refuses it by name. Runs in the caller's thread."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import torch
+
+from specdec.drafters.base import DraftContext
+from specdec.errors import InvalidRequest, PromptTooLong
+from specdec.decoding.speculation.acceptance import Acceptance
+from specdec.decoding.answers import Answers
+from specdec.decoding.sequence import Deliver, Running
+from specdec.sampling.state import SamplerState
+from specdec.text.output import OutputText
+from specdec.text.tokenizer import Tokenizer
+from specdec.types import MAX_SEED, Message, Request, SamplingParams
+
+
+@dataclass
+class Admission:
+    """What requests are checked against."""
+
+    tokenizer: Tokenizer
+    defaults: Mapping[str, float]
+    """The checkpoint's own sampling parameters."""
+    eos_ids: frozenset[int]
+    context: int
+    vocab_size: int
+    device: torch.device
+    acceptance: Acceptance
+    speculation_unavailable: str | None
+    answers: Answers
+
+    def __post_init__(self) -> None:
+        self._ids = count()
+
+    def admit(self, request: Request, deliver: Deliver) -> Running:
+        """Everything that can be wrong with a request is found here."""
+        self.answers.check(request)
+        tokens, opened = self._prompt(request)
+        self._check_length(tokens, len(_tools(request)))
+        params = request.sampling.with_defaults(self.defaults)
+        self._check_ids("stop_token_ids", params.stop_token_ids)
+        ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
+        grammar = self.answers.matcher(request, opened=opened)
+        seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
+        prediction = tuple(self.tokenizer.encode_plain(request.prediction)) if request.prediction else ()
+        return Running(
+            request=request,
+            context=DraftContext(
+                next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember
+            ),
+            sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
+            output=OutputText(self.tokenizer, params.stop),
+            parser=self.answers.parser(request, opened=opened),
+            token_text=self.tokenizer.token_text,
+            end_ids=ending,
+            limit=self._limit(tokens, params),
+            max_drafts=self._max_drafts(request),
+            acceptance=self.acceptance.child(),
+            deliver=deliver,
+            off_reason=self._off_reason(request),
+        )
+
+    def tokenize(self, request: Request) -> tuple[int, ...]:
+        """The tokens that the request's prompt becomes."""
+        self.answers.check(request)
+        return tuple(self._prompt(request)[0])
+
+    def _prompt(self, request: Request) -> tuple[list[int], bool]:
+        """Its tokens, and whether the answer starts inside a thought."""
+        prompt = request.prompt
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt), False
+        messages = [m for m in prompt if isinstance(m, Message)]
+        if messages:
+            text = self.tokenizer.chat_text(messages, _tools(request))
+            return self.tokenizer.encode_plain(text), self.answers.dialect.opened(text)
+        ids = [t for t in prompt if isinstance(t, int)]
+        self._check_ids("prompt", ids)
+        return ids, False
+
+    def _check_ids(self, field: str, ids: Sequence[int]) -> None:
+        for token in ids:
+            if not 0 <= token < self.vocab_size:
+                raise InvalidRequest(field, token, f"token ids from 0 to {self.vocab_size - 1}")
+
+    def _check_length(self, tokens: Sequence[int], tools: int) -> None:
+        if not tokens:
+            raise InvalidRequest("prompt", "", "text that is at least one token")
+        if len(tokens) >= self.context:
+            fits = f"at most {self.context - 1} tokens (the context is {self.context}, prompt and answer together)"
+            holding = f" (tools in it: {tools})" if tools else ""
+            raise PromptTooLong("prompt", f"{len(tokens)} tokens long{holding}", fits)
+
+    def _limit(self, tokens: Sequence[int], params: SamplingParams) -> int:
+        return min(self.context, len(tokens) + (params.max_tokens or self.context))
+
+    def _max_drafts(self, request: Request) -> int | None:
+        if self.speculation_unavailable or request.speculative == "off":
+            return 0
+        return None if isinstance(request.speculative, str) else request.speculative
+
+    def _off_reason(self, request: Request) -> str | None:
+        if self.speculation_unavailable:
+            return f"off: {self.speculation_unavailable}"
+        return "off: as the request asked" if request.speculative in ("off", 0) else None
+
+
+def _tools(request: Request) -> Sequence[Mapping[str, Any]]:
+    """Those that the prompt tells of."""
+    return request.tools if request.tool_choice != "none" else ()

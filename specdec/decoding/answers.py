@@ -1,0 +1,72 @@
+"""What a request's answer may look like, and how it is read: its grammar and its parser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from specdec.errors import InvalidRequest
+from specdec.grammars.compiler import Grammars
+from specdec.grammars.matcher import Matcher
+from specdec.text.schemas import parameters
+from specdec.text.tools.families import Dialect
+from specdec.text.tools.grammar import answer_grammar
+from specdec.text.tools.parser import AnswerParser
+from specdec.types import Grammar, Request
+
+
+@dataclass(slots=True)
+class Answers:
+    """The answers of one checkpoint."""
+
+    grammars: Grammars
+    dialect: Dialect
+
+    def check(self, request: Request) -> None:
+        """Refuse tools where the model was never told how to call one."""
+        if request.tools and self.dialect.family is None:
+            names = [tool["function"]["name"] for tool in request.tools]
+            raise InvalidRequest(
+                "tools", names, "none: this checkpoint's chat template has no tool calls in a known format"
+            )
+
+    def parser(self, request: Request, *, opened: bool) -> AnswerParser:
+        """`opened`: the prompt ends inside a thought."""
+        calls = bool(request.tools) and request.tool_choice != "none"
+        return AnswerParser(self.dialect, calls=calls, thoughts=_may_think(request), opened=opened)
+
+    def matcher(self, request: Request, *, opened: bool) -> Matcher | None:
+        """At the start of the answer's grammar; None where it may be any text."""
+        params = request.sampling
+        if request.tools:
+            return self._tools_matcher(request, opened)
+        return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
+
+    def _tools_matcher(self, request: Request, opened: bool) -> Matcher:
+        params = request.sampling
+        try:
+            grammar = answer_grammar(
+                self.dialect, request.tools, request.tool_choice, parallel=request.parallel_tool_calls,
+                text=params.grammar, opened=opened,
+            )  # fmt: skip
+            return self.grammars.matcher(grammar, ignore_eos=params.ignore_eos)
+        except InvalidRequest as error:
+            if error.field == "grammar" and params.grammar is not None:
+                self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos)
+            raise self._blame(request, error) from error
+
+    def _blame(self, request: Request, error: InvalidRequest) -> InvalidRequest:
+        """Which tool it is, if one alone is refused too; where time ran out there is none left to find out."""
+        for i, tool in enumerate(request.tools if "too complex" not in error.expected else ()):
+            try:
+                self.grammars.matcher(Grammar.json_schema(parameters(tool["function"])), ignore_eos=False)
+            except InvalidRequest as own:
+                return InvalidRequest(f"tools[{i}].function.parameters", own.value, own.expected)
+        names = [tool["function"]["name"] for tool in request.tools]
+        return InvalidRequest(
+            "tools", names, error.expected.replace("a Lark grammar", "schemas that can be enforced")
+        )
+
+
+def _may_think(request: Request) -> bool:
+    """A form that is asked for holds from the first token on."""
+    return request.sampling.grammar is None

@@ -1,0 +1,296 @@
+"""LocalEngine: one worker thread, one `step()` = schedule, prefill a chunk, run a round, emit.
+
+Callers' threads only check requests, put them into the queue and read their own outbox; the models are touched by the
+worker alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from specdec.drafters.base import Drafter
+from specdec.engine import AcceptRule, Engine, to_count
+from specdec.errors import DeadlineExceeded, EngineClosed, EngineFailed, GrammarFailed, OutOfMemory
+from specdec.decoding.admission import Admission
+from specdec.decoding.answers import Answers
+from specdec.decoding.speculation.calibration import calibrate
+from specdec.decoding.speculation.controller import Controller
+from specdec.grammars.compiler import Grammars
+from specdec.decoding.prefill import Prefill
+from specdec.decoding.rounds.host import Rounds
+from specdec.decoding.scheduler import Scheduler
+from specdec.decoding.sequence import Deliver, Outcome, Running
+from specdec.models.base import Runner
+from specdec.threads.cores import spare_one
+from specdec.models.prefixes import PrefixCache
+from specdec.streams import AsyncStream, SyncStream
+from specdec.text.tokenizer import Tokenizer
+from specdec.text.tools.families import Dialect
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a LocalEngine is assembled from."""
+
+    target: Runner
+    tokenizer: Tokenizer
+    drafters: Sequence[Drafter]
+    info: EngineInfo
+    defaults: dict[str, float]
+    """The checkpoint's own sampling parameters."""
+    eos_ids: frozenset[int]
+    accept_rule: AcceptRule
+    prefixes: PrefixCache
+    """The target's."""
+    queue_limit: int = 256
+    dialect: Dialect = field(default_factory=Dialect)
+
+
+class LocalEngine(Engine):
+    """The engine in this process. Stays alive until `close()`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._info, self._target = parts.info, parts.target
+        self._controller = Controller()
+        self._rounds = Rounds(parts.target, parts.drafters, self._controller, parts.accept_rule)
+        self._prefill = Prefill(parts.target, parts.prefixes, self._controller.verify_cost)
+        self._scheduler = Scheduler(parts.info.slots, parts.queue_limit, parts.target.info.can_rollback)
+        vocab_size = parts.target.info.vocab_size
+        self._admission = Admission(
+            parts.tokenizer, parts.defaults, parts.eos_ids, parts.info.context, vocab_size, parts.target.info.device,
+            self._controller.acceptance, parts.info.speculation_unavailable,
+            Answers(Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.dialect),
+        )  # fmt: skip
+        self._take_cores()
+        calibrate(parts.target, parts.drafters, self._controller)
+        self._rounds.warm_up()
+        self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
+        self._wake = threading.Condition()
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._worker = threading.Thread(target=self._work, name="specdec-worker", daemon=True)
+        self._worker.start()
+        atexit.register(self.close)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def stats(self) -> EngineStats:
+        with self._wake:
+            active, queue = len(self._scheduler.running), self._scheduler.queue()
+            reason = self._info.speculation_unavailable
+            speculation = f"off: {reason}" if reason else self._controller.reason
+            return replace(self._stats, active=active, queued=len(queue), queue=queue, speculation=speculation,
+                           warning=self._controller.warning, prefix_tokens=self._prefill.kept,
+                           graph_bytes=self._rounds.graph_bytes,
+                           device_bytes=_held(self._target.info.device))  # fmt: skip
+
+    def tokenize(
+        self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        return self._admission.tokenize(to_count(prompt, tools))
+
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
+        events = SyncStream()
+        row = self._submit(Request.of(prompt, **options), events.put)
+        events.on_close = lambda: self._cancel(row)
+        return events
+
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AsyncStream:
+        request = Request.of(prompt, **options)
+        events = AsyncStream()
+        if request.tools or request.sampling.grammar:  # a grammar may take more than a second to compile
+            self._check_open()
+            events.enter(lambda deliver: self.submit(request, deliver))
+        else:
+            row = self._submit(request, events.put)
+            events.on_close = lambda: self._cancel(row)
+        return events
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        """The same for whoever brings the outbox: `deliver` gets every event, or the error, in the worker's thread, and
+        must not block. Returns what cancels the request."""
+        row = self._submit(request, deliver)
+        return lambda: self._cancel(row)
+
+    def close(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._worker.join()
+        atexit.unregister(self.close)
+
+    def _submit(self, request: Request, deliver: Deliver) -> Running:
+        row = self._admission.admit(request, deliver)
+        with self._wake:
+            self._check_open()
+            self._scheduler.submit(row)
+            self._wake.notify()
+        return row
+
+    def _check_open(self) -> None:
+        if self._failure:
+            raise EngineClosed(f"the engine is closed since it failed: {self._failure!r}") from self._failure
+        if self._closed:
+            raise EngineClosed("the engine is closed; load a new one")
+
+    @staticmethod
+    def _cancel(row: Running) -> None:
+        # No lock: this may run inside a garbage collection in any thread. The worker sees the flag next round.
+        row.cancelled = True
+
+    def _take_cores(self) -> None:
+        """For the thread that calls this: torch asks each anew."""
+        if self._target.info.device.type == "cpu":
+            spare_one()
+
+    def _work(self) -> None:
+        self._take_cores()
+        try:
+            with torch.inference_mode():
+                while self._wait():
+                    self._step()
+            self._abandon(EngineClosed("the engine was closed before the answer was finished"))
+        except BaseException as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
+            self._failure = error
+            failed = EngineFailed(f"the engine failed and is closed: {error!r}")
+            failed.__cause__ = error
+            self._abandon(failed)
+
+    def _wait(self) -> bool:
+        """Sleep until there is work; False when the engine closes."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closed or not self._scheduler.idle)
+            return not self._closed
+
+    def _step(self) -> None:
+        with self._wake:
+            leaving = self._scheduler.leaving()
+        for row in leaving:
+            self._dismiss(row)
+        with self._wake:
+            self._scheduler.admit()
+            rows = list(self._scheduler.running.values())
+        self._read_some([row for row in rows if not row.prefilled], rows)
+        # by slot: rows that lie side by side in the cache are read together without a copy
+        decoding = sorted(
+            (row for row in rows if row.prefilled and row.finish is None), key=lambda row: row.context.slot
+        )
+        if decoding:
+            self._sparing(decoding, lambda: self._write(decoding))
+
+    def _read_some(self, prompts: list[Running], rows: list[Running]) -> None:
+        """One chunk: of the first prompt, and of others that can be finished in it."""
+        alone, read, began = len(prompts) == len(rows), 0, time.perf_counter()
+        for row in sorted(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id)):
+            if read and not self._prefill.fits(row, read, time.perf_counter() - began):
+                return
+            read += len(row.tokens) - row.computed
+            self._sparing([row], partial(self._read, row, alone=alone))
+            if not row.prefilled:
+                return
+
+    def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
+        """Where the device has no room left for some work, the youngest of its rows fails, and the others go on."""
+        try:
+            work()
+        except torch.OutOfMemoryError as error:
+            row = max(rows, key=lambda row: row.context.sequence_id)
+            row.computed = 0  # keeping what its slot holds would take memory
+            self._release(row)
+            failed = OutOfMemory(
+                f"{self._info.device} has no memory left for this request; expected fewer at once, or a smaller context"
+            )
+            failed.__cause__ = error
+            row.deliver(failed)
+            if self._target.info.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _write(self, rows: list[Running]) -> None:
+        """One round for all whose prompts are through."""
+        for row, outcome in zip(rows, self._rounds.run(rows), strict=True):
+            if outcome is not None:
+                self._settle(row, outcome)
+
+    def _dismiss(self, row: Running) -> None:
+        """Somebody does not want the rest, or has no time for it."""
+        if row.cancelled:
+            self._release(row, cancelled=1)
+        else:
+            self._release(row)
+            row.deliver(DeadlineExceeded(_out_of_time(row)))
+
+    def _read(self, row: Running, *, alone: bool) -> None:
+        """The next chunk of the prompt; after the last one comes the answer's first token."""
+        logits = self._prefill.advance(row, alone=alone)
+        if logits is None:
+            if row.request.progress:
+                row.deliver(GenerationEvent(row.request.id, prefilled=row.computed / len(row.tokens)))
+        else:
+            self._settle(row, self._rounds.first(row, logits))
+            self._prefill.keep(row)  # others may begin like this one while it is still written
+
+    def _settle(self, row: Running, outcome: Outcome) -> None:
+        """Commit what a pass decided, emit it, and free the slot if the answer is finished."""
+        accepted = outcome.round.accepted if outcome.round else 0
+        reached = len(row.tokens) + accepted
+        try:
+            event = row.commit(outcome)
+        except GrammarFailed as error:
+            self._release(row)
+            row.deliver(error)
+            return
+        row.computed = min(reached, len(row.tokens))
+        self._count(outcome)
+        if usage := event.usage:
+            self._release(row, finished=1, prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens,
+                          completion_tokens=usage.completion_tokens)  # fmt: skip
+        if event.text or event.tokens or event.round or event.finish_reason:
+            row.deliver(event)
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.round:
+            self._add(rounds=1, drafted=len(outcome.round.drafted), accepted=outcome.round.accepted)
+
+    def _release(self, row: Running, **counts: int) -> None:
+        """Out of its slot, or of the queue. What it leaves there is kept."""
+        self._prefill.keep(row)
+        self._rounds.release(row)
+        with self._wake:
+            self._scheduler.release(row)
+            self._add(**counts)
+
+    def _add(self, **counts: int) -> None:
+        self._stats = replace(
+            self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()}
+        )
+
+    def _abandon(self, error: BaseException) -> None:
+        """Tell everyone who still waits."""
+        with self._wake:
+            self._closed = True
+            left = self._scheduler.everyone()
+            for row in left:
+                self._scheduler.release(row)
+        for row in left:
+            row.deliver(error)
+
+
+def _held(device: torch.device) -> int | None:
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else None
+
+
+def _out_of_time(row: Running) -> str:
+    written = len(row.tokens) - row.context.prompt_length
+    began = f"got a slot after {row.started - row.received:.3g} s, {written} tokens were written"
+    return f"timeout is {row.request.timeout:g} s; expected more: the request {began if row.started else 'still waits'}"

@@ -1,0 +1,72 @@
+"""Tokens from logits, with every row's parameters on the device: `SamplingBatch`'s function for rounds in graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from specdec.kernels.choose import argmax, gumbel
+from specdec.decoding.rounds.table import Mirror
+from specdec.sampling import processors
+from specdec.sampling.batch import shaping_of
+from specdec.sampling.noise import Stream
+from specdec.sampling.state import SamplerState
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """Which processors the rows of a round need; part of a graph's key."""
+
+    drawn: bool = False
+    top_k: int = 0
+    """No row keeps more than this; 0: no row has a limit."""
+    top_p: bool = False
+    min_p: bool = False
+
+    @classmethod
+    def of(cls, states: Sequence[SamplerState]) -> Shaping:
+        drawn = [shaping_of(s) for s in states if not s.greedy]
+        top_k = max((int(s.top_k) for s in drawn), default=0)
+        width = 1 << (top_k - 1).bit_length() if top_k else 0
+        return cls(bool(drawn), width, any(s.top_p != 1 for s in drawn), any(s.min_p > 0 for s in drawn))
+
+
+class Chooser:
+    """The target's and the drafter's choices of one round, both with the same noise (see `accept.coupled`).
+
+    slots [B] int64 of `mirror`, starts [B] int32 of the last token that each holds; `count` choices a row.
+    """
+
+    def __init__(
+        self, mirror: Mirror, slots: Tensor, starts: Tensor, count: int, shaping: Shaping, vocab: int
+    ) -> None:
+        self._shaping = shaping
+        self._noise: Tensor | None = None
+        if shaping.drawn:
+            noise = gumbel(mirror.seeds[slots], starts + 1, count, Stream.TARGET, vocab)
+            greedy = mirror.shapes[3, slots].view(-1, 1, 1) > 0
+            self._noise = noise.masked_fill_(greedy, 0.0)
+            self._temperature, self._top_p, self._min_p = (
+                values[slots].view(-1, 1, 1) for values in mirror.shapes[:3]
+            )
+            self._top_k = mirror.top_k[slots].view(-1, 1, 1)
+
+    def __call__(self, logits: Tensor, first: int) -> Tensor:
+        """Tokens [B, M] from raw logits [B, M, V], of the first-th choice on."""
+        if self._noise is None:
+            return argmax(logits.flatten(0, 1)).view(logits.shape[:2])
+        noise = self._noise[:, first : first + logits.shape[1]]
+        return argmax(self._shaped(logits).flatten(0, 1), noise.flatten(0, 1)).view(logits.shape[:2])
+
+    def _shaped(self, logits: Tensor) -> Tensor:
+        scores = processors.temperature(logits, self._temperature)
+        if self._shaping.top_k:
+            largest = min(self._shaping.top_k, scores.shape[-1])
+            limited = processors.top_k(scores, self._top_k.clamp(max=largest), largest)
+            scores = torch.where(self._top_k > largest, scores, limited)
+        if self._shaping.top_p:
+            scores = processors.top_p(scores, self._top_p)
+        return processors.min_p(scores, self._min_p) if self._shaping.min_p else scores

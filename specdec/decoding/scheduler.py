@@ -1,0 +1,97 @@
+"""Who waits and who runs: a bounded queue in front of a fixed number of slots.
+
+Higher priority first. Within a priority clients take turns, and a client that has many slots waits for one that has
+fewer; a client's own requests are first come, first served. Waiting raises the priority, so that nobody starves.
+
+A free slot keeps the tokens of the sequence that left it, and the next request takes the free slot whose tokens share
+the longest prefix with its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from specdec.errors import EngineBusy
+from specdec.decoding.sequence import Running
+from specdec.models.prefixes import shared_prefix
+from specdec.types import Queued
+
+AGING = 10.0
+"""Seconds in the queue that count as one step of priority."""
+
+
+class Scheduler:
+    """Not thread-safe: the engine holds its lock around every call."""
+
+    def __init__(
+        self, slots: int, queue_limit: int, reuse_prefixes: bool, now: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._queue_limit, self._reuse, self._now = queue_limit, reuse_prefixes, now
+        self._held: list[list[int]] = [[] for _ in range(slots)]
+        self._waiting: list[Running] = []
+        """In order of arrival."""
+        self.running: dict[int, Running] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting and not self.running
+
+    def submit(self, row: Running) -> None:
+        waiting = sum(not other.cancelled for other in self._waiting)
+        if waiting >= self._queue_limit:
+            raise EngineBusy(f"{waiting} requests are waiting, as many as the queue holds; try again later")
+        self._waiting.append(row)
+
+    def waiting(self) -> list[Running]:
+        """Who waits, in the order in which they would be served."""
+        now, taken = self._now(), Counter(row.request.client for row in self.running.values())
+        turns: list[tuple[int, int, Running]] = []
+        for urgency, row in sorted(((-_urgency(row, now), row) for row in self._waiting), key=lambda x: x[0]):
+            turns.append((urgency, taken[row.request.client], row))
+            taken[row.request.client] += 1
+        return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])]
+
+    def queue(self) -> tuple[Queued, ...]:
+        """What can be said of those who wait."""
+        now = self._now()
+        return tuple(
+            Queued(row.request.id, position, now - row.received, row.request.priority, row.request.client)
+            for position, row in enumerate(self.waiting(), 1)
+        )
+
+    def admit(self) -> None:
+        """Give free slots to those who wait."""
+        while self._waiting and len(self.running) < len(self._held):
+            self._place(self.waiting()[0])
+
+    def _place(self, row: Running) -> None:
+        free = [slot for slot in range(len(self._held)) if slot not in self.running]
+        shared = {s: shared_prefix(self._held[s], row.tokens) if self._reuse else 0 for s in free}
+        slot = max(free, key=lambda s: (shared[s], -len(self._held[s])))
+        # the last token always goes through the target: its logits are the answer's first
+        row.computed = min(shared[slot], len(row.tokens) - 1)
+        row.context.slot, row.started = slot, self._now()
+        self._waiting.remove(row)
+        self.running[slot] = row
+
+    def release(self, row: Running) -> None:
+        """Free the row's slot, or take it out of the queue."""
+        if self.running.get(row.context.slot) is row:
+            del self.running[row.context.slot]
+            self._held[row.context.slot] = row.tokens[: row.computed]
+        elif row in self._waiting:
+            self._waiting.remove(row)
+
+    def leaving(self) -> list[Running]:
+        """Who was cancelled, or has no time left."""
+        now = self._now()
+        return [row for row in self.everyone() if row.cancelled or now > row.deadline]
+
+    def everyone(self) -> list[Running]:
+        return [*self.running.values(), *self._waiting]
+
+
+def _urgency(row: Running, now: float) -> int:
+    return row.request.priority + int((now - row.received) / AGING)

@@ -1,0 +1,201 @@
+"""The speculation controller: how many tokens to draft in the next round, and from which drafter.
+
+It maximises expected tokens per second from measured round times and learnt acceptance, 0 drafts included. A source
+that was dropped is probed again at growing intervals, so that "off" is never permanent. It looks at drafts'
+sources and lengths, never at what the target is about to say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from operator import mul
+
+from specdec.decoding.speculation.acceptance import Acceptance
+from specdec.decoding.speculation.costs import CostCurve
+from specdec.decoding.speculation.probes import Probes
+
+_LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+_MIN_GAIN = 1.03  # below this the difference drowns in noise, and plain is the safe side
+_PROBE_LENGTH = 2
+_ENOUGH, _LOW = 50, 0.3  # drafts after which acceptance is judged, and what is low
+_EXPLORE = 24  # rounds between tries of a longer draft
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What one drafter could do for one sequence."""
+
+    drafter: str
+    source: str
+    length: int
+    free: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence of the round that is planned."""
+
+    acceptance: Acceptance
+    options: Sequence[Option]
+    room: int
+    """No more drafts than this."""
+    forced: int | None
+    """Draft exactly this many where possible, or None to choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Draft `length` tokens by `option`; length 0 is a plain row."""
+
+    option: Option | None = None
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One choice a row, and what the round is expected to yield."""
+
+    choices: tuple[Choice, ...]
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A row with the tokens it may expect: `yields[i][k]` from drafting k tokens by option i."""
+
+    row: Row
+    yields: list[list[float]]
+
+    @classmethod
+    def of(cls, row: Row) -> _Scored:
+        return cls(row, [cls._yields(row, option) for option in row.options])
+
+    @staticmethod
+    def _yields(row: Row, option: Option) -> list[float]:
+        rates = row.acceptance.rates(option.source, max(min(option.length, row.room), 0))
+        return list(accumulate(accumulate(rates, mul), initial=1.0))
+
+    def best(self, length: int, paid: str | None) -> tuple[Choice, float]:
+        """The choice with the highest yield at up to `length` drafts, and that yield."""
+        row, best = self.row, (Choice(), 1.0)
+        wanted = length if row.forced is None else row.forced
+        for option, yields in zip(row.options, self.yields, strict=True):
+            k = min(wanted, len(yields) - 1)
+            usable = option.free or option.drafter == paid or row.forced is not None
+            if usable and k > 0 and yields[k] > best[1]:
+                best = Choice(option, k), yields[k]
+        return best
+
+
+class Controller:
+    """Plans rounds and learns from them. One per engine; used by its worker only."""
+
+    def __init__(self) -> None:
+        self.acceptance = Acceptance()
+        self.verify_cost = CostCurve()
+        """Seconds by rows of the target's pass (sequences x (drafts + 1))."""
+        self.draft_costs: dict[str, CostCurve] = {}
+        """Seconds by drafted steps, per drafter that is not free."""
+        self.between_cost = CostCurve()
+        """Seconds from one round to the next, by sequences: a round with drafts spreads them over more tokens."""
+        self.host_cost = CostCurve()
+        """Seconds that a round waits for the host when drafts come from there, where others do not (always size 1)."""
+        self.reason = "no round yet"
+        self.warning: str | None = None
+        """Set while a drafter that costs something is hardly ever right."""
+        self._probes = Probes()
+        self._rounds = 0
+        self._tried: Counter[str] = Counter()
+
+    def plan(self, rows: Sequence[Row]) -> Plan:
+        """The choice with the most expected tokens per second; rows with `forced` are taken as they are."""
+        self._rounds += 1
+        scored = [_Scored.of(row) for row in rows]
+        plain = self._evaluate(scored, 0, None)
+        paid = sorted({o.drafter for r in rows for o in r.options if not o.free})
+        longest = max((len(y) - 1 for s in scored for y in s.yields), default=0)
+        plans = [self._evaluate(scored, k, p) for k in _LENGTHS if k <= longest for p in (None, *paid)]
+        drafting = [p for p in plans if any(c.length for c in p.choices)]
+        best = max(drafting, key=lambda p: p.tokens_per_second, default=None)
+        pays = best is not None and best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN
+        if any(row.room > 0 and row.forced is None for row in rows):
+            self.reason = self._reason(plain, best, pays)
+        chosen = best if best is not None and pays else plain
+        self._probes.tick(option.source for row in rows for option in row.options)
+        return Plan(tuple(map(self._probed, rows, chosen.choices)), chosen.tokens_per_second)
+
+    def observe(self, row: Row, option: Option, drafted: int, accepted: int) -> None:
+        """Learn from what became of one row's drafts."""
+        chance = prod(row.acceptance.rates(option.source, drafted))
+        row.acceptance.observe(option.source, drafted, accepted)
+        self._probes.tried(option.source, success=accepted == drafted, chance=chance)
+        if not option.free:
+            self._judge(option)
+
+    def _judge(self, option: Option) -> None:
+        self._tried[option.drafter] += 1
+        rate = self.acceptance.rates(option.source, 1)[0]
+        low = self._tried[option.drafter] >= _ENOUGH and rate < _LOW
+        self.warning = (
+            f"low acceptance: of the draft {option.drafter}'s first tokens {rate:.0%} are accepted; "
+            "a draft that is nearer to this target, or to these texts, would make answers faster"
+            if low
+            else None
+        )
+
+    def off_reason(self) -> str | None:
+        """Why the last plan drafted nothing, or None if it drafted."""
+        return self.reason if self.reason.startswith("off") else None
+
+    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None) -> Plan:
+        best = [s.best(length, paid) for s in scored]
+        choices = tuple(choice for choice, _ in best)
+        return Plan(choices, sum(tokens for _, tokens in best) / max(self._seconds(choices), 1e-9))
+
+    def _seconds(self, choices: Sequence[Choice]) -> float:
+        width = 1 + max((c.length for c in choices), default=0)
+        seconds = self.verify_cost.estimate(len(choices) * width) + self.between_cost.estimate(len(choices))
+        steps: dict[str, int] = {}
+        for c in choices:
+            if c.option and not c.option.free:
+                steps[c.option.drafter] = max(steps.get(c.option.drafter, 0), c.length)
+        if any(c.option and c.option.free for c in choices):
+            seconds += self.host_cost.estimate(1)
+        return seconds + sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
+
+    @staticmethod
+    def _reason(plain: Plan, best: Plan | None, pays: bool) -> str:
+        if best is None:
+            return "off: nothing to draft from"
+        rates = f"{plain.tokens_per_second:.0f} -> {best.tokens_per_second:.0f} tok/s"
+        if not pays:
+            return f"off: drafting costs more than it saves: {rates}"
+        names = sorted({c.option.drafter for c in best.choices if c.option})
+        return f"on: {' and '.join(names)}, {max(c.length for c in best.choices)} a round: {rates}"
+
+    def _probed(self, row: Row, choice: Choice) -> Choice:
+        """The choice itself, or now and then something next to it, so that what is believed gets measured again."""
+        if row.forced is not None:
+            return choice
+        return self._other(row, choice) or self._longer(row, choice)
+
+    def _other(self, row: Row, choice: Choice) -> Choice | None:
+        """A draft from a source that has not been tried for long: short, unless it costs nothing beside the choice."""
+        for option in row.options:
+            wanted = max(choice.length, _PROBE_LENGTH) if option.free and choice.option else _PROBE_LENGTH
+            length = min(wanted, option.length, row.room)
+            due = self._probes.due(option.source, beside=choice.option is not None)
+            if length > 0 and option != choice.option and due:
+                return Choice(option, length)
+        return None
+
+    def _longer(self, row: Row, choice: Choice) -> Choice:
+        """One step longer every so many rounds: its cost may be remembered from a busy moment."""
+        if self._rounds % _EXPLORE or choice.option is None:
+            return choice
+        longer = next((k for k in _LENGTHS if k > choice.length), choice.length)
+        return Choice(choice.option, min(longer, choice.option.length, row.room))

@@ -1,0 +1,147 @@
+"""Gathers a round's drafts: asks the free drafters first, and the others only once they are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from specdec.drafters.base import Drafter, DraftRound, Drafts
+from specdec.decoding.speculation.controller import Choice, Option
+from specdec.decoding.sequence import Running
+from specdec.sampling.batch import SamplingBatch
+from specdec.types import MAX_SPECULATIVE_TOKENS
+
+Offers = dict[str, Drafts]
+"""Proposals for all rows of a round, by the name of the drafter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """What a round shall verify, all rows side by side."""
+
+    tokens: Tensor
+    """[B, K] int64 on the target's device; row b is valid below lengths[b]."""
+    lengths: tuple[int, ...]
+    probs: Tensor | None = None
+    """q [B, K, V] fp32, or None where every draft is certain."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Row `row` of the round takes `length` tokens from row `at` of `drafts`."""
+
+    row: int
+    drafts: Drafts
+    at: int
+    length: int
+
+
+class Drafting:
+    """The drafters of an engine, behind one face."""
+
+    def __init__(
+        self, drafters: Sequence[Drafter], device: torch.device, vocab_size: int, need_probs: bool
+    ) -> None:
+        self._drafters = {d.name: d for d in drafters}
+        self._device, self._vocab_size, self._need_probs = device, vocab_size, need_probs
+
+    def offers(self, rows: Sequence[Running], sampling: SamplingBatch) -> Offers:
+        """What the drafters that cost nothing propose."""
+        if all(row.max_drafts == 0 for row in rows):
+            return {}
+        asked = DraftRound([r.context for r in rows], sampling, None, need_probs=False)
+        free = [d for d in self._drafters.values() if d.free]
+        offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
+        return (
+            {name: _lawful(drafts, sampling) for name, drafts in offers.items()}
+            if sampling.constrained
+            else offers
+        )
+
+    def options(self, b: int, offers: Offers) -> list[Option]:
+        """What row b can choose from."""
+        return [
+            Option(name, offers[name].sources[b], offers[name].lengths[b], True)
+            if drafter.free
+            else Option(name, name, MAX_SPECULATIVE_TOKENS, False)
+            for name, drafter in self._drafters.items()
+            if not drafter.free or offers[name].lengths[b]
+        ]
+
+    def collect(
+        self,
+        rows: Sequence[Running],
+        sampling: SamplingBatch,
+        choices: Sequence[Choice],
+        offers: Offers,
+        noise: Callable[[], Tensor | None],
+    ) -> Drafted:
+        """The chosen drafts. `noise` draws [B, K, V] for those drafters that draw."""
+        parts: list[_Part] = []
+        for name in dict.fromkeys(c.option.drafter for c in choices if c.option):
+            members = [b for b, c in enumerate(choices) if c.option and c.option.drafter == name]
+            if name in offers:
+                parts += [self._part(b, offers[name], b, choices) for b in members]
+            else:
+                drafts = self._ask(
+                    name, rows, sampling, members, max(choices[b].length for b in members), noise()
+                )
+                parts += [self._part(b, drafts, at, choices) for at, b in enumerate(members)]
+        return self._merge(len(rows), parts)
+
+    def release(self, row: Running) -> None:
+        """The sequence has left its slot."""
+        for drafter in self._drafters.values():
+            drafter.release(row.context)
+
+    @staticmethod
+    def _part(row: int, drafts: Drafts, at: int, choices: Sequence[Choice]) -> _Part:
+        return _Part(row, drafts, at, min(choices[row].length, drafts.lengths[at]))
+
+    def _ask(
+        self,
+        name: str,
+        rows: Sequence[Running],
+        sampling: SamplingBatch,
+        members: list[int],
+        k: int,
+        noise: Tensor | None,
+    ) -> Drafts:
+        if len(members) < len(rows):
+            sampling = sampling.select(members)
+            noise = noise[members] if noise is not None else None
+        noise = None if sampling.greedy else noise
+        contexts = [rows[b].context for b in members]
+        return self._drafters[name].propose(DraftRound(contexts, sampling, noise, self._need_probs), k)
+
+    def _merge(self, count: int, parts: Sequence[_Part]) -> Drafted:
+        width = max((p.length for p in parts), default=0)
+        tokens = torch.zeros(count, width, dtype=torch.long, device=self._device)
+        lengths = [0] * count
+        for p in parts:
+            tokens[p.row, : p.length] = p.drafts.tokens[p.at, : p.length].to(self._device)
+            lengths[p.row] = p.length
+        drawn = any(p.drafts.probs is not None for p in parts)
+        return Drafted(tokens, tuple(lengths), self._probs(tokens, parts) if drawn else None)
+
+    def _probs(self, tokens: Tensor, parts: Sequence[_Part]) -> Tensor:
+        """q of all rows; certain drafts have all their mass on themselves."""
+        q = torch.zeros(*tokens.shape, self._vocab_size, device=self._device).scatter_(
+            -1, tokens.unsqueeze(-1), 1.0
+        )
+        for p in parts:
+            if p.drafts.probs is not None:
+                q[p.row, : p.length] = p.drafts.probs[p.at, : p.length]
+        return q
+
+
+def _lawful(drafts: Drafts, sampling: SamplingBatch) -> Drafts:
+    """The drafts up to what the rows' grammars forbid, which would be rejected anyway."""
+    lengths, tokens = list(drafts.lengths), drafts.tokens.tolist()
+    for row in sampling.constrained:
+        if lengths[row] and (grammar := sampling.states[row].grammar) is not None:
+            lengths[row] = grammar.lawful(tokens[row][: lengths[row]])
+    return replace(drafts, lengths=tuple(lengths))

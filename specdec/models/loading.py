@@ -1,0 +1,179 @@
+"""From a checkpoint's folder to a runner: device, precision, context, and which runner fits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest
+from specdec.models import memory
+from specdec.models.eager import model as llama
+from specdec.models.base import Runner
+from specdec.models.weights.checkpoint import Weights, maximum_positions, read_config, read_json
+
+DEFAULT_CONTEXT = 8192
+DTYPES = {
+    "float32": torch.float32, "fp32": torch.float32, "float16": torch.float16, "fp16": torch.float16,
+    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+}  # fmt: skip
+SPREAD = "cuda:all"
+"""The device that is all GPUs of this machine, layers spread over them."""
+OLDEST = (8, 0)
+"""Compute capability from which GPUs have bf16 tensor cores."""
+SHAPING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+
+def load_runner(
+    path: str | Path, *, name: str | None = None, device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto", context: int | None = None, slots: int = 1, trust_remote_code: bool = False,
+) -> Runner:  # fmt: skip
+    """The fastest runner that computes the checkpoint in `path` exactly.
+
+    `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
+    float32, bfloat16, float16. `context`: positions per slot, None for the model's own up to DEFAULT_CONTEXT.
+    """
+    folder = Path(path)
+    config = read_config(folder, trust_remote_code=trust_remote_code)
+    spread = device == SPREAD
+    where = pick_device("cuda" if spread else device)
+    if where.type == "cuda":
+        # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    options: dict[str, Any] = {
+        "name": name or str(path), "device": where, "dtype": pick_dtype(dtype, where, folder, config),
+        "context": pick_context(context, config), "slots": _at_least_one("slots", slots),
+    }  # fmt: skip
+    if where.type == "cuda":
+        spread = memory.check(folder, config, spread=spread, **options) or spread
+    if llama.unsupported(config) is None and not spread:
+        return _load_llama(folder, config, options)
+    from specdec.models.transformers import model as hf
+
+    return hf.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
+
+
+def _load_llama(folder: Path, config: Any, options: Mapping[str, Any]) -> Runner:
+    weights = Weights(folder)
+    try:
+        runner = llama.load(weights, config, spare=int(options["device"].type == "cuda"), **options)
+    finally:
+        weights.close()
+    return with_graphs(runner) if runner.info.device.type == "cuda" else runner
+
+
+def with_graphs(runner: llama.LlamaRunner) -> Runner:
+    """The same model with kernels and graphs for decoding; itself, and a warning, where they cannot run."""
+    if reason := _no_kernels(runner):
+        message = f"decoding {runner.info.name} without kernels and graphs, so more slowly: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return runner
+    from specdec.models.triton.model import CudaRunner
+    from specdec.models.graphs import Graphs
+
+    return CudaRunner(runner, Graphs())
+
+
+def _no_kernels(runner: llama.LlamaRunner) -> str | None:
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    capability = torch.cuda.get_device_capability(runner.info.device)
+    if capability < OLDEST:
+        return f"this GPU's compute capability is {capability}; expected {OLDEST} or newer"
+    from specdec.models.triton import decoder as decode
+
+    reason = decode.unsupported(runner)
+    return reason and f"the kernels do not do {reason}"
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The device asked for, checked; auto takes a GPU if there is one."""
+    if device == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceUnavailable(f"device is {device!r}; expected auto, cpu, cuda or cuda:N") from error
+    if wanted.type == "cuda":
+        return _pick_cuda(wanted)
+    if wanted.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceUnavailable("device is 'mps', but torch finds none here; expected auto or cpu")
+    return wanted
+
+
+def _pick_cuda(wanted: torch.device) -> torch.device:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise DeviceUnavailable(
+            f"device is {str(wanted)!r}, but torch finds no GPU here; expected auto or cpu"
+        )
+    index = wanted.index or 0
+    if index >= count:
+        raise DeviceUnavailable(
+            f"device is {str(wanted)!r}, but there are {count} GPUs; expected below cuda:{count}"
+        )
+    return torch.device("cuda", index)
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device, folder: Path, config: Any) -> torch.dtype:
+    """The precision to compute in. auto: fp32 on CPUs (16 bit is slower there), else the checkpoint's 16-bit type."""
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise InvalidRequest("dtype", dtype, "auto, float32, bfloat16 or float16")
+        return DTYPES[str(dtype)]
+    if device.type == "cpu":
+        return torch.float32
+    stored = getattr(config, "dtype", None) or Weights(folder).dtype
+    stored = DTYPES.get(stored, torch.float32) if isinstance(stored, str) else stored
+    return stored if stored in (torch.float16, torch.bfloat16) else torch.bfloat16
+
+
+def pick_context(context: int | None, config: Any) -> int:
+    """Positions per slot."""
+    most = maximum_positions(config)
+    if context is None:
+        return min(most or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    _at_least_one("context", context)
+    if most is not None and context > most:
+        raise InvalidRequest("context", context, f"at most {most}, the model's maximum")
+    return context
+
+
+def _at_least_one(field: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidRequest(field, value, "a whole number, 1 or more")
+    return value
+
+
+def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, ...]]:
+    """What the checkpoint's generation_config says: values for `SamplingParams.with_defaults`, and its end-of-sequence
+    ids (else those of config.json; empty when neither names any)."""
+    folder = Path(path)
+    raw = read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
+    shaping = {key: raw[key] for key in SHAPING if isinstance(raw.get(key), int | float)}
+    if not raw.get("do_sample"):  # transformers decodes greedily unless told to sample
+        shaping = {key: value for key, value in shaping.items() if key == "repetition_penalty"} | {
+            "temperature": 0.0
+        }
+    return shaping, _token_ids(raw.get("eos_token_id"), folder) or _token_ids(_config_eos(folder), folder)
+
+
+def _config_eos(folder: Path) -> object:
+    raw = read_json(folder / "config.json")
+    nested = raw.get("text_config")
+    return raw.get("eos_token_id", nested.get("eos_token_id") if isinstance(nested, dict) else None)
+
+
+def _token_ids(value: object, folder: Path) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    ids = value if isinstance(value, list) else [value]
+    if not all(isinstance(i, int) for i in ids):
+        raise CheckpointCorrupt(f"{folder}: eos_token_id is {value!r}; expected token ids")
+    return tuple(ids)

@@ -1,0 +1,110 @@
+"""The controller drafts where it pays, stops where it does not, and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from specdec.decoding.speculation.acceptance import Acceptance
+from specdec.decoding.speculation.controller import Controller, Option, Row
+from specdec.decoding.speculation.costs import CostCurve
+
+MODEL = Option("model", "model", 16, free=False)
+
+
+def controller(step: float = 1.0, base: float = 10.0, row: float = 0.5) -> Controller:
+    """A target's pass costs base + row * rows, a drafted token costs step (seconds)."""
+    made = Controller()
+    for rows in (1, 2, 5, 9, 17):
+        made.verify_cost.observe(rows, base + row * rows)
+    made.draft_costs["model"] = CostCurve()
+    for k in (1, 8):
+        made.draft_costs["model"].observe(k, step * k)
+    return made
+
+
+def drive(made: Controller, accepts: Callable[[int], int], rounds: int, acceptance: Acceptance) -> list[int]:
+    """The lengths chosen over `rounds` rounds in which accepts(k) of k drafts are accepted."""
+    lengths = []
+    for _ in range(rounds):
+        row = Row(acceptance, [MODEL], 100, None)
+        (choice,) = made.plan([row]).choices
+        lengths.append(choice.length)
+        if choice.option:
+            made.observe(row, choice.option, choice.length, accepts(choice.length))
+    return lengths
+
+
+def test_a_draft_that_agrees_is_used_long() -> None:
+    made = controller()
+    lengths = drive(made, lambda k: k, 50, made.acceptance.child())
+    assert min(lengths[20:]) >= 8
+    assert made.off_reason() is None
+
+
+def test_a_hostile_draft_is_dropped_and_hardly_probed() -> None:
+    made = controller()
+    lengths = drive(made, lambda k: 0, 1000, made.acceptance.child())
+    assert sum(map(bool, lengths[:20])) <= 8
+    assert sum(map(bool, lengths[20:])) <= 8
+    assert "costs more than it saves" in (made.off_reason() or "")
+
+
+def test_off_is_not_for_ever() -> None:
+    made = controller()
+    drive(made, lambda k: 0, 300, made.acceptance.child())
+    lengths = drive(made, lambda k: k, 400, made.acceptance.child())
+    assert min(lengths[-50:]) >= 4
+
+
+def test_a_draft_that_costs_too_much_is_not_used_however_good() -> None:
+    made = controller(step=12.0)
+    lengths = drive(made, lambda k: k, 200, made.acceptance.child())
+    assert sum(map(bool, lengths[-100:])) <= 25
+
+
+def test_time_between_rounds_makes_a_dear_draft_pay() -> None:
+    made = controller(step=12.0)
+    made.between_cost.observe(1, 50.0)
+    lengths = drive(made, lambda k: k, 200, made.acceptance.child())
+    assert min(lengths[-50:]) >= 4
+
+
+def test_forced_lengths_are_taken_as_they_are() -> None:
+    made = controller(step=100.0)
+    choices = made.plan([Row(made.acceptance.child(), [MODEL], 3, 8)]).choices
+    assert choices[0].length == 3
+
+
+def test_a_free_source_is_preferred_when_it_is_as_good() -> None:
+    made = controller()
+    acceptance = made.acceptance.child()
+    lookup = Option("lookup", "lookup/8", 6, free=True)
+    (choice,) = made.plan([Row(acceptance, [MODEL, lookup], 100, None)]).choices
+    assert choice.option == lookup
+
+
+def test_costs_are_interpolated_and_robust_to_outliers() -> None:
+    curve = CostCurve()
+    curve.observe(1, 1.0)
+    curve.observe(5, 3.0)
+    assert curve.estimate(3) == pytest.approx(2.0)
+    assert curve.estimate(9) == pytest.approx(5.0)
+    curve.observe(5, 1000.0)
+    assert curve.estimate(5) < 3.5
+
+
+def test_costs_measured_in_a_busy_moment_are_unlearnt() -> None:
+    """A machine that was a hundred times slower while it calibrated is not held against drafting for long."""
+    made = controller(step=100.0, base=1000.0, row=50.0)
+    acceptance = made.acceptance.child()
+    chosen = []
+    for _ in range(150):
+        (choice,) = made.plan([Row(acceptance, [MODEL], 100, None)]).choices
+        chosen.append(choice.length)
+        made.verify_cost.observe(choice.length + 1, 10 + 0.5 * (choice.length + 1))
+        if choice.option:
+            made.draft_costs["model"].observe(choice.length, 1.0 * choice.length)
+            made.observe(Row(acceptance, [MODEL], 100, None), choice.option, choice.length, choice.length)
+    assert min(chosen[-10:]) >= 4

@@ -1,0 +1,146 @@
+"""Real checkpoints from a folder: the text is transformers' own, and what is wrong with a folder is said in a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
+
+import specdec
+from specdec.engine import Engine
+from specdec.errors import (
+    CheckpointCorrupt,
+    CheckpointNotFound,
+    DeviceUnavailable,
+    InvalidRequest,
+    TokenizerMismatch,
+)
+from tests.decoding.toy import VOCAB, byte_tokenizer
+
+PROMPT = "the cat sat on the mat and the cat sat on"
+NEW = 48
+
+
+def save_llama(folder: Path, seed: int, width: int = 64) -> Path:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, vocab_size=VOCAB, max_position_embeddings=256, initializer_range=0.2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llama(tmp_path_factory.mktemp("target"), 0)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llama(tmp_path_factory.mktemp("draft"), 1, width=32)
+
+
+@pytest.fixture(scope="module")
+def reference(target: Path) -> list[int]:
+    model = AutoModelForCausalLM.from_pretrained(target)
+    ids = torch.tensor([list(byte_tokenizer()(PROMPT)["input_ids"])])
+    out = model.generate(ids, max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False, pad_token_id=0)
+    return [int(i) for i in out[0, ids.shape[1] :]]
+
+
+@pytest.fixture(scope="module", params=["none", "lookup", "hostile", "itself"])
+def engine(request: pytest.FixtureRequest, target: Path, hostile: Path) -> Iterator[Engine]:
+    draft = {"hostile": str(hostile), "itself": str(target)}.get(request.param, request.param)
+    with specdec.load(str(target), draft, slots=2) as engine:
+        yield engine
+
+
+def ask(engine: Engine, k: Any, **options: Any) -> specdec.Completion:
+    shape: dict[str, Any] = {"max_tokens": NEW, "min_tokens": NEW, "temperature": 0} | options
+    return engine.generate(PROMPT, speculative=k, prediction="the mat and the dog", **shape)
+
+
+@pytest.mark.parametrize("k", ["off", "auto", 1, 4, 9])
+def test_greedy_text_is_what_transformers_generates(engine: Engine, reference: list[int], k: Any) -> None:
+    assert list(ask(engine, k).token_ids) == reference
+
+
+def test_same_seed_same_text_over_a_real_model(engine: Engine) -> None:
+    shape = {"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.1, "seed": 4}
+    plain = ask(engine, "off", **shape)
+    assert all(ask(engine, k, **shape).token_ids == plain.token_ids for k in ("auto", 1, 5))
+
+
+def test_a_draft_that_always_agrees_is_always_accepted(target: Path) -> None:
+    with specdec.load(target, target) as engine:
+        stats = engine.generate([7, 8, 9], speculative=4, temperature=0, max_tokens=41, ignore_eos=True).stats
+    assert stats.acceptance_rate == 1.0
+    assert stats.rounds == 8
+
+
+def test_info_says_what_was_loaded(target: Path, hostile: Path) -> None:
+    with specdec.load(str(target), str(hostile), context=128) as engine:
+        info = engine.info
+    assert (info.context, info.vocab_size, info.device, info.dtype) == (128, VOCAB, "cpu", "float32")
+    assert info.drafters == ("grammar", "prediction", "lookup", "memory", "model")
+    assert info.draft == str(hostile)
+    assert info.parameters > info.draft_parameters > 0
+
+
+def test_recurrent_state_runs_plain_and_says_so(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=VOCAB, state_size=4)
+    MambaForCausalLM(config).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    with specdec.load(str(tmp_path), "lookup", context=128) as engine:
+        answer = engine.generate("hello", max_tokens=10, temperature=0, ignore_eos=True, speculative=4)
+        assert "cannot be rolled back" in (engine.info.speculation_unavailable or "")
+    assert answer.stats.drafted == 0
+    assert "cannot be rolled back" in (answer.stats.off_reason or "")
+
+
+def test_wrong_loads_are_refused_in_one_line(target: Path, tmp_path: Path) -> None:
+    cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
+        (CheckpointNotFound, "no folder", {"target": "./nowhere"}),
+        (DeviceUnavailable, "cuda", {"target": str(target), "device": "cuda"}),
+        (InvalidRequest, "dtype is 'int3'", {"target": str(target), "dtype": "int3"}),
+        (InvalidRequest, "context is 9999", {"target": str(target), "context": 9999}),
+        (InvalidRequest, "draft is None", {"target": str(target), "draft": None}),
+        (InvalidRequest, "slots is 0", {"target": str(target), "slots": 0}),
+        (InvalidRequest, "accept_rule is 'maybe'", {"target": str(target), "accept_rule": "maybe"}),
+    ]
+    for kind, message, options in cases:
+        if kind is DeviceUnavailable and torch.cuda.is_available():
+            continue
+        with pytest.raises(kind, match=message) as caught:
+            specdec.load(**options)
+        assert "\n" not in str(caught.value)
+
+
+def test_tokenizers_that_differ_are_refused(target: Path, tmp_path: Path) -> None:
+    draft = save_llama(tmp_path, 2, width=32)
+    raw = json.loads((draft / "tokenizer.json").read_text())
+    vocabulary = raw["model"]["vocab"]
+    a, b = list(vocabulary)[5:7]
+    vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
+    (draft / "tokenizer.json").write_text(json.dumps(raw))
+    with pytest.raises(TokenizerMismatch, match="5"):
+        specdec.load(str(target), str(draft))
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path, 3, width=32)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointCorrupt, match=r"model.safetensors"):
+        specdec.load(str(folder), "none")
+    weights.unlink()
+    with pytest.raises(CheckpointCorrupt, match=r"safetensors"):
+        specdec.load(str(folder), "none")

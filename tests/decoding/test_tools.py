@@ -1,0 +1,128 @@
+"""Tool choice through the whole engine, on random logits: calls always parse and follow their schemas."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from specdec.errors import InvalidRequest
+from specdec.decoding.engine import LocalEngine
+from specdec.text.tools.families import FAMILIES, Dialect
+from specdec.types import Completion, Grammar, Request
+from tests.decoding.toy import TEMPLATE, toy_engine
+
+THINK = ("<think>", "</think>")
+CHAT = [{"role": "user", "content": "hi"}]
+
+
+def _tool(name: str, **properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+TOOLS = [
+    _tool("paint", colour={"enum": ["red", "blue"]}, coats={"type": "integer", "minimum": 1, "maximum": 9}),
+    _tool("rest"),
+]
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def engine(request: pytest.FixtureRequest) -> Iterator[LocalEngine]:
+    with toy_engine("near", "grammar", dialect=Dialect(FAMILIES[request.param]), template=TEMPLATE) as engine:
+        yield engine
+
+
+def _ask(engine: LocalEngine, seed: int, **options: Any) -> Completion:
+    return engine.generate(CHAT, tools=TOOLS, seed=seed, max_tokens=200, **options)
+
+
+def _check(answer: Completion) -> list[str]:
+    """The names of the calls; the last is left out if it was cut."""
+    whole = answer.message.tool_calls[: -1 if answer.finish_reason == "length" else None]
+    for call in whole:
+        arguments = json.loads(call.arguments)
+        if call.name == "paint":
+            assert list(arguments) == ["colour", "coats"]
+            assert arguments["colour"] in ("red", "blue")
+            assert 1 <= arguments["coats"] <= 9
+        else:
+            assert (call.name, arguments) == ("rest", {})
+    return [call.name for call in whole]
+
+
+def test_required(engine: LocalEngine) -> None:
+    names = [_check(_ask(engine, seed, tool_choice="required")) for seed in range(12)]
+    assert {name for called in names for name in called} == {"paint", "rest"}
+    assert all(names)
+
+
+def test_named_and_single(engine: LocalEngine) -> None:
+    for seed in range(4):
+        assert _check(_ask(engine, seed, tool_choice="paint")) == ["paint"]
+        assert len(_check(_ask(engine, seed, tool_choice="required", parallel_tool_calls=False))) == 1
+
+
+def test_none_and_auto(engine: LocalEngine) -> None:
+    for seed in range(4):
+        assert not _ask(engine, seed, tool_choice="none").message.tool_calls
+        _check(_ask(engine, seed))
+
+
+def test_a_form_beside_tools(engine: LocalEngine) -> None:
+    for seed in range(6):
+        answer = _ask(engine, seed, grammar=Grammar.choice(["yes", "no"]))
+        assert answer.message.content in ("yes", "no", None)
+        assert bool(answer.message.content) != bool(answer.message.tool_calls)
+    with pytest.raises(InvalidRequest, match="a form other than lark beside tools"):
+        _ask(engine, 0, grammar=Grammar.lark('start: "a"'))
+
+
+def test_speculation_changes_no_call(engine: LocalEngine) -> None:
+    for seed in range(3):
+        answers = [_ask(engine, seed, tool_choice="required", speculative=k).token_ids for k in ("off", 1, 5)]
+        assert answers[0] == answers[1] == answers[2]
+
+
+def test_cut_calls_say_so(engine: LocalEngine) -> None:
+    for most in range(1, 40, 3):
+        answer = engine.generate(CHAT, tools=TOOLS, tool_choice="paint", seed=1, max_tokens=most)
+        assert answer.finish_reason == "length"
+
+
+@pytest.mark.parametrize(("schema", "reason"), [
+    ({"type": "object", "properties": {"a": {"type": "string", "not": {"const": "x"}}}}, "not"),
+    ({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}, r"\$defs"),
+    ({"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 99999999}}}, "complex"),
+])  # fmt: skip
+def test_schemas_that_cannot_be_kept_are_refused_by_name(
+    engine: LocalEngine, schema: dict[str, Any], reason: str
+) -> None:
+    bad = {"type": "function", "function": {"name": "bad", "parameters": schema}}
+    start = time.perf_counter()
+    with pytest.raises(InvalidRequest, match=reason) as caught:
+        engine.generate(CHAT, tools=[*TOOLS, bad])
+    assert time.perf_counter() - start < 2
+    assert caught.value.field in ("tools", "tools[2].function.parameters")
+    assert _check(_ask(engine, 1, tool_choice="rest")) == ["rest"]
+
+
+def test_no_format_no_tools() -> None:
+    with (
+        toy_engine(template=TEMPLATE) as engine,
+        pytest.raises(InvalidRequest, match=r"tools is \['paint', 'rest'\]; expected none"),
+    ):
+        engine.generate(CHAT, tools=TOOLS)
+
+
+def test_an_opened_thought_goes_before_calls() -> None:
+    dialect = Dialect(FAMILIES["hermes"], THINK)
+    with toy_engine("near", dialect=dialect, template="{{ messages[0].content }}<think>\n") as engine:
+        request = Request.of(CHAT, tools=TOOLS, tool_choice="required", max_tokens=200, seed=2,
+                             logit_bias={ord("<"): 9.0})  # fmt: skip
+        answer = engine.generate(request)
+        assert "<tool_call>" not in answer.text.partition("</think>")[0] or answer.finish_reason == "length"
+        assert answer.message.reasoning

@@ -1,0 +1,147 @@
+"""A model small enough to know its distribution by heart, with a cache that notices every wrong rollback.
+
+The logits after a token depend on it and on the one before it, both read back from the slot's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from specdec.drafters.base import Drafter
+from specdec.drafters.forced import GrammarDrafter
+from specdec.drafters.lookup import LookupDrafter
+from specdec.drafters.memory import MemoryDrafter
+from specdec.drafters.model import DraftModelDrafter
+from specdec.drafters.prediction import PredictionDrafter
+from specdec.engine import AcceptRule
+from specdec.decoding.engine import LocalEngine, Parts
+from specdec.models.base import Runner, RunnerInfo
+from specdec.models.prefixes import PrefixCache
+from specdec.text.tokenizer import Tokenizer
+from specdec.text.tools.families import Dialect
+from specdec.types import MAX_SPECULATIVE_TOKENS, EngineInfo
+
+EOS = 256
+VOCAB = 257
+TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+CPU = torch.device("cpu")
+
+
+class ToyRunner:
+    """Second-order Markov model; `sharpness` scales its logits."""
+
+    def __init__(self, seed: int = 0, sharpness: float = 3.0, slots: int = 4, context: int = 256) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.first = torch.randn(VOCAB, VOCAB, generator=generator) * sharpness
+        self.second = torch.randn(VOCAB, VOCAB, generator=generator) * sharpness / 2
+        for table in (self.first, self.second):
+            table[:, EOS] -= sharpness  # answers of some length
+        self.cache = torch.full((slots, context + MAX_SPECULATIVE_TOKENS + 1), -1)
+        self.passes = 0
+        self.fail_at: int | None = None
+        self.full_above: int | None = None
+        """Rows at once for which there is memory; None: as many as there are slots."""
+        self.info = RunnerInfo(
+            "toy",
+            "Toy",
+            "llama",
+            "eager",
+            VOCAB,
+            context,
+            slots,
+            CPU,
+            torch.float32,
+            0,
+            0,
+            0,
+            can_rollback=True,
+        )
+
+    def logits_after(self, tokens: Sequence[int]) -> Tensor:
+        """[V], the reference."""
+        before = tokens[-2] if len(tokens) > 1 else EOS
+        return self.first[tokens[-1]] + self.second[before]
+
+    def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
+        self.passes += 1
+        if self.fail_at is not None and self.passes >= self.fail_at:
+            raise RuntimeError("the toy broke")
+        if self.full_above is not None and len(slots) > self.full_above:
+            raise torch.OutOfMemoryError("the toy is full")
+        rows = []
+        for row, slot, start in zip(tokens, slots, starts, strict=True):
+            end = start + len(row)
+            self.cache[slot, start:end] = row
+            held = self.cache[slot, :end]
+            assert (held >= 0).all(), "read a position that was never written"
+            before = torch.cat([torch.tensor([EOS]), held[:-1]])
+            rows.append((self.first[held] + self.second[before])[end - keep :])
+        return torch.stack(rows)
+
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        return (self.cache[slot, start:end].view(-1, 1),)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, and an end."""
+    vocabulary = {c: i for i, c in enumerate(sorted(ByteLevel.alphabet()))}
+    backend = Backend(BPE(vocabulary, []))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = ByteLevelDecoder()
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>")
+    assert fast.eos_token_id == EOS
+    return fast
+
+
+def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
+    """`perfect` agrees always, `hostile` hardly ever, `near` most of the time."""
+    if kind == "none":
+        return []
+    if kind == "grammar":
+        return [GrammarDrafter()]
+    if kind == "lookup":
+        return [LookupDrafter()]
+    if kind == "memory":
+        return [MemoryDrafter(500)]
+    if kind == "prediction":
+        return [PredictionDrafter()]
+    draft = ToyRunner(0 if kind == "perfect" else 99, slots=target.info.slots, context=target.info.context)
+    if kind == "near":
+        draft.first, draft.second = target.first + 0.15 * draft.first, target.second
+    elif kind == "perfect":
+        draft.first, draft.second = target.first, target.second
+    return [DraftModelDrafter(draft, VOCAB, CPU, PrefixCache(draft, 1000))]
+
+
+def toy_engine(
+    *kinds: str,
+    target: Runner | None = None,
+    accept_rule: AcceptRule = "coupled",
+    slots: int = 4,
+    kept: int = 1000,
+    queue_limit: int = 256,
+    dialect: Dialect | None = None,
+    template: str = "",
+) -> LocalEngine:
+    runner = target or ToyRunner(slots=slots)
+    chosen = [d for kind in kinds for d in drafters(kind, runner)]  # type: ignore[arg-type]
+    info = EngineInfo(
+        target="toy", draft=None, architecture="Toy", runner="toy", device="cpu", dtype="float32",
+        context=runner.info.context, vocab_size=VOCAB, slots=runner.info.slots,
+        drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=bool(template),
+        parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
+    )  # fmt: skip
+    backing = byte_tokenizer()
+    backing.chat_template = template or None
+    return LocalEngine(Parts(
+        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, PrefixCache(runner, kept),
+        queue_limit, dialect or Dialect(),
+    ))  # fmt: skip

@@ -1,0 +1,171 @@
+"""Tiny random models of many architectures, and the passes that every runner must get right on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers.utils import logging
+
+from specdec.models.base import Runner
+
+VOCAB = 97
+CONTEXT = 96
+SIZES = {
+    "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": CONTEXT, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 2, "initializer_range": 0.3,
+}  # fmt: skip
+GPT2_SIZES = {
+    "vocab_size": VOCAB, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT, "initializer_range": 0.3,
+}  # fmt: skip
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+
+
+def _rope(kind: str, **more: float) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, "factor": 4.0, **more}}
+
+
+LLAMA_FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "llama-tied-biased": ("Llama", {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
+    "llama-head-dim": ("Llama", {"head_dim": 16, "num_key_value_heads": 4}),
+    "llama-linear": ("Llama", _rope("linear")),
+    "llama-dynamic": ("Llama", _rope("dynamic")),
+    "llama-llama3": (
+        "Llama",
+        _rope("llama3", low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32),
+    ),
+    "llama-yarn": ("Llama", _rope("yarn", original_max_position_embeddings=24)),
+    "mistral-window": ("Mistral", {"sliding_window": 6}),
+    "qwen2": ("Qwen2", {}),
+    "qwen2-window": ("Qwen2", {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}),
+    "qwen3": ("Qwen3", {"head_dim": 16}),
+}
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("GPT2", GPT2_SIZES),
+    "opt": ("OPT", {"ffn_dim": 48, "word_embed_proj_dim": 32, "init_std": 0.3}),
+    "bloom": ("Bloom", {"n_layer": 2, "n_head": 4}),
+    "mpt": ("Mpt", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": CONTEXT}),
+    "gpt-neox": ("GPTNeoX", {}),
+    "phi": ("Phi", {}),
+    "phi3-window": ("Phi3", {"sliding_window": 6}),
+    "gemma": ("Gemma", {"head_dim": 8}),
+    "gemma2-window": ("Gemma2", {"head_dim": 8, "sliding_window": 12, "query_pre_attn_scalar": 8}),
+    "gemma3-window": ("Gemma3Text", {"head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 8}),
+    "falcon": ("Falcon", {}),
+    "falcon-alibi": ("Falcon", {"alibi": True}),
+    "stablelm": ("StableLm", {}),
+    "starcoder2": ("Starcoder2", {"sliding_window": 12}),
+    "cohere": ("Cohere", {}),
+    "olmo2": ("Olmo2", {}),
+    "granite": ("Granite", {}),
+    "mixtral": ("Mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen2-moe": ("Qwen2Moe", {**MOE, "shared_expert_intermediate_size": 24}),
+    "qwen3-moe": ("Qwen3Moe", {**MOE, "head_dim": 8}),
+}
+RECURRENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "mamba": ("Mamba", {"state_size": 8}),
+    "jamba": (
+        "Jamba",
+        {
+            "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 2, "expert_layer_period": 2,
+            "mamba_d_state": 8, "mamba_dt_rank": 4, "use_mamba_kernels": False,
+        },
+    ),
+}  # fmt: skip
+KINDS = {**LLAMA_FAMILY, **OTHERS, **RECURRENT}
+
+
+def build(kind: str) -> Any:
+    """A random model; wide initial weights, so that what attention sees matters to the logits."""
+    name, changes = KINDS[kind]
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{name}Config")(**{**SIZES, **changes})
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for label, weight in model.named_parameters():
+            if label.endswith("bias") or "norm" in label:
+                weight.add_(torch.randn_like(weight) * 0.1)
+    return model
+
+
+def save(model: Any, folder: Path, **options: Any) -> Path:
+    logging.disable_progress_bar()
+    model.save_pretrained(folder, **options)
+    return folder
+
+
+def tokens(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randint(3, VOCAB, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def full(model: Any, ids: Tensor) -> Tensor:
+    """transformers' own logits, without a cache."""
+    with torch.inference_mode():
+        logits: Tensor = model(ids, use_cache=False).logits
+        return logits.float()
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    """Within 1e-4, or 1e-5 of the largest logit where logits are large."""
+    assert found.dtype == torch.float32
+    bound = max(1e-4, 1e-5 * float(wanted.abs().max()))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=bound)
+
+
+Check = Callable[[Runner, Any], None]
+
+
+def chunks(runner: Runner, model: Any) -> None:
+    """Prefill in two chunks, then single tokens, then blocks."""
+    ids = tokens(1, 40)
+    truth, at = full(model, ids), 0
+    for count in (13, 7, 1, 1, 1, 4, 4, 2, 7):
+        found = runner.forward(ids[:, at : at + count], [0], [at], count)
+        close(found, truth[:, at : at + count])
+        at += count
+
+
+def rollback(runner: Runner, model: Any) -> None:
+    """What lies beyond a smaller start is forgotten."""
+    first, second = tokens(1, 30, seed=1), tokens(1, 30, seed=2)
+    runner.forward(first, [1], [0], 1)
+    ids = torch.cat((first[:, :17], second[:, :13]), 1)
+    truth = full(model, ids)
+    close(runner.forward(ids[:, 17:22], [1], [17], 5), truth[:, 17:22])
+    close(runner.forward(ids[:, 20:21], [1], [20], 1), truth[:, 20:21])
+    close(runner.forward(ids[:, 21:], [1], [21], 3), truth[:, -3:])
+
+
+def ragged(runner: Runner, model: Any) -> None:
+    """Three rows at different places, in slots out of order, one of them padded; then slots change hands."""
+    ids, starts, slots = tokens(3, 40, seed=3), [4, 19, 11], [2, 0, 1]
+    truth = full(model, ids)
+    for row, slot in enumerate(slots):
+        runner.forward(ids[row : row + 1, : starts[row]], [slot], [0], 0)
+    for count in (1, 4, 5):
+        block = torch.stack([ids[row, start : start + count] for row, start in enumerate(starts)])
+        if count > 1:
+            block[1, 2:] = 5  # padding: its logits mean nothing, its keys are overwritten
+        found = runner.forward(block, slots, starts, count)
+        moved = [count, min(count, 2), count]
+        for row, start in enumerate(starts):
+            close(found[row, : moved[row]], truth[row, start : start + moved[row]])
+        starts = [start + step for start, step in zip(starts, moved, strict=True)]
+    pair = runner.forward(ids[1:, :6], [0, 1], [0, 0], 2)
+    close(pair, truth[1:, 4:6])
+
+
+def keeps(runner: Runner, model: Any) -> None:
+    """Only the positions asked for come back."""
+    ids = tokens(1, 9, seed=4)
+    assert runner.forward(ids, [0], [0], 0).shape == (1, 0, runner.info.vocab_size)
+    close(runner.forward(ids, [0], [0], 2), full(model, ids)[:, -2:])
+
+
+ALL_CHECKS: tuple[Check, ...] = (chunks, rollback, ragged, keeps)
