@@ -29,8 +29,8 @@ from specdec.engine import Progress
 from specdec.decoding.engine import LocalEngine
 from specdec.decoding.assembly import assemble
 from specdec.models.eager import model as llama
-from specdec.models.base import Runner
-from specdec.models.loading import load_runner, with_graphs
+from specdec.models.base import Batch, Model
+from specdec.models.loading import load_model, with_graphs
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Completion
 
@@ -67,7 +67,7 @@ class Row:
         return self.tokens_per_second * milliseconds / 1000 / self.acceptance_length if milliseconds else 0.0
 
 
-def load_pair(name: str, device: torch.device, dtype: torch.dtype, slots: int) -> tuple[Runner, Runner]:
+def load_pair(name: str, device: torch.device, dtype: torch.dtype, slots: int) -> tuple[Model, Model]:
     target, draft = PAIRS[name]
     return _load(target, "target", device, dtype, slots), _load(draft, "draft", device, dtype, slots)
 
@@ -81,7 +81,7 @@ def shaped(name: str, slots: int, *, progress: Progress) -> LocalEngine:  # noqa
 
 def _load(
     size: Size, role: str, device: torch.device, dtype: torch.dtype, slots: int, *, hostile: bool = False
-) -> Runner:  # fmt: skip
+) -> Model:  # fmt: skip
     source = Embedded(bundled(role), size, device, hostile=hostile)  # type: ignore[arg-type]
     cuda = device.type == "cuda"
     runner = llama.load(
@@ -90,13 +90,13 @@ def _load(
     return with_graphs(runner) if cuda else runner
 
 
-def equal_share(runner: Runner, role: str, prompts: Sequence[list[int]]) -> float:
+def equal_share(runner: Model, role: str, prompts: Sequence[list[int]]) -> float:
     """How often the large model's most likely token is that of the small one, over all positions of the prompts."""
-    small = load_runner(bundled(role), device=runner.info.device, dtype=runner.info.dtype, context=CONTEXT)  # type: ignore[arg-type]
+    small = load_model(bundled(role), device=runner.info.device, dtype=runner.info.dtype, context=CONTEXT)  # type: ignore[arg-type]
     equal = []
     for ids in prompts:
         tokens = torch.tensor([ids], device=runner.info.device)
-        large, true = (r.forward(tokens, [0], [0], len(ids)).argmax(-1) for r in (runner, small))
+        large, true = (r.run(Batch(tokens, [0], [0], len(ids))).logits.argmax(-1) for r in (runner, small))
         equal.append((large == true).float().mean().item())
     return statistics.mean(equal)
 
@@ -122,17 +122,17 @@ def _median(run: Callable[[], object], device: torch.device, repeats: int = 9) -
     return statistics.median(seconds[2:])
 
 
-def read_bytes(runner: Runner) -> int:
+def read_bytes(runner: Model) -> int:
     """Of weights, for one pass: all of them but the embedding, of which a row is read."""
     return runner.info.weight_bytes - _weights(runner).embedding.nbytes
 
 
-def _weights(runner: Runner) -> llama.LlamaWeights:
+def _weights(runner: Model) -> llama.LlamaWeights:
     inner: Any = getattr(runner, "inner", runner)
     return cast("llama.LlamaWeights", inner.weights)
 
 
-def pass_ms(runner: Runner, rows: int, sequences: int = 1) -> float:
+def pass_ms(runner: Model, rows: int, sequences: int = 1) -> float:
     """One pass over `rows` tokens of each of some sequences, behind 400 others."""
     tokens = torch.randint(3, 8000, (sequences, rows), device=runner.info.device)
     slots, starts = list(range(sequences)), [400] * sequences
@@ -140,9 +140,9 @@ def pass_ms(runner: Runner, rows: int, sequences: int = 1) -> float:
     run = (
         (lambda: _replay(runner, sequences, rows))
         if cuda
-        else lambda: runner.forward(tokens, slots, starts, rows)
+        else lambda: runner.run(Batch(tokens, slots, starts, rows)).logits
     )
-    runner.forward(tokens, slots, starts, rows)
+    runner.run(Batch(tokens, slots, starts, rows))
     repeats = 20 if cuda else 1
     return _median(lambda: [run() for _ in range(repeats)], runner.info.device) / repeats * 1000
 
@@ -210,7 +210,7 @@ def together(engine: LocalEngine, work: Work, count: int) -> tuple[float, float]
     return shared / (ended - begun), sum(map(len, times)) / (max(t[-1] for t in times) - start)
 
 
-def hostile(target: Runner, name: str, tokenizer: Tokenizer, work: Work) -> Iterator[Row]:
+def hostile(target: Model, name: str, tokenizer: Tokenizer, work: Work) -> Iterator[Row]:
     """The same target under a draft of random weights: `auto` must not be slower than plain."""
     size = PAIRS[name][1]
     draft = _load(size, "draft", target.info.device, target.info.dtype, target.info.slots, hostile=True)

@@ -142,9 +142,9 @@ def load(
     if api_key is not None:
         raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
     from specdec.decoding.assembly import load_local  # torch comes in here, and only here
-    from specdec.threads.passing import in_passing
+    from specdec.threads.loading import in_thread
 
-    return in_passing(partial(
+    return in_thread(partial(
         load_local, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
         queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
         trust_remote_code=trust_remote_code, progress=progress or (lambda _stage, _fraction: None),

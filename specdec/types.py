@@ -514,6 +514,52 @@ class DrafterStats:
     accepted: tuple[int, ...]
 
 
+Why = Literal[
+    "starting", "requested", "unavailable", "nothing to draft from", "does not pay", "pays", "unknown"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """What was decided about drafting: whether it is on, and why."""
+
+    on: bool = False
+    why: Why = "starting"
+    drafters: tuple[str, ...] = ()
+    length: int = 0
+    """Drafts of a round, at most."""
+    plain_rate: float | None = None
+    """Tokens per second that are expected without drafts."""
+    rate: float | None = None
+    """The same with the best drafts there are."""
+    detail: str | None = None
+    """More of why, where an engine cannot speculate at all, or does not say."""
+
+    def __str__(self) -> str:
+        """For people; nothing may read it back."""
+        rates = "" if self.rate is None else f": {self.plain_rate:.0f} -> {self.rate:.0f} tok/s"
+        if self.on:
+            return f"on: {' and '.join(self.drafters)}, {self.length} a round{rates}"
+        return f"off: {self.reason}{rates}"
+
+    @property
+    def reason(self) -> str:
+        """Why it is off, for people."""
+        known = _REASONS[self.why]
+        return f"{known}: {self.detail}" if self.detail and self.why == "unknown" else self.detail or known
+
+
+_REASONS: dict[Why, str] = {
+    "starting": "no round yet",
+    "requested": "as the request asked",
+    "unavailable": "this engine cannot speculate",
+    "nothing to draft from": "nothing to draft from",
+    "does not pay": "drafting costs more than it saves",
+    "pays": "",
+    "unknown": "unknown",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """From one round of an answer on: who drafted how many tokens, and why."""
@@ -524,7 +570,8 @@ class Decision:
     """After the answer's first token."""
     drafter: str | None
     length: int
-    reason: str
+    speculation: Speculation
+    """What had been decided; a drafter is tried again now and then although it is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,12 +580,17 @@ class SpecStats:
 
     rounds: int
     drafters: tuple[DrafterStats, ...] = ()
-    off_reason: str | None = None
-    """Set when the answer ended with speculation off: why."""
+    speculation: Speculation = Speculation()
+    """What was decided last."""
     decisions: tuple[Decision, ...] = ()
     """The latest, oldest first; one for each change."""
     warning: str | None = None
     """Set when the draft model's tokens have been rejected for long."""
+
+    @property
+    def off_reason(self) -> str | None:
+        """Why the answer ended with speculation off, for people; None where it was on, or no round was planned."""
+        return None if self.speculation.on or self.speculation.why == "starting" else self.speculation.reason
 
     @property
     def drafted(self) -> int:
@@ -725,18 +777,18 @@ class Queued:
 class EngineStats:
     """A snapshot of an engine at work."""
 
-    active: int
-    queued: int
-    finished: int
-    cancelled: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    rounds: int
-    drafted: int
-    accepted: int
-    speculation: str
-    """One line: what the controller would do now, and why."""
+    active: int = 0
+    queued: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    rounds: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    speculation: Speculation = Speculation()
+    """What was decided last."""
     queue: tuple[Queued, ...] = ()
     """Who waits, in the order in which they would be served."""
     warning: str | None = None

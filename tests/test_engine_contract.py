@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from specdec.engine import Engine
+from tests.decoding.toy import toy_engine
 from tests.engine_contract import EngineContract
 from tests.fakes import SCRIPT, ScriptedEngine
-from tests.decoding.toy import toy_engine
 
 
 class TestScriptedEngine(EngineContract):

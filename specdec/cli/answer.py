@@ -98,13 +98,8 @@ def stats_line(completion: Completion) -> str:
 
 
 def _speculation(stats: SpecStats) -> list[str]:
-    off = f"speculation {off_text(stats.off_reason)}" if stats.off_reason else None
+    off = f"speculation off: {stats.off_reason}" if stats.off_reason else None
     if not stats.drafted:
         return [off or "speculation off: no round was long enough to draft"]
     accepted = f"accepted {stats.accepted} of {stats.drafted} drafted"
     return [f"acceptance length {stats.acceptance_length:.2f}", accepted, *([off] if off else [])]
-
-
-def off_text(reason: str) -> str:
-    """`off: why`, whether or not the reason says so itself."""
-    return reason if reason.startswith("off") else f"off: {reason}"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from specdec.cli import options as o
-from specdec.cli.answer import Answer, Stopped, off_text, stats_line
+from specdec.cli.answer import Answer, Stopped, stats_line
 from specdec.cli.asking import DEMO_PROMPT, Ask, read_prompt
 from specdec.cli.compare import compare, comparison_table
 from specdec.cli.jsonable import completion_json, info_json, print_json
@@ -100,4 +100,4 @@ def _compare(engine: Engine, ask: Ask, *, json: bool) -> None:
         return
     console.print(comparison_table(result))
     if reason := result.speculative.stats.off_reason:
-        console.print(f"speculation ended {off_text(reason)}", style="yellow")
+        console.print(f"speculation ended off: {reason}", style="yellow")

@@ -28,25 +28,25 @@ def tune(
 
 
 def _tuned(model: str, device: str, dtype: str) -> Iterator[str]:
+    from specdec.models.loading import load_model, pick_device
     from specdec.models.weights.checkpoint import resolve
-    from specdec.models.loading import load_runner, pick_device
 
     where = pick_device(device)
     if where.type != "cuda":
         raise DeviceUnavailable(
             f"device is {device!r}; expected a GPU, like cuda:0: only there are tiles to choose"
         )
-    runner = load_runner(resolve(model), device=where, dtype=dtype, context=64)
+    loaded = load_model(resolve(model), device=where, dtype=dtype, context=64)
     from specdec.kernels.tune import fastest
-    from specdec.models.triton.model import CudaRunner
     from specdec.models.triton.decoder import products_of
+    from specdec.models.triton.model import TritonModel
 
-    if not isinstance(runner, CudaRunner):
+    if not isinstance(loaded, TritonModel):
         raise UnsupportedModel(
             f"{model} does not run by kernels here; expected a Llama, Mistral, Qwen2 or Qwen3 model"
         )
-    products, tiles = products_of(runner.inner), runner.tiles
-    del runner  # its memory is needed
+    products, tiles = products_of(loaded.inner), loaded.tiles
+    del loaded  # its memory is needed
     for wanted in products:
         tile = fastest(wanted, where)
         tiles.keep(wanted, tile)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 import torch
 
-from specdec.drafters.base import DraftContext
-from specdec.errors import InvalidRequest, PromptTooLong
-from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.decoding.answers import Answers
 from specdec.decoding.sequence import Deliver, Running
+from specdec.decoding.speculation.acceptance import Acceptance
+from specdec.drafters.base import DraftContext
+from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.sampling.state import SamplerState
 from specdec.text.output import OutputText
 from specdec.text.tokenizer import Tokenizer
-from specdec.types import MAX_SEED, Message, Request, SamplingParams
+from specdec.types import MAX_SEED, Message, Request, SamplingParams, Speculation
 
 
 @dataclass
@@ -49,7 +49,8 @@ class Admission:
         ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
         grammar = self.answers.matcher(request, opened=opened)
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
-        prediction = tuple(self.tokenizer.encode_plain(request.prediction)) if request.prediction else ()
+        guess = self.tokenizer.encode_plain(request.prediction) if request.prediction else ()
+        prediction = tuple(takewhile(lambda token: token < self.vocab_size, guess))
         return Running(
             request=request,
             context=DraftContext(
@@ -64,7 +65,7 @@ class Admission:
             max_drafts=self._max_drafts(request),
             acceptance=self.acceptance.child(),
             deliver=deliver,
-            off_reason=self._off_reason(request),
+            speculation=self._speculation(request),
         )
 
     def tokenize(self, request: Request) -> tuple[int, ...]:
@@ -106,10 +107,11 @@ class Admission:
             return 0
         return None if isinstance(request.speculative, str) else request.speculative
 
-    def _off_reason(self, request: Request) -> str | None:
+    def _speculation(self, request: Request) -> Speculation:
+        """What is decided before the first round."""
         if self.speculation_unavailable:
-            return f"off: {self.speculation_unavailable}"
-        return "off: as the request asked" if request.speculative in ("off", 0) else None
+            return Speculation(why="unavailable", detail=self.speculation_unavailable)
+        return Speculation(why="starting" if request.speculative == "auto" else "requested")
 
 
 def _tools(request: Request) -> Sequence[Mapping[str, Any]]:

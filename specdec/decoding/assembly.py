@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from specdec.decoding.engine import LocalEngine, Parts
 from specdec.drafters.base import Drafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.lookup import LookupDrafter
@@ -16,11 +17,9 @@ from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import AcceptRule, Progress
 from specdec.errors import InvalidRequest
-from specdec.decoding.engine import LocalEngine, Parts
-from specdec.models.base import Runner
+from specdec.models.base import Model
+from specdec.models.loading import generation_defaults, load_model
 from specdec.models.weights.checkpoint import maximum_positions, read_config, resolve
-from specdec.models.loading import generation_defaults, load_runner
-from specdec.models.prefixes import PrefixCache, bytes_per_token
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.text.tools.families import Dialect
 from specdec.types import EngineInfo
@@ -50,13 +49,12 @@ def load_local(
     path = _folder(target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=trust_remote_code)
     dialect = Dialect.of(tool_format, tokenizer.template, tokenizer.added)
-    runner = load_runner(
+    runner = load_model(
         path, name=target, device=device, dtype=dtype, context=context, slots=slots,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     progress("draft", 0.6)
-    drafting = runner if runner.info.can_rollback else None
-    model = _draft_model(target, draft, tokenizer, drafting, dtype, trust_remote_code)
+    model = _draft_model(target, draft, tokenizer, runner, dtype, trust_remote_code)
     defaults, eos_ids = generation_defaults(path)
     progress("warm-up", 0.9)
     engine = assemble(
@@ -70,8 +68,8 @@ def load_local(
 
 def assemble(
     name: str,
-    target: Runner,
-    model: Runner | None,
+    target: Model,
+    model: Model | None,
     tokenizer: Tokenizer,
     *,
     eos_ids: frozenset[int],
@@ -84,16 +82,14 @@ def assemble(
     remember: int = 0,
 ) -> LocalEngine:
     """An engine over a target's runner and, on the same device and slots, that of a draft `model`."""
-    drafting = [target] if target.info.can_rollback else []
-    kept = _prefix_tokens(prefix_cache_bytes, [*drafting, *([model] if model else [])])
-    drafters = _drafters(model, target, kept, remember, lookup=lookup) if drafting else ()
+    _share_prefix_bytes(prefix_cache_bytes, [target, *([model] if model else [])])
+    drafters = _drafters(model, target, remember, lookup=lookup)
     speaks = dialect or Dialect()
     info = _info(
         name, target, model, drafters, accept_rule, speaks, chat_template=tokenizer.has_chat_template
     )
     return LocalEngine(Parts(
-        target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, accept_rule, PrefixCache(target, kept),
-        queue_limit, speaks,
+        target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, accept_rule, queue_limit, speaks,
     ))  # fmt: skip
 
 
@@ -114,14 +110,14 @@ def _whole(name: str, value: object, least: int, most: int | None = None) -> Non
         raise InvalidRequest(name, value, f"a whole number {bounds}")
 
 
-def _prefix_tokens(wanted: int | None, runners: Sequence[Runner]) -> int:
-    """How many tokens the prefix caches of the runners together keep in so many bytes."""
-    if not runners:
-        return 0
-    slots = sum(runner.info.cache_bytes for runner in runners)
-    if wanted is None and (device := runners[0].info.device).type == "cuda":
-        slots = min(slots, torch.cuda.mem_get_info(device)[0] // 2)
-    return (slots if wanted is None else wanted) // sum(map(bytes_per_token, runners))
+def _share_prefix_bytes(wanted: int | None, models: Sequence[Model]) -> None:
+    """Let the models keep what earlier requests computed, in so many bytes together, and each in its share."""
+    slots = sum(model.info.cache_bytes for model in models)
+    limit = slots if wanted is None else wanted
+    if wanted is None and (device := models[0].info.device).type == "cuda":
+        limit = min(slots, torch.cuda.mem_get_info(device)[0] // 2)
+    for model in models:
+        model.state.prefixes.limit = limit * model.info.cache_bytes // max(slots, 1)
 
 
 def _folder(name: str, role: Literal["target", "draft"]) -> Path:
@@ -133,38 +129,35 @@ def _folder(name: str, role: Literal["target", "draft"]) -> Path:
 
 
 def _draft_model(
-    target: str, draft: str, tokenizer: Tokenizer, runner: Runner | None, dtype: str, trust_remote_code: bool
-) -> Runner | None:
+    target: str, draft: str, tokenizer: Tokenizer, runner: Model, dtype: str, trust_remote_code: bool
+) -> Model | None:
     """The draft's runner, on the target's device and over the same slots; None where no model drafts."""
     name = BUNDLED if draft == "auto" and target == BUNDLED else draft
-    if runner is None or name in ("auto", "none", "lookup"):
+    if name in ("auto", "none", "lookup"):
         return None
     path = _folder(name, "draft")
     check_same_tokens(tokenizer, Tokenizer.load(path, trust_remote_code=trust_remote_code), target, name)
     most = maximum_positions(read_config(path, trust_remote_code=trust_remote_code))
     context = min(runner.info.context, most or runner.info.context)
-    return load_runner(
+    return load_model(
         path, name=name, device=runner.info.device, dtype=dtype, context=context, slots=runner.info.slots,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
 
 
-def _drafters(
-    model: Runner | None, target: Runner, kept: int, remember: int, *, lookup: bool
-) -> Sequence[Drafter]:
+def _drafters(model: Model | None, target: Model, remember: int, *, lookup: bool) -> Sequence[Drafter]:
     drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
     if lookup:
         drafters += [LookupDrafter(), *([MemoryDrafter(remember)] if remember else [])]
     if model is not None:
-        prefixes = PrefixCache(model, kept)
-        drafters.append(DraftModelDrafter(model, target.info.vocab_size, target.info.device, prefixes))
+        drafters.append(DraftModelDrafter(model, target.info.vocab_size, target.info.device))
     return drafters
 
 
 def _info(
     name: str,
-    target: Runner,
-    draft: Runner | None,
+    target: Model,
+    draft: Model | None,
     drafters: Sequence[Drafter],
     rule: AcceptRule,
     dialect: Dialect,
@@ -172,12 +165,11 @@ def _info(
     chat_template: bool,
 ) -> EngineInfo:
     at = target.info
-    unavailable = None if at.can_rollback else f"the state of {at.architecture} cannot be rolled back"
     return EngineInfo(
         target=name,
         draft=draft.info.name if draft else None,
         architecture=at.architecture,
-        runner=f"{at.kind} ({at.mode})",
+        runner=at.backend,
         device=str(at.device),
         dtype=str(at.dtype).removeprefix("torch."),
         context=at.context,
@@ -190,7 +182,6 @@ def _info(
         draft_parameters=draft.info.parameters if draft else 0,
         weight_bytes=at.weight_bytes + (draft.info.weight_bytes if draft else 0),
         cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
-        speculation_unavailable=unavailable,
         tool_format=dialect.family.name if dialect.family else None,
         reasoning=dialect.thought is not None,
     )

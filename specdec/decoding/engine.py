@@ -16,32 +16,31 @@ from typing import Any
 
 import torch
 
-from specdec.drafters.base import Drafter
-from specdec.engine import AcceptRule, Engine, to_count
-from specdec.errors import DeadlineExceeded, EngineClosed, EngineFailed, GrammarFailed, OutOfMemory
 from specdec.decoding.admission import Admission
 from specdec.decoding.answers import Answers
-from specdec.decoding.speculation.calibration import calibrate
-from specdec.decoding.speculation.controller import Controller
-from specdec.grammars.compiler import Grammars
 from specdec.decoding.prefill import Prefill
-from specdec.decoding.rounds.host import Rounds
+from specdec.decoding.rounds.runner import RoundRunner
 from specdec.decoding.scheduler import Scheduler
 from specdec.decoding.sequence import Deliver, Outcome, Running
-from specdec.models.base import Runner
-from specdec.threads.cores import spare_one
-from specdec.models.prefixes import PrefixCache
+from specdec.decoding.speculation.calibration import calibrate
+from specdec.decoding.speculation.controller import Controller
+from specdec.drafters.base import Drafter, Seen
+from specdec.engine import AcceptRule, Engine, to_count
+from specdec.errors import DeadlineExceeded, EngineClosed, EngineFailed, GrammarFailed, OutOfMemory
+from specdec.grammars.compiler import Grammars
+from specdec.models.base import Model
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
+from specdec.threads.count import spare_one
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, Round
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a LocalEngine is assembled from."""
 
-    target: Runner
+    target: Model
     tokenizer: Tokenizer
     drafters: Sequence[Drafter]
     info: EngineInfo
@@ -49,8 +48,6 @@ class Parts:
     """The checkpoint's own sampling parameters."""
     eos_ids: frozenset[int]
     accept_rule: AcceptRule
-    prefixes: PrefixCache
-    """The target's."""
     queue_limit: int = 256
     dialect: Dialect = field(default_factory=Dialect)
 
@@ -61,9 +58,12 @@ class LocalEngine(Engine):
     def __init__(self, parts: Parts) -> None:
         self._info, self._target = parts.info, parts.target
         self._controller = Controller()
-        self._rounds = Rounds(parts.target, parts.drafters, self._controller, parts.accept_rule)
-        self._prefill = Prefill(parts.target, parts.prefixes, self._controller.verify_cost)
-        self._scheduler = Scheduler(parts.info.slots, parts.queue_limit, parts.target.info.can_rollback)
+        self._rounds = RoundRunner(parts.target, parts.drafters, self._controller, parts.accept_rule)
+        self._state = parts.target.state
+        self._prefill = Prefill(
+            parts.target, self._controller.verify_cost, self._rounds.observe, self._rounds.features
+        )
+        self._scheduler = Scheduler(self._state, parts.queue_limit)
         vocab_size = parts.target.info.vocab_size
         self._admission = Admission(
             parts.tokenizer, parts.defaults, parts.eos_ids, parts.info.context, vocab_size, parts.target.info.device,
@@ -73,7 +73,7 @@ class LocalEngine(Engine):
         self._take_cores()
         calibrate(parts.target, parts.drafters, self._controller)
         self._rounds.warm_up()
-        self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
+        self._stats = EngineStats()
         self._wake = threading.Condition()
         self._closed = False
         self._failure: BaseException | None = None
@@ -88,12 +88,17 @@ class LocalEngine(Engine):
     def stats(self) -> EngineStats:
         with self._wake:
             active, queue = len(self._scheduler.running), self._scheduler.queue()
-            reason = self._info.speculation_unavailable
-            speculation = f"off: {reason}" if reason else self._controller.reason
-            return replace(self._stats, active=active, queued=len(queue), queue=queue, speculation=speculation,
-                           warning=self._controller.warning, prefix_tokens=self._prefill.kept,
-                           graph_bytes=self._rounds.graph_bytes,
-                           device_bytes=_held(self._target.info.device))  # fmt: skip
+            return replace(
+                self._stats,
+                active=active,
+                queued=len(queue),
+                queue=queue,
+                speculation=self._controller.decision,
+                warning=self._controller.warning,
+                prefix_tokens=self._state.prefixes.tokens,
+                graph_bytes=self._rounds.graph_bytes,
+                device_bytes=_held(self._target.info.device),
+            )
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
@@ -187,7 +192,7 @@ class LocalEngine(Engine):
             (row for row in rows if row.prefilled and row.finish is None), key=lambda row: row.context.slot
         )
         if decoding:
-            self._sparing(decoding, lambda: self._write(decoding))
+            self._sparing(decoding, partial(self._write, decoding))
 
     def _read_some(self, prompts: list[Running], rows: list[Running]) -> None:
         """One chunk: of the first prompt, and of others that can be finished in it."""
@@ -195,7 +200,7 @@ class LocalEngine(Engine):
         for row in sorted(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id)):
             if read and not self._prefill.fits(row, read, time.perf_counter() - began):
                 return
-            read += len(row.tokens) - row.computed
+            read += self._prefill.left(row)
             self._sparing([row], partial(self._read, row, alone=alone))
             if not row.prefilled:
                 return
@@ -206,7 +211,7 @@ class LocalEngine(Engine):
             work()
         except torch.OutOfMemoryError as error:
             row = max(rows, key=lambda row: row.context.sequence_id)
-            row.computed = 0  # keeping what its slot holds would take memory
+            self._state.commit(row.context.slot, 0)  # keeping what its slot holds would take memory
             self._release(row)
             failed = OutOfMemory(
                 f"{self._info.device} has no memory left for this request; expected fewer at once, or a smaller context"
@@ -235,36 +240,48 @@ class LocalEngine(Engine):
         logits = self._prefill.advance(row, alone=alone)
         if logits is None:
             if row.request.progress:
-                row.deliver(GenerationEvent(row.request.id, prefilled=row.computed / len(row.tokens)))
+                done = self._state[row.context.slot].length / len(row.tokens)
+                row.deliver(GenerationEvent(row.request.id, prefilled=done))
         else:
             self._settle(row, self._rounds.first(row, logits))
-            self._prefill.keep(row)  # others may begin like this one while it is still written
+            self._state.save(row.context.slot)  # others may begin like this one while it is still written
 
     def _settle(self, row: Running, outcome: Outcome) -> None:
         """Commit what a pass decided, emit it, and free the slot if the answer is finished."""
-        accepted = outcome.round.accepted if outcome.round else 0
-        reached = len(row.tokens) + accepted
+        start = len(row.tokens) - 1
         try:
             event = row.commit(outcome)
         except GrammarFailed as error:
             self._release(row)
             row.deliver(error)
             return
-        row.computed = min(reached, len(row.tokens))
-        self._count(outcome)
+        if outcome.round:
+            self._keep_up(row, start, outcome, outcome.round)
         if usage := event.usage:
-            self._release(row, finished=1, prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens,
-                          completion_tokens=usage.completion_tokens)  # fmt: skip
+            self._release(
+                row,
+                finished=1,
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                completion_tokens=usage.completion_tokens,
+            )
         if event.text or event.tokens or event.round or event.finish_reason:
             row.deliver(event)
 
-    def _count(self, outcome: Outcome) -> None:
-        if outcome.round:
-            self._add(rounds=1, drafted=len(outcome.round.drafted), accepted=outcome.round.accepted)
+    def _keep_up(self, row: Running, start: int, outcome: Outcome, round: Round) -> None:
+        """Take down what the target holds after a round that began with the token at `start`, and tell drafters."""
+        seen = round.accepted + 1
+        self._state.commit(row.context.slot, min(start + seen, len(row.tokens)))
+        features = None if outcome.features is None else outcome.features[:seen]
+        self._rounds.observe(
+            Seen(row.context, start, seen, features, round.drafter, on_device=outcome.on_device)
+        )
+        self._add(rounds=1, drafted=len(round.drafted), accepted=round.accepted)
 
     def _release(self, row: Running, **counts: int) -> None:
         """Out of its slot, or of the queue. What it leaves there is kept."""
-        self._prefill.keep(row)
+        if self._scheduler.running.get(row.context.slot) is row:
+            self._state.save(row.context.slot)
         self._rounds.release(row)
         with self._wake:
             self._scheduler.release(row)

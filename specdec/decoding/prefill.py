@@ -1,17 +1,18 @@
-"""Prompts on their way through the target, chunk by chunk, after what is known of them was copied from the cache."""
+"""Prompts on their way through the target, chunk by chunk, after what is known of them was restored."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from specdec.decoding.rounds.clock import DeviceClock
-from specdec.decoding.speculation.costs import CostCurve
 from specdec.decoding.sequence import Running
-from specdec.models.base import Runner
-from specdec.models.prefixes import PrefixCache
+from specdec.decoding.speculation.costs import CostCurve
+from specdec.drafters.base import Seen
+from specdec.models.base import Batch, Model
 
 _CHUNKS = (512, 256, 128, 64, 32)
 _STALL = 0.05
@@ -19,48 +20,50 @@ _STALL = 0.05
 
 
 class Prefill:
-    """Runs one chunk at a time. `verify_cost` tells the time of a chunk until one was measured."""
+    """Runs one chunk at a time. `verify_cost` tells the time of a chunk until one was measured; `observe` hears of all
+    that the target has seen, with its `features`."""
 
-    def __init__(self, target: Runner, prefixes: PrefixCache, verify_cost: CostCurve) -> None:
-        self._target, self._prefixes, self._guess = target, prefixes, verify_cost
+    def __init__(
+        self,
+        target: Model,
+        verify_cost: CostCurve,
+        observe: Callable[[Seen], None] = lambda _seen: None,
+        features: tuple[int, ...] = (),
+    ) -> None:
+        self._target, self._guess = target, verify_cost
+        self._observe, self._features = observe, features
         self._clock, self._cost = DeviceClock(target.info.device), CostCurve()
         self._timed: tuple[int, Any, Any] | None = None
 
     def advance(self, row: Running, *, alone: bool) -> Tensor | None:
         """Run the next chunk of a prompt; `alone` when no answer waits for it. The last one gives the logits [1, 1, V]
         after the prompt."""
+        slot, state = row.context.slot, self._target.state
         if row.cached is None:
-            self._begin(row)
-        end = min(row.computed + self._size(alone=alone), len(row.tokens))
+            row.cached = state.begin(slot, row.tokens)
+            if row.cached:
+                self._observe(Seen(row.context, 0, row.cached))
+        start = state[slot].length
+        end = min(start + self._size(alone=alone), len(row.tokens))
         done = end == len(row.tokens)
-        chunk = torch.tensor([row.tokens[row.computed : end]], device=self._target.info.device)
+        chunk = torch.tensor([row.tokens[start:end]], device=self._target.info.device)
         began = self._clock.mark()
-        logits = self._target.forward(chunk, [row.context.slot], [row.computed], int(done))
-        self._timed = (end - row.computed, began, self._clock.mark())
-        row.computed = end
-        return logits if done else None
+        found = self._target.run(Batch(chunk, [slot], [start], int(done), self._features))
+        self._timed = (end - start, began, self._clock.mark())
+        state.commit(slot, end)
+        features = None if found.features is None else found.features[0]
+        self._observe(Seen(row.context, start, end - start, features))
+        return found.logits if done else None
+
+    def left(self, row: Running) -> int:
+        """Tokens of the prompt that its slot does not hold."""
+        return len(row.tokens) - self._target.state.shared(row.context.slot, row.tokens)
 
     def fits(self, row: Running, read: int, seconds: float) -> bool:
         """Whether the prompt can be finished in what remains of a chunk while answers are being written, after `read`
-        tokens of others, which took so many seconds. What only the cache knows of it is not counted on."""
-        left = len(row.tokens) - row.computed
+        tokens of others, which took so many seconds. What only the known prefixes hold of it is not counted on."""
+        left = self.left(row)
         return read + left <= self._size(alone=False) and seconds + self._seconds(left) <= _STALL
-
-    def keep(self, row: Running) -> None:
-        """What the row's slot holds can be found from now on."""
-        if self._target.info.can_rollback and row.computed:
-            self._prefixes.save(row.context.slot, row.tokens[: row.computed])
-
-    @property
-    def kept(self) -> int:
-        """Tokens in the prefix cache."""
-        return self._prefixes.size
-
-    def _begin(self, row: Running) -> None:
-        if self._target.info.can_rollback:
-            # the last token always goes through the target: its logits are the answer's first
-            row.computed = self._prefixes.restore(row.context.slot, row.tokens[:-1], row.computed)
-        row.cached = row.computed
 
     def _size(self, *, alone: bool) -> int:
         if alone:

@@ -13,9 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from specdec.errors import EngineBusy
 from specdec.decoding.sequence import Running
-from specdec.models.prefixes import shared_prefix
+from specdec.errors import EngineBusy
+from specdec.models.state import SlotState
 from specdec.types import Queued
 
 AGING = 10.0
@@ -26,10 +26,9 @@ class Scheduler:
     """Not thread-safe: the engine holds its lock around every call."""
 
     def __init__(
-        self, slots: int, queue_limit: int, reuse_prefixes: bool, now: Callable[[], float] = time.perf_counter
+        self, state: SlotState, queue_limit: int, now: Callable[[], float] = time.perf_counter
     ) -> None:
-        self._queue_limit, self._reuse, self._now = queue_limit, reuse_prefixes, now
-        self._held: list[list[int]] = [[] for _ in range(slots)]
+        self._state, self._queue_limit, self._now = state, queue_limit, now
         self._waiting: list[Running] = []
         """In order of arrival."""
         self.running: dict[int, Running] = {}
@@ -63,15 +62,12 @@ class Scheduler:
 
     def admit(self) -> None:
         """Give free slots to those who wait."""
-        while self._waiting and len(self.running) < len(self._held):
+        while self._waiting and len(self.running) < len(self._state):
             self._place(self.waiting()[0])
 
     def _place(self, row: Running) -> None:
-        free = [slot for slot in range(len(self._held)) if slot not in self.running]
-        shared = {s: shared_prefix(self._held[s], row.tokens) if self._reuse else 0 for s in free}
-        slot = max(free, key=lambda s: (shared[s], -len(self._held[s])))
-        # the last token always goes through the target: its logits are the answer's first
-        row.computed = min(shared[slot], len(row.tokens) - 1)
+        free = [slot for slot in range(len(self._state)) if slot not in self.running]
+        slot = max(free, key=lambda s: (self._state.shared(s, row.tokens), -self._state[s].length))
         row.context.slot, row.started = slot, self._now()
         self._waiting.remove(row)
         self.running[slot] = row
@@ -80,7 +76,6 @@ class Scheduler:
         """Free the row's slot, or take it out of the queue."""
         if self.running.get(row.context.slot) is row:
             del self.running[row.context.slot]
-            self._held[row.context.slot] = row.tokens[: row.computed]
         elif row in self._waiting:
             self._waiting.remove(row)
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from specdec.decoding.speculation.acceptance import Acceptance
+from specdec.decoding.speculation.controller import Option
+from specdec.decoding.speculation.stats import StatsBuilder
 from specdec.drafters.base import DraftContext
 from specdec.errors import GrammarFailed
-from specdec.decoding.speculation.acceptance import Acceptance
-from specdec.decoding.speculation.tally import Tally
 from specdec.grammars.matcher import Fate
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
@@ -25,6 +26,7 @@ from specdec.types import (
     Origin,
     Request,
     Round,
+    Speculation,
     Timing,
     Token,
     TokenLogprob,
@@ -44,7 +46,15 @@ class Outcome:
     round: Round | None
     """None for the token that comes out of prefill."""
     logits: Tensor | None = None
-    """The target's raw logits [n, V] at those positions, if logprobs were asked for."""
+    """The target's raw logits [n, V] at those positions; None of a round on the device."""
+    features: Tensor | None = None
+    """[n, ...], the target's features at the positions before them, if a drafter reads some."""
+    option: Option | None = None
+    """Where the drafts came from."""
+    timed: bool = True
+    """Whether its times say what such a round takes."""
+    on_device: bool = False
+    """Whether the device led it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,18 +76,15 @@ class Running:
     """Drafts a round: None for as many as pay, 0 for none, else exactly this many where there is room."""
     acceptance: Acceptance
     deliver: Deliver
-    off_reason: str | None = None
-    reason: str = "as the request asked"
-    """Why the last round drafted what it did."""
+    speculation: Speculation
+    """What was decided for its last round."""
     warning: str | None = None
-    computed: int = 0
-    """How many tokens have their keys and values in the slot."""
     cached: int | None = None
-    """How many of them an earlier sequence left; None until they were looked for."""
+    """How many tokens of the prompt an earlier sequence left; None until they were looked for."""
     cancelled: bool = False
     finish: FinishReason | None = None
     stop: str | int | None = None
-    tally: Tally = field(default_factory=Tally)
+    stats: StatsBuilder = field(default_factory=StatsBuilder)
     received: float = field(default_factory=time.perf_counter)
     started: float = 0.0
     first: float = 0.0
@@ -104,6 +111,12 @@ class Running:
     def room(self) -> int:
         """How many tokens may still be drafted in a round, which always adds one of the target's own."""
         return self.limit - len(self.tokens) - 1
+
+    def decided(self, speculation: Speculation, warning: str | None) -> None:
+        """What the controller decided for the next round."""
+        self.warning = warning
+        if self.max_drafts is None and self.room > 0:  # the last token of an answer is never drafted
+            self.speculation = speculation
 
     def commit(self, outcome: Outcome) -> GenerationEvent:
         """Take over a round's tokens up to the end of the answer; returns what may be shown now. Raises GrammarFailed
@@ -132,7 +145,7 @@ class Running:
         self.tokens.extend(committed)
         self.sampler.commit(committed)
         if outcome.round:
-            self.tally.add(outcome.round, self.reason, time.perf_counter() - self.first)
+            self.stats.add(outcome.round, self.speculation, time.perf_counter() - self.first)
         return self._event(pieces, self._told(outcome.round))
 
     def _told(self, round: Round | None) -> Round | None:
@@ -197,7 +210,7 @@ class Running:
             self.request.id, "".join(t.text for t in pieces), tuple(pieces), round, self.finish, self.stop,
             Usage(self.context.prompt_length, self._released, self.cached or 0),
             Timing(self.started - self.received, self.first - self.received, now - self.received),
-            self.tally.stats(self.off_reason, self.warning), self.sampler.seed,
+            self.stats.build(self.speculation, self.warning), self.sampler.seed,
             (*self._deltas(pieces), *self.parser.finish()),
         )  # fmt: skip
 

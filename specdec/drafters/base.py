@@ -6,7 +6,7 @@ say before it proposes, and whatever it proposes, the output stays the target's:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,6 +57,23 @@ class Drafts:
     """Per row, a key under which acceptance is remembered, e.g. "lookup/4": same key, like quality."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Tokens that the target has seen: a chunk of a prompt, a known prefix, or what a round accepted."""
+
+    context: DraftContext
+    start: int
+    """The position of the first one; below it the target has seen everything."""
+    count: int
+    features: Tensor | None = None
+    """[count, n * H], what the target made of them (see `Drafter.features`); None of a known prefix, and of a round on
+    the device, whose features went to `DeviceDrafter.observe`."""
+    drafter: str | None = None
+    """Who drafted them."""
+    on_device: bool = False
+    """Whether the device led the round."""
+
+
 class Drafter(Protocol):
     """Proposes tokens. Called from the engine's worker only."""
 
@@ -65,7 +82,23 @@ class Drafter(Protocol):
 
     @property
     def free(self) -> bool:
-        """True when proposing costs next to nothing, so that it may be asked before it is chosen."""
+        """True when proposing costs next to nothing, so that it may be asked before it is chosen. What others cost is
+        measured."""
+        ...
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The target's layers whose outputs it reads (see `models.base.Batch.features`)."""
+        ...
+
+    @property
+    def device(self) -> DeviceDrafter | None:
+        """What it does inside a captured round; None where the host leads its rounds. Always None of a free one, whose
+        drafts the host hands to the device."""
+        ...
+
+    def observe(self, seen: Seen) -> None:
+        """Hear what the target has seen. Free drafters are not told: they read `tokens`."""
         ...
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
@@ -75,3 +108,65 @@ class Drafter(Protocol):
     def release(self, context: DraftContext) -> None:
         """The sequence has left its slot; forget what is only its own (what speeds up a successor may stay)."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRound:
+    """A round inside a graph: all of it lies on the device."""
+
+    pair: Tensor
+    """The last two tokens of each row, [B, 2]."""
+    verify: Tensor
+    """[B, k + 1]: the last token, and room for the drafts behind it."""
+    slots: Tensor
+    """[B] int32"""
+    starts: Tensor
+    """[B] int32, the position of the last token."""
+    choose: Callable[[Tensor, int], Tensor]
+    """Tokens [B, M] from raw logits [B, M, V] as the target would choose them, of the n-th choice of the round on."""
+
+
+class DeviceDrafter(Protocol):
+    """A drafter's part in rounds that the device leads."""
+
+    @property
+    def capacity(self) -> int:
+        """Positions up to which it can draft."""
+        ...
+
+    @property
+    def graph_bytes(self) -> int:
+        """Device memory that its own graphs take."""
+        ...
+
+    def warm_up(self) -> None:
+        """Whatever would otherwise make its first rounds slow."""
+        ...
+
+    def ready(self, contexts: Sequence[DraftContext]) -> bool:
+        """Bring it to where these sequences stand, before rounds that the host does not follow; False where that takes
+        more than one round's work, or a sequence is too long."""
+        ...
+
+    def propose(self, round: DeviceRound) -> None:
+        """Inside the graph: fill round.verify[:, 1:]."""
+        ...
+
+    def observe(self, round: DeviceRound, features: Tensor, accepted: Tensor) -> None:
+        """Inside the graph, for a drafter that reads features: what the target made of round.verify, [B, k + 1, n * H],
+        and how many drafts were accepted, [B] int64. Called in every round, whoever drafted."""
+        ...
+
+
+class FreeDrafter:
+    """What drafters that read the text alone have in common."""
+
+    free = True
+    features: tuple[int, ...] = ()
+    device: DeviceDrafter | None = None
+
+    def observe(self, seen: Seen) -> None:
+        """See `Drafter.observe`: it is not told."""
+
+    def release(self, context: DraftContext) -> None:
+        """See `Drafter.release`: nothing is kept."""

@@ -10,15 +10,14 @@ from functools import cache
 
 import torch
 
-from specdec.drafters.base import DraftContext, DraftRound, Drafts
+from specdec.drafters.base import DraftRound, Drafts, FreeDrafter
 from specdec.drafters.proposals import certain
 
 
-class GrammarDrafter:
+class GrammarDrafter(FreeDrafter):
     """Proposes what the sequence's grammar forces; nothing where there is none, or where it leaves a choice."""
 
     name = "grammar"
-    free = True
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
         """Up to k tokens for each context."""
@@ -27,9 +26,6 @@ class GrammarDrafter:
         grammars = [state.grammar for state in round.sampling.states]
         rows = [grammar.forced(k) if grammar is not None else [] for grammar in grammars]
         return certain(rows, [f"grammar/{'forced' if row else 'none'}" for row in rows], k)
-
-    def release(self, context: DraftContext) -> None:
-        """Nothing is kept."""
 
 
 @cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specdec.drafters.base import DraftContext, DraftRound, Drafts
+from specdec.drafters.base import DraftContext, DraftRound, Drafts, FreeDrafter
 from specdec.drafters.proposals import bucket, certain
 from specdec.drafters.suffix import SuffixAutomaton
 
@@ -15,14 +15,13 @@ _MAX_CATCH_UP = 8192
 """Tokens indexed in one round (some 20 ms): a longer prompt becomes usable after a few rounds, and stalls nobody."""
 
 
-class LookupDrafter:
+class LookupDrafter(FreeDrafter):
     """Proposes the latest continuation of the longest suffix that occurred before, of at least `min_match` tokens.
 
     A continuation that runs into the end goes on into itself, so that a repetition is proposed at full length.
     """
 
     name = "lookup"
-    free = True
 
     def __init__(self, min_match: int = 2) -> None:
         self._min_match = min_match

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 
-from specdec.drafters.base import DraftContext, DraftRound, Drafts
+from specdec.drafters.base import DraftContext, DraftRound, Drafts, FreeDrafter
 from specdec.drafters.proposals import bucket, certain
 
 _LENGTHS = (16, 8, 4, 3)
@@ -25,11 +25,10 @@ Place = tuple[int, int]
 """A remembered text's number, and where in it something ends."""
 
 
-class MemoryDrafter:
+class MemoryDrafter(FreeDrafter):
     """Remembers up to `limit` tokens of answers; the one that was not written for longest is forgotten first."""
 
     name = "memory"
-    free = True
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Literal
 
-from specdec.drafters.base import DraftContext, DraftRound, Drafts
+from specdec.drafters.base import DraftContext, DraftRound, Drafts, FreeDrafter
 from specdec.drafters.proposals import bucket, certain
 from specdec.drafters.suffix import SuffixAutomaton
 
@@ -90,11 +90,10 @@ class Alignment:
         return self._index.end_of(self._state)
 
 
-class PredictionDrafter:
+class PredictionDrafter(FreeDrafter):
     """Proposes what follows in `DraftContext.prediction`; nothing where there is none."""
 
     name = "prediction"
-    free = True
 
     def __init__(self) -> None:
         self._alignments: dict[int, tuple[int, Alignment]] = {}

@@ -222,7 +222,7 @@ def attend(
     """qkv [B * M, (N + 2 G) * D] of rows in slots [B] at positions starts [B] (int32) on -> [B * M, N * D].
 
     keys and values [slots, G, capacity, D] are read below each row's start and written from there on; `rotary` are cos
-    and sin [positions, 1, D] as in `runners.rope`; `norms` are the weights [D] of queries and keys.
+    and sin [positions, 1, D] as in `models.rope`; `norms` are the weights [D] of queries and keys.
     """
     batch, capacity, size = slots.shape[0], keys.shape[2], heads.size
     count = qkv.shape[0] // batch

@@ -1,7 +1,7 @@
-"""What runs one model over slots.
+"""The contract of what runs one model over slots: a `Batch` in, a `Pass` out.
 
-A runner owns the weights and a static slot cache of keys and values. It knows no sequence lengths: the caller says
-where each row starts, and rolling back is saying a smaller start next time.
+A model owns its weights, and what its slots hold (`state`). The caller says where each row starts; a smaller start than
+before takes back what lies beyond it, whatever the model keeps: keys and values, or recurrent state.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from specdec.models.state import SlotState
+
 
 @dataclass(frozen=True, slots=True)
-class RunnerInfo:
+class ModelInfo:
     """Constant facts of a loaded model."""
 
     name: str
     architecture: str
-    kind: str
-    """"llama" or "hf"."""
-    mode: str
-    """"eager" or "graphs"."""
+    backend: str
+    """What runs it, for display: "eager", "triton", "transformers", "transformers, graphs"."""
     vocab_size: int
     """Width of the logits; may exceed the tokenizer's."""
     context: int
@@ -34,27 +34,82 @@ class RunnerInfo:
     parameters: int
     weight_bytes: int
     cache_bytes: int
-    can_rollback: bool
-    """False for recurrent state: then `starts` must equal what the slot holds, or 0, which clears it."""
+    captured: bool = False
+    """Whether short passes are graphs: up to a number of rows they cost much the same, and each size is captured."""
 
 
-class Runner(Protocol):
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tokens [B, M] (int64, on the model's device) for the rows of one pass.
+
+    Row b sits in slot slots[b] at positions starts[b] .. starts[b] + M - 1 and attends to what the slot holds below
+    starts[b] and to itself, causally. What the slot held at or beyond starts[b] is overwritten or forgotten. Rows may
+    be padded at the end with any valid id: the caller overwrites them later.
+    """
+
+    tokens: Tensor
+    slots: Sequence[int]
+    starts: Sequence[int]
+    keep: int
+    """Logits of the last so many positions, 0 <= keep <= M."""
+    features: tuple[int, ...] = ()
+    """Which layers' outputs are wanted, by transformers' numbers: 0 is the embedding, i the output of the i-th layer,
+    the last what the head reads (behind the last norm)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a batch gave."""
+
+    logits: Tensor
+    """[B, keep, V] fp32"""
+    features: Tensor | None = None
+    """[B, M, n * H] in the model's dtype, the wanted outputs side by side; None where none were."""
+
+
+class DeviceModel(Protocol):
+    """What a model does inside a captured round: everything it is told lies on the device."""
+
+    capacity: int
+    """Positions a slot holds."""
+    spare: int
+    """The slot of rows that only fill up a graph."""
+    sizes: tuple[int, ...]
+    """Numbers of rows for which there are graphs."""
+
+    @property
+    def graph_bytes(self) -> int: ...
+
+    def decode(
+        self,
+        tokens: Tensor,
+        slots: Tensor,
+        starts: Tensor,
+        keep: Tensor | None = None,
+        *,
+        features: tuple[int, ...] = (),
+    ) -> Pass:
+        """tokens [B, M] int64 of rows in slots [B] int32 at positions starts [B] int32 on. Logits [B, M, V]; [B, 1, V]
+        after the token keep[b] of each row."""
+        ...
+
+
+class Model(Protocol):
     """One model over slots. Not thread-safe: one worker calls it."""
 
     @property
-    def info(self) -> RunnerInfo: ...
+    def info(self) -> ModelInfo: ...
 
-    def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
-        """Run tokens [B, M] (int64, on the runner's device) and write their keys and values.
+    @property
+    def state(self) -> SlotState: ...
 
-        Row b sits in slot slots[b] at positions starts[b] .. starts[b] + M - 1 and attends to what the slot
-        holds below starts[b] and to itself, causally. What the slot held at or beyond starts[b] is overwritten or
-        ignored. Rows may be padded at the end with any valid id: the caller overwrites them later.
-        Returns fp32 logits [B, keep, V] of the last `keep` positions (0 <= keep <= M).
-        """
+    @property
+    def device(self) -> DeviceModel | None:
+        """None where its passes cannot be part of a captured round."""
         ...
 
-    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
-        """Views [..., end - start, D] of the keys and values that the slot holds at these positions. To copy them out,
-        and back into any slot at the same positions. Nothing where the state cannot be rolled back."""
+    def run(self, batch: Batch) -> Pass: ...
+
+    def warm_up(self) -> None:
+        """Whatever would otherwise make the first passes slow."""
         ...

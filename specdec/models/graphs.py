@@ -10,27 +10,29 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 _KEPT = 128
 """Graphs; the one that was not used for longest goes first."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Captured:
+class _Captured(Generic[T]):
     graph: Any
-    result: Tensor
+    result: T
 
 
-class Graphs:
-    """The graphs of one device's worker. Without `capture` every stretch runs as it is, each time."""
+class Graphs(Generic[T]):
+    """The graphs of one device's worker, whose stretches result in tensors, or in what holds some. Without `capture`
+    every stretch runs as it is, each time."""
 
     def __init__(self, *, capture: bool = True) -> None:
         self._capturing = capture
-        self._captured: OrderedDict[Hashable, _Captured] = OrderedDict()
+        self._captured: OrderedDict[Hashable, _Captured[T]] = OrderedDict()
         self._pool: Any = None
         self.nbytes = 0
         """Device memory that their tensors take."""
@@ -38,7 +40,7 @@ class Graphs:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._captured
 
-    def run(self, key: Hashable, record: Callable[[], Tensor]) -> Tensor:
+    def run(self, key: Hashable, record: Callable[[], T]) -> T:
         """The result of `record`, which must do the same work whenever `key` is the same. It stays valid until the
         next call."""
         if not self._capturing:
@@ -54,7 +56,7 @@ class Graphs:
         found.graph.replay()
         return found.result
 
-    def _capture(self, record: Callable[[], Tensor]) -> _Captured:
+    def _capture(self, record: Callable[[], T]) -> _Captured[T]:
         torch.cuda.synchronize()
         before = torch.cuda.memory_reserved()
         graph = torch.cuda.CUDAGraph()

@@ -1,4 +1,4 @@
-"""From a checkpoint's folder to a runner: device, precision, context, and which runner fits."""
+"""From a checkpoint's folder to a model over slots: device, precision, context, and what runs it fastest."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 
 from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest
 from specdec.models import memory
-from specdec.models.eager import model as llama
-from specdec.models.base import Runner
+from specdec.models.base import Model
+from specdec.models.eager import model as eager
+from specdec.models.families import llama
 from specdec.models.weights.checkpoint import Weights, maximum_positions, read_config, read_json
 
 DEFAULT_CONTEXT = 8192
@@ -28,11 +29,11 @@ OLDEST = (8, 0)
 SHAPING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
-def load_runner(
+def load_model(
     path: str | Path, *, name: str | None = None, device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto", context: int | None = None, slots: int = 1, trust_remote_code: bool = False,
-) -> Runner:  # fmt: skip
-    """The fastest runner that computes the checkpoint in `path` exactly.
+) -> Model:  # fmt: skip
+    """The fastest model that computes the checkpoint in `path` exactly.
 
     `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
     float32, bfloat16, float16. `context`: positions per slot, None for the model's own up to DEFAULT_CONTEXT.
@@ -51,42 +52,43 @@ def load_runner(
     if where.type == "cuda":
         spread = memory.check(folder, config, spread=spread, **options) or spread
     if llama.unsupported(config) is None and not spread:
-        return _load_llama(folder, config, options)
-    from specdec.models.transformers import model as hf
+        return _load_described(folder, config, options)
+    from specdec.models.transformers import loading
 
-    return hf.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
+    return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
 
 
-def _load_llama(folder: Path, config: Any, options: Mapping[str, Any]) -> Runner:
+def _load_described(folder: Path, config: Any, options: Mapping[str, Any]) -> Model:
+    """A model of a family that is described here, on kernels where they run."""
     weights = Weights(folder)
     try:
-        runner = llama.load(weights, config, spare=int(options["device"].type == "cuda"), **options)
+        model = eager.load(weights, config, spare=int(options["device"].type == "cuda"), **options)
     finally:
         weights.close()
-    return with_graphs(runner) if runner.info.device.type == "cuda" else runner
+    return with_kernels(model) if model.info.device.type == "cuda" else model
 
 
-def with_graphs(runner: llama.LlamaRunner) -> Runner:
+def with_kernels(model: eager.EagerModel) -> Model:
     """The same model with kernels and graphs for decoding; itself, and a warning, where they cannot run."""
-    if reason := _no_kernels(runner):
-        message = f"decoding {runner.info.name} without kernels and graphs, so more slowly: {reason}"
+    if reason := _no_kernels(model):
+        message = f"decoding {model.info.name} without kernels and graphs, so more slowly: {reason}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return runner
-    from specdec.models.triton.model import CudaRunner
+        return model
     from specdec.models.graphs import Graphs
+    from specdec.models.triton.model import TritonModel
 
-    return CudaRunner(runner, Graphs())
+    return TritonModel(model, Graphs())
 
 
-def _no_kernels(runner: llama.LlamaRunner) -> str | None:
+def _no_kernels(model: eager.EagerModel) -> str | None:
     if find_spec("triton") is None:
         return "Triton is not installed"
-    capability = torch.cuda.get_device_capability(runner.info.device)
+    capability = torch.cuda.get_device_capability(model.info.device)
     if capability < OLDEST:
         return f"this GPU's compute capability is {capability}; expected {OLDEST} or newer"
-    from specdec.models.triton import decoder as decode
+    from specdec.models.triton import decoder
 
-    reason = decode.unsupported(runner)
+    reason = decoder.unsupported(model)
     return reason and f"the kernels do not do {reason}"
 
 

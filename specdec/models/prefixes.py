@@ -1,62 +1,72 @@
-"""Keys and values of earlier sequences, kept to be used again: a radix tree over token ids.
+"""What earlier sequences computed, kept to be used again.
 
-A node holds the tokens of one edge, and their keys and values, copied out of a slot of a runner; sequences that branch
-share the nodes up to there. The tree is bounded in tokens, and the leaf that was not used for longest goes first.
+`PrefixTree` keeps keys and values, token by token: a radix tree over token ids. A node holds the tokens of one edge,
+and their keys and values, copied out of a slot; sequences that branch share the nodes up to there.
+`Snapshots` keeps whole states of models whose state cannot be cut: each serves those sequences that begin with all of
+its tokens. Both are bounded in bytes, and what was not used for longest goes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Protocol
 
 from torch import Tensor
 
-from specdec.models.base import Runner
+from specdec.models.state import shared_prefix
+
+KeysValues = Callable[[int, int, int], tuple[Tensor, ...]]
+"""Views [..., end - start, D] of the keys and values that a slot holds at positions start to end."""
 
 
 @dataclass(slots=True, eq=False)
 class _Node:
     tokens: list[int]
     kept: tuple[Tensor, ...]
-    """As `Runner.keys_values` gives it, [..., T, D]."""
+    """As `KeysValues` gives it, [..., T, D]."""
     parent: _Node | None
     children: dict[int, _Node] = field(default_factory=dict)
     """By their first token."""
     used: int = 0
 
 
-class PrefixCache:
-    """What one runner computed before. `limit`: how many tokens are kept. Called by the engine's worker only."""
+class PrefixTree:
+    """Keys and values of one model (see `state.Prefixes`)."""
 
-    def __init__(self, runner: Runner, limit: int) -> None:
-        self._runner, self._limit = runner, limit
+    def __init__(self, keys_values: KeysValues) -> None:
+        self._keys_values = keys_values
         self._root = _Node([], (), None)
         self._leaves: set[_Node] = set()
         self._clock = count(1)
-        self.size = 0
-        """Tokens kept now."""
+        self.limit = 0
+        self.tokens = 0
+
+    def reachable(self, slot: int, length: int) -> int:  # noqa: ARG002
+        """See `state.Prefixes.reachable`: keys and values are cut anywhere."""
+        return length
 
     def save(self, slot: int, tokens: list[int]) -> None:
-        """Keep what the slot holds: the keys and values of `tokens`."""
+        """See `state.Prefixes.save`."""
         node, at = self._root, 0
         for child, shared in self._path(tokens):
             node, at = child, at + shared
             if at < len(tokens) and shared < len(child.tokens):
                 node = self._split(child, shared)
-        rest = tokens[at : at + self._room(len(tokens) - at, node)]
+        rest = tokens[at : at + self._make_room(len(tokens) - at, node)]
         if rest:
-            views = self._runner.keys_values(slot, at, at + len(rest))
+            views = self._keys_values(slot, at, at + len(rest))
             self._attach(_Node(rest, tuple(view.clone() for view in views), node, used=next(self._clock)))
 
     def restore(self, slot: int, tokens: list[int], held: int) -> int:
-        """Copy the longest known prefix of `tokens` into the slot, which holds `held` of them already; returns how
-        many of them it holds then."""
+        """See `state.Prefixes.restore`."""
         at = 0
         for node, shared in self._path(tokens):
             skip, end = max(0, held - at), at + shared
             if skip < shared:
-                for view, kept in zip(self._runner.keys_values(slot, at + skip, end), node.kept, strict=True):
+                for view, kept in zip(self._keys_values(slot, at + skip, end), node.kept, strict=True):
                     view.copy_(kept[..., skip:shared, :])
             at = end
         return max(at, held)
@@ -90,32 +100,88 @@ class PrefixCache:
         node.parent.children[node.tokens[0]] = node
         self._leaves.discard(node.parent)
         self._leaves.add(node)
-        self.size += len(node.tokens)
+        self.tokens += len(node.tokens)
 
-    def _room(self, wanted: int, keep: _Node) -> int:
-        """Make room for `wanted` tokens below `keep`; returns for how many there is."""
-        while self.size + wanted > self._limit and (others := self._leaves - {keep}):
+    def _make_room(self, wanted: int, keep: _Node) -> int:
+        """Room for `wanted` tokens below `keep`; returns for how many there is."""
+        size = sum(view.nbytes for view in self._keys_values(0, 0, 1)) if wanted else 1
+        limit = self.limit // max(size, 1)
+        while self.tokens + wanted > limit and (others := self._leaves - {keep}):
             self._evict(min(others, key=lambda leaf: leaf.used))
-        return max(0, min(wanted, self._limit - self.size))
+        return max(0, min(wanted, limit - self.tokens))
 
     def _evict(self, leaf: _Node) -> None:
         parent = leaf.parent
         assert parent is not None
         del parent.children[leaf.tokens[0]]
         self._leaves.remove(leaf)
-        self.size -= len(leaf.tokens)
+        self.tokens -= len(leaf.tokens)
         if parent.parent is not None and not parent.children:
             self._leaves.add(parent)
 
 
-def bytes_per_token(runner: Runner) -> int:
-    """What the keys and values of one token take."""
-    return sum(view.nbytes for view in runner.keys_values(0, 0, 1))
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A whole state after `length` tokens."""
+
+    state: object
+    length: int
+    nbytes: int
 
 
-def shared_prefix(a: list[int], b: list[int]) -> int:
-    """How many leading tokens two sequences share."""
-    least = min(len(a), len(b))
-    if a[:least] == b[:least]:
-        return least
-    return next(i for i in range(least) if a[i] != b[i])
+class Snapshotted(Protocol):
+    """A model whose state is kept whole."""
+
+    def kept(self, slot: int) -> list[int]:
+        """After how many tokens there is a state that the slot can go on from, longest first."""
+        ...
+
+    def snapshot(self, slot: int, length: int) -> Snapshot:
+        """The state after `length` tokens, which is one of `kept`."""
+        ...
+
+    def resume(self, slot: int, snapshot: Snapshot) -> None:
+        """Make this the slot's state."""
+        ...
+
+
+class Snapshots:
+    """States of one model at places where sequences may go on differently (see `state.Prefixes`)."""
+
+    def __init__(self, model: Snapshotted) -> None:
+        self._model = model
+        self._kept: OrderedDict[tuple[int, ...], Snapshot] = OrderedDict()
+        self._bytes = 0
+        self.limit = 0
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the states kept stand for."""
+        return sum(map(len, self._kept))
+
+    def reachable(self, slot: int, length: int) -> int:
+        """See `state.Prefixes.reachable`."""
+        return next((kept for kept in self._model.kept(slot) if kept <= length), 0)
+
+    def save(self, slot: int, tokens: list[int]) -> None:
+        """See `state.Prefixes.save`. The latest state may lie before the end of `tokens`."""
+        length = self.reachable(slot, len(tokens))
+        key = tuple(tokens[:length])
+        if not length or not self.limit:
+            return
+        if key not in self._kept:
+            self._kept[key] = self._model.snapshot(slot, length)
+            self._bytes += self._kept[key].nbytes
+        self._kept.move_to_end(key)
+        while self._bytes > self.limit:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def restore(self, slot: int, tokens: list[int], held: int) -> int:
+        """See `state.Prefixes.restore`."""
+        fitting = [k for k in self._kept if held < len(k) <= len(tokens) and k == tuple(tokens[: len(k)])]
+        if not fitting:
+            return held
+        best = max(fitting, key=len)
+        self._kept.move_to_end(best)
+        self._model.resume(slot, self._kept[best])
+        return len(best)

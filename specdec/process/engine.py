@@ -25,7 +25,7 @@ from specdec.process.child import Factory
 from specdec.process.life import Life, Stderr
 from specdec.process.wire import Count, Order
 from specdec.streams import AdmittedStream, AsyncStream, SyncStream
-from specdec.types import EngineInfo, EngineStats, Request
+from specdec.types import EngineInfo, EngineStats, Request, Speculation
 
 _STATS_PATIENCE = 2.0  # seconds; a child that is busier than this is shown as it last was
 
@@ -53,7 +53,7 @@ class ProcessEngine(Engine):
         self._courtesy, self._gather = courtesy, gather
         self._progress = progress or _silent
         self._lock, self._restarting = threading.Lock(), threading.Lock()
-        self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
+        self._stats = EngineStats()
         self._life = Life(self._factory, self._stderr, self._courtesy, self._gather)
         self._info = self._life.load(self._progress)
         atexit.register(self.close)
@@ -113,7 +113,13 @@ class ProcessEngine(Engine):
             pass
         stats = life.stats or self._stats
         return (
-            replace(stats, active=0, queued=0, queue=(), speculation=f"off: {life.over}")
+            replace(
+                stats,
+                active=0,
+                queued=0,
+                queue=(),
+                speculation=Speculation(why="unavailable", detail=life.over),
+            )
             if life.over
             else stats
         )

@@ -83,7 +83,7 @@ class UsageChunk(BaseModel):
     completion_tokens_details: CompletionDetails | None = None
 
 
-class Speculation(BaseModel):
+class Summary(BaseModel):
     """vLLM's summary of one answer: `acceptance_histogram[j]` rounds accepted exactly j drafts."""
 
     num_spec_steps: int
@@ -94,7 +94,7 @@ class Speculation(BaseModel):
 
 class Metrics(BaseModel):
     queue_time_ms: float | None = None
-    speculative_decoding: Speculation | None = None
+    speculative_decoding: Summary | None = None
 
 
 class Timings(BaseModel):

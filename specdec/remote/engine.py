@@ -31,7 +31,7 @@ from specdec.remote.reading import Reader
 from specdec.remote.server import Server
 from specdec.remote.tally import Tally
 from specdec.streams import AdmittedStream, AsyncStream, SyncStream
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, Speculation
 
 DEFAULT_CONTEXT = 8192
 """Taken for servers that do not tell theirs."""
@@ -153,8 +153,10 @@ async def _client(api_key: str | None, silence: float) -> httpx.AsyncClient:
     )
 
 
-def _speculation(server: Server) -> str:
-    return "on: by the server" if server.speculates else f"off: {why_nothing(server)}"
+def _speculation(server: Server) -> Speculation:
+    if server.speculates:
+        return Speculation(on=True, why="pays", drafters=("server",))
+    return why_nothing(server)
 
 
 def _info(server: Server, context: int | None, slots: int) -> EngineInfo:
@@ -164,5 +166,6 @@ def _info(server: Server, context: int | None, slots: int) -> EngineInfo:
         device="remote", dtype="unknown", context=context or server.context or DEFAULT_CONTEXT, vocab_size=0,
         slots=slots, drafters=("server",) if server.speculates else (), accept_rule="unknown", chat_template=True,
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
-        speculation_unavailable=why_nothing(server) if server.speculates is False else None, tool_format="server",
+        speculation_unavailable=why_nothing(server).detail if server.speculates is False else None,
+        tool_format="server",
     )  # fmt: skip

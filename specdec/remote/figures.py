@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from specdec.remote.chunks import CompletionDetails, Metrics, Speculation, Timings
+from specdec.remote.chunks import CompletionDetails, Metrics, Summary, Timings
 from specdec.remote.server import Server
-from specdec.types import DrafterStats, SpecStats
+from specdec.types import DrafterStats, SpecStats, Speculation
 
 _DRAFTER = "server"
 
@@ -24,12 +24,14 @@ def spec_stats(
     return SpecStats(0, (), why_nothing(server))
 
 
-def why_nothing(server: Server) -> str:
+def why_nothing(server: Server) -> Speculation:
     """Why there are no figures."""
     if server.speculates is False:
-        return f"the server at {server.base} does not speculate"
+        return Speculation(why="unavailable", detail=f"the server at {server.base} does not speculate")
     advice = f"; {server.dialect.advice}" if server.dialect.advice else ""
-    return f"unknown: the server at {server.base} does not say what it drafted{advice}"
+    return Speculation(
+        why="unknown", detail=f"the server at {server.base} does not say what it drafted{advice}"
+    )
 
 
 def _of_totals(drafted: int, accepted: int, tokens: int) -> SpecStats:
@@ -38,7 +40,7 @@ def _of_totals(drafted: int, accepted: int, tokens: int) -> SpecStats:
     return SpecStats(rounds, (DrafterStats(_DRAFTER, (drafted,), (accepted,)),))
 
 
-def _of_summary(summary: Speculation) -> SpecStats:
+def _of_summary(summary: Summary) -> SpecStats:
     rounds, histogram = summary.num_spec_steps, summary.acceptance_histogram
     accepted = tuple(sum(histogram[i + 1 :]) for i in range(len(histogram) - 1))
     drafted = _drafted(rounds, accepted, summary.num_draft_tokens)

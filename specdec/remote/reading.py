@@ -22,6 +22,7 @@ from specdec.types import (
     ReasoningDelta,
     Request,
     SpecStats,
+    Speculation,
     Timing,
     Token,
     TokenLogprob,
@@ -121,7 +122,7 @@ class Reader:
     def _stats(self, usage: UsageChunk) -> SpecStats:
         found = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
         off = self.request.speculative in ("off", 0) and not found.drafted and self._server.dialect.switch
-        return replace(found, off_reason="as the request asked") if off else found
+        return replace(found, speculation=Speculation(why="requested")) if off else found
 
 
 def _deltas(delta: Delta) -> tuple[EventDelta, ...]:

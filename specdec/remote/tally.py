@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from specdec.types import EngineStats, GenerationEvent
+from specdec.types import EngineStats, GenerationEvent, Speculation
 
 
 class Tally:
     """Counts from any thread."""
 
-    def __init__(self, speculation: str) -> None:
+    def __init__(self, speculation: Speculation) -> None:
         self._lock = threading.Lock()
-        self._stats = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, speculation)
+        self._stats = EngineStats(speculation=speculation)
 
     @property
     def stats(self) -> EngineStats:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from specdec.sampling import noise, processors
 from specdec.grammars.matcher import ban, fill_masks, unpack
+from specdec.sampling import noise, processors
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Loader, Run
-from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 from tests.decoding.toy import toy_engine
+from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 
 
 def test_info(run: Run) -> None:

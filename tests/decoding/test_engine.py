@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from specdec.errors import EngineClosed, EngineFailed, InvalidRequest, OutOfMemory
 from specdec.decoding.engine import LocalEngine
-from tests.decoding.toy import ToyRunner, toy_engine
+from specdec.errors import EngineClosed, EngineFailed, InvalidRequest, OutOfMemory
+from tests.decoding.toy import ToyModel, toy_engine
 
 LONG: dict[str, Any] = {"temperature": 0, "max_tokens": 200, "ignore_eos": True}
 
@@ -109,17 +109,17 @@ def test_an_answer_says_what_was_decided_when_and_why() -> None:
     assert rounds == sorted(set(rounds))
     assert rounds[0] >= 1
     assert rounds[-1] <= stats.rounds
-    assert all("tok/s" in decision.reason for decision in stats.decisions)
+    assert all("tok/s" in str(decision.speculation) for decision in stats.decisions)
     assert (asked.decisions[0].round, asked.decisions[0].drafter, asked.decisions[0].length) == (
         1,
         "model",
         3,
     )
-    assert asked.decisions[0].reason == "as the request asked"
+    assert asked.decisions[0].speculation.why == "requested"
 
 
 def test_a_failing_worker_fails_its_requests_and_closes_the_engine() -> None:
-    target = ToyRunner()
+    target = ToyModel()
     engine = toy_engine(target=target)
     target.fail_at = target.passes + 10
     with pytest.raises(EngineFailed, match="the toy broke") as caught:
@@ -188,7 +188,7 @@ def test_repeated_work_is_drafted_from_memory() -> None:
 
 
 def test_without_memory_the_youngest_fails_and_the_others_go_on() -> None:
-    runner = ToyRunner(slots=3)
+    runner = ToyModel(slots=3)
     with toy_engine(target=runner) as engine:
         wanted = engine.generate("abc", **LONG).token_ids
         runner.full_above = 2

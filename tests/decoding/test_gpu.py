@@ -82,7 +82,7 @@ def test_the_first_answer_waits_for_no_graph(monkeypatch: pytest.MonkeyPatch) ->
     made: list[object] = []
     capture = Graphs._capture
 
-    def noting(self: Graphs, record: Any) -> Any:
+    def noting(self: Graphs[Any], record: Any) -> Any:
         made.append(record)
         return capture(self, record)
 

@@ -14,18 +14,18 @@ import pytest
 import torch
 from scipy import stats
 
+from specdec.decoding.engine import LocalEngine
 from specdec.engine import AcceptRule
 from specdec.errors import GrammarFailed, InvalidRequest
 from specdec.grammars import check as compiling
 from specdec.grammars import compiler as module
-from specdec.decoding.engine import LocalEngine
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.state import SamplerState
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import MAX_GRAMMAR, Grammar, SamplingParams
-from tests import grammars as matchers
+from tests.decoding.toy import EOS, ToyModel, byte_tokenizer, toy_engine
 from tests.engine_contract import eventually
-from tests.decoding.toy import EOS, ToyRunner, byte_tokenizer, toy_engine
+from tests.grammars import building as matchers
 
 PROMPT = "tell me about a fox"
 NESTED = {
@@ -134,7 +134,7 @@ WORDS = ["ab", "ac", "bd", "cda", "cdb", "cdc"]
 @pytest.mark.parametrize("kind", ["hostile", "near"])
 def test_chi_square_of_whole_answers(rule: AcceptRule, kind: str) -> None:
     """Against the masked distribution of the toy, computed by hand."""
-    target, start, trials = ToyRunner(sharpness=1.0), [65, 66], 800
+    target, start, trials = ToyModel(sharpness=1.0), [65, 66], 800
     counts = dict.fromkeys(WORDS, 0)
     with toy_engine(kind, target=target, accept_rule=rule) as engine:
         for seed in range(trials):
@@ -147,7 +147,7 @@ def test_chi_square_of_whole_answers(rule: AcceptRule, kind: str) -> None:
     assert stats.chisquare(list(counts.values()), wanted).pvalue > 1e-4
 
 
-def _chance(target: ToyRunner, start: list[int], word: str) -> float:
+def _chance(target: ToyModel, start: list[int], word: str) -> float:
     tokens, chance = list(start), 1.0
     for i, letter in enumerate(word):
         allowed = sorted({matchers.ids(w[i])[0] for w in WORDS if w.startswith(word[:i])})
@@ -195,14 +195,14 @@ def test_the_end_of_a_grammar() -> None:
 
 
 def test_an_unbounded_grammar_ends_with_max_tokens_or_the_context() -> None:
-    with toy_engine("near", target=ToyRunner(context=64)) as engine:
+    with toy_engine("near", target=ToyModel(context=64)) as engine:
         endless = Grammar.json_schema({"type": "array", "items": {"type": "string"}, "minItems": 500})
         assert engine.generate(PROMPT, grammar=endless, max_tokens=20).finish_reason == "length"
         assert engine.generate(PROMPT, grammar=endless).finish_reason == "length"
 
 
 def test_logprobs_stay_the_targets_own() -> None:
-    target = ToyRunner()
+    target = ToyModel()
     with toy_engine("near", "grammar", target=target) as engine:
         answer = engine.generate([9, 8], **_options("date", 0.7, logprobs=2, speculative=5))
     tokens = [9, 8]

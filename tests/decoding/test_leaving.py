@@ -8,14 +8,14 @@ import threading
 from contextlib import aclosing
 from typing import Any, cast
 
+from specdec.decoding.engine import LocalEngine
 from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.errors import DeadlineExceeded
-from specdec.decoding.engine import LocalEngine
-from specdec.models.prefixes import PrefixCache
-from tests.engine_contract import eventually
+from specdec.models.prefixes import PrefixTree
 from tests.decoding.toy import toy_engine
+from tests.engine_contract import eventually
 
 COUNT, PROMPTS, KEPT = 1000, 12, 600
 OPTIONS: dict[str, Any] = {"temperature": 0.8, "max_tokens": 16, "ignore_eos": True}
@@ -92,12 +92,13 @@ def _check_caches(engine: LocalEngine) -> None:
     memory = cast("MemoryDrafter", drafters["memory"])
     assert memory.size == sum(map(len, memory._texts.values())) <= 500
     model = cast("DraftModelDrafter", drafters["model"])
-    for cache, limit in ((engine._prefill._prefixes, KEPT), (model._prefixes, 1000)):
-        assert _tokens(cache) == cache.size <= limit
-    assert len(engine._scheduler._held) == len(model._slots) == 4
+    for state, limit in ((engine._state, KEPT), (model.model.state, 1000)):
+        tree = cast("PrefixTree", state.prefixes)
+        assert _tokens(tree) == tree.tokens <= limit
+        assert len(state) == 4
 
 
-def _tokens(cache: PrefixCache) -> int:
+def _tokens(cache: PrefixTree) -> int:
     nodes, count, leaves = list(cache._root.children.values()), 0, set()
     while nodes:
         node = nodes.pop()

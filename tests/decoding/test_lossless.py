@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from specdec.engine import AcceptRule
-from tests.decoding.toy import EOS, ToyRunner, toy_engine
+from tests.decoding.toy import EOS, ToyModel, toy_engine
 
 PROMPT = "once upon a time once upon"
 SHAPES: dict[str, dict[str, Any]] = {
@@ -70,7 +70,7 @@ def test_same_seed_same_text_among_other_requests(plain: dict[str, tuple[int, ..
 
 
 def test_greedy_is_the_models_own_argmax() -> None:
-    target = ToyRunner()
+    target = ToyModel()
     with toy_engine("near", target=target) as engine:
         answer = engine.generate([5, 6, 7], temperature=0, max_tokens=40, ignore_eos=True)
     tokens = [5, 6, 7]
@@ -90,7 +90,7 @@ def test_rejection_is_greedy_at_temperature_zero(plain: dict[str, tuple[int, ...
 @pytest.mark.parametrize("kind", ["hostile", "near"])
 def test_distribution_of_the_third_token(rule: AcceptRule, kind: str) -> None:
     """Chi-square of a token that was drafted, against the distribution computed by hand; top_k keeps it narrow."""
-    target, start, trials, k = ToyRunner(sharpness=1.0), [65, 66], 2000, 5
+    target, start, trials, k = ToyModel(sharpness=1.0), [65, 66], 2000, 5
     exact = _third_token(target, start, k)
     counts = torch.zeros_like(exact)
     with toy_engine(kind, target=target, accept_rule=rule) as engine:
@@ -113,7 +113,7 @@ def test_distribution_of_the_third_token(rule: AcceptRule, kind: str) -> None:
     )
 
 
-def _third_token(target: ToyRunner, start: list[int], k: int) -> torch.Tensor:
+def _third_token(target: ToyModel, start: list[int], k: int) -> torch.Tensor:
     def after(tokens: list[int]) -> list[tuple[int, float]]:
         best = target.logits_after(tokens).double().topk(k)
         return list(zip(best.indices.tolist(), best.values.softmax(-1).tolist(), strict=True))
@@ -145,7 +145,7 @@ def test_an_end_inside_an_accepted_run() -> None:
 
 
 def test_eos_ends_the_answer_and_is_not_part_of_it() -> None:
-    target = ToyRunner()
+    target = ToyModel()
     target.first[:, EOS] += 6
     with toy_engine("perfect", target=target) as engine:
         plain = engine.generate(PROMPT, temperature=0.9, seed=3, speculative="off")
@@ -157,7 +157,7 @@ def test_eos_ends_the_answer_and_is_not_part_of_it() -> None:
 
 
 def test_logprobs_are_the_targets_own_at_drafted_positions() -> None:
-    target = ToyRunner()
+    target = ToyModel()
     with toy_engine("near", target=target) as engine:
         answer = engine.generate([9, 8], temperature=0.7, seed=1, max_tokens=30, logprobs=3, speculative=5)
     tokens = [9, 8]

@@ -10,7 +10,7 @@ import pytest
 
 import specdec
 from specdec.engine import Engine
-from tests.decoding.toy import ToyRunner, toy_engine
+from tests.decoding.toy import ToyModel, toy_engine
 
 SYSTEM = list(range(100, 200))
 SHORT: dict[str, Any] = {"temperature": 0.8, "seed": 3, "max_tokens": 12, "ignore_eos": True}
@@ -27,7 +27,7 @@ def test_agents_with_one_system_prompt_compute_it_once() -> None:
 
 
 def test_a_branch_is_found_after_others_took_every_slot() -> None:
-    target = ToyRunner(slots=2)
+    target = ToyModel(slots=2)
     with toy_engine("near", target=target) as engine:
         first = engine.generate(SYSTEM, **SHORT)
         for i in range(6):

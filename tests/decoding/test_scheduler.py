@@ -8,16 +8,18 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import torch
 
-from specdec.errors import DeadlineExceeded, EngineBusy, InvalidRequest
 from specdec.decoding import prefill
 from specdec.decoding.engine import LocalEngine
 from specdec.decoding.scheduler import AGING, Scheduler
 from specdec.decoding.sequence import Running
+from specdec.errors import DeadlineExceeded, EngineBusy, InvalidRequest
+from specdec.models.base import Batch, Pass
+from specdec.models.prefixes import PrefixTree
+from specdec.models.state import SlotState
 from specdec.types import Request
+from tests.decoding.toy import ToyModel, toy_engine
 from tests.engine_contract import eventually
-from tests.decoding.toy import ToyRunner, toy_engine
 
 LONG: dict[str, Any] = {"temperature": 0, "max_tokens": 200, "ignore_eos": True}
 
@@ -33,7 +35,8 @@ class Desk:
 
     def __init__(self, engine: LocalEngine, slots: int = 1, limit: int = 100) -> None:
         self.engine, self.time = engine, 0.0
-        self.scheduler = Scheduler(slots, limit, True, lambda: self.time)
+        self.state = SlotState(slots, PrefixTree(lambda *_: ()))
+        self.scheduler = Scheduler(self.state, limit, lambda: self.time)
 
     def submit(self, name: str, prompt: Sequence[int] = (1,), **options: Any) -> Running:
         row = self.engine._admission.admit(Request.of(list(prompt), id=name, **options), lambda _: None)
@@ -124,14 +127,15 @@ def test_who_has_to_go(engine: LocalEngine) -> None:
 def test_the_slot_that_shares_most_is_taken(engine: LocalEngine) -> None:
     desk = Desk(engine, slots=3)
     for name, prompt in (("a", [1, 2, 3]), ("b", [1, 2, 3, 4, 5]), ("c", [7])):
-        desk.submit(name, prompt).computed = 0
+        desk.submit(name, prompt)
     desk.scheduler.admit()
     for row in list(desk.scheduler.running.values()):
-        row.computed = len(row.tokens)
+        desk.state.begin(row.context.slot, row.tokens)
+        desk.state.commit(row.context.slot, len(row.tokens))
         desk.scheduler.release(row)
     row = desk.submit("d", [1, 2, 3, 4, 9])
     desk.scheduler.admit()
-    assert (row.context.slot, row.computed) == (1, 4)
+    assert (row.context.slot, desk.state.begin(row.context.slot, row.tokens)) == (1, 4)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +184,7 @@ def test_a_request_that_is_cancelled_while_it_waits_never_runs() -> None:
 
 
 def test_a_deadline_ends_what_runs_and_what_waits() -> None:
-    with toy_engine(target=ToyRunner(slots=1, context=8000)) as engine:  # more tokens than fit into the time
+    with toy_engine(target=ToyModel(slots=1, context=8000)) as engine:  # more tokens than fit into the time
         running = engine.stream("abc", temperature=0, ignore_eos=True, timeout=0.1)
         waiting = engine.stream("abc", **LONG, timeout=0.001)
         with pytest.raises(DeadlineExceeded, match=r"timeout is 0.001 s; expected more: .* still waits"):
@@ -190,21 +194,21 @@ def test_a_deadline_ends_what_runs_and_what_waits() -> None:
         assert engine.generate("abc", max_tokens=2, ignore_eos=True).usage.completion_tokens == 2
 
 
-class WatchedRunner(ToyRunner):
+class WatchedModel(ToyModel):
     """Notes each pass: how many rows, how wide."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.shapes: list[tuple[int, int]] = []
 
-    def forward(self, tokens: torch.Tensor, slots: Any, starts: Any, keep: int) -> torch.Tensor:
-        self.shapes.append((tokens.shape[0], tokens.shape[1]))
-        return super().forward(tokens, slots, starts, keep)
+    def run(self, batch: Batch) -> Pass:
+        self.shapes.append((batch.tokens.shape[0], batch.tokens.shape[1]))
+        return super().run(batch)
 
 
 async def test_running_streams_wait_for_one_chunk_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefill, "_CHUNKS", (30,))
-    target = WatchedRunner(slots=3)
+    target = WatchedModel(slots=3)
     with toy_engine(target=target) as engine:
         running = engine.astream("abc", **LONG)
         await running.__anext__()
@@ -218,7 +222,7 @@ async def test_running_streams_wait_for_one_chunk_at_most(monkeypatch: pytest.Mo
 
 async def test_short_prompts_share_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefill, "_CHUNKS", (45,))
-    target = WatchedRunner(slots=4)
+    target = WatchedModel(slots=4)
     with toy_engine(target=target) as engine:
         running = engine.astream("abc", **LONG)
         await running.__anext__()

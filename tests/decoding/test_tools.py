@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from specdec.errors import InvalidRequest
 from specdec.decoding.engine import LocalEngine
+from specdec.errors import InvalidRequest
 from specdec.text.tools.families import FAMILIES, Dialect
 from specdec.types import Completion, Grammar, Request
 from tests.decoding.toy import TEMPLATE, toy_engine

@@ -15,6 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from specdec.decoding.engine import LocalEngine, Parts
 from specdec.drafters.base import Drafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.lookup import LookupDrafter
@@ -22,20 +23,22 @@ from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import AcceptRule
-from specdec.decoding.engine import LocalEngine, Parts
-from specdec.models.base import Runner, RunnerInfo
-from specdec.models.prefixes import PrefixCache
+from specdec.models.base import Batch, Model, ModelInfo, Pass
+from specdec.models.prefixes import PrefixTree
+from specdec.models.state import SlotState
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
 from specdec.types import MAX_SPECULATIVE_TOKENS, EngineInfo
 
 EOS = 256
 VOCAB = 257
+TOKEN_BYTES = 8
+"""What a token takes in its cache."""
 TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
 CPU = torch.device("cpu")
 
 
-class ToyRunner:
+class ToyModel:
     """Second-order Markov model; `sharpness` scales its logits."""
 
     def __init__(self, seed: int = 0, sharpness: float = 3.0, slots: int = 4, context: int = 256) -> None:
@@ -49,42 +52,33 @@ class ToyRunner:
         self.fail_at: int | None = None
         self.full_above: int | None = None
         """Rows at once for which there is memory; None: as many as there are slots."""
-        self.info = RunnerInfo(
-            "toy",
-            "Toy",
-            "llama",
-            "eager",
-            VOCAB,
-            context,
-            slots,
-            CPU,
-            torch.float32,
-            0,
-            0,
-            0,
-            can_rollback=True,
-        )
+        self.info = ModelInfo("toy", "Toy", "toy", VOCAB, context, slots, CPU, torch.float32, 0, 0, 0)
+        self.state = SlotState(slots, PrefixTree(self.keys_values))
+        self.device = None
+
+    def warm_up(self) -> None:
+        pass
 
     def logits_after(self, tokens: Sequence[int]) -> Tensor:
         """[V], the reference."""
         before = tokens[-2] if len(tokens) > 1 else EOS
         return self.first[tokens[-1]] + self.second[before]
 
-    def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
+    def run(self, batch: Batch) -> Pass:
         self.passes += 1
         if self.fail_at is not None and self.passes >= self.fail_at:
             raise RuntimeError("the toy broke")
-        if self.full_above is not None and len(slots) > self.full_above:
+        if self.full_above is not None and len(batch.slots) > self.full_above:
             raise torch.OutOfMemoryError("the toy is full")
         rows = []
-        for row, slot, start in zip(tokens, slots, starts, strict=True):
+        for row, slot, start in zip(batch.tokens, batch.slots, batch.starts, strict=True):
             end = start + len(row)
             self.cache[slot, start:end] = row
             held = self.cache[slot, :end]
             assert (held >= 0).all(), "read a position that was never written"
             before = torch.cat([torch.tensor([EOS]), held[:-1]])
-            rows.append((self.first[held] + self.second[before])[end - keep :])
-        return torch.stack(rows)
+            rows.append((self.first[held] + self.second[before])[end - batch.keep :])
+        return Pass(torch.stack(rows))
 
     def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
         return (self.cache[slot, start:end].view(-1, 1),)
@@ -101,7 +95,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
+def drafters(kind: str, target: ToyModel) -> list[Drafter]:
     """`perfect` agrees always, `hostile` hardly ever, `near` most of the time."""
     if kind == "none":
         return []
@@ -113,17 +107,18 @@ def drafters(kind: str, target: ToyRunner) -> list[Drafter]:
         return [MemoryDrafter(500)]
     if kind == "prediction":
         return [PredictionDrafter()]
-    draft = ToyRunner(0 if kind == "perfect" else 99, slots=target.info.slots, context=target.info.context)
+    draft = ToyModel(0 if kind == "perfect" else 99, slots=target.info.slots, context=target.info.context)
     if kind == "near":
         draft.first, draft.second = target.first + 0.15 * draft.first, target.second
     elif kind == "perfect":
         draft.first, draft.second = target.first, target.second
-    return [DraftModelDrafter(draft, VOCAB, CPU, PrefixCache(draft, 1000))]
+    draft.state.prefixes.limit = 1000 * TOKEN_BYTES
+    return [DraftModelDrafter(draft, VOCAB, CPU)]
 
 
 def toy_engine(
     *kinds: str,
-    target: Runner | None = None,
+    target: Model | None = None,
     accept_rule: AcceptRule = "coupled",
     slots: int = 4,
     kept: int = 1000,
@@ -131,7 +126,8 @@ def toy_engine(
     dialect: Dialect | None = None,
     template: str = "",
 ) -> LocalEngine:
-    runner = target or ToyRunner(slots=slots)
+    runner = target or ToyModel(slots=slots)
+    runner.state.prefixes.limit = kept * TOKEN_BYTES
     chosen = [d for kind in kinds for d in drafters(kind, runner)]  # type: ignore[arg-type]
     info = EngineInfo(
         target="toy", draft=None, architecture="Toy", runner="toy", device="cpu", dtype="float32",
@@ -142,6 +138,5 @@ def toy_engine(
     backing = byte_tokenizer()
     backing.chat_template = template or None
     return LocalEngine(Parts(
-        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, PrefixCache(runner, kept),
-        queue_limit, dialect or Dialect(),
+        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, queue_limit, dialect or Dialect(),
     ))  # fmt: skip

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from specdec.drafters.base import DraftContext, Drafter, DraftRound, Drafts
+from specdec.drafters.base import DraftContext, Drafter, DraftRound, Drafts, Seen
 from specdec.sampling.batch import SamplingBatch
 
 
@@ -63,3 +63,10 @@ def propose(drafter: Drafter, *contexts: DraftContext, k: int = 4) -> list[list[
     assert drafts.tokens.dtype == torch.int64
     assert len(drafts.sources) == len(contexts)
     return rows(drafts)
+
+
+def goes_on(drafter: Drafter, context: DraftContext, accepted: Sequence[int], own: int) -> None:
+    """The target has accepted these drafts of the drafter, and added a token of its own."""
+    start = len(context.tokens) - 1
+    context.tokens += [*accepted, own]
+    drafter.observe(Seen(context, start, len(accepted) + 1, drafter=drafter.name))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from specdec.drafters.forced import GrammarDrafter
-from specdec.sampling.batch import SamplingBatch
 from specdec.grammars.matcher import Matcher
+from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.state import SamplerState
 from specdec.types import Grammar
-from tests.drafters.rounds import context, round_of, rows
-from tests.grammars import ids, matcher
 from tests.decoding.toy import VOCAB
+from tests.drafters.rounds import context, round_of, rows
+from tests.grammars.building import ids, matcher
 from tests.sampling.harness import CPU, resolved
 
 SCHEMA = Grammar.json_schema({"type": "object", "properties": {"name": {"enum": ["ann", "anton"]}},

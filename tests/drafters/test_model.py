@@ -10,14 +10,14 @@ from torch import Tensor
 from specdec.drafters import model
 from specdec.drafters.base import DraftContext, Drafter
 from specdec.drafters.model import DraftModelDrafter
-from specdec.errors import UnsupportedModel
-from specdec.models.base import Runner, RunnerInfo
-from specdec.models.prefixes import PrefixCache
+from specdec.models.base import Batch, Model, ModelInfo, Pass
+from specdec.models.prefixes import PrefixTree
+from specdec.models.state import SlotState
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.state import SamplerState
 from specdec.types import MAX_SPECULATIVE_TOKENS, SamplingParams
 
-from .rounds import GreedySampling, context, round_of, rows
+from .rounds import GreedySampling, context, goes_on, round_of, rows
 
 VOCAB = 23
 CPU = torch.device("cpu")
@@ -38,30 +38,33 @@ def greedy(prefix: Sequence[int], k: int) -> list[int]:
     return out
 
 
-class ScriptedRunner:
+class ScriptedModel:
     """Keeps tokens where a model keeps keys and values, so that a wrong cache gives wrong logits."""
 
-    def __init__(
-        self, context: int = 64, slots: int = 4, vocab_size: int = VOCAB, can_rollback: bool = True
-    ) -> None:
-        self.info = RunnerInfo(
-            "scripted", "Scripted", "llama", "eager", vocab_size, context, slots, CPU, torch.float32, 0, 0, 0,
-            can_rollback,
-        )  # fmt: skip
+    def __init__(self, context: int = 64, slots: int = 4, vocab_size: int = VOCAB) -> None:
+        self.info = ModelInfo(
+            "scripted", "Scripted", "scripted", vocab_size, context, slots, CPU, torch.float32, 0, 0, 0
+        )
+        self.state = SlotState(slots, PrefixTree(self.keys_values))
+        self.device = None
         self.cache = torch.full((slots, context + MAX_SPECULATIVE_TOKENS + 1), -1)
         self.calls: list[tuple[int, int, int]] = []
-        """(rows, tokens per row, keep) of each forward."""
+        """(rows, tokens per row, keep) of each pass."""
 
-    def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
+    def warm_up(self) -> None:
+        pass
+
+    def run(self, batch: Batch) -> Pass:
+        tokens, slots, starts, keep = batch.tokens, batch.slots, batch.starts, batch.keep
         assert tokens.dtype == torch.int64
-        batch, width = tokens.shape
-        assert len(slots) == len(starts) == batch
-        assert len(set(slots)) == batch
+        rows, width = tokens.shape
+        assert len(slots) == len(starts) == rows
+        assert len(set(slots)) == rows
         assert 0 <= keep <= width
         assert int(tokens.min()) >= 0
         assert int(tokens.max()) < self.info.vocab_size
-        self.calls.append((batch, width, keep))
-        logits = torch.zeros(batch, keep, VOCAB)
+        self.calls.append((rows, width, keep))
+        logits = torch.zeros(rows, keep, VOCAB)
         for row, (slot, start) in enumerate(zip(slots, starts, strict=True)):
             held = self.cache[slot]
             assert start >= 0 and (held[:start] >= 0).all(), "a gap in the cache"
@@ -70,7 +73,7 @@ class ScriptedRunner:
             held[start : start + width] = tokens[row]
             for i in range(keep):
                 logits[row, i] = scores(held[: start + width - keep + i + 1].tolist())
-        return logits[..., : self.info.vocab_size]
+        return Pass(logits[..., : self.info.vocab_size])
 
     def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
         return (self.cache[slot, start:end].view(-1, 1),)
@@ -81,8 +84,8 @@ class ScriptedRunner:
         return sum(batch * width for batch, width, _ in self.calls)
 
 
-def drafter_of(runner: ScriptedRunner, vocab_size: int = VOCAB) -> DraftModelDrafter:
-    checked: Runner = runner
+def drafter_of(runner: ScriptedModel, vocab_size: int = VOCAB) -> DraftModelDrafter:
+    checked: Model = runner
     return DraftModelDrafter(checked, vocab_size, CPU)
 
 
@@ -91,13 +94,13 @@ def propose(drafter: DraftModelDrafter, *contexts: DraftContext, k: int = 4) -> 
 
 
 def test_is_a_drafter() -> None:
-    drafter: Drafter = drafter_of(ScriptedRunner())
+    drafter: Drafter = drafter_of(ScriptedModel())
     assert (drafter.name, drafter.free) == ("model", False)
 
 
 def test_drafts_what_the_model_says() -> None:
     prompt = [3, 1, 4, 1, 5]
-    runner = ScriptedRunner()
+    runner = ScriptedModel()
     drafts = drafter_of(runner).propose(round_of([context(prompt)]), 4)
     assert rows(drafts) == [greedy(prompt, 4)]
     assert drafts.sources == ("model",)
@@ -107,38 +110,38 @@ def test_drafts_what_the_model_says() -> None:
 
 def test_sampling_sees_what_was_drafted() -> None:
     sampling = GreedySampling()
-    drafter_of(ScriptedRunner()).propose(round_of([context([1, 2])], sampling), 3)
+    drafter_of(ScriptedModel()).propose(round_of([context([1, 2])], sampling), 3)
     first, second, _ = greedy([1, 2], 3)
     assert sampling.seen == [[[]], [[first]], [[first, second]]]
 
 
 def test_accepted_drafts_are_not_run_again() -> None:
-    runner, growing = ScriptedRunner(), context([3, 1, 4, 1, 5])
+    runner, growing = ScriptedModel(), context([3, 1, 4, 1, 5])
     drafter = drafter_of(runner)
     drafts = propose(drafter, growing)[0]
     # Two accepted and a recovered token: only that one is new.
-    growing.tokens += [*drafts[:2], (drafts[2] + 1) % VOCAB]
+    goes_on(drafter, growing, drafts[:2], (drafts[2] + 1) % VOCAB)
     runner.calls.clear()
     assert propose(drafter, growing, k=2) == [greedy(growing.tokens, 2)]
     assert runner.calls == [(1, 1, 1), (1, 1, 1)]
     # All accepted and a bonus token: the last draft was never run.
-    growing.tokens += [*greedy(growing.tokens, 2), 0]
+    goes_on(drafter, growing, greedy(growing.tokens, 2), 0)
     runner.calls.clear()
     assert propose(drafter, growing, k=1) == [greedy(growing.tokens, 1)]
     assert runner.calls == [(1, 2, 1)]
 
 
 def test_asked_twice_for_the_same_place() -> None:
-    drafter, same = drafter_of(ScriptedRunner()), context([1, 2, 3])
+    drafter, same = drafter_of(ScriptedModel()), context([1, 2, 3])
     assert propose(drafter, same) == propose(drafter, same) == [greedy([1, 2, 3], 4)]
 
 
 def test_one_token_prompt() -> None:
-    assert propose(drafter_of(ScriptedRunner()), context([7])) == [greedy([7], 4)]
+    assert propose(drafter_of(ScriptedModel()), context([7])) == [greedy([7], 4)]
 
 
 def test_nothing_to_draft() -> None:
-    runner = ScriptedRunner()
+    runner = ScriptedModel()
     drafts = drafter_of(runner).propose(round_of([context([1])]), 0)
     assert drafts.tokens.shape == (1, 0)
     assert not runner.calls
@@ -149,7 +152,7 @@ def test_random_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "_CHUNK", 5)
     for seed in range(60):
         rng = random.Random(seed)
-        runner = ScriptedRunner(context=60)
+        runner = ScriptedModel(context=60)
         drafter = drafter_of(runner)
         live: dict[int, DraftContext] = {}
         for sequence in range(25):
@@ -165,7 +168,7 @@ def test_random_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
             drafted = propose(drafter, *chosen, k=k)
             for c, row in zip(chosen, drafted, strict=True):
                 assert row == (greedy(c.tokens, k) if len(c.tokens) <= 60 else []), (seed, sequence)
-                c.tokens += [*row[: rng.randrange(len(row) + 1)], rng.randrange(VOCAB)]
+                goes_on(drafter, c, row[: rng.randrange(len(row) + 1)], rng.randrange(VOCAB))
             for c in live.values():  # rounds without this drafter
                 if rng.random() < 0.2:
                     c.tokens += [rng.randrange(VOCAB) for _ in range(rng.randrange(25))]
@@ -173,15 +176,15 @@ def test_random_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_long_prompts_are_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "_CHUNK", 20)
-    runner, long = ScriptedRunner(), context([i % VOCAB for i in range(50)])
+    runner, long = ScriptedModel(), context([i % VOCAB for i in range(50)])
     assert propose(drafter_of(runner), long, k=1) == [greedy(long.tokens, 1)]
     assert runner.calls == [(1, 20, 0), (1, 20, 0), (1, 9, 0), (1, 1, 1)]
 
 
 def test_catching_up_is_spread_over_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one sequence catches up the other drafts; what is caught up is kept."""
-    monkeypatch.setattr(model, "_CATCH_UP", 20)
-    runner = ScriptedRunner()
+    monkeypatch.setattr(model, "CATCH_UP", 20)
+    runner = ScriptedModel()
     drafter = drafter_of(runner)
     short, long = context([1, 2], slot=0), context([i % VOCAB for i in range(50)], sequence=2, slot=1)
     wanted = greedy(short.tokens, 4)
@@ -191,10 +194,11 @@ def test_catching_up_is_spread_over_rounds(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_shared_prefix_of_the_slots_next_sequence_is_kept() -> None:
-    runner = ScriptedRunner()
+    runner = ScriptedModel()
     drafter = drafter_of(runner)
     first = context([*range(20)])
     answer = propose(drafter, first)[0]
+    goes_on(drafter, first, answer[:3], 9)
     drafter.release(first)
     runner.calls.clear()
     # The next turn of a chat: the old prompt, three drafts that were run, something new.
@@ -204,7 +208,7 @@ def test_a_shared_prefix_of_the_slots_next_sequence_is_kept() -> None:
 
 
 def test_beyond_the_draft_models_context_there_are_no_drafts() -> None:
-    runner = ScriptedRunner(context=8)
+    runner = ScriptedModel(context=8)
     drafter = drafter_of(runner)
     fits, large = context([1] * 8, slot=0), context([2] * 9, sequence=2, slot=1)
     assert propose(drafter, large, fits, k=16) == [[], greedy(fits.tokens, 16)]
@@ -213,7 +217,7 @@ def test_beyond_the_draft_models_context_there_are_no_drafts() -> None:
 
 def test_noise_is_drawn_with() -> None:
     noise = torch.randn(1, 3, VOCAB, generator=torch.Generator().manual_seed(0)) * 5
-    drafts = drafter_of(ScriptedRunner()).propose(round_of([context([1, 2])], noise=noise), 3)
+    drafts = drafter_of(ScriptedModel()).propose(round_of([context([1, 2])], noise=noise), 3)
     tokens = [1, 2]
     for j in range(3):
         tokens.append(int((scores(tokens) + noise[0, j]).argmax()))
@@ -224,7 +228,7 @@ def test_q_is_the_distribution_drawn_from() -> None:
     sampling = GreedySampling(torch.tensor([False, True]))
     noise = torch.zeros(2, 2, VOCAB)
     contexts = [context([1, 2], slot=0), context([3], sequence=2, slot=1)]
-    drafts = drafter_of(ScriptedRunner()).propose(round_of(contexts, sampling, noise, need_probs=True), 2)
+    drafts = drafter_of(ScriptedModel()).propose(round_of(contexts, sampling, noise, need_probs=True), 2)
     assert drafts.probs is not None
     assert drafts.probs.dtype == torch.float32
     drafted = drafts.tokens.tolist()
@@ -235,7 +239,7 @@ def test_q_is_the_distribution_drawn_from() -> None:
 
 def test_narrow_draft_vocabulary() -> None:
     """Ids that only the target has are never drafted, and may stand in the prompt."""
-    runner = ScriptedRunner(vocab_size=VOCAB)
+    runner = ScriptedModel(vocab_size=VOCAB)
     drafter = drafter_of(runner, VOCAB + 5)
     drafts = drafter.propose(round_of([context([1, VOCAB + 4])], need_probs=True), 2)
     assert rows(drafts) == [greedy([1, VOCAB - 1], 2)]
@@ -245,7 +249,7 @@ def test_narrow_draft_vocabulary() -> None:
 
 
 def test_wide_draft_vocabulary() -> None:
-    drafts = drafter_of(ScriptedRunner(), 10).propose(round_of([context([1, 2])], need_probs=True), 4)
+    drafts = drafter_of(ScriptedModel(), 10).propose(round_of([context([1, 2])], need_probs=True), 4)
     assert int(drafts.tokens.max()) < 10
     assert drafts.probs is not None
     assert torch.allclose(drafts.probs.sum(-1), torch.ones(1, 4))
@@ -256,18 +260,18 @@ def test_all_known_ids_masked_still_gives_a_distribution() -> None:
         def process(self, logits: Tensor, drafted: Tensor, first: int) -> Tensor:
             return torch.full_like(logits, float("-inf"))
 
-    drafts = drafter_of(ScriptedRunner()).propose(round_of([context([1])], Masked(), need_probs=True), 2)
+    drafts = drafter_of(ScriptedModel()).propose(round_of([context([1])], Masked(), need_probs=True), 2)
     assert drafts.probs is not None
     assert torch.equal(drafts.probs, torch.nn.functional.one_hot(drafts.tokens, VOCAB).float())
 
 
 def test_broken_logits_are_not_drafted() -> None:
-    class Broken(ScriptedRunner):
-        def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
-            logits = super().forward(tokens, slots, starts, keep)
+    class Broken(ScriptedModel):
+        def run(self, batch: Batch) -> Pass:
+            logits = super().run(batch).logits
             logits[..., 0] = float("nan")
             logits[..., 1] = float("inf")
-            return logits
+            return Pass(logits)
 
     drafts = drafter_of(Broken()).propose(round_of([context([1])], need_probs=True), 2)
     assert rows(drafts) == [[1, 1]]
@@ -275,16 +279,11 @@ def test_broken_logits_are_not_drafted() -> None:
     assert drafts.probs.isfinite().all()
 
 
-def test_a_state_that_cannot_roll_back_is_refused() -> None:
-    with pytest.raises(UnsupportedModel, match="rolled back"):
-        drafter_of(ScriptedRunner(can_rollback=False))
-
-
 def test_real_sampling_batches_fit() -> None:
     """Penalties count what was drafted in this round."""
     params = SamplingParams(temperature=0.0, presence_penalty=2.0, frequency_penalty=2.0).with_defaults({})
     batch = SamplingBatch([SamplerState(params, 0, [1, 2], frozenset(), VOCAB, CPU)])
-    drafts = drafter_of(ScriptedRunner()).propose(round_of([context([1, 2])], batch, need_probs=True), 6)
+    drafts = drafter_of(ScriptedModel()).propose(round_of([context([1, 2])], batch, need_probs=True), 6)
     tokens = [1, 2]
     for _ in range(6):
         raw = scores(tokens)
@@ -295,11 +294,12 @@ def test_real_sampling_batches_fit() -> None:
 
 
 def test_a_prefix_that_another_slot_computed_is_not_run_again() -> None:
-    runner = ScriptedRunner()
-    drafter = DraftModelDrafter(runner, VOCAB, CPU, PrefixCache(runner, 100))
+    runner = ScriptedModel()
+    runner.state.prefixes.limit = 100 * 8
+    drafter = drafter_of(runner)
     first = context([*range(20)])
     answer = propose(drafter, first)[0]
-    first.tokens += [*answer[:2], 9]
+    goes_on(drafter, first, answer[:2], 9)
     drafter.release(first)
     drafter.propose(round_of([context([5] * 30, sequence=2, slot=0)]), 1)  # overwrites what the slot held
     runner.calls.clear()

@@ -9,9 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from specdec.drafters.model import DraftModelDrafter
-from specdec.models.loading import load_runner
+from specdec.models.loading import load_model
 
-from .rounds import context, round_of, rows
+from .rounds import context, goes_on, round_of, rows
 
 VOCAB = 64
 
@@ -33,7 +33,7 @@ def test_drafts_are_the_draft_models_own(tmp_path: Path) -> None:
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(tmp_path)
-    runner = load_runner(tmp_path, device="cpu", dtype="float32", slots=3)
+    runner = load_model(tmp_path, device="cpu", dtype="float32", slots=3)
     drafter = DraftModelDrafter(runner, VOCAB, torch.device("cpu"))
     rng = random.Random(0)
     contexts = [
@@ -44,4 +44,4 @@ def test_drafts_are_the_draft_models_own(tmp_path: Path) -> None:
         drafted = rows(drafter.propose(round_of(contexts), 4))
         for c, row in zip(contexts, drafted, strict=True):
             assert row == greedy(model, c.tokens, 4)
-            c.tokens += [*row[: rng.randrange(5)], rng.randrange(VOCAB)]
+            goes_on(drafter, c, row[: rng.randrange(5)], rng.randrange(VOCAB))

@@ -11,13 +11,13 @@ from scipy import stats
 from torch import Tensor
 
 from specdec.grammars.compiler import Grammars
-from specdec.sampling.batch import SamplingBatch
 from specdec.grammars.matcher import Matcher, ban, fill_masks, unpack
+from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.processors import NEVER
 from specdec.sampling.state import SamplerState
 from specdec.types import Grammar
-from tests.grammars import ids, matcher, without
 from tests.decoding.toy import EOS, VOCAB
+from tests.grammars.building import ids, matcher, without
 from tests.sampling.harness import CERTAIN, CPU, RULES, Simulation, Toy, resolved
 
 NONE = torch.empty(1, 0, dtype=torch.long)

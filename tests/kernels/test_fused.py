@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from specdec.drafters.base import Drafter
+from specdec.decoding.assembly import assemble
+from specdec.decoding.engine import LocalEngine
 from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
-from specdec.decoding.engine import LocalEngine
-from specdec.decoding.assembly import assemble
-from specdec.models.base import Runner
-from specdec.models.loading import load_runner
+from specdec.drafters.base import Drafter
+from specdec.models.base import Model
+from specdec.models.loading import load_model
 from specdec.text.tokenizer import Tokenizer
-from tests.kernels.test_runner import load, saved
 from tests.decoding.toy import byte_tokenizer
+from tests.kernels.test_runner import load, saved
 from tests.models import models
 
 SAMPLING: dict[str, dict[str, Any]] = {
@@ -43,7 +43,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return target, draft
 
 
-def _guess(target: Runner, drafters: Sequence[Drafter], controller: Controller) -> None:
+def _guess(target: Model, drafters: Sequence[Drafter], controller: Controller) -> None:
     """Instead of timing passes, which takes the interpreter long: a pass costs one, a drafted token a fifth."""
     controller.verify_cost.observe(1, 1.0)
     for steps in (1, 10):
@@ -67,7 +67,7 @@ def fused(folders: tuple[Path, Path]) -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="module")
 def led(folders: tuple[Path, Path]) -> Iterator[LocalEngine]:
-    runner = load_runner(folders[0], device="cpu", dtype="float32", context=64, slots=3)
+    runner = load_model(folders[0], device="cpu", dtype="float32", context=64, slots=3)
     with assemble("tiny", runner, None, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
         yield engine
 

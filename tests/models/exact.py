@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from specdec.models.weights.linear import SPLIT_K, PackedLinear
+from specdec.models.weights.dense import SPLIT_K, PackedLinear
 
 
 def needs_one_kernel(product: PackedLinear, inner: int) -> None:

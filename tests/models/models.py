@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor
 from transformers.utils import logging
 
-from specdec.models.base import Runner
+from specdec.models.base import Batch, Model
 
 VOCAB = 97
 CONTEXT = 96
@@ -78,6 +78,40 @@ RECURRENT: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }  # fmt: skip
+MAMBA = {
+    "mamba_d_state": 8,
+    "mamba_d_conv": 3,
+    "mamba_expand": 2,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_n_groups": 1,
+}
+LINEAR = {
+    "head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
+HYBRID: dict[str, tuple[str, dict[str, Any]]] = {
+    "mamba2": ("Mamba2", {"state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 1, "chunk_size": 8}),
+    "qwen3-next": ("Qwen3Next", {**LINEAR, **MOE, "shared_expert_intermediate_size": 24}),
+    "qwen3.5": ("Qwen3_5Text", LINEAR),
+    "falcon-h1": ("FalconH1", {**MAMBA, "mamba_d_ssm": 64, "head_dim": 8}),
+    "lfm2": ("Lfm2", {"conv_L_cache": 3, "layer_types": ["conv", "full_attention", "conv"]}),
+    "granite-hybrid": (
+        "GraniteMoeHybrid",
+        {
+            **MAMBA,
+            "layer_types": ["mamba", "attention", "mamba"],
+            "num_local_experts": 0,
+            "num_experts_per_tok": 0,
+            "shared_intermediate_size": 48,
+        },
+    ),
+}
+RECURRENT = {**RECURRENT, **HYBRID}
 KINDS = {**LLAMA_FAMILY, **OTHERS, **RECURRENT}
 
 
@@ -118,54 +152,54 @@ def close(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=bound)
 
 
-Check = Callable[[Runner, Any], None]
+Check = Callable[[Model, Any], None]
 
 
-def chunks(runner: Runner, model: Any) -> None:
+def chunks(runner: Model, model: Any) -> None:
     """Prefill in two chunks, then single tokens, then blocks."""
     ids = tokens(1, 40)
     truth, at = full(model, ids), 0
     for count in (13, 7, 1, 1, 1, 4, 4, 2, 7):
-        found = runner.forward(ids[:, at : at + count], [0], [at], count)
+        found = runner.run(Batch(ids[:, at : at + count], [0], [at], count)).logits
         close(found, truth[:, at : at + count])
         at += count
 
 
-def rollback(runner: Runner, model: Any) -> None:
+def rollback(runner: Model, model: Any) -> None:
     """What lies beyond a smaller start is forgotten."""
     first, second = tokens(1, 30, seed=1), tokens(1, 30, seed=2)
-    runner.forward(first, [1], [0], 1)
+    runner.run(Batch(first, [1], [0], 1))
     ids = torch.cat((first[:, :17], second[:, :13]), 1)
     truth = full(model, ids)
-    close(runner.forward(ids[:, 17:22], [1], [17], 5), truth[:, 17:22])
-    close(runner.forward(ids[:, 20:21], [1], [20], 1), truth[:, 20:21])
-    close(runner.forward(ids[:, 21:], [1], [21], 3), truth[:, -3:])
+    close(runner.run(Batch(ids[:, 17:22], [1], [17], 5)).logits, truth[:, 17:22])
+    close(runner.run(Batch(ids[:, 20:21], [1], [20], 1)).logits, truth[:, 20:21])
+    close(runner.run(Batch(ids[:, 21:], [1], [21], 3)).logits, truth[:, -3:])
 
 
-def ragged(runner: Runner, model: Any) -> None:
+def ragged(runner: Model, model: Any) -> None:
     """Three rows at different places, in slots out of order, one of them padded; then slots change hands."""
     ids, starts, slots = tokens(3, 40, seed=3), [4, 19, 11], [2, 0, 1]
     truth = full(model, ids)
     for row, slot in enumerate(slots):
-        runner.forward(ids[row : row + 1, : starts[row]], [slot], [0], 0)
+        runner.run(Batch(ids[row : row + 1, : starts[row]], [slot], [0], 0))
     for count in (1, 4, 5):
         block = torch.stack([ids[row, start : start + count] for row, start in enumerate(starts)])
         if count > 1:
             block[1, 2:] = 5  # padding: its logits mean nothing, its keys are overwritten
-        found = runner.forward(block, slots, starts, count)
+        found = runner.run(Batch(block, slots, starts, count)).logits
         moved = [count, min(count, 2), count]
         for row, start in enumerate(starts):
             close(found[row, : moved[row]], truth[row, start : start + moved[row]])
         starts = [start + step for start, step in zip(starts, moved, strict=True)]
-    pair = runner.forward(ids[1:, :6], [0, 1], [0, 0], 2)
+    pair = runner.run(Batch(ids[1:, :6], [0, 1], [0, 0], 2)).logits
     close(pair, truth[1:, 4:6])
 
 
-def keeps(runner: Runner, model: Any) -> None:
+def keeps(runner: Model, model: Any) -> None:
     """Only the positions asked for come back."""
     ids = tokens(1, 9, seed=4)
-    assert runner.forward(ids, [0], [0], 0).shape == (1, 0, runner.info.vocab_size)
-    close(runner.forward(ids, [0], [0], 2), full(model, ids)[:, -2:])
+    assert runner.run(Batch(ids, [0], [0], 0)).logits.shape == (1, 0, runner.info.vocab_size)
+    close(runner.run(Batch(ids, [0], [0], 2)).logits, full(model, ids)[:, -2:])
 
 
 ALL_CHECKS: tuple[Check, ...] = (chunks, rollback, ragged, keeps)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from specdec.models.base import Runner
-from specdec.models.loading import load_runner
+from specdec.models.base import Batch, Model
+from specdec.models.loading import load_model
+from tests.kernels.test_runner import Here
 from tests.models import models
 from tests.models.models import full, tokens
 
@@ -22,25 +22,14 @@ pytestmark = [
 ]
 
 
-class _Moved:
-    """A runner or model on the GPU, spoken to from the CPU."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner, self.info = inner, getattr(inner, "info", None)
-
-    def forward(self, ids: Tensor, slots: list[int], starts: list[int], keep: int) -> Tensor:
-        found: Tensor = self.inner.forward(ids.cuda(), slots, starts, keep)
-        return found.cpu()
-
-
 @pytest.fixture(autouse=True)
 def _inference() -> Iterator[None]:
     with torch.inference_mode():
         yield
 
 
-def _load(model: Any, folder: Path, dtype: str) -> Runner:
-    return load_runner(models.save(model, folder), device="cuda", dtype=dtype, context=64, slots=3)
+def _load(model: Any, folder: Path, dtype: str) -> Model:
+    return load_model(models.save(model, folder), device="cuda", dtype=dtype, context=64, slots=3)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +37,7 @@ def _load(model: Any, folder: Path, dtype: str) -> Runner:
 )
 def test_exact(kind: str, tmp_path: Path) -> None:
     model = models.build(kind)
-    runner: Any = _Moved(_load(model, tmp_path, "float32"))
+    runner: Any = Here(_load(model, tmp_path, "float32"))
     for check in models.ALL_CHECKS:
         check(runner, model)
 
@@ -61,7 +50,10 @@ def test_sixteen_bit_is_as_near_as_transformers(kind: str, dtype: str, tmp_path:
     truth = full(model, ids)
     theirs = full(model.to("cuda", getattr(torch, dtype)), ids.cuda()).cpu()
     found = torch.cat(
-        [runner.forward(ids[:, a:b].cuda(), [1], [a], b - a).cpu() for a, b in ((0, 14), (14, 15), (15, 20))],
+        [
+            runner.run(Batch(ids[:, a:b].cuda(), [1], [a], b - a)).logits.cpu()
+            for a, b in ((0, 14), (14, 15), (15, 20))
+        ],
         1,
     )
     assert (found - truth).abs().mean() < 1.3 * (theirs - truth).abs().mean()
@@ -75,6 +67,6 @@ def test_a_pass_does_not_wait(tmp_path: Path) -> None:
     try:
         for rows, count in ((1, 1), (1, 5), (2, 5), (3, 1)):
             slots = [2, 0, 1][:rows]
-            runner.forward(ids[:rows, :count], slots, [7, 3, 4][:rows], count)
+            runner.run(Batch(ids[:rows, :count], slots, [7, 3, 4][:rows], count))
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from specdec.models.eager import model as llama
-from specdec.models.transformers import model as hf
-from specdec.models.base import Runner
-from specdec.models.loading import load_runner
+from specdec.models.base import Batch, Model
+from specdec.models.eager import attention
+from specdec.models.eager.model import EagerModel
+from specdec.models.families import llama
+from specdec.models.loading import load_model
+from specdec.models.transformers.model import TransformersModel
+from specdec.models.transformers.recurrent import RecurrentModel
 from tests.models import models
 from tests.models.models import close, full, tokens
 
@@ -23,11 +26,11 @@ def _inference() -> Iterator[None]:
         yield
 
 
-def _load(model: Any, folder: Path) -> Runner:
-    return load_runner(models.save(model, folder), device="cpu", context=64, slots=3)
+def _load(model: Any, folder: Path) -> Model:
+    return load_model(models.save(model, folder), device="cpu", context=64, slots=3)
 
 
-def _check(runner: Runner, model: Any) -> None:
+def _check(runner: Model, model: Any) -> None:
     for check in models.ALL_CHECKS:
         check(runner, model)
 
@@ -36,14 +39,14 @@ def _check(runner: Runner, model: Any) -> None:
 def test_llama_family(kind: str, tmp_path: Path) -> None:
     model = models.build(kind)
     runner = _load(model, tmp_path)
-    assert isinstance(runner, llama.LlamaRunner)
+    assert isinstance(runner, EagerModel)
     _check(runner, model)
 
 
 @pytest.mark.parametrize("kind", ["llama-tied-biased", "mistral-window", "qwen2-window", "qwen3"])
 def test_llama_family_rows_one_by_one(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if reading what padding adds were dear, which it is for long and short answers together."""
-    monkeypatch.setattr(llama, "CALL_BYTES", -1)
+    monkeypatch.setattr(attention, "CALL_BYTES", -1)
     model = models.build(kind)
     _check(_load(model, tmp_path), model)
 
@@ -55,7 +58,7 @@ def test_llama_family_through_transformers(
     monkeypatch.setattr(llama, "unsupported", lambda config: "asked not to")
     model = models.build(kind)
     runner = _load(model, tmp_path)
-    assert isinstance(runner, hf.HFRunner)
+    assert isinstance(runner, TransformersModel)
     _check(runner, model)
 
 
@@ -63,7 +66,7 @@ def test_llama_family_through_transformers(
 def test_other_architectures(kind: str, tmp_path: Path) -> None:
     model = models.build(kind)
     runner = _load(model, tmp_path)
-    assert runner.info.can_rollback
+    assert not isinstance(runner, RecurrentModel)
     assert runner.info.cache_bytes > 0
     _check(runner, model)
 
@@ -71,53 +74,41 @@ def test_other_architectures(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["gpt2", "opt", "phi", "gemma", "mixtral"])
 def test_rows_run_together_where_they_can(kind: str, tmp_path: Path) -> None:
     runner = _load(models.build(kind), tmp_path)
-    assert isinstance(runner, hf.HFRunner)
+    assert isinstance(runner, TransformersModel)
     assert runner.together_below > 0
-
-
-@pytest.mark.parametrize("kind", models.RECURRENT)
-def test_recurrent_models_run_plain(kind: str, tmp_path: Path) -> None:
-    model = models.build(kind)
-    runner = _load(model, tmp_path)
-    assert not runner.info.can_rollback
-    ids = tokens(2, 20)
-    truth = full(model, ids)
-    close(runner.forward(ids[:, :9], [0, 2], [0, 0], 1), truth[:, 8:9])
-    close(runner.forward(ids[:, 9:13], [0, 2], [9, 9], 4), truth[:, 9:13])
-    close(runner.forward(ids[:1, 13:14], [0], [13], 1), truth[:1, 13:14])
-    close(runner.forward(ids[1:, 13:14], [2], [13], 1), truth[1:, 13:14])
-    close(runner.forward(ids[1:, :5], [0], [0], 5), truth[1:, :5])
-    with pytest.raises(ValueError, match="slot 2 holds 14 positions"):
-        runner.forward(ids[:1, 5:6], [2], [5], 1)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "opt"])
 def test_padding_may_lie_beyond_the_last_position(kind: str, tmp_path: Path) -> None:
     """Drafts near the end of the context reach beyond it; what they give there is never looked at."""
     model = models.build(kind)
-    runner = load_runner(models.save(model, tmp_path), device="cpu", slots=2)
+    runner = load_model(models.save(model, tmp_path), device="cpu", slots=2)
     assert runner.info.context == models.CONTEXT
     ids = tokens(1, models.CONTEXT)
     truth = full(model, ids)
     start = models.CONTEXT - 2
-    runner.forward(ids[:, :start], [1], [0], 0)
+    runner.run(Batch(ids[:, :start], [1], [0], 0))
     block = torch.cat((ids[:, start:], tokens(1, 15)), 1)
-    found = runner.forward(block, [1], [start], 17)
+    found = runner.run(Batch(block, [1], [start], 17)).logits
     assert found.shape == (1, 17, models.VOCAB)
     close(found[:, :2], truth[:, -2:])
     with pytest.raises(ValueError, match="a slot holds"):
-        runner.forward(block, [1], [models.CONTEXT + 1], 17)
+        runner.run(Batch(block, [1], [models.CONTEXT + 1], 17))
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gpt2"])
 def test_sixteen_bit_stays_near(kind: str, tmp_path: Path) -> None:
     model = models.build(kind)
     folder = models.save(model, tmp_path)
-    runner = load_runner(folder, device="cpu", dtype="bfloat16", context=64)
+    runner = load_model(folder, device="cpu", dtype="bfloat16", context=64)
     ids = tokens(1, 20)
     truth = full(model, ids)
     found = torch.cat(
-        (runner.forward(ids[:, :15], [0], [0], 15), runner.forward(ids[:, 15:], [0], [15], 5)), 1
+        (
+            runner.run(Batch(ids[:, :15], [0], [0], 15)).logits,
+            runner.run(Batch(ids[:, 15:], [0], [15], 5)).logits,
+        ),
+        1,
     )
     assert found.dtype == torch.float32
     assert float((found - truth).abs().mean() / truth.std()) < 0.05
@@ -125,10 +116,11 @@ def test_sixteen_bit_stays_near(kind: str, tmp_path: Path) -> None:
 
 def test_rows_attend_together_where_their_lengths_are_near(tmp_path: Path) -> None:
     runner = _load(models.build("qwen3"), tmp_path)
-    assert isinstance(runner, llama.LlamaRunner)
-    token = 2 * runner.cache[0, 0, :, 0].nbytes
-    far = llama.CALL_BYTES // token + 10
-    assert runner._padding([0, 1], [far, far]) == 0
-    assert runner._padding([0, 1], [far, 10]) == (far - 10) * token
-    assert runner._padding([0, 2], [far, 10]) == (far - 10 + 2 * far) * token
-    assert isinstance(runner._plan([0, 1], [20, 10], 2), llama.PaddedRows)
+    assert isinstance(runner, EagerModel)
+    cache = runner.cache
+    token = 2 * cache.tensor[0, 0, :, 0].nbytes
+    far = attention.CALL_BYTES // token + 10
+    assert cache._padding([0, 1], [far, far]) == 0
+    assert cache._padding([0, 1], [far, 10]) == (far - 10) * token
+    assert cache._padding([0, 2], [far, 10]) == (far - 10 + 2 * far) * token
+    assert isinstance(cache.rows([0, 1], [20, 10], 2), attention.PaddedRows)

@@ -14,7 +14,8 @@ from specdec.bench.prompts import built_in
 from specdec.bundled import path as bundled
 from specdec.engine import Engine
 from specdec.errors import NotEnoughMemory
-from specdec.models.loading import load_runner
+from specdec.models.base import Batch
+from specdec.models.loading import load_model
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")]
 
@@ -45,7 +46,7 @@ def spread() -> Iterator[Engine]:
 
 
 def test_layers_lie_on_all_gpus() -> None:
-    model: Any = load_runner(bundled("target"), device="cuda:all", dtype="float32", context=64)
+    model: Any = load_model(bundled("target"), device="cuda:all", dtype="float32", context=64)
     assert {p.device.index for p in model.model.parameters()} == set(range(torch.cuda.device_count()))
 
 
@@ -70,10 +71,10 @@ def test_spreads_where_one_is_too_full() -> None:
     taken = _fill(0, 1.7)
     try:
         # 64 slots of 2048 tokens take more than the 0.2 GiB that are left on the first
-        runner: Any = load_runner(bundled("target"), device="cuda:0", dtype="float32", slots=64, context=2048)
+        runner: Any = load_model(bundled("target"), device="cuda:0", dtype="float32", slots=64, context=2048)
         tokens = torch.arange(3, 11, device="cuda:0").unsqueeze(0)
         with torch.inference_mode():
-            assert runner.forward(tokens, [63], [0], 1).isfinite().all()
+            assert runner.run(Batch(tokens, [63], [0], 1)).logits.isfinite().all()
         assert runner.info.kind == "hf"
     finally:
         del taken
@@ -85,7 +86,7 @@ def test_says_what_would_fit() -> None:
     taken = [_fill(i, 1.6) for i in range(torch.cuda.device_count())]
     try:
         with pytest.raises(NotEnoughMemory, match=r"needs .* GiB for weights .* free are .* would fit"):
-            load_runner(bundled("target"), device="cuda:0", dtype="float32", slots=64, context=2048)
+            load_model(bundled("target"), device="cuda:0", dtype="float32", slots=64, context=2048)
     finally:
         taken.clear()
         torch.cuda.empty_cache()

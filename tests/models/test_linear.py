@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from specdec.models.weights import linear as products
-from specdec.models.weights.linear import DenseLinear, PackedLinear, linear
+from specdec.models.weights import dense as products
+from specdec.models.weights.dense import DenseWeight, PackedWeight, dense
 from tests.models.exact import needs_one_kernel
 
 ROWS = (1, 2, 3, 4, 5, 6, 8, 9, 16, 17, 40)
@@ -19,7 +19,7 @@ needs_packing = pytest.mark.skipif(not products._can_pack(torch.float32), reason
 def test_same_product(wide: int, deep: int, *, biased: bool) -> None:
     torch.manual_seed(0)
     weight, bias = torch.randn(wide, deep), torch.randn(wide) if biased else None
-    run = linear(weight.clone(), bias)
+    run = dense(weight.clone(), bias)
     assert run.nbytes == 4 * (wide * deep + (wide if biased else 0))
     for rows in ROWS:
         x = torch.randn(rows, deep)
@@ -29,7 +29,7 @@ def test_same_product(wide: int, deep: int, *, biased: bool) -> None:
 @needs_packing
 @pytest.mark.parametrize(("wide", "deep"), [(640, 384), (384, 1024), (1024, 2048), (512, 4096)])
 def test_a_row_is_the_same_alone_and_among_others(wide: int, deep: int) -> None:
-    run, x = PackedLinear(torch.randn(wide, deep), None), torch.randn(40, deep)
+    run, x = PackedWeight(torch.randn(wide, deep), None), torch.randn(40, deep)
     needs_one_kernel(run, deep)
     whole = run(x)
     for rows in ROWS:
@@ -37,14 +37,14 @@ def test_a_row_is_the_same_alone_and_among_others(wide: int, deep: int) -> None:
 
 
 def test_small_or_foreign_weights_stay_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(linear(torch.randn(8, 8)), DenseLinear)
-    assert isinstance(linear(torch.randn(512, 512, dtype=torch.float64)), DenseLinear)
+    assert isinstance(dense(torch.randn(8, 8)), DenseWeight)
+    assert isinstance(dense(torch.randn(512, 512, dtype=torch.float64)), DenseWeight)
     monkeypatch.setattr(products, "_can_pack", lambda dtype: False)
-    assert isinstance(linear(torch.randn(512, 512)), DenseLinear)
+    assert isinstance(dense(torch.randn(512, 512)), DenseWeight)
 
 
 def test_a_torch_that_packs_wrongly_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     products._can_pack.cache_clear()
-    monkeypatch.setattr(PackedLinear, "__call__", lambda self, x: x.new_zeros(3, 32))
+    monkeypatch.setattr(PackedWeight, "__call__", lambda self, x: x.new_zeros(3, 32))
     assert not products._can_pack(torch.float32)
     products._can_pack.cache_clear()

@@ -18,8 +18,9 @@ from specdec.errors import (
     InvalidRequest,
     UnsupportedModel,
 )
+from specdec.models.base import Batch
+from specdec.models.loading import generation_defaults, load_model, pick_dtype
 from specdec.models.weights.checkpoint import Weights, resolve
-from specdec.models.loading import generation_defaults, load_runner, pick_dtype
 from tests.models import models
 
 
@@ -80,17 +81,17 @@ def test_hub_id_without_a_network_fails_at_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_sharded_is_single(sharded: Path) -> None:
     assert len(list(sharded.glob("*.safetensors"))) > 1
-    runner = load_runner(sharded, device="cpu")
+    runner = load_model(sharded, device="cpu")
     model, ids = models.build("llama"), models.tokens(1, 9)
     with torch.inference_mode():
-        models.close(runner.forward(ids, [0], [0], 9), models.full(model, ids))
+        models.close(runner.run(Batch(ids, [0], [0], 9)).logits, models.full(model, ids))
 
 
 def test_missing_shard_is_named(sharded: Path) -> None:
     gone = sorted(sharded.glob("*.safetensors"))[1]
     gone.unlink()
     with pytest.raises(CheckpointCorrupt, match=rf"lacks {gone.name}, which its index names"):
-        load_runner(sharded)
+        load_model(sharded)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -99,7 +100,7 @@ def test_truncated_weights(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(CheckpointCorrupt, match=r"model\.safetensors is damaged"):
-        load_runner(tmp_path)
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -107,7 +108,7 @@ def test_no_weights(kind: str, tmp_path: Path) -> None:
     models.save(models.build(kind), tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(CheckpointCorrupt, match=r"no model\.safetensors"):
-        load_runner(tmp_path)
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -120,14 +121,14 @@ def test_missing_tensor_is_named(kind: str, tmp_path: Path) -> None:
     del tensors[gone]
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointCorrupt, match=r"lacks the tensor"):
-        load_runner(tmp_path)
+        load_model(tmp_path)
 
 
 def test_wrong_shape_through_transformers(tmp_path: Path) -> None:
     models.save(models.build("gpt2"), tmp_path)
     _edit(tmp_path / "config.json", n_inner=80)
     with pytest.raises(CheckpointCorrupt) as caught:
-        load_runner(tmp_path)
+        load_model(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -136,19 +137,19 @@ def test_wrong_shape_is_named(folder: Path) -> None:
     with pytest.raises(
         CheckpointCorrupt, match=r"gate_proj\.weight has shape \(48, 32\); its config says \(64, 32\)"
     ):
-        load_runner(folder)
+        load_model(folder)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\ufeffx"])
 def test_unreadable_config(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(CheckpointCorrupt, match="JSON"):
-        load_runner(folder)
+        load_model(folder)
 
 
 def test_no_config(tmp_path: Path) -> None:
     with pytest.raises(CheckpointCorrupt, match=r"has no config\.json"):
-        load_runner(tmp_path)
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_no_config(tmp_path: Path) -> None:
 def test_not_a_decoder_only_language_model(folder: Path, config: dict[str, Any], expected: str) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnsupportedModel, match=expected) as caught:
-        load_runner(folder)
+        load_model(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -191,23 +192,23 @@ def test_own_code_runs_when_allowed(folder: Path, monkeypatch: pytest.MonkeyPatc
     (folder / "own.py").write_text(OWN_CODE)
     classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
     _edit(folder / "config.json", model_type="own", auto_map=classes)
-    runner = load_runner(folder, device="cpu", trust_remote_code=True)
-    assert (runner.info.kind, runner.info.architecture) == ("hf", "OwnModel")
+    runner = load_model(folder, device="cpu", trust_remote_code=True)
+    assert (runner.info.backend, runner.info.architecture) == ("transformers", "OwnModel")
     model, ids = models.build("llama"), models.tokens(1, 9)
     with torch.inference_mode():
-        models.close(runner.forward(ids, [0], [0], 9), models.full(model, ids))
+        models.close(runner.run(Batch(ids, [0], [0], 9)).logits, models.full(model, ids))
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_here(folder: Path, device: str) -> None:
     with pytest.raises(DeviceUnavailable, match=f"device is '{device}', but torch finds no GPU"):
-        load_runner(folder, device=device)
+        load_model(folder, device=device)
 
 
 def test_unknown_device(folder: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="expected auto, cpu, cuda or cuda:N"):
-        load_runner(folder, device="warp-drive")
+        load_model(folder, device="warp-drive")
 
 
 @pytest.mark.parametrize(
@@ -222,20 +223,20 @@ def test_unknown_device(folder: Path) -> None:
 )
 def test_invalid_options(folder: Path, options: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        load_runner(folder, **options)
+        load_model(folder, **options)
     assert caught.value.field == field
 
 
 def test_info(folder: Path) -> None:
     model = models.build("llama")
-    info = load_runner(folder, name="mine", device="cpu", context=64, slots=2).info
-    assert (info.name, info.kind, info.mode) == ("mine", "llama", "eager")
+    info = load_model(folder, name="mine", device="cpu", context=64, slots=2).info
+    assert (info.name, info.backend) == ("mine", "eager")
     assert info.architecture == "LlamaForCausalLM"
     assert (info.context, info.slots, info.vocab_size) == (64, 2, models.VOCAB)
     assert info.parameters == model.num_parameters()
     assert info.weight_bytes == 4 * info.parameters
     assert info.cache_bytes == 4 * 2 * 3 * 2 * 2 * (64 + 17) * 8
-    assert load_runner(folder).info.context == models.CONTEXT
+    assert load_model(folder).info.context == models.CONTEXT
 
 
 def test_auto_dtype(folder: Path) -> None:

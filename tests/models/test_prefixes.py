@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from specdec.models.eager import model as llama
-from specdec.models.base import Runner
-from specdec.models.loading import load_runner
-from specdec.models.prefixes import PrefixCache, bytes_per_token, shared_prefix
-from tests.decoding.toy import ToyRunner
+from specdec.models.base import Batch, Model
+from specdec.models.loading import load_model
+from specdec.models.prefixes import PrefixTree
+from specdec.models.state import shared_prefix
+from tests.decoding.toy import TOKEN_BYTES, ToyModel
 from tests.models import models
 
 
@@ -23,18 +23,24 @@ def _inference() -> Iterator[None]:
         yield
 
 
-def write(runner: ToyRunner, slot: int, tokens: list[int]) -> None:
+def tree(runner: ToyModel, limit: int) -> PrefixTree:
+    found = PrefixTree(runner.keys_values)
+    found.limit = limit * TOKEN_BYTES
+    return found
+
+
+def write(runner: ToyModel, slot: int, tokens: list[int]) -> None:
     """What a forward over these tokens leaves in the slot of a toy: the tokens themselves."""
     runner.cache[slot] = -1
     runner.cache[slot, : len(tokens)] = torch.tensor(tokens)
 
 
-def saved(runner: ToyRunner, cache: PrefixCache, tokens: list[int]) -> None:
+def saved(runner: ToyModel, cache: PrefixTree, tokens: list[int]) -> None:
     write(runner, 0, tokens)
     cache.save(0, tokens)
 
 
-def restored(runner: ToyRunner, cache: PrefixCache, tokens: list[int], held: int = 0) -> int:
+def restored(runner: ToyModel, cache: PrefixTree, tokens: list[int], held: int = 0) -> int:
     write(runner, 1, tokens[:held])
     reached = cache.restore(1, tokens, held)
     assert runner.cache[1, :reached].tolist() == tokens[:reached]
@@ -42,12 +48,12 @@ def restored(runner: ToyRunner, cache: PrefixCache, tokens: list[int], held: int
 
 
 def test_sequences_that_branch_share_what_they_share() -> None:
-    runner = ToyRunner()
-    cache = PrefixCache(runner, 100)
+    runner = ToyModel()
+    cache = tree(runner, 100)
     saved(runner, cache, [1, 2, 3, 4, 5])
     saved(runner, cache, [1, 2, 3, 9])
     saved(runner, cache, [1, 2])
-    assert cache.size == 6
+    assert cache.tokens == 6
     for tokens, reach in (([1, 2, 3, 4, 5, 6], 5), ([1, 2, 3, 9, 9], 4), ([1, 2, 8], 2), ([7], 0), ([], 0)):
         assert restored(runner, cache, tokens) == reach
     assert restored(runner, cache, [1, 2, 3, 4, 5], held=4) == 5
@@ -55,33 +61,33 @@ def test_sequences_that_branch_share_what_they_share() -> None:
 
 
 def test_the_least_recently_used_goes_first_and_the_bound_holds() -> None:
-    runner = ToyRunner()
-    cache = PrefixCache(runner, 10)
+    runner = ToyModel()
+    cache = tree(runner, 10)
     for first in (10, 20, 30):
         saved(runner, cache, [first, 1, 2])
     assert restored(runner, cache, [10, 1, 2]) == 3
     saved(runner, cache, [40, 1])
-    assert cache.size == 8
+    assert cache.tokens == 8
     assert restored(runner, cache, [20, 1, 2]) == 0
     assert restored(runner, cache, [10, 1, 2]) == 3
     saved(runner, cache, list(range(100, 130)))
-    assert cache.size == 10
+    assert cache.tokens == 10
     assert restored(runner, cache, list(range(100, 130))) == 10
     saved(runner, cache, [*range(100, 110), 5])  # its own path is not evicted for it
     assert restored(runner, cache, [*range(100, 110), 5]) == 10
 
 
 def test_nothing_is_kept_where_nothing_may_be() -> None:
-    runner = ToyRunner()
-    cache = PrefixCache(runner, 0)
+    runner = ToyModel()
+    cache = tree(runner, 0)
     saved(runner, cache, [1, 2, 3])
-    assert (cache.size, restored(runner, cache, [1, 2, 3])) == (0, 0)
+    assert (cache.tokens, restored(runner, cache, [1, 2, 3])) == (0, 0)
 
 
 def test_random_sequences_against_brute_force() -> None:
     """Whatever was saved and still fits is found at full length; the size is that of the tree's tokens."""
-    rng, runner = random.Random(0), ToyRunner()
-    roomy, narrow = PrefixCache(runner, 10_000), PrefixCache(runner, 40)
+    rng, runner = random.Random(0), ToyModel()
+    roomy, narrow = tree(runner, 10_000), tree(runner, 40)
     seen: list[list[int]] = []
     for _ in range(300):
         tokens = [rng.randrange(3) for _ in range(rng.randrange(1, 14))]
@@ -90,26 +96,21 @@ def test_random_sequences_against_brute_force() -> None:
         for cache in (roomy, narrow):
             saved(runner, cache, tokens)
         seen.append(tokens)
-        assert roomy.size == len({tuple(s[:i]) for s in seen for i in range(1, len(s) + 1)})
-        assert narrow.size <= 40
+        assert roomy.tokens == len({tuple(s[:i]) for s in seen for i in range(1, len(s) + 1)})
+        assert narrow.tokens <= 40
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral-window", "gpt2", "gemma2-window"])
 def test_a_restored_slot_goes_on_as_the_model_would(kind: str, tmp_path: Path) -> None:
     model = models.build(kind)
-    runner: Runner = load_runner(models.save(model, tmp_path), device="cpu", context=64, slots=3)
-    cache, ids = PrefixCache(runner, 1000), models.tokens(1, 40)
-    runner.forward(ids[:, :30], [0], [0], 0)
+    runner: Model = load_model(models.save(model, tmp_path), device="cpu", context=64, slots=3)
+    cache, ids = runner.state.prefixes, models.tokens(1, 40)
+    cache.limit = 1 << 20
+    runner.run(Batch(ids[:, :30], [0], [0], 0))
     cache.save(0, ids[0, :30].tolist())
     other = torch.cat((ids[:, :20], models.tokens(1, 20, seed=9)), 1)
     for tokens, reach in ((ids, 30), (other, 20)):
-        runner.forward(models.tokens(1, 40, seed=5), [2], [0], 0)
+        runner.run(Batch(models.tokens(1, 40, seed=5), [2], [0], 0))
         assert cache.restore(2, tokens[0].tolist(), 0) == reach
-        found = runner.forward(tokens[:, reach:], [2], [reach], 1)
+        found = runner.run(Batch(tokens[:, reach:], [2], [reach], 1)).logits
         models.close(found, models.full(model, tokens)[:, -1:])
-
-
-def test_bytes_of_a_token(tmp_path: Path) -> None:
-    runner = load_runner(models.save(models.build("llama"), tmp_path), device="cpu", context=64, slots=1)
-    assert isinstance(runner, llama.LlamaRunner)
-    assert bytes_per_token(runner) * runner.capacity == runner.cache.nbytes

@@ -127,7 +127,7 @@ def test_a_kill_fails_what_is_running_and_a_restart_brings_it_back() -> None:
             assert isinstance(caught.value.__cause__, ChildProcessError)
         with pytest.raises(EngineClosed, match=r"killed by SIGKILL; restart\(\) brings it back"):
             engine.generate("a")
-        assert "killed by SIGKILL" in engine.stats().speculation
+        assert "killed by SIGKILL" in engine.stats().speculation.reason
         assert not alive(first)
 
         engine.restart()

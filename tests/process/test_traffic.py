@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from specdec.courtesy import Courtesy
+
 from specdec.errors import DeadlineExceeded
 from specdec.process import ProcessEngine
 from specdec.process.child import _Outbox
 from specdec.process.wire import Batch, Order
 from specdec.types import Completion, GenerationEvent, Round
-from tests.engine_contract import eventually
 from tests.decoding.toy import toy_engine
+from tests.engine_contract import eventually
 from tests.process import factories
 from tests.process.watching import descriptors
 

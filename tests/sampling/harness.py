@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from specdec.grammars.matcher import Matcher
 from specdec.sampling import accept
 from specdec.sampling.accept import Verdict
 from specdec.sampling.batch import SamplingBatch
-from specdec.grammars.matcher import Matcher
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
 from specdec.types import SamplingParams

@@ -12,7 +12,7 @@ from textual.message import Message as TextualMessage
 from textual.widgets import Markdown
 
 from specdec.errors import EngineFailed, InvalidRequest
-from specdec.types import GenerationEvent, Message, ReasoningDelta, Request, ToolCallDelta
+from specdec.types import GenerationEvent, Message, ReasoningDelta, Request, Speculation, ToolCallDelta
 from specdec_tui.app import ChatApp
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.widgets.calls import Calls
@@ -46,11 +46,13 @@ async def test_an_answer_comes_and_says_how() -> None:
 async def test_what_the_engine_says_of_itself_is_asked_again_after_an_answer() -> None:
     """An answer may be over before the next look, and before the first round nothing was decided."""
     engine = ScriptedEngine()
-    engine._stats = replace(engine._stats, speculation="no round yet")
+    engine._stats = replace(engine._stats, speculation=Speculation())
     async with running(engine) as chat:
         await chat.ready()
-        assert Dial(speculation="no round yet").off is None
-        engine._stats = replace(engine._stats, speculation="on: model, 3 a round: 100 -> 250 tok/s")
+        assert Dial(speculation=Speculation()).off is None
+        engine._stats = replace(
+            engine._stats, speculation=Speculation(True, "pays", ("model",), 3, 100.0, 250.0)
+        )
         await chat.ask("Tell me a story.")
         await chat.until(lambda: chat.app.dials._stats == engine.stats())
 

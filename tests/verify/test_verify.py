@@ -17,8 +17,8 @@ from specdec.verify.cases import Abilities, Cases
 from specdec.verify.check import Check
 from specdec.verify.difference import Difference, first_difference, judge
 from specdec.verify.distribution import p_value, same_distribution
-from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 from tests.decoding.toy import toy_engine
+from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 
 
 @pytest.mark.parametrize("rule", ["coupled", "rejection"])

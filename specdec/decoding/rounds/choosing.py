@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from specdec.decoding.rounds.table import SlotTable
 from specdec.kernels.choose import argmax, gumbel
-from specdec.decoding.rounds.table import Mirror
 from specdec.sampling import processors
 from specdec.sampling.batch import shaping_of
 from specdec.sampling.noise import Stream
@@ -37,22 +37,22 @@ class Shaping:
 class Chooser:
     """The target's and the drafter's choices of one round, both with the same noise (see `accept.coupled`).
 
-    slots [B] int64 of `mirror`, starts [B] int32 of the last token that each holds; `count` choices a row.
+    slots [B] int64 of `table`, starts [B] int32 of the last token that each holds; `count` choices a row.
     """
 
     def __init__(
-        self, mirror: Mirror, slots: Tensor, starts: Tensor, count: int, shaping: Shaping, vocab: int
+        self, table: SlotTable, slots: Tensor, starts: Tensor, count: int, shaping: Shaping, vocab: int
     ) -> None:
         self._shaping = shaping
         self._noise: Tensor | None = None
         if shaping.drawn:
-            noise = gumbel(mirror.seeds[slots], starts + 1, count, Stream.TARGET, vocab)
-            greedy = mirror.shapes[3, slots].view(-1, 1, 1) > 0
+            noise = gumbel(table.seeds[slots], starts + 1, count, Stream.TARGET, vocab)
+            greedy = table.shapes[3, slots].view(-1, 1, 1) > 0
             self._noise = noise.masked_fill_(greedy, 0.0)
             self._temperature, self._top_p, self._min_p = (
-                values[slots].view(-1, 1, 1) for values in mirror.shapes[:3]
+                values[slots].view(-1, 1, 1) for values in table.shapes[:3]
             )
-            self._top_k = mirror.top_k[slots].view(-1, 1, 1)
+            self._top_k = table.top_k[slots].view(-1, 1, 1)
 
     def __call__(self, logits: Tensor, first: int) -> Tensor:
         """Tokens [B, M] from raw logits [B, M, V], of the first-th choice on."""

@@ -1,64 +1,48 @@
-"""Whole rounds on the device: draft, verify, accept and commit in one graph, one round ahead of the host.
+"""Rounds that the device leads: draft, verify, accept and commit in one graph, one round ahead of the host.
 
-What the next round starts from stays on the device (`mirror`), so that it can be launched before the host has seen
-what the last one brought. The host gets one small copy a round, and reads it while the next round runs. Only rounds
-that need nothing of the host but drafts are run so: `suits` says which.
+What the next round starts from stays on the device (`table`), so that it can be launched before the host has seen what
+the last one brought. The host gets one small copy a round, and reads it while the next round runs.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from specdec.drafters.base import Drafter, Drafts
-from specdec.drafters.model import DraftModelDrafter
-from specdec.kernels.launch import stamp
-from specdec.kernels.rounds import begin, settle
+from specdec.decoding.rounds.base import Outcomes, Plan
 from specdec.decoding.rounds.choosing import Chooser, Shaping
 from specdec.decoding.rounds.clock import Seconds
+from specdec.decoding.rounds.table import SlotTable
+from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Choice, Controller
-from specdec.decoding.rounds.table import Mirror
-from specdec.decoding.sequence import Running
-from specdec.models.base import Runner
-from specdec.models.triton.model import CudaRunner
+from specdec.drafters.base import DeviceDrafter, DeviceRound, Drafter
+from specdec.kernels.launch import stamp
+from specdec.kernels.rounds import begin, settle
+from specdec.models.base import DeviceModel, Model
 from specdec.models.graphs import Fetched, Graphs, bucket, to_device
 from specdec.sampling.state import SamplerState
-from specdec.types import MAX_SPECULATIVE_TOKENS
+from specdec.types import MAX_SPECULATIVE_TOKENS, Round
 
 _AHEAD = 2
 """Rounds under way at once: one that the host waits for, and one behind it."""
 _STAMPS = 3
 _HOST = "host"
-"""The kind of drafts that the host makes."""
+"""Where drafts come from that no drafter makes on the device."""
 _GIVEN = (1, 2, 4, 6, 8, 12, MAX_SPECULATIVE_TOKENS)
 """Numbers of given drafts for which there are graphs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """What one fused round did for one row."""
-
-    tokens: list[int]
-    drafted: list[int]
-    accepted: int
-    choice: Choice
-    seconds: Seconds
-    timed: bool
-    shared_by: int
-
-
 @dataclass(slots=True)
 class _Flight:
-    rows: list[Running]
-    choices: list[Choice]
+    plan: Plan
     drafts: int
-    drafter: DraftModelDrafter | None
-    """Whose drafts they are, if they were made on the device."""
+    drafter: str | None
+    """Who made the drafts on the device."""
     padded: int
     timed: bool
     """False for the first round of its kind, which made its graph."""
@@ -66,38 +50,33 @@ class _Flight:
     """As `rounds.settle` gives it."""
 
 
-class FusedRounds:
-    """Rounds of one target, and of the draft model if there is one, under the coupled accept rule."""
+class DeviceRounds:
+    """Rounds under the coupled accept rule (see `base.Rounds`)."""
 
-    @classmethod
-    def over(cls, target: Runner, drafters: Sequence[Drafter]) -> FusedRounds:
-        """Over a target that decodes in graphs, with the draft model among `drafters`, if it does so too."""
-        assert isinstance(target, CudaRunner)
-        models = [d for d in drafters if isinstance(d, DraftModelDrafter)]
-        return cls(target, next((d for d in models if isinstance(d.runner, CudaRunner)), None))
-
-    def __init__(self, target: CudaRunner, drafter: DraftModelDrafter | None) -> None:
-        self._target, self._drafter = target, drafter
-        self._draft = drafter.runner if drafter and isinstance(drafter.runner, CudaRunner) else None
+    def __init__(
+        self, target: Model, model: DeviceModel, drafters: Sequence[Drafter], controller: Controller
+    ) -> None:
+        self._target, self._model, self._controller = target, model, controller
+        self._drafters = {d.name: d.device for d in drafters if d.device is not None}
+        readers = [d for d in drafters if d.device is not None and d.features]
+        self._reader = readers[0].device if readers else None
+        self._features = readers[0].features if readers else ()
         self._device = target.info.device
-        self._mirror = Mirror(target.info.slots, target.capacity, self._device)
-        self.graphs = Graphs(capture=self._device.type == "cuda")
+        self._table = SlotTable(target.info.slots, model.capacity, self._device)
+        self._graphs: Graphs[Tensor] = Graphs(capture=self._device.type == "cuda")
         self._flights: deque[_Flight] = deque()
         self._inputs = {
-            rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in target.sizes
+            rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in model.sizes
         }
         self._sent: dict[int, list[list[int]]] = {}
-        self._given = torch.zeros(target.sizes[-1], _GIVEN[-1], dtype=torch.int64, device=self._device)
+        self._given = torch.zeros(model.sizes[-1], _GIVEN[-1], dtype=torch.int64, device=self._device)
         self._stamps = torch.zeros(_STAMPS, dtype=torch.int64, device=self._device)
 
     @property
     def graph_bytes(self) -> int:
         """Device memory that the graphs take, those of the models' passes too."""
-        return self.graphs.nbytes + sum(runner.graphs.nbytes for runner in self._runners)
-
-    @property
-    def _runners(self) -> list[CudaRunner]:
-        return [self._target, *([self._draft] if self._draft else [])]
+        drafters = sum(drafter.graph_bytes for drafter in self._drafters.values())
+        return self._graphs.nbytes + self._model.graph_bytes + drafters
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -105,99 +84,99 @@ class FusedRounds:
         their kernels, for many seconds. Nothing to do without graphs."""
         if self._device.type != "cuda":
             return
-        for runner in self._runners:
-            runner.warm_up()
-        inputs = self._place([], [], self._target.sizes[0])
-        kinds = [(0, False), (_GIVEN[-1], True), *([(2, False)] if self._drafter else [])]
+        self._target.warm_up()
+        for drafter in self._drafters.values():
+            drafter.warm_up()
+        inputs = self._place(None, self._model.sizes[0])
         for shaping in (Shaping(), Shaping(drawn=True)):
-            for drafts, given in kinds:
-                self._round(inputs, drafts, shaping, given=given)
+            self._round(inputs, 0, shaping)
+            self._round(inputs, _GIVEN[-1], shaping, given=True)
+            for drafter in self._drafters.values():
+                self._round(inputs, 2, shaping, drafter)
 
     # ---- which rounds
 
-    def suits(self, rows: Sequence[Running], choices: Sequence[Choice]) -> bool:
-        """Whether a round as chosen can run on the device: one kind of draft, and sampling that needs no host."""
-        kinds = {_kind(c) for c in choices if c.length}
-        known = kinds <= {_HOST} or (self._drafter is not None and kinds == {self._drafter.name})
-        return known and all(_plainly_sampled(row.sampler) for row in rows)
-
-    def must_land(self, choices: Sequence[Choice]) -> bool:
-        """Whether what is under way must land before this round: drafts that the host gives follow the very last token,
-        and what the draft model has seen is only known when it stops."""
-        drafting = any(c.length for c in choices)
-        given = any(_kind(c) == _HOST for c in choices if c.length)
-        return any(given or bool(flight.drafter) != drafting for flight in self._flights)
-
     @property
-    def flying(self) -> bool:
+    def pending(self) -> bool:
+        """See `base.Rounds.pending`."""
         return bool(self._flights)
+
+    def accepts(self, plan: Plan) -> bool:
+        """See `base.Rounds.accepts`: one source of drafts, and sampling that needs no host."""
+        sources = {_source(c) for c in plan.choices if c.length}
+        known = sources <= {_HOST} or (len(sources) == 1 and sources <= self._drafters.keys())
+        return known and all(_plainly_sampled(s) for s in plan.sampling.states) and not self._in_the_way(plan)
+
+    def _in_the_way(self, plan: Plan) -> bool:
+        """Whether what is under way must land before this round: drafts that the host gives follow the very last token,
+        and where a drafter stands is only known when it stops."""
+        sources = {_source(c) for c in plan.choices if c.length}
+        drafter = next(iter(sources - {_HOST}), None)
+        return any(sources == {_HOST} or flight.drafter != drafter for flight in self._flights)
 
     # ---- taking off
 
-    def launch(self, rows: list[Running], choices: list[Choice], offers: Mapping[str, Drafts]) -> None:
-        """Send rounds off until enough are under way, as far as they are needed and there is room. Drafts that the host
-        gives are for one round."""
-        drafts = max(c.length for c in choices)
-        given = [offers[c.option.drafter].tokens[b, : c.length].tolist() if c.option and c.option.free else []
-                 for b, c in enumerate(choices)]  # fmt: skip
-        while len(self._flights) < (1 if any(given) else _AHEAD):
-            if not self._fits(rows, drafts) or not self._ready(rows, 0 if any(given) else drafts):
+    def submit(self, plan: Plan) -> None:
+        """See `base.Rounds.submit`. Sends rounds off until enough are under way, as far as they are needed and there is
+        room. Drafts that the host gives are for one round."""
+        drafts = max(c.length for c in plan.choices)
+        name = next((_source(c) for c in plan.choices if c.length), None)
+        given = name == _HOST
+        name = None if given else name
+        while len(self._flights) < (1 if given else _AHEAD):
+            if not self._fits(plan.rows, drafts, name) or not self._ready(plan.rows, name):
                 break
-            self._send(rows, choices, drafts, given if any(given) else None)
+            self._send(plan, drafts, name, given=given)
 
-    def _fits(self, rows: Sequence[Running], drafts: int) -> bool:
+    def _fits(self, rows: Sequence[Running], drafts: int, drafter: str | None) -> bool:
         """Room in the slots for as much as the rounds under way may add, and some row that will want the round."""
         added = sum(flight.drafts + 1 for flight in self._flights)
         longest = max(len(row.tokens) for row in rows) + added + drafts + 1
-        runners = [self._target, *([self._draft] if self._draft and drafts else [])]
-        wanted = any(row.room + 1 > len(self._flights) for row in rows)
-        return wanted and all(longest <= runner.capacity for runner in runners)
+        capacity = self._model.capacity
+        if drafter is not None:
+            capacity = min(capacity, self._drafters[drafter].capacity)
+        return longest <= capacity and any(row.room + 1 > len(self._flights) for row in rows)
 
-    def _ready(self, rows: Sequence[Running], drafts: int) -> bool:
-        """Bring the device, and the draft model, to where the host is, for rows that are not under way."""
-        flown = {id(row) for flight in self._flights for row in flight.rows}
-        fresh = [row for row in rows if id(row) not in flown]
+    def _ready(self, rows: Sequence[Running], drafter: str | None) -> bool:
+        """Bring the device, and the drafter, to where the host is, for rows that are not under way."""
+        flown = {row for flight in self._flights for row in flight.plan.rows}
+        fresh = [row for row in rows if row not in flown]
         for row in fresh:
-            if not self._mirror.current(row):
-                self._mirror.upload(row, self._target.info.vocab_size)
-        if self._drafter is None:
-            return True
-        if not drafts:
-            self._drafter.land([row.context for row in fresh])
-            return True
-        return not fresh or self._drafter.take_off([row.context for row in fresh])
+            self._table.upload(self._target.state[row.context.slot], row, self._target.info.vocab_size)
+        contexts = [row.context for row in fresh]
+        return drafter is None or not fresh or self._drafters[drafter].ready(contexts)
 
-    def _send(
-        self, rows: list[Running], choices: list[Choice], drafts: int, given: list[list[int]] | None
-    ) -> None:
-        padded = bucket(len(rows), self._target.sizes)
-        inputs = self._place(rows, choices, padded)
+    def _send(self, plan: Plan, drafts: int, drafter: str | None, *, given: bool) -> None:
+        padded = bucket(len(plan.rows), self._model.sizes)
+        inputs = self._place(plan, padded)
         if given:
             drafts = bucket(drafts, _GIVEN)
-            filled = [[*row, *[0] * (drafts - len(row))] for row in given]
-            self._given[: len(rows), :drafts] = to_device(filled, self._device)
-        shaping = Shaping.of([row.sampler for row in rows])
-        result, timed = self._round(inputs, drafts, shaping, given=bool(given))
-        drafter = None if given or not drafts else self._drafter
-        self._flights.append(
-            _Flight(list(rows), list(choices), drafts, drafter, padded, timed, Fetched(result))
-        )
+            self._give(plan, drafts)
+        shaping = Shaping.of(plan.sampling.states)
+        making = self._drafters[drafter] if drafter is not None else None
+        result, timed = self._round(inputs, drafts, shaping, making, given=given)
+        self._flights.append(_Flight(plan, drafts, drafter, padded, timed, Fetched(result)))
 
-    def _round(self, inputs: Tensor, drafts: int, shaping: Shaping, *, given: bool) -> tuple[Tensor, bool]:
-        """A round's result (see `_record`), and whether there was a graph for it."""
-        padded = inputs.shape[1]
-        key = (padded, drafts, given, shaping)
-        timed = key in self.graphs
-        proposed = self._given[:padded, :drafts] if given else None
-        return self.graphs.run(key, lambda: self._record(inputs, drafts, shaping, proposed)), timed
-
-    def _place(self, rows: Sequence[Running], choices: Sequence[Choice], padded: int) -> Tensor:
-        """A graph's inputs [2, B]: the rows' slots, and how many drafts each may have accepted."""
-        inputs, spare = self._inputs[padded], padded - len(rows)
-        given = [
-            [*(row.context.slot for row in rows), *[self._target.spare] * spare],
-            [*(c.length for c in choices), *[0] * spare],
+    def _give(self, plan: Plan, width: int) -> None:
+        """Put the host's drafts where the graph reads them."""
+        rows = [
+            plan.offers[c.option.drafter].tokens[b, : c.length].tolist() if c.option else []
+            for b, c in enumerate(plan.choices)
         ]
+        filled = [[*row, *[0] * (width - len(row))] for row in rows]
+        self._given[: len(rows), :width] = to_device(filled, self._device)
+
+    def _place(self, plan: Plan | None, padded: int) -> Tensor:
+        """A graph's inputs [2, B]: the rows' slots, and how many drafts each may have accepted. Without a plan all rows
+        are spare."""
+        rows = (
+            []
+            if plan is None
+            else [(r.context.slot, c.length) for r, c in zip(plan.rows, plan.choices, strict=True)]
+        )
+        spare = padded - len(rows)
+        given = [[*(s for s, _ in rows), *[self._model.spare] * spare], [*(n for _, n in rows), *[0] * spare]]
+        inputs = self._inputs[padded]
         if self._sent.get(padded) != given:
             inputs.copy_(to_device(given, self._device))
             self._sent[padded] = given
@@ -205,71 +184,84 @@ class FusedRounds:
 
     # ---- landing
 
-    def land(self, controller: Controller) -> dict[int, Landed]:
-        """Wait for the first round under way; what it did, by `id` of the row. The controller learns what it cost."""
+    def collect(self) -> Outcomes:
+        """See `base.Rounds.collect`. The controller learns what the round cost."""
         flight = self._flights.popleft()
         values = flight.result.wait()
         seconds = Seconds(*(max(b - a, 0) * 1e-9 for a, b in pairwise(values[-_STAMPS:])))
         if flight.timed:
-            controller.verify_cost.observe(flight.padded * (flight.drafts + 1), seconds.verify)
-            if flight.drafter:
-                controller.draft_costs[flight.drafter.name].observe(flight.drafts, seconds.draft)
+            self._controller.verify_cost.observe(flight.padded * (flight.drafts + 1), seconds.verify)
+            if flight.drafter is not None:
+                self._controller.draft_costs[flight.drafter].observe(flight.drafts, seconds.draft)
         width = 2 * flight.drafts + 2
-        rows = (values[b * width : (b + 1) * width] for b in range(len(flight.rows)))
-        each = zip(flight.rows, flight.choices, rows, strict=True)
-        return {id(row): self._landed(flight, row, choice, part, seconds) for row, choice, part in each}
+        return {
+            row: self._landed(flight, b, values[b * width : (b + 1) * width], seconds)
+            for b, row in enumerate(flight.plan.rows)
+        }
 
-    def _landed(
-        self, flight: _Flight, row: Running, choice: Choice, part: list[int], seconds: Seconds
-    ) -> Landed:
-        own, accepted, drafted = part[: flight.drafts + 1], part[flight.drafts + 1], part[flight.drafts + 2 :]
-        self._mirror.learn(row, accepted + 1)
-        return Landed(
-            own[: accepted + 1],
-            drafted[: choice.length],
+    def _landed(self, flight: _Flight, b: int, values: list[int], seconds: Seconds) -> Outcome:
+        row, choice, drafts = flight.plan.rows[b], flight.plan.choices[b], flight.drafts
+        own, accepted, drafted = values[: drafts + 1], values[drafts + 1], values[drafts + 2 :]
+        self._target.state[row.context.slot].uploaded = len(row.tokens) + accepted + 1
+        name = choice.option.drafter if choice.option and choice.length else None
+        round = Round(
+            name,
+            tuple(drafted[: choice.length]),
             accepted,
-            choice,
-            seconds,
-            flight.timed,
-            len(flight.rows),
+            seconds.draft,
+            seconds.verify,
+            len(flight.plan.rows),
         )
+        option = choice.option if choice.length else None
+        return Outcome(own[: accepted + 1], round, option=option, timed=flight.timed, on_device=True)
 
     # ---- the round itself, as a graph holds it
 
-    def _record(self, inputs: Tensor, drafts: int, shaping: Shaping, given: Tensor | None) -> Tensor:
+    def _round(
+        self,
+        inputs: Tensor,
+        drafts: int,
+        shaping: Shaping,
+        drafter: DeviceDrafter | None = None,
+        *,
+        given: bool = False,
+    ) -> tuple[Tensor, bool]:
+        """A round's result (see `_record`), and whether there was a graph for it."""
+        padded = inputs.shape[1]
+        key = (padded, drafts, given, drafter, shaping)
+        timed = key in self._graphs
+        proposed = self._given[:padded, :drafts] if given else None
+        return self._graphs.run(key, lambda: self._record(inputs, drafts, shaping, drafter, proposed)), timed
+
+    def _record(
+        self,
+        inputs: Tensor,
+        drafts: int,
+        shaping: Shaping,
+        drafter: DeviceDrafter | None,
+        given: Tensor | None,
+    ) -> Tensor:
         """inputs [2, B] as `_place` makes them, and drafts that were given [B, k] -> see `rounds.settle`."""
-        mirror, (slots, allowed) = self._mirror, inputs
-        pair, verify, starts = begin(slots, mirror.tokens, mirror.lengths, drafts, self._stamps)
-        choose = Chooser(mirror, slots, starts, drafts + 1, shaping, self._target.info.vocab_size)
-        places = slots.int()
+        table, (slots, allowed) = self._table, inputs
+        pair, verify, starts = begin(slots, table.tokens, table.lengths, drafts, self._stamps)
+        choose = Chooser(table, slots, starts, drafts + 1, shaping, self._target.info.vocab_size)
+        round = DeviceRound(pair, verify, slots.int(), starts, choose)
         if given is not None:
             verify[:, 1:] = given
-        elif drafts:
-            self._propose(pair, places, starts, verify, choose)
+        elif drafter is not None:
+            drafter.propose(round)
         if self._stamps.is_cuda:
             stamp(self._stamps[1:])
-        own = choose(self._target.decoder(verify, places, starts), 0)  # [B, k + 1]
-        return settle(slots, allowed, mirror.tokens, mirror.lengths, verify, own, self._stamps)
-
-    def _propose(
-        self, tokens: Tensor, places: Tensor, starts: Tensor, verify: Tensor,
-        choose: Chooser,
-    ) -> None:  # fmt: skip
-        """Fill verify[:, 1:] with the draft model's tokens. Its first pass takes the last two tokens [B, 2]: after a
-        fully accepted round it has seen neither."""
-        assert self._drafter is not None and self._draft is not None
-        newest, at = torch.ones_like(places), starts - 1
-        for j in range(verify.shape[1] - 1):
-            if self._draft.info.vocab_size < self._target.info.vocab_size:
-                tokens = tokens.clamp(max=self._draft.info.vocab_size - 1)
-            tokens = choose(
-                self._drafter.fit(self._draft.decoder(tokens, places, at, newest if j == 0 else None)), j
-            )
-            verify[:, j + 1] = tokens[:, 0]
-            at = starts + (j + 1)
+        found = self._model.decode(verify, round.slots, starts, features=self._features)
+        own = choose(found.logits, 0)  # [B, k + 1]
+        result = settle(slots, allowed, table.tokens, table.lengths, verify, own, self._stamps)
+        if self._reader is not None and found.features is not None:
+            accepted = result[:-_STAMPS].view(slots.shape[0], -1)[:, drafts + 1]
+            self._reader.observe(round, found.features, accepted)
+        return result
 
 
-def _kind(choice: Choice) -> str:
+def _source(choice: Choice) -> str:
     """Who drafts: the host, or a drafter on the device."""
     return choice.option.drafter if choice.option and not choice.option.free else _HOST
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from specdec.drafters.base import DraftContext, Drafter, DraftRound
 from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
-from specdec.models.base import Runner
+from specdec.drafters.base import DraftContext, Drafter, DraftRound
+from specdec.models.base import Batch, Model
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.state import SamplerState
 from specdec.types import MAX_SPECULATIVE_TOKENS, SamplingParams
@@ -25,31 +25,30 @@ _PROMPT = 16
 
 
 @torch.inference_mode()
-def calibrate(target: Runner, drafters: Sequence[Drafter], controller: Controller) -> None:
+def calibrate(target: Model, drafters: Sequence[Drafter], controller: Controller) -> None:
     """Fill the controller's cost curves. What this leaves in slot 0 is never read."""
-    if target.info.can_rollback:
-        _time_target(target, controller.verify_cost)
+    _time_target(target, controller.verify_cost)
     for drafter in drafters:
         if not drafter.free:
             controller.draft_costs[drafter.name] = _time_drafter(drafter, target)
 
 
-def _time_target(target: Runner, curve: CostCurve) -> None:
+def _time_target(target: Model, curve: CostCurve) -> None:
     def run(width: int) -> None:
         tokens = torch.zeros(1, width, dtype=torch.long, device=target.info.device)
-        target.forward(tokens, [0], [0], width)
+        target.run(Batch(tokens, [0], [0], width))
 
-    widths = _GRAPH_WIDTHS if target.info.mode == "graphs" else _WIDTHS
+    widths = _GRAPH_WIDTHS if target.info.captured else _WIDTHS
     _fill(curve, widths, run, target.info.device)
 
 
-def _time_drafter(drafter: Drafter, target: Runner) -> CostCurve:
+def _time_drafter(drafter: Drafter, target: Model) -> CostCurve:
     info, curve = target.info, CostCurve()
     params = SamplingParams(temperature=0.0).with_defaults({})
     sampling = SamplingBatch([SamplerState(params, 0, [0], frozenset(), info.vocab_size, info.device)])
     context = DraftContext(-1, 0, [0] * _PROMPT, _PROMPT)
     asked = DraftRound([context], sampling, None, need_probs=False)
-    steps = _GRAPH_STEPS if info.mode == "graphs" else _STEPS
+    steps = _GRAPH_STEPS if info.captured else _STEPS
     _fill(curve, steps, lambda steps: drafter.propose(asked, steps), info.device)
     drafter.release(context)
     return curve

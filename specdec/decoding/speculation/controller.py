@@ -17,6 +17,7 @@ from operator import mul
 from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.decoding.speculation.costs import CostCurve
 from specdec.decoding.speculation.probes import Probes
+from specdec.types import Speculation
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 _MIN_GAIN = 1.03  # below this the difference drowns in noise, and plain is the safe side
@@ -56,7 +57,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class _Plan:
     """One choice a row, and what the round is expected to yield."""
 
     choices: tuple[Choice, ...]
@@ -104,15 +105,17 @@ class Controller:
         """Seconds from one round to the next, by sequences: a round with drafts spreads them over more tokens."""
         self.host_cost = CostCurve()
         """Seconds that a round waits for the host when drafts come from there, where others do not (always size 1)."""
-        self.reason = "no round yet"
+        self.decision = Speculation()
+        """What the last plan came to."""
         self.warning: str | None = None
         """Set while a drafter that costs something is hardly ever right."""
         self._probes = Probes()
         self._rounds = 0
         self._tried: Counter[str] = Counter()
 
-    def plan(self, rows: Sequence[Row]) -> Plan:
-        """The choice with the most expected tokens per second; rows with `forced` are taken as they are."""
+    def plan(self, rows: Sequence[Row]) -> tuple[Choice, ...]:
+        """One choice a row, with the most expected tokens per second together; rows with `forced` are taken as they
+        are."""
         self._rounds += 1
         scored = [_Scored.of(row) for row in rows]
         plain = self._evaluate(scored, 0, None)
@@ -123,15 +126,15 @@ class Controller:
         best = max(drafting, key=lambda p: p.tokens_per_second, default=None)
         pays = best is not None and best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN
         if any(row.room > 0 and row.forced is None for row in rows):
-            self.reason = self._reason(plain, best, pays)
+            self.decision = _decision(plain, best, pays=pays)
         chosen = best if best is not None and pays else plain
         self._probes.tick(option.source for row in rows for option in row.options)
-        return Plan(tuple(map(self._probed, rows, chosen.choices)), chosen.tokens_per_second)
+        return tuple(map(self._probed, rows, chosen.choices))
 
-    def observe(self, row: Row, option: Option, drafted: int, accepted: int) -> None:
-        """Learn from what became of one row's drafts."""
-        chance = prod(row.acceptance.rates(option.source, drafted))
-        row.acceptance.observe(option.source, drafted, accepted)
+    def observe(self, memory: Acceptance, option: Option, drafted: int, accepted: int) -> None:
+        """Learn from what became of one sequence's drafts."""
+        chance = prod(memory.rates(option.source, drafted))
+        memory.observe(option.source, drafted, accepted)
         self._probes.tried(option.source, success=accepted == drafted, chance=chance)
         if not option.free:
             self._judge(option)
@@ -147,14 +150,10 @@ class Controller:
             else None
         )
 
-    def off_reason(self) -> str | None:
-        """Why the last plan drafted nothing, or None if it drafted."""
-        return self.reason if self.reason.startswith("off") else None
-
-    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None) -> Plan:
+    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None) -> _Plan:
         best = [s.best(length, paid) for s in scored]
         choices = tuple(choice for choice, _ in best)
-        return Plan(choices, sum(tokens for _, tokens in best) / max(self._seconds(choices), 1e-9))
+        return _Plan(choices, sum(tokens for _, tokens in best) / max(self._seconds(choices), 1e-9))
 
     def _seconds(self, choices: Sequence[Choice]) -> float:
         width = 1 + max((c.length for c in choices), default=0)
@@ -166,16 +165,6 @@ class Controller:
         if any(c.option and c.option.free for c in choices):
             seconds += self.host_cost.estimate(1)
         return seconds + sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
-
-    @staticmethod
-    def _reason(plain: Plan, best: Plan | None, pays: bool) -> str:
-        if best is None:
-            return "off: nothing to draft from"
-        rates = f"{plain.tokens_per_second:.0f} -> {best.tokens_per_second:.0f} tok/s"
-        if not pays:
-            return f"off: drafting costs more than it saves: {rates}"
-        names = sorted({c.option.drafter for c in best.choices if c.option})
-        return f"on: {' and '.join(names)}, {max(c.length for c in best.choices)} a round: {rates}"
 
     def _probed(self, row: Row, choice: Choice) -> Choice:
         """The choice itself, or now and then something next to it, so that what is believed gets measured again."""
@@ -199,3 +188,16 @@ class Controller:
             return choice
         longer = next((k for k in _LENGTHS if k > choice.length), choice.length)
         return Choice(choice.option, min(longer, choice.option.length, row.room))
+
+
+def _decision(plain: _Plan, best: _Plan | None, *, pays: bool) -> Speculation:
+    if best is None:
+        return Speculation(why="nothing to draft from")
+    return Speculation(
+        on=pays,
+        why="pays" if pays else "does not pay",
+        drafters=tuple(sorted({c.option.drafter for c in best.choices if c.option})),
+        length=max(c.length for c in best.choices),
+        plain_rate=plain.tokens_per_second,
+        rate=best.tokens_per_second,
+    )

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from specdec.drafters.base import Drafter, DraftRound, Drafts
-from specdec.decoding.speculation.controller import Choice, Option
 from specdec.decoding.sequence import Running
+from specdec.decoding.speculation.controller import Choice, Option
+from specdec.drafters.base import Drafter, DraftRound, Drafts, Seen
+from specdec.engine import AcceptRule
+from specdec.models.base import ModelInfo
 from specdec.sampling.batch import SamplingBatch
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
@@ -42,11 +44,13 @@ class _Part:
 class Drafting:
     """The drafters of an engine, behind one face."""
 
-    def __init__(
-        self, drafters: Sequence[Drafter], device: torch.device, vocab_size: int, need_probs: bool
-    ) -> None:
+    def __init__(self, drafters: Sequence[Drafter], target: ModelInfo, rule: AcceptRule) -> None:
         self._drafters = {d.name: d for d in drafters}
-        self._device, self._vocab_size, self._need_probs = device, vocab_size, need_probs
+        self._observers = [d for d in drafters if not d.free]
+        self._device, self._vocab_size = target.device, target.vocab_size
+        self._need_probs = rule == "rejection"
+        self.features = next((d.features for d in drafters if d.features), ())
+        """The target's layers that are read; one drafter of an engine does so, at most."""
 
     def offers(self, rows: Sequence[Running], sampling: SamplingBatch) -> Offers:
         """What the drafters that cost nothing propose."""
@@ -91,6 +95,11 @@ class Drafting:
                 )
                 parts += [self._part(b, drafts, at, choices) for at, b in enumerate(members)]
         return self._merge(len(rows), parts)
+
+    def observe(self, seen: Seen) -> None:
+        """Tell what the target has seen to whoever keeps up with it."""
+        for drafter in self._observers:
+            drafter.observe(seen)
 
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""

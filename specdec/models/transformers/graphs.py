@@ -2,81 +2,70 @@
 
 A graph cannot grow its views as a sequence grows, so here every pass attends to all that a slot can hold, under a mask
 made on the device. A model may not bear that (its own masks, a wait for the device inside a pass), so it is tried when
-it is loaded and left eager if it does not give the model's own logits.
+it is loaded and left as it is if it does not give the model's own logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from specdec.models.base import Runner, RunnerInfo
+from specdec.models.base import Batch, ModelInfo, Pass
+from specdec.models.eager.attention import DECODE_ROWS
 from specdec.models.graphs import Graphs, bucket, rows_to_capture, to_device
-from specdec.models.transformers.model import FAILURES, HFRunner, agree, smallest_window
-from specdec.models.eager.model import DECODE_ROWS
+from specdec.models.transformers.cache import Places
+from specdec.models.transformers.model import TransformersModel
 
 _WIDTHS = (1, 2, 4, 6, 8, 12, DECODE_ROWS)
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the tokens of a captured pass go: slots [B] and positions [B, M], on the device."""
+class CapturedModel:
+    """Decode passes of `inner` as graphs; longer ones as they are (see `base.Model`). Its cache has one slot more, for
+    rows that only fill up a graph."""
 
-    slots: Tensor
-    positions: Tensor
+    device = None
 
-
-class GraphedRunner:
-    """Decode passes of an `HFRunner` as graphs; longer ones as they are (see `base.Runner`). Its cache has one slot
-    more, for rows that only fill up a graph."""
-
-    def __init__(self, inner: HFRunner, graphs: Graphs) -> None:
+    def __init__(self, inner: TransformersModel, graphs: Graphs[Pass]) -> None:
         self.inner, self._graphs = inner, graphs
+        self.state = inner.state
         self._spare = inner.info.slots
         self._sizes = rows_to_capture(inner.info.slots)
         self._inputs: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        self.info: RunnerInfo = replace(inner.info, mode="graphs")
+        self.info: ModelInfo = replace(inner.info, backend="transformers, graphs", captured=True)
 
-    def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
-        """See `base.Runner.forward`."""
-        batch, count = tokens.shape
-        if count > DECODE_ROWS or max(starts) + count > self.inner.limit:
-            return self.inner.forward(tokens, slots, starts, keep)
-        rows, width = bucket(batch, self._sizes), bucket(count, _WIDTHS)
-        held, where = self._filled(tokens, slots, starts, rows, width)
-        logits = self._graphs.run((rows, width), lambda: self._record(held, where))
-        return logits[:batch, count - keep : count].float()
+    def warm_up(self) -> None:
+        """See `base.Model.warm_up`: there is nothing."""
 
-    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
-        """See `base.Runner.keys_values`."""
-        return self.inner.keys_values(slot, start, end)
+    def run(self, batch: Batch) -> Pass:
+        """See `base.Model.run`."""
+        rows, count = batch.tokens.shape
+        if count > DECODE_ROWS or max(batch.starts) + count > self.inner.limit:
+            return self.inner.run(batch)
+        padded, width = bucket(rows, self._sizes), bucket(count, _WIDTHS)
+        held, where = self._filled(batch, padded, width)
+        found = self._graphs.run(
+            (padded, width, batch.features), lambda: self._record(held, where, batch.features)
+        )
+        logits = found.logits[:rows, count - batch.keep : count].clone()
+        features = None if found.features is None else found.features[:rows, :count].clone()
+        return Pass(logits, features)
 
-    def probe(self, tokens: Tensor, truth: Tensor) -> bool:
-        """Whether captured passes, and replayed ones, give the logits `truth` [1, M, V] of `tokens` [1, M]."""
-        found = []
-        for _ in range(2):  # captured, then replayed
-            self.forward(tokens[:, :2], [0], [0], 0)
-            found.append(self.forward(tokens[:, 2:], [0], [2], tokens.shape[1] - 2))
-        return all(agree(logits, truth[:, 2:], self.info.dtype) for logits in found)
-
-    def _filled(
-        self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], rows: int, width: int
-    ) -> tuple[Tensor, Tensor]:
+    def _filled(self, batch: Batch, rows: int, width: int) -> tuple[Tensor, Tensor]:
         """The graph's own inputs: tokens [rows, width], and [2, rows] of slots and starts."""
-        device, empty = self.info.device, rows - len(slots)
+        device, tokens, empty = self.info.device, batch.tokens, rows - len(batch.slots)
         if (rows, width) not in self._inputs:
             shapes = ((rows, width), (2, rows))
             held, where = (torch.zeros(shape, dtype=torch.int64, device=device) for shape in shapes)
             self._inputs[rows, width] = held, where
         held, where = self._inputs[rows, width]
         held[: tokens.shape[0], : tokens.shape[1]].copy_(tokens)
-        where.copy_(to_device([[*slots, *[self._spare] * empty], [*starts, *[0] * empty]], device))
+        placed = [[*batch.slots, *[self._spare] * empty], [*batch.starts, *[0] * empty]]
+        where.copy_(to_device(placed, device))
         return held, where
 
-    def _record(self, tokens: Tensor, where: Tensor) -> Tensor:
+    def _record(self, tokens: Tensor, where: Tensor, features: tuple[int, ...]) -> Pass:
         """Logits [B, M, V]. What fills up beyond the model's last position stays on it, and is overwritten later."""
         cache, device = self.inner.cache, self.info.device
         steps = torch.arange(tokens.shape[1], device=device)
@@ -86,23 +75,13 @@ class GraphedRunner:
         mask = mask.masked_fill_(hidden, torch.finfo(self.info.dtype).min).unsqueeze(1)
         cache.places = Places(where[0], positions)
         try:
-            found = self.inner.model(
-                tokens, past_key_values=cache, use_cache=True, attention_mask=mask, position_ids=positions
-            )
+            return self.inner.forward(
+                tokens,
+                tokens.shape[1],
+                features,
+                past_key_values=cache,
+                attention_mask=mask,
+                position_ids=positions,
+            )[0]
         finally:
             cache.places = None
-        logits: Tensor = found.logits
-        return logits
-
-
-def with_graphs(runner: HFRunner, tokens: Tensor, truth: Tensor) -> Runner:
-    """The same model with graphs, if it bears them."""
-    window = smallest_window(runner.model.config)
-    if not runner.places or (window is not None and window < runner.limit):
-        return runner
-    graphed = GraphedRunner(runner, Graphs())
-    try:
-        fits = graphed.probe(tokens, truth)
-    except FAILURES:
-        fits = False
-    return graphed if fits else runner

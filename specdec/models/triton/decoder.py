@@ -1,6 +1,6 @@
-"""A Llama-family model's pass on a GPU, by the kernels of `specdec.kernels`.
+"""A model's pass on a GPU, by the kernels of `specdec.kernels`.
 
-It computes the function of `llama.LlamaRunner`, over the same weights and the same cache. A token's logits are the same
+It computes the function of `eager.EagerModel`, over the same weights and the same cache. A token's logits are the same
 bits for any number of tokens a row and any number of rows. Everything it is told lies on the device, so a graph can
 hold it.
 """
@@ -16,36 +16,45 @@ from specdec.kernels import attention
 from specdec.kernels.attention import Heads, Parts
 from specdec.kernels.products import Scratch, product
 from specdec.kernels.tiles import MOST_ROWS, ROWS, Product, Tile, Tiles
-from specdec.models.weights.linear import DenseLinear, Linear
-from specdec.models.eager.model import DECODE_ROWS, Layer, LlamaRunner
+from specdec.models.base import Pass
+from specdec.models.eager.attention import DECODE_ROWS
+from specdec.models.eager.model import EagerModel
+from specdec.models.weights.base import Weight
+from specdec.models.weights.layers import Layer
 
 _SPLITS = 32
 """At most so many programs share the keys of a sequence."""
 _LEAST_KEYS = 128
+_FORMATS = {"dense"}
+"""Weight formats that `product` reads."""
 
 
-def unsupported(runner: LlamaRunner) -> str | None:
+def unsupported(model: EagerModel) -> str | None:
     """Why the kernels cannot run this model, or None."""
-    if not attention.supported(runner.shape.head_dim):
-        return f"heads of {runner.shape.head_dim}"
-    if any(_dense(layer.gate_up).bias is not None for layer in runner.weights.layers):
+    if not attention.supported(model.family.head_dim):
+        return f"heads of {model.family.head_dim}"
+    if any(layer.gate_up.bias is not None for layer in model.weights.layers):
         return "biases in gated layers"
+    weights = [model.weights.head, *(w for layer in model.weights.layers for w in layer.products)]
+    if formats := {w.format for w in weights} - _FORMATS:
+        return f"weights of format {', '.join(sorted(formats))}"
     return None
 
 
 class Decoder:
     """One model's pass: `rows` sequences of up to DECODE_ROWS tokens at once, or one of up to `tokens`."""
 
-    def __init__(self, runner: LlamaRunner, rows: int, tokens: int, tiles: Tiles) -> None:
-        shape, device = runner.shape, runner.info.device
-        self._runner, self._device = runner, device
-        keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(runner.capacity, _SPLITS)))
-        self._heads = Heads(shape.heads, shape.kv_heads, shape.head_dim, shape.eps, keys)
-        self._tiles = {(wanted.columns, wanted.inner): tiles.of(wanted) for wanted in products_of(runner)}
+    def __init__(self, model: EagerModel, rows: int, tokens: int, tiles: Tiles) -> None:
+        family, device = model.family, model.info.device
+        self._model, self._device = model, device
+        capacity = model.cache.capacity
+        keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(capacity, _SPLITS)))
+        self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps, keys)
+        self._tiles = {(wanted.columns, wanted.inner): tiles.of(wanted) for wanted in products_of(model)}
         self._scratch = _scratch(self._tiles, max(rows * DECODE_ROWS, tokens), device)
-        splits = triton.cdiv(runner.capacity, keys)
+        splits = triton.cdiv(capacity, keys)
         blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(tokens))
-        self._parts = Parts.on(device, blocks, splits, shape.head_dim)
+        self._parts = Parts.on(device, blocks, splits, family.head_dim)
 
     @property
     def nbytes(self) -> int:
@@ -60,62 +69,88 @@ class Decoder:
         keep: Tensor | None = None,
         *,
         logits: bool = True,
-    ) -> Tensor:
-        """tokens [B, M] int64 of rows in slots [B] int32 at positions starts [B] int32 on. Returns fp32 logits
-        [B, M, V]; [B, 1, V] after the token keep[b] of each row; none without `logits`."""
+        features: tuple[int, ...] = (),
+    ) -> Pass:
+        """See `base.DeviceModel.decode`; no logits without `logits`."""
         batch, count = tokens.shape
-        weights = self._runner.weights
+        weights, family = self._model.weights, self._model.family
         x = F.embedding(tokens.reshape(-1), weights.embedding)  # [R, H], the residual stream
+        outputs: dict[int, Tensor] = {}
         for index, layer in enumerate(weights.layers):
+            if index in features:
+                outputs[index] = x.clone()  # it is added to in place
             self._attention(index, layer, x, slots, starts)
             hidden = self._fresh(x, layer.gate_up.columns // 2, x.dtype)
-            self._product(x, layer.gate_up, hidden, norm=layer.post_norm, gated=True)
+            self._product(x, layer.gate_up, hidden, norm=layer.mlp_norm, gated=True)
             self._product(hidden, layer.down, x, residual=True)
+        if family.layers in features:
+            normed = F.rms_norm(x.float(), (family.hidden,), None, family.eps).to(x.dtype)
+            outputs[family.layers] = weights.norm * normed
+        wanted = torch.cat([outputs[i].view(batch, count, -1) for i in features], -1) if features else None
         if not logits:
-            return x.new_empty((batch, 0, self._runner.shape.vocab), dtype=torch.float32)
+            return Pass(x.new_empty((batch, 0, family.vocab), dtype=torch.float32), wanted)
         if keep is not None:
             x = x.view(batch, count, -1)[torch.arange(batch, device=self._device), keep]
         found = self._fresh(x, weights.head.columns, torch.float32)
-        return self._product(x, weights.head, found, norm=weights.norm).view(batch, -1, weights.head.columns)
+        self._product(x, weights.head, found, norm=weights.norm)
+        return Pass(found.view(batch, -1, weights.head.columns), wanted)
 
     def _attention(self, index: int, layer: Layer, x: Tensor, slots: Tensor, starts: Tensor) -> None:
-        runner, shape = self._runner, self._runner.shape
+        cache, family = self._model.cache, self._model.family
         qkv = self._product(x, layer.qkv, self._fresh(x, layer.qkv.columns, x.dtype), norm=layer.input_norm)
-        norms = None if layer.qk_norm is None else (layer.qk_norm[0], layer.qk_norm[shape.heads])
+        norms = None if layer.head_norms is None else (layer.head_norms[0], layer.head_norms[family.heads])
         found = attention.attend(
-            qkv, runner.cache[2 * index], runner.cache[2 * index + 1], slots, starts, (runner.rope.cos,
-            runner.rope.sin), self._heads, self._parts, window=shape.windows[index], norms=norms,
-        )  # fmt: skip
+            qkv,
+            cache.tensor[2 * index],
+            cache.tensor[2 * index + 1],
+            slots,
+            starts,
+            (cache.rope.cos, cache.rope.sin),
+            self._heads,
+            self._parts,
+            window=family.windows[index],
+            norms=norms,
+        )
         self._product(found, layer.out, x, residual=True)
 
     def _fresh(self, x: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
         return torch.empty((x.shape[0], columns), dtype=dtype, device=self._device)
 
     def _product(
-        self, x: Tensor, linear: Linear, out: Tensor, *, norm: Tensor | None = None, gated: bool = False,
+        self,
+        x: Tensor,
+        weight: Weight,
+        out: Tensor,
+        *,
+        norm: Tensor | None = None,
+        gated: bool = False,
         residual: bool = False,
-    ) -> Tensor:  # fmt: skip
-        dense = _dense(linear)
+    ) -> Tensor:
         return product(
-            x, dense.weight, out, self._tiles[out.shape[1], x.shape[1]], self._scratch, norm=norm,
-            eps=self._runner.shape.eps, bias=dense.bias, gated=gated, residual=residual,
-        )  # fmt: skip
+            x,
+            weight.tensor,
+            out,
+            self._tiles[out.shape[1], x.shape[1]],
+            self._scratch,
+            norm=norm,
+            eps=self._model.family.eps,
+            bias=weight.bias,
+            gated=gated,
+            residual=residual,
+        )
 
 
-def _dense(linear: Linear) -> DenseLinear:
-    assert isinstance(linear, DenseLinear)
-    return linear
-
-
-def products_of(runner: LlamaRunner) -> list[Product]:
+def products_of(model: EagerModel) -> list[Product]:
     """The products of a pass."""
-    shape, dtype = runner.shape, runner.info.dtype
-    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    family, dtype = model.family, model.info.dtype
+    q, kv = family.heads * family.head_dim, family.kv_heads * family.head_dim
     return [
-        Product(q + 2 * kv, shape.hidden, False, dtype), Product(shape.hidden, q, False, dtype),
-        Product(shape.intermediate, shape.hidden, True, dtype), Product(shape.hidden, shape.intermediate, False, dtype),
-        Product(shape.vocab, shape.hidden, False, dtype),
-    ]  # fmt: skip
+        Product(q + 2 * kv, family.hidden, False, dtype),
+        Product(family.hidden, q, False, dtype),
+        Product(family.intermediate, family.hidden, True, dtype),
+        Product(family.hidden, family.intermediate, False, dtype),
+        Product(family.vocab, family.hidden, False, dtype),
+    ]
 
 
 def _scratch(tiles: dict[tuple[int, int], Tile], rows: int, device: torch.device) -> Scratch:

@@ -1,8 +1,7 @@
-"""A Llama-family model on a GPU, by kernels in graphs.
+"""A model of a described family on a GPU, by kernels in graphs.
 
-Every pass, prefill too, goes through `decode.Decoder`, so a token's logits, keys and values are the same bits
-however it
-was computed: alone or among others, in whichever chunk, behind a prefix that was computed for another request.
+Every pass, prefill too, goes through `decoder.Decoder`, so a token's logits, keys and values are the same bits however
+it was computed: alone or among others, in whichever chunk, behind a prefix that was computed for another request.
 There is one graph for each (rows, tokens) that occurs, padded up to a few sizes.
 """
 
@@ -15,81 +14,89 @@ import torch
 from torch import Tensor
 
 from specdec.kernels.tiles import Tiles
-from specdec.models.base import RunnerInfo
-from specdec.models.triton.decoder import Decoder
+from specdec.models.base import Batch, ModelInfo, Pass
+from specdec.models.eager.attention import DECODE_ROWS
+from specdec.models.eager.model import EagerModel
 from specdec.models.graphs import Graphs, bucket, rows_to_capture, to_device
-from specdec.models.eager.model import DECODE_ROWS, LlamaRunner
+from specdec.models.triton.decoder import Decoder
 
 PREFILL = 256
 """Tokens of one pass, at most: longer ones are cut."""
 _WIDTHS = (1, 2, 4, 6, 8, 12, 16, DECODE_ROWS, 32, 64, 128, PREFILL)
 
 
-class CudaRunner:
-    """One model over slots (see `base.Runner`). The inner runner's cache has one slot more, for rows that only fill up
-    a graph."""
+class TritonModel:
+    """One model over slots (see `base.Model` and `base.DeviceModel`). The cache of `inner` has one slot more, for rows
+    that only fill up a graph."""
 
-    def __init__(self, inner: LlamaRunner, graphs: Graphs) -> None:
-        slots = inner.info.slots
+    def __init__(self, inner: EagerModel, graphs: Graphs[Pass]) -> None:
         self.inner, self.graphs = inner, graphs
-        self.spare = slots
-        self.sizes = rows_to_capture(slots)
-        """Rows for which there are graphs."""
+        self.state, self.capacity = inner.state, inner.cache.capacity
+        self.spare = inner.info.slots
+        self.sizes = rows_to_capture(inner.info.slots)
         self.tiles = Tiles(_gpu(inner.info.device))
-        self.decoder = Decoder(inner, slots, PREFILL, self.tiles)
-        held = inner.info.cache_bytes + self.decoder.nbytes
-        self.info: RunnerInfo = replace(inner.info, mode="graphs", cache_bytes=held)
+        self.decode = Decoder(inner, inner.info.slots, PREFILL, self.tiles)
+        held = inner.info.cache_bytes + self.decode.nbytes
+        self.info: ModelInfo = replace(inner.info, backend="triton", cache_bytes=held, captured=True)
         self._inputs: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     @property
-    def capacity(self) -> int:
-        return self.inner.capacity
+    def device(self) -> TritonModel:
+        """See `base.Model.device`."""
+        return self
 
-    def forward(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
-        """See `base.Runner.forward`."""
-        count = tokens.shape[1]
-        if max(starts) + count > self.capacity:
-            raise ValueError(f"positions up to {max(starts) + count}; a slot holds {self.capacity}")
-        if count > DECODE_ROWS and len(slots) > 1:
-            each = zip(torch.split(tokens, 1), slots, starts, strict=True)
-            return torch.cat([self.forward(row, [slot], [start], keep) for row, slot, start in each])
-        found = []
-        for at, part in zip(range(0, count, PREFILL), torch.split(tokens, PREFILL, 1), strict=True):
+    @property
+    def graph_bytes(self) -> int:
+        """See `base.DeviceModel.graph_bytes`."""
+        return self.graphs.nbytes
+
+    def run(self, batch: Batch) -> Pass:
+        """See `base.Model.run`."""
+        count = batch.tokens.shape[1]
+        if max(batch.starts) + count > self.capacity:
+            raise ValueError(f"positions up to {max(batch.starts) + count}; a slot holds {self.capacity}")
+        if count > DECODE_ROWS and len(batch.slots) > 1:
+            each = zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True)
+            rows = [Batch(row, [slot], [start], batch.keep, batch.features) for row, slot, start in each]
+            return _joined([self.run(row) for row in rows], 0)
+        parts = []
+        for at in range(0, count, PREFILL):
+            part = batch.tokens[:, at : at + PREFILL]
             left = count - at - part.shape[1]
-            wanted = min(max(keep - left, 0), part.shape[1])
-            found.append(self._pass(part, slots, [start + at for start in starts], wanted))
-        return found[0] if len(found) == 1 else torch.cat(found, 1)
+            keep = min(max(batch.keep - left, 0), part.shape[1])
+            starts = [start + at for start in batch.starts]
+            parts.append(self._pass(Batch(part, batch.slots, starts, keep, batch.features)))
+        return _joined(parts, 1)
 
     def warm_up(self) -> None:
-        """Run the passes that prompts are read in. Where that was never done Triton first compiles their kernels."""
+        """See `base.Model.warm_up`: the passes that prompts are read in. Where that was never done Triton first
+        compiles their kernels."""
         for width in _WIDTHS:
             if DECODE_ROWS < width <= self.capacity:
-                self.forward(torch.zeros(1, width, dtype=torch.int64), [self.spare], [0], 1)
+                self.run(Batch(torch.zeros(1, width, dtype=torch.int64), [self.spare], [0], 1))
 
-    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
-        """See `base.Runner.keys_values`."""
-        return self.inner.keys_values(slot, start, end)
-
-    def _pass(self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], keep: int) -> Tensor:
+    def _pass(self, batch: Batch) -> Pass:
         """Up to PREFILL tokens of one row, or up to DECODE_ROWS of several. The result stays valid."""
-        batch, count = tokens.shape
-        rows, width = bucket(batch, self.sizes), bucket(count, _WIDTHS)
-        if max(starts) + width > self.capacity:
+        rows, count = batch.tokens.shape
+        padded, width = bucket(rows, self.sizes), bucket(count, _WIDTHS)
+        if max(batch.starts) + width > self.capacity:
             width = count  # at the end of a slot there is no room to fill up
-        held, where = self._filled(tokens, slots, starts, rows, width)
-        last = where[2] if keep == 1 else None
-        logits = self.graphs.run(
-            (id(self), rows, width, min(keep, 2)),
-            lambda: self.decoder(held, where[0], where[1], last, logits=keep > 0),
+        held, where = self._filled(batch, padded, width)
+        last = where[2] if batch.keep == 1 else None
+        found = self.graphs.run(
+            (id(self), padded, width, min(batch.keep, 2), batch.features),
+            lambda: self.decode(
+                held, where[0], where[1], last, logits=batch.keep > 0, features=batch.features
+            ),
         )
-        return (logits[:batch] if keep < 2 else logits[:batch, count - keep : count]).clone()
+        logits = found.logits[:rows] if batch.keep < 2 else found.logits[:rows, count - batch.keep : count]
+        features = None if found.features is None else found.features[:rows, :count].clone()
+        return Pass(logits.clone(), features)
 
-    def _filled(
-        self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], rows: int, width: int
-    ) -> tuple[Tensor, Tensor]:
+    def _filled(self, batch: Batch, rows: int, width: int) -> tuple[Tensor, Tensor]:
         """The graph's own inputs: tokens [rows, width] int64, and [3, rows] int32 of slots, starts and which token is
         the row's last. Rows and tokens beyond those given are any."""
-        device, empty = self.info.device, rows - len(slots)
+        device, tokens, empty = self.info.device, batch.tokens, rows - len(batch.slots)
         if (rows, width) not in self._inputs:
             self._inputs[rows, width] = (
                 torch.zeros(rows, width, dtype=torch.int64, device=device),
@@ -97,9 +104,18 @@ class CudaRunner:
             )
         held, where = self._inputs[rows, width]
         held[: tokens.shape[0], : tokens.shape[1]].copy_(tokens)
-        placed = [[*slots, *[self.spare] * empty], [*starts, *[0] * empty], [tokens.shape[1] - 1] * rows]
-        where.copy_(to_device(placed, device, torch.int32))
+        slots, starts = [*batch.slots, *[self.spare] * empty], [*batch.starts, *[0] * empty]
+        where.copy_(to_device([slots, starts, [tokens.shape[1] - 1] * rows], device, torch.int32))
         return held, where
+
+
+def _joined(parts: Sequence[Pass], along: int) -> Pass:
+    """One pass of several, side by side in rows (0) or in tokens (1)."""
+    if len(parts) == 1:
+        return parts[0]
+    features = [part.features for part in parts if part.features is not None]
+    logits = torch.cat([part.logits for part in parts], along)
+    return Pass(logits, torch.cat(features, along) if features else None)
 
 
 def _gpu(device: torch.device) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import specdec
-from specdec.threads.passing import in_passing
+from specdec.threads.loading import in_thread
 from tests.decoding.test_load import save_llama
 
 
 def test_the_value_comes_back_and_the_thread_is_over() -> None:
-    thread = in_passing(threading.current_thread)
+    thread = in_thread(threading.current_thread)
     assert thread is not threading.current_thread()
     assert not thread.is_alive()
 
@@ -23,10 +23,10 @@ def test_an_error_is_the_callers() -> None:
         raise KeyError("lost")
 
     with pytest.raises(KeyError, match="lost"):
-        in_passing(fail)
+        in_thread(fail)
 
 
-def test_a_model_is_loaded_in_passing(tmp_path: Path) -> None:
+def test_a_model_is_loaded_in_thread(tmp_path: Path) -> None:
     """Else the caller's thread would keep helpers, and the worker's would sleep between two products."""
     seen: list[threading.Thread] = []
     with specdec.load(

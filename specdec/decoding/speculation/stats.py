@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from specdec.types import Decision, DrafterStats, Round, SpecStats
+from specdec.types import Decision, DrafterStats, Round, SpecStats, Speculation
 
 _DECISIONS = 32
 
 
 @dataclass(slots=True)
-class Tally:
+class StatsBuilder:
     """Adds up rounds into SpecStats."""
 
     rounds: int = 0
     _counts: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
     _decisions: deque[Decision] = field(default_factory=lambda: deque(maxlen=_DECISIONS))
 
-    def add(self, round: Round, reason: str, seconds: float) -> None:
-        """One round, decided for this `reason`, so many `seconds` after the first token."""
+    def add(self, round: Round, decided: Speculation, seconds: float) -> None:
+        """One round after what was `decided`, so many `seconds` after the first token."""
         self.rounds += 1
-        if round.drafter and reason.startswith("off"):
-            reason = f"tried again though {reason}"
-        self._decided(Decision(self.rounds, seconds, round.drafter, len(round.drafted), reason))
+        self._note(Decision(self.rounds, seconds, round.drafter, len(round.drafted), decided))
         if round.drafter is None:
             return
         drafted, accepted = self._counts.setdefault(round.drafter, ([], []))
@@ -34,11 +32,11 @@ class Tally:
             drafted[i] += 1
             accepted[i] += i < round.accepted
 
-    def _decided(self, new: Decision) -> None:
+    def _note(self, new: Decision) -> None:
         last = self._decisions[-1] if self._decisions else None
         if last is None or (last.drafter, last.length) != (new.drafter, new.length):
             self._decisions.append(new)
 
-    def stats(self, off_reason: str | None, warning: str | None) -> SpecStats:
+    def build(self, speculation: Speculation, warning: str | None) -> SpecStats:
         drafters = tuple(DrafterStats(n, tuple(d), tuple(a)) for n, (d, a) in sorted(self._counts.items()))
-        return SpecStats(self.rounds, drafters, off_reason, tuple(self._decisions), warning)
+        return SpecStats(self.rounds, drafters, speculation, tuple(self._decisions), warning)

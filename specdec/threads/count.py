@@ -1,9 +1,8 @@
-"""How many cores a model on the CPU computes with.
+"""How many threads a model on the CPU computes with.
 
 The threads of one product wait for each other, awake. With as many as there are cores, whatever else runs for a moment
-(a screen, a server, another program) stops one of them, and so all. So one core of several is left alone; of two,
-one is lent while the process that shows the answers wants it; and while other programs keep stopping threads, so many
-fewer are faster than all. A product is the same with any number, on some processors up to its last bits.
+(a screen, a server, another program) stops one of them, and so all. So one core of several is left alone; and while
+other programs keep stopping threads, so many fewer are faster than all. Asked once a pass.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import ClassVar
 
 import torch
 
-from specdec import courtesy
 from specdec.threads.stalls import Stalls
 
 _FEW = 2
@@ -32,57 +30,48 @@ _SHORTEST, _LONGEST = 0.5, 8.0
 def spare_one() -> None:
     """Leave one core to everything else, in this thread and those that begin to compute later, unless a number of
     threads was chosen already (torch.set_num_threads, OMP_NUM_THREADS)."""
-    cores = _cores()
-    if cores > _FEW and Crew.unaltered() == cores and not _chosen():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores > _FEW and ThreadCount.unaltered() == cores and not _chosen():
         torch.set_num_threads(cores - 1)
-        Crew.altered_from = None
-    crew.begin()
+        ThreadCount.altered_from = None
+    threads.begin()
 
 
 def _chosen() -> bool:
     return "OMP_NUM_THREADS" in os.environ
 
 
-def _cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-class Crew(threading.local):
-    """The threads that one thread computes with. Each has its own: torch counts so too."""
+class ThreadCount(threading.local):
+    """The number of threads that one thread computes with. Each has its own: torch counts so too."""
 
     altered_from: ClassVar[int | None] = None
-    """The number before, once a crew has changed it: threads that begin later count the changed one."""
+    """The number before, once it was changed here: threads that begin later count the changed one."""
 
     def __init__(self) -> None:
         self.begin()
 
     @classmethod
     def unaltered(cls) -> int:
-        """What this thread would count, had no crew changed it."""
+        """What this thread would count, had nothing been changed."""
         return cls.altered_from or torch.get_num_threads()
 
     def begin(self) -> None:
         """Anew, with the number that this thread counts by now."""
         self._now = torch.get_num_threads()
         self._most = self._count = self.unaltered()
-        self._lends = courtesy.watching() and self._most == _FEW == _cores()
         self._stalls = None if self._most == 1 or _chosen() else Stalls()
         self._pause = _SHORTEST
         self._look, self._again = perf_counter() + _WINDOW, 0.0
 
     def fit(self) -> None:
-        """Before a product."""
+        """Before a pass."""
         if self._stalls and (now := perf_counter()) > self._look:
             self._look = now + _WINDOW
             self._judge(self._stalls.share(), now)
-        wanted = 1 if self._lends and courtesy.wanted() else self._count
-        if wanted != self._now:
-            Crew.altered_from = self._most
-            torch.set_num_threads(wanted)
-            self._now = wanted
+        if self._count != self._now:
+            ThreadCount.altered_from = self._most
+            torch.set_num_threads(self._count)
+            self._now = self._count
 
     def _judge(self, stopped: float, now: float) -> None:
         if stopped > _TOO_MUCH and self._count > 1:
@@ -95,4 +84,4 @@ class Crew(threading.local):
             self._count = self._most
 
 
-crew = Crew()
+threads = ThreadCount()

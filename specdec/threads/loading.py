@@ -1,9 +1,8 @@
-"""Work in a thread that ends with it.
+"""Models are loaded in a thread of their own, which ends.
 
-Each thread that computes in parallel on a CPU has helper threads of its own for as long as it lives (libgomp). Once all
-of them together are more than the cores, none waits awake for the next piece of work any more, and waking one costs as
-much as the work itself: thousands of times a second, in decoding. So models are loaded in passing, and the engine's
-worker is the only thread with helpers.
+Each thread that computes in parallel on a CPU has helper threads for as long as it lives (libgomp). Once all of them
+together are more than the cores, none waits awake for the next piece of work any more, and waking one costs as much as
+the work itself: thousands of times a second, in decoding. So the engine's worker is the only thread with helpers.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_passing(work: Callable[[], T]) -> T:
+def in_thread(work: Callable[[], T]) -> T:
     """What `work` returns or raises. Ctrl-C leaves it to itself."""
     done: Future[T] = Future()
 

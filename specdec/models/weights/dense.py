@@ -1,7 +1,7 @@
-"""Matrix products of decode: y = x W^T + b for a few rows of x.
+"""Weights in 16 or 32 bits: y = x W^T + b for a few rows of x.
 
-`linear(weight, bias)` takes the weight over and returns the fastest product for its device and shape. On a CPU,
-torch's plain product of 1 to 16 rows costs several passes over the weights (it re-packs them on every call); with
+`dense(weight, bias)` takes the weight over and returns the form with the fastest product for its device and shape. On a
+CPU, torch's plain product of 1 to 16 rows costs several passes over the weights (it re-packs them on every call); with
 weights laid out once for oneDNN it costs one. On many processors oneDNN's rows are also independent of how many there
 are, from two rows up, so one row is run as two where its kernel differs.
 """
@@ -9,13 +9,12 @@ are, from two rows up, so one row is run as two where its kernel differs.
 from __future__ import annotations
 
 from functools import cache
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.threads.cores import crew
+from specdec.models.weights.base import Weight
 
 PACKED_ROWS = 16
 """Rows to lay the weights out for: any count runs, decode's counts run best."""
@@ -31,55 +30,42 @@ SPLIT_K = 1024
 """Above this inner size oneDNN splits the reduction for a single row, and only then."""
 
 
-class Linear(Protocol):
-    """x [R, K] -> [R, N]."""
-
-    @property
-    def nbytes(self) -> int: ...
-
-    @property
-    def columns(self) -> int:
-        """N"""
-        ...
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-
-class DenseLinear:
+class DenseWeight:
     """The plain product."""
 
-    __slots__ = ("bias", "weight")
+    __slots__ = ("bias", "tensor")
+    format = "dense"
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.bias = weight, bias
+    def __init__(self, tensor: Tensor, bias: Tensor | None) -> None:
+        self.tensor, self.bias = tensor, bias  # [N, K] and [N]
 
     @property
     def nbytes(self) -> int:
-        return self.weight.nbytes + (0 if self.bias is None else self.bias.nbytes)
+        return self.tensor.nbytes + (0 if self.bias is None else self.bias.nbytes)
 
     @property
     def columns(self) -> int:
-        return self.weight.shape[0]
+        return self.tensor.shape[0]
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.tensor, self.bias)
 
 
-class PackedLinear:
+class PackedWeight:
     """The product over a weight in oneDNN's own layout."""
 
-    __slots__ = ("bias", "columns", "nbytes", "pair_up", "run", "weight")
+    __slots__ = ("bias", "columns", "nbytes", "pair_up", "run", "tensor")
+    format = "packed"
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.columns = weight.shape[0]
-        self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
-        self.pair_up = weight.shape[1] > SPLIT_K
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)  # noqa: SLF001
+    def __init__(self, tensor: Tensor, bias: Tensor | None) -> None:
+        self.columns = tensor.shape[0]
+        self.nbytes = tensor.nbytes + (0 if bias is None else bias.nbytes)
+        self.pair_up = tensor.shape[1] > SPLIT_K
+        self.tensor = torch.ops.mkldnn._reorder_linear_weight(tensor, PACKED_ROWS)  # noqa: SLF001
         self.bias = bias
         self.run = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
 
     def __call__(self, x: Tensor) -> Tensor:
-        crew.fit()
         if self.pair_up and x.shape[0] == 1:
             return self._product(x.expand(2, -1).contiguous())[:1]
         return self._product(x)
@@ -89,16 +75,16 @@ class PackedLinear:
         step = _ROUND_STEP if rows <= _ROUND_ROWS else _CHUNK_STEP
         if rows > PACKED_ROWS and (missing := -rows % step):
             return self._product(F.pad(x, (0, 0, 0, missing)))[:rows]
-        y: Tensor = self.run(x, self.weight, self.bias, "none", [], "")
+        y: Tensor = self.run(x, self.tensor, self.bias, "none", [], "")
         return y
 
 
-def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
-    """The best product with `weight` [N, K]; the caller should keep no reference to it."""
-    large = weight.numel() >= MIN_PACKED_ELEMENTS
-    if large and weight.device.type == "cpu" and _can_pack(weight.dtype):
-        return PackedLinear(weight, bias)
-    return DenseLinear(weight, bias)
+def dense(tensor: Tensor, bias: Tensor | None = None) -> Weight:
+    """The best form of `tensor` [N, K]; the caller should keep no reference to it."""
+    large = tensor.numel() >= MIN_PACKED_ELEMENTS
+    if large and tensor.device.type == "cpu" and _can_pack(tensor.dtype):
+        return PackedWeight(tensor, bias)
+    return DenseWeight(tensor, bias)
 
 
 @cache
@@ -110,7 +96,7 @@ def _can_pack(dtype: torch.dtype) -> bool:
     try:
         x = torch.linspace(-1, 1, 3 * 64).view(3, 64).to(dtype)
         weight = torch.linspace(1, -1, 32 * 64).view(32, 64).to(dtype)
-        got = PackedLinear(weight, None)(x)
+        got = PackedWeight(weight, None)(x)
     except (AttributeError, RuntimeError, NotImplementedError, TypeError):
         return False
     return torch.allclose(got.float(), F.linear(x.float(), weight.float()), rtol=0.02, atol=0.02)

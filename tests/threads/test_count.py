@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
 
-from specdec import courtesy
-from specdec.courtesy import Courtesy
-from specdec.threads.passing import in_passing
-from specdec.threads import cores
-from specdec.threads.cores import Crew, spare_one
-from specdec.models.weights.linear import PackedLinear, linear
+from specdec.models.weights.dense import PackedWeight, dense
+from specdec.threads import count
+from specdec.threads.count import ThreadCount, spare_one
 from tests.models.exact import needs_one_kernel
 
 
@@ -46,8 +42,8 @@ def test_one_core_is_spared(
 
 @pytest.fixture(autouse=True)
 def threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Crew, "altered_from", None)
-    monkeypatch.setattr(cores, "crew", Crew())
+    monkeypatch.setattr(ThreadCount, "altered_from", None)
+    monkeypatch.setattr(count, "threads", ThreadCount())
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -59,63 +55,19 @@ def test_a_core_is_spared_whoever_was_busy_while_a_model_was_loaded(monkeypatch:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda count: now.__setitem__(0, count))
-    monkeypatch.setattr(Crew, "altered_from", 16)
+    monkeypatch.setattr(ThreadCount, "altered_from", 16)
     spare_one()
-    assert (now, Crew.unaltered()) == ([15], 15)
-    now[0], Crew.altered_from = 12, 15
+    assert (now, ThreadCount.unaltered()) == ([15], 15)
+    now[0], ThreadCount.altered_from = 12, 15
     spare_one()
-    assert (now, Crew.unaltered()) == ([12], 15)
-
-
-@pytest.fixture
-def asking(monkeypatch: pytest.MonkeyPatch) -> Courtesy:
-    """Somebody that this process watches, and nobody else who wants a core."""
-    monkeypatch.setattr(cores, "Stalls", lambda: None)
-    monkeypatch.setattr(courtesy, "_watched", None)
-    somebody = Courtesy()
-    courtesy.watch(os.dup(somebody.inherited[0]))
-    return somebody
-
-
-@pytest.mark.parametrize(("threads", "there", "lent"), [(2, 2, 1), (2, 4, 2), (3, 4, 3), (1, 1, 1)])
-def test_of_two_cores_one_is_lent(
-    monkeypatch: pytest.MonkeyPatch, asking: Courtesy, threads: int, there: int, lent: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(there)), raising=False)
-    torch.set_num_threads(threads)
-    crew = Crew()
-    for wanted in (False, True, True, False):
-        asking.ask(wanted)
-        crew.fit()
-        assert torch.get_num_threads() == (lent if wanted else threads)
-
-
-def test_a_thread_that_begins_while_one_is_lent_gets_both(
-    monkeypatch: pytest.MonkeyPatch, asking: Courtesy
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
-    torch.set_num_threads(2)
-    crew = Crew()
-    asking.ask(True)
-    crew.fit()
-    for wanted in (True, False):
-        asking.ask(wanted)
-        assert in_passing(partial(_counted, crew)) == (1 if wanted else 2)
-
-
-def _counted(crew: Crew) -> int:
-    crew.fit()
-    return torch.get_num_threads()
+    assert (now, ThreadCount.unaltered()) == ([12], 15)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_whoever_chose_a_number_of_threads_keeps_it_where_nobody_asks(
-    monkeypatch: pytest.MonkeyPatch, threads: int
-) -> None:
-    monkeypatch.setattr(courtesy, "_watched", None)
+def test_whoever_chose_a_number_of_threads_keeps_it(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
     torch.set_num_threads(threads)
-    Crew().fit()
+    ThreadCount().fit()
     assert torch.get_num_threads() == threads
 
 
@@ -125,10 +77,10 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
         self.now, self.free = 0.0, threads
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        monkeypatch.setattr(cores, "Stalls", lambda: self)
-        monkeypatch.setattr(cores, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(count, "Stalls", lambda: self)
+        monkeypatch.setattr(count, "perf_counter", lambda: self.now)
         torch.set_num_threads(threads)
-        self.crew = Crew()
+        self.threads = ThreadCount()
 
     def share(self) -> float:
         return max(0.1, 0.9 * (torch.get_num_threads() - self.free))
@@ -138,7 +90,7 @@ class Machine:
         found = []
         for _ in range(round(10 * seconds)):
             self.now += 0.1
-            self.crew.fit()
+            self.threads.fit()
             found.append(torch.get_num_threads())
         return found
 
@@ -175,7 +127,7 @@ def test_more_are_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_chosen_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, 2)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    machine.crew, machine.free = Crew(), 0
+    machine.threads, machine.free = ThreadCount(), 0
     assert set(machine.counts(5)) == {2}
 
 
@@ -183,11 +135,11 @@ def test_a_chosen_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("rows", [1, 2, 5, 16, 17, 40])
 def test_a_product_is_the_same_on_one_thread_and_on_two(rows: int, columns: int, inner: int) -> None:
     torch.manual_seed(rows)
-    product, x = linear(torch.randn(columns, inner)), torch.randn(rows, inner)
-    assert isinstance(product, PackedLinear)
+    product, x = dense(torch.randn(columns, inner)), torch.randn(rows, inner)
+    assert isinstance(product, PackedWeight)
     results = []
-    for count in (1, 2, 1):
-        torch.set_num_threads(count)
+    for number in (1, 2, 1):
+        torch.set_num_threads(number)
         needs_one_kernel(product, inner)
         results.append(product(x))
     assert torch.equal(results[0], results[1])

@@ -1,0 +1,49 @@
+"""The contract of verify rounds: a `Plan` is submitted, its outcomes are collected.
+
+There are two implementations. `host.HostRounds` runs any plan, step by step, and has nothing under way afterwards.
+`device.DeviceRounds` runs those plans that need nothing of the host but drafts, as one graph, some rounds ahead.
+`runner.RoundRunner` chooses between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from specdec.decoding.sequence import Outcome, Running
+from specdec.decoding.speculation.controller import Choice
+from specdec.decoding.speculation.drafting import Offers
+from specdec.sampling.batch import SamplingBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One round: its rows, by slot, and what each shall draft."""
+
+    rows: list[Running]
+    sampling: SamplingBatch
+    choices: tuple[Choice, ...]
+    offers: Offers
+    """What the free drafters propose, already."""
+
+
+Outcomes = dict[Running, Outcome]
+
+
+class Rounds(Protocol):
+    """Runs rounds over one target and its drafters."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether a submitted round was not collected yet."""
+        ...
+
+    def accepts(self, plan: Plan) -> bool:
+        """Whether this plan can be submitted now."""
+        ...
+
+    def submit(self, plan: Plan) -> None: ...
+
+    def collect(self) -> Outcomes:
+        """Wait for the round that was submitted first."""
+        ...

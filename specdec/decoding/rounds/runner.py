@@ -1,0 +1,128 @@
+"""Plans each round, runs it where it runs fastest, and learns from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from specdec.decoding.rounds.base import Outcomes, Plan
+from specdec.decoding.rounds.host import HostRounds
+from specdec.decoding.sequence import Outcome, Running
+from specdec.decoding.speculation.controller import Controller, Row
+from specdec.decoding.speculation.drafting import Drafting, Offers
+from specdec.drafters.base import Drafter, Seen
+from specdec.engine import AcceptRule
+from specdec.models.base import Model
+from specdec.sampling.batch import SamplingBatch
+
+
+class RoundRunner:
+    """One round over all rows that decode. It does not know which drafters there are, nor what becomes of the tokens.
+
+    The hand-over: a plan that the device takes is submitted there, some rounds ahead. Another waits until all that is
+    under way was collected, and the host runs it. Until then each call gives what was collected.
+    """
+
+    def __init__(
+        self, target: Model, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule
+    ) -> None:
+        self._controller = controller
+        self._drafting = Drafting(drafters, target.info, rule)
+        self._host = HostRounds(target, self._drafting, controller, rule)
+        self._device = None
+        if target.device is not None and rule == "coupled":
+            from specdec.decoding.rounds.device import DeviceRounds  # with it comes Triton
+
+            self._device = DeviceRounds(target, target.device, drafters, controller)
+        self._batch: tuple[list[Running], SamplingBatch] | None = None
+        self._ended: float | None = None
+        """When the last round over the same rows ended."""
+
+    @property
+    def graph_bytes(self) -> int:
+        """Device memory that graphs take."""
+        return self._device.graph_bytes if self._device else 0
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The target's layers that drafters read."""
+        return self._drafting.features
+
+    def warm_up(self) -> None:
+        """What would otherwise make the first answers wait."""
+        if self._device is not None:
+            self._device.warm_up()
+
+    def first(self, row: Running, logits: Tensor) -> Outcome:
+        """The token that comes out of prefill: logits [1, 1, V]."""
+        return self._host.first(row, logits)
+
+    def run(self, rows: list[Running]) -> list[Outcome | None]:
+        """One outcome a row, in order; None for a row that was not in the round that ended."""
+        began = time.perf_counter()
+        plan = self._plan(rows)
+        planned = time.perf_counter()
+        outcomes = self._from_device(plan)
+        led = not outcomes
+        if led:
+            self._host.submit(plan)
+            outcomes = self._host.collect()
+        self._learn_costs(began, planned, outcomes, led=led)
+        self._learn_acceptance(outcomes)
+        return [outcomes.get(row) for row in rows]
+
+    def observe(self, seen: Seen) -> None:
+        """Tell the drafters what the target has seen."""
+        self._drafting.observe(seen)
+
+    def release(self, row: Running) -> None:
+        """The sequence has left its slot."""
+        self._drafting.release(row)
+        self._batch = None
+
+    def _plan(self, rows: list[Running]) -> Plan:
+        if self._batch is None or self._batch[0] != rows:
+            self._ended = None
+            self._batch = (list(rows), SamplingBatch([r.sampler for r in rows]))
+        sampling = self._batch[1]
+        offers = self._drafting.offers(rows, sampling)
+        choices = self._controller.plan([self._row(b, row, offers) for b, row in enumerate(rows)])
+        for row in rows:
+            row.decided(self._controller.decision, self._controller.warning)
+        return Plan(self._batch[0], sampling, choices, offers)
+
+    def _row(self, b: int, row: Running, offers: Offers) -> Row:
+        options = self._drafting.options(b, offers) if row.max_drafts != 0 else ()
+        return Row(row.acceptance, options, row.room, row.max_drafts)
+
+    def _from_device(self, plan: Plan) -> Outcomes:
+        """What the device brings for these rows; nothing where the host has to run the plan."""
+        device = self._device
+        if device is None:
+            return {}
+        if device.accepts(plan):
+            device.submit(plan)
+        while device.pending:
+            outcomes = device.collect()
+            if any(row in outcomes for row in plan.rows):
+                return outcomes
+        return {}  # rounds whose rows have all left were for nothing
+
+    def _learn_costs(self, began: float, planned: float, outcomes: Outcomes, *, led: bool) -> None:
+        """What the round took beyond what was measured on the device."""
+        ended, one = time.perf_counter(), next(iter(outcomes.values()))
+        if self._device is None:
+            if self._ended is not None:
+                self._controller.between_cost.observe(len(outcomes), planned - self._ended)
+            self._ended = ended
+        elif led or (one.timed and one.option is not None and one.option.free):
+            assert one.round is not None
+            spent = one.round.draft_seconds + one.round.verify_seconds
+            self._controller.host_cost.observe(1, max(ended - began - spent, 0.0))
+
+    def _learn_acceptance(self, outcomes: Outcomes) -> None:
+        for row, outcome in outcomes.items():
+            if outcome.option and (round := outcome.round):
+                self._controller.observe(row.acceptance, outcome.option, len(round.drafted), round.accepted)

@@ -1,0 +1,50 @@
+"""What a family of models is made of: sizes, constants and tensor names, read from a config. No device code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Where a checkpoint keeps its tensors, below the prefix of its decoder."""
+
+    embedding: str = "embed_tokens"
+    layer: str = "layers.{index}"
+    norm: str = "norm"
+    head: str = "lm_head"
+    """At the top, beside the decoder."""
+    qkv: tuple[str, str, str] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    out: str = "self_attn.o_proj"
+    head_norms: tuple[str, str] = ("self_attn.q_norm", "self_attn.k_norm")
+    gate_up: tuple[str, str] = ("mlp.gate_proj", "mlp.up_proj")
+    down: str = "mlp.down_proj"
+    input_norm: str = "input_layernorm"
+    mlp_norm: str = "post_attention_layernorm"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Decoder layers of attention and a gated MLP, each behind an RMS norm, with rotary positions."""
+
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    eps: float
+    tied: bool
+    """Whether the head is the embedding."""
+    windows: tuple[int | None, ...]
+    """Per layer: how many positions, itself included, a token attends to; None: all."""
+    names: Names = Names()
+
+    @property
+    def group(self) -> int:
+        """Query heads of one key/value head."""
+        return self.heads // self.kv_heads
+
+    @property
+    def layers(self) -> int:
+        return len(self.windows)

@@ -1,0 +1,101 @@
+"""What the slots of one model hold: the one place that knows.
+
+A slot holds the first `length` tokens of the sequence that it was given to, as keys and values or as recurrent state.
+Sequences that begin alike share what was computed: in the slot itself, or through the model's `Prefixes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Prefixes(Protocol):
+    """What earlier sequences left behind, outside the slots."""
+
+    limit: int
+    """Bytes that may be kept."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are kept."""
+        ...
+
+    def save(self, slot: int, tokens: list[int]) -> None:
+        """Keep what the slot holds of `tokens`, which is all of them."""
+        ...
+
+    def restore(self, slot: int, tokens: list[int], held: int) -> int:
+        """Bring the longest known prefix of `tokens` into the slot, which holds `held` of them already; returns how
+        many it holds then."""
+        ...
+
+    def reachable(self, slot: int, length: int) -> int:
+        """The most positions, up to `length`, from which the slot can go on."""
+        ...
+
+
+@dataclass(slots=True)
+class Slot:
+    """One slot, and the tokens of the sequence that it belongs to or was left by."""
+
+    tokens: list[int] = field(default_factory=list)
+    """The sequence's own list: it grows."""
+    length: int = 0
+    """How many of them the model holds."""
+    uploaded: int = 0
+    """How many of them the device has been told, for rounds that it leads."""
+
+
+class SlotState:
+    """The slots of one model. Used by its worker only."""
+
+    def __init__(self, slots: int, prefixes: Prefixes) -> None:
+        self._slots = [Slot() for _ in range(slots)]
+        self.prefixes = prefixes
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __getitem__(self, slot: int) -> Slot:
+        return self._slots[slot]
+
+    def shared(self, slot: int, tokens: list[int]) -> int:
+        """How many leading `tokens` the slot holds."""
+        held = self._slots[slot]
+        if held.tokens is tokens:
+            return held.length
+        return min(shared_prefix(held.tokens, tokens), held.length)
+
+    def begin(self, slot: int, tokens: list[int]) -> int:
+        """Give the slot to the sequence `tokens`, if it is not its own already; returns how many of them it holds: what
+        it shares with the last one, or more if a known prefix says so, but never the last token, whose logits are
+        wanted."""
+        held = self._slots[slot]
+        if held.tokens is tokens:
+            return held.length
+        most = min(self.shared(slot, tokens), len(tokens) - 1)
+        reached = self.prefixes.reachable(slot, most)
+        # until it is restored the slot is nobody's: an error may come between
+        self._slots[slot] = Slot(tokens)
+        length = self.prefixes.restore(slot, tokens[:-1], reached)
+        self._slots[slot].length = length
+        return length
+
+    def commit(self, slot: int, length: int) -> None:
+        """The slot holds the first `length` tokens of its sequence, and what lies beyond is taken back."""
+        self._slots[slot].length = length
+
+    def save(self, slot: int) -> None:
+        """What the slot holds can be found from now on by sequences in other slots."""
+        held = self._slots[slot]
+        if held.length:
+            self.prefixes.save(slot, held.tokens[: held.length])
+
+
+def shared_prefix(a: list[int], b: list[int]) -> int:
+    """How many leading tokens two sequences share."""
+    least = min(len(a), len(b))
+    if a[:least] == b[:least]:
+        return least
+    return next(i for i in range(least) if a[i] != b[i])

@@ -1,0 +1,137 @@
+"""Models of transformers whose slots hold recurrent state, alone or beside keys and values.
+
+Such a state cannot be cut: what a token did to it cannot be taken back. So the state before a pass whose end may be
+taken back is kept. When a row starts below the end, it goes on from there, and the accepted tokens in between run again
+together with the new ones, in the same pass.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from specdec.models.base import Batch, ModelInfo, Pass
+from specdec.models.prefixes import Snapshot, Snapshots
+from specdec.models.state import SlotState
+from specdec.models.transformers.model import Forward, stacked
+from specdec.threads.count import threads
+from specdec.types import MAX_SPECULATIVE_TOKENS
+
+CACHE_NAMES = ("past_key_values", "cache_params", "state")
+_REPLAYED = MAX_SPECULATIVE_TOKENS
+"""Tokens that run again beside new ones; more run on their own first, and what they come to is kept."""
+
+
+@dataclass(slots=True)
+class _Live:
+    """A slot's state after `length` tokens, and the last one that was kept, before them."""
+
+    state: Any = None
+    length: int = 0
+    before: Snapshot | None = None
+
+
+class RecurrentModel:
+    """One model over slots (see `base.Model`); rows run one by one."""
+
+    device = None
+
+    def __init__(self, model: Any, info: ModelInfo) -> None:
+        self.forward, self.info = Forward(model), info
+        self.cache_name = next((n for n in CACHE_NAMES if n in self.forward.accepted), CACHE_NAMES[0])
+        self.state = SlotState(info.slots, Snapshots(self))
+        self.chunks = True
+        """Whether a state can be carried on by several tokens at once."""
+        self._live = [_Live() for _ in range(info.slots)]
+
+    def warm_up(self) -> None:
+        """See `base.Model.warm_up`: there is nothing."""
+
+    def run(self, batch: Batch) -> Pass:
+        """See `base.Model.run`."""
+        threads.fit()
+        each = zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True)
+        return stacked([self._row(tokens, slot, start, batch) for tokens, slot, start in each])
+
+    def kept(self, slot: int) -> list[int]:
+        """See `prefixes.Snapshotted.kept`."""
+        live = self._live[slot]
+        return [live.length, *([live.before.length] if live.before else [])]
+
+    def snapshot(self, slot: int, length: int) -> Snapshot:
+        """See `prefixes.Snapshotted.snapshot`."""
+        live = self._live[slot]
+        if live.before is not None and live.before.length == length:
+            return live.before
+        return _snapshot(live)
+
+    def resume(self, slot: int, snapshot: Snapshot) -> None:
+        """See `prefixes.Snapshotted.resume`."""
+        self._live[slot] = _Live(_cloned(snapshot.state)[0], snapshot.length, snapshot)
+
+    def _row(self, tokens: Tensor, slot: int, start: int, batch: Batch) -> Pass:
+        """One row: what has to run again before `start`, then its tokens [1, M]."""
+        again = torch.tensor([self._go_back(slot, start)], dtype=torch.int64, device=tokens.device)
+        if again.shape[1] > (_REPLAYED if self.chunks else 0):
+            self._carry_on(again, slot, 0, ())
+            again = again[:, :0]
+        live = self._live[slot]
+        if tokens.shape[1] > 1 and again.shape[1] == 0:
+            live.before = _snapshot(live)
+        found = self._carry_on(torch.cat((again, tokens), 1), slot, batch.keep, batch.features)
+        if found.features is None:
+            return found
+        return Pass(found.logits, found.features[:, again.shape[1] :])
+
+    def _go_back(self, slot: int, start: int) -> list[int]:
+        """Bring the slot's state to `start`, or to the last one kept below; returns the tokens in between."""
+        live = self._live[slot]
+        if live.length == start:
+            return []
+        if live.before is not None and live.before.length <= start:
+            self.resume(slot, live.before)
+        else:
+            self._live[slot] = _Live()
+        reached, tokens = self._live[slot].length, self.state[slot].tokens
+        if start > min(len(tokens), max(live.length, reached)):
+            raise ValueError(
+                f"slot {slot} holds {live.length} positions; expected a start up to there, not {start}"
+            )
+        return tokens[reached:start]
+
+    def _carry_on(self, tokens: Tensor, slot: int, keep: int, features: tuple[int, ...]) -> Pass:
+        """The slot's state through tokens [1, M]."""
+        live = self._live[slot]
+        if live.length == 0 or self.chunks:
+            return self._step(tokens, live, keep, features)
+        steps = [self._step(token, live, 1, features) for token in torch.split(tokens, 1, 1)]
+        logits = torch.cat([step.logits for step in steps], 1)[:, tokens.shape[1] - keep :]
+        wanted = [step.features for step in steps if step.features is not None]
+        return Pass(logits, torch.cat(wanted, 1) if wanted else None)
+
+    def _step(self, tokens: Tensor, live: _Live, keep: int, features: tuple[int, ...]) -> Pass:
+        options = {} if live.state is None else {self.cache_name: live.state}
+        found, output = self.forward(tokens, keep, features, **options)
+        live.state, live.length = getattr(output, self.cache_name), live.length + tokens.shape[1]
+        return found
+
+
+def _snapshot(live: _Live) -> Snapshot:
+    state, nbytes = _cloned(live.state)
+    return Snapshot(state, live.length, nbytes)
+
+
+def _cloned(state: Any) -> tuple[Any, int]:
+    """A copy that passes over the original leave alone, and how many bytes it holds. Keys and values are shared: a pass
+    puts new tensors in their place, where it writes into recurrent states."""
+    memo: dict[int, Any] = {}
+    for layer in getattr(state, "layers", ()):
+        for held in (getattr(layer, "keys", None), getattr(layer, "values", None)):
+            if isinstance(held, Tensor):
+                memo[id(held)] = held
+    copied = copy.deepcopy(state, memo)
+    return copied, sum(found.nbytes for found in memo.values() if isinstance(found, Tensor))

@@ -1,0 +1,112 @@
+"""Models with recurrent state go back to any token, in exactness and in cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from specdec.models.base import Batch
+from specdec.models.loading import load_model
+from specdec.models.transformers.recurrent import RecurrentModel
+from tests.models import models
+from tests.models.models import close, full, tokens
+
+
+@pytest.fixture(autouse=True)
+def _inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+def _load(kind: str, folder: Path) -> RecurrentModel:
+    found = load_model(models.save(models.build(kind), folder), device="cpu", context=64, slots=3)
+    assert isinstance(found, RecurrentModel)
+    return found
+
+
+def _give(model: RecurrentModel, slot: int, ids: Tensor) -> None:
+    """The slot belongs to these tokens [M]."""
+    model.state.begin(slot, ids.tolist())
+
+
+@pytest.mark.parametrize("kind", models.RECURRENT)
+def test_rounds_as_they_come(kind: str, tmp_path: Path) -> None:
+    """Two sequences: prompts in chunks, then blocks of which a part is accepted, then one token after another."""
+    model, ids = _load(kind, tmp_path), tokens(2, 40)
+    truth = full(models.build(kind), ids)
+    for slot in (0, 2):
+        _give(model, slot, ids[slot // 2])
+    close(model.run(Batch(ids[:, :9], [0, 2], [0, 0], 1)).logits, truth[:, 8:9])
+    close(model.run(Batch(ids[:, 9:13], [0, 2], [9, 9], 4)).logits, truth[:, 9:13])
+    starts = [13, 13]
+    for accepted in ((0, 4), (1, 0), (0, 0), (0, 2), (4, 1), (0, 0)):
+        block = torch.stack([ids[row, start : start + 5] for row, start in enumerate(starts)])
+        for row, count in enumerate(accepted):
+            block[row, count + 1 :] = 5  # rejected
+        found = model.run(Batch(block, [0, 2], starts, 5)).logits
+        for row, count in enumerate(accepted):
+            close(found[row, : count + 1], truth[row, starts[row] : starts[row] + count + 1])
+        starts = [start + count + 1 for start, count in zip(starts, accepted, strict=True)]
+    close(
+        model.run(Batch(ids[:1, starts[0] : starts[0] + 1], [0], starts[:1], 1)).logits[0],
+        truth[0, starts[0]][None],
+    )
+
+
+@pytest.mark.parametrize("kind", ["mamba", *models.HYBRID])
+def test_back_to_any_token(kind: str, tmp_path: Path) -> None:
+    """Further than what was kept on the way: the tokens run again."""
+    model, ids = _load(kind, tmp_path), tokens(1, 40)
+    truth = full(models.build(kind), ids)
+    _give(model, 1, ids[0])
+    for start, end in ((0, 20), (20, 30), (7, 12), (11, 15), (3, 40)):
+        close(model.run(Batch(ids[:, start:end], [1], [start], 1)).logits, truth[:, end - 1 : end])
+
+
+def test_not_beyond_what_it_has_seen(tmp_path: Path) -> None:
+    model, ids = _load("mamba2", tmp_path), tokens(1, 20)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :5], [0], [0], 0))
+    with pytest.raises(ValueError, match="slot 0 holds 5 positions"):
+        model.run(Batch(ids[:, 9:], [0], [9], 1))
+
+
+def test_what_was_rejected_does_not_run_for_ever(tmp_path: Path) -> None:
+    """Rounds in which nothing is accepted: the tokens that run again stay few."""
+    model, ids = _load("mamba2", tmp_path), tokens(1, 60)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :5], [0], [0], 0))
+    widths: list[int] = []
+    step = model._step
+    model._step = lambda tokens, *rest: (widths.append(tokens.shape[1]), step(tokens, *rest))[1]  # type: ignore[method-assign]
+    for start in range(5, 50):
+        model.run(Batch(ids[:, start : start + 5], [0], [start], 5))
+    assert max(widths) <= 5 + 17
+    assert sum(widths) < 45 * (5 + 10)
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "qwen3-next", "lfm2"])
+def test_known_prefixes_are_not_computed_again(kind: str, tmp_path: Path) -> None:
+    model, ids = _load(kind, tmp_path), tokens(1, 40)
+    truth = full(models.build(kind), ids)
+    model.state.prefixes.limit = 1 << 20
+    first = ids[0, :25].tolist()
+    model.state.begin(0, first)
+    model.run(Batch(ids[:, :20], [0], [0], 0))
+    model.state.commit(0, 20)
+    model.state.save(0)
+    model.run(Batch(ids[:, 20:25], [0], [20], 0))
+    model.state.commit(0, 25)
+    model.state.save(0)
+    assert model.state.prefixes.tokens == 45
+    assert model.state.begin(1, ids[0].tolist()) == 25
+    close(model.run(Batch(ids[:, 25:], [1], [25], 1)).logits, truth[:, -1:])
+    branch = [*ids[0, :22].tolist(), 3, 4]
+    assert model.state.begin(2, branch) == 20
+    model.state.prefixes.limit = 0
+    model.state.save(0)
+    assert model.state.begin(1, [3, 4, 5]) == 0
