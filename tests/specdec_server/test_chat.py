@@ -134,6 +134,33 @@ async def test_tool_calls_streamed() -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.parametrize("length", range(1, 17))
+async def test_a_client_that_reads_the_first_call_of_a_chunk_alone_misses_nothing(length: int) -> None:
+    """As LlamaIndex's OpenAILike and Instructor read, at every draft length; two calls may share a round."""
+    made = [{"a": 12345678901234}, {"a": 2}]
+    script = ["Well.", *(text for arguments in made for text in call("add", arguments))]
+    ask = Asker(ScriptedEngine(script, width=length + 1))
+    chunks = await ask.chat_chunks(tools=[TOOL])
+    read: dict[int, str] = {}
+    for delta in deltas(chunks):
+        for part in delta.get("tool_calls", ())[:1]:
+            assert ("id" in part) == (part["index"] not in read), "the first of each call has its id"
+            read[part["index"]] = read.get(part["index"], "") + part["function"]["arguments"]
+    assert [json.loads(read[index]) for index in (0, 1)] == made
+    assert content(chunks) == "Well."
+
+
+async def test_two_calls_in_one_round_are_two_chunks() -> None:
+    script = ["<think>", "hm", "</think>", "Yes", *call("add", {"a": 1}), *call("add", {"a": 2})]
+    chunks = await Asker(ScriptedEngine(script, width=64)).chat_chunks(tools=[TOOL], return_token_ids=True)
+    found = [[part["index"] for part in delta.get("tool_calls", ())] for delta in deltas(chunks)]
+    assert [indices for indices in found if indices] == [[0], [1]]
+    first = next(delta for delta in deltas(chunks) if "tool_calls" in delta)
+    assert first["reasoning_content"] == "hm" and first["content"] == "Yes", "the rest of the round is not split"
+    ids = [i for chunk in chunks for choice in chunk["choices"] for i in choice["token_ids"]]
+    assert ids == list(range(10, 10 + len(script)))
+
+
 async def test_reasoning_is_kept_apart() -> None:
     ask = Asker(ScriptedEngine(["<think>", "hm", "</think>", "Yes"]))
     message = (await ask.chat())["choices"][0]["message"]
