@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 from specdec.errors import InvalidRequest
@@ -507,11 +508,38 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class DrafterStats:
-    """One drafter's share of an answer, per position: how often drafted, how often accepted."""
+    """One drafter's share of an answer: how often each position was drafted, accepted, and tested."""
 
     drafter: str
-    drafted: tuple[int, ...]
-    accepted: tuple[int, ...]
+    drafted: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = ()
+    tested: tuple[int, ...] = ()
+    """How often a draft stood at the position and all before it were accepted: a draft behind a rejected one was never
+    looked at, and says nothing about its position. Empty where only sums are known."""
+
+    @classmethod
+    def of(cls, round: Round) -> DrafterStats:
+        """One round in which something was drafted."""
+        positions = range(len(round.drafted))
+        return cls(
+            round.drafter or "",
+            tuple(1 for _ in positions),
+            tuple(int(i < round.accepted) for i in positions),
+            tuple(int(i <= round.accepted) for i in positions),  # the first rejected one was looked at too
+        )
+
+    def __add__(self, other: DrafterStats) -> DrafterStats:
+        """Both together, position by position."""
+        return DrafterStats(
+            self.drafter,
+            _added(self.drafted, other.drafted),
+            _added(self.accepted, other.accepted),
+            _added(self.tested, other.tested),
+        )
+
+
+def _added(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(m + n for m, n in zip_longest(a, b, fillvalue=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,14 +588,19 @@ class SpecStats:
 
     @property
     def acceptance_per_position(self) -> tuple[float, ...]:
-        """For each position, the share of drafts there that were accepted."""
-        width = max((len(d.drafted) for d in self.drafters), default=0)
-        drafted, accepted = [0] * width, [0] * width
-        for d in self.drafters:
-            for i, (n, a) in enumerate(zip(d.drafted, d.accepted, strict=True)):
-                drafted[i] += n
-                accepted[i] += a
-        return tuple(a / n if n else 0.0 for a, n in zip(accepted, drafted, strict=True))
+        """For each position that was tested: the share of drafts accepted, given that all before them were."""
+        known = sum((d for d in self.drafters if d.tested), DrafterStats("all"))
+        return tuple(a / n for a, n in zip(known.accepted, known.tested, strict=True) if n)
+
+    @classmethod
+    def of_all(cls, several: Iterable[SpecStats]) -> SpecStats:
+        """The sum over several answers, with one entry a drafter."""
+        several = list(several)
+        drafters: dict[str, DrafterStats] = {}
+        for d in (d for s in several for d in s.drafters):
+            drafters[d.drafter] = drafters.get(d.drafter, DrafterStats(d.drafter)) + d
+        off = next((s.off_reason for s in several if s.off_reason), None)
+        return cls(sum(s.rounds for s in several), tuple(drafters.values()), off)
 
 
 @dataclass(frozen=True, slots=True)

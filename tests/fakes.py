@@ -89,6 +89,10 @@ class ScriptedEngine(Engine):
     def info(self) -> EngineInfo:
         return self._info
 
+    @property
+    def down(self) -> str | None:
+        return "the engine is closed" if self.closed else None
+
     def stats(self) -> EngineStats:
         with self._lock:
             return self._stats
@@ -118,8 +122,8 @@ class ScriptedEngine(Engine):
             self._stats = replace(self._stats, **new)
 
     def _admit(self, request: Request) -> tuple[Request, list[GenerationEvent]]:
-        if self.closed:
-            raise EngineClosed("the engine is closed; load a new one")
+        if self.down:
+            raise EngineClosed(f"{self.down}; load a new one")
         self.requests.append(request)
         self.add(active=1)
         return request, self._events(request)
@@ -168,7 +172,7 @@ class ScriptedEngine(Engine):
         done = [r for r in rounds if r is not None]
         drafted = sum(len(r.drafted) for r in done)
         widths = [sum(len(r.drafted) > i for r in done) for i in range(self.width - 1)]
-        drafters = (DrafterStats("model", tuple(widths), tuple(widths)),) if drafted else ()
+        drafters = (DrafterStats("model", *[tuple(widths)] * 3),) if drafted else ()
         off = None if drafted else self.off_reason or "off: as the request asked"
         return replace(
             event,

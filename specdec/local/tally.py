@@ -15,7 +15,7 @@ class Tally:
     """Adds up rounds into SpecStats."""
 
     rounds: int = 0
-    _counts: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
+    _drafters: dict[str, DrafterStats] = field(default_factory=dict)
     _decisions: deque[Decision] = field(default_factory=lambda: deque(maxlen=_DECISIONS))
 
     def add(self, round: Round, reason: str, seconds: float) -> None:
@@ -24,15 +24,9 @@ class Tally:
         if round.drafter and reason.startswith("off"):
             reason = f"tried again though {reason}"
         self._decided(Decision(self.rounds, seconds, round.drafter, len(round.drafted), reason))
-        if round.drafter is None:
-            return
-        drafted, accepted = self._counts.setdefault(round.drafter, ([], []))
-        missing = len(round.drafted) - len(drafted)
-        drafted.extend([0] * missing)
-        accepted.extend([0] * missing)
-        for i in range(len(round.drafted)):
-            drafted[i] += 1
-            accepted[i] += i < round.accepted
+        if round.drafter:
+            before = self._drafters.get(round.drafter, DrafterStats(round.drafter))
+            self._drafters[round.drafter] = before + DrafterStats.of(round)
 
     def _decided(self, new: Decision) -> None:
         last = self._decisions[-1] if self._decisions else None
@@ -40,5 +34,5 @@ class Tally:
             self._decisions.append(new)
 
     def stats(self, off_reason: str | None, warning: str | None) -> SpecStats:
-        drafters = tuple(DrafterStats(n, tuple(d), tuple(a)) for n, (d, a) in sorted(self._counts.items()))
+        drafters = tuple(self._drafters[name] for name in sorted(self._drafters))
         return SpecStats(self.rounds, drafters, off_reason, tuple(self._decisions), warning)

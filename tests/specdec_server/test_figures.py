@@ -56,11 +56,13 @@ def test_rounds_by_what_they_accepted() -> None:
 
 def test_a_drafter_is_named_once() -> None:
     both = [
-        finished(0, DrafterStats("model", (3, 2), (3, 1))),
-        finished(0, DrafterStats("model", (1,), (0,))),
+        finished(0, DrafterStats("model", (3, 2), (3, 1), (3, 2))),
+        finished(0, DrafterStats("model", (1,), (0,), (1,))),
     ]
-    (drafter,) = figures(both).metrics.speculative_decoding.drafters
-    assert (drafter.drafted, drafter.accepted) == ([4, 2], [3, 1])
+    speculative = figures(both).metrics.speculative_decoding
+    (drafter,) = speculative.drafters
+    assert (drafter.drafted, drafter.accepted, drafter.tested) == ([4, 2], [3, 1], [4, 2])
+    assert speculative.acceptance_per_position == [0.75, 0.5]
 
 
 def test_a_prompt_counts_once_for_all_its_answers() -> None:

@@ -70,6 +70,7 @@ async def test_metrics(ask: Asker) -> None:
         "specdec_rounds_total": 3 * 5,
         'specdec_drafted_tokens_total{drafter="model",position="0"}': 3 * 4,
         'specdec_accepted_tokens_total{drafter="model",position="1"}': 3 * 4,
+        'specdec_tested_tokens_total{drafter="model",position="1"}': 3 * 4,
         "specdec_ttft_seconds_count": 3,
         "specdec_tpot_seconds_count": 3,
         "specdec_queue_seconds_count": 3,

@@ -93,9 +93,9 @@ class Live:
             "tokens": reading.tokens,
             "tokens_per_second": round(reading.mean, 2),
             "ttft": round(reading.ttft or 0.0, 5),
-            "rounds": reading.rounds,
-            "drafted": reading.drafted,
-            "accepted": reading.accepted,
+            "rounds": reading.stats.rounds,
+            "drafted": reading.stats.drafted,
+            "accepted": reading.stats.accepted,
         }
         if self._last and self._last.usage and self._last.seed is not None:
             found |= {
