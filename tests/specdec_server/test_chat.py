@@ -156,7 +156,9 @@ async def test_two_calls_in_one_round_are_two_chunks() -> None:
     found = [[part["index"] for part in delta.get("tool_calls", ())] for delta in deltas(chunks)]
     assert [indices for indices in found if indices] == [[0], [1]]
     first = next(delta for delta in deltas(chunks) if "tool_calls" in delta)
-    assert first["reasoning_content"] == "hm" and first["content"] == "Yes", "the rest of the round is not split"
+    assert first["reasoning_content"] == "hm" and first["content"] == "Yes", (
+        "the rest of the round is not split"
+    )
     ids = [i for chunk in chunks for choice in chunk["choices"] for i in choice["token_ids"]]
     assert ids == list(range(10, 10 + len(script)))
 
