@@ -27,6 +27,7 @@ def requests_of(body: ChatRequest) -> tuple[list[Request], list[int]]:
             _tools(body.tools),
             _tool_choice(body),
             body.parallel_tool_calls is not False,
+            client=body.client,
         )
         for choice in range(body.n or 1)
     ]

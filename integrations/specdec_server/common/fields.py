@@ -86,9 +86,15 @@ class Sampling(Received):
     """auto drafts as many tokens as pay, off none, a number that many every round."""
     structured_outputs: StructuredOutputs | None = None
     user: str | None = None
+    """Whose turn it is among those who wait."""
     safety_identifier: str | None = None
+    """OpenAI's newer name for the user."""
     prompt_cache_key: str | None = None
     """Accepted: prefixes are cached anyway."""
+
+    @property
+    def client(self) -> str:
+        return self.user or self.safety_identifier or ""
 
     def speculation(self) -> Speculative:
         return "auto" if self.speculative is None else self.speculative

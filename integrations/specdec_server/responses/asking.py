@@ -31,6 +31,7 @@ def requests_of(body: ResponseRequest) -> tuple[list[Request], list[int]]:
         _tools(body),
         _tool_choice(body),
         body.parallel_tool_calls is not False,
+        client=body.client,
     )
     return [request], [0]
 
