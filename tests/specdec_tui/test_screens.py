@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input, Markdown, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 
 from specdec_tui.screens.compare import CompareScreen
-from specdec_tui.screens.help import HelpScreen
 from specdec_tui.screens.models import ModelsScreen
 from specdec_tui.screens.params import ParamsScreen
 from specdec_tui.screens.sessions import SessionsScreen
 from specdec_tui.widgets.token_pane import detail
 from specdec_tui.widgets.token_view import TokenView
-from specdec_tui.widgets.transcript import Transcript
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.specdec_tui.running import Garage, running
 
@@ -150,23 +148,6 @@ async def test_compare_tells_where_texts_part_and_slowness_in_red() -> None:
         await chat.pilot.press("f5")
         await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
         await chat.until(lambda: "they part at token 2" in chat.text_of("#verdict"))
-
-
-async def test_help_is_about_what_has_the_focus() -> None:
-    async with running(ScriptedEngine()) as chat:
-        await chat.ready()
-        for focus, word in (
-            (chat.app.prompt, "# Prompt"),
-            (chat.app.screen.query_one(Transcript), "# Conversation"),
-        ):
-            focus.focus()
-            await chat.pilot.press("f1")
-            await chat.until(lambda: isinstance(chat.app.screen, HelpScreen))
-            source = chat.app.screen.query_one(Markdown).source
-            assert source.startswith(word)
-            assert "`/compare`" in source
-            assert "| `ctrl+t` | Tokens |" in source
-            await chat.pilot.press("escape")
 
 
 async def test_tokens_tell_about_themselves() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.containers import Horizontal
 from textual.screen import Screen
@@ -78,7 +78,7 @@ class ChatApp(App[None]):
     Toast { max-width: 90%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("f1", "help", "Help"),
+        Binding("f1", "help", "Help", priority=True),  # over a screen that is open, too
         ("escape", "leave", "Stop, or back"),
         ("ctrl+t", "do('tokens')", "Tokens"),
         ("ctrl+r", "do('retry')", "Answer again"),
@@ -384,7 +384,10 @@ class ChatApp(App[None]):
     def action_help(self) -> None:
         from specdec_tui.screens.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.focused))
+        if isinstance(self.screen, HelpScreen):
+            self.screen.dismiss()
+        else:
+            self.push_screen(HelpScreen(self.focused or self.screen))
 
     async def action_earlier(self) -> None:
         await self.transcript.show_earlier(self.chat.conversation)
