@@ -8,7 +8,8 @@ from typing import Any
 
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, Message, Request, ToolCall
-from specdec_server.chat.wire import ChatMessage, ChatRequest, Content, NamedTool, ResponseFormat, Tool
+from specdec_server.chat.wire import ChatMessage, ChatRequest, NamedTool, ResponseFormat, Tool
+from specdec_server.common.fields import text_of
 
 
 def requests_of(body: ChatRequest) -> tuple[list[Request], list[int]]:
@@ -23,7 +24,7 @@ def requests_of(body: ChatRequest) -> tuple[list[Request], list[int]]:
             messages,
             body.params(max_tokens, logprobs, grammar, choice),
             body.speculation(),
-            _text(body.prediction.content) if body.prediction else None,
+            text_of(body.prediction.content) if body.prediction else None,
             _tools(body.tools),
             _tool_choice(body),
             body.parallel_tool_calls is not False,
@@ -45,16 +46,12 @@ def _message(message: ChatMessage) -> Message:
     calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
     return Message(
         "system" if message.role == "developer" else message.role,
-        None if message.content is None else _text(message.content),
+        None if message.content is None else text_of(message.content),
         message.name,
         calls,
         message.tool_call_id,
         message.reasoning_content,
     )
-
-
-def _text(content: Content) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 def _grammar(wanted: ResponseFormat | None) -> Grammar | None:
