@@ -116,6 +116,10 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
 
 async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):  # FastAPI reads as JSON only what says that it is
+        kind = request.headers.get("content-type")
+        message = f"the Content-Type header is {repr(kind[:80]) if kind else 'missing'}; expected application/json"
+        return Refusal(400, message, code="content_type").response(request.scope)
     found = fault(error.errors(), error.body)
     if found.kind == "json_invalid":
         return Refusal(400, "the body is not JSON", code="invalid_json").response(request.scope)
@@ -125,4 +129,7 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return Refusal(error.status_code, error.detail, headers=error.headers).response(request.scope)
+    cause = error.__cause__
+    if not isinstance(cause, Refusal):  # one that came while the body was read is hidden behind FastAPI's own
+        cause = Refusal(error.status_code, error.detail, headers=error.headers)
+    return cause.response(request.scope)
