@@ -16,7 +16,6 @@ from textual.widgets import Markdown
 
 from specdec_tui.core.commands import COMMANDS
 
-
 _NAMES = {"enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn"}
 
 
