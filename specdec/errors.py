@@ -45,10 +45,14 @@ class InvalidRequest(SpecDecError, ValueError):
 
 
 class PromptTooLong(InvalidRequest):
-    """The prompt does not fit the context; `value` says how long it is."""
+    """The prompt does not fit the context; `value` says how long it is, None where only a server knows.
+
+    Clients tell it by its words, which are Anthropic's; the engine's `expected` has OpenAI's too.
+    """
 
     def __str__(self) -> str:
-        return f"{self.field} is {self.value}; expected {self.expected}"
+        length = f": {self.value}" if self.value else ""
+        return f"{self.field} is too long{length}; expected {self.expected}"
 
 
 class LoadError(SpecDecError):

@@ -136,9 +136,9 @@ def test_unknown_and_wrong_parameters_are_refused() -> None:
 
 def test_a_prompt_that_is_too_long_is_langchains_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     model, engine = _model()
-    refusal = PromptTooLong("prompt", "300 tokens long", "at most 255 tokens")
+    refusal = PromptTooLong("prompt", "300 tokens", "at most 255 tokens")
     monkeypatch.setattr(engine, "_admit", lambda request: (_ for _ in ()).throw(refusal))
-    with pytest.raises(ContextOverflowError, match="300 tokens long"):
+    with pytest.raises(ContextOverflowError, match="prompt is too long: 300 tokens;"):
         model.invoke("hi")
 
 

@@ -153,7 +153,7 @@ def engine() -> Any:
     [
         ("", {}, "prompt"),
         ([], {}, "prompt"),
-        ("x" * 256, {}, r"prompt is 256 tokens long; expected at most 255 tokens"),
+        ("x" * 256, {}, r"prompt is too long: 256 tokens; expected at most 255 tokens"),
         ([257], {}, "prompt is 257; expected token ids from 0 to 256"),
         ([{"role": "robot", "content": "hi"}], {}, "messages.role is 'robot'"),
         ("a", {"temperature": math.nan}, "temperature is nan"),

@@ -45,7 +45,7 @@ class ThreadedEngine(ScriptedEngine):
     def refuse(self, request: Request) -> None:
         """What only the child can know."""
         if "too long" in request.prompt:
-            raise PromptTooLong("prompt", "300 tokens long", "at most 255 tokens")
+            raise PromptTooLong("prompt", "300 tokens", "at most 255 tokens")
         if "busy" in request.prompt:
             raise EngineBusy("256 requests are waiting, as many as the queue holds; try again later")
 
