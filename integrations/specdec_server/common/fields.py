@@ -24,9 +24,13 @@ Model = Annotated[str, Field(max_length=1000)]
 
 
 _UNREADABLE = {
-    "image_url": "images", "input_image": "images", "input_audio": "audio files", "video_url": "videos", "file": "files",
+    "image_url": "images",
+    "input_image": "images",
+    "input_audio": "audio files",
+    "video_url": "videos",
+    "file": "files",
     "input_file": "files",
-}  # fmt: skip
+}
 """Types of parts as clients send them to models that read more than text."""
 
 
