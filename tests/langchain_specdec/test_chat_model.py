@@ -80,7 +80,7 @@ def test_messages_of_every_kind() -> None:
     ])  # fmt: skip
     assert engine.requests[-1].prompt == (
         Message("system", "be kind"),
-        Message("user", "ab", "ann"),
+        Message("user", "a\nb", "ann"),
         Message("assistant", "c", tool_calls=(ToolCall("1", "add", '{"a": "é"}'),), reasoning="hm"),
         Message("tool", "3", tool_call_id="1"),
         Message("user", "d"),
