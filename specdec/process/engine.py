@@ -34,10 +34,11 @@ class ProcessEngine(Engine):
     """An engine in a process of its own. Stays alive until `close()`.
 
     If the process dies, its requests fail with EngineFailed, whose `__cause__` names the signal or the exit code;
-    later ones are refused with EngineClosed until `restart()`. `stderr` is where the child's standard error goes, as
-    for subprocess.Popen; a screen has to keep it off the terminal. `courtesy` is the caller's, if its event loop should
-    not have to fight for a core with models that take them all; rounds that end within `gather` seconds come together,
-    for a caller that looks only so often.
+    later ones are refused with EngineClosed until `restart()`. One that says nothing (it was stopped, or hangs) is down
+    within seconds, and killed if it stays so. `stderr` is where the child's standard error goes, as for
+    subprocess.Popen; a screen has to keep it off the terminal. `courtesy` is the caller's, if its event loop should not
+    have to fight for a core with models that take them all; rounds that end within `gather` seconds come together, for a
+    caller that looks only so often.
     """
 
     def __init__(
@@ -99,12 +100,16 @@ class ProcessEngine(Engine):
         return self._life.pid
 
     @property
+    def down(self) -> str | None:
+        return self._life.down
+
+    @property
     def over(self) -> str | None:
-        """Why the process takes no more requests, or None."""
+        """Why it stays down until `restart()`, or None."""
         return self._life.over
 
     def stats(self) -> EngineStats:
-        """The child's own snapshot; after its end the last one that was heard, with nothing running."""
+        """The child's own snapshot; while it is down the last one that was heard, with nothing running."""
         life, answer = self._life, SimpleQueue[EngineStats | BaseException]()
         try:
             life.ask(Order.STATS, answer.put)
@@ -112,11 +117,9 @@ class ProcessEngine(Engine):
         except (EngineClosed, Empty):
             pass
         stats = life.stats or self._stats
-        return (
-            replace(stats, active=0, queued=0, queue=(), speculation=f"off: {life.over}")
-            if life.over
-            else stats
-        )
+        if down := life.down:
+            return replace(stats, active=0, queued=0, queue=(), speculation=f"off: {down}")
+        return stats
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
@@ -144,6 +147,7 @@ class ProcessEngine(Engine):
         with self._restarting:
             self._life.close()
             with self._lock:
+                self._stats = self._life.stats or self._stats
                 life = self._life = Life(self._factory, self._stderr, self._courtesy, self._gather)
             self._info = life.load(self._progress)
             atexit.register(self.close)

@@ -125,6 +125,7 @@ def test_a_failing_worker_fails_its_requests_and_closes_the_engine() -> None:
     with pytest.raises(EngineFailed, match="the toy broke") as caught:
         engine.generate("abc", **LONG)
     assert isinstance(caught.value.__cause__, RuntimeError)
+    assert "the toy broke" in (engine.down or "")
     with pytest.raises(EngineClosed, match="the toy broke"):
         engine.generate("abc")
     engine.close()

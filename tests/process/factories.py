@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -82,6 +83,34 @@ class DyingEngine(ThreadedEngine):
             assert sys.stdin.read() == "", "standard input is not the pipe"
 
 
+class BrokenEngine(ThreadedEngine):
+    """Answers, and fails at all else that it is asked."""
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        super().submit(request, deliver)
+        return self._raise
+
+    def stats(self) -> NoReturn:
+        self._raise()
+
+    def tokenize(self, *_: Any) -> NoReturn:
+        self._raise()
+
+    def _raise(self) -> NoReturn:
+        raise RuntimeError("a bug")
+
+
+class PonderingEngine(ThreadedEngine):
+    """Takes `SECONDS` to take a request, all of them in Python."""
+
+    SECONDS = 3.0
+
+    def refuse(self, request: Request) -> None:
+        end = time.monotonic() + self.SECONDS
+        while time.monotonic() < end:
+            pass
+
+
 class CourteousEngine(ThreadedEngine):
     """Counts as many tokens as somebody wants cores."""
 
@@ -96,6 +125,32 @@ def courteous(*, progress: Progress) -> Servable:
 def held(*, progress: Progress) -> Servable:
     progress("target", 0.0)
     progress("ready", 1.0)
+    return HeldEngine(SCRIPT * 30)
+
+
+def broken(*, progress: Progress) -> Servable:
+    return BrokenEngine(SCRIPT * 30)
+
+
+def failing(*, progress: Progress) -> Servable:
+    """Its worker dies in its tenth pass after it was loaded."""
+    from tests.local.toy import ToyRunner, toy_engine
+
+    target = ToyRunner()
+    engine = toy_engine(target=target)
+    target.fail_at = target.passes + 10
+    return engine
+
+
+def pondering(*, progress: Progress) -> Servable:
+    return PonderingEngine()
+
+
+def gated(*, progress: Progress, gate: Path) -> Servable:
+    """Loads for as long as there is no `gate`."""
+    progress("target", 0.0)
+    while not gate.exists():
+        time.sleep(0.01)
     return HeldEngine(SCRIPT * 30)
 
 
