@@ -15,7 +15,7 @@
         ├── DeadlineExceeded      the answer took longer than the request allowed
         ├── OutOfMemory           the device had no room for this request; the engine goes on
         ├── GrammarFailed         an answer can no longer follow its grammar
-        ├── EngineClosed          the engine was closed; load a new one
+        ├── EngineClosed          the engine takes no requests: closed, or down for now
         └── EngineFailed          the worker died; `__cause__` says of what
 
 Messages are one line: what is wrong, the value, and what would be right.
@@ -104,7 +104,7 @@ class OutOfMemory(EngineError):
 
 
 class EngineClosed(EngineError):
-    """The engine was closed before or while it served the request."""
+    """The engine takes no requests (`Engine.down` says why), or was closed while it served this one."""
 
 
 class EngineFailed(EngineError):
