@@ -127,8 +127,14 @@ async def test_what_the_openai_package_makes_of_an_output_can_be_the_next_input(
     ask: Asker, engine: ScriptedEngine
 ) -> None:
     """`model_dump()` of what its `.stream()` and `.parse()` return."""
-    text = {"annotations": [], "text": "Yes.", "type": "output_text", "logprobs": None, "parsed": {"a": 1}}
-    made = {
+    text: JSON = {
+        "annotations": [],
+        "text": "Yes.",
+        "type": "output_text",
+        "logprobs": None,
+        "parsed": {"a": 1},
+    }
+    made: JSON = {
         "arguments": "{}", "call_id": "c1", "name": "add", "type": "function_call", "id": "fc_2", "async_": None,
         "caller": None, "namespace": None, "status": "completed", "parsed_arguments": {},
     }  # fmt: skip
