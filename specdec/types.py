@@ -149,10 +149,15 @@ class Grammar:
 
     kind: GrammarKind
     text: str = ""
+    strict: bool = False
+    """Of a JSON schema: with a part that cannot be enforced it is refused. Else the other parts hold, and the log says
+    which do not."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(GrammarKind):
             raise InvalidRequest("grammar.kind", self.kind, "one of " + ", ".join(get_args(GrammarKind)))
+        if not isinstance(self.strict, bool):
+            raise InvalidRequest("grammar.strict", self.strict, "true or false")
         if not isinstance(self.text, str) or bool(self.text) == (self.kind == "json_object"):
             expected = "no text" if self.kind == "json_object" else f"the text of a {self.kind}"
             raise InvalidRequest("grammar.text", self.text, expected)
@@ -168,9 +173,10 @@ class Grammar:
             _check_choice(self.text)
 
     @classmethod
-    def json_schema(cls, schema: Mapping[str, Any] | str) -> Grammar:
-        """JSON that is valid by `schema`. Keywords that cannot be enforced are refused when it is used."""
-        return cls("json_schema", schema if isinstance(schema, str) else _json_text("a JSON schema", schema))
+    def json_schema(cls, schema: Mapping[str, Any] | str, *, strict: bool = False) -> Grammar:
+        """JSON that is valid by `schema`, whose keywords are all enforced or, unless `strict`, as many as can be."""
+        text = schema if isinstance(schema, str) else _json_text("a JSON schema", schema)
+        return cls("json_schema", text, strict)
 
     @classmethod
     def json_object(cls) -> Grammar:
@@ -343,7 +349,8 @@ class Request:
     `tools` are JSON schemas in OpenAI's form, handed to the chat template. `tool_choice`: "auto" lets the model answer
     in text or with calls, "none" in text alone (the template is not given the tools), "required" with calls alone, the
     name of a tool with a call of that tool. Calls always follow their tool's schema; more than one only with
-    `parallel_tool_calls`. Beside tools `sampling.grammar` is the form of an answer in text.
+    `parallel_tool_calls`. A function that is `strict` has a schema that is (see `Grammar`). Beside tools
+    `sampling.grammar` is the form of an answer in text.
     Of those who wait, higher `priority` goes first, and clients (by `client`, any name) take turns. An answer that is
     not finished `timeout` seconds after it was asked for ends with DeadlineExceeded.
     """
@@ -427,6 +434,8 @@ def _tool_name(index: int, tool: object) -> str:
     name, parameters = function.get("name"), function.get("parameters")
     if not isinstance(name, str) or not re.fullmatch(r"[\w.:/-]{1,128}", name):
         raise InvalidRequest(f"{field}.name", name, "a name of 1 to 128 letters, digits and _ - . : /")
+    if not isinstance(function.get("strict"), bool | None):
+        raise InvalidRequest(f"{field}.strict", function["strict"], "true or false")
     if parameters is not None:
         if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
             raise InvalidRequest(f"{field}.parameters", parameters, "a JSON schema of an object")

@@ -92,7 +92,8 @@ def _as_json(
     described = json_schema(schema, strict=strict)
     form: dict[str, Any] = {"type": "json_object"}
     if method == "json_schema":
-        form = {"type": "json_schema", "json_schema": {"name": described["title"], "schema": described}}
+        wanted = {"name": described["title"], "schema": described, "strict": strict}
+        form = {"type": "json_schema", "json_schema": wanted}
     traced = {"kwargs": {"method": method, "strict": strict}, "schema": described}
     llm = model.bind(response_format=form, ls_structured_output_format=traced, **kwargs)
     parser: BaseOutputParser[Any] = JsonOutputParser()

@@ -315,6 +315,16 @@ def test_structured_output_three_ways() -> None:
         assert schema.invoke("hi") == {"x": 1, "y": 2}
 
 
+@pytest.mark.parametrize("strict", [True, False, None])
+def test_structured_output_is_strict_if_asked(strict: bool | None) -> None:
+    model, engine = _model(['{"x": 1, "y": 2}'])
+    model.with_structured_output(Point, method="json_schema", strict=strict).invoke("hi")
+    grammar = engine.requests[-1].sampling.grammar
+    assert grammar and grammar.strict is bool(strict)
+    model.bind_tools([Point], strict=strict).invoke("hi")
+    assert bool(engine.requests[-1].tools[0]["function"].get("strict")) is bool(strict)
+
+
 def test_structured_output_keeps_the_raw_answer() -> None:
     model, _ = _model(['{"x": 1, '])
     result = model.with_structured_output(Point, method="json_schema", include_raw=True).invoke("hi")

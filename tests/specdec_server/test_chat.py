@@ -264,6 +264,16 @@ async def test_response_format(ask: Asker, engine: ScriptedEngine, wanted: objec
     assert grammar and grammar.kind == kind
 
 
+@pytest.mark.parametrize("strict", [True, False, None])
+async def test_strict_schemas_are_strict(ask: Asker, engine: ScriptedEngine, strict: bool | None) -> None:
+    form = {"name": "x", "schema": {"type": "integer"}, "strict": strict}
+    tool = {"type": "function", "function": {"name": "add", "strict": strict}}
+    await ask.chat(response_format={"type": "json_schema", "json_schema": form}, tools=[tool])
+    (request,) = engine.requests
+    assert request.sampling.grammar and request.sampling.grammar.strict is bool(strict)
+    assert request.tools[0]["function"].get("strict") is strict
+
+
 @pytest.mark.parametrize(
     ("wanted", "kind"),
     [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from specdec.types import Message, ToolCall
+from specdec.types import Grammar, Message, ToolCall
 from specdec_server.responses.wire import ResponseBody, ResponseEvent
 from tests.fakes import SCRIPT, ScriptedEngine, call
 from tests.specdec_server.asking import JSON, Asker, events
@@ -173,7 +173,7 @@ async def test_tools_and_formats_reach_the_engine(ask: Asker, engine: ScriptedEn
         {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},
     )
     assert request.tool_choice == "add"
-    assert request.sampling.grammar and request.sampling.grammar.kind == "json_schema"
+    assert request.sampling.grammar == Grammar.json_schema({"type": "integer"}, strict=True)
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def _grammar(wanted: ResponseFormat | None) -> Grammar | None:
         return Grammar.json_object()
     if wanted.json_schema is None:
         raise InvalidRequest("response_format.json_schema", None, "a schema, since the type is json_schema")
-    schema = wanted.json_schema.schema_
-    return Grammar.json_schema(json.dumps(schema) if isinstance(schema, bool) else schema)
+    schema, strict = wanted.json_schema.schema_, bool(wanted.json_schema.strict)
+    return Grammar.json_schema(json.dumps(schema) if isinstance(schema, bool) else schema, strict=strict)
 
 
 def _tools(tools: list[Tool] | None) -> tuple[Mapping[str, Any], ...]:

@@ -56,7 +56,7 @@ class FunctionSpec(Received):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-    """Arguments follow the schema always."""
+    """Arguments follow the schema always: a schema of which a part cannot be enforced is refused if this is true."""
 
 
 class Tool(Received):

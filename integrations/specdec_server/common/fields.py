@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -78,7 +78,7 @@ class StructuredOutputs(Received):
         kind, value = next(iter(given.items()))
         if kind == "json_object":
             return Grammar.json_object()
-        makers = {
+        makers: dict[str, Callable[[Any], Grammar]] = {
             "json": Grammar.json_schema,
             "regex": Grammar.regex,
             "choice": Grammar.choice,

@@ -89,7 +89,7 @@ def _grammar(wanted: TextFormat | None) -> Grammar | None:
         return Grammar.json_object()
     if wanted.schema_ is None:
         raise InvalidRequest("text.format.schema", None, "a schema, since the type is json_schema")
-    return Grammar.json_schema(wanted.schema_)
+    return Grammar.json_schema(wanted.schema_, strict=bool(wanted.strict))
 
 
 def _tools(body: ResponseRequest) -> tuple[Mapping[str, Any], ...]:
