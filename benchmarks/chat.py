@@ -221,27 +221,26 @@ async def _ready(app: Any, seed: int) -> None:
     app.chat.configure(app.chat.settings.with_values({**DECODING, "seed": seed}))
 
 
-def forgetful(courtesy: Any, _choice: Any, progress: Any) -> Any:
+def forgetful(_choice: Any, progress: Any) -> Any:
     """The bundled pair without memory: the second of two same answers would be drafted from the first."""
     from specdec.process import ProcessEngine
     from specdec_tui.core.frames import FRAME
 
-    return ProcessEngine.load(slots=1, remember=0, progress=progress, courtesy=courtesy, gather=FRAME)
+    return ProcessEngine.load(slots=1, remember=0, progress=progress, gather=FRAME)
 
 
-def large(courtesy: Any, _choice: Any, progress: Any) -> Any:
+def large(_choice: Any, progress: Any) -> Any:
     from benchmarks.gpu import shaped
     from specdec.process import ProcessEngine
     from specdec_tui.core.frames import FRAME
 
-    return ProcessEngine(partial(shaped, "8b", 1), progress=progress, courtesy=courtesy, gather=FRAME)
+    return ProcessEngine(partial(shaped, "8b", 1), progress=progress, gather=FRAME)
 
 
 def inner(name: str, out: Path) -> None:
-    from specdec.courtesy import Courtesy
+
     from specdec_tui.app import ChatApp
     from specdec_tui.core.config import Config
-    from specdec_tui.run import run_app
 
     paces = {
         "prose": prose(),
@@ -257,12 +256,11 @@ def inner(name: str, out: Path) -> None:
         "decoding": decoding,
         "decoding-8b": decoding,
     }
-    courtesy = Courtesy()
     openings = {"decoding": forgetful, "decoding-8b": large}
     opening: Any = openings.get(name) or (lambda *_: paced(paces[name]))
-    app = ChatApp(Config(), partial(opening, courtesy), database=out.with_suffix(".db"))
+    app = ChatApp(Config(), opening, database=out.with_suffix(".db"))
     app.call_later(lambda: app.run_worker(inside(app, scenarios[name], out), group="bench"))
-    run_app(app, courtesy)
+    asyncio.run(app.run_async())
 
 
 # ------------------------------------------------------------------------------ outside the terminal

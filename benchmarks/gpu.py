@@ -25,12 +25,13 @@ import torch
 from benchmarks.shapes import PAIRS, Embedded, Size
 from specdec.bench.prompts import built_in
 from specdec.bundled import path as bundled
-from specdec.engine import Progress
-from specdec.decoding.engine import LocalEngine
 from specdec.decoding.assembly import assemble
-from specdec.models.eager import model as llama
+from specdec.decoding.engine import LocalEngine
+from specdec.engine import Progress
 from specdec.models.base import Batch, Model
-from specdec.models.loading import load_model, with_graphs
+from specdec.models.eager import model as llama
+from specdec.models.loading import load_model, with_kernels
+from specdec.models.weights.layers import ModelWeights
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Completion
 
@@ -87,7 +88,7 @@ def _load(
     runner = llama.load(
         source, source.config, name=size.like, device=device, dtype=dtype, context=CONTEXT, slots=slots, spare=int(cuda)
     )  # fmt: skip
-    return with_graphs(runner) if cuda else runner
+    return with_kernels(runner) if cuda else runner
 
 
 def equal_share(runner: Model, role: str, prompts: Sequence[list[int]]) -> float:
@@ -127,9 +128,9 @@ def read_bytes(runner: Model) -> int:
     return runner.info.weight_bytes - _weights(runner).embedding.nbytes
 
 
-def _weights(runner: Model) -> llama.LlamaWeights:
+def _weights(runner: Model) -> ModelWeights:
     inner: Any = getattr(runner, "inner", runner)
-    return cast("llama.LlamaWeights", inner.weights)
+    return cast("ModelWeights", inner.weights)
 
 
 def pass_ms(runner: Model, rows: int, sequences: int = 1) -> float:
@@ -149,7 +150,7 @@ def pass_ms(runner: Model, rows: int, sequences: int = 1) -> float:
 
 def _replay(runner: Any, sequences: int, rows: int) -> None:
     """The graph alone, with the inputs that it was last given."""
-    runner.graphs.run((id(runner), sequences, rows, 2 if rows > 1 else 1), lambda: None)
+    runner.graphs.run((id(runner), sequences, rows, 2 if rows > 1 else 1, ()), lambda: None)
 
 
 def measure(

@@ -3,9 +3,10 @@
     python -m benchmarks.server_overhead [--streams 16] [--repeats 5] [--size 8b]
 
 One engine in its child process answers the same chats both ways, in turns: to tasks of this process, and through the
-server, which runs in this process too, to a client in another. Each stream asks `CHATS` chats, one after another; all
-streams begin at once. Each ratio is of neighbouring turns, the median counts. The first data is timed from the moment
-when the engine's first event reached this process, and, with all that a request costs before, from when it was sent.
+server, which runs in this process too, to a client in another. Each stream asks `CHATS` chats, one after another on one
+connection; all streams begin at once. Each ratio is of neighbouring turns, the median counts. The first data is timed
+from the moment when the engine's first event reached this process, and, with all that a request costs before, from
+when it was sent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from benchmarks.streaming_client import Heard, ask
+from benchmarks.streaming_client import Heard, connected
 from specdec.bench.prompts import built_in
 from specdec.process import ProcessEngine
 from specdec.streams import AsyncStream, SyncStream
@@ -90,13 +91,16 @@ async def bare(engine: ProcessEngine, streams: int) -> Turn:
 
 
 async def client(port: int, streams: int) -> Turn:
-    async def one(stream: int) -> list[Heard | None]:
-        return [await ask(port, chat, max_tokens=MAX_TOKENS, temperature=0) for chat in chats(stream)]
+    async def one(stream: int) -> list[Heard]:
+        async with connected(port) as connection:
+            return [
+                await connection.ask(chat, max_tokens=MAX_TOKENS, temperature=0) for chat in chats(stream)
+            ]
 
     begun = time.monotonic()
     answers = await asyncio.gather(*(one(stream) for stream in range(streams)))
     seconds = time.monotonic() - begun
-    heard = [a for several in answers for a in several if a and a.done]
+    heard = [a for several in answers for a in several if a.done]
     assert len(heard) == streams * CHATS, "an answer was not complete"
     return Turn(
         sum(a.tokens for a in heard) / seconds,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
+_END = b"\r\n0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +44,39 @@ class Heard:
         return float(self.first - self.sent - (timings["queued_ms"] + timings["prompt_ms"]) / 1000)
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Kept for one chat after another, as clients do: what a server holds back shows only from the second on."""
+
+    port: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self, messages: object, **options: Any) -> Heard:
+        """Stream a chat."""
+        sent = time.monotonic()
+        self.writer.write(_request(self.port, messages, options))
+        return _heard(sent, *await _read(self.reader))
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncGenerator[Connection]:
+    connection = Connection(port, *await asyncio.open_connection("127.0.0.1", port))
+    try:
+        yield connection
+    finally:
+        connection.writer.close()
+
+
 async def ask(
     port: int, messages: object, *, leave_after: float | None = None, **options: Any
 ) -> Heard | None:
-    """Stream a chat; None if we left before the end, after `leave_after` seconds."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    """Stream a chat on a connection of its own; None if we left before the end, after `leave_after` seconds."""
     try:
-        sent = time.monotonic()
-        writer.write(_request(port, messages, options))
-        async with asyncio.timeout(leave_after):
-            first, raw = await _read(reader)
+        async with connected(port) as connection, asyncio.timeout(leave_after):
+            return await connection.ask(messages, **options)
     except TimeoutError:
         return None
-    finally:
-        writer.close()
-    return _heard(sent, first, raw)
 
 
 def _request(port: int, messages: object, options: dict[str, Any]) -> bytes:
@@ -61,18 +84,20 @@ def _request(port: int, messages: object, options: dict[str, Any]) -> bytes:
     data = json.dumps(body).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[float | None, bytes]:
-    parts, first = [], None
-    while part := await reader.read(65536):
+    raw, first = bytearray(await reader.readuntil(b"\r\n\r\n")), None
+    if length := _LENGTH.search(raw):  # a refusal
+        return None, bytes(raw + await reader.readexactly(int(length[1])))
+    while not raw.endswith(_END) and (part := await reader.read(65536)):
         if first is None and b"data: " in part:
             first = time.monotonic()
-        parts.append(part)
-    return first, b"".join(parts)
+        raw += part
+    return first, bytes(raw)
 
 
 def _heard(sent: float, first: float | None, raw: bytes) -> Heard:

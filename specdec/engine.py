@@ -52,6 +52,11 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
+    @property
+    def down(self) -> str | None:
+        """Why it takes no requests (closed, failed, still loading, not answering), or None. Asking costs nothing."""
+        ...
+
     def stats(self) -> EngineStats: ...
 
     def tokenize(

@@ -15,7 +15,7 @@
         ├── DeadlineExceeded      the answer took longer than the request allowed
         ├── OutOfMemory           the device had no room for this request; the engine goes on
         ├── GrammarFailed         an answer can no longer follow its grammar
-        ├── EngineClosed          the engine was closed; load a new one
+        ├── EngineClosed          the engine takes no requests: closed, or down for now
         └── EngineFailed          the worker died; `__cause__` says of what
 
 Messages are one line: what is wrong, the value, and what would be right.
@@ -45,10 +45,14 @@ class InvalidRequest(SpecDecError, ValueError):
 
 
 class PromptTooLong(InvalidRequest):
-    """The prompt does not fit the context; `value` says how long it is."""
+    """The prompt does not fit the context; `value` says how long it is, None where only a server knows.
+
+    Clients tell it by its words, which are Anthropic's; the engine's `expected` has OpenAI's too.
+    """
 
     def __str__(self) -> str:
-        return f"{self.field} is {self.value}; expected {self.expected}"
+        length = f": {self.value}" if self.value else ""
+        return f"{self.field} is too long{length}; expected {self.expected}"
 
 
 class LoadError(SpecDecError):
@@ -100,7 +104,7 @@ class OutOfMemory(EngineError):
 
 
 class EngineClosed(EngineError):
-    """The engine was closed before or while it served the request."""
+    """The engine takes no requests (`Engine.down` says why), or was closed while it served this one."""
 
 
 class EngineFailed(EngineError):

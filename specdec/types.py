@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 from specdec.errors import InvalidRequest
@@ -148,10 +149,15 @@ class Grammar:
 
     kind: GrammarKind
     text: str = ""
+    strict: bool = False
+    """Of a JSON schema: with a part that cannot be enforced it is refused. Else the other parts hold, and the log says
+    which do not."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(GrammarKind):
             raise InvalidRequest("grammar.kind", self.kind, "one of " + ", ".join(get_args(GrammarKind)))
+        if not isinstance(self.strict, bool):
+            raise InvalidRequest("grammar.strict", self.strict, "true or false")
         if not isinstance(self.text, str) or bool(self.text) == (self.kind == "json_object"):
             expected = "no text" if self.kind == "json_object" else f"the text of a {self.kind}"
             raise InvalidRequest("grammar.text", self.text, expected)
@@ -167,9 +173,10 @@ class Grammar:
             _check_choice(self.text)
 
     @classmethod
-    def json_schema(cls, schema: Mapping[str, Any] | str) -> Grammar:
-        """JSON that is valid by `schema`. Keywords that cannot be enforced are refused when it is used."""
-        return cls("json_schema", schema if isinstance(schema, str) else _json_text("a JSON schema", schema))
+    def json_schema(cls, schema: Mapping[str, Any] | str, *, strict: bool = False) -> Grammar:
+        """JSON that is valid by `schema`, whose keywords are all enforced or, unless `strict`, as many as can be."""
+        text = schema if isinstance(schema, str) else _json_text("a JSON schema", schema)
+        return cls("json_schema", text, strict)
 
     @classmethod
     def json_object(cls) -> Grammar:
@@ -342,7 +349,8 @@ class Request:
     `tools` are JSON schemas in OpenAI's form, handed to the chat template. `tool_choice`: "auto" lets the model answer
     in text or with calls, "none" in text alone (the template is not given the tools), "required" with calls alone, the
     name of a tool with a call of that tool. Calls always follow their tool's schema; more than one only with
-    `parallel_tool_calls`. Beside tools `sampling.grammar` is the form of an answer in text.
+    `parallel_tool_calls`. A function that is `strict` has a schema that is (see `Grammar`). Beside tools
+    `sampling.grammar` is the form of an answer in text.
     Of those who wait, higher `priority` goes first, and clients (by `client`, any name) take turns. An answer that is
     not finished `timeout` seconds after it was asked for ends with DeadlineExceeded.
     """
@@ -426,6 +434,8 @@ def _tool_name(index: int, tool: object) -> str:
     name, parameters = function.get("name"), function.get("parameters")
     if not isinstance(name, str) or not re.fullmatch(r"[\w.:/-]{1,128}", name):
         raise InvalidRequest(f"{field}.name", name, "a name of 1 to 128 letters, digits and _ - . : /")
+    if not isinstance(function.get("strict"), bool | None):
+        raise InvalidRequest(f"{field}.strict", function["strict"], "true or false")
     if parameters is not None:
         if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
             raise InvalidRequest(f"{field}.parameters", parameters, "a JSON schema of an object")
@@ -507,11 +517,38 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class DrafterStats:
-    """One drafter's share of an answer, per position: how often drafted, how often accepted."""
+    """One drafter's share of an answer: how often each position was drafted, accepted, and tested."""
 
     drafter: str
-    drafted: tuple[int, ...]
-    accepted: tuple[int, ...]
+    drafted: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = ()
+    tested: tuple[int, ...] = ()
+    """How often a draft stood at the position and all before it were accepted: a draft behind a rejected one was never
+    looked at, and says nothing about its position. Empty where only sums are known."""
+
+    @classmethod
+    def of(cls, round: Round) -> DrafterStats:
+        """One round in which something was drafted."""
+        positions = range(len(round.drafted))
+        return cls(
+            round.drafter or "",
+            tuple(1 for _ in positions),
+            tuple(int(i < round.accepted) for i in positions),
+            tuple(int(i <= round.accepted) for i in positions),  # the first rejected one was looked at too
+        )
+
+    def __add__(self, other: DrafterStats) -> DrafterStats:
+        """Both together, position by position."""
+        return DrafterStats(
+            self.drafter,
+            _added(self.drafted, other.drafted),
+            _added(self.accepted, other.accepted),
+            _added(self.tested, other.tested),
+        )
+
+
+def _added(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(m + n for m, n in zip_longest(a, b, fillvalue=0))
 
 
 Why = Literal[
@@ -612,14 +649,19 @@ class SpecStats:
 
     @property
     def acceptance_per_position(self) -> tuple[float, ...]:
-        """For each position, the share of drafts there that were accepted."""
-        width = max((len(d.drafted) for d in self.drafters), default=0)
-        drafted, accepted = [0] * width, [0] * width
-        for d in self.drafters:
-            for i, (n, a) in enumerate(zip(d.drafted, d.accepted, strict=True)):
-                drafted[i] += n
-                accepted[i] += a
-        return tuple(a / n if n else 0.0 for a, n in zip(accepted, drafted, strict=True))
+        """For each position that was tested: the share of drafts accepted, given that all before them were."""
+        known = sum((d for d in self.drafters if d.tested), DrafterStats("all"))
+        return tuple(a / n for a, n in zip(known.accepted, known.tested, strict=True) if n)
+
+    @classmethod
+    def of_all(cls, several: Iterable[SpecStats]) -> SpecStats:
+        """The sum over several answers, with one entry a drafter."""
+        several = list(several)
+        drafters: dict[str, DrafterStats] = {}
+        for d in (d for s in several for d in s.drafters):
+            drafters[d.drafter] = drafters.get(d.drafter, DrafterStats(d.drafter)) + d
+        off = next((s.speculation for s in several if s.off_reason), Speculation(on=True, why="pays"))
+        return cls(sum(s.rounds for s in several), tuple(drafters.values()), off)
 
 
 @dataclass(frozen=True, slots=True)

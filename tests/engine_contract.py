@@ -41,6 +41,7 @@ class EngineContract:
         assert isinstance(engine, Engine)
         assert engine.info.context > 0
         assert engine.info.slots > 0
+        assert engine.down is None
 
     def test_last_event_sums_up(self, engine: Engine) -> None:
         *before, last = list(engine.stream(PROMPT, **OPTIONS))
@@ -185,8 +186,10 @@ class EngineContract:
     def test_closed_engines_say_so(self, engine: Engine) -> None:
         engine.close()
         engine.close()
-        with pytest.raises(EngineClosed):
+        with pytest.raises(EngineClosed) as caught:
             engine.generate(PROMPT, **OPTIONS)
+        assert engine.down == "the engine is closed"
+        assert engine.down in str(caught.value)
 
     def test_closing_fails_what_is_running(self, engine: Engine) -> None:
         events = engine.stream(PROMPT, max_tokens=200, ignore_eos=True)

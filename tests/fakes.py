@@ -24,6 +24,7 @@ from specdec.types import (
     Request,
     Round,
     SpecStats,
+    Speculation,
     Timing,
     Token,
     Usage,
@@ -53,7 +54,7 @@ SCRIPTED_INFO = EngineInfo(
     cache_bytes=9_000_000, tool_format="hermes", reasoning=True,
 )  # fmt: skip
 DIALECT = Dialect(FAMILIES["hermes"], ("<think>", "</think>"))
-_IDLE = EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "on: model, 3 a round: 100 -> 200 tok/s")
+_IDLE = EngineStats(speculation=Speculation(True, "pays", ("model",), 3, 100.0, 200.0))
 
 
 class ScriptedEngine(Engine):
@@ -89,6 +90,10 @@ class ScriptedEngine(Engine):
     def info(self) -> EngineInfo:
         return self._info
 
+    @property
+    def down(self) -> str | None:
+        return "the engine is closed" if self.closed else None
+
     def stats(self) -> EngineStats:
         with self._lock:
             return self._stats
@@ -118,8 +123,8 @@ class ScriptedEngine(Engine):
             self._stats = replace(self._stats, **new)
 
     def _admit(self, request: Request) -> tuple[Request, list[GenerationEvent]]:
-        if self.closed:
-            raise EngineClosed("the engine is closed; load a new one")
+        if self.down:
+            raise EngineClosed(f"{self.down}; load a new one")
         self.requests.append(request)
         self.add(active=1)
         return request, self._events(request)
@@ -168,14 +173,19 @@ class ScriptedEngine(Engine):
         done = [r for r in rounds if r is not None]
         drafted = sum(len(r.drafted) for r in done)
         widths = [sum(len(r.drafted) > i for r in done) for i in range(self.width - 1)]
-        drafters = (DrafterStats("model", tuple(widths), tuple(widths)),) if drafted else ()
-        off = None if drafted else self.off_reason or "off: as the request asked"
+        drafters = (DrafterStats("model", *[tuple(widths)] * 3),) if drafted else ()
+        off = (
+            Speculation(why="unavailable", detail=self.off_reason)
+            if self.off_reason
+            else Speculation(why="requested")
+        )
+        decided = Speculation(on=True, why="pays") if drafted else off
         return replace(
             event,
             finish_reason=finish,
             usage=Usage(_prompt_tokens(request), len(tokens)),
             timing=Timing(0.0, 0.010, 0.010 + 0.004 * len(done)),
-            stats=SpecStats(len(done), drafters, off),
+            stats=SpecStats(len(done), drafters, decided),
             seed=seed,
         )
 

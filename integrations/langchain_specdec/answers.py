@@ -7,7 +7,7 @@ last chunk, once: merging chunks would add numbers up.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCallChunk
@@ -15,6 +15,7 @@ from langchain_core.messages import ToolCall as LangChainCall
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.json import parse_partial_json
 
 from specdec.types import (
     Completion,
@@ -51,27 +52,47 @@ class Chunks:
 
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
-        self._called = False
+        self._arguments: dict[int, str] = {}
+        """Of each call, as far as they have come."""
 
-    def of(self, event: GenerationEvent) -> ChatGenerationChunk | None:
-        """None where an event has nothing to show."""
+    def of(self, event: GenerationEvent) -> Iterator[ChatGenerationChunk]:
+        """The end is a chunk of its own: what there is of calls in the last one is not looked at."""
         calls = [d for d in event.deltas if isinstance(d, ToolCallDelta)]
-        self._called = self._called or bool(calls)
-        if not (event.deltas or event.finish_reason or any(t.logprob is not None for t in event.tokens)):
-            return None
-        message = AIMessageChunk(
-            content="".join(d.text for d in event.deltas if isinstance(d, ContentDelta)),
-            tool_call_chunks=_call_chunks(calls),
-        )
-        if thought := "".join(d.text for d in event.deltas if isinstance(d, ReasoningDelta)):
-            message.additional_kwargs = {"reasoning_content": thought}
-        message.response_metadata = _logprobs(event.tokens)
+        for call in calls:
+            self._arguments[call.index] = self._arguments.get(call.index, "") + call.arguments
         if event.finish_reason is not None:
-            assert event.usage is not None
-            message.usage_metadata = usage_metadata(event.usage)
-            message.response_metadata |= figures(event, self._info, called=self._called)
-            message.chunk_position = "last"
-        return ChatGenerationChunk(message=message)
+            calls += self._spoiled()
+        if calls or event.deltas or any(t.logprob is not None for t in event.tokens):
+            yield ChatGenerationChunk(message=_part(event, calls))
+        if event.finish_reason is not None:
+            yield ChatGenerationChunk(message=self._end(event))
+
+    def _end(self, event: GenerationEvent) -> AIMessageChunk:
+        assert event.usage is not None
+        return AIMessageChunk(
+            content="",
+            usage_metadata=usage_metadata(event.usage),
+            response_metadata=figures(event, self._info, called=bool(self._arguments)),
+            chunk_position="last",
+        )
+
+    def _spoiled(self) -> Iterable[ToolCallDelta]:
+        """LangChain completes half arguments, as if they were whole: those of calls that were cut end so that it
+        cannot, and the merged call is an invalid one."""
+        for index, arguments in self._arguments.items():
+            if object_of(arguments) is None:
+                end = next(end for end in _ENDS if not _completed(arguments + end))
+                yield ToolCallDelta(index, arguments=end)
+
+
+def _part(event: GenerationEvent, calls: Iterable[ToolCallDelta]) -> AIMessageChunk:
+    thought = "".join(d.text for d in event.deltas if isinstance(d, ReasoningDelta))
+    return AIMessageChunk(
+        content="".join(d.text for d in event.deltas if isinstance(d, ContentDelta)),
+        tool_call_chunks=_call_chunks(calls),
+        additional_kwargs={"reasoning_content": thought} if thought else {},
+        response_metadata=_logprobs(event.tokens),
+    )
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:
@@ -122,18 +143,31 @@ def _speculative(stats: SpecStats, info: EngineInfo) -> dict[str, Any]:
 
 
 def _call(call: ToolCall) -> LangChainCall | InvalidToolCall:
-    arguments = _object(call.arguments)
+    arguments = object_of(call.arguments)
     if arguments is None:
         return invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error="the answer was cut")
     return tool_call(name=call.name, args=arguments, id=call.id)
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def object_of(text: str) -> dict[str, Any] | None:
+    """The JSON object in `text`, if it is a whole one."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+_ENDS = ("", "]", "}", '"]', '"}', '""]', '""}')
+"""A bracket that closes nothing, outside of a text, inside of one, and behind a backslash in one."""
+
+
+def _completed(arguments: str) -> bool:
+    """Whether LangChain makes a call of them."""
+    try:
+        return not arguments or isinstance(parse_partial_json(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _call_chunks(deltas: Iterable[ToolCallDelta]) -> list[ToolCallChunk]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing
 from typing import Any
 
@@ -13,20 +13,17 @@ from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from langchain_specdec.answers import Chunks, chat_result
 from langchain_specdec.errors import translated
 from langchain_specdec.messages import as_messages
+from langchain_specdec.schemas import Tool, openai_tool
 from langchain_specdec.settings import STRICT, Settings
 from langchain_specdec.structured import Method, structured
 from langchain_specdec.together import at_once, generated_at_once
 from specdec.engine import Engine
 from specdec.types import EngineInfo
-
-Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
 
 
 class ChatSpecDec(Settings, BaseChatModel):
@@ -95,7 +92,8 @@ class ChatSpecDec(Settings, BaseChatModel):
         engine = self._ready(self._engine(kwargs))
         chunks = Chunks(engine.info)
         with translated(engine), closing(engine.stream(request)) as events:
-            yield from filter(None, map(chunks.of, events))
+            for event in events:
+                yield from chunks.of(event)
 
     async def _astream(
         self,
@@ -110,7 +108,7 @@ class ChatSpecDec(Settings, BaseChatModel):
         with translated(engine):
             async with aclosing(engine.astream(request)) as events:
                 async for event in events:
-                    if chunk := chunks.of(event):
+                    for chunk in chunks.of(event):
                         yield chunk
 
     def _ready(self, engine: Engine) -> Engine:
@@ -146,7 +144,7 @@ class ChatSpecDec(Settings, BaseChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """`tool_choice`: "auto", "none", "any" ("required", True) or a tool's name. Calls follow their tool's schema,
         `strict` or not."""
-        formatted = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        formatted = [openai_tool(tool, strict=strict) for tool in tools]
         if choice := _choice(tool_choice):
             kwargs["tool_choice"] = choice
         if parallel_tool_calls is not None:
@@ -176,7 +174,7 @@ class ChatSpecDec(Settings, BaseChatModel):
         self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None
     ) -> int:
         """With the chat template's own tokens, and with the tools."""
-        formatted = [convert_to_openai_tool(tool) for tool in tools or ()]
+        formatted = [openai_tool(tool) for tool in tools or ()]
         with translated():
             return len(self._engine({}).tokenize(as_messages(messages), formatted))
 

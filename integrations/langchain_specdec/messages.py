@@ -52,7 +52,7 @@ def _role(message: BaseMessage) -> str:
 def _text(message: BaseMessage) -> str:
     if isinstance(message.content, str):
         return message.content
-    return "".join(_block_text(block, message) for block in message.content)
+    return "\n".join(filter(None, (_block_text(block, message) for block in message.content)))
 
 
 def _block_text(block: Any, message: BaseMessage) -> str:
@@ -88,4 +88,4 @@ def reasoning_of(message: AIMessage) -> str | None:
         return told
     blocks = message.content if isinstance(message.content, list) else []
     thoughts = [b.get("reasoning") for b in blocks if isinstance(b, dict) and b.get("type") == "reasoning"]
-    return "".join(t for t in thoughts if isinstance(t, str)) or None
+    return "\n".join(t for t in thoughts if isinstance(t, str)) or None

@@ -94,8 +94,9 @@ class Settings(BaseModel):
 
     def _engine(self, options: Mapping[str, Any]) -> Engine:
         """The engine for a call with these options."""
-        engine = self._at_hand(options)
-        return shared(*self._names(options), **self._loading(options)) if engine is None else engine
+        with translated():
+            engine = self._at_hand(options)
+            return shared(*self._names(options), **self._loading(options)) if engine is None else engine
 
     async def _aengine(self, options: Mapping[str, Any]) -> Engine:
         """The same, without blocking the loop while it loads."""
@@ -163,4 +164,4 @@ def _form(response_format: Any) -> Grammar | None:
     if not isinstance(described, Mapping) or not isinstance(described.get("schema"), Mapping):
         expected = 'a dict of type "text", "json_object", or "json_schema" with its schema'
         raise InvalidInput(f"response_format is {response_format!r}; expected {expected}")
-    return Grammar.json_schema(closed(described["schema"]))
+    return Grammar.json_schema(closed(described["schema"]), strict=bool(described.get("strict")))

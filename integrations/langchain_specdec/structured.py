@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import (
     BaseOutputParser,
     JsonOutputKeyToolsParser,
@@ -13,12 +15,20 @@ from langchain_core.output_parsers import (
     PydanticOutputParser,
     PydanticToolsParser,
 )
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.runnables import (
+    Runnable,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnableMap,
+    RunnablePassthrough,
+)
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
-from langchain_specdec.errors import InvalidInput
+from langchain_specdec.answers import object_of
+from langchain_specdec.errors import InvalidInput, translated
+from langchain_specdec.schemas import json_schema, openai_tool
+from specdec.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from langchain_specdec.chat_models import ChatSpecDec
@@ -39,21 +49,29 @@ def structured(
     """See `ChatSpecDec.with_structured_output`."""
     if method not in get_args(Method):
         raise InvalidInput(f"method is {method!r}; expected {', '.join(get_args(Method))}")
+    name = openai_tool(schema)["function"]["name"]
     if method == "function_calling":
-        llm, parser = _as_tool(model, schema, strict, kwargs)
+        llm, parser = _as_tool(model, schema, name, strict, kwargs)
     else:
         llm, parser = _as_json(model, schema, method, strict, kwargs)
+    parser = _whole(name) | parser
     if not include_raw:
         return llm | parser
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=llm) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+    read = parsed.with_fallbacks([failed], exception_key="parsing_error")
+    return RunnableMap(raw=llm) | RunnableLambda(
+        read.invoke, read.ainvoke
+    )  # in streams, too, only the whole answer
 
 
 def _as_tool(
-    model: ChatSpecDec, schema: dict[str, Any] | type, strict: bool | None, kwargs: dict[str, Any]
+    model: ChatSpecDec,
+    schema: dict[str, Any] | type,
+    name: str,
+    strict: bool | None,
+    kwargs: dict[str, Any],
 ) -> tuple[Runnable[Any, Any], Runnable[Any, Any]]:
-    name = convert_to_openai_tool(schema)["function"]["name"]
     traced = {"kwargs": {"method": "function_calling", "strict": strict}, "schema": schema}
     llm = model.bind_tools(
         [schema], tool_choice=name, strict=strict, parallel_tool_calls=False, ls_structured_output_format=traced,
@@ -71,19 +89,46 @@ def _as_json(
     strict: bool | None,
     kwargs: dict[str, Any],
 ) -> tuple[Runnable[Any, Any], Runnable[Any, Any]]:
-    described = convert_to_json_schema(schema, strict=strict)
+    described = json_schema(schema, strict=strict)
     form: dict[str, Any] = {"type": "json_object"}
     if method == "json_schema":
-        form = {
-            "type": "json_schema",
-            "json_schema": {"name": described.get("title", "answer"), "schema": described},
-        }
+        wanted = {"name": described["title"], "schema": described, "strict": strict}
+        form = {"type": "json_schema", "json_schema": wanted}
     traced = {"kwargs": {"method": method, "strict": strict}, "schema": described}
     llm = model.bind(response_format=form, ls_structured_output_format=traced, **kwargs)
     parser: BaseOutputParser[Any] = JsonOutputParser()
     if _is_model(schema):
         parser = PydanticOutputParser(pydantic_object=schema)  # type: ignore[arg-type]
     return llm, parser
+
+
+def _whole(name: str) -> Runnable[Any, Any]:
+    """Between model and parser: hands on what comes, and refuses at its end what max_tokens cut."""
+
+    def check(answer: AIMessage | None) -> None:
+        if answer is None or answer.response_metadata.get("finish_reason") != "length":
+            return
+        if not answer.tool_calls and object_of(answer.text) is None:
+            assert answer.usage_metadata is not None
+            expected = f"enough for the whole {name}"
+            with translated():
+                raise InvalidRequest("max_tokens", answer.usage_metadata["output_tokens"], expected)
+
+    def passed(answers: Iterator[Any]) -> Iterator[Any]:
+        answer = None
+        for part in answers:
+            yield part
+            answer = part if answer is None else answer + part
+        check(answer)
+
+    async def apassed(answers: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        answer = None
+        async for part in answers:
+            yield part
+            answer = part if answer is None else answer + part
+        check(answer)
+
+    return RunnableGenerator(passed, apassed)
 
 
 def _is_model(schema: Any) -> bool:

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from specdec import __version__
 from specdec.engine import Engine
+from specdec_server.bodies import BodyLimit
 from specdec_server.chat.route import chat_routes
 from specdec_server.chat.wire import ChatChunk
 from specdec_server.completions.route import completion_routes
@@ -36,10 +37,7 @@ def create_app(engine: Engine, settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     metrics = ServerMetrics()
     runs = Runs(engine, settings, metrics)
-    app = FastAPI(
-        title="SpecDec", version=__version__, docs_url=None, redoc_url=None, max_body_size=settings.body,
-        telemetry=_SILENT,
-    )  # fmt: skip
+    app = FastAPI(title="SpecDec", version=__version__, docs_url=None, redoc_url=None, telemetry=_SILENT)
     app.state.runs = runs
     model = settings.model or _name_of(engine.info.target)
     for routes in (status_routes, chat_routes, completion_routes, response_routes):
@@ -57,6 +55,7 @@ def _name_of(target: str) -> str:
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: ServerMetrics) -> None:
     """The last one added is the first to see a request."""
+    app.add_middleware(BodyLimit, limit=settings.body)
     app.add_middleware(Guard, check=check_key, settings=settings)
     if settings.origins:
         app.add_middleware(

@@ -7,8 +7,7 @@ belongs in no log of a client either.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +25,7 @@ from specdec.errors import (
     SpecDecError,
 )
 from specdec_server.common.base import Error, ErrorBody, as_json
+from specdec_server.common.unions import fault
 
 _TELLING = re.compile(r"\d+ \w+ (long|deep)")
 _HARMLESS = (bool, int, float, type(None))
@@ -116,19 +116,22 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
 
 async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = _dotted(first["loc"][1:])
-    if first["type"] == "json_invalid":
+    if isinstance(error.body, bytes):  # FastAPI reads as JSON only what says that it is
+        kind = request.headers.get("content-type")
+        message = (
+            f"the Content-Type header is {repr(kind[:80]) if kind else 'missing'}; expected application/json"
+        )
+        return Refusal(400, message, code="content_type").response(request.scope)
+    found = fault(error.errors(), error.body)
+    if found.kind == "json_invalid":
         return Refusal(400, "the body is not JSON", code="invalid_json").response(request.scope)
-    message = f"{where}: {first['msg']}" if where else f"the body: {first['msg']}"
-    return Refusal(400, message, code=first["type"], param=where or None).response(request.scope)
+    message = f"{found.place or 'the body'}: {found.message}"
+    return Refusal(400, message, code=found.kind, param=found.place or None).response(request.scope)
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return Refusal(error.status_code, error.detail, headers=error.headers).response(request.scope)
-
-
-def _dotted(location: Sequence[Any]) -> str:
-    """messages.0.content; tags that pydantic puts in for unions are left out."""
-    return ".".join(str(part) for part in location if isinstance(part, int) or str(part).isidentifier())
+    cause = error.__cause__
+    if not isinstance(cause, Refusal):  # one that came while the body was read is hidden behind FastAPI's own
+        cause = Refusal(error.status_code, error.detail, headers=error.headers)
+    return cause.response(request.scope)

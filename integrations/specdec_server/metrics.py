@@ -26,6 +26,12 @@ class ServerMetrics:
         self._rounds = self._counter("rounds", "Verify rounds of finished answers")
         self._drafted = self._counter("drafted_tokens", "Drafted tokens", "drafter", "position")
         self._accepted = self._counter("accepted_tokens", "Accepted tokens", "drafter", "position")
+        self._tested = self._counter(
+            "tested_tokens",
+            "Drafted tokens with all before them accepted: accepted / tested is the acceptance per position",
+            "drafter",
+            "position",
+        )
         self._queued = self._histogram("queue_seconds", "Time before an answer got its slot", _SECONDS)
         self._ttft = self._histogram("ttft_seconds", "Time to first token", _SECONDS)
         self._tpot = self._histogram("tpot_seconds", "Time per token after the first", _TOKEN_SECONDS)
@@ -71,11 +77,12 @@ class ServerMetrics:
 
     def _observe_stats(self, stats: SpecStats) -> None:
         self._rounds.inc(stats.rounds)
-        for figures in stats.drafters:
-            pairs = zip(figures.drafted, figures.accepted, strict=True)
-            for position, (drafted, accepted) in enumerate(pairs):
-                self._drafted.labels(figures.drafter, position).inc(drafted)
-                self._accepted.labels(figures.drafter, position).inc(accepted)
+        for d in stats.drafters:
+            for counter, counts in (
+                (self._drafted, d.drafted), (self._accepted, d.accepted), (self._tested, d.tested)
+            ):  # fmt: skip
+                for position, count in enumerate(counts):
+                    counter.labels(d.drafter, position).inc(count)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"specdec_{name}", text, labels, registry=self.registry)

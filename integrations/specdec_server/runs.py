@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from specdec.engine import AsyncEventStream, Engine
-from specdec.errors import EngineError, InvalidRequest
+from specdec.errors import EngineClosed, EngineError, InvalidRequest
 from specdec.streams import AdmittedStream
 from specdec.types import Request
 from specdec_server.common.figures import Tally
@@ -72,11 +72,10 @@ class Runs:
         self._seconds += _SMOOTHING * (seconds - self._seconds)
 
     def check_engine(self) -> None:
-        """Raises Refusal while there is no engine to ask."""
-        if self.keeper.down:
+        """Raises EngineClosed while there is no engine to ask."""
+        if down := self.engine.down:
             self.keeper.revive()
-            message = "the engine is starting again"
-            raise Refusal(503, message, code="engine_unavailable", headers={"Retry-After": "5"})
+            raise EngineClosed(down)
 
     def _check_room(self, wanted: int) -> None:
         if self.draining:
@@ -164,8 +163,8 @@ class Run:
                 return await work
         except TimeoutError:
             raise self._why from None
-        except EngineError as error:
-            self._runs.keeper.heard(error)
+        except EngineError:
+            self._runs.keeper.revive()
             raise
         finally:
             self._waiting = None

@@ -20,8 +20,6 @@ from specdec.bench.systems import ours, request, warm_up
 from specdec.bench.timing import (
     Runs,
     System,
-    acceptance_length,
-    acceptance_per_position,
     all_samples,
     interleaved,
     ratio,
@@ -29,6 +27,7 @@ from specdec.bench.timing import (
 )
 from specdec.engine import AcceptRule, Engine
 from specdec.errors import InvalidRequest
+from specdec.types import SpecStats
 
 _ROOM = 0.10
 """Of the memory that plain, the draft's weights and its cache add up to."""
@@ -61,7 +60,7 @@ class RuleRow:
     temperature: float
     tokens_per_second: float
     acceptance_length: float
-    acceptance_per_position: list[float]
+    acceptance_per_position: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +105,14 @@ class Bench:
                     for i, p in enumerate(self.prompts) if p.category in ("story", "copy", "chat")
                 ], self.repeats)  # fmt: skip
                 for rule in rules:
-                    samples = all_samples(runs, rule)
-                    yield RuleRow(rule, temperature, speed(runs, rule), acceptance_length(samples),
-                                  acceptance_per_position(samples))  # fmt: skip
+                    stats = SpecStats.of_all(s.stats for s in all_samples(runs, rule))
+                    yield RuleRow(
+                        rule,
+                        temperature,
+                        speed(runs, rule),
+                        stats.acceptance_length,
+                        stats.acceptance_per_position,
+                    )
 
     @property
     def _draft_name(self) -> str:
@@ -159,7 +163,7 @@ class Bench:
 
     def _acceptance(self, engine: Engine) -> Figure:
         samples = [self._ours(engine, p, temperature=0.0, speculative=_FORCED_K)() for p in self.prompts]
-        rates = acceptance_per_position(samples)
+        rates = SpecStats.of_all(s.stats for s in samples).acceptance_per_position
         shown = " ".join(f"{r:.2f}" for r in rates)
         return Figure("acceptance at the first position, T=0", rates[0] if rates else 0.0, 0.75,
                       detail=f"k={_FORCED_K}, per position {shown}")  # fmt: skip

@@ -11,15 +11,13 @@ from specdec.bench.systems import ours, request, warm_up
 from specdec.bench.timing import (
     Runs,
     System,
-    acceptance_length,
-    acceptance_per_position,
     all_samples,
     interleaved,
     ratio,
     speed,
 )
 from specdec.engine import Engine
-from specdec.types import Speculative
+from specdec.types import SpecStats, Speculative
 
 SEED = 7
 
@@ -37,7 +35,7 @@ class Row:
     ttft: float
     """Seconds, median, speculative."""
     acceptance_length: float
-    acceptance_per_position: list[float]
+    acceptance_per_position: tuple[float, ...]
     tokens: int
     """In one repeat."""
     identical: int
@@ -96,6 +94,7 @@ def _system(mode: Mode, prompt: BenchPrompt, max_tokens: int, **options: float) 
 
 def _row(category: str, temperature: float, runs: Runs) -> Row:
     plain, drafted = all_samples(runs, "plain"), all_samples(runs, "speculative")
+    stats = SpecStats.of_all(s.stats for s in drafted)
     return Row(
         category=category,
         temperature=temperature,
@@ -103,12 +102,12 @@ def _row(category: str, temperature: float, runs: Runs) -> Row:
         speculative=speed(runs, "speculative"),
         speed_up=ratio(runs, "speculative", "plain"),
         ttft=median(s.ttft for s in drafted),
-        acceptance_length=acceptance_length(drafted),
-        acceptance_per_position=acceptance_per_position(drafted),
+        acceptance_length=stats.acceptance_length,
+        acceptance_per_position=stats.acceptance_per_position,
         tokens=sum(s.tokens for s in runs[0]["speculative"]),
         identical=sum(
             (a.token_ids, a.text) == (b.token_ids, b.text) for a, b in zip(plain, drafted, strict=True)
         ),
         answers=len(drafted),
-        off_reasons=sorted({s.off_reason for s in drafted if s.off_reason}),
+        off_reasons=sorted({s.stats.off_reason for s in drafted if s.stats.off_reason}),
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
-from specdec.types import Completion
+from specdec.types import Completion, SpecStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +16,7 @@ class Sample:
     token_ids: tuple[int, ...]
     ttft: float
     total: float
-    rounds: int = 0
-    drafted: tuple[int, ...] = ()
-    """Per position."""
-    accepted: tuple[int, ...] = ()
-    off_reason: str | None = None
+    stats: SpecStats = field(default_factory=lambda: SpecStats(0))
     text: str = ""
     counted: int | None = None
     """Tokens, by a server that sends no ids."""
@@ -36,17 +31,15 @@ class Sample:
 
     @classmethod
     def of(cls, completion: Completion) -> Sample:
-        drafted: Counter[int] = Counter()
-        accepted: Counter[int] = Counter()
-        for d in completion.stats.drafters:
-            drafted.update(dict(enumerate(d.drafted)))
-            accepted.update(dict(enumerate(d.accepted)))
-        width = len(drafted)
+        timing = completion.timing
         return cls(
-            completion.token_ids, completion.timing.ttft, completion.timing.total, completion.stats.rounds,
-            tuple(drafted[i] for i in range(width)), tuple(accepted[i] for i in range(width)),
-            completion.stats.off_reason, completion.text, completion.usage.completion_tokens,
-        )  # fmt: skip
+            completion.token_ids,
+            timing.ttft,
+            timing.total,
+            completion.stats,
+            completion.text,
+            completion.usage.completion_tokens,
+        )
 
 
 def tokens_per_second(samples: Iterable[Sample]) -> float:
@@ -54,20 +47,6 @@ def tokens_per_second(samples: Iterable[Sample]) -> float:
     timed = [s for s in samples if s.tokens > 1]
     seconds = sum(s.decode_seconds for s in timed)
     return sum(s.tokens - 1 for s in timed) / seconds if seconds else 0.0
-
-
-def acceptance_per_position(samples: Sequence[Sample]) -> list[float]:
-    """Share of drafts accepted at each position, over all answers."""
-    width = max((len(s.drafted) for s in samples), default=0)
-    drafted = [sum(s.drafted[i] for s in samples if i < len(s.drafted)) for i in range(width)]
-    accepted = [sum(s.accepted[i] for s in samples if i < len(s.accepted)) for i in range(width)]
-    return [a / d if d else 0.0 for a, d in zip(accepted, drafted, strict=True)]
-
-
-def acceptance_length(samples: Sequence[Sample]) -> float:
-    """1 + accepted / rounds."""
-    rounds = sum(s.rounds for s in samples)
-    return 1 + sum(sum(s.accepted) for s in samples) / rounds if rounds else 1.0
 
 
 System = Callable[[], Sample]

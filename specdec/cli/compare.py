@@ -50,5 +50,5 @@ def comparison_table(result: Comparison) -> Table:
 
 
 def percentages(rates: Sequence[float]) -> str:
-    """The first positions' rates; later ones are few drafts and much room."""
-    return " ".join(f"{r:.0%}" for r in rates[:5]) or "nothing drafted"
+    """The first positions' rates, as far as they are known; later ones are few drafts and much room."""
+    return " ".join(f"{r:.0%}" for r in rates[:5]) or "–"

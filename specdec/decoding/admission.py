@@ -95,9 +95,10 @@ class Admission:
         if not tokens:
             raise InvalidRequest("prompt", "", "text that is at least one token")
         if len(tokens) >= self.context:
-            fits = f"at most {self.context - 1} tokens (the context is {self.context}, prompt and answer together)"
+            context = f"this model's maximum context length is {self.context}"  # clients know these words
+            fits = f"at most {self.context - 1} tokens ({context}, prompt and answer together)"
             holding = f" (tools in it: {tools})" if tools else ""
-            raise PromptTooLong("prompt", f"{len(tokens)} tokens long{holding}", fits)
+            raise PromptTooLong("prompt", f"{len(tokens)} tokens{holding}", fits)
 
     def _limit(self, tokens: Sequence[int], params: SamplingParams) -> int:
         return min(self.context, len(tokens) + (params.max_tokens or self.context))

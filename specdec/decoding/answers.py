@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from specdec.errors import InvalidRequest
-from specdec.grammars.compiler import Grammars
+from specdec.grammars.compiler import Grammars, loosened
 from specdec.grammars.matcher import Matcher
 from specdec.text.schemas import parameters
 from specdec.text.tools.families import Dialect
@@ -45,8 +48,8 @@ class Answers:
         params = request.sampling
         try:
             grammar = answer_grammar(
-                self.dialect, request.tools, request.tool_choice, parallel=request.parallel_tool_calls,
-                text=params.grammar, opened=opened,
+                self.dialect, [_loosened(tool) for tool in request.tools], request.tool_choice,
+                parallel=request.parallel_tool_calls, text=params.grammar and loosened(params.grammar), opened=opened,
             )  # fmt: skip
             return self.grammars.matcher(grammar, ignore_eos=params.ignore_eos)
         except InvalidRequest as error:
@@ -58,13 +61,24 @@ class Answers:
         """Which tool it is, if one alone is refused too; where time ran out there is none left to find out."""
         for i, tool in enumerate(request.tools if "too complex" not in error.expected else ()):
             try:
-                self.grammars.matcher(Grammar.json_schema(parameters(tool["function"])), ignore_eos=False)
+                self.grammars.matcher(_form(tool), ignore_eos=False)
             except InvalidRequest as own:
                 return InvalidRequest(f"tools[{i}].function.parameters", own.value, own.expected)
         names = [tool["function"]["name"] for tool in request.tools]
         return InvalidRequest(
             "tools", names, error.expected.replace("a Lark grammar", "schemas that can be enforced")
         )
+
+
+def _form(tool: Mapping[str, Any]) -> Grammar:
+    """Of its arguments."""
+    function = tool["function"]
+    return Grammar.json_schema(parameters(function), strict=bool(function.get("strict")))
+
+
+def _loosened(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    schema = json.loads(loosened(_form(tool)).text)
+    return {**tool, "function": {**tool["function"], "parameters": schema}}
 
 
 def _may_think(request: Request) -> bool:

@@ -85,6 +85,12 @@ class LocalEngine(Engine):
     def info(self) -> EngineInfo:
         return self._info
 
+    @property
+    def down(self) -> str | None:
+        if self._failure:
+            return f"the engine failed and is closed: {self._failure!r}"
+        return "the engine is closed" if self._closed else None
+
     def stats(self) -> EngineStats:
         with self._wake:
             active, queue = len(self._scheduler.running), self._scheduler.queue()
@@ -144,10 +150,8 @@ class LocalEngine(Engine):
         return row
 
     def _check_open(self) -> None:
-        if self._failure:
-            raise EngineClosed(f"the engine is closed since it failed: {self._failure!r}") from self._failure
-        if self._closed:
-            raise EngineClosed("the engine is closed; load a new one")
+        if down := self.down:
+            raise EngineClosed(f"{down}; load a new one") from self._failure
 
     @staticmethod
     def _cancel(row: Running) -> None:
@@ -168,7 +172,7 @@ class LocalEngine(Engine):
             self._abandon(EngineClosed("the engine was closed before the answer was finished"))
         except BaseException as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
             self._failure = error
-            failed = EngineFailed(f"the engine failed and is closed: {error!r}")
+            failed = EngineFailed(self.down)
             failed.__cause__ = error
             self._abandon(failed)
 

@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 
 SECONDS = 1.5
 """Time to compile one grammar, after the child is up."""
+TOO_COMPLEX = "too complex to compile"
 _START_SECONDS = 20.0
 LIMITS: dict[str, Any] = {
     "max_lexer_states": 50_000, "step_max_items": 20_000, "max_grammar_size": 200_000, "verbose_errors": False
@@ -77,7 +78,7 @@ def refusal(grammar: str) -> str:
         if answer is None:
             _child.close()
             _child = None
-            return "too complex to compile"
+            return TOO_COMPLEX
         return answer
 
 

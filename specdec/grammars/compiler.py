@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from specdec.errors import InvalidRequest
-from specdec.grammars.check import LIMITS, refusal
+from specdec.grammars.check import LIMITS, SECONDS, TOO_COMPLEX, refusal
 from specdec.grammars.matcher import Matcher
+from specdec.text.enforcing import Loosening, as_llguidance_reads
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Grammar
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
-    from llguidance._lib import JsonCompileOptions
 
+_log = logging.getLogger(__name__)
 _KEPT = 32
 """Compiled grammars; the one that was not used for longest goes first."""
-_JSON: JsonCompileOptions = {
-    "whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False,
-    "coerce_one_of": False,
-}  # fmt: skip
 _EXPECTED = {
     "json_schema": "a JSON schema that can be enforced",
     "json_object": "a checkpoint that can write JSON",
@@ -40,38 +40,39 @@ class Grammars:
         self._tokenizer = tokenizer
         self._width = max(vocab_size, tokenizer.vocab_size)
         self._eos_ids = [i for i in eos_ids if i < vocab_size]
-        self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
+        self._kept: OrderedDict[Grammar, tuple[str, LLMatcher]] = OrderedDict()
         self._tokens: LLTokenizer | None = None
         self._lock, self._loading = threading.Lock(), threading.Lock()
 
     def matcher(self, grammar: Grammar, *, ignore_eos: bool) -> Matcher:
         """At the grammar's start. A grammar that cannot be used is refused, in bounded time."""
-        first = [self._copy(grammar)]
-        return Matcher(
-            lambda: first.pop() if first else self._anew(grammar),
-            self._eos_ids,
-            self._width,
-            ignore_eos=ignore_eos,
-        )
+        text, parser = self._compiled(grammar)
+        first = [parser]
 
-    def _copy(self, grammar: Grammar) -> LLMatcher:
+        def fresh() -> LLMatcher:
+            """Copies share what their lexer has learnt, and with it the limit on that: the next start from nothing."""
+            return first.pop() if first else self._compile(grammar, text)
+
+        return Matcher(fresh, self._eos_ids, self._width, ignore_eos=ignore_eos)
+
+    def _compiled(self, grammar: Grammar) -> tuple[str, LLMatcher]:
+        """As llguidance reads it, and a parser."""
         with self._lock:
-            parser = self._kept.get(grammar)
-        if parser is None:  # nobody waits for a hostile grammar but who brought it: no lock
-            parser = self._compile(grammar, _checked(grammar))
+            kept = self._kept.get(grammar)
+        if kept is None:  # nobody waits for a hostile grammar but who brought it: no lock
+            text = _checked(loosened(grammar))
+            parser = self._compile(grammar, text)
             parser.compute_bitmask()  # a token must be there to begin with, and soon found
             if parser.is_error():
                 raise _refused(grammar, parser.get_error())
+            _warn(parser.get_grammar_warnings())
+            kept = text, parser
         with self._lock:
-            parser = self._kept.setdefault(grammar, parser)
+            text, parser = self._kept.setdefault(grammar, kept)
             self._kept.move_to_end(grammar)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-            return parser.deep_copy()
-
-    def _anew(self, grammar: Grammar) -> LLMatcher:
-        """Copies share what their lexer has learnt, and with it the limit on that: this one starts from nothing."""
-        return self._compile(grammar, _as_llguidance(grammar))
+            return text, parser.deep_copy()
 
     def _compile(self, grammar: Grammar, text: str) -> LLMatcher:
         from llguidance import LLMatcher, LLParserLimits
@@ -91,6 +92,33 @@ class Grammars:
         except ValueError as error:
             expected = f"none: the tokens of this checkpoint have no bytes of their own ({error})"
             raise InvalidRequest("grammar", grammar.text, expected) from error
+
+
+@lru_cache(256)
+def loosened(grammar: Grammar) -> Grammar:
+    """The same with patterns that can be enforced, unless it is strict."""
+    if grammar.kind != "json_schema" or grammar.strict:
+        return grammar
+    until: float | None = None
+
+    def takes(schema: Mapping[str, Any]) -> bool:
+        nonlocal until
+        reason = refusal(_json_grammar(schema, strict=False))
+        until = until or time.monotonic() + SECONDS  # not before: the first may have started the child
+        if reason == TOO_COMPLEX or time.monotonic() > until:
+            raise _refused(grammar, TOO_COMPLEX)
+        return not reason
+
+    loosening = Loosening(takes)
+    schema = loosening.schema(json.loads(grammar.text))
+    _warn(loosening.lost)
+    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    return Grammar.json_schema(text) if loosening.lost else grammar
+
+
+def _warn(parts: Sequence[str]) -> None:
+    if parts:
+        _log.warning("of a JSON schema this is not enforced: %s", "; ".join(parts))
 
 
 def _checked(grammar: Grammar) -> str:
@@ -113,13 +141,21 @@ def _as_llguidance(grammar: Grammar) -> str:
     if grammar.kind == "choice":
         options = dict.fromkeys(json.loads(grammar.text))
         return LLMatcher.grammar_from_lark("start: " + " | ".join(map(json.dumps, options)))
-    schema = grammar.text or '{"type": "object"}'
-    return LLMatcher.grammar_from_json_schema(schema, overrides=_JSON)
+    schema = json.loads(grammar.text) if grammar.text else {"type": "object"}
+    return _json_grammar(schema, strict=grammar.strict)
+
+
+def _json_grammar(schema: Any, *, strict: bool) -> str:
+    from llguidance import LLMatcher
+
+    return LLMatcher.grammar_from_json_schema(as_llguidance_reads(schema, strict=strict))
 
 
 def _refused(grammar: Grammar, reason: str) -> InvalidRequest:
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     line = next((line for line in lines if line.startswith("error: ")), lines[0]).removeprefix("error: ")
+    line = line.partition(" Enable ")[0]  # llguidance's options, which are ours to set
     line = "it matches nothing" if line.startswith("NoExtension") else line
     line = line if len(line) <= 200 else line[:197] + "..."
-    return InvalidRequest("grammar", grammar.text, f"{_EXPECTED[grammar.kind]} ({line})")
+    expected = _EXPECTED[grammar.kind] + (", or one that is not strict" if grammar.strict else "")
+    return InvalidRequest("grammar", grammar.text, f"{expected} ({line})")

@@ -10,8 +10,8 @@
     main (child)             the child's side: loads the engine, answers over the pipe
     wire, faults             what crosses the pipe
 
-The child is a fresh interpreter, reached over its standard input and output; nothing is forked, nothing
-shared but a byte (`specdec.courtesy`), and the parent's main script is not run again, so no
+The child is a fresh interpreter, reached over its standard input and output; nothing is forked, nothing shared,
+and the parent's main script is not run again, so no
 `if __name__ == "__main__"` is asked for. The parent never imports torch.
 The child lives as long as its standard input is open: a parent that dies, however it dies, closes it.
 """

@@ -16,20 +16,31 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import BinaryIO, Protocol
 
-from specdec import courtesy
 from specdec.engine import Engine, Progress
-from specdec.errors import InvalidRequest
+from specdec.errors import EngineClosed, InvalidRequest
 from specdec.process.faults import Fault
-from specdec.process.wire import LIFE, Batch, Call, Count, Order, Reply, Stage, encode_batch, is_last
+from specdec.process.wire import (
+    BEAT,
+    LIFE,
+    Batch,
+    Call,
+    Count,
+    Order,
+    Pulse,
+    Reply,
+    Stage,
+    encode_batch,
+    is_last,
+)
 from specdec.types import GenerationEvent, Request
 
 _PATIENCE = 10.0  # seconds that closing may take once the parent has left
-_PARENT_CHECK = 1.0  # seconds
 
 Deliver = Callable[[GenerationEvent | BaseException], None]
 
@@ -174,85 +185,89 @@ class _Server:
     def __init__(self, calls: BinaryIO, outbox: _Outbox) -> None:
         self._calls, self._outbox = calls, outbox
         self._answers: dict[int, _Answer] = {}
-        self._ready = False
+        self._engine: Servable | None = None
         self._left = threading.Event()
 
     def serve(self) -> None:
         factory: bytes
-        factory, shared, self._outbox.gather = pickle.load(self._calls)  # noqa: S301  (from the parent, over its private pipe)
-        for descriptor in shared:
-            courtesy.watch(descriptor)
+        factory, self._outbox.gather = pickle.load(self._calls)  # noqa: S301  (from the parent, over its private pipe)
         for run in (self._listen, self._watch):
             threading.Thread(target=run, name=f"specdec{run.__name__}", daemon=True).start()
         try:
-            self._engine: Servable = pickle.loads(factory)(progress=self._progress)  # noqa: S301  (the same)
+            engine: Servable = pickle.loads(factory)(progress=self._progress)  # noqa: S301  (the same)
         except Exception as error:  # noqa: BLE001  (the parent raises it)
             self._outbox.put(LIFE, Fault.of(error))
         else:
-            self._ready = True
-            self._outbox.put(LIFE, self._engine.info)
+            self._engine = engine
+            self._outbox.put(LIFE, engine.info)
             self._left.wait()
-            self._engine.close()
-            self._outbox.put(LIFE, self._engine.stats())
+            engine.close()
+            self._outbox.put(LIFE, engine.stats())
         self._outbox.close()
 
     def _progress(self, stage: str, fraction: float) -> None:
         self._outbox.put(LIFE, Stage(stage, fraction))
 
     def _listen(self) -> None:
-        with suppress(
-            EOFError, OSError, pickle.UnpicklingError
-        ):  # the last: the parent was killed while it wrote
+        try:
             while True:
                 self._take(*pickle.load(self._calls))  # noqa: S301  (from the parent)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            pass  # the parent has left; the last: it was killed while it wrote
+        except BaseException:  # noqa: BLE001  (a bug; nobody shall wait for a process that hears nothing)
+            traceback.print_exc()
+            os._exit(1)
         self._leave()
 
     def _watch(self) -> None:
-        """A parent that forked has copies of the pipe, which outlive it, so its end may be silent."""
+        """A parent that forked has copies of the pipe, which outlive it, so its end may be silent. It in turn takes a
+        child for lost that says nothing."""
         parent = os.getppid()
         while os.getppid() == parent:
-            time.sleep(_PARENT_CHECK)
+            self._beat()
+            time.sleep(BEAT)
         self._leave()
 
+    def _beat(self) -> None:
+        self._outbox.put(LIFE, Pulse(self._engine.down if self._engine else None))
+
     def _leave(self) -> None:
-        if not self._ready:
+        if not self._engine:
             os._exit(0)  # nothing was promised yet, and loading cannot be interrupted
         self._left.set()
         time.sleep(_PATIENCE)  # the main thread closes the engine, and the process ends before this does
         os._exit(1)
 
     def _take(self, number: int, blob: bytes) -> None:
+        """Whatever is wrong with a call is the answer to it, and the next is heard."""
         try:
             call: Call = pickle.loads(blob)  # noqa: S301  (from the parent)
-        except Exception as error:  # noqa: BLE001  (a value of a class that only the parent knows)
+        except BaseException as error:  # noqa: BLE001  (of a class that only the parent knows, or a module that exits)
             refusal = InvalidRequest("request", str(error), "values that another process can read")
-            self._outbox.put(number, Fault.of(refusal))
+            self._reply(number, Fault.of(refusal))
             return
-        if isinstance(call, Request):
-            self._ask(number, call)
-        elif isinstance(call, Count):
-            self._count(number, call.request)
-        elif call is Order.STATS:
-            self._outbox.put(number, self._engine.stats())
-        elif answer := self._answers.pop(number, None):
-            answer.cancel()
-
-    def _ask(self, number: int, request: Request) -> None:
-        answer = self._answers[number] = _Answer(partial(self._reply, number), GenerationEvent(request.id))
         try:
-            answer.cancel = self._engine.submit(request, answer.deliver)
+            self._do(number, call)
         except Exception as error:  # noqa: BLE001  (the parent raises it)
             self._reply(number, Fault.of(error))
-        else:
-            answer.admit()
 
-    def _count(self, number: int, request: Request) -> None:
-        try:
-            self._outbox.put(number, self._engine.tokenize(request))
-        except Exception as error:  # noqa: BLE001  (the parent raises it)
-            self._outbox.put(number, Fault.of(error))
+    def _do(self, number: int, call: Call) -> None:
+        if self._engine is None:
+            raise EngineClosed("the engine is still loading")
+        if isinstance(call, Request):
+            answer = self._answers[number] = _Answer(partial(self._reply, number), GenerationEvent(call.id))
+            answer.cancel = self._engine.submit(call, answer.deliver)
+            answer.admit()
+        elif isinstance(call, Count):
+            self._reply(number, self._engine.tokenize(call.request))
+        elif call is Order.STATS:
+            self._reply(number, self._engine.stats())
+        elif running := self._answers.pop(number, None):
+            running.cancel()
 
     def _reply(self, number: int, reply: Reply) -> None:
+        if isinstance(reply, Fault):
+            self._beat()  # first, so that whoever hears of the engine's end finds it down
         if is_last(reply):
             self._answers.pop(number, None)
         self._outbox.put(number, reply)

@@ -18,7 +18,6 @@ from os import PathLike
 from queue import Empty, SimpleQueue
 from typing import Any, Self, cast
 
-from specdec.courtesy import Courtesy
 from specdec.engine import AcceptRule, Engine, Progress, load, to_count
 from specdec.errors import EngineClosed
 from specdec.process.child import Factory
@@ -34,10 +33,10 @@ class ProcessEngine(Engine):
     """An engine in a process of its own. Stays alive until `close()`.
 
     If the process dies, its requests fail with EngineFailed, whose `__cause__` names the signal or the exit code;
-    later ones are refused with EngineClosed until `restart()`. `stderr` is where the child's standard error goes, as
-    for subprocess.Popen; a screen has to keep it off the terminal. `courtesy` is the caller's, if its event loop should
-    not have to fight for a core with models that take them all; rounds that end within `gather` seconds come together,
-    for a caller that looks only so often.
+    later ones are refused with EngineClosed until `restart()`. One that says nothing (it was stopped, or hangs) is down
+    within seconds, and killed if it stays so. `stderr` is where the child's standard error goes, as for
+    subprocess.Popen; a screen has to keep it off the terminal. Rounds that end within `gather` seconds
+    come together, for a caller that looks only so often.
     """
 
     def __init__(
@@ -46,15 +45,14 @@ class ProcessEngine(Engine):
         *,
         progress: Progress | None = None,
         stderr: Stderr = None,
-        courtesy: Courtesy | None = None,
         gather: float = 0.0,
     ) -> None:
         self._factory, self._stderr = pickle.dumps(factory), stderr
-        self._courtesy, self._gather = courtesy, gather
+        self._gather = gather
         self._progress = progress or _silent
         self._lock, self._restarting = threading.Lock(), threading.Lock()
         self._stats = EngineStats()
-        self._life = Life(self._factory, self._stderr, self._courtesy, self._gather)
+        self._life = Life(self._factory, self._stderr, self._gather)
         self._info = self._life.load(self._progress)
         atexit.register(self.close)
 
@@ -76,7 +74,6 @@ class ProcessEngine(Engine):
         trust_remote_code: bool = False,
         progress: Progress | None = None,
         stderr: Stderr = None,
-        courtesy: Courtesy | None = None,
         gather: float = 0.0,
     ) -> Self:
         """`specdec.load` in a child process: the same options, the same errors."""
@@ -85,9 +82,7 @@ class ProcessEngine(Engine):
             queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
-        return cls(
-            cast("Factory", factory), progress=progress, stderr=stderr, courtesy=courtesy, gather=gather
-        )
+        return cls(cast("Factory", factory), progress=progress, stderr=stderr, gather=gather)
 
     @property
     def info(self) -> EngineInfo:
@@ -99,12 +94,16 @@ class ProcessEngine(Engine):
         return self._life.pid
 
     @property
+    def down(self) -> str | None:
+        return self._life.down
+
+    @property
     def over(self) -> str | None:
-        """Why the process takes no more requests, or None."""
+        """Why it stays down until `restart()`, or None."""
         return self._life.over
 
     def stats(self) -> EngineStats:
-        """The child's own snapshot; after its end the last one that was heard, with nothing running."""
+        """The child's own snapshot; while it is down the last one that was heard, with nothing running."""
         life, answer = self._life, SimpleQueue[EngineStats | BaseException]()
         try:
             life.ask(Order.STATS, answer.put)
@@ -112,17 +111,10 @@ class ProcessEngine(Engine):
         except (EngineClosed, Empty):
             pass
         stats = life.stats or self._stats
-        return (
-            replace(
-                stats,
-                active=0,
-                queued=0,
-                queue=(),
-                speculation=Speculation(why="unavailable", detail=life.over),
-            )
-            if life.over
-            else stats
-        )
+        if down := life.down:
+            off = Speculation(why="unavailable", detail=down)
+            return replace(stats, active=0, queued=0, queue=(), speculation=off)
+        return stats
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
@@ -150,7 +142,8 @@ class ProcessEngine(Engine):
         with self._restarting:
             self._life.close()
             with self._lock:
-                life = self._life = Life(self._factory, self._stderr, self._courtesy, self._gather)
+                self._stats = self._life.stats or self._stats
+                life = self._life = Life(self._factory, self._stderr, self._gather)
             self._info = life.load(self._progress)
             atexit.register(self.close)
 

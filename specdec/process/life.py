@@ -1,7 +1,8 @@
 """One life of the child process, seen from the parent: started, loaded, asked, and ended for a reason.
 
-Two threads serve it: one writes calls in the order in which they were made, one reads replies and puts each into the
-inbox of its request. Neither waits for whoever reads an inbox, and no caller ever waits for a full pipe.
+Three threads serve it: one writes calls in the order in which they were made, one reads replies and puts each into the
+inbox of its request, one watches that the child says something at all. None waits for whoever reads an inbox, and no
+caller ever waits for a full pipe, nor without end for a child that was stopped or hangs.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from itertools import count
 from queue import SimpleQueue
 from typing import IO, Any, BinaryIO, cast
 
-from specdec.courtesy import Courtesy
 from specdec.engine import Progress
 from specdec.errors import EngineClosed, EngineError, EngineFailed
 from specdec.process.faults import Fault
-from specdec.process.wire import LIFE, Call, Order, Reply, encode, is_last
+from specdec.process.wire import BEAT, LIFE, Call, Order, Pulse, Reply, encode, is_last
 from specdec.types import EngineInfo, EngineStats
 
 Deliver = Callable[[Any], None]
@@ -29,27 +29,37 @@ Stderr = int | IO[Any] | None
 
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from specdec.process.child import main; main()"
 _PATIENCE = 10.0  # seconds a child may take to leave before it is killed
+_QUIET = 5
+"""Beats without a word after which a child counts as down. A busy one speaks: models run without Python's lock."""
+_LOST = 30
+"""Beats without a word after which it is killed."""
 
 
 class Life:
     """A child process from its start to its end; every method may be called from any thread."""
 
-    def __init__(self, factory: bytes, stderr: Stderr, courtesy: Courtesy | None, gather: float) -> None:
+    def __init__(self, factory: bytes, stderr: Stderr, gather: float) -> None:
         self.stats: EngineStats | None = None
         """The last that was heard."""
-        shared = courtesy.inherited if courtesy else ()
-        self._process = _start(stderr, shared)
+        self._process = _start(stderr)
         self._numbers = count(LIFE + 1)
         self._loading: SimpleQueue[Any] = SimpleQueue()
         self._inboxes: dict[int, Deliver] = {LIFE: self._loading.put}
+        self._unheard: set[int] = set()
+        """Calls that no reply has come to yet."""
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
-        self._outgoing.put(pickle.dumps((factory, shared, gather)))
+        self._outgoing.put(pickle.dumps((factory, gather)))
         self._lock = threading.Lock()
+        self._loaded = False
+        self._silent = 0
+        """Beats since the last word of the child."""
+        self._engine_down: str | None = None
         self._over: str | None = None
         self._cause: BaseException | None = None
+        self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=run, name=f"specdec{run.__name__}", daemon=True)
-            for run in (self._read, self._write)
+            for run in (self._read, self._write, self._watch)
         ]
         for thread in self._threads:
             thread.start()
@@ -60,8 +70,19 @@ class Life:
 
     @property
     def over(self) -> str | None:
-        """Why no more calls are taken, or None."""
-        return self._over
+        """Why no more calls will be taken, or None."""
+        return self._over or self._engine_down
+
+    @property
+    def down(self) -> str | None:
+        """Why no calls are taken now, or None."""
+        if self.over:
+            return self.over
+        if not self._loaded:
+            return "the engine is still loading"
+        if self._silent >= _QUIET:
+            return f"the engine's process has not answered for {self._silent * BEAT:.0f} s"
+        return None
 
     def load(self, progress: Progress) -> EngineInfo:
         """Wait until the engine is ready. Whatever interrupts that, `progress` included, ends the child."""
@@ -74,6 +95,7 @@ class Life:
             self._process.kill()  # it may be deep in a library, where it hears nothing
             self.close()
             raise
+        self._loaded = True
         return heard
 
     def ask(self, call: Call, deliver: Deliver) -> int:
@@ -81,21 +103,24 @@ class Life:
         number = next(self._numbers)
         message = encode(number, call)
         with self._lock:
-            if self._over:
-                raise EngineClosed(self._over) from self._cause
+            if down := self.down:
+                advice = "restart() brings it back" if self.over else "try again later"
+                raise EngineClosed(f"{down}; {advice}") from self._cause
             self._inboxes[number] = deliver
+            self._unheard.add(number)
             self._outgoing.put(message)
         return number
 
     def cancel(self, number: int) -> None:
         # No lock: this may run inside a garbage collection in any thread, and SimpleQueue.put is made for that.
+        self._unheard.discard(number)
         if self._inboxes.pop(number, None):
             self._outgoing.put(encode(number, Order.CANCEL))
 
     def close(self) -> None:
         """End it, gently first. Returns when the process is gone."""
         closed = EngineClosed("the engine was closed before the answer was finished")
-        self._end("the engine is closed; restart() it or load a new one", closed)
+        self._end("the engine is closed", closed)
         self._reap()
         for thread in self._threads:
             thread.join(_PATIENCE)
@@ -107,11 +132,18 @@ class Life:
                 return
             self._over, self._cause = why, error.__cause__
             left, self._inboxes = self._inboxes, {}
+        self._ended.set()
         self._outgoing.put(None)
         for deliver in left.values():
             own = type(error)(*error.args)  # each its own: raising adds to an error's traceback
             own.__cause__ = error.__cause__
             deliver(own)
+
+    def _fail(self, fate: str) -> None:
+        """Fail what is running, unless the process was meant to end."""
+        failed = EngineFailed(f"the engine's process {fate}; restart() brings it back")
+        failed.__cause__ = ChildProcessError(f"process {self.pid} {fate}")
+        self._end(f"the engine's process {fate}", failed)
 
     def _reap(self) -> int:
         """Wait for the process, so that no zombie stays; kill it if it does not leave by itself."""
@@ -138,19 +170,38 @@ class Life:
                     for number, reply in pickle.load(pipe):  # noqa: S301  (from our own child, over its own pipe)
                         self._deliver(number, reply)
         finally:  # even after a bug above nobody may wait for ever
-            self._lament()
+            self._fail(_fate(self._reap()))
 
-    def _lament(self) -> None:
-        """Fail what was running, unless the process was meant to end."""
-        fate = _fate(self._reap())
-        failed = EngineFailed(f"the engine's process {fate}; restart() brings it back")
-        failed.__cause__ = ChildProcessError(f"process {self.pid} {fate}")
-        self._end(f"the engine is closed since its process {fate}; restart() brings it back", failed)
+    def _watch(self) -> None:
+        """Beats are counted as we live through them, not by the clock: what stops both processes stops this too."""
+        while not self._ended.wait(BEAT):
+            self._silent += 1
+            if not self._loaded:
+                continue  # a library that loads may be silent for as long as the disk takes
+            if self._silent >= _LOST:
+                self._fail(f"did not answer for {self._silent * BEAT:.0f} s and was killed")
+                self._process.kill()
+            elif self._silent >= _QUIET:
+                self._give_up_unheard()
+
+    def _give_up_unheard(self) -> None:
+        """Let no one wait whom nothing was promised; an answer that has begun may still go on."""
+        why = f"{self.down}; try again later"
+        for number in list(self._unheard):
+            deliver = self._inboxes.get(number)
+            self.cancel(number)
+            if deliver:
+                deliver(EngineClosed(why))
 
     def _deliver(self, number: int, reply: Reply) -> None:
+        self._silent = 0
+        if isinstance(reply, Pulse):
+            self._engine_down = reply.down
+            return
         item = reply.error() if isinstance(reply, Fault) else reply
         if isinstance(item, EngineStats):
             self.stats = item
+        self._unheard.discard(number)
         inbox = self._inboxes.get(number)
         if is_last(reply):
             self._inboxes.pop(number, None)
@@ -167,11 +218,11 @@ def _fate(code: int) -> str:
     return f"was killed by signal {-code}"
 
 
-def _start(stderr: Stderr, shared: tuple[int, ...]) -> subprocess.Popen[bytes]:
+def _start(stderr: Stderr) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-c", _BOOT, *sys.path]
     with _interrupts_blocked():
         return subprocess.Popen(  # noqa: S603  (our own interpreter)
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, pass_fds=shared
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
         )
 
 

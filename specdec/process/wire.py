@@ -35,6 +35,8 @@ from specdec.types import (
 )
 
 LIFE = 0
+BEAT = 1.0
+"""Seconds between two words of a child that has nothing else to say."""
 
 
 class Order(Enum):
@@ -53,6 +55,13 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """The child lives; `down` is what its engine says of itself."""
+
+    down: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """Asks for the tokens that a request's prompt becomes."""
 
@@ -60,7 +69,7 @@ class Count:
 
 
 Call = Request | Order | Count
-Reply = GenerationEvent | Fault | EngineStats | EngineInfo | Stage | tuple[int, ...]
+Reply = GenerationEvent | Fault | EngineStats | EngineInfo | Stage | Pulse | tuple[int, ...]
 """The first reply to a request is a Fault, if it is refused, or an empty GenerationEvent: it was admitted."""
 Batch = list[tuple[int, Reply]]
 
@@ -69,7 +78,7 @@ def is_last(reply: Reply) -> bool:
     """Whether no more replies follow to the same number."""
     if isinstance(reply, GenerationEvent):
         return reply.finish_reason is not None
-    return not isinstance(reply, Stage)
+    return not isinstance(reply, Stage | Pulse)
 
 
 def encode(number: int, call: Call) -> bytes:

@@ -105,7 +105,7 @@ def _grammar(request: Request, server: Server) -> Fields:
         return {}
     if grammar.kind not in server.dialect.grammars:
         raise refuse("grammar.kind", grammar.kind, " or ".join(server.dialect.grammars), server)
-    return server.dialect.grammars[grammar.kind](grammar.text)
+    return server.dialect.grammars[grammar.kind](grammar)
 
 
 def _speculation(request: Request, server: Server) -> Fields:

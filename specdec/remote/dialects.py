@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specdec.types import MAX_SEED, GrammarKind
+from specdec.types import MAX_SEED, Grammar, GrammarKind
 
 Fields = dict[str, Any]
 _ALIKE = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -22,12 +22,13 @@ def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _format(text: str) -> Fields:
-    schema = {"name": "answer", "schema": json.loads(text), "strict": True}
+def _format(grammar: Grammar, *, strict: bool = True) -> Fields:
+    """`strict` as others than us read it is whether to enforce the schema at all."""
+    schema = {"name": "answer", "schema": json.loads(grammar.text), "strict": strict}
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
-_OPENAI_GRAMMARS: dict[GrammarKind, Callable[[str], Fields]] = {
+_OPENAI_GRAMMARS: dict[GrammarKind, Callable[[Grammar], Fields]] = {
     "json_schema": _format,
     "json_object": lambda _: {"response_format": {"type": "json_object"}},
 }
@@ -40,7 +41,9 @@ class Dialect:
     name: str
     fields: Mapping[str, str]
     """Our parameter -> its field."""
-    grammars: Mapping[GrammarKind, Callable[[str], Fields]] = field(default_factory=lambda: _OPENAI_GRAMMARS)
+    grammars: Mapping[GrammarKind, Callable[[Grammar], Fields]] = field(
+        default_factory=lambda: _OPENAI_GRAMMARS
+    )
     unset: Mapping[str, float] = field(default_factory=dict)
     """Sent where the caller sets nothing: a server that does not read the checkpoint's generation_config has
     defaults of its own, which are neither the checkpoint's nor neutral."""
@@ -64,17 +67,17 @@ class Dialect:
 
 _NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 
-_ALL_GRAMMARS: dict[GrammarKind, Callable[[str], Fields]] = {
+_ALL_GRAMMARS: dict[GrammarKind, Callable[[Grammar], Fields]] = {
     **_OPENAI_GRAMMARS,
-    "regex": lambda text: {"structured_outputs": {"regex": text}},
-    "lark": lambda text: {"structured_outputs": {"grammar": text}},
-    "choice": lambda text: {"structured_outputs": {"choice": json.loads(text)}},
+    "regex": lambda grammar: {"structured_outputs": {"regex": grammar.text}},
+    "lark": lambda grammar: {"structured_outputs": {"grammar": grammar.text}},
+    "choice": lambda grammar: {"structured_outputs": {"choice": json.loads(grammar.text)}},
 }
 
 OURS = Dialect(
     "SpecDec",
     _same(*_ALIKE, *_VLLM),
-    _ALL_GRAMMARS,
+    _ALL_GRAMMARS | {"json_schema": lambda grammar: _format(grammar, strict=grammar.strict)},
     always={"return_token_ids": True},
     switch="speculative",
     prediction=True,
@@ -91,7 +94,7 @@ VLLM = Dialect(
 SGLANG = Dialect(
     "SGLang",
     _same(*_ALIKE, *_VLLM),
-    _OPENAI_GRAMMARS | {"regex": lambda text: {"regex": text}},
+    _OPENAI_GRAMMARS | {"regex": lambda grammar: {"regex": grammar.text}},
 )
 LLAMA_CPP = Dialect(
     "llama.cpp",

@@ -77,6 +77,11 @@ class RemoteEngine(Engine):
     def info(self) -> EngineInfo:
         return self._info
 
+    @property
+    def down(self) -> str | None:
+        """Whether it was closed. What became of the server is found out by asking it."""
+        return "the engine is closed" if self._closed else None
+
     def stats(self) -> EngineStats:
         """What this engine asked for and got; the server may have other clients."""
         return self._tally.stats
@@ -112,8 +117,8 @@ class RemoteEngine(Engine):
         self._loop.stop(self._client.aclose())
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise EngineClosed("the engine is closed; load a new one")
+        if self.down:
+            raise EngineClosed(f"{self.down}; load a new one")
 
     def _start(self, request: Request, events: SyncStream | AsyncStream) -> None:
         asked = ask(request, self.server)

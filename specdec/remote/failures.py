@@ -71,7 +71,7 @@ def refused(error: Any, said: str, asked: dict[str, Any], base: str) -> InvalidR
     expected = f"what {base} takes; it says: {said}"
     too_long = told.get("code") == "context_length_exceeded" or any(words in said for words in _TOO_LONG)
     if too_long:
-        return PromptTooLong("prompt", "too long", expected)
+        return PromptTooLong("prompt", None, expected)
     return InvalidRequest(str(field), asked.get(field), expected)
 
 

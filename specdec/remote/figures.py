@@ -37,14 +37,19 @@ def why_nothing(server: Server) -> Speculation:
 def _of_totals(drafted: int, accepted: int, tokens: int) -> SpecStats:
     """Each round adds what it accepted and one token more, and the first token comes out of prefill."""
     rounds = max(tokens - 1 - accepted, 0)
-    return SpecStats(rounds, (DrafterStats(_DRAFTER, (drafted,), (accepted,)),))
+    return SpecStats(
+        rounds, (DrafterStats(_DRAFTER, (drafted,), (accepted,)),)
+    )  # at which positions, nobody says
 
 
 def _of_summary(summary: Summary) -> SpecStats:
     rounds, histogram = summary.num_spec_steps, summary.acceptance_histogram
     accepted = tuple(sum(histogram[i + 1 :]) for i in range(len(histogram) - 1))
     drafted = _drafted(rounds, accepted, summary.num_draft_tokens)
-    return SpecStats(rounds, (DrafterStats(_DRAFTER, drafted, accepted),) if summary.num_draft_tokens else ())
+    # a position is tested in the rounds that accepted the one before, as far as they drafted it
+    tested = tuple(map(min, drafted, (rounds, *accepted)))
+    drafters = (DrafterStats(_DRAFTER, drafted, accepted, tested),) if summary.num_draft_tokens else ()
+    return SpecStats(rounds, drafters)
 
 
 def _drafted(rounds: int, accepted: tuple[int, ...], total: int) -> tuple[int, ...]:

@@ -40,7 +40,19 @@ def _closed(key: str, value: Any) -> Any:
     return closed(value) if key in ("items", "additionalProperties") else value
 
 
+def resolved(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema that is but a reference into its own table, as that of a class that refers to itself: what the reference
+    names, with the table. Any other as it is."""
+    match str(schema.get("$ref")).split("/"):
+        case ["#", "$defs" | "definitions" as table, name]:
+            parts = schema.get(table)
+            named = parts.get(name) if isinstance(parts, Mapping) else None
+            if isinstance(named, Mapping):
+                return {key: value for key, value in schema.items() if key != "$ref"} | dict(named)
+    return dict(schema)
+
+
 def parameters(function: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of a tool's arguments: an object, closed."""
-    schema = {"type": "object", "properties": {}} | dict(function.get("parameters") or {})
+    schema = {"type": "object", "properties": {}} | resolved(function.get("parameters") or {})
     return dict(closed(schema))

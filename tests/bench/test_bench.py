@@ -13,8 +13,6 @@ from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.bench.timing import (
     Sample,
     System,
-    acceptance_length,
-    acceptance_per_position,
     interleaved,
     ratio,
     speed,
@@ -35,13 +33,6 @@ def test_rates_are_pooled_over_answers() -> None:
         "one token has no decode time"
     )
     assert tokens_per_second([]) == 0
-
-
-def test_acceptance_is_pooled_over_answers() -> None:
-    samples = [Sample((), 0, 1, 4, (4, 2), (3, 1)), Sample((), 0, 1, 6, (6,), (2,)), sample(5, 1)]
-    assert acceptance_per_position(samples) == [0.5, 0.5]
-    assert acceptance_length(samples) == pytest.approx(1.6)
-    assert acceptance_length([sample(5, 1)]) == 1
 
 
 def test_order_turns_around() -> None:

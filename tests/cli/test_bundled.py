@@ -38,7 +38,7 @@ def test_refusals_of_the_engine_are_one_line() -> None:
     done = CliRunner().invoke(app, ["generate", "a " * 3000])
     assert done.exit_code == 2
     said = done.stderr.splitlines()[-1]
-    assert said.startswith("error: prompt is 3009 tokens long; expected at most 2047 tokens")
+    assert said.startswith("error: prompt is too long: 3009 tokens; expected at most 2047 tokens")
 
 
 @pytest.mark.parametrize(

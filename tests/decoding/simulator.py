@@ -96,7 +96,7 @@ class Simulation:
 
     def _round(self, answers: Sequence[_Answer]) -> None:
         rows = [Row(a.memory, self._options(a.text), a.left, self.k) for a in answers]
-        choices = self.controller.plan(rows).choices
+        choices = self.controller.plan(rows)
         size = len(rows) * (1 + max(choice.length for choice in choices))
         steps = [c.length for c in choices if c.option and not c.option.free]
         verify, drafting = self.machine.verify_seconds(size), self.machine.draft_seconds(steps)
@@ -110,7 +110,7 @@ class Simulation:
             accepted = 0
             if choice.option:
                 accepted = self._accepted(choice.length, getattr(answer.text, choice.option.drafter))
-                self.controller.observe(row, choice.option, choice.length, accepted)
+                self.controller.observe(row.acceptance, choice.option, choice.length, accepted)
             answer.left -= 1 + accepted
             self.tokens += 1 + accepted
 

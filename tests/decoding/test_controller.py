@@ -29,10 +29,10 @@ def drive(made: Controller, accepts: Callable[[int], int], rounds: int, acceptan
     lengths = []
     for _ in range(rounds):
         row = Row(acceptance, [MODEL], 100, None)
-        (choice,) = made.plan([row]).choices
+        (choice,) = made.plan([row])
         lengths.append(choice.length)
         if choice.option:
-            made.observe(row, choice.option, choice.length, accepts(choice.length))
+            made.observe(row.acceptance, choice.option, choice.length, accepts(choice.length))
     return lengths
 
 
@@ -40,7 +40,7 @@ def test_a_draft_that_agrees_is_used_long() -> None:
     made = controller()
     lengths = drive(made, lambda k: k, 50, made.acceptance.child())
     assert min(lengths[20:]) >= 8
-    assert made.off_reason() is None
+    assert made.decision.on
 
 
 def test_a_hostile_draft_is_dropped_and_hardly_probed() -> None:
@@ -48,7 +48,7 @@ def test_a_hostile_draft_is_dropped_and_hardly_probed() -> None:
     lengths = drive(made, lambda k: 0, 1000, made.acceptance.child())
     assert sum(map(bool, lengths[:20])) <= 8
     assert sum(map(bool, lengths[20:])) <= 8
-    assert "costs more than it saves" in (made.off_reason() or "")
+    assert (made.decision.on, made.decision.why) == (False, "does not pay")
 
 
 def test_off_is_not_for_ever() -> None:
@@ -73,7 +73,7 @@ def test_time_between_rounds_makes_a_dear_draft_pay() -> None:
 
 def test_forced_lengths_are_taken_as_they_are() -> None:
     made = controller(step=100.0)
-    choices = made.plan([Row(made.acceptance.child(), [MODEL], 3, 8)]).choices
+    choices = made.plan([Row(made.acceptance.child(), [MODEL], 3, 8)])
     assert choices[0].length == 3
 
 
@@ -81,7 +81,7 @@ def test_a_free_source_is_preferred_when_it_is_as_good() -> None:
     made = controller()
     acceptance = made.acceptance.child()
     lookup = Option("lookup", "lookup/8", 6, free=True)
-    (choice,) = made.plan([Row(acceptance, [MODEL, lookup], 100, None)]).choices
+    (choice,) = made.plan([Row(acceptance, [MODEL, lookup], 100, None)])
     assert choice.option == lookup
 
 
@@ -101,10 +101,10 @@ def test_costs_measured_in_a_busy_moment_are_unlearnt() -> None:
     acceptance = made.acceptance.child()
     chosen = []
     for _ in range(150):
-        (choice,) = made.plan([Row(acceptance, [MODEL], 100, None)]).choices
+        (choice,) = made.plan([Row(acceptance, [MODEL], 100, None)])
         chosen.append(choice.length)
         made.verify_cost.observe(choice.length + 1, 10 + 0.5 * (choice.length + 1))
         if choice.option:
             made.draft_costs["model"].observe(choice.length, 1.0 * choice.length)
-            made.observe(Row(acceptance, [MODEL], 100, None), choice.option, choice.length, choice.length)
+            made.observe(acceptance, choice.option, choice.length, choice.length)
     assert min(chosen[-10:]) >= 4

@@ -125,6 +125,7 @@ def test_a_failing_worker_fails_its_requests_and_closes_the_engine() -> None:
     with pytest.raises(EngineFailed, match="the toy broke") as caught:
         engine.generate("abc", **LONG)
     assert isinstance(caught.value.__cause__, RuntimeError)
+    assert "the toy broke" in (engine.down or "")
     with pytest.raises(EngineClosed, match="the toy broke"):
         engine.generate("abc")
     engine.close()
@@ -153,7 +154,7 @@ def engine() -> Any:
     [
         ("", {}, "prompt"),
         ([], {}, "prompt"),
-        ("x" * 256, {}, r"prompt is 256 tokens long; expected at most 255 tokens"),
+        ("x" * 256, {}, r"prompt is too long: 256 tokens; expected at most 255 tokens"),
         ([257], {}, "prompt is 257; expected token ids from 0 to 256"),
         ([{"role": "robot", "content": "hi"}], {}, "messages.role is 'robot'"),
         ("a", {"temperature": math.nan}, "temperature is nan"),

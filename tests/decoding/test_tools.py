@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ import pytest
 from specdec.decoding.engine import LocalEngine
 from specdec.errors import InvalidRequest
 from specdec.text.tools.families import FAMILIES, Dialect
-from specdec.types import Completion, Grammar, Request
-from tests.decoding.toy import TEMPLATE, toy_engine
+from specdec.types import Completion, Grammar
+from tests.decoding.toy import TEMPLATE, ToyModel, byte_tokenizer, toy_engine
 
 THINK = ("<think>", "</think>")
 CHAT = [{"role": "user", "content": "hi"}]
@@ -101,7 +102,7 @@ def test_cut_calls_say_so(engine: LocalEngine) -> None:
 def test_schemas_that_cannot_be_kept_are_refused_by_name(
     engine: LocalEngine, schema: dict[str, Any], reason: str
 ) -> None:
-    bad = {"type": "function", "function": {"name": "bad", "parameters": schema}}
+    bad = {"type": "function", "function": {"name": "bad", "parameters": schema, "strict": True}}
     start = time.perf_counter()
     with pytest.raises(InvalidRequest, match=reason) as caught:
         engine.generate(CHAT, tools=[*TOOLS, bad])
@@ -119,10 +120,23 @@ def test_no_format_no_tools() -> None:
 
 
 def test_an_opened_thought_goes_before_calls() -> None:
-    dialect = Dialect(FAMILIES["hermes"], THINK)
-    with toy_engine("near", dialect=dialect, template="{{ messages[0].content }}<think>\n") as engine:
-        request = Request.of(CHAT, tools=TOOLS, tool_choice="required", max_tokens=200, seed=2,
-                             logit_bias={ord("<"): 9.0})  # fmt: skip
-        answer = engine.generate(request)
-        assert "<tool_call>" not in answer.text.partition("</think>")[0] or answer.finish_reason == "length"
-        assert answer.message.reasoning
+    target = ToyModel()
+    ending = byte_tokenizer().encode("</think>")
+    for letter, following in pairwise(ending):
+        target.first[letter, following] += 60  # a random model would hardly ever end its thought
+    dialect, template = Dialect(FAMILIES["hermes"], THINK), "{{ messages[0].content }}<think>\n"
+    with toy_engine("near", dialect=dialect, template=template, target=target) as engine:
+        for seed in range(3):
+            answer = _ask(
+                engine,
+                seed,
+                tool_choice="required",
+                parallel_tool_calls=False,
+                logit_bias={ending[0]: 5.0},
+            )
+            thought, end, call = answer.text.partition("</think>")
+            assert (answer.finish_reason, end) == ("stop", "</think>")
+            assert answer.message.reasoning == thought.strip() != ""
+            assert "<tool_call>" not in thought
+            assert "<tool_call>" in call
+            assert len(_check(answer)) == 1

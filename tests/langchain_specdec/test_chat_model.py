@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from jsonschema import Draft202012Validator
+from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ContextOverflowError, LangChainException
@@ -26,9 +28,11 @@ from langchain_core.messages import (
 )
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ValidationError
 
 from langchain_specdec import ChatSpecDec, InvalidInput
+from langchain_specdec.structured import Method
 from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.types import Grammar, Message, ToolCall
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine, call
@@ -80,7 +84,7 @@ def test_messages_of_every_kind() -> None:
     ])  # fmt: skip
     assert engine.requests[-1].prompt == (
         Message("system", "be kind"),
-        Message("user", "ab", "ann"),
+        Message("user", "a\nb", "ann"),
         Message("assistant", "c", tool_calls=(ToolCall("1", "add", '{"a": "é"}'),), reasoning="hm"),
         Message("tool", "3", tool_call_id="1"),
         Message("user", "d"),
@@ -136,9 +140,9 @@ def test_unknown_and_wrong_parameters_are_refused() -> None:
 
 def test_a_prompt_that_is_too_long_is_langchains_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     model, engine = _model()
-    refusal = PromptTooLong("prompt", "300 tokens long", "at most 255 tokens")
+    refusal = PromptTooLong("prompt", "300 tokens", "at most 255 tokens")
     monkeypatch.setattr(engine, "_admit", lambda request: (_ for _ in ()).throw(refusal))
-    with pytest.raises(ContextOverflowError, match="300 tokens long"):
+    with pytest.raises(ContextOverflowError, match="prompt is too long: 300 tokens;"):
         model.invoke("hi")
 
 
@@ -180,12 +184,53 @@ def test_calls_stream_as_they_are_invoked(width: int) -> None:
         assert not message.invalid_tool_calls
 
 
-def test_a_call_that_was_cut_is_invalid() -> None:
-    model, _ = _model(CALL, max_tokens=len(CALL) - 5)
-    message = model.bind_tools([add]).invoke("hi")
-    assert not message.tool_calls
-    assert message.invalid_tool_calls[0]["name"] == "add"
-    assert message.response_metadata["finish_reason"] == "length"
+@pytest.mark.parametrize("width", [1, 3, 40])
+@pytest.mark.parametrize("output_version", ["v0", "v1"])
+async def test_a_call_that_was_cut_is_invalid(width: int, output_version: str) -> None:
+    """Wherever it was cut: LangChain would complete `{"a": "N` and have the tool run with that."""
+    script = call("add", {"a": 'N"\\ }]', "b": [[{"c": "é\n"}, 12], None]})
+    for end in range(1, len(script) + 1):
+        bound = ChatSpecDec(
+            engine=ScriptedEngine(script, width=width), max_tokens=end, output_version=output_version
+        ).bind_tools([add])
+        whole = bound.invoke("hi")
+        chunks = [cast("BaseMessageChunk", chunk) async for chunk in bound.astream("hi")]
+        for streamed in (_joined(cast("list[BaseMessageChunk]", list(bound.stream("hi")))), _joined(chunks)):
+            assert isinstance(streamed, AIMessage)
+            assert [c["args"] for c in streamed.tool_calls] == [c["args"] for c in whole.tool_calls]
+            assert [c["name"] for c in streamed.invalid_tool_calls] == [
+                c["name"] for c in whole.invalid_tool_calls
+            ]
+            for cut, said in zip(streamed.invalid_tool_calls, whole.invalid_tool_calls, strict=True):
+                assert (cut["args"] or "").startswith(said["args"] or "")
+    assert whole.tool_calls
+
+
+def _agent() -> tuple[Any, list[Any]]:
+    """An agent whose tool call is cut within the tool's first argument, and what the tool was run with."""
+    ran: list[Any] = []
+
+    @tool
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        ran.append(city)
+        return "fine"
+
+    engine = ScriptedEngine(['<tool_call>\n{"name": "weather", "arguments": {"city": "N', 'ew York"}}', "."])
+    return create_agent(ChatSpecDec(engine=engine, max_tokens=1), [weather]), ran
+
+
+async def test_agents_run_no_call_that_was_cut() -> None:
+    question = {"messages": [HumanMessage("What is the weather in New York?")]}
+    agent, ran = _agent()
+    *_, (_, last) = agent.stream(question, stream_mode=["messages", "values"])
+    *_, (_, alast) = [part async for part in agent.astream(question, stream_mode=["messages", "values"])]
+    for state in (agent.invoke(question), last, alast):
+        message = state["messages"][-1]
+        assert isinstance(message, AIMessage)
+        assert message.invalid_tool_calls[0]["name"] == "weather"
+        assert message.response_metadata["finish_reason"] == "length"
+    assert ran == []
 
 
 def test_half_a_call_never_fails() -> None:
@@ -270,6 +315,16 @@ def test_structured_output_three_ways() -> None:
         assert schema.invoke("hi") == {"x": 1, "y": 2}
 
 
+@pytest.mark.parametrize("strict", [True, False, None])
+def test_structured_output_is_strict_if_asked(strict: bool | None) -> None:
+    model, engine = _model(['{"x": 1, "y": 2}'])
+    model.with_structured_output(Point, method="json_schema", strict=strict).invoke("hi")
+    grammar = engine.requests[-1].sampling.grammar
+    assert grammar and grammar.strict is bool(strict)
+    model.bind_tools([Point], strict=strict).invoke("hi")
+    assert bool(engine.requests[-1].tools[0]["function"].get("strict")) is bool(strict)
+
+
 def test_structured_output_keeps_the_raw_answer() -> None:
     model, _ = _model(['{"x": 1, '])
     result = model.with_structured_output(Point, method="json_schema", include_raw=True).invoke("hi")
@@ -279,6 +334,118 @@ def test_structured_output_keeps_the_raw_answer() -> None:
     assert isinstance(result["parsing_error"], LangChainException)
     with pytest.raises(InvalidInput, match="method is 'xml'"):
         model.with_structured_output(Point, method="xml")  # type: ignore[arg-type]
+
+
+FORMS: dict[Method, list[str]] = {
+    "function_calling": call("Point", {"x": 1, "y": 2}),
+    "json_schema": ['{"x": 1, "y"', ": 2", "0", "}"],
+    "json_mode": ['{"x": 1, "y"', ": 2", "0", "}"],
+}
+
+
+@pytest.mark.parametrize("method", FORMS)
+async def test_a_form_that_was_cut_is_refused(method: Method) -> None:
+    model, _ = _model(FORMS[method], max_tokens=3)
+    short = "max_tokens is 3; expected enough for the whole Point"
+    chain = model.with_structured_output(Point, method=method)
+    for ask in (chain.invoke, lambda text: list(chain.stream(text))):
+        with pytest.raises(InvalidInput, match=short):
+            ask("hi")
+    with pytest.raises(InvalidInput, match=short):
+        await chain.ainvoke("hi")
+    with pytest.raises(InvalidInput, match=short):
+        [part async for part in chain.astream("hi")]
+    kept = model.with_structured_output(Point, method=method, include_raw=True)
+    for answer in (kept.invoke("hi"), *kept.stream("hi"), await kept.ainvoke("hi")):
+        assert isinstance(answer, dict)
+        assert answer["parsed"] is None
+        assert str(answer["parsing_error"]) == short
+
+
+@pytest.mark.parametrize("method", FORMS)
+def test_a_form_that_came_whole_is_taken_wherever_the_answer_was_cut(method: Method) -> None:
+    script, found = FORMS[method], []
+    for length in range(1, len(script) + 1):
+        model, _ = _model([*script, "\n"], max_tokens=length)
+        answer = model.with_structured_output(Point, method=method, include_raw=True).invoke("hi")
+        assert isinstance(answer, dict)
+        found.append(answer["parsed"])
+        assert (answer["parsed"] is None) == (answer["parsing_error"] is not None)
+    assert isinstance(found[-1], Point)
+    assert found.count(None) + found.count(found[-1]) == len(found)
+
+
+class Tree(BaseModel):
+    """A tree."""
+
+    size: int
+    branches: list[Tree]
+
+
+class Ping(BaseModel):
+    pong: Pong | None = None
+
+
+class Pong(BaseModel):
+    ping: Ping
+
+
+@tool
+def plant(tree: Tree) -> str:
+    """Plant a tree."""
+    return str(tree)
+
+
+def felled(tree: Tree, deep: bool) -> str:
+    """Fell a tree.
+
+    Args:
+        tree: which
+        deep: with its roots
+    """
+    return f"{tree} {deep}"
+
+
+TREE = Tree.model_json_schema()
+
+
+BRANCH = {"size": 1, "branches": [{"size": 2, "branches": [{"size": 3, "branches": []}]}]}
+WRONG = {"size": 1, "branches": [{"size": 2, "branches": [3]}]}
+
+
+@pytest.mark.parametrize(("offered", "good", "bad"), [
+    (Tree, BRANCH, WRONG),
+    (Tree.model_json_schema(), BRANCH, WRONG),
+    (Ping, {"pong": {"ping": {"pong": None}}}, {"pong": {"ping": {"pong": {"ping": 3}}}}),
+    (plant, {"tree": BRANCH}, {"tree": WRONG}),
+    (felled, {"tree": BRANCH, "deep": True}, {"tree": WRONG, "deep": True}),
+], ids=["class", "schema", "pair", "tool", "function"])  # fmt: skip
+def test_what_refers_to_itself_keeps_its_references(
+    offered: Any, good: dict[str, Any], bad: dict[str, Any]
+) -> None:
+    model, engine = _model([json.dumps(good)])
+    model.bind_tools([offered]).invoke("hi")
+    schemas = [engine.requests[-1].tools[0]["function"]["parameters"]]
+    if offered not in (plant, felled):
+        model.with_structured_output(offered, method="json_schema").invoke("hi")
+        grammar = engine.requests[-1].sampling.grammar
+        assert grammar is not None
+        schemas.append(json.loads(grammar.text))
+    for schema in schemas:
+        assert Draft202012Validator(schema).is_valid(good)
+        assert not Draft202012Validator(schema).is_valid(bad)
+
+
+def test_what_does_not_refer_to_itself_is_as_langchain_writes_it() -> None:
+    class Forest(BaseModel):
+        """Trees."""
+
+        first: Point
+        second: Point
+
+    model, engine = _model()
+    model.bind_tools([Forest, add]).invoke("hi")
+    assert list(engine.requests[-1].tools) == [convert_to_openai_tool(each) for each in (Forest, add)]
 
 
 # ---- everything around

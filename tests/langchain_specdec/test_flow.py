@@ -193,7 +193,8 @@ def test_one_engine_for_all_who_name_the_same_models(engine: Engine) -> None:
     first, second = ChatSpecDec(), SpecDecLLM(temperature=0.3)
     assert first._engine({}) is second._engine({})
     assert first._engine({"model": "bundled"}) is first._engine({})
-    assert first.profile is None or first.profile["max_input_tokens"] == first._engine({}).info.context
+    assert first.profile is not None
+    assert first.profile["max_input_tokens"] == first._engine({}).info.context
 
 
 def test_threads_that_ask_at_once_load_once() -> None:

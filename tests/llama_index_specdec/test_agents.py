@@ -83,6 +83,17 @@ async def test_a_function_agent_may_just_answer(bundled: SpecDec, streaming: boo
     assert "SpecDec" in str(output)
 
 
+@streamed
+async def test_an_agent_runs_no_call_that_was_cut(streaming: bool) -> None:
+    script = call("get_weather", {"city": "New York"})
+    for length in range(
+        1, len(script) - 3
+    ):  # the last few tokens end the call, and leave its arguments whole
+        llm = SpecDec(engine=ScriptedEngine(script), max_tokens=length)
+        _, events = await run(FunctionAgent(tools=[get_weather], llm=llm, streaming=streaming), "Weather?")
+        assert results(events) == []
+
+
 async def test_an_agent_remembers(bundled: SpecDec) -> None:
     agent = FunctionAgent(tools=[get_weather, get_time], llm=bundled)
     memory = ChatMemoryBuffer.from_defaults(llm=bundled)

@@ -59,11 +59,11 @@ def test_a_tool_s_turn(llm: SpecDec) -> None:
     _, asked, told = heard(
         llm,
         ChatMessage("1 + 2?"),
-        ChatMessage(role="assistant", blocks=[thought, CALL]),
+        ChatMessage(role="assistant", blocks=[thought, thought, CALL]),
         ChatMessage("3", role="tool", additional_kwargs={"tool_call_id": "call_1"}),
     )
     calls = (ToolCall("call_1", "add", '{"a": 1, "b": 2}'),)
-    assert asked == Message("assistant", None, tool_calls=calls, reasoning="Sums are easy.")
+    assert asked == Message("assistant", None, tool_calls=calls, reasoning="Sums are easy.\nSums are easy.")
     assert told == Message("tool", "3", tool_call_id="call_1")
 
 

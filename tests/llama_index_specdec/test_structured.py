@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from llama_index.llms.specdec import SpecDec
 from tests.fakes import call
@@ -105,9 +106,24 @@ def test_the_class_s_own_validators_have_the_last_word() -> None:
         list(llm.stream_structured_predict(Adult, PROMPT, text=TEXT))
 
 
-def test_a_schema_that_cannot_be_enforced_is_refused(bundled: SpecDec) -> None:
+class Kept(BaseModel):
+    marks: set[Literal["new", "used"]] = Field(max_length=3)
+    secret: SecretStr = Field(max_length=8)
+    folder: Path = Field(json_schema_extra={"maxLength": 8})
+    raw: bytes = Field(max_length=8)
+    code: str = Field(json_schema_extra={"pattern": "^(?=[ab])[a-d]{1,4}$"})
+
+
+def test_classes_whose_schemas_cannot_be_enforced_as_a_whole(bundled: SpecDec) -> None:
+    kept = bundled.structured_predict(Kept, PROMPT, text=TEXT)
+    assert isinstance(kept, Kept)
+    assert kept.marks <= {"new", "used"}
+    assert set(kept.code) <= set("abcd")
+
+
+def test_a_schema_that_is_wrong_is_refused(bundled: SpecDec) -> None:
     class Odd(BaseModel):
-        value: dict[str, Any] = Field(json_schema_extra={"propertyNames": {"pattern": "^(?=x)"}, "if": True})
+        value: dict[str, Any] = Field(json_schema_extra={"type": "thing"})
 
     with pytest.raises(ValueError, match="expected a JSON schema that can be enforced"):
         bundled.structured_predict(Odd, PROMPT, text=TEXT)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from llama_index.core.base.llms.types import ThinkingBlock
 from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.llms.llm import ToolSelection
@@ -116,12 +117,48 @@ def test_half_a_call_never_hurts() -> None:
     assert any(set(selection.tool_kwargs) < set(kwargs) for selection in seen)
 
 
-def test_a_call_that_was_cut_is_not_made() -> None:
-    llm = scripted_llm(call("get_weather", OSLO))
-    response = llm.chat_with_tools([WEATHER], "Weather?", max_tokens=10)
-    assert response.raw is not None
-    assert response.raw["finish_reason"] == "length"
-    assert llm.get_tool_calls_from_response(response, error_on_no_tool_call=False) == []
+async def test_a_call_that_was_cut_is_not_made() -> None:
+    llm = scripted_llm(*[call("get_weather", OSLO)] * 4)
+    ask: dict[str, Any] = {"tools": [WEATHER], "user_msg": "Weather?", "max_tokens": 10}
+    *_, streamed = llm.stream_chat_with_tools(**ask)
+    *_, astreamed = [r async for r in await llm.astream_chat_with_tools(**ask)]
+    for response in (llm.chat_with_tools(**ask), await llm.achat_with_tools(**ask), streamed, astreamed):
+        assert response.raw is not None
+        assert response.raw["finish_reason"] == "length"
+        assert llm.get_tool_calls_from_response(response, error_on_no_tool_call=False) == []
+
+
+class Tree(BaseModel):
+    """A tree"""
+
+    size: int
+    branches: list[Tree]
+
+
+class Planting(BaseModel):
+    tree: Tree
+
+
+def plant(**fields: Any) -> str:
+    """Plant a tree"""
+    return str(fields)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrapped"),
+    [(Planting, lambda tree: {"tree": tree}), (Tree, lambda tree: tree)],
+    ids=["argument", "arguments"],
+)
+def test_what_refers_to_itself_keeps_its_references(
+    scripted: ScriptedEngine, arguments: type[BaseModel], wrapped: Callable[[Any], Any]
+) -> None:
+    tool = FunctionTool.from_defaults(plant, fn_schema=arguments)
+    SpecDec(engine=scripted).chat_with_tools([tool], "Plant!")
+    schema = scripted.requests[-1].tools[0]["function"]["parameters"]
+    tree = {"size": 1, "branches": [{"size": 2, "branches": []}]}
+    assert set(schema["properties"]) == set(wrapped(tree))
+    assert Draft202012Validator(schema).is_valid(wrapped(tree))
+    assert not Draft202012Validator(schema).is_valid(wrapped({"size": 1, "branches": [tree, 3]}))
 
 
 def test_words_before_a_call_are_content() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from specdec.models.weights.dense import SPLIT_K, PackedLinear
+from specdec.models.weights.dense import SPLIT_K, PackedWeight
 
 
-def needs_one_kernel(product: PackedLinear, inner: int) -> None:
+def needs_one_kernel(product: PackedWeight, inner: int) -> None:
     """Skip where oneDNN itself computes a few rows otherwise than many, whatever is made of it here."""
     x = torch.randn(40, inner)
 
     def multiply(rows: int) -> torch.Tensor:
-        y: torch.Tensor = product.run(x[:rows], product.weight, product.bias, "none", [], "")
+        y: torch.Tensor = product.run(x[:rows], product.tensor, product.bias, "none", [], "")
         return y
 
     many = multiply(40)

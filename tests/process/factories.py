@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from specdec import courtesy
 from specdec.engine import Progress
 from specdec.errors import EngineBusy, EngineFailed, PromptTooLong, TokenizerMismatch
 from specdec.process.child import Deliver, Servable
@@ -45,7 +45,7 @@ class ThreadedEngine(ScriptedEngine):
     def refuse(self, request: Request) -> None:
         """What only the child can know."""
         if "too long" in request.prompt:
-            raise PromptTooLong("prompt", "300 tokens long", "at most 255 tokens")
+            raise PromptTooLong("prompt", "300 tokens", "at most 255 tokens")
         if "busy" in request.prompt:
             raise EngineBusy("256 requests are waiting, as many as the queue holds; try again later")
 
@@ -82,20 +82,63 @@ class DyingEngine(ThreadedEngine):
             assert sys.stdin.read() == "", "standard input is not the pipe"
 
 
-class CourteousEngine(ThreadedEngine):
-    """Counts as many tokens as somebody wants cores."""
+class BrokenEngine(ThreadedEngine):
+    """Answers, and fails at all else that it is asked."""
 
-    def tokenize(self, *_: Any) -> tuple[int, ...]:
-        return (int(courtesy.wanted()),)
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        super().submit(request, deliver)
+        return self._raise
+
+    def stats(self) -> NoReturn:
+        self._raise()
+
+    def tokenize(self, *_: Any) -> NoReturn:
+        self._raise()
+
+    def _raise(self) -> NoReturn:
+        raise RuntimeError("a bug")
 
 
-def courteous(*, progress: Progress) -> Servable:
-    return CourteousEngine()
+class PonderingEngine(ThreadedEngine):
+    """Takes `SECONDS` to take a request, all of them in Python."""
+
+    SECONDS = 3.0
+
+    def refuse(self, request: Request) -> None:
+        end = time.monotonic() + self.SECONDS
+        while time.monotonic() < end:
+            pass
 
 
 def held(*, progress: Progress) -> Servable:
     progress("target", 0.0)
     progress("ready", 1.0)
+    return HeldEngine(SCRIPT * 30)
+
+
+def broken(*, progress: Progress) -> Servable:
+    return BrokenEngine(SCRIPT * 30)
+
+
+def failing(*, progress: Progress) -> Servable:
+    """Its worker dies in its tenth pass after it was loaded."""
+    from tests.decoding.toy import ToyModel, toy_engine
+
+    target = ToyModel()
+    engine = toy_engine(target=target)
+    target.fail_at = target.passes + 10
+    return engine
+
+
+def pondering(*, progress: Progress) -> Servable:
+    return PonderingEngine()
+
+
+def gated(*, progress: Progress, gate: Path) -> Servable:
+    """Loads for as long as there is no `gate`."""
+    progress("target", 0.0)
+    while not gate.exists():
+        time.sleep(0.01)
     return HeldEngine(SCRIPT * 30)
 
 

@@ -10,7 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -24,7 +28,9 @@ from specdec.errors import (
     PromptTooLong,
     TokenizerMismatch,
 )
-from specdec.process import ProcessEngine
+from specdec.process import ProcessEngine, life
+from specdec.process.wire import Call, Count, Order
+from specdec.types import Request
 from tests.engine_contract import eventually
 from tests.process import factories
 from tests.process.watching import alive, children, descriptors, running
@@ -208,6 +214,141 @@ def test_closing_while_a_restart_loads_ends_it() -> None:
     assert not alive(engine.pid)
 
 
+@contextmanager
+def loading_again(gate: Path) -> Iterator[ProcessEngine]:
+    """An engine that has answered once and is in the middle of a restart; it ends once `gate` is there."""
+    gate.touch()
+    with ProcessEngine(partial(factories.gated, gate=gate)) as engine:
+        engine.generate("a", max_tokens=4)
+        eventually(lambda: engine.stats().finished == 1)
+        gate.unlink()
+        loading = threading.Event()
+        engine._progress = lambda *_: loading.set()
+        restarting = threading.Thread(target=engine.restart)
+        restarting.start()
+        assert loading.wait(20)
+        try:
+            yield engine
+        finally:
+            gate.touch()
+            restarting.join(20)
+
+
+async def test_while_it_loads_again_it_is_down_and_its_stats_are_the_last(tmp_path: Path) -> None:
+    with loading_again(tmp_path / "gate") as engine:
+        assert engine.down == "the engine is still loading"
+        assert engine.over is None
+        stats = engine.stats()
+        assert (stats.finished, stats.active) == (1, 0)
+        assert stats.speculation.reason == "the engine is still loading"
+        with pytest.raises(EngineClosed, match=r"^the engine is still loading; try again later$"):
+            engine.generate("a")
+        with pytest.raises(EngineClosed, match="loading"):
+            engine.astream("a")
+        with pytest.raises(EngineClosed, match="loading"):
+            engine.tokenize("a")
+        (tmp_path / "gate").touch()
+        await asyncio.to_thread(eventually, lambda: engine.down is None)
+        assert engine.generate("a", max_tokens=4).text == "Once upon a time"
+        assert engine.stats().finished == 1
+
+
+def test_a_call_that_comes_while_the_child_loads_is_refused_and_the_next_is_heard(tmp_path: Path) -> None:
+    """The parent makes none by then; the child relies on nothing."""
+    calls: list[Call] = [Order.STATS, Order.CANCEL, Count(Request.of("a")), Request.of("a")]
+    with loading_again(tmp_path / "gate") as engine:
+        engine._life._loaded = True
+        for call in calls:
+            answer = SimpleQueue[Any]()
+            engine._life.ask(call, answer.put)
+            refused = answer.get(timeout=20)
+            assert isinstance(refused, EngineClosed) and str(refused) == "the engine is still loading"
+
+
+def test_whatever_fails_in_the_child_is_an_answer_and_the_next_call_is_heard() -> None:
+    engine = ProcessEngine(factories.broken, stderr=subprocess.DEVNULL)
+    with engine:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="a bug"):
+                engine.tokenize("a")
+            assert engine.stats().finished == 0, "the last known, as there are no others"
+            events = engine.stream("a", max_tokens=300)
+            next(events)
+            events.close()
+            with pytest.raises(InvalidRequest, match="values that another process can read"):
+                engine.stream("a", client=Exits("me"))
+        assert engine.down is None
+        assert engine.generate("a", max_tokens=4).text == "Once upon a time"
+
+
+def test_a_child_that_hears_nothing_any_more_ends() -> None:
+    with ProcessEngine(factories.held, stderr=subprocess.DEVNULL) as engine:
+        events = engine.stream("a", **LONG)
+        engine._life._outgoing.put(pickle.dumps("not a call"))
+        eventually(lambda: engine.down == "the engine's process ended with exit code 1")
+        with pytest.raises(EngineFailed, match="ended with exit code 1"):
+            list(events)
+        assert engine.over == engine.down
+        engine.restart()
+        assert engine.down is None
+
+
+def test_an_engine_that_fails_in_the_child_is_down_when_its_answers_say_so() -> None:
+    with ProcessEngine(factories.failing) as engine:
+        with pytest.raises(EngineFailed, match="the toy broke"):
+            engine.generate("abc", max_tokens=200, ignore_eos=True)
+        assert engine.over == engine.down
+        assert "the toy broke" in (engine.down or "")
+        with pytest.raises(EngineClosed, match=r"the toy broke.*; restart\(\) brings it back"):
+            engine.generate("abc")
+
+
+def test_a_stopped_child_is_down_until_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "_QUIET", 2)
+    with ProcessEngine(factories.held) as engine:
+        under_way = engine.stream("a", **LONG)
+        next(under_way)
+        os.kill(engine.pid, signal.SIGSTOP)
+        with pytest.raises(EngineClosed, match="has not answered for 2 s; try again later"):
+            engine.generate("a")  # nobody has promised anything yet
+        assert "has not answered" in (engine.down or "")
+        assert engine.over is None
+        assert engine.stats().speculation.reason == engine.down
+        with pytest.raises(EngineClosed, match=r"has not answered for \d s; try again later"):
+            engine.tokenize("a")
+        os.kill(engine.pid, signal.SIGCONT)
+        eventually(lambda: engine.down is None)
+        assert next(under_way).text == " upon a time"
+        eventually(lambda: engine.stats().active == 1)  # the one that was given up is cancelled
+
+
+def test_a_child_that_stays_silent_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "_QUIET", 1)
+    monkeypatch.setattr(life, "_LOST", 2)
+    with ProcessEngine(factories.held) as engine:
+        events = engine.stream("a", **LONG)
+        os.kill(engine.pid, signal.SIGSTOP)
+        with pytest.raises(EngineFailed, match=r"did not answer for 2 s and was killed; restart\(\)"):
+            list(events)
+        assert engine.over == engine.down == "the engine's process did not answer for 2 s and was killed"
+        eventually(lambda: not alive(engine.pid))
+        engine.restart()
+        assert engine.generate("a", max_tokens=4).text == "Once upon a time"
+
+
+def test_a_busy_child_is_not_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that hears calls is at work for longer than silence would be suffered."""
+    monkeypatch.setattr(life, "_QUIET", 2)
+    with ProcessEngine(factories.pondering) as engine:
+        said: list[str | None] = []
+        asking = threading.Thread(target=lambda: said.append(engine.generate("a", max_tokens=4).text))
+        asking.start()
+        while asking.is_alive():
+            assert engine.down is None
+            asking.join(0.01)
+        assert said == ["Once upon a time"]
+
+
 @pytest.mark.parametrize("state", ["held", "never"])
 def test_a_parent_that_is_killed_takes_its_child_with_it(state: str) -> None:
     body = (
@@ -291,7 +432,7 @@ def test_what_the_child_prints_does_not_disturb_the_pipe(capfd: pytest.CaptureFi
 def test_what_only_the_child_knows_is_refused_by_the_call() -> None:
     with ProcessEngine(factories.held) as engine:
         with pytest.raises(
-            PromptTooLong, match="prompt is 300 tokens long; expected at most 255 tokens"
+            PromptTooLong, match="prompt is too long: 300 tokens; expected at most 255 tokens"
         ) as caught:
             engine.stream("too long")
         assert caught.value.field == "prompt"
@@ -311,6 +452,15 @@ class Unknown(str):
         return _import, ("nowhere",)
 
 
+class Exits(Unknown):
+    """Reading it ends the thread that does, and a program if that is its first."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return sys.exit, ("bye",)
+
+
 def _import(name: str) -> Any:
     return __import__(name)
 
@@ -318,10 +468,10 @@ def _import(name: str) -> Any:
 async def test_an_async_call_is_refused_before_its_first_event() -> None:
     with ProcessEngine(factories.held) as engine:
         refused = engine.astream("too long")
-        with pytest.raises(InvalidRequest, match="300 tokens long"):
+        with pytest.raises(InvalidRequest, match="300 tokens"):
             await refused.__anext__()
         assert [event async for event in refused] == []
-        with pytest.raises(InvalidRequest, match="300 tokens long"):
+        with pytest.raises(InvalidRequest, match="300 tokens"):
             await engine.astream("too long").admitted()
         admitted = engine.astream("a", max_tokens=4)
         await admitted.admitted()

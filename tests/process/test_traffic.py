@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from specdec.courtesy import Courtesy
 
 from specdec.errors import DeadlineExceeded
 from specdec.process import ProcessEngine
@@ -167,13 +166,3 @@ def test_a_round_that_follows_soon_goes_out_with_the_next() -> None:
         outbox.close()
     sent = [[event.text if not event.finish_reason else "end" for _, event in batch] for batch in batches]
     assert sent == [[""], ["first"], ["0"], ["1", "2", "3", "end"]]
-
-
-def test_the_caller_is_given_a_core_in_the_child_too() -> None:
-    courtesy = Courtesy()
-    with ProcessEngine(factories.courteous, courtesy=courtesy) as engine:
-        for wanted in (True, False, True):
-            courtesy.ask(wanted)
-            assert engine.tokenize("a") == (int(wanted),)
-        engine.restart()
-        assert engine.tokenize("a") == (1,)

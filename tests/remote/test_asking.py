@@ -111,6 +111,12 @@ def test_grammars(grammar: Grammar, fields: dict[str, Any]) -> None:
             _body(UNKNOWN, grammar=grammar)
 
 
+def test_only_our_own_server_is_told_what_is_strict() -> None:
+    for strict in (False, True):
+        form = _body(OURS, grammar=Grammar.json_schema({"type": "object"}, strict=strict))["response_format"]
+        assert form["json_schema"]["strict"] is strict
+
+
 def test_prediction_goes_only_where_it_is_known() -> None:
     assert _body(UNKNOWN, prediction="so")["prediction"] == {"type": "content", "content": "so"}
     assert _body(OURS, "Once", prediction="so")["prediction"] == "so"

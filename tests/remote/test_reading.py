@@ -114,6 +114,12 @@ def _summary(rounds: int, drafted: int, histogram: list[int]) -> Metrics:
     }})  # fmt: skip
 
 
+def test_acceptance_per_position_of_a_histogram() -> None:
+    """Of six rounds with three drafts each, one accepted none, two accepted one, and three accepted all."""
+    stats = spec_stats(SERVER, _summary(6, 18, [1, 2, 0, 3]), None, None)
+    assert stats.acceptance_per_position == pytest.approx((5 / 6, 3 / 5, 1.0))
+
+
 @pytest.mark.parametrize(
     ("rounds", "drafted", "histogram"),
     [(5, 20, [1, 1, 1, 1, 1]), (2, 5, [0, 1, 0, 0, 1]), (3, 3, [3, 0]), (0, 0, [0, 0, 0])],
@@ -131,6 +137,7 @@ def test_figures_of_vllm(rounds: int, drafted: int, histogram: list[int]) -> Non
 def test_figures_of_others() -> None:
     stats = spec_stats(SERVER, None, Timings(predicted_n=10, draft_n=8, draft_n_accepted=6), None)
     assert (stats.rounds, stats.drafted, stats.accepted) == (3, 8, 6)
+    assert stats.acceptance_per_position == (), "a sum says nothing about positions"
     details = CompletionDetails(accepted_prediction_tokens=3, rejected_prediction_tokens=1)
     stats = spec_stats(SERVER, None, None, details)
     assert (stats.drafted, stats.accepted) == (4, 3)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from langchain_core.exceptions import LangChainException
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr
 
-from langchain_specdec import ChatSpecDec
+from langchain_specdec import ChatSpecDec, InvalidInput, SpecDecLLM
 from llama_index.llms.specdec import SpecDec
 from specdec.errors import InvalidRequest
 from specdec.sharing import served
@@ -29,6 +33,25 @@ def test_an_address_that_is_none_is_refused() -> None:
         ChatSpecDec(base_url="localhost:8000").invoke("Hello")
     with pytest.raises(InvalidRequest, match="base_url"):
         SpecDec(base_url="localhost:8000")
+
+
+async def test_a_model_that_the_server_lacks_is_refused_as_the_framework_refuses() -> None:
+    with ScriptedServer(models=[{"id": "small"}]) as server:
+        expected = f"model is 'huge'; expected one that {server.url} has: small"
+        chat, llm = (kind(base_url=server.url, model="huge") for kind in (ChatSpecDec, SpecDecLLM))
+        asks: list[Callable[[], Any]] = [
+            lambda: chat.invoke("Hello"), lambda: list(chat.stream("Hello")), lambda: chat.get_num_tokens("Hello"),
+            lambda: llm.invoke("Hello"), lambda: list(llm.stream("Hello")),
+        ]  # fmt: skip
+        for ask in asks:
+            with pytest.raises(InvalidInput, match=expected) as caught:
+                ask()
+            assert isinstance(caught.value, LangChainException)
+        for answer in (chat.ainvoke("Hello"), llm.ainvoke("Hello")):
+            with pytest.raises(InvalidInput, match=expected):
+                await answer
+        with pytest.raises(InvalidRequest, match=expected):
+            SpecDec("huge", base_url=server.url)
 
 
 def test_langchain_asks_the_server() -> None:

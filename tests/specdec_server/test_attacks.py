@@ -11,7 +11,7 @@ import pytest
 
 from specdec_server import Settings
 from tests.fakes import ScriptedEngine
-from tests.specdec_server.asking import CHAT, JSON
+from tests.specdec_server.asking import CHAT, JSON, error_of
 from tests.specdec_server.live import LiveServer, live, read_all, request
 
 PATH = "/v1/chat/completions"
@@ -97,6 +97,13 @@ def test_form_of_a_page(server: LiveServer, kind: str) -> None:
     """What pages may send without asking is not taken for JSON."""
     answer = server.client.post(PATH, content=json.dumps(CHAT), headers={"Content-Type": kind})
     assert answer.status_code == 400
+    assert error_of(answer)["message"] == f"the Content-Type header is '{kind}'; expected application/json"
+
+
+def test_no_content_type(server: LiveServer) -> None:
+    answer = server.client.post(PATH, content=json.dumps(CHAT))
+    assert answer.status_code == 400
+    assert error_of(answer)["message"] == "the Content-Type header is missing; expected application/json"
 
 
 @pytest.mark.parametrize("n", [129, 10**6, 10**30, -1, 0, 1.5, True, "8"])
@@ -135,8 +142,18 @@ def test_endless_headers(server: LiveServer) -> None:
 
 
 def test_huge_body(server: LiveServer) -> None:
-    body = {"messages": [{"role": "user", "content": "a" * 5_000_000}]}
-    assert server.post(PATH, body).status_code == 413
+    answer = server.client.post(PATH, content=b"a" * 5_000_000, headers={"Content-Type": "application/json"})
+    error = error_of(answer)
+    assert (answer.status_code, error["code"]) == (413, "body_too_large")
+    assert error["message"] == "the body is 5000000 bytes long; expected at most 4194304"
+    assert server.client.request("GET", "/health", content=b"a" * 5_000_000).status_code == 413
+
+
+def test_the_longest_body_is_read(server: LiveServer) -> None:
+    body = json.dumps(CHAT).encode()
+    body += b" " * (Settings().body - len(body))
+    answer = server.client.post(PATH, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
 
 
 def test_huge_body_of_unsaid_length(server: LiveServer) -> None:
@@ -145,7 +162,9 @@ def test_huge_body_of_unsaid_length(server: LiveServer) -> None:
             yield b"a" * 65536
 
     answer = server.client.post(PATH, content=parts(), headers={"Content-Type": "application/json"})
-    assert answer.status_code == 413
+    error = error_of(answer)
+    assert (answer.status_code, error["code"]) == (413, "body_too_large")
+    assert error["message"] == "the body is more than 4194304 bytes long; expected at most 4194304"
 
 
 def test_body_shorter_than_said(server: LiveServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -99,17 +100,15 @@ def test_too_long_a_prompt_says_so(server: LiveServer) -> None:
     response = server.post(PATH, {"messages": [{"role": "user", "content": "word " * 3000}]})
     error = response.json()["error"]
     assert response.status_code == 400 and error["code"] == "context_length_exceeded"
-    assert "tokens long; expected at most 2047" in error["message"]
+    known = r"prompt is too long: \d+ tokens; .*this model's maximum context length is 2048"
+    assert re.match(known, error["message"]), "by these words LiteLLM and langchain-openai tell what it is"
 
 
 def test_too_many_tools_are_named_as_what_fills_the_context(server: LiveServer) -> None:
     looks = [{"name": f"look{i}", "description": "word " * 300} for i in range(9)]
     tools = [{"type": "function", "function": look} for look in looks]
     response = server.post(PATH, CHAT | {"tools": tools})
-    assert (
-        response.status_code == 400
-        and " tokens long (tools in it: 9); " in response.json()["error"]["message"]
-    )
+    assert response.status_code == 400 and " tokens (tools in it: 9); " in response.json()["error"]["message"]
     long = {"messages": [{"role": "user", "content": "word " * 3000}], "tools": tools, "tool_choice": "none"}
     assert "tools in it" not in server.post(PATH, long).json()["error"]["message"]
 

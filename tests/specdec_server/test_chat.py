@@ -86,7 +86,9 @@ async def test_figures_without_usage_come_with_the_reason(ask: Asker) -> None:
     assert figures["num_accepted_draft_tokens"] == figures["num_draft_tokens"] == 8
     assert figures["mean_acceptance_length"] == pytest.approx(1 + 8 / 5)
     assert figures["draft_acceptance_rate"] == 1
-    assert figures["drafters"] == [{"drafter": "model", "drafted": [4, 4], "accepted": [4, 4]}]
+    assert figures["drafters"] == [
+        {"drafter": "model", "drafted": [4, 4], "accepted": [4, 4], "tested": [4, 4]}
+    ]
 
 
 async def test_several_choices(ask: Asker, engine: ScriptedEngine) -> None:
@@ -134,6 +136,35 @@ async def test_tool_calls_streamed() -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.parametrize("length", range(1, 17))
+async def test_a_client_that_reads_the_first_call_of_a_chunk_alone_misses_nothing(length: int) -> None:
+    """As LlamaIndex's OpenAILike and Instructor read, at every draft length; two calls may share a round."""
+    made = [{"a": 12345678901234}, {"a": 2}]
+    script = ["Well.", *(text for arguments in made for text in call("add", arguments))]
+    ask = Asker(ScriptedEngine(script, width=length + 1))
+    chunks = await ask.chat_chunks(tools=[TOOL])
+    read: dict[int, str] = {}
+    for delta in deltas(chunks):
+        for part in delta.get("tool_calls", ())[:1]:
+            assert ("id" in part) == (part["index"] not in read), "the first of each call has its id"
+            read[part["index"]] = read.get(part["index"], "") + part["function"]["arguments"]
+    assert [json.loads(read[index]) for index in (0, 1)] == made
+    assert content(chunks) == "Well."
+
+
+async def test_two_calls_in_one_round_are_two_chunks() -> None:
+    script = ["<think>", "hm", "</think>", "Yes", *call("add", {"a": 1}), *call("add", {"a": 2})]
+    chunks = await Asker(ScriptedEngine(script, width=64)).chat_chunks(tools=[TOOL], return_token_ids=True)
+    found = [[part["index"] for part in delta.get("tool_calls", ())] for delta in deltas(chunks)]
+    assert [indices for indices in found if indices] == [[0], [1]]
+    first = next(delta for delta in deltas(chunks) if "tool_calls" in delta)
+    assert first["reasoning_content"] == "hm" and first["content"] == "Yes", (
+        "the rest of the round is not split"
+    )
+    ids = [i for chunk in chunks for choice in chunk["choices"] for i in choice["token_ids"]]
+    assert ids == list(range(10, 10 + len(script)))
+
+
 async def test_reasoning_is_kept_apart() -> None:
     ask = Asker(ScriptedEngine(["<think>", "hm", "</think>", "Yes"]))
     message = (await ask.chat())["choices"][0]["message"]
@@ -151,7 +182,7 @@ async def test_a_chat_with_calls_reaches_the_engine(ask: Asker, engine: Scripted
             "role": "user",
             "content": [
                 {"type": "text", "text": "One", "cache_control": {"type": "ephemeral"}},
-                {"type": "text", "text": " more"},
+                {"type": "text", "text": "more"},
             ],
         },
         {
@@ -167,12 +198,36 @@ async def test_a_chat_with_calls_reaches_the_engine(ask: Asker, engine: Scripted
     (request,) = engine.requests
     assert request.prompt == (
         Message("system", "Be brief."),
-        Message("user", "One more"),
+        Message("user", "One\nmore"),
         Message("assistant", None, tool_calls=(ToolCall("c1", "add", '{"a": 1}'),), reasoning="hm"),
         Message("tool", "2", tool_call_id="c1"),
     )
     assert request.tools == (TOOL,)
     assert request.tool_choice == "required" and request.parallel_tool_calls is False
+
+
+async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(
+    ask: Asker, engine: ScriptedEngine
+) -> None:
+    """`model_dump()` of what its `.stream()` and `.parse()` return, and fields that a later one may have."""
+    function = {"name": "add", "arguments": '{"a": 1}', "parsed_arguments": {"a": 1}}
+    made = {"id": "c1", "function": function, "type": "function", "index": 0, "later": None}
+    parsed = {
+        "content": None, "refusal": None, "role": "assistant", "annotations": None, "audio": None, "later": None,
+        "function_call": None, "tool_calls": [made], "parsed": {"a": 1}, "reasoning_content": "hm",
+    }  # fmt: skip
+    await ask.chat(
+        messages=[*CHAT["messages"], parsed, {"role": "tool", "tool_call_id": "c1", "content": "2"}]
+    )
+    assert engine.requests[0].prompt[1] == Message(
+        "assistant", None, tool_calls=(ToolCall("c1", "add", '{"a": 1}'),), reasoning="hm"
+    )
+
+
+async def test_null_asks_for_nothing(ask: Asker) -> None:
+    assert await ask.chat(reasoning_effort=None)
+    error = await ask.refused("/v1/chat/completions", CHAT | {"reasoning_effort": "high"})
+    assert error["param"] == "reasoning_effort"
 
 
 async def test_a_named_tool(ask: Asker, engine: ScriptedEngine) -> None:
@@ -207,6 +262,16 @@ async def test_response_format(ask: Asker, engine: ScriptedEngine, wanted: objec
     await ask.chat(response_format=wanted)
     grammar = engine.requests[0].sampling.grammar
     assert grammar and grammar.kind == kind
+
+
+@pytest.mark.parametrize("strict", [True, False, None])
+async def test_strict_schemas_are_strict(ask: Asker, engine: ScriptedEngine, strict: bool | None) -> None:
+    form = {"name": "x", "schema": {"type": "integer"}, "strict": strict}
+    tool = {"type": "function", "function": {"name": "add", "strict": strict}}
+    await ask.chat(response_format={"type": "json_schema", "json_schema": form}, tools=[tool])
+    (request,) = engine.requests
+    assert request.sampling.grammar and request.sampling.grammar.strict is bool(strict)
+    assert request.tools[0]["function"].get("strict") is strict
 
 
 @pytest.mark.parametrize(
@@ -268,6 +333,45 @@ async def test_what_is_wrong_is_named(
     assert error["type"] == "invalid_request_error"
     assert param is None or str(error["param"]).startswith(param), error
     assert not engine.requests
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"stop": ["a"] * 17}, "stop", "List should have at most 16 items after validation, not 17"),
+        ({"stop": ["a", 1]}, "stop.1", "Input should be text"),
+        ({"stop": 1}, "stop", "Input should be text or a list"),
+        ({"speculative": "fast"}, "speculative", "Input should be 'auto' or 'off' or a whole number"),
+        ({"tool_choice": {"type": "auto"}}, "tool_choice.type", "Input should be 'function'"),
+        ({"messages": ["Hi"]}, "messages.0", "Input should be an object"),
+        (
+            {"messages": [{"role": "user", "content": 1}]},
+            "messages.0.content",
+            "Input should be text or a list",
+        ),
+    ],
+)
+async def test_of_a_union_the_part_that_is_wrong_is_named(
+    ask: Asker, fields: dict[str, object], param: str, message: str
+) -> None:
+    error = await ask.refused("/v1/chat/completions", CHAT | fields)
+    assert (error["param"], error["message"]) == (param, f"{param}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("image_url", "images are not supported; expected a part of type text"),
+        ("input_audio", "audio files are not supported; expected a part of type text"),
+        ("file", "files are not supported; expected a part of type text"),
+        ("poem", "Input should be 'text'"),
+    ],
+)
+async def test_what_a_model_cannot_read_is_named(ask: Asker, kind: str, message: str) -> None:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": kind, kind: {"url": "x"}}]
+    error = await ask.refused("/v1/chat/completions", {"messages": [{"role": "user", "content": parts}]})
+    assert error["param"] == "messages.0.content.1.type"
+    assert error["message"] == f"{error['param']}: {message}"
 
 
 async def test_an_unknown_model_is_named(ask: Asker) -> None:

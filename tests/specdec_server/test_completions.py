@@ -82,3 +82,21 @@ async def test_what_is_wrong_is_named(
     error = await ask.refused(PATH, fields)
     assert str(error["param"]).startswith(param), error
     assert not engine.requests
+
+
+@pytest.mark.parametrize(
+    ("prompt", "param", "message"),
+    [
+        (["a", 1], "prompt.1", "Input should be text"),
+        ([1, "a"], "prompt.1", "Input should be a whole number"),
+        ([[1], [2, "a"]], "prompt.1.1", "Input should be a whole number"),
+        ([None], "prompt.0", "Input should be a whole number or text or a list"),
+        ([[]], "prompt.0", "List should have at least 1 item after validation, not 0"),
+        ({}, "prompt", "Input should be text or a list"),
+    ],
+)
+async def test_of_a_union_the_part_that_is_wrong_is_named(
+    ask: Asker, prompt: object, param: str, message: str
+) -> None:
+    error = await ask.refused(PATH, {"prompt": prompt})
+    assert (error["param"], error["message"]) == (param, f"{param}: {message}")

@@ -8,6 +8,7 @@ from specdec.types import (
     ReasoningDelta,
     Round,
     SpecStats,
+    Speculation,
     Timing,
     Token,
     Usage,
@@ -17,7 +18,7 @@ from specdec_server.common.figures import Tally, figures
 
 def finished(prompt: int = 0, *drafters: DrafterStats) -> Tally:
     tally, usage = Tally(prompt), Usage(10, 5, 4)
-    stats = SpecStats(2, drafters, None if drafters else "off: as the request asked")
+    stats = SpecStats(2, drafters, Speculation(why="pays" if drafters else "requested", on=bool(drafters)))
     tally.add(GenerationEvent("r", round=Round("model", (1, 2, 3), 2, 0.1, 0.1)))
     tally.add(GenerationEvent("r", round=Round("model", (1,), 0, 0.1, 0.1)))
     tally.add(
@@ -56,11 +57,13 @@ def test_rounds_by_what_they_accepted() -> None:
 
 def test_a_drafter_is_named_once() -> None:
     both = [
-        finished(0, DrafterStats("model", (3, 2), (3, 1))),
-        finished(0, DrafterStats("model", (1,), (0,))),
+        finished(0, DrafterStats("model", (3, 2), (3, 1), (3, 2))),
+        finished(0, DrafterStats("model", (1,), (0,), (1,))),
     ]
-    (drafter,) = figures(both).metrics.speculative_decoding.drafters
-    assert (drafter.drafted, drafter.accepted) == ([4, 2], [3, 1])
+    speculative = figures(both).metrics.speculative_decoding
+    (drafter,) = speculative.drafters
+    assert (drafter.drafted, drafter.accepted, drafter.tested) == ([4, 2], [3, 1], [4, 2])
+    assert speculative.acceptance_per_position == [0.75, 0.5]
 
 
 def test_a_prompt_counts_once_for_all_its_answers() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from specdec.types import Message, ToolCall
+from specdec.types import Grammar, Message, ToolCall
 from specdec_server.responses.wire import ResponseBody, ResponseEvent
 from tests.fakes import SCRIPT, ScriptedEngine, call
 from tests.specdec_server.asking import JSON, Asker, events
@@ -101,17 +101,18 @@ async def test_items_become_turns(ask: Asker, engine: ScriptedEngine) -> None:
             "content": [{"type": "reasoning_text", "text": "hm"}],
         },
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Well."}]},
+        {"type": "message", "role": "assistant", "content": "So."},
         {"type": "function_call", "call_id": "c1", "name": "add", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c1", "output": "2"},
-        {"role": "user", "content": [{"type": "input_text", "text": "Thanks."}]},
+        {"role": "user", "content": [{"type": "input_text", "text": text} for text in ("blue", "bird")]},
     ]
     await ask.answer(PATH, {"input": items, "instructions": "Be brief."})
     assert engine.requests[0].prompt == (
         Message("system", "Be brief."),
         Message("user", "Add."),
-        Message("assistant", "Well.", tool_calls=(ToolCall("c1", "add", "{}"),), reasoning="hm"),
+        Message("assistant", "Well.\nSo.", tool_calls=(ToolCall("c1", "add", "{}"),), reasoning="hm"),
         Message("tool", "2", tool_call_id="c1"),
-        Message("user", "Thanks."),
+        Message("user", "blue\nbird"),
     )
 
 
@@ -120,6 +121,40 @@ async def test_an_output_can_be_the_next_input(engine: ScriptedEngine) -> None:
     output = (await ask.answer(PATH, {"input": "Hi", "tools": [TOOL]}))["output"]
     result = {"type": "function_call_output", "call_id": output[-1]["call_id"], "output": "2"}
     await ask.answer(PATH, {"input": [{"role": "user", "content": "Hi"}, *output, result], "tools": [TOOL]})
+
+
+async def test_what_the_openai_package_makes_of_an_output_can_be_the_next_input(
+    ask: Asker, engine: ScriptedEngine
+) -> None:
+    """`model_dump()` of what its `.stream()` and `.parse()` return."""
+    text: JSON = {
+        "annotations": [],
+        "text": "Yes.",
+        "type": "output_text",
+        "logprobs": None,
+        "parsed": {"a": 1},
+    }
+    made: JSON = {
+        "arguments": "{}", "call_id": "c1", "name": "add", "type": "function_call", "id": "fc_2", "async_": None,
+        "caller": None, "namespace": None, "status": "completed", "parsed_arguments": {},
+    }  # fmt: skip
+    items = [
+        {"role": "user", "content": "Hi"},
+        {
+            "id": "rs_0", "summary": [], "type": "reasoning", "content": [{"text": "hm", "type": "reasoning_text"}],
+            "encrypted_content": None, "status": "completed",
+        },
+        {
+            "id": "msg_1", "content": [text], "role": "assistant", "status": "completed", "type": "message",
+            "phase": None,
+        },
+        made,
+        {"type": "function_call_output", "call_id": "c1", "output": "2"},
+    ]  # fmt: skip
+    await ask.answer(PATH, {"input": items})
+    assert engine.requests[0].prompt[1] == Message(
+        "assistant", "Yes.", tool_calls=(ToolCall("c1", "add", "{}"),), reasoning="hm"
+    )
 
 
 async def test_tools_and_formats_reach_the_engine(ask: Asker, engine: ScriptedEngine) -> None:
@@ -138,7 +173,7 @@ async def test_tools_and_formats_reach_the_engine(ask: Asker, engine: ScriptedEn
         {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},
     )
     assert request.tool_choice == "add"
-    assert request.sampling.grammar and request.sampling.grammar.kind == "json_schema"
+    assert request.sampling.grammar == Grammar.json_schema({"type": "integer"}, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -156,3 +191,32 @@ async def test_tools_and_formats_reach_the_engine(ask: Asker, engine: ScriptedEn
 async def test_what_is_not_there_is_refused(ask: Asker, engine: ScriptedEngine, fields: JSON) -> None:
     assert (await ask.refused(PATH, fields))["message"]
     assert not engine.requests
+
+
+@pytest.mark.parametrize(
+    ("item", "param", "message"),
+    [
+        (
+            {"type": "item_reference", "id": "x"},
+            "input.1",
+            "not supported; expected an item of type message, function_call, function_call_output or reasoning",
+        ),
+        ({"type": "function_call", "call_id": "c1", "name": "add"}, "input.1.arguments", "Field required"),
+        (
+            {"type": "function_call", "call_id": 1, "name": "add", "arguments": "{}"},
+            "input.1.call_id",
+            "Input should be text",
+        ),
+        ({"content": "Hi"}, "input.1.role", "Field required"),
+        (
+            {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]},
+            "input.1.content.0.type",
+            "images are not supported; expected a part of type text",
+        ),
+    ],
+)
+async def test_of_an_item_the_part_that_is_wrong_is_named(
+    ask: Asker, item: JSON, param: str, message: str
+) -> None:
+    error = await ask.refused(PATH, {"input": [{"role": "user", "content": "Hi"}, item]})
+    assert (error["param"], error["message"]) == (param, f"{param}: {message}")

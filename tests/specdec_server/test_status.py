@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from specdec.types import Request
 from specdec_server import Settings
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 from tests.specdec_server.asking import CHAT, JSON, Asker, error_of
+from tests.specdec_server.live import live
 
 
 async def test_models(ask: Asker) -> None:
@@ -46,6 +48,24 @@ async def test_unknown_paths_are_errors_of_the_same_form(ask: Asker) -> None:
     assert response.status_code == 404 and error_of(response)["type"] == "invalid_request_error"
 
 
+def test_nothing_waits_to_be_sent_together_on_a_kept_connection() -> None:
+    """Nagle's algorithm and a client's delayed acknowledgement would wait for each other, 40 ms at a time."""
+    with live(ScriptedEngine()) as server:
+        for _ in range(2):
+            assert server.client.get("/health").status_code == 200
+        (connection,) = server.server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_ready_says_whether_the_engine_takes_requests(ask: Asker, engine: ScriptedEngine) -> None:
+    assert (await ask.get("/ready")).json() == {"status": "ready"}
+    engine.close()
+    response = await ask.get("/ready")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert error_of(response)["code"] == "engine_unavailable"
+
+
 async def test_every_answer_has_its_request_id(ask: Asker) -> None:
     response = await ask.post("/v1/chat/completions", CHAT)
     assert response.json()["id"] == f"chatcmpl-{response.headers['x-request-id']}"
@@ -70,6 +90,7 @@ async def test_metrics(ask: Asker) -> None:
         "specdec_rounds_total": 3 * 5,
         'specdec_drafted_tokens_total{drafter="model",position="0"}': 3 * 4,
         'specdec_accepted_tokens_total{drafter="model",position="1"}': 3 * 4,
+        'specdec_tested_tokens_total{drafter="model",position="1"}': 3 * 4,
         "specdec_ttft_seconds_count": 3,
         "specdec_tpot_seconds_count": 3,
         "specdec_queue_seconds_count": 3,

@@ -31,9 +31,9 @@ def test_positions_are_conditional() -> None:
     gauge.see(event([token("a")], [1, 2, 3], 1), 0.2)
     gauge.see(event([token("a")], [1, 2, 3], 3), 0.3)
     reading = gauge.read(1.0)
-    assert [(p.tested, p.accepted) for p in reading.positions] == [(3, 2), (2, 1), (1, 1)]
-    assert (reading.drafted, reading.accepted, reading.rounds) == (9, 4, 3)
-    assert reading.acceptance_length == pytest.approx(1 + 4 / 3)
+    assert reading.stats.acceptance_per_position == pytest.approx((2 / 3, 1 / 2, 1.0))
+    assert (reading.stats.drafted, reading.stats.accepted, reading.stats.rounds) == (9, 4, 3)
+    assert reading.stats.acceptance_length == pytest.approx(1 + 4 / 3)
     assert reading.chosen == (3, 3, 3)
 
 
@@ -50,9 +50,10 @@ def test_accepted_tokens_by_drafter() -> None:
     gauge = Gauge(0.0)
     gauge.see(event([token("a")], [1, 2], 2, drafter="lookup"), 0.1)
     gauge.see(event([token("a")], [1], 1, drafter="model"), 0.2)
-    assert gauge.read(1.0).drafters == (("lookup", 2), ("model", 1))
+    drafters = gauge.read(1.0).stats.drafters
+    assert [(d.drafter, sum(d.accepted)) for d in drafters] == [("lookup", 2), ("model", 1)]
 
 
 def test_nothing_yet_is_no_error() -> None:
     reading = Gauge(5.0).read(5.0)
-    assert (reading.mean, reading.now, reading.ttft, reading.acceptance_rate) == (0, 0, None, 0)
+    assert (reading.mean, reading.now, reading.ttft, reading.stats.acceptance_rate) == (0, 0, None, 0)

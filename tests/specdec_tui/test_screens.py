@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input, Markdown, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 
+from specdec_tui.core.store import Store
 from specdec_tui.screens.compare import CompareScreen
-from specdec_tui.screens.help import HelpScreen
 from specdec_tui.screens.models import ModelsScreen
 from specdec_tui.screens.params import ParamsScreen
 from specdec_tui.screens.sessions import SessionsScreen
 from specdec_tui.widgets.token_pane import detail
 from specdec_tui.widgets.token_view import TokenView
-from specdec_tui.widgets.transcript import Transcript
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.specdec_tui.running import Garage, running
 
@@ -88,6 +90,32 @@ async def test_an_answer_under_way_when_the_chat_ends_is_there_next_time(tmp_pat
         assert "the chat ended while this came" in chat.text_of("AnswerView .failed")
 
 
+async def test_what_was_read_outlives_a_sudden_end(tmp_path: Path) -> None:
+    """A copy of the file, taken while an answer comes, is what a sudden end would leave."""
+    path = tmp_path / "sessions.db"
+
+    def left() -> list[str]:
+        copy = tmp_path / "copy.db"
+        copy.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        with closing(Store(copy)) as store:
+            saved = store.load(store.sessions()[0].id)
+        return [f"{t.text} ({t.state})" for t in saved.conversation.path()] if saved else []
+
+    async with running(ScriptedEngine(hold=2), database=path) as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.app.store)
+        await chat.enter("Hello")
+        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens == 4)
+        await chat.until(lambda: left() == ["Hello (done)", "Once upon a time (interrupted)"])
+        with closing(sqlite3.connect(path)) as reading:
+            (message,) = reading.execute("SELECT message FROM turn WHERE state = 'running'").fetchone()
+            (pieces,) = reading.execute("SELECT count(*) FROM growth").fetchone()
+        assert json.loads(message)["content"] == "", "the whole was written again"
+        assert pieces <= 2, "something was written though nothing new had come"
+
+
 async def test_parameters_are_checked_as_they_are_written() -> None:
     async with running(ScriptedEngine()) as chat:
         await chat.ready()
@@ -150,23 +178,6 @@ async def test_compare_tells_where_texts_part_and_slowness_in_red() -> None:
         await chat.pilot.press("f5")
         await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
         await chat.until(lambda: "they part at token 2" in chat.text_of("#verdict"))
-
-
-async def test_help_is_about_what_has_the_focus() -> None:
-    async with running(ScriptedEngine()) as chat:
-        await chat.ready()
-        for focus, word in (
-            (chat.app.prompt, "# Prompt"),
-            (chat.app.screen.query_one(Transcript), "# Conversation"),
-        ):
-            focus.focus()
-            await chat.pilot.press("f1")
-            await chat.until(lambda: isinstance(chat.app.screen, HelpScreen))
-            source = chat.app.screen.query_one(Markdown).source
-            assert source.startswith(word)
-            assert "`/compare`" in source
-            assert "| `ctrl+t` | Tokens |" in source
-            await chat.pilot.press("escape")
 
 
 async def test_tokens_tell_about_themselves() -> None:

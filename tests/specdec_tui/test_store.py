@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from specdec.types import Message, ToolCall
+from specdec.types import ContentDelta, Message, ToolCall
 from specdec_tui.core.chat import Chat
+from specdec_tui.core.schema import _VERSIONS
 from specdec_tui.core.settings import Settings
 from specdec_tui.core.store import Store
 
@@ -19,7 +24,7 @@ _CRASH = """
 import os, sys
 from pathlib import Path
 from dataclasses import replace
-from specdec.types import Message
+from specdec.types import ContentDelta, Message, ReasoningDelta, ToolCallDelta
 from specdec_tui.core.chat import Chat
 from specdec_tui.core.settings import Settings
 from specdec_tui.core.store import Store
@@ -28,7 +33,11 @@ chat = Chat(Settings())
 chat.save_in(store)
 prompt = chat.say(Message("user", "Tell me."), None)
 answer = chat.begin_answer(prompt.id)
-chat.keep(replace(answer, message=Message("assistant", "half an answ")))
+chat.grow(replace(answer, message=Message("assistant", "half "), figures={"tokens": 2}), [ContentDelta("half ")])
+chat.grow(replace(answer, message=Message("assistant", "half an answ"), figures={"tokens": 4}), [
+    ReasoningDelta("Hm."), ContentDelta("an "), ContentDelta("answ"), ToolCallDelta(0, "c1", "find", '{"a'),
+    ToolCallDelta(0, arguments='": 1')
+])
 store.sessions()  # waits for the writes
 os._exit(9)
 """
@@ -120,7 +129,79 @@ def test_a_crash_in_mid_answer_loses_nothing(tmp_path: Path) -> None:
     assert [(t.text, t.state) for t in saved.conversation.path()] == [
         ("Tell me.", "done"), ("half an answ", "interrupted")
     ]  # fmt: skip
+    answer = saved.conversation[2]
+    assert (answer.message.reasoning, answer.figures) == ("Hm.", {"tokens": 4})
+    assert answer.message.tool_calls == (ToolCall("c1", "find", '{"a": 1'),)
     assert store.search("answ")
+    store.close()
+
+
+def test_of_a_running_answer_only_what_is_new_is_written(store: Store) -> None:
+    chat = _chat(store, "one")
+    answer, pieces = chat.begin_answer(1), [f"{i:>9} " for i in range(50)]
+    store.sessions()  # waits for the writes
+    with closing(sqlite3.connect(store.path)) as connection:
+        written: list[int] = []
+        for i, piece in enumerate(pieces):
+            message = Message("assistant", "".join(pieces[: i + 1]))
+            chat.grow(replace(answer, message=message), [ContentDelta(piece)])
+            store.sessions()
+            rows = connection.execute(
+                "SELECT length(message) FROM turn UNION ALL SELECT length(deltas) FROM growth"
+            )
+            written.append(sum(size for (size,) in rows))
+        growth = {after - before for before, after in pairwise(written)}
+        assert growth == {len(json.dumps([["content", pieces[0]]]))}
+        whole = replace(answer, message=Message("assistant", "".join(pieces)), state="done")
+        saved = store.load(chat.id)
+        assert saved is not None
+        assert saved.conversation[answer.id].message == whole.message
+        chat.keep(whole)
+        saved = store.load(chat.id)
+        assert saved is not None
+        assert saved.conversation[answer.id] == whole
+        assert connection.execute("SELECT count(*) FROM growth").fetchone() == (0,)
+
+
+def test_a_chat_that_is_saved_from_the_middle_of_an_answer_on(store: Store) -> None:
+    chat = Chat(Settings())
+    prompt = chat.say(Message("user", "one"), None)
+    answer = chat.begin_answer(prompt.id)
+    chat.grow(replace(answer, message=Message("assistant", "a ")), [ContentDelta("a ")])
+    chat.save_in(store)
+    chat.grow(replace(answer, message=Message("assistant", "a b")), [ContentDelta("b")])
+    saved = store.load(chat.id)
+    assert saved is not None
+    assert saved.conversation[answer.id].text == "a b"
+
+
+def test_what_grew_of_an_answer_that_was_taken_back_is_gone(store: Store) -> None:
+    chat = _chat(store, "one")
+    answer = chat.begin_answer(1)
+    chat.grow(answer, [ContentDelta("a")])
+    chat.take_back(answer)
+    store.grow(chat.id, answer, [ContentDelta("b")])
+    store.sessions()
+    with closing(sqlite3.connect(store.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM growth").fetchone() == (0,)
+
+
+def test_sessions_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    with closing(sqlite3.connect(path)) as old:
+        for statement in _VERSIONS[0].strip().split(";\n"):
+            old.execute(statement)
+        old.execute("INSERT INTO session (id, title, created, updated) VALUES ('s', 'Old', 1, 1)")
+        old.execute(
+            "INSERT INTO turn (session, id, role, message, state) VALUES ('s', 1, 'user', ?, 'done')",
+            (json.dumps({"role": "user", "content": "Hello"}),),
+        )
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+    store = Store(path)
+    saved = store.load("s")
+    assert saved is not None
+    assert [t.text for t in saved.conversation.path(1)] == ["Hello"]
     store.close()
 
 

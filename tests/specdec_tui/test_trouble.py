@@ -10,7 +10,7 @@ import pytest
 
 from specdec.engine import Engine, Progress
 from specdec.errors import CheckpointNotFound
-from specdec.process import ProcessEngine
+from specdec.process import ProcessEngine, life
 from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineChoice
@@ -56,7 +56,22 @@ async def test_an_engine_that_dies_idle_is_noticed() -> None:
         await chat.ready()
         assert isinstance(app.desk.engine, ProcessEngine)
         os.kill(app.desk.engine.pid, signal.SIGKILL)
-        await chat.until(lambda: "has ended" in chat.text_of("#state"))
+        await chat.until(lambda: "killed by SIGKILL · F8 restarts it" in chat.text_of("#state"))
+
+
+async def test_an_engine_that_is_silent_is_told_until_it_speaks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(life, "_QUIET", 2)
+    app = ChatApp(Config(), _in_process)
+    async with app.run_test(size=(100, 30)) as pilot:
+        chat = Driver(app, pilot)
+        await chat.ready()
+        assert isinstance(app.desk.engine, ProcessEngine)
+        os.kill(app.desk.engine.pid, signal.SIGSTOP)
+        await chat.until(lambda: "has not answered for " in chat.text_of("#state"))
+        os.kill(app.desk.engine.pid, signal.SIGCONT)
+        await chat.until(lambda: chat.text_of("#state") == "ready")
 
 
 async def test_a_missing_checkpoint_is_told_and_the_old_engine_comes_back() -> None:

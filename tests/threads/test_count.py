@@ -101,7 +101,7 @@ def test_fewer_threads_while_others_keep_stopping_them(monkeypatch: pytest.Monke
     machine.free = 1
     taken = machine.counts(100)
     assert taken.count(2) < 6 * 10
-    assert set(taken[-30:-1]) <= {1, 2}
+    assert taken[-100:].count(1) >= 90, "it is tried now and then whether they are free again, and no more"
     machine.free = 2
     assert set(machine.counts(20)[100:]) == {2}
 

@@ -183,18 +183,43 @@ def test_values_are_frozen_and_pickle() -> None:
         request.prompt = "y"  # type: ignore[misc]
 
 
+def _rounds(drafter: str, *rounds: tuple[int, int]) -> DrafterStats:
+    """Of rounds of (drafted, accepted) tokens."""
+    each = [DrafterStats.of(Round(drafter, (0,) * k, n, 0.0, 0.0)) for k, n in rounds]
+    return sum(each, DrafterStats(drafter))
+
+
 def test_statistics() -> None:
     stats = SpecStats(10, (DrafterStats("model", (8, 8), (6, 3)), DrafterStats("lookup", (2,), (2,))))
     assert (stats.drafted, stats.accepted) == (18, 11)
     assert stats.acceptance_rate == pytest.approx(11 / 18)
     assert stats.acceptance_length == pytest.approx(2.1)
-    assert stats.acceptance_per_position == pytest.approx((0.8, 0.375))
     assert (SpecStats(0).acceptance_rate, SpecStats(0).acceptance_length) == (0.0, 1.0)
 
 
-def test_statistics_of_drafters_with_different_widths() -> None:
-    stats = SpecStats(4, (DrafterStats("a", (4,), (4,)), DrafterStats("b", (2, 2, 2), (2, 1, 0))))
-    assert stats.acceptance_per_position == pytest.approx((1.0, 0.5, 0.0))
+def test_acceptance_per_position_is_conditional() -> None:
+    """A draft behind a rejected one was never looked at, so it says nothing about its position."""
+    model = _rounds("model", (3, 0), (3, 1), (3, 3), (1, 1))
+    assert (model.drafted, model.accepted, model.tested) == ((4, 3, 3), (3, 1, 1), (4, 2, 1))
+    assert SpecStats(4, (model,)).acceptance_per_position == pytest.approx((3 / 4, 1 / 2, 1.0))
+
+
+def test_positions_that_were_never_reached_have_no_acceptance() -> None:
+    assert SpecStats(2, (_rounds("model", (3, 0), (2, 1)),)).acceptance_per_position == (0.5, 0.0)
+    assert SpecStats(1, (DrafterStats("server", (9,), (5,)),)).acceptance_per_position == (), (
+        "sums say nothing"
+    )
+
+
+def test_statistics_are_pooled_over_drafters_and_answers() -> None:
+    first = SpecStats(5, (_rounds("lookup", (1, 1)), _rounds("model", (2, 2), (2, 1), (1, 0), (1, 1))))
+    second = SpecStats(2, (_rounds("model", (3, 3)),), "off: as asked")
+    assert first.acceptance_per_position == pytest.approx((4 / 5, 1 / 2))
+    both = SpecStats.of_all([first, second])
+    assert (both.rounds, both.drafted, both.accepted, both.off_reason) == (7, 10, 8, "off: as asked")
+    assert [d.drafter for d in both.drafters] == ["lookup", "model"]
+    assert both.acceptance_per_position == pytest.approx((5 / 6, 2 / 3, 1.0))
+    assert both.acceptance_length == pytest.approx(1 + 8 / 7)
 
 
 def test_rates_count_tokens_after_the_first() -> None:

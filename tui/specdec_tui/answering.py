@@ -80,9 +80,9 @@ class Answering:
 
     async def _frame(self, live: Live) -> None:
         now = time.perf_counter()
-        if now - self._saved > _SAVE_EVERY:
+        if now - self._saved > _SAVE_EVERY and (new := live.take()):
             self._saved = now
-            self._app.chat.keep(live.now())
+            self._app.chat.grow(live.now(), new)
         if self._app.shows_tokens and self._app.pane:
             self._app.pane.tokens.grow()
         elif isinstance(view := self._app.transcript.view(live.turn.id), AnswerView):

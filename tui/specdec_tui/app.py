@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.containers import Horizontal
 from textual.screen import Screen
@@ -78,7 +78,7 @@ class ChatApp(App[None]):
     Toast { max-width: 90%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("f1", "help", "Help"),
+        Binding("f1", "help", "Help", priority=True),  # over a screen that is open, too
         ("escape", "leave", "Stop, or back"),
         ("ctrl+t", "do('tokens')", "Tokens"),
         ("ctrl+r", "do('retry')", "Answer again"),
@@ -110,6 +110,8 @@ class ChatApp(App[None]):
         self._database, self._resume = database, resume
         self._editing: Turn | None = None
         self._queued: str | None = None
+        self._down: str | None = None
+        """What was last said of an engine that takes no requests."""
         self._doing: Doing | None = None
         for theme in THEMES:
             self.register_theme(theme)
@@ -257,10 +259,13 @@ class ChatApp(App[None]):
 
     def watch_engine(self) -> None:
         """Now and then: whether the engine is still there, and what it says of itself."""
-        if not self.desk.alive():
-            self.status.say("the engine's process has ended · F8 restarts it, the chat stays", style="$error")
+        before, self._down = self._down, self.desk.down
+        if self._down:
+            self.status.say(f"{one_line(self._down, 80)} · F8 restarts it, the chat stays", style="$error")
         elif self.answering.running:
             self._ask_figures()
+        elif before and self.desk.engine:  # it was only silent for a while
+            self.status.say("ready")
 
     def _ask_figures(self) -> None:
         self.run_worker(self.dials.ask(), group="stats", exit_on_error=False)
@@ -333,7 +338,7 @@ class ChatApp(App[None]):
         self.status.say("answering · Esc stops", style="$primary")
         await self.answering.answer(self.desk.engine, turn)
         self._ask_figures()  # a short answer is over before anyone looked
-        if self.desk.engine is not None and self.desk.alive():
+        if self.desk.engine is not None and not self.desk.down:
             self.status.say("ready")
         self.title_changed()
         self.dials.refresh()
@@ -384,7 +389,10 @@ class ChatApp(App[None]):
     def action_help(self) -> None:
         from specdec_tui.screens.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.focused))
+        if isinstance(self.screen, HelpScreen):
+            self.screen.dismiss()
+        else:
+            self.push_screen(HelpScreen(self.focused or self.screen))
 
     async def action_earlier(self) -> None:
         await self.transcript.show_earlier(self.chat.conversation)

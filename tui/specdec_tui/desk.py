@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -60,16 +59,10 @@ class Desk:
         """The same again."""
         self._begin(None)
 
-    def alive(self) -> bool:
-        """Whether the engine's process, if it has one, is there."""
-        pid = getattr(self.engine, "pid", None)
-        if pid is None:
-            return True
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return False
-        return True
+    @property
+    def down(self) -> str | None:
+        """Why the engine, if there is one, takes no requests."""
+        return self.engine.down if self.engine else None
 
     def close(self) -> None:
         self._generation += 1

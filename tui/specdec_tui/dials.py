@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from specdec.types import EngineStats
+from specdec.types import EngineStats, Speculation
 from specdec_tui.core.gauge import Reading
 from specdec_tui.widgets.gauge_body import Dial
 
@@ -71,7 +71,7 @@ class Dials:
         return Dial(
             reading=reading,
             info=engine.info if engine else None,
-            speculation=self._stats.speculation if self._stats else "",
+            speculation=self._stats.speculation if self._stats else Speculation(),
             warning=self._stats.warning if self._stats else None,
             device_bytes=self._stats.device_bytes if self._stats else None,
             context_used=self.used,

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import platformdirs
 
-from specdec.courtesy import Courtesy
 from specdec_tui.core.config import Config
 from specdec_tui.splash import splash
-
-if TYPE_CHECKING:
-    from specdec_tui.app import ChatApp
 
 
 def config_path() -> Path:
@@ -34,13 +29,6 @@ def run(config: Config, *, database: Path | None, resume: str | None = None) -> 
         from specdec_tui.app import ChatApp  # half a second on a slow machine, with something to look at
         from specdec_tui.core.engines import Opener
 
-        courtesy = Courtesy()
-        app = ChatApp(config, Opener(log_path(), courtesy), database=database, resume=resume)
-    run_app(app, courtesy)
+        app = ChatApp(config, Opener(log_path()), database=database, resume=resume)
+    asyncio.run(app.run_async())
     return app.unsaved
-
-
-def run_app(app: ChatApp, courtesy: Courtesy) -> None:
-    """In a loop that the engines make room for."""
-    with asyncio.Runner(loop_factory=courtesy.new_event_loop) as runner:
-        runner.run(app.run_async())

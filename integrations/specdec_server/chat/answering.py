@@ -31,12 +31,13 @@ from specdec_server.chat.wire import (
     TopLogprob,
 )
 from specdec_server.common.answer import ChunkStream, Form
+from specdec_server.common.deltas import joined
 from specdec_server.common.figures import Tally
 from specdec_server.common.logprobs import floor
 
 
 class ChatStream(ChunkStream):
-    """The role first, then a line for each round, the reason at the end."""
+    """The role first, then a chunk for each round (and for each further call in it), the reason at the end."""
 
     def __init__(self, form: Form, tallies: Sequence[Tally]) -> None:
         super().__init__(form, tallies)
@@ -47,11 +48,13 @@ class ChatStream(ChunkStream):
         if index not in self._begun:
             self._begun.add(index)
             yield self._line(index, Delta(role="assistant", content="", refusal=None))
-        delta = delta_of(event.deltas)
-        if delta.tool_calls:
+        first, *others = deltas_of(event.deltas)
+        if first.tool_calls:
             self._calling.add(index)
-        if delta.model_fields_set or self._wants_tokens(event):
-            yield self._line(index, delta, event.tokens)
+        if first.model_fields_set or self._wants_tokens(event):
+            yield self._line(index, first, event.tokens)
+        for delta in others:
+            yield self._line(index, delta)
         if event.finish_reason:
             yield self._line(index, Delta(), finish=finish_of(event, calls=index in self._calling))
 
@@ -114,18 +117,21 @@ def finish_of(event: GenerationEvent, *, calls: bool) -> Finish:
     return "length"
 
 
-def delta_of(deltas: Iterable[EngineDelta]) -> Delta:
-    """All of a round's deltas as one."""
-    merged = Delta()
-    for delta in deltas:
+def deltas_of(deltas: Iterable[EngineDelta]) -> list[Delta]:
+    """All of a round's deltas as one, and one more for each further call: many clients read the first entry of
+    `tool_calls` alone."""
+    first, calls = Delta(), list[CallDelta]()
+    for delta in joined(deltas):
         match delta:
             case ContentDelta(text):
-                merged.content = (merged.content or "") + text
+                first.content = (first.content or "") + text
             case ReasoningDelta(text):
-                merged.reasoning_content = (merged.reasoning_content or "") + text
+                first.reasoning_content = (first.reasoning_content or "") + text
             case ToolCallDelta():
-                merged.tool_calls = [*(merged.tool_calls or ()), _call_delta(delta)]
-    return merged
+                calls.append(_call_delta(delta))
+    if calls:
+        first.tool_calls = calls[:1]
+    return [first, *(Delta(tool_calls=[call]) for call in calls[1:])]
 
 
 def _call_delta(delta: ToolCallDelta) -> CallDelta:

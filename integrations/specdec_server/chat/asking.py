@@ -8,7 +8,8 @@ from typing import Any
 
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, Message, Request, ToolCall
-from specdec_server.chat.wire import ChatMessage, ChatRequest, Content, NamedTool, ResponseFormat, Tool
+from specdec_server.chat.wire import ChatMessage, ChatRequest, NamedTool, ResponseFormat, Tool
+from specdec_server.common.fields import text_of
 
 
 def requests_of(body: ChatRequest) -> tuple[list[Request], list[int]]:
@@ -23,10 +24,11 @@ def requests_of(body: ChatRequest) -> tuple[list[Request], list[int]]:
             messages,
             body.params(max_tokens, logprobs, grammar, choice),
             body.speculation(),
-            _text(body.prediction.content) if body.prediction else None,
+            text_of(body.prediction.content) if body.prediction else None,
             _tools(body.tools),
             _tool_choice(body),
             body.parallel_tool_calls is not False,
+            client=body.client,
         )
         for choice in range(body.n or 1)
     ]
@@ -44,16 +46,12 @@ def _message(message: ChatMessage) -> Message:
     calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
     return Message(
         "system" if message.role == "developer" else message.role,
-        None if message.content is None else _text(message.content),
+        None if message.content is None else text_of(message.content),
         message.name,
         calls,
         message.tool_call_id,
         message.reasoning_content,
     )
-
-
-def _text(content: Content) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 def _grammar(wanted: ResponseFormat | None) -> Grammar | None:
@@ -63,8 +61,8 @@ def _grammar(wanted: ResponseFormat | None) -> Grammar | None:
         return Grammar.json_object()
     if wanted.json_schema is None:
         raise InvalidRequest("response_format.json_schema", None, "a schema, since the type is json_schema")
-    schema = wanted.json_schema.schema_
-    return Grammar.json_schema(json.dumps(schema) if isinstance(schema, bool) else schema)
+    schema, strict = wanted.json_schema.schema_, bool(wanted.json_schema.strict)
+    return Grammar.json_schema(json.dumps(schema) if isinstance(schema, bool) else schema, strict=strict)
 
 
 def _tools(tools: list[Tool] | None) -> tuple[Mapping[str, Any], ...]:

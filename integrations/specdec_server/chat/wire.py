@@ -8,17 +8,14 @@ from pydantic import Field
 
 from specdec_server.common.answer import Answer
 from specdec_server.common.base import Received, Sent
-from specdec_server.common.fields import MAX_TOOLS, Count, Model, Sampling, StreamOptions
+from specdec_server.common.fields import MAX_TOOLS, Count, Model, Part, Sampling, StreamOptions
 
 MAX_MESSAGES = 4096
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-class TextPart(Received):
-    """The only kind of part that a text model reads."""
-
+class TextPart(Part):
     type: Literal["text"]
-    text: str
     cache_control: dict[str, str] | None = None
     """Accepted, as some tools send it: prefixes are cached anyway."""
 
@@ -29,6 +26,8 @@ Content = str | list[TextPart]
 class FunctionCall(Received):
     name: str
     arguments: str = "{}"
+    parsed_arguments: Any = None
+    """As the openai package adds it to what it got; no model reads it."""
 
 
 class Call(Received):
@@ -48,9 +47,8 @@ class ChatMessage(Received):
     """What an assistant thought before its content."""
     refusal: str | None = None
     annotations: list[Any] | None = None
-    """Both as an earlier answer had them; no model reads them."""
-    audio: None = None
-    function_call: None = None
+    parsed: Any = None
+    """These three as an earlier answer or the openai package had them; no model reads them."""
 
 
 class FunctionSpec(Received):
@@ -58,7 +56,7 @@ class FunctionSpec(Received):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-    """Arguments follow the schema always."""
+    """Arguments follow the schema always: a schema of which a part cannot be enforced is refused if this is true."""
 
 
 class Tool(Received):

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Received(BaseModel):
-    """Part of a request. A field that is not known is refused: a parameter must not be dropped in silence."""
+    """Part of a request. A field that is not known is refused: a parameter must not be dropped in silence. Null asks
+    for nothing: clients that send back what they got have it in fields that only they know."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False,
+        json_schema_extra={"additionalProperties": {"type": "null"}},
+    )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unknown_nulls(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value  # which is refused as that
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {name: given for name, given in value.items() if given is not None or name in known}
 
 
 class Sent(BaseModel):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from specdec.errors import InvalidRequest
 from specdec.types import MAX_SEED, Grammar, SamplingParams, Speculative
@@ -19,6 +21,37 @@ Stop = Annotated[str, Field(max_length=1000)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
 Whole = Annotated[int, Field(ge=0, le=2**31)]
 Model = Annotated[str, Field(max_length=1000)]
+
+
+_UNREADABLE = {
+    "image_url": "images",
+    "input_image": "images",
+    "input_audio": "audio files",
+    "video_url": "videos",
+    "file": "files",
+    "input_file": "files",
+}
+"""Types of parts as clients send them to models that read more than text."""
+
+
+class Part(Received):
+    """Of a message's content: text, which is all that a model reads here."""
+
+    type: str
+    text: str
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value in _UNREADABLE:
+            message = "{what} are not supported; expected a part of type text"
+            raise PydanticCustomError("unsupported_part", message, {"what": _UNREADABLE[value]})
+        return value
+
+
+def text_of(content: str | Sequence[Part]) -> str:
+    """Parts are texts of their own, as chat templates and other servers have them: each begins a line."""
+    return content if isinstance(content, str) else "\n".join(part.text for part in content)
 
 
 class StreamOptions(Received):
@@ -45,7 +78,7 @@ class StructuredOutputs(Received):
         kind, value = next(iter(given.items()))
         if kind == "json_object":
             return Grammar.json_object()
-        makers = {
+        makers: dict[str, Callable[[Any], Grammar]] = {
             "json": Grammar.json_schema,
             "regex": Grammar.regex,
             "choice": Grammar.choice,
@@ -86,9 +119,15 @@ class Sampling(Received):
     """auto drafts as many tokens as pay, off none, a number that many every round."""
     structured_outputs: StructuredOutputs | None = None
     user: str | None = None
+    """Whose turn it is among those who wait."""
     safety_identifier: str | None = None
+    """OpenAI's newer name for the user."""
     prompt_cache_key: str | None = None
     """Accepted: prefixes are cached anyway."""
+
+    @property
+    def client(self) -> str:
+        return self.user or self.safety_identifier or ""
 
     def speculation(self) -> Speculative:
         return "auto" if self.speculative is None else self.speculative

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 from specdec.types import GenerationEvent, ReasoningDelta, SpecStats, Timing, Usage
 from specdec_server.common.base import Sent
@@ -49,11 +48,12 @@ class Timings(Sent):
 
 
 class DrafterFigures(Sent):
-    """Per position: how often drafted, how often accepted."""
+    """Per position: how often drafted, how often accepted, and how often tested: all before it were accepted."""
 
     drafter: str
     drafted: list[int]
     accepted: list[int]
+    tested: list[int]
 
 
 class SpeculativeFigures(Sent):
@@ -62,6 +62,8 @@ class SpeculativeFigures(Sent):
     mean_acceptance_length: float
     draft_acceptance_rate: float
     acceptance_histogram: list[int]
+    acceptance_per_position: list[float]
+    """Accepted drafts over tested ones: given that all before were accepted."""
     num_spec_steps: int
     num_accepted_draft_tokens: int
     num_draft_tokens: int
@@ -109,7 +111,7 @@ def figures(tallies: Sequence[Tally]) -> Figures:
     """The sum of finished answers to one request."""
     lasts = [t.last for t in tallies if t.last]
     usage = _sum_usage({t.prompt: t.last.usage for t in tallies if t.last and t.last.usage}, lasts)
-    stats = _sum_stats([e.stats for e in lasts if e.stats])
+    stats = SpecStats.of_all(e.stats for e in lasts if e.stats)
     timing = max((e.timing for e in lasts if e.timing), key=lambda t: t.total)
     return Figures(
         usage=_usage_body(usage, stats, sum(t.reasoning for t in tallies)),
@@ -125,12 +127,6 @@ def _sum_usage(by_prompt: Mapping[int, Usage], lasts: Sequence[GenerationEvent])
         sum(e.usage.completion_tokens for e in lasts if e.usage),
         sum(u.cached_tokens for u in by_prompt.values()),
     )
-
-
-def _sum_stats(several: Sequence[SpecStats]) -> SpecStats:
-    reasons = [s.off_reason for s in several if s.off_reason]
-    drafters = tuple(d for s in several for d in s.drafters)
-    return SpecStats(sum(s.rounds for s in several), drafters, reasons[0] if reasons else None)
 
 
 def _usage_body(usage: Usage, stats: SpecStats, reasoning: int) -> UsageBody:
@@ -172,27 +168,16 @@ def _speculative(tallies: Sequence[Tally], stats: SpecStats) -> SpeculativeFigur
         mean_acceptance_length=stats.acceptance_length,
         draft_acceptance_rate=stats.acceptance_rate,
         acceptance_histogram=[accepted[j] for j in range(max(accepted, default=-1) + 1)],
+        acceptance_per_position=list(stats.acceptance_per_position),
         num_spec_steps=stats.rounds,
         num_accepted_draft_tokens=stats.accepted,
         num_draft_tokens=stats.drafted,
         num_spec_tokens=max(t.widest for t in tallies),
-        drafters=_drafters(stats),
+        drafters=[
+            DrafterFigures(
+                drafter=d.drafter, drafted=list(d.drafted), accepted=list(d.accepted), tested=list(d.tested)
+            )
+            for d in stats.drafters
+        ],
         off_reason=stats.off_reason,
     )
-
-
-def _drafters(stats: SpecStats) -> list[DrafterFigures]:
-    """One entry a drafter, whatever number of answers it drafted for."""
-    names = dict.fromkeys(d.drafter for d in stats.drafters)
-    return [
-        DrafterFigures(
-            drafter=name,
-            drafted=_added([d.drafted for d in stats.drafters if d.drafter == name]),
-            accepted=_added([d.accepted for d in stats.drafters if d.drafter == name]),
-        )
-        for name in names
-    ]
-
-
-def _added(rows: Sequence[Sequence[int]]) -> list[int]:
-    return [sum(column) for column in zip_longest(*rows, fillvalue=0)]

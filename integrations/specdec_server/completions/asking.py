@@ -25,6 +25,7 @@ def requests_of(body: CompletionRequest) -> tuple[list[Request], list[int]]:
             body.params(body.max_tokens, body.logprobs, None, choice),
             body.speculation(),
             body.prediction,
+            client=body.client,
         )
         for prompt in prompts
         for choice in range(choices)

@@ -32,7 +32,6 @@ class CompletionRequest(Sampling):
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     prediction: str | None = None
     echo: Literal[False] | None = None
-    suffix: None = None
     return_token_ids: bool | None = None
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, Message, Request, ToolCall
+from specdec_server.common.fields import text_of
 from specdec_server.responses.wire import (
     InputCall,
     InputItem,
     InputMessage,
     InputReasoning,
-    InputText,
     NamedFunction,
     ResponseRequest,
     TextFormat,
@@ -31,6 +31,7 @@ def requests_of(body: ResponseRequest) -> tuple[list[Request], list[int]]:
         _tools(body),
         _tool_choice(body),
         body.parallel_tool_calls is not False,
+        client=body.client,
     )
     return [request], [0]
 
@@ -59,30 +60,26 @@ def _messages(body: ResponseRequest) -> Iterator[Message]:
 def _message(item: InputItem) -> Message:
     match item:
         case InputMessage():
-            return Message("system" if item.role == "developer" else item.role, _text(item.content))
+            return Message("system" if item.role == "developer" else item.role, text_of(item.content))
         case InputCall():
             return Message("assistant", None, tool_calls=(ToolCall(item.call_id, item.name, item.arguments),))
         case InputReasoning():
-            return Message("assistant", "", reasoning=_text(item.content or []))
+            return Message("assistant", "", reasoning=text_of(item.content or []))
         case _:
-            return Message("tool", _text(item.output), tool_call_id=item.call_id)
+            return Message("tool", text_of(item.output), tool_call_id=item.call_id)
 
 
 def _joined(first: Message, then: Message) -> Message:
     return replace(
         first,
-        content=(first.content or "") + (then.content or ""),
+        content="\n".join(filter(None, (first.content, then.content))),
         tool_calls=(*first.tool_calls, *then.tool_calls),
-        reasoning=((first.reasoning or "") + (then.reasoning or "")) or None,
+        reasoning="\n".join(filter(None, (first.reasoning, then.reasoning))) or None,
     )
 
 
 def _finished(message: Message) -> Message:
     return replace(message, content=message.content or None) if message.tool_calls else message
-
-
-def _text(content: str | list[InputText]) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 def _grammar(wanted: TextFormat | None) -> Grammar | None:
@@ -92,7 +89,7 @@ def _grammar(wanted: TextFormat | None) -> Grammar | None:
         return Grammar.json_object()
     if wanted.schema_ is None:
         raise InvalidRequest("text.format.schema", None, "a schema, since the type is json_schema")
-    return Grammar.json_schema(wanted.schema_)
+    return Grammar.json_schema(wanted.schema_, strict=bool(wanted.strict))
 
 
 def _tools(body: ResponseRequest) -> tuple[Mapping[str, Any], ...]:

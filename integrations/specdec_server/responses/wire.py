@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from specdec_server.chat.wire import MAX_MESSAGES, ToolName
 from specdec_server.common.base import Received, Sent
-from specdec_server.common.fields import MAX_TOOLS, Count, Model, Sampling
+from specdec_server.common.fields import MAX_TOOLS, Count, Model, Part, Sampling
 from specdec_server.common.figures import Metrics, Timings
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
 
-class InputText(Received):
+class InputText(Part):
     type: Literal["input_text", "output_text", "text", "reasoning_text"]
-    text: str
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
+    parsed: Any = None
+    """These three as an earlier answer or the openai package had them; no model reads them."""
 
 
 class InputMessage(Received):
@@ -34,6 +35,8 @@ class InputCall(Received):
     call_id: str
     name: str
     arguments: str
+    parsed_arguments: Any = None
+    """As the openai package adds it; no model reads it."""
     id: str | None = None
     status: Status | None = None
 
@@ -51,11 +54,27 @@ class InputReasoning(Received):
     id: str | None = None
     summary: list[Any] | None = None
     content: list[InputText] | None = None
-    encrypted_content: None = None
     status: Status | None = None
 
 
-InputItem = InputMessage | InputCall | InputResult | InputReasoning
+def _kind(item: Any) -> str | None:
+    """The type of an item; a message may do without."""
+    kind = item.get("type", "message") if isinstance(item, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+InputItem = Annotated[
+    Annotated[InputMessage, Tag("message")]
+    | Annotated[InputCall, Tag("function_call")]
+    | Annotated[InputResult, Tag("function_call_output")]
+    | Annotated[InputReasoning, Tag("reasoning")],
+    Discriminator(
+        _kind,
+        custom_error_type="unsupported_item",
+        custom_error_message="not supported; expected an item of type message, function_call, function_call_output or "
+        "reasoning",
+    ),
+]
 
 
 class FunctionTool(Received):
@@ -96,8 +115,6 @@ class ResponseRequest(Sampling):
     tool_choice: Literal["none", "auto", "required"] | NamedFunction | None = None
     parallel_tool_calls: bool | None = None
     prediction: str | None = None
-    previous_response_id: None = None
-    conversation: None = None
     background: Literal[False] | None = None
     store: bool | None = None
     """Accepted, since clients send it by default; the answer says `store: false`."""

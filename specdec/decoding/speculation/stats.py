@@ -15,22 +15,16 @@ class StatsBuilder:
     """Adds up rounds into SpecStats."""
 
     rounds: int = 0
-    _counts: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
+    _drafters: dict[str, DrafterStats] = field(default_factory=dict)
     _decisions: deque[Decision] = field(default_factory=lambda: deque(maxlen=_DECISIONS))
 
     def add(self, round: Round, decided: Speculation, seconds: float) -> None:
         """One round after what was `decided`, so many `seconds` after the first token."""
         self.rounds += 1
         self._note(Decision(self.rounds, seconds, round.drafter, len(round.drafted), decided))
-        if round.drafter is None:
-            return
-        drafted, accepted = self._counts.setdefault(round.drafter, ([], []))
-        missing = len(round.drafted) - len(drafted)
-        drafted.extend([0] * missing)
-        accepted.extend([0] * missing)
-        for i in range(len(round.drafted)):
-            drafted[i] += 1
-            accepted[i] += i < round.accepted
+        if round.drafter:
+            before = self._drafters.get(round.drafter, DrafterStats(round.drafter))
+            self._drafters[round.drafter] = before + DrafterStats.of(round)
 
     def _note(self, new: Decision) -> None:
         last = self._decisions[-1] if self._decisions else None
@@ -38,5 +32,5 @@ class StatsBuilder:
             self._decisions.append(new)
 
     def build(self, speculation: Speculation, warning: str | None) -> SpecStats:
-        drafters = tuple(DrafterStats(n, tuple(d), tuple(a)) for n, (d, a) in sorted(self._counts.items()))
+        drafters = tuple(self._drafters[name] for name in sorted(self._drafters))
         return SpecStats(self.rounds, drafters, speculation, tuple(self._decisions), warning)

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specdec.errors import InvalidRequest
+from specdec.text.enforcing import as_llguidance_reads
 from specdec.text.schemas import parameters
 from specdec.text.tools.families import PYTHON_TAG, Dialect, Family
 from specdec.types import Grammar
 
 _ANY = "/(?s:.*)/"
-_SEPARATORS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 def answer_grammar(
@@ -84,7 +84,9 @@ class _Writer:
         for i, function in enumerate(functions):
             name = json.dumps(function["name"], ensure_ascii=False)
             head = f'{{"name": {name}, "{self._family.arguments}": '
-            arguments = self._rule(f"arguments_{i}", _json(parameters(function)))
+            arguments = self._rule(
+                f"arguments_{i}", _json(parameters(function), strict=bool(function.get("strict")))
+            )
             names.append(self._rule(f"call_{i}", f'{json.dumps(head)} {arguments} "}}"'))
         return self._rule("call", " | ".join(names))
 
@@ -109,17 +111,16 @@ def _pattern(text: str) -> str:
     return re.escape(text).replace("/", "\\/")
 
 
-def _json(schema: Mapping[str, Any]) -> str:
-    return "%json " + json.dumps(dict(schema) | {"x-guidance": _SEPARATORS}, ensure_ascii=False)
+def _json(schema: Any, *, strict: bool) -> str:
+    return "%json " + json.dumps(as_llguidance_reads(schema, strict=strict), ensure_ascii=False)
 
 
 def _form(grammar: Grammar) -> str:
     """A grammar as a part of another."""
     if grammar.kind == "json_schema":
-        schema = json.loads(grammar.text)
-        return _json(schema if isinstance(schema, dict) else {"allOf": [schema]})
+        return _json(json.loads(grammar.text), strict=grammar.strict)
     if grammar.kind == "json_object":
-        return _json({"type": "object"})
+        return _json({"type": "object"}, strict=True)
     if grammar.kind == "regex":
         return "/" + re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", grammar.text) + "/"
     if grammar.kind == "choice":

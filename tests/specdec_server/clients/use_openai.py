@@ -56,18 +56,31 @@ def tools(client: OpenAI) -> None:
         final = stream.get_final_completion()
     assert "tool_calls.function.arguments.delta" in kinds
     assert final.choices[0].message.tool_calls[0].function.name == "get_weather"
-    result = {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 20 degrees."}
-    asked["messages"] = [*WEATHER, choice.message, result]
     asked["tool_choice"] = "none"
-    assert client.chat.completions.create(**asked).choices[0].message.content
+    streamed = final.choices[0].message
+    for message in (choice.message, streamed):
+        result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "Sunny, 20 degrees."}
+        asked["messages"] = [*WEATHER, message, result]
+        assert client.chat.completions.create(**asked).choices[0].message.content
+        asked["messages"] = [*WEATHER, message.model_dump(), result]
+        assert client.chat.completions.create(**asked).choices[0].message.content
 
 
 def structured(client: OpenAI) -> None:
     asked = [{"role": "user", "content": "Name a city and count its rivers."}]
     parsed = client.chat.completions.parse(model=MODEL, messages=asked, response_format=City, seed=1)
-    assert isinstance(parsed.choices[0].message.parsed, City)
+    message = parsed.choices[0].message
+    assert isinstance(message.parsed, City)
+    again = [*asked, message, {"role": "user", "content": "Another one."}]
+    assert client.chat.completions.create(model=MODEL, messages=again, max_tokens=4).choices
     answer = client.responses.parse(model=MODEL, input="Name a city and count its rivers.", text_format=City)
     assert isinstance(answer.output_parsed, City)
+    again = [
+        *asked,
+        *(item.model_dump() for item in answer.output),
+        {"role": "user", "content": "Another one."},
+    ]
+    assert client.responses.create(model=MODEL, input=again, max_output_tokens=4).output
 
 
 def responses(client: OpenAI) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from specdec.types import (
     ContentDelta,
     Delta,
-    GenerationEvent,
     Message,
     ReasoningDelta,
     ToolCall,
@@ -23,23 +22,24 @@ class Answer:
     reasoning: str = ""
     calls: list[ToolCall] = field(default_factory=list)
 
-    def see(self, event: GenerationEvent) -> None:
-        for delta in event.deltas:
-            self._add(delta)
+    @classmethod
+    def of(cls, message: Message) -> Answer:
+        """One that has come this far."""
+        return cls(message.content or "", message.reasoning or "", list(message.tool_calls))
 
-    @property
-    def message(self) -> Message:
-        return Message(
-            "assistant", self.content, tool_calls=tuple(self.calls), reasoning=self.reasoning or None
-        )
-
-    def _add(self, delta: Delta) -> None:
+    def add(self, delta: Delta) -> None:
         if isinstance(delta, ContentDelta):
             self.content += delta.text
         elif isinstance(delta, ReasoningDelta):
             self.reasoning += delta.text
         else:
             self._call(delta)
+
+    @property
+    def message(self) -> Message:
+        return Message(
+            "assistant", self.content, tool_calls=tuple(self.calls), reasoning=self.reasoning or None
+        )
 
     def _call(self, delta: ToolCallDelta) -> None:
         while len(self.calls) <= delta.index:

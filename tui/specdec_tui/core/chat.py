@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from specdec.types import Message, Request
+from specdec.types import Delta, Message, Request
 from specdec_tui.core.conversation import Conversation, Turn, title_of
 from specdec_tui.core.settings import Settings
 from specdec_tui.core.store import Saved, Store, new_id
@@ -61,6 +61,12 @@ class Chat:
         if self.store:
             self.store.save(self.id, turn)
         return turn
+
+    def grow(self, turn: Turn, deltas: Sequence[Delta]) -> None:
+        """A running answer's present state, of which `deltas` are new."""
+        self.conversation.put(turn)
+        if self.store:
+            self.store.grow(self.id, turn, deltas)
 
     def take_back(self, turn: Turn) -> None:
         """A last turn that came to nothing."""

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from specdec.courtesy import Courtesy
 from specdec.engine import AcceptRule, Engine, Progress
 from specdec_tui.core.frames import FRAME
 
@@ -37,8 +36,8 @@ Open = Callable[[EngineChoice, Progress], Engine]
 class Opener:
     """Opens engines in a process of their own, or at a URL. Their standard error goes to a log, off the screen."""
 
-    def __init__(self, log: Path, courtesy: Courtesy | None = None) -> None:
-        self.log, self.courtesy = log, courtesy
+    def __init__(self, log: Path) -> None:
+        self.log = log
 
     def __call__(self, choice: EngineChoice, progress: Progress) -> Engine:
         if choice.url:
@@ -52,9 +51,7 @@ class Opener:
         with suppress(OSError):
             self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log if self.log.parent.is_dir() else "/dev/null", "ab") as stderr:
-            return ProcessEngine.load(
-                **options, slots=1, progress=progress, stderr=stderr, courtesy=self.courtesy, gather=FRAME
-            )
+            return ProcessEngine.load(**options, slots=1, progress=progress, stderr=stderr, gather=FRAME)
 
 
 def is_beside(engine: Engine) -> bool:

@@ -7,26 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from specdec.types import GenerationEvent, Round, Timing, Usage
+from specdec.types import DrafterStats, GenerationEvent, Round, SpecStats, Timing, Usage
 
 _WINDOW = 1.0
 """Seconds that "now" means."""
 _ROUNDS = 120
 _RATES = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How drafts fared at one position, given that all before it were accepted."""
-
-    tested: int
-    accepted: int
-
-    @property
-    def rate(self) -> float:
-        return self.accepted / self.tested if self.tested else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +28,16 @@ class Reading:
     mean: float = 0.0
     """Tokens/s of decoding, 1 / TPOT."""
     ttft: float | None = None
-    rounds: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    positions: tuple[Position, ...] = ()
+    stats: SpecStats = field(default_factory=lambda: SpecStats(0))
+    """Of the rounds so far."""
     chosen: tuple[int, ...] = ()
     """Drafted tokens of the latest rounds, oldest first."""
     rates: tuple[float, ...] = ()
     draft_ms: float = 0.0
     verify_ms: float = 0.0
-    drafters: tuple[tuple[str, int], ...] = ()
-    """Accepted tokens by drafter."""
     usage: Usage | None = None
     off: str | None = None
     """Why the answer ended with speculation off."""
-
-    @property
-    def acceptance_rate(self) -> float:
-        return self.accepted / self.drafted if self.drafted else 0.0
-
-    @property
-    def acceptance_length(self) -> float:
-        return 1 + self.accepted / self.rounds if self.rounds else 1.0
 
 
 class Gauge:
@@ -74,10 +50,8 @@ class Gauge:
         self._arrived: deque[tuple[float, int]] = deque()
         self._rates: deque[float] = deque(maxlen=_RATES)
         self._rounds: deque[Round] = deque(maxlen=_ROUNDS)
-        self._tested: list[int] = []
-        self._passed: list[int] = []
-        self._drafters: dict[str, int] = {}
-        self.tokens = self._done_rounds = self._drafted = self._accepted = 0
+        self._drafters: dict[str, DrafterStats] = {}
+        self.tokens = self._done_rounds = 0
         self._timing: Timing | None = None
         self._usage: Usage | None = None
         self._off: str | None = None
@@ -106,15 +80,11 @@ class Gauge:
             now=self._now(now),
             mean=self._mean(),
             ttft=self._ttft(),
-            rounds=self._done_rounds,
-            drafted=self._drafted,
-            accepted=self._accepted,
-            positions=tuple(Position(t, p) for t, p in zip(self._tested, self._passed, strict=True)),
+            stats=SpecStats(self._done_rounds, tuple(d for _, d in sorted(self._drafters.items()))),
             chosen=tuple(len(r.drafted) for r in self._rounds),
             rates=tuple(self._rates),
             draft_ms=_mean_ms([r.draft_seconds for r in self._rounds if r.drafted]),
             verify_ms=_mean_ms([r.verify_seconds for r in self._rounds]),
-            drafters=tuple(sorted(self._drafters.items())),
             usage=self._usage,
             off=self._off,
         )
@@ -122,17 +92,9 @@ class Gauge:
     def _see_round(self, round: Round) -> None:
         self._rounds.append(round)
         self._done_rounds += 1
-        self._drafted += len(round.drafted)
-        self._accepted += round.accepted
         if round.drafter:
-            self._drafters[round.drafter] = self._drafters.get(round.drafter, 0) + round.accepted
-        reached = min(round.accepted + 1, len(round.drafted))  # the first rejected one was still looked at
-        missing = reached - len(self._tested)
-        self._tested.extend([0] * missing)
-        self._passed.extend([0] * missing)
-        for i in range(reached):
-            self._tested[i] += 1
-            self._passed[i] += i < round.accepted
+            before = self._drafters.get(round.drafter, DrafterStats(round.drafter))
+            self._drafters[round.drafter] = before + DrafterStats.of(round)
 
     def _now(self, now: float) -> float:
         while self._arrived and self._arrived[0][0] <= now - _WINDOW:

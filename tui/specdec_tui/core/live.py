@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest, SpecDecError
-from specdec.types import GenerationEvent, Request
+from specdec.types import Delta, GenerationEvent, Request
 from specdec_tui.core.answer import Answer
 from specdec_tui.core.conversation import State, Turn
 from specdec_tui.core.engines import causes
@@ -41,6 +41,7 @@ class Live:
         self.error: SpecDecError | None = None
         self.running = True
         self._last: GenerationEvent | None = None
+        self._new: list[Delta] = []
 
     @property
     def tokens(self) -> int:
@@ -80,8 +81,15 @@ class Live:
         """The turn as it is at this moment."""
         return replace(self.turn, message=self.answer.message, state=state, figures=self._figures())
 
+    def take(self) -> list[Delta]:
+        """What has come since this was asked last."""
+        new, self._new = self._new, []
+        return new
+
     def _see(self, event: GenerationEvent) -> None:
-        self.answer.see(event)
+        for delta in event.deltas:
+            self.answer.add(delta)
+        self._new += event.deltas
         self.gauge.see(event, self._clock())
         self.log.see(event)
         if event.finish_reason:
@@ -93,9 +101,9 @@ class Live:
             "tokens": reading.tokens,
             "tokens_per_second": round(reading.mean, 2),
             "ttft": round(reading.ttft or 0.0, 5),
-            "rounds": reading.rounds,
-            "drafted": reading.drafted,
-            "accepted": reading.accepted,
+            "rounds": reading.stats.rounds,
+            "drafted": reading.stats.drafted,
+            "accepted": reading.stats.accepted,
         }
         if self._last and self._last.usage and self._last.seed is not None:
             found |= {

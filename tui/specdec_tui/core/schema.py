@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-VERSION = 1
 _PATIENCE = 2.0
 """Seconds to wait for whoever else writes."""
 
-_TABLES = """
+_VERSIONS = (
+    """
 CREATE TABLE session (
     id TEXT PRIMARY KEY, title TEXT NOT NULL, named INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL,
     updated REAL NOT NULL, head INTEGER, system TEXT, sampling TEXT NOT NULL DEFAULT '{}'
@@ -22,7 +22,16 @@ CREATE TABLE turn (
 CREATE VIRTUAL TABLE words USING fts5 (text);
 CREATE TRIGGER turn_gone AFTER DELETE ON turn BEGIN DELETE FROM words WHERE rowid = old.key; END;
 CREATE TABLE preset (name TEXT PRIMARY KEY, sampling TEXT NOT NULL);
-"""
+""",
+    """
+CREATE TABLE growth (
+    key INTEGER PRIMARY KEY, turn INTEGER NOT NULL REFERENCES turn ON DELETE CASCADE, deltas TEXT NOT NULL
+);
+CREATE INDEX growth_of ON growth (turn);
+""",
+)
+"""What each version added. `growth` is what came of a running answer since its turn was saved."""
+VERSION = len(_VERSIONS)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -32,7 +41,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        _create(connection)
+        _upgrade(connection)
         _check(connection)
     except sqlite3.Error:
         connection.close()
@@ -40,11 +49,13 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _upgrade(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in _TABLES.strip().split(";\n"):
-            connection.execute(statement)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version < VERSION:
+        for statements in _VERSIONS[version:]:
+            for statement in statements.strip().split(";\n"):
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
 

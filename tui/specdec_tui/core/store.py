@@ -11,13 +11,15 @@ import sqlite3
 import sys
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from specdec.types import Message
+from specdec.types import ContentDelta, Delta, Message, ReasoningDelta, ToolCallDelta
+from specdec_tui.core.answer import Answer
 from specdec_tui.core.conversation import Conversation, Turn
 from specdec_tui.core.journal import Journal, Report, Write
 from specdec_tui.core.schema import connect
@@ -46,6 +48,10 @@ class Saved:
     sampling: Mapping[str, Any]
 
 
+_KINDS: dict[type[Delta], str] = {ContentDelta: "content", ReasoningDelta: "reasoning", ToolCallDelta: "call"}
+_DELTAS = {name: kind for kind, name in _KINDS.items()}
+
+
 def new_id() -> str:
     return uuid.uuid4().hex[:12]
 
@@ -57,8 +63,8 @@ class Store:
         self.path = path
         writing = connect(path)
         self._reading = connect(path)
+        writing.row_factory = self._reading.row_factory = sqlite3.Row
         self._journal = Journal(writing, report)
-        self._reading.row_factory = sqlite3.Row
         self._journal.put(_mark_interrupted)
 
     # ------------------------------------------------------------------------------------ writing
@@ -74,6 +80,10 @@ class Store:
     def save(self, session: str, turn: Turn) -> None:
         """A turn that is new or has changed; it becomes the session's head. What is finished can be searched."""
         self._journal.put(partial(_save, session, turn))
+
+    def grow(self, session: str, turn: Turn, deltas: Sequence[Delta]) -> None:
+        """What is new of a running answer. Nothing else of its text is written, however long it has become."""
+        self._journal.put(partial(_grow, session, turn.id, turn.figures, deltas))
 
     def drop(self, session: str, turn: int) -> None:
         self._put("DELETE FROM turn WHERE session = ? AND id = ?", (session, turn))
@@ -120,9 +130,7 @@ class Store:
         if not rows:
             return None
         head, system, sampling = rows[0]["head"], rows[0]["system"], json.loads(rows[0]["sampling"])
-        turns = [
-            _turn(row) for row in self._rows("SELECT * FROM turn WHERE session = ? ORDER BY id", (session,))
-        ]
+        turns = [_turn(row) for row in self._rows(_PATHS, (session,))]
         return Saved(_session(rows[0]), Conversation(turns, head), system, sampling)
 
     def presets(self) -> dict[str, dict[str, Any]]:
@@ -143,6 +151,13 @@ SELECT s.id, s.title, s.updated, s.head, s.system, s.sampling,
 """
 _SESSIONS = _HEADING.format(excerpt="''") + " ORDER BY s.updated DESC LIMIT ?"
 _ONE = _HEADING.format(excerpt="''") + " WHERE s.id = ?"
+_TURNS = """
+SELECT *, (
+    SELECT json_group_array(json(deltas)) FROM (SELECT deltas FROM growth WHERE turn = t.key ORDER BY key)
+) AS grown FROM turn t
+"""
+_RUNNING = _TURNS + "WHERE state = 'running'"
+_PATHS = _TURNS + "WHERE session = ? ORDER BY id"
 _EXCERPT = "coalesce((SELECT excerpt FROM found WHERE session = s.id ORDER BY rank LIMIT 1), '')"
 _SEARCH = f"""
 WITH found AS (
@@ -163,11 +178,39 @@ def _save(session: str, turn: Turn, connection: sqlite3.Connection) -> None:
         "owner = excluded.owner, figures = excluded.figures RETURNING key",
         (session, turn.id, turn.parent, turn.message.role, message, turn.state, owner, json.dumps(dict(turn.figures))),
     ).fetchone()[0]  # fmt: skip
+    connection.execute("DELETE FROM growth WHERE turn = ?", (key,))
     if turn.state != "running":
         _index(connection, key, turn.text)
         connection.execute(
             "UPDATE session SET updated = ?, head = ? WHERE id = ?", (time.time(), turn.id, session)
         )
+
+
+def _grow(
+    session: str,
+    turn: int,
+    figures: Mapping[str, float | str],
+    deltas: Sequence[Delta],
+    connection: sqlite3.Connection,
+) -> None:
+    found = connection.execute(
+        "UPDATE turn SET figures = ? WHERE session = ? AND id = ? RETURNING key",
+        (json.dumps(dict(figures)), session, turn),
+    ).fetchone()
+    if found:  # else it was taken back
+        pieces = json.dumps([[_KINDS[type(delta)], *astuple(delta)] for delta in deltas])
+        connection.execute("INSERT INTO growth (turn, deltas) VALUES (?, ?)", (found[0], pieces))
+
+
+def _message(row: sqlite3.Row) -> Message:
+    """As it was saved, and all that came afterwards."""
+    message, grown = Message.of(json.loads(row["message"])), json.loads(row["grown"])
+    if not grown:
+        return message
+    answer = Answer.of(message)
+    for kind, *values in chain.from_iterable(grown):
+        answer.add(_DELTAS[kind](*values))
+    return answer.message
 
 
 def _index(connection: sqlite3.Connection, key: int, text: str) -> None:
@@ -177,12 +220,17 @@ def _index(connection: sqlite3.Connection, key: int, text: str) -> None:
 
 def _mark_interrupted(connection: sqlite3.Connection) -> None:
     """Answers whose chat ended while they came: the process that wrote them is gone."""
-    rows = connection.execute("SELECT key, session, id, owner, message FROM turn WHERE state = 'running'")
-    for key, session, turn, owner, message in rows.fetchall():
-        if not _alive(owner):
-            connection.execute("UPDATE turn SET state = 'interrupted', owner = NULL WHERE key = ?", (key,))
-            connection.execute("UPDATE session SET head = ? WHERE id = ?", (turn, session))
-            _index(connection, key, json.loads(message)["content"] or "")
+    for row in connection.execute(_RUNNING).fetchall():
+        if _alive(row["owner"]):
+            continue
+        key, message = row["key"], _message(row)
+        connection.execute(
+            "UPDATE turn SET state = 'interrupted', owner = NULL, message = ? WHERE key = ?",
+            (json.dumps(asdict(message)), key),
+        )
+        connection.execute("DELETE FROM growth WHERE turn = ?", (key,))
+        connection.execute("UPDATE session SET head = ? WHERE id = ?", (row["id"], row["session"]))
+        _index(connection, key, message.content or "")
 
 
 def _alive(process: int) -> bool:
@@ -202,5 +250,5 @@ def _session(row: sqlite3.Row) -> Session:
 
 
 def _turn(row: sqlite3.Row) -> Turn:
-    message = Message.of(json.loads(row["message"]))
+    message = _message(row)
     return Turn(row["id"], row["parent"], message, row["state"], json.loads(row["figures"]))

@@ -1,23 +1,28 @@
-"""Help for whatever has the focus: what it is, its keys, the chat's keys and commands."""
+"""Help for whatever has the focus: what it is, its keys, the chat's keys and commands. Keys are read from the bindings:
+a list of its own would soon name one that does nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.dom import DOMNode
+from textual.keys import format_key
 from textual.screen import ModalScreen
-from textual.widget import Widget
 from textual.widgets import Markdown
 
 from specdec_tui.core.commands import COMMANDS
 
+_NAMES = {"enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn"}
+
 
 class HelpScreen(ModalScreen[None]):
-    """Leaves with any of the usual keys."""
+    """Leaves with any of the usual keys, F1 too."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("escape,f1,q", "dismiss", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape,q", "dismiss", "Close")]
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
     HelpScreen > VerticalScroll {
@@ -26,9 +31,9 @@ class HelpScreen(ModalScreen[None]):
     }
     """
 
-    def __init__(self, focused: Widget | None) -> None:
+    def __init__(self, about: DOMNode) -> None:
         super().__init__()
-        self._about = focused
+        self._about = next((node for node in about.ancestors_with_self if node.HELP), None)
 
     def compose(self) -> ComposeResult:
         with VerticalScroll() as scroll:
@@ -36,12 +41,24 @@ class HelpScreen(ModalScreen[None]):
             yield Markdown(self._text(), open_links=False)
 
     def _text(self) -> str:
-        about = getattr(self._about, "HELP", None) or "# SpecDec\n"
-        return "\n".join([about, "## Keys of the chat\n", *self._keys(), "\n## Commands\n", *_commands()])
+        about = [self._about.HELP or "", *_keys(self._about.BINDINGS)] if self._about else ["# SpecDec\n"]
+        keys = ["\n## Keys of the chat\n", *_keys(self.app.BINDINGS)]
+        return "\n".join([*about, *keys, "\n## Commands\n", *_commands()])
 
-    def _keys(self) -> list[str]:
-        lines = [f"| `{b[0]}` | {b[2]} |" for b in self.app.BINDINGS if isinstance(b, tuple) and len(b) == 3]
-        return ["| key | does |", "|---|---|", *lines]
+
+def _keys(bindings: Iterable[BindingType]) -> list[str]:
+    rows = [b if isinstance(b, Binding) else Binding(*b) for b in bindings]
+    lines = [f"| {', '.join(map(_key, b.key.split(',')))} | {b.description} |" for b in rows]
+    return ["| key | does |", "|---|---|", *lines] if lines else []
+
+
+def _key(name: str) -> str:
+    """As it is written on keyboards."""
+    *modifiers, key = name.strip().split("+")
+    shown = _NAMES.get(key) or format_key(key)
+    if shown.islower() and (modifiers or len(shown) > 1):
+        shown = shown.capitalize()
+    return "`" + "+".join([*(m.capitalize() for m in modifiers), shown]) + "`"
 
 
 def _commands() -> list[str]:

@@ -26,7 +26,7 @@ class SessionsScreen(ModalScreen[str | None]):
     HELP = """\
 # Sessions
 
-Type words to search all chats; arrow keys choose, `Enter` opens, `F2` renames, `F8` deletes.
+Type words to search all chats; arrow keys choose, `Enter` opens.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("escape", "dismiss", "Close"),

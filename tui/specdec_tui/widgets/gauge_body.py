@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from textual.content import Content
 
-from specdec.types import EngineInfo
-from specdec_tui.core.gauge import Position, Reading
+from specdec.types import EngineInfo, SpecStats, Speculation
+from specdec_tui.core.gauge import Reading
 from specdec_tui.widgets.figures import bar, curve, milliseconds, rate, size
 
 _POSITIONS = 6
-_EXPECTED = re.compile(r"(\d+) -> (\d+) tok/s")
 _Part = str | tuple[str, str]
 
 
@@ -23,8 +21,8 @@ class Dial:
 
     reading: Reading = field(default_factory=Reading)
     info: EngineInfo | None = None
-    speculation: str = ""
-    """The controller's own words."""
+    speculation: Speculation = field(default_factory=Speculation)
+    """What the controller decided last."""
     warning: str | None = None
     """That drafting is on but does poorly."""
     device_bytes: int | None = None
@@ -35,22 +33,21 @@ class Dial:
     @property
     def off(self) -> str | None:
         """Why speculation is off, or None while it is on."""
-        told = self.speculation if self.reading.running else self.reading.off or self.speculation
         if self.info and self.info.speculation_unavailable:
-            told = f"off: {self.info.speculation_unavailable}"
-        if not told.startswith("off"):  # else it is on, or nothing was decided yet
+            return self.info.speculation_unavailable
+        if not self.reading.running and self.reading.off:
+            return self.reading.off
+        if self.speculation.on or self.speculation.why == "starting":
             return None
-        return told.removeprefix("off").removeprefix(":").strip() or "as asked"
+        return self.speculation.reason
 
     @property
     def speed_up(self) -> tuple[float, bool] | None:
         """Over plain decoding, and whether that was measured or is the controller's estimate."""
         if self.measured is not None:
             return self.measured, True
-        found = _EXPECTED.search(self.speculation)
-        if found is None or not int(found[1]) or self.off:
-            return None
-        return int(found[2]) / int(found[1]), False
+        plain, best = self.speculation.plain_rate, self.speculation.rate
+        return None if not plain or not best or self.off else (best / plain, False)
 
 
 def speed_up_part(dial: Dial) -> list[_Part]:
@@ -65,7 +62,7 @@ def speed_up_part(dial: Dial) -> list[_Part]:
 def panel(dial: Dial, width: int) -> Content:
     """Everything below the digits."""
     blocks = (
-        _speed(dial), _acceptance(dial.reading, width), _rounds(dial.reading, width), _memory(dial)
+        _speed(dial), _acceptance(dial.reading.stats, width), _rounds(dial.reading, width), _memory(dial)
     )  # fmt: skip
     return Content("\n\n").join(
         Content("\n").join(Content.assemble(*line) for line in block) for block in blocks
@@ -74,15 +71,16 @@ def panel(dial: Dial, width: int) -> Content:
 
 def strip(dial: Dial) -> Content:
     """The same in two lines."""
-    r = dial.reading
+    r, stats = dial.reading, dial.reading.stats
     ttft = "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"
     first: list[_Part] = [
         (f"{rate(r.now if r.running else r.mean):>5} tok/s ", "bold $primary"), (curve(r.rates, 12), "$primary"),
         f"  mean {rate(r.mean)}  TTFT {ttft}  ", *speed_up_part(dial),
     ]  # fmt: skip
     second: list[_Part] = [
-        (f"{r.acceptance_rate:5.0%} accepted ", "bold $token-accepted"), f"length {r.acceptance_length:.2f}  ",
-        *(part for i, p in enumerate(r.positions[:_POSITIONS], 1) for part in _small(i, p)),
+        (f"{stats.acceptance_rate:5.0%} accepted ", "bold $token-accepted"),
+        f"length {stats.acceptance_length:.2f}  ",
+        *(part for i, p in enumerate(stats.acceptance_per_position[:_POSITIONS], 1) for part in _small(i, p)),
         f" k {curve(r.chosen, 10, 16)} {r.chosen[-1] if r.chosen else 0}",
     ]  # fmt: skip
     return Content("\n").join([Content.assemble(*first), Content.assemble(*second)])
@@ -93,8 +91,8 @@ def off_line(dial: Dial) -> str:
     return f"Speculation off, because {dial.off}" if dial.off else dial.warning or ""
 
 
-def _small(position: int, at: Position) -> list[_Part]:
-    return [(f"{position}", "dim"), (curve([at.rate], 1, 1.0), "$token-accepted")]
+def _small(position: int, acceptance: float) -> list[_Part]:
+    return [(f"{position}", "dim"), (curve([acceptance], 1, 1.0), "$token-accepted")]
 
 
 def _speed(dial: Dial) -> Iterator[list[_Part]]:
@@ -104,26 +102,26 @@ def _speed(dial: Dial) -> Iterator[list[_Part]]:
     yield [("tokens ", "dim"), f"{r.tokens}   ", *speed_up_part(dial)]
 
 
-def _acceptance(r: Reading, width: int) -> Iterator[list[_Part]]:
-    yield [("Acceptance ", "bold"), (f"{r.acceptance_rate:.0%}", "bold $token-accepted"), ("  length ", "dim"),
-           (f"{r.acceptance_length:.2f}", "bold")]  # fmt: skip
+def _acceptance(stats: SpecStats, width: int) -> Iterator[list[_Part]]:
+    """The shares at positions are of drafts with all before them accepted."""
+    yield [("Acceptance ", "bold"), (f"{stats.acceptance_rate:.0%}", "bold $token-accepted"), ("  length ", "dim"),
+           (f"{stats.acceptance_length:.2f}", "bold")]  # fmt: skip
     room = width - 15
-    share = r.accepted / r.drafted if r.drafted else 0.0
-    yield [("drafted  ", "dim"), ("━" * (room if r.drafted else 0), "$border"), f" {r.drafted}"]
-    yield [("accepted ", "dim"), (bar(share, room), "$token-accepted"), f" {r.accepted}"]
-    for i, at in enumerate(r.positions[:_POSITIONS], 1):
-        filled = bar(at.rate, room)
+    yield [("drafted  ", "dim"), ("━" * (room if stats.drafted else 0), "$border"), f" {stats.drafted}"]
+    yield [("accepted ", "dim"), (bar(stats.acceptance_rate, room), "$token-accepted"), f" {stats.accepted}"]
+    for i, share in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
+        filled = bar(share, room)
         yield [
             (f"  at {i:>2}  ", "dim"),
             (filled, "$token-accepted"),
             ("━" * (room - len(filled)), "$panel"),
-            f" {at.rate:.0%}",
+            f" {share:.0%}",
         ]
 
 
 def _rounds(r: Reading, width: int) -> Iterator[list[_Part]]:
-    by = ", ".join(f"{name} {count}" for name, count in r.drafters)
-    yield [("Rounds ", "bold"), f"{r.rounds}", ("  by " if by else "", "dim"), by]
+    by = ", ".join(f"{d.drafter} {sum(d.accepted)}" for d in r.stats.drafters)
+    yield [("Rounds ", "bold"), f"{r.stats.rounds}", ("  by " if by else "", "dim"), by]
     now = r.chosen[-1] if r.chosen else 0
     yield [("k ", "dim"), (curve(r.chosen, width - 8, 16), "$secondary"), f" {now}"]
     draft, verify = (f"{milliseconds(ms)} ms" for ms in (r.draft_ms, r.verify_ms))

@@ -19,9 +19,8 @@ class Prompt(TextArea):
     HELP = """\
 # Prompt
 
-`Enter` sends, `Ctrl+J` (or `Shift+Enter`, `Alt+Enter`) begins a new line, `Esc` stops an answer. `Up` in the first line
-and `Down` in the last bring back earlier prompts. A line that begins with `/` is a command; `Tab` completes it. A large
-paste is shown as one word, and goes out whole.
+`Enter` sends, `Esc` stops an answer. `Up` in the first line and `Down` in the last bring back earlier prompts. A line
+that begins with `/` is a command; `Tab` completes it. A large paste is shown as one word, and goes out whole.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("ctrl+j,shift+enter,alt+enter", "line", "New line"),

@@ -28,8 +28,8 @@ class TokenView(ScrollView, can_focus=True):
 
 Each token in the colour of where it came from: an **accepted** draft, the target's own token after a rejected draft
 (**recovered**), its own after a whole draft (**bonus**), or of a round without drafts (**plain**); a server may not say
-which (**unknown**). **Rejected** drafts are struck through; `x` hides them. `│` parts the rounds; `s` hides it. Arrow
-keys or the mouse choose a token, whose details are below. `Esc` or `Ctrl+T` goes back to the text.
+which (**unknown**). **Rejected** drafts are struck through. `│` parts the rounds. Arrow keys or the mouse choose a
+token, whose details are below. `Esc` or `Ctrl+T` goes back to the text.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("left", "step(-1)", "Token before"),
@@ -38,8 +38,8 @@ keys or the mouse choose a token, whose details are below. `Esc` or `Ctrl+T` goe
         ("down", "line(1)", "Line down"),
         ("home", "edge(0)", "First token"),
         ("end", "edge(-1)", "Last token"),
-        ("x", "rejected", "Rejected drafts"),
-        ("s", "separators", "Round separators"),
+        ("x", "rejected", "Show or hide rejected drafts"),
+        ("s", "separators", "Show or hide the lines between rounds"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"token--{kind}" for kind in (*_KINDS, "cursor")}
     DEFAULT_CSS = """

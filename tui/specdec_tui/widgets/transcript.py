@@ -39,7 +39,7 @@ class Transcript(Steady, VerticalScroll, can_focus=True):
     """Views of the turns on the shown path, or of its end."""
 
     BLANK = True
-    HELP = "# Conversation\n\nArrow keys, `PgUp`, `PgDn`, `Home` and `End` scroll; `Tab` goes from turn to turn.\n"
+    HELP = "# Conversation\n\n`Tab` goes from turn to turn.\n"
     DEFAULT_CSS = """
     Transcript {
         scrollbar-size-vertical: 1; background: $background;

@@ -45,18 +45,13 @@ class TurnView(Steady, Vertical, can_focus=True):
     """What all turns have: focus, and keys that act on this very turn."""
 
     BLANK = True  # else an empty text as tall as the turn would be laid out whenever it grows
-    HELP = """\
-# A turn
-
-`Tab` and `Shift+Tab` go from turn to turn. `c` copies it, `b` its last code block, `r` answers again, `e` changes the
-prompt and branches, `[` and `]` go through the branches, `t` shows an answer's tokens, `x` exports the chat.
-"""
+    HELP = "# A turn\n\n`Tab` and `Shift+Tab` go from turn to turn.\n"
     BINDINGS: ClassVar[list[BindingType]] = [
         ("c", "ask('copy')", "Copy"),
-        ("b", "ask('code')", "Copy code"),
+        ("b", "ask('code')", "Copy its last code block"),
         ("r", "ask('retry')", "Answer again"),
-        ("e", "ask('edit')", "Edit and branch"),
-        ("t", "ask('tokens')", "Tokens"),
+        ("e", "ask('edit')", "Change the prompt and branch"),
+        ("t", "ask('tokens')", "Show an answer's tokens"),
         ("left_square_bracket", "ask('before')", "Branch before"),
         ("right_square_bracket", "ask('after')", "Branch after"),
     ]

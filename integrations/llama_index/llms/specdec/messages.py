@@ -52,7 +52,7 @@ def _message(message: ChatMessage) -> Message:
         name=extra.get("name"),
         tool_calls=calls,
         tool_call_id=extra.get("tool_call_id") if role == "tool" else None,
-        reasoning="".join(thoughts) or None,
+        reasoning="\n".join(thoughts) or None,
     )
 
 

@@ -12,6 +12,7 @@ from llama_index.core.tools.types import BaseTool
 from pydantic_core import from_json
 
 from specdec.errors import InvalidRequest
+from specdec.text.schemas import resolved
 
 
 def tool_schemas(tools: Sequence[BaseTool | Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -23,11 +24,12 @@ def _schema(tool: BaseTool) -> dict[str, Any]:
     if not isinstance(tool, BaseTool):
         raise InvalidRequest("tools", tool, "LlamaIndex tools, or schemas in OpenAI's form")
     about = tool.metadata
-    function = {
-        "name": about.name,
-        "description": about.description,
-        "parameters": about.get_parameters_dict(),
-    }
+    parameters = about.get_parameters_dict()
+    if about.fn_schema is not None and "$ref" in (own := about.fn_schema.model_json_schema()):
+        parameters = resolved(
+            own
+        )  # a class that refers to itself, of which the framework leaves the table alone
+    function = {"name": about.name, "description": about.description, "parameters": parameters}
     return {"type": "function", "function": function}
 
 
