@@ -372,8 +372,17 @@ class _Reader:
         layers = tuple(self.layer(i, shape) for i in range(len(shape.windows)))
         norm = self.stack([f"{self.prefix}norm.weight"], (shape.hidden,))
         # Packing copies: of tied weights a CPU keeps two forms, one to look up and one to multiply with
-        head = linear(embedding if tied else self.stack(["lm_head.weight"], *table))
+        head = linear(self.stack(["lm_head.weight"], *table) if self._own_head(table, tied) else embedding)
         return LlamaWeights(embedding, layers, norm, head)
+
+    def _own_head(self, table: tuple[tuple[int], int], tied: bool) -> bool:
+        """A head in the file that differs from the embedding is the model's, as it is to transformers, whatever the
+        config says."""
+        shape = (*table[0], table[1])
+        names = (f"{self.prefix}embed_tokens.weight", "lm_head.weight")
+        if tied and names[1] in self.weights:
+            return not torch.equal(*(self.weights.get(name, shape) for name in names))
+        return not tied
 
 
 def load(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest
-from specdec.runners import llama, memory
+from specdec.runners import formats, llama, memory
 from specdec.runners.base import Runner
 from specdec.runners.checkpoint import Weights, maximum_positions, read_config, read_json
 
@@ -38,6 +38,7 @@ def load_runner(
     """
     folder = Path(path)
     config = read_config(folder, trust_remote_code=trust_remote_code)
+    formats.check(folder, config)
     spread = device == SPREAD
     where = pick_device("cuda" if spread else device)
     if where.type == "cuda":
@@ -60,6 +61,7 @@ def _load_llama(folder: Path, config: Any, options: Mapping[str, Any]) -> Runner
     weights = Weights(folder)
     try:
         runner = llama.load(weights, config, spare=int(options["device"].type == "cuda"), **options)
+        formats.check_unused(folder, config, weights.unused())
     finally:
         weights.close()
     return with_graphs(runner) if runner.info.device.type == "cuda" else runner
