@@ -18,7 +18,14 @@ import torch
 
 from specdec.drafters.base import Drafter
 from specdec.engine import AcceptRule, Engine, to_count
-from specdec.errors import DeadlineExceeded, EngineClosed, EngineFailed, GrammarFailed, OutOfMemory
+from specdec.errors import (
+    DeadlineExceeded,
+    EngineClosed,
+    EngineFailed,
+    GrammarFailed,
+    InvalidLogits,
+    OutOfMemory,
+)
 from specdec.local.admission import Admission
 from specdec.local.answers import Answers
 from specdec.local.calibrate import calibrate
@@ -34,7 +41,7 @@ from specdec.runners.prefixes import PrefixCache
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
+from specdec.types import MAX_SPECULATIVE_TOKENS, EngineInfo, EngineStats, GenerationEvent, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +257,9 @@ class LocalEngine(Engine):
         reached = len(row.tokens) + accepted
         try:
             event = row.commit(outcome)
-        except GrammarFailed as error:
+        except (GrammarFailed, InvalidLogits) as error:
+            if isinstance(error, InvalidLogits):
+                self._wipe(row)
             self._release(row)
             row.deliver(error)
             return
@@ -261,6 +270,12 @@ class LocalEngine(Engine):
                           completion_tokens=usage.completion_tokens)  # fmt: skip
         if event.text or event.tokens or event.round or event.finish_reason:
             row.deliver(event)
+
+    def _wipe(self, row: Running) -> None:
+        """Forget keys and values that may be NaN: a mask does not hide those from whoever gets the slot next."""
+        row.computed, end = 0, self._info.context + MAX_SPECULATIVE_TOKENS + 1
+        for held in self._target.keys_values(row.context.slot, 0, end):
+            held.zero_()
 
     def _count(self, outcome: Outcome) -> None:
         if outcome.round:

@@ -248,7 +248,7 @@ class FusedRounds:
             self._propose(pair, places, starts, verify, choose)
         if self._stamps.is_cuda:
             stamp(self._stamps[1:])
-        own = choose(self._target.decoder(verify, places, starts), 0)  # [B, k + 1]
+        own = choose(self._target.decoder(verify, places, starts), 0, mark=True)  # [B, k + 1]
         return settle(slots, allowed, mirror.tokens, mirror.lengths, verify, own, self._stamps)
 
     def _propose(

@@ -19,7 +19,7 @@ from specdec.local.controller import Choice, Controller, Row
 from specdec.local.drafting import Drafted, Drafting, Offers
 from specdec.local.sequence import Outcome, Running
 from specdec.runners.base import Runner
-from specdec.sampling.accept import Verdict, coupled, rejection
+from specdec.sampling.accept import Verdict, coupled, defined, rejection
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.noise import Stream
 from specdec.types import Round
@@ -194,15 +194,17 @@ class Rounds:
         known: Tensor,
         noise: Tensor | None,
     ) -> Verdict:
-        """`known` is `drafted.tokens` where the sampling wants them."""
+        """From raw logits; see `defined` for its tokens. `known` is `drafted.tokens` where the sampling wants them."""
         processed = sampling.process(logits, known, 0)
         lengths = torch.tensor(drafted.lengths, device=logits.device)
         if not self._rejecting:
-            return coupled(processed, drafted.tokens, lengths, noise)
-        uniform = sampling.uniform([len(r.tokens) for r in rows], drafted.tokens.shape[1])
-        return rejection(
-            processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows
-        )
+            verdict = coupled(processed, drafted.tokens, lengths, noise)
+        else:
+            uniform = sampling.uniform([len(r.tokens) for r in rows], drafted.tokens.shape[1])
+            verdict = rejection(
+                processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows
+            )
+        return Verdict(defined(verdict.tokens, logits), verdict.accepted)
 
     @staticmethod
     def _outcome(
