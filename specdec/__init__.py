@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from specdec.errors import EngineError as EngineError
     from specdec.errors import EngineFailed as EngineFailed
     from specdec.errors import GrammarFailed as GrammarFailed
+    from specdec.errors import InvalidLogits as InvalidLogits
     from specdec.errors import InvalidRequest as InvalidRequest
     from specdec.errors import LoadError as LoadError
     from specdec.errors import NotEnoughMemory as NotEnoughMemory
@@ -55,7 +56,7 @@ _HOMES = {
     "engine": ("AsyncEventStream", "Engine", "EventStream", "load"),
     "errors": (
         "CheckpointCorrupt", "CheckpointNotFound", "DeadlineExceeded", "DeviceUnavailable", "EngineBusy",
-        "EngineClosed", "EngineError", "EngineFailed", "GrammarFailed", "InvalidRequest", "LoadError",
+        "EngineClosed", "EngineError", "EngineFailed", "GrammarFailed", "InvalidLogits", "InvalidRequest", "LoadError",
         "NotEnoughMemory", "OutOfMemory", "PromptTooLong", "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
     ),
     "sharing": ("shared",),

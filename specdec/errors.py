@@ -7,7 +7,8 @@
     │   ├── CheckpointNotFound    no such folder, or a hub id that cannot be reached
     │   ├── CheckpointCorrupt     missing or damaged shards, unreadable config
     │   ├── TokenizerMismatch     draft and target do not speak the same tokens
-    │   ├── UnsupportedModel      not a decoder-only causal language model, or remote code not allowed
+    │   ├── UnsupportedModel      no decoder-only causal language model, weights in a form that cannot be read, or
+    │   │                         remote code not allowed
     │   ├── DeviceUnavailable     the device asked for is not on this machine
     │   └── NotEnoughMemory       the device cannot hold the model and its slots
     └── EngineError
@@ -15,6 +16,7 @@
         ├── DeadlineExceeded      the answer took longer than the request allowed
         ├── OutOfMemory           the device had no room for this request; the engine goes on
         ├── GrammarFailed         an answer can no longer follow its grammar
+        ├── InvalidLogits         the model computed NaN or infinite logits; the engine goes on
         ├── EngineClosed          the engine takes no requests: closed, or down for now
         └── EngineFailed          the worker died; `__cause__` says of what
 
@@ -22,6 +24,11 @@ Messages are one line: what is wrong, the value, and what would be right.
 """
 
 from __future__ import annotations
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, for a message of our own."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class SpecDecError(Exception):
@@ -72,7 +79,7 @@ class TokenizerMismatch(LoadError):
 
 
 class UnsupportedModel(LoadError):
-    """The checkpoint is not a decoder-only causal language model that specdec can run."""
+    """The checkpoint is not a decoder-only causal language model that specdec can run, in a form that it can read."""
 
 
 class DeviceUnavailable(LoadError):
@@ -97,6 +104,10 @@ class DeadlineExceeded(EngineError):
 
 class GrammarFailed(EngineError):
     """No token continues the answer as its grammar says, or finding one takes too long. The engine goes on."""
+
+
+class InvalidLogits(EngineError):
+    """The model's logits are NaN or infinite: they name no token. The engine goes on."""
 
 
 class OutOfMemory(EngineError):

@@ -20,6 +20,7 @@ from specdec.errors import (
     EngineClosed,
     EngineError,
     GrammarFailed,
+    InvalidLogits,
     InvalidRequest,
     PromptTooLong,
     SpecDecError,
@@ -29,6 +30,10 @@ from specdec_server.common.unions import fault
 
 _TELLING = re.compile(r"\d+ \w+ (long|deep)")
 _HARMLESS = (bool, int, float, type(None))
+_TOLD: dict[type[EngineError], tuple[int, str]] = {
+    GrammarFailed: (422, "grammar_failed"),
+    InvalidLogits: (500, "invalid_logits"),
+}
 
 
 class Refusal(SpecDecError):
@@ -83,8 +88,9 @@ def refusal_of(error: BaseException) -> Refusal:
             return Refusal(400, _without_texts(error), code="invalid_value", param=error.field)
         case EngineBusy():
             return busy(1)
-        case GrammarFailed():
-            return Refusal(422, str(error), code="grammar_failed")
+        case GrammarFailed() | InvalidLogits():
+            status, code = _TOLD[type(error)]
+            return Refusal(status, str(error), code=code)
         case EngineClosed():
             return Refusal(
                 503, "the engine is not running", code="engine_unavailable", headers={"Retry-After": "5"}

@@ -26,7 +26,14 @@ from specdec.decoding.speculation.calibration import calibrate
 from specdec.decoding.speculation.controller import Controller
 from specdec.drafters.base import Drafter, Seen
 from specdec.engine import AcceptRule, Engine, to_count
-from specdec.errors import DeadlineExceeded, EngineClosed, EngineFailed, GrammarFailed, OutOfMemory
+from specdec.errors import (
+    DeadlineExceeded,
+    EngineClosed,
+    EngineFailed,
+    GrammarFailed,
+    InvalidLogits,
+    OutOfMemory,
+)
 from specdec.grammars.compiler import Grammars
 from specdec.models.base import Model
 from specdec.streams import AsyncStream, SyncStream
@@ -255,7 +262,9 @@ class LocalEngine(Engine):
         start = len(row.tokens) - 1
         try:
             event = row.commit(outcome)
-        except GrammarFailed as error:
+        except (GrammarFailed, InvalidLogits) as error:
+            if isinstance(error, InvalidLogits):
+                self._state.wipe(row.context.slot)
             self._release(row)
             row.deliver(error)
             return

@@ -13,7 +13,7 @@ from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.decoding.speculation.controller import Option
 from specdec.decoding.speculation.stats import StatsBuilder
 from specdec.drafters.base import DraftContext
-from specdec.errors import GrammarFailed
+from specdec.errors import GrammarFailed, InvalidLogits
 from specdec.grammars.matcher import Fate
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
@@ -42,7 +42,7 @@ class Outcome:
     """What one verify round decided for one sequence."""
 
     tokens: list[int]
-    """The accepted drafts, then the target's own token."""
+    """The accepted drafts, then the target's own token. Negative where the logits name none."""
     round: Round | None
     """None for the token that comes out of prefill."""
     logits: Tensor | None = None
@@ -120,7 +120,10 @@ class Running:
 
     def commit(self, outcome: Outcome) -> GenerationEvent:
         """Take over a round's tokens up to the end of the answer; returns what may be shown now. Raises GrammarFailed
-        where the answer had to go on and could not."""
+        where the answer had to go on and could not, InvalidLogits where the model says nothing."""
+        if min(outcome.tokens) < 0:
+            written = len(self.tokens) - self.context.prompt_length
+            raise InvalidLogits(_undefined(written + next(i for i, t in enumerate(outcome.tokens) if t < 0)))
         if not self.first:
             self.first = time.perf_counter()
         pieces: list[Token] = []
@@ -216,6 +219,13 @@ class Running:
 
     def _deltas(self, pieces: Sequence[Token]) -> tuple[Delta, ...]:
         return tuple(delta for token in pieces for delta in self.parser.push(token.id, token.text))
+
+
+def _undefined(tokens: int) -> str:
+    return (
+        f"the model's logits are NaN or infinite after {tokens} tokens of the answer; "
+        "expected weights without NaN, and a dtype that is wide enough for them, like float32"
+    )
 
 
 def _stuck(tokens: int) -> str:

@@ -52,21 +52,27 @@ def _parts(scores, noise, best, where, width, chunks, NOISY: tl.constexpr, BLOCK
     score = tl.load(scores + row * width + at, mask=at < width, other=float("-inf"))
     if NOISY:
         score += tl.load(noise + row * width + at, mask=at < width, other=0.0)
+    # a maximum would lose NaN, or its place
+    score = tl.where(score >= float("-inf"), score, float("inf"))
     peak, index = tl.max(score, 0, return_indices=True, return_indices_tie_break_left=True)
     tl.store(best + row * chunks + chunk, peak)
     tl.store(where + row * chunks + chunk, chunk * BLOCK + index)
 
 
 @triton.jit
-def _join(best, where, out, chunks, WIDTH: tl.constexpr):
+def _join(best, where, out, chunks, WIDTH: tl.constexpr, MARK: tl.constexpr):
     row, at = tl.program_id(0), tl.arange(0, WIDTH)
     score = tl.load(best + row * chunks + at, mask=at < chunks, other=float("-inf"))
-    _, chunk = tl.max(score, 0, return_indices=True, return_indices_tie_break_left=True)
-    tl.store(out + row, tl.load(where + row * chunks + chunk).to(tl.int64))
+    peak, chunk = tl.max(score, 0, return_indices=True, return_indices_tie_break_left=True)
+    index = tl.load(where + row * chunks + chunk).to(tl.int64)
+    if MARK:
+        index = tl.where(tl.abs(peak) < float("inf"), index, -1 - index)
+    tl.store(out + row, index)
 
 
-def argmax(scores: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Where scores [R, V] fp32 (plus noise of that shape) are highest, the first of equals: [R] int64."""
+def argmax(scores: Tensor, noise: Tensor | None = None, *, mark: bool = False) -> Tensor:
+    """Where scores [R, V] fp32 (plus noise of that shape) are highest, the first of equals: [R] int64. NaN is higher
+    than all. `mark`: where the highest score i is NaN or infinite the result is -1 - i."""
     scores = scores.contiguous()
     rows, width = scores.shape
     chunks = triton.cdiv(width, _BLOCK)
@@ -75,5 +81,5 @@ def argmax(scores: Tensor, noise: Tensor | None = None) -> Tensor:
     out = torch.empty(rows, dtype=torch.int64, device=scores.device)
     given = scores if noise is None else noise
     _parts[(chunks, rows)](scores, given, best, where, width, chunks, NOISY=noise is not None, BLOCK=_BLOCK)
-    _join[(rows,)](best, where, out, chunks, WIDTH=triton.next_power_of_2(chunks))
+    _join[(rows,)](best, where, out, chunks, WIDTH=triton.next_power_of_2(chunks), MARK=mark)
     return out

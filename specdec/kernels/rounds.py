@@ -56,15 +56,16 @@ def _settle(
     slot, most = tl.load(slots + row), tl.load(allowed + row)
     length = tl.load(lengths + slot)
     at = tl.arange(0, WIDTH)
-    said = tl.load(own + row * (DRAFTS + 1) + at, mask=at <= DRAFTS, other=0)
+    marked = tl.load(own + row * (DRAFTS + 1) + at, mask=at <= DRAFTS, other=0)
+    said = tl.where(marked < 0, -1 - marked, marked)  # a round may follow before the host has seen the mark
     drafted = tl.load(verify + row * (DRAFTS + 1) + 1 + at, mask=at < DRAFTS, other=-1)
-    wrong = (said != drafted) | (at >= most) | (at >= DRAFTS)
+    wrong = (marked != drafted) | (at >= most) | (at >= DRAFTS)
     accepted = tl.min(tl.where(wrong, at, WIDTH), 0).to(tl.int64)
     if slot != spare:
         tl.store(tokens + slot * capacity + length + at, said, mask=at <= accepted)
         tl.store(lengths + slot, length + accepted + 1)
     result = out + row * (2 * DRAFTS + 2)
-    tl.store(result + at, said, mask=at <= DRAFTS)
+    tl.store(result + at, marked, mask=at <= DRAFTS)
     tl.store(result + DRAFTS + 1, accepted)
     tl.store(result + DRAFTS + 2 + at, drafted, mask=at < DRAFTS)
     if CLOCK:
@@ -86,7 +87,7 @@ def settle(
 ) -> Tensor:
     """Accept the drafts verify[:, 1:] as far as they are the target's own tokens `own` [B, k + 1] and no more than
     `allowed` [B]; write what was accepted, and the target's next token, behind the rows' tokens. The last slot is
-    spare: nothing is kept there.
+    spare: nothing is kept there. Tokens that `choose.argmax` marked are kept without the mark.
 
     Returns for each row own [k + 1], the accepted count, and drafts [k]; then three stamps. int64.
     """

@@ -15,6 +15,7 @@ from specdec.models import memory
 from specdec.models.base import Model
 from specdec.models.eager import model as eager
 from specdec.models.families import llama
+from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import Weights, maximum_positions, read_config, read_json
 
 DEFAULT_CONTEXT = 8192
@@ -40,6 +41,7 @@ def load_model(
     """
     folder = Path(path)
     config = read_config(folder, trust_remote_code=trust_remote_code)
+    formats.check(folder, config)
     spread = device == SPREAD
     where = pick_device("cuda" if spread else device)
     if where.type == "cuda":
@@ -63,6 +65,7 @@ def _load_described(folder: Path, config: Any, options: Mapping[str, Any]) -> Mo
     weights = Weights(folder)
     try:
         model = eager.load(weights, config, spare=int(options["device"].type == "cuda"), **options)
+        formats.check_unused(folder, config, weights.unused())
     finally:
         weights.close()
     return with_kernels(model) if model.info.device.type == "cuda" else model

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from specdec.errors import NotEnoughMemory
-from specdec.models.weights.checkpoint import Weights
+from specdec.models.weights.checkpoint import headers, pickles
 
 _GIB = 2**30
 _SPARE = 1.5 * _GIB
@@ -52,13 +52,9 @@ def _message(name: str, weights: float, token: float, context: int, slots: int, 
 
 def elements(folder: Path) -> int:
     """Parameters of a checkpoint, from the headers of its files; 0 where it has none that say."""
-    if any(folder.glob("*.bin")):
+    if pickles(folder):
         return 0
-    weights = Weights(folder)
-    try:
-        return sum(prod(shape) for shape in weights.shapes())
-    finally:
-        weights.close()
+    return sum(prod(header.shape) for header in headers(folder))
 
 
 def cache_elements(config: Any) -> int:

@@ -8,6 +8,7 @@ its tokens. Both are bounded in bytes, and what was not used for longest goes fi
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -47,6 +48,11 @@ class PrefixTree:
     def reachable(self, slot: int, length: int) -> int:  # noqa: ARG002
         """See `state.Prefixes.reachable`: keys and values are cut anywhere."""
         return length
+
+    def wipe(self, slot: int) -> None:
+        """See `state.Prefixes.wipe`."""
+        for held in self._keys_values(slot, 0, sys.maxsize):
+            held.zero_()
 
     def save(self, slot: int, tokens: list[int]) -> None:
         """See `state.Prefixes.save`."""
@@ -162,6 +168,10 @@ class Snapshots:
     def reachable(self, slot: int, length: int) -> int:
         """See `state.Prefixes.reachable`."""
         return next((kept for kept in self._model.kept(slot) if kept <= length), 0)
+
+    def wipe(self, slot: int) -> None:
+        """See `state.Prefixes.wipe`."""
+        self._model.resume(slot, Snapshot(None, 0, 0))
 
     def save(self, slot: int, tokens: list[int]) -> None:
         """See `state.Prefixes.save`. The latest state may lie before the end of `tokens`."""

@@ -30,6 +30,10 @@ class Prefixes(Protocol):
         many it holds then."""
         ...
 
+    def wipe(self, slot: int) -> None:
+        """Clear the slot itself."""
+        ...
+
     def reachable(self, slot: int, length: int) -> int:
         """The most positions, up to `length`, from which the slot can go on."""
         ...
@@ -85,6 +89,11 @@ class SlotState:
     def commit(self, slot: int, length: int) -> None:
         """The slot holds the first `length` tokens of its sequence, and what lies beyond is taken back."""
         self._slots[slot].length = length
+
+    def wipe(self, slot: int) -> None:
+        """Forget all that the slot holds, and what it is made of: it may be NaN, which no mask hides."""
+        self._slots[slot].length = 0
+        self.prefixes.wipe(slot)
 
     def save(self, slot: int) -> None:
         """What the slot holds can be found from now on by sequences in other slots."""

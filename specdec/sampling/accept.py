@@ -65,6 +65,16 @@ def rejection(
     return Verdict(padded.scatter(1, accepted.unsqueeze(1), own), accepted)
 
 
+UNDEFINED = -1
+"""Stands where a token would, but the logits name none."""
+
+
+def defined(tokens: Tensor, raw: Tensor) -> Tensor:
+    """Tokens [B, M] that were chosen from the raw logits [B, M, V]: UNDEFINED where these hold NaN, or the highest is
+    infinite."""
+    return tokens.masked_fill(~raw.amax(-1).isfinite(), UNDEFINED)
+
+
 def _leading(accept: Tensor, lengths: Tensor) -> Tensor:
     """The number of accepted drafts before the first refused one; accept [B, k] bool, lengths [B]."""
     within = torch.arange(accept.shape[1], device=accept.device) < lengths.unsqueeze(1)

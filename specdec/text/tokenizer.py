@@ -20,6 +20,7 @@ from specdec.errors import (
     TokenizerMismatch,
     UnsupportedModel,
 )
+from specdec.files import mistaken
 from specdec.text.detokenizer import Detokenizer
 from specdec.text.pieces import Pieces, pieces_of
 from specdec.types import Message
@@ -51,6 +52,9 @@ class Tokenizer:
             raise CheckpointCorrupt(
                 f"tokenizer: no {_FILES[0]} in {path}; expected the checkpoint's tokenizer files"
             )
+        for name in _FILES:
+            if reason := mistaken(path / name):
+                raise CheckpointCorrupt(f"tokenizer: {path / name} is {reason}")
         from transformers import AutoTokenizer
 
         try:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from specdec.decoding.engine import LocalEngine
-from specdec.errors import EngineClosed, EngineFailed, InvalidRequest, OutOfMemory
+from specdec.errors import EngineClosed, EngineFailed, InvalidLogits, InvalidRequest, OutOfMemory
+from specdec.types import Grammar
 from tests.decoding.toy import ToyModel, toy_engine
 
 LONG: dict[str, Any] = {"temperature": 0, "max_tokens": 200, "ignore_eos": True}
@@ -204,3 +205,46 @@ def test_without_memory_the_youngest_fails_and_the_others_go_on() -> None:
         assert texts == [wanted] * 2
         runner.full_above = None
         assert engine.generate("abc", **LONG).token_ids == wanted
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("rule", ["coupled", "rejection"])
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 0.8, "top_p": 0.9, "seed": 3}])
+def test_logits_that_name_no_token_end_their_request_alone(
+    value: float, rule: Any, options: dict[str, Any]
+) -> None:
+    """Behind the token 7, and nowhere else."""
+    target = ToyModel(slots=2)
+    target.first[7], target.second[7] = value, value
+    with toy_engine("near", target=target, accept_rule=rule) as engine:
+        sound = {**options, "logit_bias": {7: -100.0}, "max_tokens": 30, "ignore_eos": True, "speculative": 3}
+        wanted = engine.generate([5], **sound)
+        beside = engine.stream([5], **sound)
+        with pytest.raises(
+            InvalidLogits, match=r"logits are NaN or infinite after 0 tokens of the answer; expected"
+        ):
+            engine.generate([5, 7], **options)
+        forced = engine.stream([5], logit_bias={7: 100.0}, speculative=4, **options)
+        with pytest.raises(InvalidLogits, match="after 1 tokens"):
+            list(forced)
+        assert tuple(t.id for event in beside for t in event.tokens) == wanted.token_ids
+        assert engine.stats().active == 0
+
+
+def test_one_nan_among_the_logits_is_found_where_it_cannot_be_chosen() -> None:
+    target = ToyModel(slots=1)
+    target.first[5, 200] = math.nan
+    with toy_engine(target=target, accept_rule="rejection") as engine, pytest.raises(InvalidLogits):
+        engine.generate([5], temperature=0.8, seed=1)
+    with toy_engine(target=target) as engine, pytest.raises(InvalidLogits):
+        engine.generate([5], temperature=0, grammar=Grammar.regex("a+"))
+
+
+def test_tokens_without_a_chance_are_no_fault() -> None:
+    """Some models pad their vocabulary with -inf."""
+    target = ToyModel(slots=1)
+    target.first[:, 200:250] = -math.inf
+    with toy_engine("near", target=target) as engine:
+        answer = engine.generate([5], temperature=1.0, seed=1, max_tokens=30, ignore_eos=True)
+    assert answer.usage.completion_tokens == 30
+    assert not set(range(200, 250)) & set(answer.token_ids)

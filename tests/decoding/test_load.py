@@ -12,14 +12,20 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 import specdec
+from specdec.decoding.assembly import assemble
 from specdec.engine import Engine
 from specdec.errors import (
     CheckpointCorrupt,
     CheckpointNotFound,
     DeviceUnavailable,
+    InvalidLogits,
     InvalidRequest,
     TokenizerMismatch,
+    UnsupportedModel,
 )
+from specdec.models.eager.model import EagerModel
+from specdec.models.loading import load_model
+from specdec.text.tokenizer import Tokenizer
 from tests.decoding.toy import VOCAB, byte_tokenizer
 
 PROMPT = "the cat sat on the mat and the cat sat on"
@@ -144,3 +150,38 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(CheckpointCorrupt, match=r"safetensors"):
         specdec.load(str(folder), "none")
+
+
+def test_an_adapter_beside_the_weights_is_refused(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path, 3, width=32)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    for names in ((folder, "none"), ("bundled", folder)):
+        with pytest.raises(
+            UnsupportedModel, match=r"holds an adapter beside its weights: adapter_config\.json"
+        ):
+            specdec.load(*names)
+
+
+def test_a_tokenizer_that_is_something_else(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path, 3, width=32)
+    (folder / "tokenizer.json").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n"
+    )
+    with pytest.raises(CheckpointCorrupt, match=r"tokenizer\.json is a git-lfs pointer, not the file itself"):
+        specdec.load(folder, "none")
+
+
+def test_weights_that_are_nan_end_the_request_and_not_the_engine(target: Path) -> None:
+    runner = load_model(target, device="cpu", slots=2)
+    assert isinstance(runner, EagerModel)
+    shape: dict[str, Any] = {"temperature": 0, "max_tokens": 9, "ignore_eos": True, "speculative": 3}
+    with assemble("it", runner, None, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+        wanted = engine.generate(PROMPT, **shape).token_ids
+        embedded = runner.weights.embedding[wanted[0]]
+        before = embedded.clone()
+        embedded.fill_(torch.nan)
+        with pytest.raises(InvalidLogits, match="after 1 tokens"):
+            engine.generate(PROMPT, **shape)
+        assert bool(runner.cache.tensor.isfinite().all())  # what a mask hides is read all the same
+        embedded.copy_(before)
+        assert engine.generate(PROMPT, **shape).token_ids == wanted

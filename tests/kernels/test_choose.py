@@ -33,3 +33,21 @@ def test_the_first_of_equals(device: torch.device) -> None:
     scores = torch.full((2, 9000), float("-inf"), device=device)
     scores[1, [4095, 4096, 8999]] = 1.0
     assert argmax(scores).tolist() == [0, 4095]
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("width", [5, 4096, 10001])
+def test_nan_is_highest_and_what_names_no_token_is_marked(
+    width: int, noisy: bool, device: torch.device
+) -> None:
+    """As torch has it; and never beyond the vocabulary, which would be read from."""
+    scores = torch.randn(6, width, device=device)
+    scores[0, width - 1] = torch.nan
+    scores[1, :] = torch.nan
+    scores[2, 3] = torch.inf
+    scores[3, :] = -torch.inf
+    scores[4, : width - 1] = -torch.inf  # as a mask leaves them
+    added = torch.randn(6, width, device=device) if noisy else None
+    best = (scores if added is None else scores + added).argmax(-1)
+    assert torch.equal(argmax(scores, added), best)
+    assert argmax(scores, added, mark=True).tolist() == [*(-1 - best[:4]).tolist(), *best[4:].tolist()]

@@ -15,8 +15,10 @@ from specdec.decoding.engine import LocalEngine
 from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
 from specdec.drafters.base import Drafter
+from specdec.errors import InvalidLogits
 from specdec.models.base import Model
 from specdec.models.loading import load_model
+from specdec.models.triton.model import TritonModel
 from specdec.text.tokenizer import Tokenizer
 from tests.decoding.toy import byte_tokenizer
 from tests.kernels.test_runner import load, saved
@@ -84,6 +86,24 @@ def test_the_same_text(fused: LocalEngine, led: LocalEngine, sampling: str, spec
     options = SAMPLING[sampling]
     wanted = _ids(led, PROMPT, **options, speculative="off")
     assert _ids(fused, PROMPT, **options, speculative=speculative) == wanted
+
+
+@pytest.mark.parametrize("k", ["off", pytest.param(2, marks=pytest.mark.slow)])
+def test_logits_that_name_no_token_end_the_request(fused: LocalEngine, k: Any) -> None:
+    """NaN behind the first token of an answer, so that a round on the device meets it and not the prompt."""
+    target = fused._target
+    assert isinstance(target, TritonModel)
+    (token,) = fused.generate(PROMPT, max_tokens=1, temperature=0.0).token_ids
+    embedded = target.inner.weights.embedding[token]
+    before = embedded.clone()
+    try:
+        embedded.fill_(torch.nan)
+        with pytest.raises(InvalidLogits, match="after 1 tokens"):
+            fused.generate(PROMPT, max_tokens=5, temperature=0.0, speculative=k)
+    finally:
+        embedded.copy_(before)
+    assert bool(target.inner.cache.tensor[:, : target.spare].isfinite().all())
+    assert fused.generate(PROMPT, max_tokens=1, temperature=0.0).token_ids == (token,)
 
 
 @pytest.mark.slow

@@ -32,6 +32,19 @@ def test_begin_and_settle(device: torch.device) -> None:
     assert tokens[3, 2:4].tolist() == [62, 63]
 
 
+def test_a_marked_token_is_told_and_kept_without_its_mark(device: torch.device) -> None:
+    tokens = torch.arange(40, device=device).view(2, 20).clone()
+    lengths, slots = torch.tensor([5, 0], device=device), torch.tensor([0], device=device)
+    stamps, allowed = torch.zeros(3, dtype=torch.int64, device=device), torch.tensor([3], device=device)
+    _, verify, _ = begin(slots, tokens, lengths, 3, stamps)
+    verify[:, 1:] = torch.tensor([[1, 2, 3]], device=device)
+    own = torch.tensor([[1, -1 - 2, 3, 4]], device=device)
+    result = settle(slots, allowed, tokens, lengths, verify, own, stamps).tolist()
+    assert result[:-3] == [1, -3, 3, 4, 1, 1, 2, 3]  # what was drafted is not accepted there
+    assert tokens[0, 5:8].tolist() == [1, 2, 7]
+    assert lengths.tolist() == [7, 0]
+
+
 def test_a_round_without_drafts(device: torch.device) -> None:
     tokens, lengths = torch.zeros(2, 8, dtype=torch.int64, device=device), torch.tensor([3, 2], device=device)
     slots, stamps = torch.tensor([0], device=device), torch.zeros(3, dtype=torch.int64, device=device)

@@ -18,8 +18,9 @@ from specdec.errors import (
     InvalidRequest,
     UnsupportedModel,
 )
-from specdec.models.base import Batch
+from specdec.models.base import Batch, ModelInfo
 from specdec.models.loading import generation_defaults, load_model, pick_dtype
+from specdec.models.transformers.loading import over
 from specdec.models.weights.checkpoint import Weights, resolve
 from tests.models import models
 
@@ -79,6 +80,18 @@ def test_hub_id_without_a_network_fails_at_once(monkeypatch: pytest.MonkeyPatch)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_is_not_silently_left_out(folder: Path, file: str) -> None:
+    (folder / file).write_text("{}")
+    with pytest.raises(
+        UnsupportedModel, match=rf"an adapter beside its weights: {file}.*expected the two merged"
+    ):
+        resolve(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(UnsupportedModel, match=rf"an adapter and not the model that it is for: {file}"):
+        resolve(folder)
+
+
 def test_sharded_is_single(sharded: Path) -> None:
     assert len(list(sharded.glob("*.safetensors"))) > 1
     runner = load_model(sharded, device="cpu")
@@ -101,6 +114,45 @@ def test_truncated_weights(kind: str, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(CheckpointCorrupt, match=r"model\.safetensors is damaged"):
         load_model(tmp_path)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 942\n"
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "model.safetensors",
+            POINTER,
+            r"model\.safetensors is a git-lfs pointer, .*; fetch it with: git lfs pull",
+        ),
+        ("model.safetensors", "<!doctype html>\n<html>", r"model\.safetensors is an HTML page"),
+        ("model.safetensors", "Entry not found", r"model\.safetensors is text that begins 'Entry not found'"),
+        ("config.json", POINTER, r"config\.json is a git-lfs pointer"),
+        ("config.json", "<html></html>", r"config\.json is an HTML page"),
+    ],
+)
+def test_files_that_are_something_else(kind: str, name: str, content: str, said: str, tmp_path: Path) -> None:
+    models.save(models.build(kind), tmp_path)
+    (tmp_path / name).write_text(content)
+    (tmp_path / "training_args.bin").write_bytes(b"any")  # speaks of no weights
+    with pytest.raises(CheckpointCorrupt, match=said) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_shard_or_a_pickle_that_is_something_else(sharded: Path) -> None:
+    shard = sorted(sharded.glob("*.safetensors"))[1]
+    shard.write_text(POINTER)
+    with pytest.raises(CheckpointCorrupt, match=rf"{shard.name} is a git-lfs pointer"):
+        load_model(sharded)
+    for file in (*sharded.glob("*.safetensors"), sharded / "model.safetensors.index.json"):
+        file.unlink()
+    (sharded / "pytorch_model.bin").write_text(POINTER)
+    with pytest.raises(CheckpointCorrupt, match=r"pytorch_model\.bin is a git-lfs pointer"):
+        load_model(sharded)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -170,6 +222,64 @@ def test_not_a_decoder_only_language_model(folder: Path, config: dict[str, Any],
     with pytest.raises(UnsupportedModel, match=expected) as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)
+
+
+LATENT = {
+    "kv_lora_rank": 16, "q_lora_rank": 24, "qk_rope_head_dim": 8, "v_head_dim": 8, "qk_nope_head_dim": 8,
+    "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("KimiLinear", {"num_local_experts": 4, "linear_head_dim": 8, "linear_num_heads": 4}),
+        ("DeepseekV32", {"n_routed_experts": 4, "index_topk": 4, "index_head_dim": 16, "index_n_heads": 2}),
+        ("BailingHybrid", {"num_local_experts": 4, "head_dim": 8, "layer_group_size": 2}),
+    ],
+)
+def test_a_model_that_fails_in_its_own_pass(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    """Fewer heads of keys than of queries, which these models' attention does not do."""
+    import transformers
+
+    config = getattr(transformers, f"{name}Config", None)
+    if config is None:
+        pytest.skip("this transformers does not know it yet")
+    whole = config(**{**models.SIZES, **LATENT, **changes})
+    model = transformers.AutoModelForCausalLM.from_config(whole, dtype=torch.float32)
+    with pytest.raises(UnsupportedModel, match=f"{name}ForCausalLM") as caught:
+        load_model(models.save(model, tmp_path), device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("sizes\ndiffer"), ImportError("no kernels"), TypeError()])
+def test_whatever_a_first_pass_raises_is_said_in_a_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.build("gemma")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(model, "forward", fail)
+    info = ModelInfo(
+        "mine", "GemmaForCausalLM", "transformers", 0, 64, 2, torch.device("cpu"), torch.float32, 0, 0, 0,
+    )  # fmt: skip
+    with pytest.raises(
+        UnsupportedModel, match=r"mine: .* GemmaForCausalLM fails at its first pass: "
+    ) as caught:
+        over(model, info)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_nan_through_transformers(tmp_path: Path) -> None:
+    model = models.build("gemma")
+    with torch.no_grad():
+        model.model.norm.weight[3] = torch.nan
+    with pytest.raises(
+        CheckpointCorrupt, match=r"logits of a first pass in torch\.float32 are NaN or infinite"
+    ):
+        load_model(models.save(model, tmp_path), device="cpu")
 
 
 OWN_CODE = """

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from specdec.errors import EngineError, GrammarFailed, InvalidLogits
 from specdec.types import Message, ToolCall
 from specdec_server.chat.wire import ChatChunk, ChatCompletion
 from tests.fakes import SCRIPT, ScriptedEngine, call
@@ -31,6 +32,26 @@ async def test_whole_answer(ask: Asker) -> None:
     }
     assert answer["usage"]["completion_tokens"] == len(SCRIPT)
     assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] + len(SCRIPT)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(GrammarFailed("stuck"), 422, "grammar_failed"), (InvalidLogits("NaN"), 500, "invalid_logits")],
+)
+async def test_what_ended_the_request_is_told(
+    error: EngineError,
+    status: int,
+    code: str,
+    engine: ScriptedEngine,
+    ask: Asker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(engine, "astream", fail)
+    told = await ask.refused("/v1/chat/completions", CHAT, status)
+    assert (told["code"], told["message"]) == (code, str(error))
 
 
 async def test_stream_begins_with_the_role_and_ends_with_the_reason(ask: Asker) -> None:

@@ -54,12 +54,12 @@ class Chooser:
             )
             self._top_k = table.top_k[slots].view(-1, 1, 1)
 
-    def __call__(self, logits: Tensor, first: int) -> Tensor:
-        """Tokens [B, M] from raw logits [B, M, V], of the first-th choice on."""
+    def __call__(self, logits: Tensor, first: int, *, mark: bool = False) -> Tensor:
+        """Tokens [B, M] from raw logits [B, M, V], of the first-th choice on. `mark`: see `argmax`."""
         if self._noise is None:
-            return argmax(logits.flatten(0, 1)).view(logits.shape[:2])
-        noise = self._noise[:, first : first + logits.shape[1]]
-        return argmax(self._shaped(logits).flatten(0, 1), noise.flatten(0, 1)).view(logits.shape[:2])
+            return argmax(logits.flatten(0, 1), mark=mark).view(logits.shape[:2])
+        noise = self._noise[:, first : first + logits.shape[1]].flatten(0, 1)
+        return argmax(self._shaped(logits).flatten(0, 1), noise, mark=mark).view(logits.shape[:2])
 
     def _shaped(self, logits: Tensor) -> Tensor:
         scores = processors.temperature(logits, self._temperature)

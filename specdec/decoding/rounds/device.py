@@ -253,7 +253,7 @@ class DeviceRounds:
         if self._stamps.is_cuda:
             stamp(self._stamps[1:])
         found = self._model.decode(verify, round.slots, starts, features=self._features)
-        own = choose(found.logits, 0)  # [B, k + 1]
+        own = choose(found.logits, 0, mark=True)  # [B, k + 1]
         result = settle(slots, allowed, table.tokens, table.lengths, verify, own, self._stamps)
         if self._reader is not None and found.features is not None:
             accepted = result[:-_STAMPS].view(slots.shape[0], -1)[:, drafts + 1]

@@ -14,7 +14,7 @@ from specdec.decoding.speculation.controller import Choice, Controller
 from specdec.decoding.speculation.drafting import Drafted, Drafting
 from specdec.engine import AcceptRule
 from specdec.models.base import Batch, Model, Pass
-from specdec.sampling.accept import Verdict, coupled, rejection
+from specdec.sampling.accept import Verdict, coupled, defined, rejection
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.noise import Stream
 from specdec.types import Round
@@ -106,15 +106,17 @@ class HostRounds:
         known: Tensor,
         noise: Tensor | None,
     ) -> Verdict:
-        """`known` is `drafted.tokens` where the sampling wants them."""
+        """From raw logits; see `defined` for its tokens. `known` is `drafted.tokens` where the sampling wants them."""
         processed = sampling.process(logits, known, 0)
         lengths = torch.tensor(drafted.lengths, device=logits.device)
         if not self._rejecting:
-            return coupled(processed, drafted.tokens, lengths, noise)
-        uniform = sampling.uniform([len(r.tokens) for r in rows], drafted.tokens.shape[1])
-        return rejection(
-            processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows
-        )
+            verdict = coupled(processed, drafted.tokens, lengths, noise)
+        else:
+            uniform = sampling.uniform([len(r.tokens) for r in rows], drafted.tokens.shape[1])
+            verdict = rejection(
+                processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows
+            )
+        return Verdict(defined(verdict.tokens, logits), verdict.accepted)
 
     def _learn(self, choices: Sequence[Choice], drafted: Drafted, logits: Tensor, seconds: Seconds) -> None:
         steps = {

@@ -18,18 +18,28 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as hf_logging
 
-from specdec.errors import CheckpointCorrupt, UnsupportedModel
+from specdec.errors import CheckpointCorrupt, LoadError, NotEnoughMemory, UnsupportedModel, first_line
 from specdec.models.base import Batch, Model, ModelInfo
 from specdec.models.graphs import Graphs
 from specdec.models.transformers.graphs import CapturedModel
 from specdec.models.transformers.model import TransformersModel
 from specdec.models.transformers.recurrent import RecurrentModel
-from specdec.models.weights.checkpoint import Weights
+from specdec.models.weights import formats
+from specdec.models.weights.checkpoint import headers
 
 PROBE_TOKENS = 8
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.03}
 """Mean difference of logits, as a share of their spread, up to which two paths agree."""
-FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError)
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    AssertionError,
+    ImportError,
+)
 """What a model raises that cannot run some way."""
 
 
@@ -70,7 +80,7 @@ def over(model: Any, info: ModelInfo, *, capture: bool = False) -> Model:
     count = min(PROBE_TOKENS, info.context)
     vocab = int(model.config.get_text_config().vocab_size)
     tokens = torch.arange(3, 3 + count, device=info.device).remainder(vocab).unsqueeze(0)
-    truth = model(tokens, use_cache=False).logits.float()
+    truth = _truth(model, info, tokens)
     info = replace(info, vocab_size=truth.shape[-1])
     if not getattr(model, "_is_stateful", False) and count == PROBE_TOKENS:
         found = TransformersModel(model, info)
@@ -79,6 +89,24 @@ def over(model: Any, info: ModelInfo, *, capture: bool = False) -> Model:
             found.info = replace(info, cache_bytes=found.cache.nbytes)
             return _captured(found, tokens, truth) if capture else found
     return _recurrent(model, info, tokens, truth)
+
+
+def _truth(model: Any, info: ModelInfo, tokens: Tensor) -> Tensor:
+    """The logits [1, M, V] of the model's own pass, without a cache."""
+    try:
+        truth: Tensor = model(tokens, use_cache=False).logits.float()
+    except torch.OutOfMemoryError:
+        raise
+    except FAILURES as error:
+        raise UnsupportedModel(
+            f"{info.name}: transformers' {info.architecture} fails at its first pass: {first_line(error)}"
+        ) from error
+    if not bool(truth.amax(-1).isfinite().all()):
+        raise CheckpointCorrupt(
+            f"{info.name}: the logits of a first pass in {info.dtype} are NaN or infinite; expected weights without "
+            "NaN, and a dtype that is wide enough for them"
+        )
+    return truth
 
 
 def _captured(model: TransformersModel, tokens: Tensor, truth: Tensor) -> Model:
@@ -195,23 +223,35 @@ def _quiet() -> Iterator[None]:
 
 def _load_model(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code: bool, spread: bool) -> Any:
     """transformers' model, or the reason why not."""
-    if not any(folder.glob("*.bin")):
-        Weights(folder).close()  # says by name what is missing or damaged
+    headers(folder)  # says by name what is missing or damaged
     try:
         with _quiet():
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder, config=config, dtype=dtype, trust_remote_code=trust_remote_code,
                 local_files_only=True, output_loading_info=True, **({"device_map": "auto"} if spread else {}),
             )  # fmt: skip
-    except ValueError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UnsupportedModel(
-            f"{folder}: {config.model_type} is no causal language model here: {reason}"
-        ) from error
-    except (OSError, RuntimeError) as error:
-        raise CheckpointCorrupt(f"{folder}: {str(error).strip().splitlines()[0]}") from error
+    except (*FAILURES, OSError) as error:
+        raise _refusal(folder, config, error) from error
     if missing := sorted(report["missing_keys"]):
         raise CheckpointCorrupt(f"{folder} lacks the tensor {missing[0]} (and {len(missing) - 1} more)")
     if odd := sorted(str(key) for key in report["mismatched_keys"]):
         raise CheckpointCorrupt(f"{folder}: the shape of {odd[0]} is not what its config says")
+    formats.check_unused(folder, config, report["unexpected_keys"])
+    if dtype == torch.float32 and formats.method_of(config) and not getattr(model, "is_quantized", False):
+        return model.float()  # transformers made 16 bits of it, whatever was asked for
     return model
+
+
+def _refusal(folder: Path, config: Any, error: BaseException) -> LoadError:
+    if isinstance(error, torch.OutOfMemoryError):
+        return NotEnoughMemory(f"{folder}: {first_line(error)}")
+    if method := formats.method_of(config):
+        return UnsupportedModel(
+            f"{folder}: its {method} weights cannot be read here: {first_line(error).rstrip('.')}; "
+            "expected the model in 16 bits"
+        )
+    if isinstance(error, OSError | RuntimeError):
+        return CheckpointCorrupt(f"{folder}: {first_line(error)}")
+    return UnsupportedModel(
+        f"{folder}: {config.model_type} is no causal language model that can be loaded here: {first_line(error)}"
+    )

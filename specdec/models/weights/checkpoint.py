@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from specdec.errors import CheckpointCorrupt, CheckpointNotFound, UnsupportedModel
+from specdec.errors import CheckpointCorrupt, CheckpointNotFound, UnsupportedModel, first_line
+from specdec.files import mistaken
 
 HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.safetensors", "*.py"]
 HUB_IGNORED = ["*/*", "consolidated*"]
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+PICKLED = "pytorch_model*.bin"
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+_NAMES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL",
+}  # fmt: skip
 ETAG_SECONDS = 5.0
 """How long the hub may take to answer before it counts as out of reach."""
 
@@ -27,14 +34,27 @@ def resolve(name: str | Path) -> Path:
     """The folder of a checkpoint: itself if it is a folder, else fetched from the hub (or its local cache)."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return folder
+        return _without_adapter(folder)
     if folder.exists():
         raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder or a hub id")
     if not _hub_id(str(name)):
         raise CheckpointNotFound(
             f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model"
         )
-    return _fetch(str(name))
+    return _without_adapter(_fetch(str(name)))
+
+
+def _without_adapter(folder: Path) -> Path:
+    """An adapter changes what the model says, and nothing here applies it."""
+    found = next((name for name in ADAPTER if (folder / name).exists()), None)
+    if found is None:
+        return folder
+    merged = f"{found}, which is not applied here; expected the two merged (merge_and_unload of peft)"
+    if (folder / "config.json").exists():
+        raise UnsupportedModel(
+            f"{folder} holds an adapter beside its weights: {merged}, or the adapter elsewhere to go without it"
+        )
+    raise UnsupportedModel(f"{folder} holds an adapter and not the model that it is for: {merged}")
 
 
 def _hub_id(name: str) -> bool:
@@ -57,7 +77,7 @@ def _fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, etag_timeout=ETAG_SECONDS, **patterns))
     except Exception as error:  # the hub, its cache and the network each have their own kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointNotFound(
             f"{name} is no folder here, and could not be fetched as a hub id: {reason}"
         ) from error
@@ -72,7 +92,10 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path.parent} has no {path.name}; expected a checkpoint's folder"
         ) from error
     except (OSError, ValueError) as error:
-        raise CheckpointCorrupt(f"{path} cannot be read as JSON: {error}") from error
+        reason = mistaken(path)
+        raise CheckpointCorrupt(
+            f"{path} is {reason}" if reason else f"{path} cannot be read as JSON: {error}"
+        ) from error
     if not isinstance(value, dict):
         raise CheckpointCorrupt(f"{path} holds {type(value).__name__}; expected a JSON object")
     return value
@@ -96,12 +119,12 @@ def _parse_config(folder: Path, raw: Mapping[str, Any], trust_remote_code: bool)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         if kind is None:
             raise CheckpointCorrupt(f"{folder}/config.json names no model_type: {reason}") from error
         raise UnsupportedModel(f"{folder}: model_type {kind!r} cannot be loaded: {reason}") from error
     except Exception as error:  # transformers' strict configs raise their own kinds
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise CheckpointCorrupt(f"{folder}/config.json does not make sense: {reason}") from error
 
 
@@ -137,12 +160,50 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of one of its tensors."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors calls it: F32, BF16, F8_E4M3, I8, ..."""
+
+
+def headers(folder: Path) -> list[Header]:
+    """Of all tensors in a folder, without reading them."""
+    if pickled := pickles(folder):
+        return [header for file in pickled for header in _in_pickle(file)]
+    weights = Weights(folder)
+    try:
+        return list(weights.headers())
+    finally:
+        weights.close()
+
+
+def pickles(folder: Path) -> list[Path]:
+    """Files of torch.save with the weights; none where there are safetensors, which are then what is read."""
+    safe = (folder / INDEX).exists() or (folder / SINGLE).exists()
+    return [] if safe else sorted(folder.glob(PICKLED))
+
+
+def _in_pickle(file: Path) -> list[Header]:
+    try:
+        held = torch.load(file, map_location="meta", weights_only=True).items()
+    except Exception as error:  # pickle, zipfile and torch each have their own kinds
+        reason = mistaken(file) or f"damaged ({first_line(error)}); fetch it again"
+        raise CheckpointCorrupt(f"{file} is {reason}") from error
+    return [Header(name, tuple(value.shape), _NAMES.get(value.dtype, str(value.dtype)))
+            for name, value in held if isinstance(value, Tensor)]  # fmt: skip
+
+
 class Weights:
     """The tensors of a checkpoint by name, read when asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[str, Any] = {}
+        self._used: set[str] = set()
         self._where = self._locate()
 
     def _locate(self) -> dict[str, str]:
@@ -168,9 +229,8 @@ class Weights:
             try:
                 self._files[file] = safe_open(self.folder / file, framework="pt")
             except (SafetensorError, OSError) as error:
-                raise CheckpointCorrupt(
-                    f"{self.folder / file} is damaged ({error}); fetch it again"
-                ) from error
+                reason = mistaken(self.folder / file) or f"damaged ({error}); fetch it again"
+                raise CheckpointCorrupt(f"{self.folder / file} is {reason}") from error
         return self._files[file]
 
     def __contains__(self, name: str) -> bool:
@@ -189,15 +249,21 @@ class Weights:
             raise CheckpointCorrupt(f"{self.folder}: {name} has shape {found}; its config says {shape}")
         return tensor
 
-    def shapes(self) -> Iterator[tuple[int, ...]]:
+    def headers(self) -> Iterator[Header]:
         """Of all tensors, without reading them."""
         for name, file in self._where.items():
-            yield tuple(self._open(file).get_slice(name).get_shape())
+            held = self._open(file).get_slice(name)
+            yield Header(name, tuple(held.get_shape()), held.get_dtype())
+
+    def unused(self) -> list[str]:
+        """The tensors that nobody has asked for."""
+        return [name for name in self._where if name not in self._used]
 
     def tensor(self, name: str) -> Tensor:
         """A tensor, whatever its shape."""
         if name not in self._where:
             raise CheckpointCorrupt(f"{self.folder} lacks the tensor {name}")
+        self._used.add(name)
         return self._read(name)
 
     def _read(self, name: str) -> Tensor:

@@ -58,7 +58,7 @@ def read(source: Source, family: Family, device: torch.device, dtype: torch.dtyp
     layers = tuple(reader.layer(i) for i in range(family.layers))
     norm = reader.stack([f"{reader.prefix}{family.names.norm}.weight"], (family.hidden,))
     # Packing copies: of tied weights a CPU keeps two forms, one to look up and one to multiply with
-    head = dense(embedding if family.tied else reader.stack([f"{family.names.head}.weight"], *table))
+    head = dense(reader.stack([f"{family.names.head}.weight"], *table) if reader.own_head() else embedding)
     return ModelWeights(embedding, layers, norm, head, reader.parameters)
 
 
@@ -76,6 +76,16 @@ class _Reader:
                 part.copy_(self.source.get(name, (count, *columns)))
                 self.parameters += part.numel()
         return whole
+
+    def own_head(self) -> bool:
+        """A head in the file that differs from the embedding is the model's, as it is to transformers, whatever the
+        config says."""
+        family = self.family
+        names = (f"{self.prefix}{family.names.embedding}.weight", f"{family.names.head}.weight")
+        if family.tied and names[1] in self.source:
+            shape = (family.vocab, family.hidden)
+            return not torch.equal(*(self.source.get(name, shape) for name in names))
+        return not family.tied
 
     def weight(self, at: str, parts: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
         biases = [f"{at}.{p}.bias" for p in parts]
