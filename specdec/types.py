@@ -7,7 +7,9 @@ know (vocabulary, context) it checks on admission.
 
 from __future__ import annotations
 
+import builtins
 import json
+import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -457,13 +459,20 @@ def _prompt(value: str | Iterable[Any]) -> Prompt:
     return tuple(Message.of(i) for i in items)
 
 
+def token_text(raw: bytes) -> str:
+    """A token by itself, for display: bytes that are no text as OpenAI writes them, \\xf0\\x9f."""
+    return raw.decode(errors="backslashreplace")
+
+
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One of the most likely tokens at a position; `text` is for display."""
+    """One of the most likely tokens at a position, by itself: of bytes that are no text, `text` says the numbers."""
 
     id: int
     text: str
     logprob: float
+    bytes: builtins.bytes
+    """Which may be a part of a character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,6 +484,15 @@ class Token:
     origin: Origin
     logprob: float | None = None
     top_logprobs: tuple[TokenLogprob, ...] = ()
+    bytes: builtins.bytes | None = None
+    """Its own, where logprobs were asked for."""
+
+    @property
+    def own(self) -> TokenLogprob:
+        """The token by itself, as `top_logprobs` tells of others; `text` waits for characters to be whole."""
+        raw = self.text.encode() if self.bytes is None else self.bytes
+        logprob = -math.inf if self.logprob is None else self.logprob
+        return TokenLogprob(self.id, token_text(raw), logprob, raw)
 
 
 @dataclass(frozen=True, slots=True)

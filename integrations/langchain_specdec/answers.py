@@ -26,6 +26,7 @@ from specdec.types import (
     SpecStats,
     Timing,
     Token,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
@@ -184,16 +185,12 @@ def _call_chunks(deltas: Iterable[ToolCallDelta]) -> list[ToolCallChunk]:
 def _logprobs(tokens: Iterable[Token]) -> dict[str, Any]:
     """In OpenAI's form; empty where none were asked for."""
     found = [
-        {
-            "token": token.text,
-            "logprob": token.logprob,
-            "bytes": list(token.text.encode()),
-            "top_logprobs": [
-                {"token": t.text, "logprob": t.logprob, "bytes": list(t.text.encode())}
-                for t in token.top_logprobs
-            ],
-        }
+        _logprob(token.own) | {"top_logprobs": [_logprob(each) for each in token.top_logprobs]}
         for token in tokens
         if token.logprob is not None
     ]
     return {"logprobs": {"content": found}} if found else {}
+
+
+def _logprob(token: TokenLogprob) -> dict[str, Any]:
+    return {"token": token.text, "logprob": token.logprob, "bytes": list(token.bytes)}

@@ -30,5 +30,5 @@ def info_json(info: EngineInfo) -> dict[str, Any]:
 
 
 def print_json(value: object) -> None:
-    """One object, in plain ASCII so that every reader takes it."""
-    print(json.dumps(value, indent=2))  # noqa: T201
+    """One object, in plain ASCII so that every reader takes it; bytes as numbers."""
+    print(json.dumps(value, indent=2, default=list))  # noqa: T201

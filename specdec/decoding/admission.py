@@ -60,6 +60,7 @@ class Admission:
             output=OutputText(self.tokenizer, params.stop),
             parser=self.answers.parser(request, opened=opened),
             token_text=self.tokenizer.token_text,
+            token_bytes=self.tokenizer.token_bytes,
             end_ids=ending,
             limit=self._limit(tokens, params),
             max_drafts=self._max_drafts(request),

@@ -68,6 +68,8 @@ class Running:
     parser: AnswerParser
     token_text: Callable[[int], str]
     """One token, for display."""
+    token_bytes: Callable[[int], bytes]
+    """The same, as bytes."""
     end_ids: frozenset[int]
     """Token ids that end the answer and are not part of it."""
     limit: int
@@ -187,8 +189,10 @@ class Running:
 
     def _token(self, index: int, text: str) -> Token:
         token, origin, logprob, top = self._pending.pop(index)
-        likely = tuple(TokenLogprob(i, self.token_text(i), score) for i, score in top)
-        return Token(token, text, origin, logprob, likely)
+        if logprob is None:
+            return Token(token, text, origin)
+        likely = tuple(TokenLogprob(i, self.token_text(i), score, self.token_bytes(i)) for i, score in top)
+        return Token(token, text, origin, logprob, likely, self.token_bytes(token))
 
     def _flush(self) -> list[Token]:
         """What was held back; a stop string that was waiting for an earlier one may still come out of it."""

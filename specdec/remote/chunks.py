@@ -31,6 +31,7 @@ class Likely(BaseModel):
     token: str
     id: int | None = None
     logprob: float | None = None
+    bytes: list[int] | None = None
     top_logprobs: list[Likely] | None = None
 
 

@@ -9,6 +9,7 @@ last of them. For a server that sends neither ids nor usage the text is kept, to
 from __future__ import annotations
 
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -140,16 +141,22 @@ def _call(part: CallPart) -> ToolCallDelta:
 
 
 def _texts(count: int, text: str, likely: Sequence[Likely]) -> list[str]:
-    pieces = [entry.token for entry in likely]
+    decoder = getincrementaldecoder("utf-8")("replace")
+    pieces = [decoder.decode(_raw(entry)) for entry in likely]
     return pieces if len(pieces) == count and "".join(pieces) == text else [*[""] * (count - 1), text]
 
 
 def _scored(token: int, text: str, entry: Likely) -> Token:
     likely = entry.top_logprobs or []
     top = tuple(
-        TokenLogprob(token if o.token == entry.token else _id(o), o.token, o.logprob or 0.0) for o in likely
+        TokenLogprob(token if o.token == entry.token else _id(o), o.token, o.logprob or 0.0, _raw(o))
+        for o in likely
     )
-    return Token(token, text, "unknown", entry.logprob, top)
+    return Token(token, text, "unknown", entry.logprob, top, _raw(entry))
+
+
+def _raw(entry: Likely) -> bytes:
+    return entry.token.encode() if entry.bytes is None else bytes(entry.bytes)
 
 
 def _id(likely: Likely) -> int:

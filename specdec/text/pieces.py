@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 TokenOf = Callable[[int], str | None]
@@ -76,14 +77,19 @@ class FallbackPieces(Pieces):
         self._replacements = replacements
 
     def _to_bytes(self, token: str) -> bytes:
-        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-            try:
-                return bytes([int(token[3:5], 16)])
-            except ValueError:
-                pass
+        if byte := fallback_byte(token):
+            return byte
         for old, new in self._replacements:
             token = token.replace(old, new)
         return token.encode()
+
+
+def fallback_byte(token: str) -> bytes | None:
+    """The byte that a token such as "<0xE2>" stands for."""
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        with suppress(ValueError):
+            return bytes([int(token[3:5], 16)])
+    return None
 
 
 def pieces_of(decoder: Any, token_of: TokenOf, skipped: frozenset[int]) -> Pieces | None:

@@ -22,8 +22,8 @@ from specdec.errors import (
 )
 from specdec.files import mistaken
 from specdec.text.detokenizer import Detokenizer
-from specdec.text.pieces import Pieces, pieces_of
-from specdec.types import Message
+from specdec.text.pieces import Pieces, fallback_byte, pieces_of
+from specdec.types import Message, token_text
 
 _FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model",
           "tekken.json")  # fmt: skip
@@ -128,16 +128,23 @@ class Tokenizer:
         return "".join(map(detokenizer.push, ids)) + detokenizer.flush()
 
     def token_text(self, token: int) -> str:
-        """One token, for display: special tokens by name, partial characters as the vocabulary writes them."""
+        """One token by itself, for display."""
+        return token_text(self.token_bytes(token))
+
+    def token_bytes(self, token: int) -> bytes:
+        """One token by itself; of special tokens their names."""
         name = self._token_of(token)
         if name is None:
-            return f"<{token}>"
+            return f"<{token}>".encode()
+        if token in self._special:
+            return name.encode()
+        if self.pieces is not None:
+            return self.pieces.bytes_of(token)
         text = self.decode_window([token])
         if not text or "\N{REPLACEMENT CHARACTER}" in text:
-            return name.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
-        return (
-            " " + text if name.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" ") else text
-        )
+            return fallback_byte(name) or name.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+        spaced = name.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" ")
+        return (" " + text if spaced else text).encode()
 
     @cached_property
     def pieces(self) -> Pieces | None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from specdec.cli.asking import DEMO_PROMPT
+from specdec.cli.jsonable import completion_json, print_json
 from specdec.errors import CheckpointNotFound
-from specdec.types import Message, SamplingParams
+from specdec.types import Message, SamplingParams, Token, TokenLogprob
 from tests.cli.conftest import Loader, Run
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 
@@ -89,6 +90,14 @@ def test_json_is_one_object_with_everything(run: Run) -> None:
     assert answer["stats"]["acceptance_length"] == pytest.approx(2.6)
     assert answer["info"]["target"] == "scripted"
     assert done.stderr == ""
+
+
+def test_bytes_of_tokens_are_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    likely = TokenLogprob(7, r"\xf0", -2.0, b"\xf0")
+    scored = Token(8, "é", "plain", -0.5, (likely,), b"\xa9")
+    print_json(completion_json(replace(ScriptedEngine().generate("Hello"), tokens=(scored,))))
+    (token,) = json.loads(capsys.readouterr().out)["tokens"]
+    assert (token["bytes"], token["top_logprobs"][0]["bytes"]) == ([0xA9], [0xF0])
 
 
 @pytest.mark.parametrize(

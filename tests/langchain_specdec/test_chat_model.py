@@ -34,7 +34,7 @@ from pydantic import BaseModel, ValidationError
 from langchain_specdec import ChatSpecDec, InvalidInput
 from langchain_specdec.structured import Method
 from specdec.errors import InvalidRequest, PromptTooLong
-from specdec.types import Grammar, Message, ToolCall
+from specdec.types import Grammar, Message, Token, TokenLogprob, ToolCall
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine, call
 
 TEXT = "".join(SCRIPT)
@@ -255,18 +255,26 @@ def test_reasoning_is_langchains() -> None:
 
 
 def test_logprobs_are_openais() -> None:
-    engine = ScriptedEngine(SCRIPT)
+    engine = ScriptedEngine(["Hi ", "", "é"])
+    raw = iter([b"Hi ", b"\xc3", b"\xa9"] * 2)
+    other = TokenLogprob(7, r"\xf0", -2.0, b"\xf0")
     real = engine._events
 
     def scored(request: Any) -> Any:
-        return [replace(e, tokens=tuple(replace(t, logprob=-0.5) for t in e.tokens)) for e in real(request)]
+        def score(token: Token) -> Token:
+            return replace(token, logprob=-0.5, top_logprobs=(other,), bytes=next(raw))
+
+        return [replace(e, tokens=tuple(map(score, e.tokens))) for e in real(request)]
 
     engine._events = scored  # type: ignore[method-assign]
     model = ChatSpecDec(engine=engine)
     for message in (model.invoke("hi", logprobs=True), _joined(list(model.stream("hi", top_logprobs=2)))):
         content = message.response_metadata["logprobs"]["content"]
-        assert [c["token"] for c in content] == list(SCRIPT)
-        assert content[0]["bytes"] == list(b"Once")
+        assert message.content == "Hi é"
+        assert [(c["token"], c["bytes"]) for c in content] == [
+            ("Hi ", list(b"Hi ")), (r"\xc3", [0xC3]), (r"\xa9", [0xA9])
+        ]  # fmt: skip
+        assert content[0]["top_logprobs"] == [{"token": r"\xf0", "logprob": -2.0, "bytes": [0xF0]}]
     assert [r.sampling.logprobs for r in engine.requests] == [0, 2]
 
 

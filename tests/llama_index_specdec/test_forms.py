@@ -9,7 +9,7 @@ import pytest
 from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse
 
 from llama_index.llms.specdec import SpecDec
-from specdec.types import Message
+from specdec.types import Grammar, Message
 from tests.fakes import SCRIPT, ScriptedEngine
 
 HELLO = [ChatMessage("Hello! Who are you?")]
@@ -136,6 +136,16 @@ def test_logprobs(bundled: SpecDec) -> None:
     own, first, second = response.logprobs[0]
     assert "".join(position[0].token for position in response.logprobs) == response.message.content
     assert 0 >= own.logprob == first.logprob > second.logprob
+
+
+def test_logprobs_have_each_tokens_own_bytes(bundled: SpecDec) -> None:
+    text = "Hi 😊 é"
+    response = bundled.chat(HELLO, grammar=Grammar.choice([text]), logprobs=3)
+    assert response.logprobs is not None
+    assert bytes(b for own, *_ in response.logprobs for b in own.bytes) == text.encode()
+    assert (r"\xc3", [0xC3]) in [(own.token, own.bytes) for own, *_ in response.logprobs]
+    for each in (each for position in response.logprobs for each in position):
+        assert bytes(each.bytes).decode(errors="backslashreplace") == each.token
 
 
 @pytest.mark.parametrize("option", ["temprature", "callbacks"])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import specdec
 from specdec.engine import Engine
 from specdec.remote import RemoteEngine
 from specdec.types import Grammar
@@ -67,6 +68,19 @@ def test_tools_grammars_and_predictions(url: str) -> None:
         choice = engine.generate(asked, grammar=Grammar.choice(["yes", "no"]), temperature=0.0)
         assert choice.text in ("yes", "no")
         assert engine.generate(PROMPT, **OPTIONS, prediction="Once upon a time").usage.completion_tokens == 12
+
+
+def test_tokens_tell_their_own_bytes(url: str) -> None:
+    text = "Hi 😊 é"
+    options = {"grammar": Grammar.choice([text]), "logprobs": 5, "temperature": 0.0}
+    with RemoteEngine(url) as engine, specdec.load() as local:
+        told, expected = (e.generate([{"role": "user", "content": "Hi"}], **options) for e in (engine, local))
+    assert told.token_ids == expected.token_ids
+    for one, other in zip(told.tokens, expected.tokens, strict=True):
+        assert (one.text, one.bytes) == (other.text, other.bytes)
+        assert [t.bytes for t in one.top_logprobs] == [t.bytes for t in other.top_logprobs]
+    assert b"".join(token.bytes or b"" for token in told.tokens) == text.encode()
+    assert b"\xf0" in [token.bytes for token in told.tokens]
 
 
 def test_an_endpoint_over_a_server() -> None:

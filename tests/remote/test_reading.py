@@ -60,6 +60,25 @@ def test_logprobs_tell_each_tokens_text() -> None:
     assert [(o.id, o.text) for o in event.tokens[0].top_logprobs] == [(4, " a"), (-1, "z")]
 
 
+def test_logprobs_tell_each_tokens_bytes() -> None:
+    smile = "😊".encode()
+    entries: list[dict[str, Any]] = [
+        {"token": "\N{REPLACEMENT CHARACTER}", "logprob": -1, "bytes": list(part), "top_logprobs": []}
+        for part in (smile[:1], smile[1:])
+    ]
+    entries[0]["top_logprobs"] = [
+        {"token": "?", "logprob": -2, "bytes": [0xF0, 0x9F]},
+        {"token": "é", "logprob": -3},
+    ]
+    event, _ = _events(_chunk({"content": "😊"}, [4, 5], logprobs={"content": entries}))
+    first, second = event.tokens
+    assert [(t.text, t.bytes, t.own.text) for t in event.tokens] == [
+        ("", smile[:1], r"\xf0"), ("😊", smile[1:], r"\x9f\x98\x8a")
+    ]  # fmt: skip
+    assert [o.bytes for o in first.top_logprobs] == [b"\xf0\x9f", "é".encode()]
+    assert second.own.bytes == second.bytes
+
+
 def test_logprobs_beside_raw_text() -> None:
     logprobs = {
         "tokens": [" a"],

@@ -80,6 +80,34 @@ def test_logprobs_have_texts(server: LiveServer) -> None:
         assert bytes(token["bytes"]).decode() == token["token"]
 
 
+def test_logprobs_have_each_tokens_own_bytes(server: LiveServer) -> None:
+    text = "Hi 😊 é"
+    asked = {"structured_outputs": {"choice": [text]}, "temperature": 0}
+    chat = server.post(PATH, CHAT | asked | {"logprobs": True, "top_logprobs": 5}).json()["choices"][0]
+    streamed = chunks(server, **asked, logprobs=True, top_logprobs=5)
+    parts = [choice["logprobs"] for chunk in streamed for choice in chunk["choices"] if choice["logprobs"]]
+    said = chat["logprobs"]["content"]
+    told = [(one["token"], one["bytes"]) for one in said]
+    assert [(one["token"], one["bytes"]) for part in parts for one in part["content"]] == told
+    assert chat["message"]["content"] == text
+    assert bytes(b for _, numbers in told for b in numbers) == text.encode()
+    assert (r"\xf0", [0xF0]) in told
+    for token in (each for one in said for each in (one, *one["top_logprobs"])):
+        assert bytes(token["bytes"]).decode(errors="backslashreplace") == token["token"]
+    others = {each["token"] for one in said for each in one["top_logprobs"]}
+    assert any(token.startswith("\\x") for token in others)
+    assert not others & set("ðŁĺĬÃ©¢ł"), "the vocabulary's letters for bytes"
+
+
+def test_logprobs_of_completions_write_bytes_out(server: LiveServer) -> None:
+    asked = {"structured_outputs": {"choice": ["Hi 😊 é"]}, "temperature": 0, "prompt": "Hi", "logprobs": 5}
+    logprobs = server.post("/v1/completions", asked).json()["choices"][0]["logprobs"]
+    tokens, offsets = logprobs["tokens"], logprobs["text_offset"]
+    assert tokens[-2:] == [r"\xc3", r"\xa9"]
+    assert offsets[-2:] == [5, 5]
+    assert any(other.startswith("\\x") for other in logprobs["top_logprobs"][-1])
+
+
 @pytest.mark.parametrize(
     "schema",
     [

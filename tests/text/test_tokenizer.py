@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import decoders
+from transformers import PreTrainedTokenizerFast
 
 from specdec.errors import CheckpointCorrupt, CheckpointNotFound, InvalidRequest, TokenizerMismatch
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
-from specdec.types import Message, ToolCall
+from specdec.types import Message, ToolCall, token_text
 
 TEMPLATE = (
     "{{ bos_token }}{% if tools %}[{{ tools | length }} tools]{% endif %}{% for m in messages %}"
@@ -24,7 +26,6 @@ TEMPLATE = (
 def chatty(tokenizers: dict[str, Tokenizer]) -> Tokenizer:
     """A byte-level tokenizer that puts bos before every text, and whose template writes it as well."""
     from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
 
     backend = type(tokenizers["byte_level"]._fast).from_str(tokenizers["byte_level"]._fast.to_str())
     backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
@@ -101,6 +102,27 @@ def test_token_text_shows_every_token(tokenizer: Tokenizer) -> None:
     assert all(tokenizer.token_text(i) for i in range(tokenizer.vocab_size + 1))
     assert tokenizer.token_text(1) == "</s>"
     assert tokenizer.token_text(10**6) == "<1000000>"
+
+
+def test_tokens_tell_their_own_bytes(byte_tokenizer: Tokenizer) -> None:
+    text = "Hi 😊 é, over"
+    ids = byte_tokenizer.encode_plain(text)
+    pieces = [byte_tokenizer.token_bytes(i) for i in ids]
+    assert b"".join(pieces).decode().lstrip() == text
+    assert b"\x98" in pieces
+    for piece, token in zip(pieces, ids, strict=True):
+        assert byte_tokenizer.token_text(token) == (r"\x98" if piece == b"\x98" else token_text(piece))
+    assert (byte_tokenizer.token_text(1), byte_tokenizer.token_bytes(1)) == ("</s>", b"</s>")
+
+
+def test_bytes_that_stand_for_themselves_are_told_by_any_decoder(tokenizers: dict[str, Tokenizer]) -> None:
+    """Where tokens have no bytes of their own, there is still `<0xE2>`."""
+    backend = type(tokenizers["llama_form"]._fast).from_str(tokenizers["llama_form"]._fast.to_str())
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    tokenizer = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>"))
+    assert tokenizer.pieces is None
+    assert tokenizer.token_bytes(backend.token_to_id("<0xE2>")) == b"\xe2"
+    assert tokenizer.token_bytes(backend.token_to_id("▁over")) == b" over"
 
 
 def test_token_text_keeps_the_space_before_a_word(tokenizers: dict[str, Tokenizer]) -> None:

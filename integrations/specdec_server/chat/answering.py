@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from specdec.types import (
     Completion,
@@ -14,6 +15,7 @@ from specdec.types import (
     ToolCallDelta,
 )
 from specdec.types import Delta as EngineDelta
+from specdec.types import TokenLogprob as OneLogprob
 from specdec_server.chat.wire import (
     CallDelta,
     ChatChunk,
@@ -150,9 +152,9 @@ def chat_logprobs(tokens: Iterable[Token]) -> ChoiceLogprobs:
 
 
 def _token_logprob(token: Token) -> TokenLogprob:
-    likely = [_top(t.text, t.logprob) for t in token.top_logprobs]
-    return TokenLogprob(**_top(token.text, token.logprob).model_dump(), top_logprobs=likely)
+    likely = [TopLogprob(**_top(t)) for t in token.top_logprobs]
+    return TokenLogprob(**_top(token.own), top_logprobs=likely)
 
 
-def _top(text: str, logprob: float | None) -> TopLogprob:
-    return TopLogprob(token=text, logprob=floor(logprob), bytes=list(text.encode()))
+def _top(token: OneLogprob) -> dict[str, Any]:
+    return {"token": token.text, "logprob": floor(token.logprob), "bytes": list(token.bytes)}

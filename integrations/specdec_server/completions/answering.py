@@ -59,7 +59,7 @@ def _logprobs(tokens: Sequence[Token], offset: int) -> CompletionLogprobs:
         offsets.append(offset)
         offset += len(token.text)
     return CompletionLogprobs(
-        tokens=[t.text for t in tokens],
+        tokens=[t.own.text for t in tokens],
         token_logprobs=[floor(t.logprob) for t in tokens],
         top_logprobs=[{top.text: floor(top.logprob) for top in t.top_logprobs} for t in tokens],
         text_offset=offsets,

@@ -184,8 +184,7 @@ def _speculative(stats: SpecStats) -> dict[str, Any]:
 
 
 def _logprobs(token: Token) -> list[LogProb]:
-    own = LogProb(token=token.text, logprob=token.logprob or 0.0, bytes=list(token.text.encode()))
     return [
-        own,
-        *(LogProb(token=t.text, logprob=t.logprob, bytes=list(t.text.encode())) for t in token.top_logprobs),
+        LogProb(token=t.text, logprob=t.logprob, bytes=list(t.bytes))
+        for t in (token.own, *token.top_logprobs)
     ]

@@ -26,9 +26,7 @@ def _schema(tool: BaseTool) -> dict[str, Any]:
     about = tool.metadata
     parameters = about.get_parameters_dict()
     if about.fn_schema is not None and "$ref" in (own := about.fn_schema.model_json_schema()):
-        parameters = resolved(
-            own
-        )  # a class that refers to itself, of which the framework leaves the table alone
+        parameters = resolved(own)  # of a class that refers to itself the framework leaves its table alone
     function = {"name": about.name, "description": about.description, "parameters": parameters}
     return {"type": "function", "function": function}
 
