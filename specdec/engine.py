@@ -76,7 +76,7 @@ class Engine(Protocol):
     def generate(self, prompt: Request | str | Iterable[Any], **options: Any) -> Completion:
         """The whole answer at once."""
         with closing(self.stream(prompt, **options)) as events:
-            return Completion.of(list(events))
+            return Completion.of(events)
 
     async def agenerate(self, prompt: Request | str | Iterable[Any], **options: Any) -> Completion:
         """The whole answer at once; cancelling the task cancels the request."""

@@ -38,7 +38,7 @@ class SyncStream:
     def _take(self, item: Item) -> GenerationEvent:
         if isinstance(item, BaseException):
             raise item
-        self._done = item.finish_reason is not None
+        self._done = item.end is not None
         return item
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class AsyncStream:
         except BaseException:  # the waiting task was cancelled, or the engine failed
             await self.aclose()
             raise
-        self._done = item.finish_reason is not None
+        self._done = item.end is not None
         return item
 
     async def aclose(self) -> None:

@@ -18,6 +18,7 @@ import pytest
 from specdec.engine import Engine
 from specdec.errors import EngineClosed, InvalidRequest
 from specdec.types import Completion, ContentDelta, Message, Request
+from tests.fakes import end_of
 
 PROMPT = "Tell me about the fox and the bell."
 MIN_TOKENS = 8
@@ -45,20 +46,17 @@ class EngineContract:
 
     def test_last_event_sums_up(self, engine: Engine) -> None:
         *before, last = list(engine.stream(PROMPT, **OPTIONS))
-        assert last.finish_reason in ("stop", "length")
-        assert last.usage is not None
-        assert last.timing is not None
-        assert last.stats is not None
-        assert last.seed == OPTIONS["seed"]
-        for event in before:
-            assert (event.finish_reason, event.usage, event.timing, event.stats) == (None, None, None, None)
+        assert last.end is not None
+        assert last.end.reason in ("stop", "length")
+        assert last.end.seed == OPTIONS["seed"]
+        assert last.end.timing.total >= last.end.timing.ttft >= last.end.timing.queued >= 0
+        assert all(event.end is None for event in before)
 
     def test_text_is_the_join_of_its_tokens(self, engine: Engine) -> None:
         events = list(engine.stream(PROMPT, **OPTIONS))
         tokens = [t for e in events for t in e.tokens]
         assert "".join(e.text for e in events) == "".join(t.text for t in tokens)
-        assert events[-1].usage is not None
-        assert events[-1].usage.completion_tokens == len(tokens) >= MIN_TOKENS
+        assert end_of(events).usage.completion_tokens == len(tokens) >= MIN_TOKENS
 
     def test_generate_is_the_joined_stream(self, engine: Engine) -> None:
         completion = engine.generate(PROMPT, **OPTIONS)
@@ -87,8 +85,7 @@ class EngineContract:
     def test_counts_agree(self, engine: Engine) -> None:
         events = list(engine.stream(PROMPT, **OPTIONS))
         rounds = [e.round for e in events if e.round]
-        stats = events[-1].stats
-        assert stats is not None
+        stats = end_of(events).stats
         assert stats.rounds == len(rounds)
         assert stats.drafted == sum(len(r.drafted) for r in rounds)
         assert stats.accepted == sum(r.accepted for r in rounds)

@@ -16,6 +16,7 @@ from specdec.text.tools.families import FAMILIES, Dialect
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import (
     DrafterStats,
+    Ending,
     EngineInfo,
     EngineStats,
     FinishReason,
@@ -28,6 +29,7 @@ from specdec.types import (
     Timing,
     Token,
     Usage,
+    merged,
 )
 
 SCRIPT = (
@@ -142,9 +144,7 @@ class ScriptedEngine(Engine):
         deltas = [[delta for t in group for delta in parser.push(t.id, t.text)] for group in groups]
         deltas[-1] += parser.finish()
         events = [
-            GenerationEvent(
-                request.id, "".join(t.text for t in group), tuple(group), round, deltas=tuple(new)
-            )
+            GenerationEvent(request.id, "".join(t.text for t in group), tuple(group), round, merged(new))
             for group, round, new in zip(groups, rounds, deltas, strict=True)
         ]
         finish: FinishReason = "length" if len(script) > limit else "stop"
@@ -182,11 +182,13 @@ class ScriptedEngine(Engine):
         decided = Speculation(on=True, why="pays") if drafted else off
         return replace(
             event,
-            finish_reason=finish,
-            usage=Usage(_prompt_tokens(request), len(tokens)),
-            timing=Timing(0.0, 0.010, 0.010 + 0.004 * len(done)),
-            stats=SpecStats(len(done), drafters, decided),
-            seed=seed,
+            end=Ending(
+                finish,
+                Usage(_prompt_tokens(request), len(tokens)),
+                Timing(0.0, 0.010, 0.010 + 0.004 * len(done)),
+                SpecStats(len(done), drafters, decided),
+                seed,
+            ),
         )
 
 
@@ -222,8 +224,8 @@ class _Stream:
             raise EngineClosed("the engine was closed before the answer was finished")
         event = self._events[self._at]
         self._at += 1
-        if event.usage:
-            self._engine.add(active=-1, finished=1, completion_tokens=event.usage.completion_tokens)
+        if event.end:
+            self._engine.add(active=-1, finished=1, completion_tokens=event.end.usage.completion_tokens)
         return event
 
     def _leave(self) -> None:
@@ -274,3 +276,10 @@ class ScriptedAsyncStream(_Stream):
 
     async def aclose(self) -> None:
         self._leave()
+
+
+def end_of(events: Sequence[GenerationEvent]) -> Ending:
+    """How a finished stream ended."""
+    end = events[-1].end
+    assert end is not None
+    return end

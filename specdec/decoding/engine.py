@@ -10,7 +10,7 @@ import atexit
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -270,15 +270,9 @@ class LocalEngine(Engine):
             return
         if outcome.round:
             self._keep_up(row, start, outcome, outcome.round)
-        if usage := event.usage:
-            self._release(
-                row,
-                finished=1,
-                prompt_tokens=usage.prompt_tokens,
-                cached_tokens=usage.cached_tokens,
-                completion_tokens=usage.completion_tokens,
-            )
-        if event.text or event.tokens or event.round or event.finish_reason:
+        if event.end is not None:
+            self._release(row, finished=1, **asdict(event.end.usage))
+        if event.text or event.tokens or event.round or event.end:
             row.deliver(event)
 
     def _keep_up(self, row: Running, start: int, outcome: Outcome, round: Round) -> None:

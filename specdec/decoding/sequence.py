@@ -20,7 +20,7 @@ from specdec.sampling.state import SamplerState
 from specdec.text.output import OutputText, Released
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import (
-    Delta,
+    Ending,
     FinishReason,
     GenerationEvent,
     Origin,
@@ -31,6 +31,7 @@ from specdec.types import (
     Token,
     TokenLogprob,
     Usage,
+    merged,
 )
 
 _FREE = Fate()
@@ -202,27 +203,25 @@ class Running:
         return self._release(released)
 
     def _event(self, pieces: list[Token], round: Round | None) -> GenerationEvent:
-        if self.finish is None:
-            return GenerationEvent(
-                self.request.id,
-                "".join(t.text for t in pieces),
-                tuple(pieces),
-                round,
-                deltas=self._deltas(pieces),
-            )
-        if not isinstance(self.stop, str):
+        if self.finish is not None and not isinstance(self.stop, str):
             pieces += self._flush()
+        deltas = [delta for token in pieces for delta in self.parser.push(token.id, token.text)]
+        if self.finish is not None:
+            deltas += self.parser.finish()
+        text = "".join(token.text for token in pieces)
+        end = self._ending(self.finish) if self.finish is not None else None
+        return GenerationEvent(self.request.id, text, tuple(pieces), round, merged(deltas), end)
+
+    def _ending(self, reason: FinishReason) -> Ending:
         now = time.perf_counter()
-        return GenerationEvent(
-            self.request.id, "".join(t.text for t in pieces), tuple(pieces), round, self.finish, self.stop,
+        return Ending(
+            reason,
             Usage(self.context.prompt_length, self._released, self.cached or 0),
             Timing(self.started - self.received, self.first - self.received, now - self.received),
-            self.stats.build(self.speculation, self.warning), self.sampler.seed,
-            (*self._deltas(pieces), *self.parser.finish()),
-        )  # fmt: skip
-
-    def _deltas(self, pieces: Sequence[Token]) -> tuple[Delta, ...]:
-        return tuple(delta for token in pieces for delta in self.parser.push(token.id, token.text))
+            self.stats.build(self.speculation, self.warning),
+            self.sampler.seed,
+            self.stop,
+        )
 
 
 def _undefined(tokens: int) -> str:

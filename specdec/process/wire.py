@@ -20,6 +20,7 @@ from specdec.types import (
     ContentDelta,
     Decision,
     DrafterStats,
+    Ending,
     EngineInfo,
     EngineStats,
     GenerationEvent,
@@ -27,6 +28,7 @@ from specdec.types import (
     Request,
     Round,
     SpecStats,
+    Speculation,
     Timing,
     Token,
     TokenLogprob,
@@ -77,7 +79,7 @@ Batch = list[tuple[int, Reply]]
 def is_last(reply: Reply) -> bool:
     """Whether no more replies follow to the same number."""
     if isinstance(reply, GenerationEvent):
-        return reply.finish_reason is not None
+        return reply.end is not None
     return not isinstance(reply, Stage | Pulse)
 
 
@@ -107,7 +109,19 @@ def _by_fields(kind: type[Any]) -> Callable[[Any], tuple[type[Any], tuple[Any, .
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
     kind: _by_fields(kind)
     for kind in (
-        GenerationEvent, Token, TokenLogprob, Round, Usage, Timing, SpecStats, DrafterStats, Decision, ContentDelta,
-        ReasoningDelta, ToolCallDelta,
+        ContentDelta,
+        Decision,
+        DrafterStats,
+        Ending,
+        GenerationEvent,
+        ReasoningDelta,
+        Round,
+        SpecStats,
+        Speculation,
+        Timing,
+        Token,
+        TokenLogprob,
+        ToolCallDelta,
+        Usage,
     )
-}  # fmt: skip
+}

@@ -137,8 +137,10 @@ class RemoteEngine(Engine):
             self._tally.left(cancelled=False)
             put(error if isinstance(error, SpecDecError) else _failed(error))
         else:
-            self._tally.finished(task.result())
-            put(task.result())
+            last = task.result()
+            if last.end is not None:
+                self._tally.finished(last.end)
+            put(last)
 
 
 def _failed(error: BaseException) -> EngineFailed:

@@ -18,6 +18,7 @@ from specdec.remote.figures import spec_stats
 from specdec.remote.server import Server
 from specdec.types import (
     ContentDelta,
+    Ending,
     FinishReason,
     GenerationEvent,
     ReasoningDelta,
@@ -112,12 +113,14 @@ class Reader:
         queued = (self._metrics.queue_time_ms if self._metrics else None) or 0.0
         return GenerationEvent(
             self.request.id,
-            finish_reason=self._finish,
-            stop=self._stop,
-            usage=Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0),
-            timing=Timing(queued / 1000, (self._first or end) - self._start, end - self._start),
-            stats=self._stats(usage),
-            seed=self._seed,
+            end=Ending(
+                self._finish or "stop",
+                Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0),
+                Timing(queued / 1000, (self._first or end) - self._start, end - self._start),
+                self._stats(usage),
+                self._seed,
+                self._stop,
+            ),
         )
 
     def _stats(self, usage: UsageChunk) -> SpecStats:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from specdec.types import EngineStats, GenerationEvent, Speculation
+from specdec.types import Ending, EngineStats, Speculation
 
 
 class Tally:
@@ -27,14 +27,16 @@ class Tally:
         """A request that came to nothing, or whose reader went away."""
         self._add(active=-1, cancelled=int(cancelled))
 
-    def finished(self, last: GenerationEvent) -> None:
-        """A request whose last event is this."""
-        assert last.usage and last.stats
+    def finished(self, end: Ending) -> None:
+        """A request that came to its end."""
         self._add(
-            active=-1, finished=1, prompt_tokens=last.usage.prompt_tokens, cached_tokens=last.usage.cached_tokens,
-            completion_tokens=last.usage.completion_tokens, rounds=last.stats.rounds, drafted=last.stats.drafted,
-            accepted=last.stats.accepted,
-        )  # fmt: skip
+            active=-1,
+            finished=1,
+            **asdict(end.usage),
+            rounds=end.stats.rounds,
+            drafted=end.stats.drafted,
+            accepted=end.stats.accepted,
+        )
 
     def _add(self, **counts: int) -> None:
         with self._lock:

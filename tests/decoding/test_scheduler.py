@@ -20,6 +20,7 @@ from specdec.models.state import SlotState
 from specdec.types import Request
 from tests.decoding.toy import ToyModel, toy_engine
 from tests.engine_contract import eventually
+from tests.fakes import end_of
 
 LONG: dict[str, Any] = {"temperature": 0, "max_tokens": 200, "ignore_eos": True}
 
@@ -165,8 +166,7 @@ def test_the_queue_is_seen_in_the_stats_and_time_in_it_in_the_answer() -> None:
         assert (queued.position, queued.client, queued.priority, engine.stats().queued) == (1, "c", 1, 1)
         assert queued.seconds > 0
         running.close()
-        timing = list(waiting)[-1].timing
-        assert timing is not None
+        timing = end_of(list(waiting)).timing
         assert 0 < timing.queued <= timing.ttft
 
 

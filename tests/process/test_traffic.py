@@ -155,7 +155,9 @@ def test_a_round_that_follows_soon_goes_out_with_the_next() -> None:
     """The first token does not wait, nor what ends the answer."""
     round_ = Round(None, (), 0, 0.001, 0.002)
     rounds = [GenerationEvent("a", str(n), round=round_) for n in range(4)]
-    last = GenerationEvent("a", round=round_, finish_reason="stop")
+    last = GenerationEvent(
+        "a", round=round_, end=Ending("stop", Usage(1, 1), Timing(0, 0, 0), SpecStats(1), 0)
+    )
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as pipe, os.fdopen(reading, "rb") as other_end:
         outbox = _Outbox(pipe)

@@ -14,7 +14,8 @@ from specdec.remote.metrics import Speculated
 from specdec.remote.reading import Reader
 from specdec.remote.server import Server
 from specdec.remote.sse import Events
-from specdec.types import ContentDelta, GenerationEvent, ReasoningDelta, Request, ToolCallDelta
+from specdec.types import ContentDelta, GenerationEvent, ReasoningDelta, Request, ToolCallDelta, Usage
+from tests.fakes import end_of
 
 SERVER = Server("http://h/v1", "story", VLLM, speculates=True)
 
@@ -34,16 +35,14 @@ def test_several_tokens_a_chunk() -> None:
     assert event.text == " a b"
     assert [(t.id, t.text, t.origin) for t in event.tokens] == [(4, "", "unknown"), (5, " a b", "unknown")]
     assert event.deltas == (ContentDelta(" a b"),)
-    assert last.usage is not None
-    assert last.usage.completion_tokens == 2
+    assert end_of([last]).usage.completion_tokens == 2
 
 
 def test_tokens_without_text_are_counted() -> None:
     held, event, last = _events(_chunk({}, [7]), _chunk({"content": "ab"}, [8]))
     assert (held.text, len(held.tokens), held.deltas) == ("", 1, ())
     assert event.text == "ab"
-    assert last.usage is not None
-    assert last.usage.completion_tokens == 2
+    assert end_of([last]).usage.completion_tokens == 2
 
 
 def test_logprobs_tell_each_tokens_text() -> None:
@@ -107,7 +106,8 @@ def test_reasoning_and_calls() -> None:
     ]  # fmt: skip
     assert "".join(e.text for e in events) == ""
     assert sum(len(e.tokens) for e in events) == 6
-    assert (last.finish_reason, last.stop, last.seed) == ("stop", 2, 5)
+    end = end_of([last])
+    assert (end.reason, end.stop, end.seed) == ("stop", 2, 5)
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,13 @@ def test_reasoning_and_calls() -> None:
     [("stop", "stop"), ("length", "length"), ("abort", "cancelled"), ("content_filter", "stop")],
 )
 def test_finish_reasons(said: str, expected: str) -> None:
-    assert _events(_chunk({"content": "x"}, [1], finish_reason=said))[-1].finish_reason == expected
+    assert end_of(_events(_chunk({"content": "x"}, [1], finish_reason=said))).reason == expected
 
 
 def test_usage_counts_where_ids_are_missing() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
     last = _events(_chunk({"content": "a b c d"}), {"choices": [], "usage": usage})[-1]
-    assert last.usage is not None
-    assert (last.usage.prompt_tokens, last.usage.completion_tokens, last.usage.cached_tokens) == (9, 4, 3)
+    assert end_of([last]).usage == Usage(9, 4, 3)
 
 
 def _summary(rounds: int, drafted: int, histogram: list[int]) -> Metrics:

@@ -18,6 +18,7 @@ from specdec.types import (
     MAX_SEED,
     Completion,
     DrafterStats,
+    Ending,
     GenerationEvent,
     Message,
     Request,
@@ -235,7 +236,10 @@ def test_a_completion_is_the_sum_of_its_events() -> None:
         GenerationEvent("r", "a", (tokens[0],)),
         GenerationEvent("r", "", (), Round("model", (1,), 0, 0.1, 0.2)),
         GenerationEvent(
-            "r", "bc", tuple(tokens[1:]), None, "stop", "!", Usage(2, 3), Timing(0, 1, 2), SpecStats(1), 7
+            "r",
+            "bc",
+            tuple(tokens[1:]),
+            end=Ending("stop", Usage(2, 3), Timing(0, 1, 2), SpecStats(1), 7, "!"),
         ),
     ]
     completion = Completion.of(events)

@@ -1,0 +1,271 @@
+"""What is asked of an engine: a prompt, and how it shall be answered."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypedDict
+
+from specdec.errors import InvalidRequest
+from specdec.types.chat import Message, check_answers
+from specdec.types.grammar import Grammar
+from specdec.types.validation import freeze, integer, number
+
+Speculative = Literal["auto", "off"] | int
+
+MAX_SPECULATIVE_TOKENS = 16
+
+MAX_LOGPROBS = 20
+
+MAX_SEED = 2**63 - 1
+
+Prompt = str | tuple[Message, ...] | tuple[int, ...]
+"""Raw text, a chat, or token ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the target's next-token distribution is shaped, and when the answer ends.
+
+    `None` for temperature, top_k, top_p, min_p and repetition_penalty means: the checkpoint's own
+    generation_config, else the neutral value. Order of application: grammar, logit_bias, min_tokens, penalties,
+    temperature, top_k, top_p, min_p. Logprobs are of the target's raw distribution, before all of these.
+    Where min_tokens would leave nothing that the grammar allows, the grammar wins; a complete one ends the answer.
+    """
+
+    temperature: float | None = None
+    """0 = greedy; up to 100."""
+    top_k: int | None = None
+    """0 = off."""
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    """Over prompt and output, 1 = off."""
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    max_tokens: int | None = None
+    """None: as many as the context allows."""
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    seed: int | None = None
+    """None: a fresh one, reported in the completion."""
+    logprobs: int | None = None
+    """None: no logprobs; n: the token's own and the n most likely."""
+    grammar: Grammar | None = None
+    """What the answer must look like."""
+
+    def __post_init__(self) -> None:
+        self._freeze()
+        self._check_shaping()
+        self._check_ending()
+
+    def _freeze(self) -> None:
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        freeze(self, "stop", tuple, "a text or a list of texts")
+        freeze(self, "stop_token_ids", tuple, "a list of token ids")
+        freeze(self, "logit_bias", dict, "a mapping of token ids to numbers")
+
+    def _check_shaping(self) -> None:
+        if self.temperature is not None:
+            number("temperature", self.temperature, 0, 100, "a number from 0 to 100")
+        if self.top_k is not None:
+            integer("top_k", self.top_k, 0, None, "a whole number, 0 (off) or more")
+        if self.top_p is not None:
+            number("top_p", self.top_p, 0, 1, "a number above 0, up to 1", open_low=True)
+        if self.min_p is not None:
+            number("min_p", self.min_p, 0, 1, "a number from 0 to 1")
+        if self.repetition_penalty is not None:
+            number(
+                "repetition_penalty",
+                self.repetition_penalty,
+                0,
+                100,
+                "a number above 0, up to 100",
+                open_low=True,
+            )
+        for name in ("presence_penalty", "frequency_penalty"):
+            number(name, getattr(self, name), -2, 2, "a number from -2 to 2")
+        for token, bias in self.logit_bias.items():
+            integer("logit_bias", token, 0, None, "token ids, 0 or more")
+            number(f"logit_bias[{token}]", bias, -100, 100, "a number from -100 to 100")
+
+    def _check_ending(self) -> None:
+        if self.max_tokens is not None:
+            integer("max_tokens", self.max_tokens, 1, None, "a whole number, 1 or more")
+        integer("min_tokens", self.min_tokens, 0, self.max_tokens, "a whole number from 0 to max_tokens")
+        for text in self.stop:
+            if not isinstance(text, str) or not text:
+                raise InvalidRequest("stop", text, "texts that are not empty")
+        for token in self.stop_token_ids:
+            integer("stop_token_ids", token, 0, None, "token ids, 0 or more")
+        if self.seed is not None:
+            integer("seed", self.seed, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}")
+        if self.logprobs is not None:
+            integer("logprobs", self.logprobs, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}")
+        if self.grammar is not None and not isinstance(self.grammar, Grammar):
+            raise InvalidRequest("grammar", self.grammar, "a Grammar")
+
+    def with_defaults(self, defaults: Mapping[str, float]) -> SamplingParams:
+        """Fill every field that is None from `defaults`, then with its neutral value (seed, max_tokens and
+        logprobs stay as they are)."""
+        neutral: dict[str, float] = {
+            "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0
+        }  # fmt: skip
+        wanted = {k: defaults.get(k, v) for k, v in neutral.items() if getattr(self, k) is None}
+        return replace(self, **wanted)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to answer.
+
+    `speculative`: "auto" picks the number of drafted tokens by measured tokens/s, 0 included; "off" never
+    drafts; a number drafts that many every round. `prediction` is the caller's guess of the answer.
+    `tools` are JSON schemas in OpenAI's form, handed to the chat template. `tool_choice`: "auto" lets the model answer
+    in text or with calls, "none" in text alone (the template is not given the tools), "required" with calls alone, the
+    name of a tool with a call of that tool. Calls always follow their tool's schema; more than one only with
+    `parallel_tool_calls`. A function that is `strict` has a schema that is (see `Grammar`). Beside tools
+    `sampling.grammar` is the form of an answer in text.
+    Of those who wait, higher `priority` goes first, and clients (by `client`, any name) take turns. An answer that is
+    not finished `timeout` seconds after it was asked for ends with DeadlineExceeded.
+    """
+
+    prompt: Prompt
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    speculative: Speculative = "auto"
+    prediction: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool = True
+    priority: int = 0
+    client: str = ""
+    timeout: float | None = None
+    progress: bool = False
+    """Events of a long prefill, too, which have nothing but `prefilled`."""
+    remember: bool = True
+    """False: neither draft from recent answers nor leave one."""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", _prompt(self.prompt))
+        if len(self.prompt) == 0:
+            raise InvalidRequest("prompt", self.prompt, "at least one character, message or token")
+        if self.speculative not in ("auto", "off"):
+            bound = MAX_SPECULATIVE_TOKENS
+            integer(
+                "speculative", self.speculative, 0, bound, f"auto, off or a whole number from 0 to {bound}"
+            )
+        if self.prediction is not None and not isinstance(self.prediction, str):
+            raise InvalidRequest("prediction", self.prediction, "text")
+        self._check_turn()
+        check_answers([m for m in self.prompt if isinstance(m, Message)])
+        freeze(self, "tools", tuple, "a list of JSON schemas")
+        names = [_tool_name(i, tool) for i, tool in enumerate(self.tools)]
+        self._check_tools(names)
+
+    def _check_turn(self) -> None:
+        integer("priority", self.priority, -100, 100, "a whole number from -100 to 100")
+        if not isinstance(self.client, str):
+            raise InvalidRequest("client", self.client, "a name")
+        if self.timeout is not None:
+            number("timeout", self.timeout, 0, 1e9, "seconds, more than 0", open_low=True)
+
+    def _check_tools(self, names: Sequence[str]) -> None:
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise InvalidRequest("tools", repeated[0], "tools of different names")
+        if names and not isinstance(self.prompt[0], Message):
+            raise InvalidRequest("tools", names, "none beside a prompt that is not a chat")
+        if self.tool_choice not in ("auto", "none", "required", *names):
+            expected = "auto, none, required or the name of a tool"
+            raise InvalidRequest(
+                "tool_choice", self.tool_choice, f"{expected} ({', '.join(names) or 'no tools'})"
+            )
+        if self.tool_choice == "required" and not names:
+            raise InvalidRequest("tools", (), "at least one tool, since a call is required")
+        if not isinstance(self.parallel_tool_calls, bool):
+            raise InvalidRequest("parallel_tool_calls", self.parallel_tool_calls, "true or false")
+
+    @classmethod
+    def of(cls, prompt: Request | str | Iterable[Any], **options: Any) -> Request:
+        """A request from a prompt in any accepted form; `options` are fields of Request and SamplingParams."""
+        if isinstance(prompt, Request):
+            if options:
+                raise InvalidRequest("options", sorted(options), "none beside a finished Request")
+            return prompt
+        names = {f.name for f in fields(SamplingParams)}
+        shaping = {k: options.pop(k) for k in list(options) if k in names}
+        unknown = set(options) - {f.name for f in fields(cls)} | options.keys() & {"prompt"}
+        if unknown:
+            raise InvalidRequest("options", sorted(unknown), "fields of Request or SamplingParams")
+        sampling = replace(options.pop("sampling", SamplingParams()), **shaping)
+        return cls(_prompt(prompt), sampling, **options)
+
+
+def _tool_name(index: int, tool: object) -> str:
+    """The name of a tool in OpenAI's form, whose parameters are a JSON schema."""
+    field, function = f"tools[{index}].function", tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping):
+        raise InvalidRequest(f"tools[{index}]", tool, "a tool in OpenAI's form: type and function")
+    name, parameters = function.get("name"), function.get("parameters")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.:/-]{1,128}", name):
+        raise InvalidRequest(f"{field}.name", name, "a name of 1 to 128 letters, digits and _ - . : /")
+    if not isinstance(function.get("strict"), bool | None):
+        raise InvalidRequest(f"{field}.strict", function["strict"], "true or false")
+    if parameters is not None:
+        if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
+            raise InvalidRequest(f"{field}.parameters", parameters, "a JSON schema of an object")
+        try:
+            Grammar.json_schema(parameters)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{field}.parameters", error.value, error.expected) from None
+    return name
+
+
+def _prompt(value: str | Iterable[Any]) -> Prompt:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidRequest("prompt", value, "text, a list of messages, or a list of token ids")
+    items = list(value)
+    if items and all(isinstance(i, int) and not isinstance(i, bool) for i in items):
+        return tuple(items)
+    return tuple(Message.of(i) for i in items)
+
+
+class RequestOptions(TypedDict, total=False):
+    """The fields of SamplingParams and Request, as options of a call beside the prompt."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repetition_penalty: float | None
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: Mapping[int, float]
+    max_tokens: int | None
+    min_tokens: int
+    stop: str | Sequence[str]
+    stop_token_ids: Sequence[int]
+    ignore_eos: bool
+    seed: int | None
+    logprobs: int | None
+    grammar: Grammar | None
+    sampling: SamplingParams
+    speculative: Speculative
+    prediction: str | None
+    tools: Sequence[Mapping[str, Any]]
+    tool_choice: str
+    parallel_tool_calls: bool
+    priority: int
+    client: str
+    timeout: float | None
+    progress: bool
+    remember: bool
+    id: str

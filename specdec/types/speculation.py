@@ -1,0 +1,176 @@
+"""What speculation did, and what was decided about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal
+
+Origin = Literal["accepted", "recovered", "bonus", "plain", "unknown"]
+"""Where a token came from: an accepted draft; the target's own token after a rejected draft; the target's own
+token after a fully accepted draft; the target's own token in a round without drafts; a server that does not say."""
+
+
+def _added(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(m + n for m, n in zip_longest(a, b, fillvalue=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One verify round of one sequence: what was drafted, by whom, and how long it took (seconds)."""
+
+    drafter: str | None
+    drafted: tuple[int, ...]
+    accepted: int
+    draft_seconds: float
+    verify_seconds: float
+    shared_by: int = 1
+    """How many sequences shared the round."""
+    rejected: tuple[str, ...] = ()
+    """The texts of the drafts after the accepted ones, each by itself, for display. Empty where nobody knows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterStats:
+    """One drafter's share of an answer: how often each position was drafted, accepted, and tested."""
+
+    drafter: str
+    drafted: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = ()
+    tested: tuple[int, ...] = ()
+    """How often a draft stood at the position and all before it were accepted: a draft behind a rejected one was never
+    looked at, and says nothing about its position. Empty where only sums are known."""
+
+    @classmethod
+    def of(cls, round: Round) -> DrafterStats:
+        """One round in which something was drafted."""
+        positions = range(len(round.drafted))
+        return cls(
+            round.drafter or "",
+            tuple(1 for _ in positions),
+            tuple(int(i < round.accepted) for i in positions),
+            tuple(int(i <= round.accepted) for i in positions),  # the first rejected one was looked at too
+        )
+
+    def __add__(self, other: DrafterStats) -> DrafterStats:
+        """Both together, position by position."""
+        return DrafterStats(
+            self.drafter,
+            _added(self.drafted, other.drafted),
+            _added(self.accepted, other.accepted),
+            _added(self.tested, other.tested),
+        )
+
+
+Why = Literal[
+    "starting", "requested", "unavailable", "nothing to draft from", "does not pay", "pays", "unknown"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """What was decided about drafting: whether it is on, and why."""
+
+    on: bool = False
+    why: Why = "starting"
+    drafters: tuple[str, ...] = ()
+    length: int = 0
+    """Drafts of a round, at most."""
+    plain_rate: float | None = None
+    """Tokens per second that are expected without drafts."""
+    rate: float | None = None
+    """The same with the best drafts there are."""
+    detail: str | None = None
+    """More of why, where an engine cannot speculate at all, or does not say."""
+
+    def __str__(self) -> str:
+        """For people; nothing may read it back."""
+        rates = "" if self.rate is None else f": {self.plain_rate:.0f} -> {self.rate:.0f} tok/s"
+        if self.on:
+            return f"on: {' and '.join(self.drafters)}, {self.length} a round{rates}"
+        return f"off: {self.reason}{rates}"
+
+    @property
+    def reason(self) -> str:
+        """Why it is off, for people."""
+        known = _REASONS[self.why]
+        return f"{known}: {self.detail}" if self.detail and self.why == "unknown" else self.detail or known
+
+
+_REASONS: dict[Why, str] = {
+    "starting": "no round yet",
+    "requested": "as the request asked",
+    "unavailable": "this engine cannot speculate",
+    "nothing to draft from": "nothing to draft from",
+    "does not pay": "drafting costs more than it saves",
+    "pays": "",
+    "unknown": "unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """From one round of an answer on: who drafted how many tokens, and why."""
+
+    round: int
+    """The first is 1."""
+    seconds: float
+    """After the answer's first token."""
+    drafter: str | None
+    length: int
+    speculation: Speculation
+    """What had been decided; a drafter is tried again now and then although it is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecStats:
+    """What speculation did for one answer."""
+
+    rounds: int
+    drafters: tuple[DrafterStats, ...] = ()
+    speculation: Speculation = Speculation()
+    """What was decided last."""
+    decisions: tuple[Decision, ...] = ()
+    """The latest, oldest first; one for each change."""
+    warning: str | None = None
+    """Set when the draft model's tokens have been rejected for long."""
+
+    @property
+    def off_reason(self) -> str | None:
+        """Why the answer ended with speculation off, for people; None where it was on, or no round was planned."""
+        return None if self.speculation.on or self.speculation.why == "starting" else self.speculation.reason
+
+    @property
+    def drafted(self) -> int:
+        return sum(sum(d.drafted) for d in self.drafters)
+
+    @property
+    def accepted(self) -> int:
+        return sum(sum(d.accepted) for d in self.drafters)
+
+    @property
+    def acceptance_rate(self) -> float:
+        """accepted / drafted; 0 when nothing was drafted."""
+        return self.accepted / self.drafted if self.drafted else 0.0
+
+    @property
+    def acceptance_length(self) -> float:
+        """1 + accepted / rounds: tokens per pass of the target."""
+        return 1 + self.accepted / self.rounds if self.rounds else 1.0
+
+    @property
+    def acceptance_per_position(self) -> tuple[float, ...]:
+        """For each position that was tested: the share of drafts accepted, given that all before them were."""
+        known = sum((d for d in self.drafters if d.tested), DrafterStats("all"))
+        return tuple(a / n for a, n in zip(known.accepted, known.tested, strict=True) if n)
+
+    @classmethod
+    def of_all(cls, several: Iterable[SpecStats]) -> SpecStats:
+        """The sum over several answers, with one entry a drafter."""
+        several = list(several)
+        drafters: dict[str, DrafterStats] = {}
+        for d in (d for s in several for d in s.drafters):
+            drafters[d.drafter] = drafters.get(d.drafter, DrafterStats(d.drafter)) + d
+        off = next((s.speculation for s in several if s.off_reason), Speculation(on=True, why="pays"))
+        return cls(sum(s.rounds for s in several), tuple(drafters.values()), off)
