@@ -45,8 +45,8 @@ def verify(
 ) -> None:
     """Check on your own pair that speculation changes nothing but the speed.
 
-    Exit code 0: every check was made and held. 1: one failed. 3: none failed, but some could not be made; they say "not
-    shown", and why. 2: an error.
+    Exit code 0: every check was made and held. 1: one failed. 2: an error.
+    3: none failed, but some could not be made: "not shown", and why.
     """
     left = TimeLeft()
     with reported():
