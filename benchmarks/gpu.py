@@ -302,7 +302,7 @@ def prompts_of(tokenizer: Tokenizer, count: int) -> list[list[int]]:
     """Half stories to write, half texts to edit."""
     kinds = [[p for p in built_in() if p.category == kind] for kind in ("story", "copy")]
     mixed = [kinds[i % 2][i // 2] for i in range(count)]
-    return [tokenizer.apply_chat_template(p.messages) for p in mixed]
+    return [tokenizer.chat(p.messages).tokens for p in mixed]
 
 
 @torch.inference_mode()

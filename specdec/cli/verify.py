@@ -13,17 +13,21 @@ from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import loaded, reported, stdout
 from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
+from specdec.cli.time_left import TimeLeft
+from specdec.engine import Progress
 from specdec.verify import verify as checks
 from specdec.verify import verify_server
-from specdec.verify.check import Check, Verdict
+from specdec.verify.check import Check, Verdict, exit_code, summary
 
 _STYLES: dict[Verdict, str] = {
     "pass": "green",
     "near-tie": "yellow",
-    "inconclusive": "yellow",
+    "not shown": "yellow",
     "fail": "bold red",
 }
 _SLOTS = 4
+Found = Iterator[tuple[str, Check]]
+"""Checks, and what drafted."""
 
 
 def verify(
@@ -39,43 +43,66 @@ def verify(
     trust_remote_code: o.RemoteCode = False,
     json: o.Json = False,
 ) -> None:
-    """Check on your own pair that speculation changes nothing but the speed. Exit code 1 if a check fails."""
+    """Check on your own pair that speculation changes nothing but the speed.
+
+    Exit code 0: every check was made and held. 1: one failed. 2: an error.
+    3: none failed, but some could not be made: "not shown", and why.
+    """
+    left = TimeLeft()
     with reported():
         models = o.EngineOptions(
             target, draft, device, dtype, context, accept_rule, trust_remote_code, _SLOTS
         ).forgetful
-        done: list[tuple[str, Check]] = []
         only_beside_url(url, plain_url)
-        for drafters, check in _server_checks(url, plain_url, trials) if url else _all_checks(models, trials):
-            if not json:
-                _show(drafters if all(drafters != d for d, _ in done) else None, check)
-            done.append((drafters, check))
+        found = _server_checks(url, plain_url, trials, left) if url else _all_checks(models, trials, left)
+        try:
+            done = _collected(found, left, show=not json)
+        finally:
+            left.hide()
+        whole = summary(done)
         if json:
-            print_json([{"drafters": drafters, **asdict(check)} for drafters, check in done])
-    if any(check.verdict == "fail" for _, check in done):
-        raise typer.Exit(1)
+            print_json({"checks": [asdict(check) for check in done], "summary": whole})
+        else:
+            stdout().print(Text(whole, style="bold"))
+    raise typer.Exit(exit_code(done))
 
 
-def _all_checks(models: o.EngineOptions, trials: int) -> Iterator[tuple[str, Check]]:
+def _collected(found: Found, left: TimeLeft, *, show: bool) -> list[Check]:
+    """All checks, each shown as soon as it is made, under a heading for what drafts."""
+    done: list[Check] = []
+    heading = ""
+    for drafters, check in found:
+        if show:
+            left.hide()
+            if drafters != heading:
+                heading = drafters
+                stdout().print(f"drafting from {drafters}", style="bold")
+            verdict = Text(f"{check.verdict:<11}", style=_STYLES[check.verdict])
+            stdout().print(verdict + Text(f"{check.name:<34} ") + Text(check.detail, style="dim"))
+        done.append(replace(check, name=f"{check.name} ({drafters})"))
+    return done
+
+
+def _all_checks(models: o.EngineOptions, trials: int, left: TimeLeft) -> Found:
     """With everything that drafts, then with lookup alone, which a draft model would otherwise outbid."""
     with loaded(models) as engine:
-        has_draft = engine.info.draft is not None
-        for check in checks(engine, trials):
+        both = engine.info.draft is not None
+        for check in checks(engine, trials, _part(left, 0, 1 + both)):
             yield ", ".join(engine.info.drafters), check
-    if has_draft:
+    if both:
+        left.hide()
         with loaded(replace(models, draft="lookup")) as engine:
-            for check in checks(engine, trials):
+            for check in checks(engine, trials, _part(left, 1, 2)):
                 yield ", ".join(engine.info.drafters), check
 
 
-def _server_checks(url: str, plain_url: str | None, trials: int) -> Iterator[tuple[str, Check]]:
+def _server_checks(url: str, plain_url: str | None, trials: int, left: TimeLeft) -> Found:
     with servers(url, plain_url, _SLOTS) as found:
-        for check in verify_server(found.engine, found.plain, found.abilities, trials):
+        for check in verify_server(found.engine, found.plain, found.abilities, trials, left):
             yield found.engine.info.runner, check
+        left.hide()
 
 
-def _show(drafters: str | None, check: Check) -> None:
-    if drafters:
-        stdout().print(f"drafting from {drafters}", style="bold")
-    verdict = Text(f"{check.verdict:<13}", style=_STYLES[check.verdict])
-    stdout().print(verdict + Text(f"{check.name:<34} ") + Text(check.detail, style="dim"))
+def _part(whole: Progress, part: int, parts: int) -> Progress:
+    """For one of several parts of the work."""
+    return lambda stage, fraction: whole(stage, (part + fraction) / parts)

@@ -81,8 +81,8 @@ class Admission:
             return self.tokenizer.encode(prompt), False
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
-            text = self.tokenizer.chat_text(messages, _tools(request))
-            return self.tokenizer.encode_plain(text), self.answers.dialect.opened(text)
+            chat = self.tokenizer.chat(messages, _tools(request))
+            return chat.tokens, self.answers.dialect.opened(chat.text)
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)
         return ids, False

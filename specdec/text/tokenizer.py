@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,21 @@ from specdec.errors import (
 from specdec.files import mistaken
 from specdec.text.detokenizer import Detokenizer
 from specdec.text.pieces import Pieces, fallback_byte, pieces_of
+from specdec.text.placement import placements, shows_systems
+from specdec.text.quoting import Quoting
 from specdec.types import Message, token_text
 
 _FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model",
           "tekken.json")  # fmt: skip
 _NO_TEMPLATE = "text: this checkpoint has no chat template"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """What a chat becomes."""
+
+    text: str
+    tokens: list[int]
 
 
 class Tokenizer:
@@ -87,30 +98,52 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return bool(getattr(self._backing, "chat_template", None))
 
-    def apply_chat_template(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
-    ) -> list[int]:
-        """The tokens of `chat_text`. The template writes bos itself where the model wants one."""
-        return self.encode_plain(self.chat_text(messages, tools))
-
-    def chat_text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
-        """The chat as the checkpoint's template writes it, up to where the assistant's answer starts."""
-        roles = [message.role for message in messages]
+    def chat(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> ChatPrompt:
+        """The chat as the checkpoint's template writes it, up to where the assistant's answer starts. The template
+        writes bos itself where the model wants one. System messages are moved where it does not take them, or leaves
+        them out (see `placement`), and names of special tokens in the texts of the chat are text (see `quoting`)."""
         if not self.has_chat_template:
-            raise InvalidRequest("prompt", roles, _NO_TEMPLATE)
+            raise InvalidRequest("prompt", [message.role for message in messages], _NO_TEMPLATE)
         for message in messages:
             _check_unicode("messages.content", message.content or "")
+        offered = [dict(tool) for tool in tools]
+        chat, text = self._placed(messages, offered)
+        tokens = self.encode_plain(text)
+        if self._quoting is not None and self._quoting.is_needed(tokens, [chat, offered]):
+            tokens = self._quoting.encode(self._written(*self._quoting.quoted([chat, offered])))
+        return ChatPrompt(text, tokens)
+
+    def _placed(
+        self, messages: Sequence[Message], tools: list[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], str]:
+        """The nearest chat of which the template shows every system text, else the nearest that it takes; its text."""
+        refused, taken = list[InvalidRequest](), list[tuple[list[dict[str, Any]], str]]()
+        for placed in placements(messages):
+            chat = [_as_openai(message) for message in placed]
+            try:
+                taken.append((chat, self._written(chat, tools)))
+            except InvalidRequest as error:
+                refused.append(error)
+                continue
+            if shows_systems(taken[-1][1], messages):
+                return taken[-1]
+        if not taken:
+            raise refused[0]
+        return taken[0]
+
+    def _written(self, chat: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
         try:
             text = self._backing.apply_chat_template(
-                [_as_openai(message) for message in messages],
-                tools=[dict(tool) for tool in tools] or None,
-                add_generation_prompt=True,
-                tokenize=False,
+                chat, tools=tools or None, add_generation_prompt=True, tokenize=False
             )
         except Exception as error:  # templates are programs: any of jinja's errors and Python's own
             expected = f"a chat that the checkpoint's template takes ({_one_line(error)})"
-            raise InvalidRequest("messages", roles, expected) from error
+            raise InvalidRequest("messages", [message["role"] for message in chat], expected) from error
         return str(text)
+
+    @cached_property
+    def _quoting(self) -> Quoting | None:
+        return Quoting(self._fast) if self._fast is not None else None
 
     @property
     def template(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +51,9 @@ class Cases:
         self.widths: tuple[Speculative, ...] = WIDTHS if abilities.switch else ("auto",)
         self.prompts: tuple[Prompt, ...] = tuple(self._prompt(text) for text in PROMPTS)
         self._plain: dict[tuple[int, float, int | None], Completion] = {}
+        self._heard: Callable[[int], None] = lambda answers: None
+        self._answers = 0
+        self._lock = threading.Lock()
 
     @property
     def comparable(self) -> bool:
@@ -59,16 +64,28 @@ class Cases:
         """A request for the prompt of that number."""
         return Request.of(self.prompts[prompt], **{"max_tokens": LENGTH, **options})
 
+    def listen(self, heard: Callable[[int], None]) -> None:
+        """Tell from here on, after each answer, how many there were."""
+        self._heard, self._answers = heard, 0
+        heard(0)
+
+    def ask(self, engine: Engine, request: Request) -> Completion:
+        answer = engine.generate(request)
+        with self._lock:  # several may ask at once
+            self._answers += 1
+            self._heard(self._answers)
+        return answer
+
     def answer(self, prompt: int, **options: Any) -> Completion:
-        """The engine's answer to it."""
-        return self.engine.generate(self.request(prompt, **options))
+        """The engine's answer to the prompt of that number."""
+        return self.ask(self.engine, self.request(prompt, **options))
 
     def plain(self, prompt: int, temperature: float = 0.0, seed: int | None = None) -> Completion:
         """The target's own answer."""
         key = (prompt, temperature, seed)
         if key not in self._plain:
             asked = self.request(prompt, temperature=temperature, seed=seed, speculative=self.plain_mode)
-            self._plain[key] = self.plain_engine.generate(asked)
+            self._plain[key] = self.ask(self.plain_engine, asked)
         return self._plain[key]
 
     def _prompt(self, text: str) -> Prompt:

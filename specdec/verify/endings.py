@@ -2,63 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 from specdec.types import Completion
-from specdec.verify.cases import PROMPTS, Cases
-from specdec.verify.check import Check, Verdict, drafting
+from specdec.verify.cases import LENGTH, PROMPTS, Cases
+from specdec.verify.check import Check, shown
+from specdec.verify.steps import Step
 
 _LENGTHS = 16
 """Of answers: a few runs of drafted tokens and every place inside them."""
+_STOPS = 4
+"""Stop strings for each answer."""
+Forced = Callable[..., Completion]
+"""The greedy answer to the prompt of that number, much drafted."""
 
 
-def endings(cases: Cases) -> Iterator[Check]:
+def endings(cases: Cases) -> Iterator[Step]:
     """Every answer ends where the plain one does."""
-    yield _counts(cases)
-    yield _lengths(cases)
-    yield _stops(cases)
+    for name, check, answers, tokens in (
+        ("tokens are counted as sent", _counts, len(PROMPTS), LENGTH),
+        ("max_tokens inside an accepted run", _lengths, _LENGTHS, _LENGTHS // 2),
+        ("stop strings never leak", _stops, _STOPS * len(PROMPTS), LENGTH // 2),
+    ):
+        yield Step(name, partial(_ended, cases, name, check), answers, tokens)
 
 
-def _check(name: str, wrong: str | None, answers: list[Completion]) -> Check:
-    verdict: Verdict = "fail" if wrong else "pass"
-    return Check(name, verdict, wrong or drafting(answers))
+def _ended(cases: Cases, name: str, check: Callable[[Cases, str, Forced], Check]) -> Check:
+    """By what the engine drafts of itself; where that comes to nothing, with the plain answer as prediction."""
+
+    def forced(prompt: int, **options: Any) -> Completion:
+        return cases.answer(prompt, temperature=0.0, speculative=cases.forced, **options)
+
+    def predicted(prompt: int, **options: Any) -> Completion:
+        return forced(prompt, prediction=cases.plain(prompt).text or "x", **options)
+
+    found = check(cases, name, forced)
+    again = found.verdict == "not shown" and cases.abilities.prediction
+    return check(cases, name, predicted) if again else found
 
 
-def _counts(cases: Cases) -> Check:
-    answers = [cases.answer(p, temperature=0.0, speculative=cases.forced) for p in range(len(PROMPTS))]
+def _counts(_cases: Cases, name: str, forced: Forced) -> Check:
+    answers = [forced(p) for p in range(len(PROMPTS))]
     if not any(a.tokens for a in answers):
-        return Check("tokens are counted as sent", "inconclusive", "the server sends no token ids")
-    wrong = next((
-        f"{a.usage.completion_tokens} counted, {len(a.tokens)} sent" for a in answers
-        if a.usage.completion_tokens != len(a.tokens) or a.text != "".join(t.text for t in a.tokens)
-    ), None)  # fmt: skip
-    return _check("tokens are counted as sent", wrong, answers)
+        return Check(name, "not shown", "the server sends no token ids")
+    for a in answers:
+        counted, sent = a.usage.completion_tokens, len(a.tokens)
+        if counted != sent:
+            return Check(name, "fail", f"{counted} counted, {sent} sent")
+        if a.text != "".join(t.text for t in a.tokens):
+            return Check(name, "fail", "the texts of the tokens are not the answer's")
+    return shown(name, answers, inside=True)
 
 
-def _lengths(cases: Cases) -> Check:
-    plain, answers, wrong = cases.plain(0), [], None
-    for n in range(1, min(_LENGTHS, plain.usage.completion_tokens)):
-        answers.append(cases.answer(0, temperature=0.0, speculative=cases.forced, max_tokens=n))
+def _lengths(cases: Cases, name: str, forced: Forced) -> Check:
+    whole, answers = cases.plain(0).usage.completion_tokens, []
+    for n in range(1, min(_LENGTHS, whole)):
+        answers.append(forced(0, max_tokens=n))
         counted = answers[-1].usage.completion_tokens
         if counted != n:
-            wrong = wrong or f"{counted} tokens with max_tokens={n}"
-    return _check("max_tokens inside an accepted run", wrong, answers)
+            return Check(name, "fail", f"{counted} tokens with max_tokens={n}")
+    if not answers:
+        return Check(name, "not shown", f"the plain answer has no more than {whole} tokens")
+    return shown(name, answers, inside=True)
 
 
-def _stops(cases: Cases) -> Check:
-    answers, wrong = [], None
+def _stops(cases: Cases, name: str, forced: Forced) -> Check:
+    answers = []
     for p in range(len(PROMPTS)):
         text = cases.plain(p).text
         for stop in _stop_strings(text):
-            answers.append(cases.answer(p, temperature=0.0, speculative=cases.forced, stop=stop))
-            expected = text[: text.index(stop)]
-            if answers[-1].text != expected:
-                wrong = (
-                    wrong or f"stop {stop!r}: ended with {answers[-1].text[-20:]!r}, not {expected[-20:]!r}"
+            answers.append(forced(p, stop=stop))
+            expected, found = text[: text.index(stop)], answers[-1].text
+            if found != expected:
+                return Check(
+                    name, "fail", f"stop {stop!r}: ended with {found[-20:]!r}, not {expected[-20:]!r}"
                 )
-    return _check("stop strings never leak", wrong, answers)
+    if not answers:
+        return Check(name, "not shown", "the plain answers are too short to be stopped inside")
+    return shown(name, answers, inside=True)
 
 
 def _stop_strings(text: str) -> list[str]:
     """Pieces of the answer that begin and end in the middle of words."""
-    return [text[i : i + 6] for i in range(len(text) // 5, len(text) - 6, max(len(text) // 4, 1))]
+    return [text[i : i + 6] for i in range(len(text) // 5, len(text) - 6, max(len(text) // _STOPS, 1))]

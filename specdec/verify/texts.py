@@ -4,102 +4,129 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from specdec.types import Completion, Request
-from specdec.verify.cases import PROMPTS, Cases
-from specdec.verify.check import Check, drafting
+from specdec.verify.cases import LENGTH, PROMPTS, Cases
+from specdec.verify.check import Check, shown
 from specdec.verify.difference import first_difference, judge
+from specdec.verify.steps import Step
 
 _TEMPERATURE = 0.8
-_SEEDS = (11, 12)
+SEEDS = (11, 12)
+_EACH = range(len(PROMPTS))
+Asked = Sequence[tuple[int, dict[str, Any]]]
+"""Numbers of prompts, each with the options of its request."""
 
 
-def greedy_texts(cases: Cases) -> Iterator[Check]:
+def plain_answers(cases: Cases, seeds: Sequence[int] = ()) -> Iterator[Step]:
+    """What the others are compared with."""
+
+    def make() -> None:
+        for p in _EACH:
+            cases.plain(p)
+            for seed in seeds:
+                cases.plain(p, _TEMPERATURE, seed)
+
+    yield Step("plain answers", make, len(_EACH) * (1 + len(seeds)), LENGTH)
+
+
+def greedy_texts(cases: Cases) -> Iterator[Step]:
     """Greedy, at several numbers of drafted tokens."""
     for k in cases.widths:
-        yield _compared(cases, f"greedy text, k={k}", [
-            (p, {"temperature": 0.0, "speculative": k}) for p in range(len(PROMPTS))
-        ])  # fmt: skip
+        asked = [(p, {"temperature": 0.0, "speculative": k}) for p in _EACH]
+        yield _comparison(cases, f"greedy text, k={k}", asked)
 
 
-def guessed_texts(cases: Cases) -> Iterator[Check]:
+def guessed_texts(cases: Cases) -> Iterator[Step]:
     """Greedy, with a right and a wrong guess of the answer as prediction."""
-    if not cases.abilities.prediction:
-        return
-    count = len(PROMPTS)
-    forced = 4 if cases.abilities.switch else "auto"
-    for name, shift in (("right", 0), ("wrong", 1)):
-        yield _compared(cases, f"greedy text, {name} prediction", [
-            (p, {"temperature": 0.0, "speculative": forced, "prediction": cases.plain((p + shift) % count).text or "x"})
-            for p in range(count)
-        ])  # fmt: skip
+    if cases.abilities.prediction:
+        for name, shift in (("greedy text, right prediction", 0), ("greedy text, wrong prediction", 1)):
+            yield Step(name, partial(_guessed, cases, name, shift), len(_EACH), LENGTH)
 
 
-def seeded_texts(cases: Cases) -> Iterator[Check]:
+def seeded_texts(cases: Cases) -> Iterator[Step]:
     """Sampled with a seed."""
     for k in cases.widths:
-        yield _compared(cases, f"seeded text at T={_TEMPERATURE}, k={k}", [
+        asked = [
             (p, {"temperature": _TEMPERATURE, "seed": seed, "speculative": k})
-            for p in range(len(PROMPTS)) for seed in _SEEDS
-        ])  # fmt: skip
-
-
-def among_others(cases: Cases) -> Iterator[Check]:
-    """Several requests of different kinds at once, against each alone."""
-    sampled = cases.engine.info.accept_rule == "coupled"
-    asked: list[tuple[int, dict[str, Any]]] = [
-        (p, {"temperature": 0.0, "seed": None, "speculative": k})
-        for p in range(len(PROMPTS)) for k in cases.mixture
-    ]  # fmt: skip
-    if sampled:
-        asked += [
-            (p, {"temperature": _TEMPERATURE, "seed": _SEEDS[0], "speculative": 3})
-            for p in range(len(PROMPTS))
+            for p in _EACH
+            for seed in SEEDS
         ]
-    yield _compared(cases, f"{len(asked)} requests at once", asked, together=True)
+        yield _comparison(cases, f"seeded text at T={_TEMPERATURE}, k={k}", asked)
 
 
-def repeated_texts(cases: Cases) -> Iterator[Check]:
+def among_others(cases: Cases) -> Iterator[Step]:
+    """Several requests of different kinds at once, against each alone."""
+    asked: list[tuple[int, dict[str, Any]]] = [
+        (p, {"temperature": 0.0, "seed": None, "speculative": k}) for p in _EACH for k in cases.mixture
+    ]
+    if cases.engine.info.accept_rule == "coupled":
+        asked += [
+            (p, {"temperature": _TEMPERATURE, "seed": SEEDS[0], "speculative": cases.mixture[-1]})
+            for p in _EACH
+        ]
+    yield _comparison(cases, f"{len(asked)} requests at once", asked, at_once=len(asked))
+
+
+def repeated_texts(cases: Cases) -> Iterator[Step]:
     """The same request twice: greedy, and with a seed."""
-    for name, options in (
+    for kind, options in (
         ("greedy text", {"temperature": 0.0}),
-        ("seeded text", {"temperature": _TEMPERATURE, "seed": _SEEDS[0]}),
+        ("seeded text", {"temperature": _TEMPERATURE, "seed": SEEDS[0]}),
     ):
-        requests = [cases.request(p, **options) for p in range(len(PROMPTS))]
-        first, second = ([cases.engine.generate(r) for r in requests] for _ in range(2))
-        yield _verdict(cases, f"{name}, asked twice", requests, first, second)
+        name = f"{kind}, asked twice"
+        yield Step(name, partial(_repeated, cases, name, options), 2 * len(_EACH), LENGTH)
 
 
-def _compared(
-    cases: Cases, name: str, asked: Sequence[tuple[int, dict[str, Any]]], *, together: bool = False
-) -> Check:
+def _comparison(cases: Cases, name: str, asked: Asked, at_once: int = 1) -> Step:
+    make = partial(_compared, cases, name, asked, at_once)
+    return Step(name, make, len(asked), LENGTH, min(at_once, cases.engine.info.slots))
+
+
+def _guessed(cases: Cases, name: str, shift: int) -> Check:
+    forced = 4 if cases.abilities.switch else "auto"
+    guesses = [cases.plain((p + shift) % len(_EACH)).text or "x" for p in _EACH]
+    asked = [
+        (p, {"temperature": 0.0, "speculative": forced, "prediction": guess})
+        for p, guess in zip(_EACH, guesses, strict=True)
+    ]
+    return _compared(cases, name, asked)
+
+
+def _repeated(cases: Cases, name: str, options: dict[str, Any]) -> Check:
+    requests = [cases.request(p, **options) for p in _EACH]
+    first, second = ([cases.ask(cases.engine, r) for r in requests] for _ in range(2))
+    held = shown(name, second)
+    if not held.drafted:  # it says something of seeds even so
+        held = replace(held, verdict="pass", detail=f"{held.tokens} tokens")
+    return _verdict(cases, held, requests, first, second)
+
+
+def _compared(cases: Cases, name: str, asked: Asked, at_once: int = 1) -> Check:
     plain = [cases.plain(p, options["temperature"], options.get("seed")) for p, options in asked]
     requests = [cases.request(p, **options) for p, options in asked]
-    with ThreadPoolExecutor(len(asked) if together else 1) as pool:
-        answers = list(pool.map(cases.engine.generate, requests))
-    return _verdict(cases, name, requests, plain, answers)
+    with ThreadPoolExecutor(at_once) as pool:
+        answers = list(pool.map(partial(cases.ask, cases.engine), requests))
+    drafting = [a for r, a in zip(requests, answers, strict=True) if r.speculative != "off"]
+    return _verdict(cases, shown(name, drafting), requests, plain, answers)
 
 
 def _verdict(
     cases: Cases,
-    name: str,
+    held: Check,
     requests: Sequence[Request],
     plain: Sequence[Completion],
     answers: Sequence[Completion],
 ) -> Check:
-    found = Check(name, "pass", drafting(answers))
+    """`held`, if no answer is another than the plain one."""
+    found = held
     for request, a, b in zip(requests, plain, answers, strict=True):
         if difference := first_difference(a, b):
             verdict, detail = judge(cases.plain_engine, request, difference, cases.plain_mode)
-            found = Check(name, verdict, detail)
+            found = replace(held, verdict=verdict, detail=detail)
             if verdict == "fail":
-                return found
-    if not sum(a.stats.drafted for a in answers) and found.verdict == "pass" and _forced(requests):
-        return Check(name, "inconclusive", "nothing was drafted")
+                break
     return found
-
-
-def _forced(requests: Sequence[Request]) -> bool:
-    """Whether drafts were asked for; `auto` may well find that they do not pay."""
-    return any(isinstance(r.speculative, int) and r.speculative for r in requests)

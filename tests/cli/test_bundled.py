@@ -79,4 +79,4 @@ def test_every_figure_is_measured() -> None:
 def test_verify_passes(rule: str) -> None:
     done = CliRunner().invoke(app, ["verify", "--accept-rule", rule, "--trials", "200", "--json"])
     assert done.exit_code == 0, done.output
-    assert {c["verdict"] for c in json.loads(done.stdout)} <= {"pass", "inconclusive"}
+    assert {c["verdict"] for c in json.loads(done.stdout)["checks"]} == {"pass"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from specdec.cli.time_left import TimeLeft, time_left
 from tests.cli.conftest import Loader, Run
 from tests.decoding.toy import toy_engine
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
@@ -80,9 +81,49 @@ def test_verify_passes_on_a_right_engine(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("specdec.cli.screen.load", lambda **_: toy_engine("near"))
     done = run("verify", "--trials", "100")
     assert done.exit_code == 0, done.output
-    header, *lines = done.stdout.splitlines()
+    header, *lines, last = done.stdout.splitlines()
     assert header == "drafting from model"
     assert {line.split()[0] for line in lines} == {"pass"}
+    assert last.startswith(f"lossless as far as shown: {len(lines)} of {len(lines)} checks held, over ")
+
+
+def test_verify_does_not_pass_in_silence_what_it_could_not_check(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "specdec.cli.screen.load", lambda **_: ScriptedEngine(["Hi"], off_reason="off: it does not pay")
+    )
+    done = run("verify", "--trials", "100")
+    assert done.exit_code == 3, done.output
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "not shown greedy text, k=3 accepted 0 of 0 drafted: off: it does not pay" in lines
+    assert lines[-1].startswith("nothing was shown, for none of ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fraction", "said"),
+    [
+        (60, 0.01, ""),
+        (60, 0.5, "about 60 s left"),
+        (60, 0.1, "about 9 min left"),
+        (3, 0.9, "about 10 s left"),
+    ],
+)
+def test_time_left(seconds: float, fraction: float, said: str) -> None:
+    assert time_left(seconds, fraction) == said
+
+
+def test_time_left_is_told_now_and_then_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 0.0
+    left = TimeLeft(lambda: now)
+    for i in range(100):
+        now = float(i)
+        left("texts", i / 100)
+    assert capsys.readouterr().err.splitlines() == [
+        "30% done (texts), about 70 s left", "60% done (texts), about 40 s left", "90% done (texts), about 10 s left"
+    ]  # fmt: skip
 
 
 def test_verify_fails_on_a_wrong_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,4 +133,4 @@ def test_verify_fails_on_a_wrong_one(run: Run, monkeypatch: pytest.MonkeyPatch) 
     )
     done = run("verify", "--trials", "100", "--json")
     assert done.exit_code == 1
-    assert "fail" in {check["verdict"] for check in json.loads(done.stdout)}
+    assert "fail" in {check["verdict"] for check in json.loads(done.stdout)["checks"]}

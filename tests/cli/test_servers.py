@@ -66,7 +66,9 @@ def test_bench_leaves_out_tools_unless_asked(servers: tuple[ScriptedServer, Scri
 
 
 def _verdicts(shown: Result) -> dict[str, str]:
-    return {check["name"]: check["verdict"] for check in json.loads(shown.stdout)}
+    return {
+        check["name"].partition(" (")[0]: check["verdict"] for check in json.loads(shown.stdout)["checks"]
+    }
 
 
 def test_verify_of_two_servers(servers: tuple[ScriptedServer, ScriptedServer]) -> None:
@@ -75,18 +77,21 @@ def test_verify_of_two_servers(servers: tuple[ScriptedServer, ScriptedServer]) -
     verdicts = _verdicts(shown)
     assert verdicts.pop("stop strings never leak") == "fail", "the scripted server knows no stop strings"
     assert shown.exit_code == 1
-    assert set(verdicts.values()) == {"pass"}
+    sampled = {name for name in verdicts if name.startswith("distribution")}
+    assert {verdicts[name] for name in sampled} == {"not shown"}, "the scripted server samples nothing"
+    assert {verdicts[name] for name in verdicts.keys() - sampled} == {"pass"}
     assert {
         "greedy text, k=auto",
         "seeded text, asked twice",
         "tokens are counted as sent",
         "distribution at T=1",
     } <= set(verdicts)
+    assert json.loads(shown.stdout)["summary"].startswith("not lossless: 1 of ")
 
 
 def test_verify_of_one_server_says_what_it_cannot_see(servers: tuple[ScriptedServer, ScriptedServer]) -> None:
     verdicts = _verdicts(_run("verify", "--url", servers[0].url, "--json"))
-    assert verdicts["greedy text against plain"] == "inconclusive"
+    assert verdicts["greedy text against plain"] == verdicts["distribution against plain"] == "not shown"
     assert verdicts["greedy text, asked twice"] == "pass"
 
 

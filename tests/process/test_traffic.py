@@ -19,7 +19,7 @@ from specdec.errors import DeadlineExceeded
 from specdec.process import ProcessEngine
 from specdec.process.child import _Outbox
 from specdec.process.wire import Batch, Order
-from specdec.types import Completion, GenerationEvent, Round
+from specdec.types import Completion, Ending, GenerationEvent, Round, SpecStats, Timing, Usage
 from tests.decoding.toy import toy_engine
 from tests.engine_contract import eventually
 from tests.process import factories

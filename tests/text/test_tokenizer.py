@@ -44,7 +44,7 @@ def test_encode_adds_the_tokenizers_own_special_tokens(chatty: Tokenizer) -> Non
 
 
 def test_chat_template_has_one_bos_and_a_generation_prompt(chatty: Tokenizer) -> None:
-    ids = chatty.apply_chat_template([Message("system", "Be kind"), Message("user", " hello ")], [])
+    ids = chatty.chat([Message("system", "Be kind"), Message("user", " hello ")]).tokens
     assert ids.count(0) == 1
     assert written(chatty, ids) == "<s><|end|>system: Be kind<|end|>user: hello<|end|>assistant:"
 
@@ -53,7 +53,7 @@ def test_chat_template_equals_the_library(chatty: Tokenizer) -> None:
     chat = [Message("user", "naïve 😀")]
     plain = [{"role": "user", "content": "naïve 😀"}]
     library = chatty._backing.apply_chat_template(plain, add_generation_prompt=True, return_dict=False)
-    assert chatty.apply_chat_template(chat, []) == library
+    assert chatty.chat(chat).tokens == library
 
 
 def test_chat_template_sees_tools_calls_and_results(chatty: Tokenizer) -> None:
@@ -63,16 +63,16 @@ def test_chat_template_sees_tools_calls_and_results(chatty: Tokenizer) -> None:
         Message("assistant", tool_calls=(call,)),
         Message("tool", "3", "add", (), "c1"),
     ]
-    ids = chatty.apply_chat_template(chat, [{"type": "function", "function": {"name": "add"}}])
-    text = written(chatty, ids)
+    text = written(chatty, chatty.chat(chat, [{"type": "function", "function": {"name": "add"}}]).tokens)
     assert "[1 tools]" in text
     assert "assistant: call add 2" in text
     assert "tool: 3 for c1 by add" in text
 
 
 def test_refusing_template_is_an_invalid_request(chatty: Tokenizer) -> None:
-    with pytest.raises(InvalidRequest, match="system comes first") as caught:
-        chatty.apply_chat_template([Message("user", "a"), Message("system", "b")], [])
+    chatty._backing.chat_template = "{{ raise_exception('no ' + messages[0].role + '\n today') }}"
+    with pytest.raises(InvalidRequest, match=r"\['user', 'system'\]; .* takes \(no user today\)") as caught:
+        chatty.chat([Message("user", "a"), Message("system", "b")])
     assert caught.value.field == "messages"
     assert "\n" not in str(caught.value)
 
@@ -80,7 +80,7 @@ def test_refusing_template_is_an_invalid_request(chatty: Tokenizer) -> None:
 def test_no_chat_template_says_what_to_pass_instead(tokenizer: Tokenizer) -> None:
     assert not tokenizer.has_chat_template
     with pytest.raises(InvalidRequest, match="no chat template") as caught:
-        tokenizer.apply_chat_template([Message("user", "a")], [])
+        tokenizer.chat([Message("user", "a")])
     assert caught.value.field == "prompt"
 
 
@@ -88,7 +88,7 @@ def test_unpaired_surrogates_are_refused(chatty: Tokenizer) -> None:
     with pytest.raises(InvalidRequest, match="surrogates"):
         chatty.encode("a\ud800")
     with pytest.raises(InvalidRequest, match="surrogates"):
-        chatty.apply_chat_template([Message("user", "\udfff")], [])
+        chatty.chat([Message("user", "\udfff")])
 
 
 def test_vocabulary_counts_added_tokens(tokenizers: dict[str, Tokenizer]) -> None:

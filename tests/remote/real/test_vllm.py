@@ -58,7 +58,7 @@ def test_plain(local: Engine) -> None:
             engine.generate(CHAT, min_p=0.1, logit_bias={5: 1.0}, max_tokens=4).usage.completion_tokens == 4
         )
         checks = list(verify_server(engine, None, Abilities(switch=False, prediction=False), 100))
-        assert {c.verdict for c in checks} <= {"pass", "inconclusive"}, checks
+        assert {c.verdict for c in checks} <= {"pass", "not shown"}, checks
 
 
 def test_lookup(local: Engine) -> None:

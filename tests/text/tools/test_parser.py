@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from specdec.text.tools.families import FAMILIES, Dialect
 from specdec.text.tools.parser import AnswerParser
-from specdec.types import ContentDelta, Delta, Message, ToolCallDelta, joined
+from specdec.types import Answer, ContentDelta, Delta, Message, ToolCallDelta
 
 THINK = ("<think>", "</think>")
+
+
+def joined(deltas: Iterable[Delta]) -> Message:
+    answer = Answer()
+    for delta in deltas:
+        answer.grow(delta)
+    return answer.message
+
+
 ONE = '{"name": "add", "arguments": {"a": 1, "b": [2, {"c": "}\\"{"}]}}'
 TWO = '{"name": "sub", "arguments": {}}'
 CALLED = [("add", {"a": 1, "b": [2, {"c": '}"{'}]}), ("sub", {})]
