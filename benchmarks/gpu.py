@@ -28,6 +28,7 @@ from specdec.bundled import path as bundled
 from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
 from specdec.engine import Progress
+from specdec.loading import LoadOptions
 from specdec.models.base import Batch, Model
 from specdec.models.eager import model as llama
 from specdec.models.loading import load_model, with_kernels
@@ -77,7 +78,7 @@ def shaped(name: str, slots: int, *, progress: Progress) -> LocalEngine:  # noqa
     """An engine over such a pair on the GPU, for a process of its own."""
     target, draft = load_pair(name, torch.device("cuda"), torch.bfloat16, slots)
     tokenizer = Tokenizer.load(bundled("target"))
-    return assemble(PAIRS[name][0].like, target, draft, tokenizer, eos_ids=frozenset())
+    return assemble(LoadOptions(PAIRS[name][0].like, remember=0), target, draft, tokenizer, eos_ids=frozenset())
 
 
 def _load(
@@ -215,9 +216,8 @@ def hostile(target: Model, name: str, tokenizer: Tokenizer, work: Work) -> Itera
     """The same target under a draft of random weights: `auto` must not be slower than plain."""
     size = PAIRS[name][1]
     draft = _load(size, "draft", target.info.device, target.info.dtype, target.info.slots, hostile=True)
-    with assemble(
-        "target", target, draft, tokenizer, eos_ids=frozenset(), lookup=False, prefix_cache_bytes=0
-    ) as engine:
+    options = LoadOptions("target", "none", prefix_cache_bytes=0)  # the draft model alone
+    with assemble(options, target, draft, tokenizer, eos_ids=frozenset()) as engine:
         plain, texts = measure(engine, work, "hostile draft, plain", 0.0, "off", None)
         yield plain
         yield measure(engine, work, "hostile draft, auto", 0.0, "auto", texts)[0]
@@ -331,7 +331,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     facts["pass_ms_8_sequences"] = pass_ms(target, 1, CALLS)
     rows: list[Row] = []
-    with assemble("target", target, draft, tokenizer, eos_ids=frozenset(), prefix_cache_bytes=0) as engine:
+    with assemble(
+        LoadOptions("target", prefix_cache_bytes=0, remember=0), target, draft, tokenizer, eos_ids=frozenset()
+    ) as engine:
         rows += ours(engine, work, arguments.lengths)
         show(rows, floors[0])
         facts["eight_at_once"] = together(engine, work, CALLS)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from specdec.engine import AsyncEventStream as AsyncEventStream
     from specdec.engine import Engine as Engine
     from specdec.engine import EventStream as EventStream
-    from specdec.engine import load as load
     from specdec.errors import CheckpointCorrupt as CheckpointCorrupt
     from specdec.errors import CheckpointNotFound as CheckpointNotFound
     from specdec.errors import DeadlineExceeded as DeadlineExceeded
@@ -37,8 +36,12 @@ if TYPE_CHECKING:
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
     from specdec.errors import UnsupportedModel as UnsupportedModel
-    from specdec.sharing import shared as shared
+    from specdec.loading import LoadOptions as LoadOptions
+    from specdec.loading import load as load
+    from specdec.loading import shared as shared
+    from specdec.types import Answer as Answer
     from specdec.types import Completion as Completion
+    from specdec.types import Ending as Ending
     from specdec.types import EngineInfo as EngineInfo
     from specdec.types import EngineStats as EngineStats
     from specdec.types import GenerationEvent as GenerationEvent
@@ -47,25 +50,26 @@ if TYPE_CHECKING:
     from specdec.types import Request as Request
     from specdec.types import SamplingParams as SamplingParams
     from specdec.types import SpecStats as SpecStats
+    from specdec.types import Speculation as Speculation
     from specdec.types import Token as Token
     from specdec.types import ToolCall as ToolCall
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "engine": ("AsyncEventStream", "Engine", "EventStream", "load"),
+    "engine": "AsyncEventStream Engine EventStream",
     "errors": (
-        "CheckpointCorrupt", "CheckpointNotFound", "DeadlineExceeded", "DeviceUnavailable", "EngineBusy",
-        "EngineClosed", "EngineError", "EngineFailed", "GrammarFailed", "InvalidLogits", "InvalidRequest", "LoadError",
-        "NotEnoughMemory", "OutOfMemory", "PromptTooLong", "SpecDecError", "TokenizerMismatch", "UnsupportedModel",
+        "CheckpointCorrupt CheckpointNotFound DeadlineExceeded DeviceUnavailable EngineBusy EngineClosed EngineError "
+        "EngineFailed GrammarFailed InvalidLogits InvalidRequest LoadError NotEnoughMemory OutOfMemory PromptTooLong "
+        "SpecDecError TokenizerMismatch UnsupportedModel"
     ),
-    "sharing": ("shared",),
+    "loading": "LoadOptions load shared",
     "types": (
-        "Completion", "EngineInfo", "EngineStats", "GenerationEvent", "Grammar", "Message", "Request", "SamplingParams",
-        "SpecStats", "Token", "ToolCall",
+        "Answer Completion Ending EngineInfo EngineStats GenerationEvent Grammar Message Request SamplingParams "
+        "SpecStats Speculation Token ToolCall"
     ),
-}  # fmt: skip
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ from langchain_core.exceptions import ContextOverflowError, LangChainException
 from specdec import errors
 from specdec.engine import Engine
 from specdec.errors import EngineClosed, EngineFailed, InvalidRequest
-from specdec.sharing import forget
+from specdec.loading import forget
 
 
 class InvalidInput(LangChainException, ValueError):

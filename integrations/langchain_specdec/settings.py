@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, mo
 
 from langchain_specdec.errors import InvalidInput, translated
 from specdec.engine import Engine
-from specdec.sharing import loaded, served, shared
+from specdec.loading import loaded, served, shared
 from specdec.text.schemas import closed
 from specdec.types import Grammar, Request, Speculative
 

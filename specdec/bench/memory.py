@@ -28,7 +28,7 @@ def measure(target: str, draft: str, speculative: Speculative) -> Memory:
 
 
 def _run(target: str, draft: str, speculative: str) -> Memory:
-    from specdec.engine import load
+    from specdec.loading import load
 
     with load(target, draft, slots=1) as engine:
         prompt = "Tell me a story about a dog."

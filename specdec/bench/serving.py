@@ -15,7 +15,8 @@ from typing import Any, cast
 from specdec.bench.figures import Figure
 from specdec.bench.prompts import BenchPrompt
 from specdec.bench.systems import request
-from specdec.engine import Engine, Progress, load
+from specdec.engine import Engine, Progress
+from specdec.loading import load
 from specdec.process import ProcessEngine
 from specdec.process.child import Deliver, Factory, Servable
 from specdec.types import Completion, GenerationEvent, Message, Request, Speculative

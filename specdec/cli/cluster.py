@@ -165,7 +165,7 @@ def _launch(wanted: Cluster, rank: int | None, program: list[str], patience: flo
 
 def _until_warm(wanted: Cluster, nodes: list[Node], patience: float) -> None:
     from specdec.cluster.launch import url, wait_ready
-    from specdec.engine import load
+    from specdec.loading import load
 
     with working("waiting for vLLM"):
         wait_ready(wanted, nodes, seconds=patience)

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from specdec.cli.options import EngineOptions
-from specdec.engine import Engine, Progress, load
+from specdec.engine import Engine, Progress
 from specdec.errors import SpecDecError
+from specdec.loading import load
 
 
 def stdout() -> Console:

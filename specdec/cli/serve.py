@@ -13,8 +13,9 @@ import typer
 
 from specdec.cli import options as o
 from specdec.cli.screen import loaded_apart, reported, stderr
-from specdec.engine import Engine, load
+from specdec.engine import Engine
 from specdec.errors import InvalidRequest, LoadError
+from specdec.loading import load
 
 if TYPE_CHECKING:
     from socket import socket

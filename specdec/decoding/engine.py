@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -40,7 +40,7 @@ from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
 from specdec.threads.count import spare_one
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, Round
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions, Round
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,15 @@ class LocalEngine(Engine):
     ) -> tuple[int, ...]:
         return self._admission.tokenize(to_count(prompt, tools))
 
-    def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> SyncStream:
         events = SyncStream()
         row = self._submit(Request.of(prompt, **options), events.put)
         events.on_close = lambda: self._cancel(row)
         return events
 
-    def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AsyncStream:
+    def astream(
+        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
+    ) -> AsyncStream:
         request = Request.of(prompt, **options)
         events = AsyncStream()
         if request.tools or request.sampling.grammar:  # a grammar may take more than a second to compile

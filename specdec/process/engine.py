@@ -14,17 +14,17 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from os import PathLike
 from queue import Empty, SimpleQueue
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
-from specdec.engine import AcceptRule, Engine, Progress, load, to_count
+from specdec.engine import Engine, Progress, to_count
 from specdec.errors import EngineClosed
+from specdec.loading import LoadKeywords, LoadOptions, Name, load_engine
 from specdec.process.child import Factory
 from specdec.process.life import Life, Stderr
 from specdec.process.wire import Count, Order
 from specdec.streams import AdmittedStream, AsyncStream, SyncStream
-from specdec.types import EngineInfo, EngineStats, Request, Speculation
+from specdec.types import EngineInfo, EngineStats, Request, RequestOptions, Speculation
 
 _STATS_PATIENCE = 2.0  # seconds; a child that is busier than this is shown as it last was
 
@@ -59,29 +59,16 @@ class ProcessEngine(Engine):
     @classmethod
     def load(
         cls,
-        target: str | PathLike[str] = "bundled",
-        draft: str | PathLike[str] = "auto",
+        target: Name = "bundled",
+        draft: Name = "auto",
         *,
-        device: str = "auto",
-        dtype: str = "auto",
-        context: int | None = None,
-        slots: int = 4,
-        accept_rule: AcceptRule = "coupled",
-        queue_limit: int = 256,
-        prefix_cache_bytes: int | None = None,
-        remember: int = 32_768,
-        tool_format: str = "auto",
-        trust_remote_code: bool = False,
         progress: Progress | None = None,
         stderr: Stderr = None,
         gather: float = 0.0,
+        **options: Unpack[LoadKeywords],
     ) -> Self:
         """`specdec.load` in a child process: the same options, the same errors."""
-        factory = partial(
-            load, target, draft, device=device, dtype=dtype, context=context, slots=slots, accept_rule=accept_rule,
-            queue_limit=queue_limit, prefix_cache_bytes=prefix_cache_bytes, remember=remember, tool_format=tool_format,
-            trust_remote_code=trust_remote_code,
-        )  # fmt: skip
+        factory = partial(load_engine, LoadOptions.of(target, draft, options))
         return cls(cast("Factory", factory), progress=progress, stderr=stderr, gather=gather)
 
     @property
@@ -126,13 +113,15 @@ class ProcessEngine(Engine):
             raise tokens
         return tokens
 
-    def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> SyncStream:
         events = SyncStream()
         self._ask(Request.of(prompt, **options), events)
         next(events)  # the child's answer to the request itself
         return events
 
-    def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AdmittedStream:
+    def astream(
+        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
+    ) -> AdmittedStream:
         events = AdmittedStream()
         self._ask(Request.of(prompt, **options), events)
         return events

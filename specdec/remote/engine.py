@@ -13,7 +13,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import httpx
 
@@ -31,7 +31,7 @@ from specdec.remote.reading import Reader
 from specdec.remote.server import Server
 from specdec.remote.tally import Tally
 from specdec.streams import AdmittedStream, AsyncStream, SyncStream
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, Speculation
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions, Speculation
 
 DEFAULT_CONTEXT = 8192
 """Taken for servers that do not tell theirs."""
@@ -91,13 +91,15 @@ class RemoteEngine(Engine):
         self._check_open()
         return self._loop.run(speculated(self._client, self.server))
 
-    def stream(self, prompt: Request | str | Iterable[Any], **options: Any) -> SyncStream:
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> SyncStream:
         events = SyncStream()
         self._start(Request.of(prompt, **options), events)
         next(events)  # the server has taken it, or this raises why not
         return events
 
-    def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> AdmittedStream:
+    def astream(
+        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
+    ) -> AdmittedStream:
         events = AdmittedStream()
         self._start(Request.of(prompt, **options), events)
         return events

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from specdec.errors import InvalidRequest
+from specdec.loading import LoadOptions
 from specdec.remote.engine import RemoteEngine
 
+_OURS = ("target", "draft", "context", "slots", "api_key")
+"""What is not the server's to decide. Its queue and caches are, but nobody is refused for naming them."""
+_IGNORED = ("queue_limit", "prefix_cache_bytes", "remember")
 
-def load_remote(
-    url: str, draft: str, *, context: int | None, slots: int, api_key: str | None, **local: Any
-) -> RemoteEngine:
-    """Connect. `local` are options that the server has decided long ago, each with its only possible value."""
-    for name, (value, only) in local.items():
-        if value != only:
+
+def load_remote(options: LoadOptions) -> RemoteEngine:
+    """Connect."""
+    for name, value in options.changed().items():
+        if name not in (*_OURS, *_IGNORED):
+            only = getattr(LoadOptions(), name)
             raise InvalidRequest(
                 name, value, f"{only!r} beside a URL: the server decides that when it is started"
             )
-    engine = RemoteEngine(url, api_key=api_key, context=context, slots=slots)
+    engine = RemoteEngine(
+        options.target, api_key=options.api_key, context=options.context, slots=options.slots
+    )
     try:
-        _check_draft(draft, engine)
+        _check_draft(options.draft, engine)
     except InvalidRequest:
         engine.close()
         raise

@@ -316,7 +316,11 @@ def test_a_parser_that_runs_out_of_states_starts_again(monkeypatch: pytest.Monke
     monkeypatch.setitem(compiling.LIMITS, "max_lexer_states", 400)
     pattern = "(.{0,40}x){2,9}"
     (x,) = byte_tokenizer().encode("x")
-    options = {"grammar": Grammar.regex(pattern), "max_tokens": 200, "logit_bias": {x: 2, EOS: 14}}
+    options: dict[str, Any] = {
+        "grammar": Grammar.regex(pattern),
+        "max_tokens": 200,
+        "logit_bias": {x: 2, EOS: 14},
+    }
     with toy_engine("near", slots=1) as engine:
         for seed in range(3):
             fast, plain = (engine.generate(PROMPT, seed=seed, speculative=k, **options) for k in (4, "off"))

@@ -23,11 +23,13 @@ from specdec.errors import (
     TokenizerMismatch,
     UnsupportedModel,
 )
+from specdec.loading import LoadOptions
 from specdec.models.eager.model import EagerModel
 from specdec.models.loading import load_model
 from specdec.text.tokenizer import Tokenizer
 from tests.decoding.toy import VOCAB, byte_tokenizer
 
+TOKENIZER = Tokenizer(byte_tokenizer())
 PROMPT = "the cat sat on the mat and the cat sat on"
 NEW = 48
 
@@ -175,7 +177,9 @@ def test_weights_that_are_nan_end_the_request_and_not_the_engine(target: Path) -
     runner = load_model(target, device="cpu", slots=2)
     assert isinstance(runner, EagerModel)
     shape: dict[str, Any] = {"temperature": 0, "max_tokens": 9, "ignore_eos": True, "speculative": 3}
-    with assemble("it", runner, None, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+    with assemble(
+        LoadOptions("it", remember=0), runner, None, Tokenizer(byte_tokenizer()), eos_ids=frozenset()
+    ) as engine:
         wanted = engine.generate(PROMPT, **shape).token_ids
         embedded = runner.weights.embedding[wanted[0]]
         before = embedded.clone()

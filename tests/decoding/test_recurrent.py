@@ -10,11 +10,13 @@ import pytest
 
 from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
+from specdec.loading import LoadOptions
 from specdec.models.loading import load_model
 from specdec.text.tokenizer import Tokenizer
 from tests.decoding.toy import byte_tokenizer
 from tests.models import models
 
+TOKENIZER = Tokenizer(byte_tokenizer())
 SAMPLING: tuple[dict[str, Any], ...] = ({"temperature": 0.0}, {"temperature": 0.9, "seed": 4, "top_k": 20})
 PROMPT = [5, 9, 17, 5, 9, 17, 5, 9]
 LENGTHS: tuple[Any, ...] = (4, 16, "auto")
@@ -24,7 +26,9 @@ LENGTHS: tuple[Any, ...] = (4, 16, "auto")
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
     folder = models.save(models.build(request.param), tmp_path_factory.mktemp("model"))
     target = load_model(folder, device="cpu", context=96, slots=2)
-    with assemble("tiny", target, None, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+    with assemble(
+        LoadOptions("tiny", remember=0), target, None, Tokenizer(byte_tokenizer()), eos_ids=frozenset()
+    ) as engine:
         yield engine
 
 

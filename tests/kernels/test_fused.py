@@ -16,6 +16,7 @@ from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
 from specdec.drafters.base import Drafter
 from specdec.errors import InvalidLogits
+from specdec.loading import LoadOptions
 from specdec.models.base import Model
 from specdec.models.loading import load_model
 from specdec.models.triton.model import TritonModel
@@ -24,6 +25,7 @@ from tests.decoding.toy import byte_tokenizer
 from tests.kernels.test_runner import load, saved
 from tests.models import models
 
+TOKENIZER = Tokenizer(byte_tokenizer())
 SAMPLING: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
     "drawn": {"temperature": 0.9, "seed": 4},
@@ -63,14 +65,18 @@ def _uncalibrated() -> Iterator[None]:
 def fused(folders: tuple[Path, Path]) -> Iterator[LocalEngine]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     target, draft = (load(folder, device) for folder in folders)
-    with assemble("tiny", target, draft, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+    with assemble(
+        LoadOptions("tiny", remember=0), target, draft, Tokenizer(byte_tokenizer()), eos_ids=frozenset()
+    ) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def led(folders: tuple[Path, Path]) -> Iterator[LocalEngine]:
     runner = load_model(folders[0], device="cpu", dtype="float32", context=64, slots=3)
-    with assemble("tiny", runner, None, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+    with assemble(
+        LoadOptions("tiny", remember=0), runner, None, Tokenizer(byte_tokenizer()), eos_ids=frozenset()
+    ) as engine:
         yield engine
 
 

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_specdec import ChatSpecDec, SpecDecLLM
 from specdec.engine import Engine
-from specdec.sharing import forget, loaded, shared
+from specdec.loading import forget, loaded, shared
 from tests.engine_contract import eventually
 from tests.fakes import SCRIPT, ScriptedEngine
 
@@ -198,7 +198,7 @@ def test_one_engine_for_all_who_name_the_same_models(engine: Engine) -> None:
 
 
 def test_threads_that_ask_at_once_load_once() -> None:
-    from specdec.sharing import _Shared
+    from specdec.loading import _Shared
 
     engines = _Shared(lambda target, draft, **_: ScriptedEngine())
     with ThreadPoolExecutor(8) as pool:
@@ -210,7 +210,7 @@ def test_threads_that_ask_at_once_load_once() -> None:
 
 
 def test_a_closed_engine_is_loaded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    from specdec import sharing
+    from specdec import loading as sharing
 
     monkeypatch.setattr(sharing, "_shared", sharing._Shared(lambda *_, **__: ScriptedEngine()))
     model = ChatSpecDec(model="a")

@@ -72,7 +72,7 @@ def test_tools_grammars_and_predictions(url: str) -> None:
 
 def test_tokens_tell_their_own_bytes(url: str) -> None:
     text = "Hi 😊 é"
-    options = {"grammar": Grammar.choice([text]), "logprobs": 5, "temperature": 0.0}
+    options: dict[str, Any] = {"grammar": Grammar.choice([text]), "logprobs": 5, "temperature": 0.0}
     with RemoteEngine(url) as engine, specdec.load() as local:
         told, expected = (e.generate([{"role": "user", "content": "Hi"}], **options) for e in (engine, local))
     assert told.token_ids == expected.token_ids

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from langchain_specdec import ChatSpecDec, InvalidInput, SpecDecLLM
 from llama_index.llms.specdec import SpecDec
 from specdec.errors import InvalidRequest
-from specdec.sharing import served
+from specdec.loading import served
 from tests.remote.scripted import ScriptedServer
 
 URL = "http://127.0.0.1:8000/v1"

@@ -55,4 +55,4 @@ def _refuses_by_name(engine: RemoteEngine) -> None:
         "seed": 2**40,
     }.items():
         with pytest.raises(InvalidRequest, match=rf"^{name} is .*llama-cpp-python at http"):
-            engine.stream(PROMPT, **{name: value})
+            engine.stream(PROMPT, **{name: value})  # type: ignore[arg-type]

@@ -121,7 +121,7 @@ def _refuses_by_name(engine: RemoteEngine) -> None:
         "prediction": "x",
     }.items():
         with pytest.raises(InvalidRequest, match=f"^{name} is"):
-            engine.stream(CHAT, **{name: value})
+            engine.stream(CHAT, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(
         InvalidRequest, match=r"max_tokens is 5000; expected what http.* takes; it says: max_tokens=5000"
     ):

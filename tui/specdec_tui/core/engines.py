@@ -41,7 +41,7 @@ class Opener:
 
     def __call__(self, choice: EngineChoice, progress: Progress) -> Engine:
         if choice.url:
-            from specdec.engine import load
+            from specdec.loading import load
 
             return load(choice.url, choice.draft, context=choice.context, progress=progress)
         from specdec.process import ProcessEngine

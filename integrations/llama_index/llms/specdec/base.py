@@ -29,7 +29,7 @@ from llama_index.llms.specdec.streams import astream, awhole, stream, whole
 from llama_index.llms.specdec.structured import StructuredByGrammar
 from llama_index.llms.specdec.tools import selections, tool_choice_of, tool_schemas
 from specdec.engine import Engine
-from specdec.sharing import served, shared
+from specdec.loading import served, shared
 from specdec.types import Message, Prompt, Request
 
 _LOADING = ("device", "dtype", "context", "slots", "accept_rule", "tool_format", "trust_remote_code")
