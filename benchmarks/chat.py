@@ -61,9 +61,7 @@ def prose(per_second: float = 500, seconds: float = 8) -> Pace:
 
 def fence(per_second: float = 500, lines: int = 400) -> Pace:
     body = [
-        w
-        for i in range(lines)
-        for w in ("    ", "value", f"_{i}", " = ", "ring", "(", f"{i}", ")", "  # ", "ok\n")
+        w for i in range(lines) for w in ("    ", "value", f"_{i}", " = ", "ring", "(", f"{i}", ")", "  # ", "ok\n")
     ]
     return Pace(["Here:\n\n", "```python\n", *body, "```\n\n", LAST], per_second)
 

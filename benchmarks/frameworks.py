@@ -85,9 +85,7 @@ async def cancel(model: ChatSpecDec, engine: Engine) -> float:
 
 
 def together(model: ChatSpecDec) -> float:
-    prompts = [
-        f"Tell me a story about a {animal} and a {thing}." for animal in ANIMALS for thing in ("bell", "kite")
-    ]
+    prompts = [f"Tell me a story about a {animal} and a {thing}." for animal in ANIMALS for thing in ("bell", "kite")]
     options: dict[str, Any] = {"max_tokens": 60, "ignore_eos": True}
     return _median_ratio(
         lambda: _seconds(lambda: [model.invoke(p, **options) for p in prompts]),

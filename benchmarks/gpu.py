@@ -197,9 +197,7 @@ def together(engine: LocalEngine, work: Work, count: int) -> tuple[float, float]
 
     def one(index: int) -> list[float]:
         ids, times = work.prompts[index % len(work.prompts)], []
-        for event in engine.stream(
-            ids, max_tokens=work.tokens, ignore_eos=True, temperature=0.0, speculative="off"
-        ):
+        for event in engine.stream(ids, max_tokens=work.tokens, ignore_eos=True, temperature=0.0, speculative="off"):
             times += [time.perf_counter()] * len(event.tokens)
         return times
 
@@ -226,8 +224,7 @@ def hostile(target: Model, name: str, tokenizer: Tokenizer, work: Work) -> Itera
 def transformers_rows(name: str, device: torch.device, dtype: torch.dtype, work: Work) -> Iterator[Row]:
     """transformers' own generate: plain, with a static cache and torch.compile, and assisted."""
     models = [
-        _in_transformers(size, role, device, dtype)
-        for size, role in zip(PAIRS[name], ("target", "draft"), strict=True)
+        _in_transformers(size, role, device, dtype) for size, role in zip(PAIRS[name], ("target", "draft"), strict=True)
     ]
     target, draft = models
     few = min(64, work.tokens)
@@ -236,9 +233,7 @@ def transformers_rows(name: str, device: torch.device, dtype: torch.dtype, work:
     draft.generation_config.num_assistant_tokens_schedule = "constant"
     for k in (3, 5):
         draft.generation_config.num_assistant_tokens = k
-        yield Row(
-            f"transformers, assisted, k={k}", 0.0, _generate(target, work.prompts, few, assistant_model=draft)
-        )
+        yield Row(f"transformers, assisted, k={k}", 0.0, _generate(target, work.prompts, few, assistant_model=draft))
     yield Row(
         "transformers, static and compiled",
         0.0,
@@ -338,9 +333,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         show(rows, floors[0])
         facts["eight_at_once"] = together(engine, work, CALLS)
         decoding, whole = facts["eight_at_once"]
-        print(
-            f"{CALLS} plain answers at once: {decoding:.0f} tok/s, with their prompts {whole:.0f}", flush=True
-        )
+        print(f"{CALLS} plain answers at once: {decoding:.0f} tok/s, with their prompts {whole:.0f}", flush=True)
     rows += hostile(target, arguments.sizes, tokenizer, work)
     del target, draft, engine
     gc.collect()
@@ -352,20 +345,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     cuda = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", choices=sorted(PAIRS), default="8b" if cuda else "tiny")
     parser.add_argument("--device", default="cuda:0" if cuda else "cpu")
     parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
     parser.add_argument("--prompts", type=int, default=4, help="how many")
     parser.add_argument("--tokens", type=int, default=192, help="of each answer")
-    parser.add_argument(
-        "--lengths", type=int, nargs="*", default=LENGTHS, help="numbers of drafted tokens to try"
-    )
-    parser.add_argument(
-        "--peers", action=argparse.BooleanOptionalAction, default=True, help="transformers too"
-    )
+    parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="numbers of drafted tokens to try")
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="transformers too")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     return parser.parse_args(given)
 

@@ -41,9 +41,7 @@ def speeds(engine: Engine, seconds: float) -> list[float]:
     found: list[float] = []
     began = time.perf_counter()
     for seed in count():
-        answer = engine.generate(
-            CHAT, max_tokens=60, ignore_eos=True, temperature=0.8, seed=seed, speculative=4
-        )
+        answer = engine.generate(CHAT, max_tokens=60, ignore_eos=True, temperature=0.8, seed=seed, speculative=4)
         found.append(answer.tokens_per_second)
         if time.perf_counter() - began > seconds:
             break
@@ -51,9 +49,7 @@ def speeds(engine: Engine, seconds: float) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2, 0])
     parser.add_argument("--seconds", type=float, default=8.0)
     options = parser.parse_args()

@@ -52,9 +52,7 @@ def serve(pace: float) -> None:
         for at in range(EVENTS):
             delta = {"content": f" {time.monotonic_ns()}"}
             finish = "length" if at == EVENTS - 1 else None
-            await exchange.send(
-                {"choices": [{"index": 0, "delta": delta, "token_ids": [at], "finish_reason": finish}]}
-            )
+            await exchange.send({"choices": [{"index": 0, "delta": delta, "token_ids": [at], "finish_reason": finish}]})
             await asyncio.sleep(pace)
         await exchange.send({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": EVENTS}})
         await exchange.send("[DONE]")

@@ -56,9 +56,7 @@ def chat(prompt: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}]
 
 
-async def one_client(
-    port: int, until: float, leaving: float, expected: Mapping[str, str], tally: Tally
-) -> None:
+async def one_client(port: int, until: float, leaving: float, expected: Mapping[str, str], tally: Tally) -> None:
     prompts = cycle(random.sample(PROMPTS, len(PROMPTS)))
     while time.monotonic() < until:
         prompt = next(prompts)

@@ -93,9 +93,7 @@ async def bare(engine: ProcessEngine, streams: int) -> Turn:
 async def client(port: int, streams: int) -> Turn:
     async def one(stream: int) -> list[Heard]:
         async with connected(port) as connection:
-            return [
-                await connection.ask(chat, max_tokens=MAX_TOKENS, temperature=0) for chat in chats(stream)
-            ]
+            return [await connection.ask(chat, max_tokens=MAX_TOKENS, temperature=0) for chat in chats(stream)]
 
     begun = time.monotonic()
     answers = await asyncio.gather(*(one(stream) for stream in range(streams)))

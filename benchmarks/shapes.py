@@ -150,13 +150,9 @@ class Embedded:
             self._places(self._size.heads if query else self._size.kv_heads, self._size.kv_heads),
         )
         heads = torch.unique(places // self._size.head_dim)
-        rows = (
-            heads[:, None] * self._size.head_dim + torch.arange(self._size.head_dim, device=self._device)
-        ).flatten()
+        rows = (heads[:, None] * self._size.head_dim + torch.arange(self._size.head_dim, device=self._device)).flatten()
         whole[rows] = 0
-        factor = (
-            math.sqrt(self._size.head_dim / self.small.head_dim) if query else 1.0
-        )  # attention divides by more
+        factor = math.sqrt(self._size.head_dim / self.small.head_dim) if query else 1.0  # attention divides by more
         whole[places, : small.shape[1]] = (small * factor).to(whole.dtype)
 
     def _out(self, name: str, layer: int, whole: Tensor) -> None:

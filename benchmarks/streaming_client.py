@@ -68,9 +68,7 @@ async def connected(port: int) -> AsyncGenerator[Connection]:
         connection.writer.close()
 
 
-async def ask(
-    port: int, messages: object, *, leave_after: float | None = None, **options: Any
-) -> Heard | None:
+async def ask(port: int, messages: object, *, leave_after: float | None = None, **options: Any) -> Heard | None:
     """Stream a chat on a connection of its own; None if we left before the end, after `leave_after` seconds."""
     try:
         async with connected(port) as connection, asyncio.timeout(leave_after):

@@ -45,9 +45,7 @@ def _read(terminal: int) -> bytes:
 def settled(output: str) -> str:
     """What stays on the screen: a progress bar hides the cursor, and goes up and erases its line when it is done."""
     still = re.sub(r"\x1b\[\?25l.*?\x1b\[1A\x1b\[2K", "", output, flags=re.DOTALL).strip()
-    return re.sub(
-        r"(\x1b\[32m[^\x1b]*)\x1b\[0m(?=\x1b\[32m)", r"\1", still
-    )  # one span where one colour goes on
+    return re.sub(r"(\x1b\[32m[^\x1b]*)\x1b\[0m(?=\x1b\[32m)", r"\1", still)  # one span where one colour goes on
 
 
 def tight(svg: str) -> str:

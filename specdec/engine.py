@@ -62,28 +62,20 @@ class Engine(Protocol):
         """The tokens that a prompt becomes, its tools included: for counting."""
         ...
 
-    def stream(
-        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
-    ) -> EventStream: ...
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> EventStream: ...
 
-    def astream(
-        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
-    ) -> AsyncEventStream: ...
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> AsyncEventStream: ...
 
     def close(self) -> None:
         """Stop the work, fail what is still running with EngineClosed, free the memory. Can be called twice."""
         ...
 
-    def generate(
-        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
-    ) -> Completion:
+    def generate(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> Completion:
         """The whole answer at once."""
         with closing(self.stream(prompt, **options)) as events:
             return Completion.of(events)
 
-    async def agenerate(
-        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
-    ) -> Completion:
+    async def agenerate(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> Completion:
         """The whole answer at once; cancelling the task cancels the request."""
         async with aclosing(self.astream(prompt, **options)) as events:
             return Completion.of([event async for event in events])
@@ -91,9 +83,7 @@ class Engine(Protocol):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:

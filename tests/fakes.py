@@ -175,9 +175,7 @@ class ScriptedEngine(Engine):
         widths = [sum(len(r.drafted) > i for r in done) for i in range(self.width - 1)]
         drafters = (DrafterStats("model", *[tuple(widths)] * 3),) if drafted else ()
         off = (
-            Speculation(why="unavailable", detail=self.off_reason)
-            if self.off_reason
-            else Speculation(why="requested")
+            Speculation(why="unavailable", detail=self.off_reason) if self.off_reason else Speculation(why="requested")
         )
         decided = Speculation(on=True, why="pays") if drafted else off
         return replace(
@@ -212,9 +210,7 @@ class _Stream:
 
     @property
     def _held(self) -> bool:
-        return (
-            self._engine.hold is not None and self._at >= self._engine.hold and not self._engine.gate.is_set()
-        )
+        return self._engine.hold is not None and self._at >= self._engine.hold and not self._engine.gate.is_set()
 
     def _next(self) -> GenerationEvent | None:
         if self._left or self._at == len(self._events):

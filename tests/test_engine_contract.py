@@ -20,9 +20,7 @@ class TestScriptedEngine(EngineContract):
 
 
 class TestLocalEngine(EngineContract):
-    @pytest.fixture(
-        params=[("near",), ("hostile", "lookup"), ()], ids=["near draft", "hostile draft", "no draft"]
-    )
+    @pytest.fixture(params=[("near",), ("hostile", "lookup"), ()], ids=["near draft", "hostile draft", "no draft"])
     def engine(self, request: pytest.FixtureRequest) -> Iterator[Engine]:
         with toy_engine(*request.param) as engine:
             yield engine

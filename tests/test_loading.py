@@ -31,9 +31,7 @@ def test_many_threads_load_once() -> None:
 
 def test_a_default_that_is_named_is_the_default() -> None:
     shared, loads = _loading()
-    assert shared.get(LoadOptions("a")) is shared.get(
-        LoadOptions.of("a", "auto", {"slots": 4, "device": "auto"})
-    )
+    assert shared.get(LoadOptions("a")) is shared.get(LoadOptions.of("a", "auto", {"slots": 4, "device": "auto"}))
     assert shared.get(LoadOptions("a", slots=8)) is not shared.get(LoadOptions("a"))
     assert len(loads) == 2
 

@@ -17,8 +17,7 @@ VISIBLE = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>",
 """Tokens of their own that decoding shows, since a tool-call parser has to see them."""
 
 TOOLS_LEAD = (
-    "These tools can be called. "
-    "To call one, write its name and arguments as JSON inside <tool_call></tool_call>."
+    "These tools can be called. To call one, write its name and arguments as JSON inside <tool_call></tool_call>."
 )
 
 TEMPLATE = (

@@ -97,9 +97,7 @@ def rows(source: Source, worker: int, length: int) -> Iterator[tuple[Ids, Weight
     bins: list[tuple[list[Ids], list[Weights], int]] = []
     while True:
         samples = [next(supply) for _ in range(64)]
-        for sample, coded in zip(
-            samples, tokenizer.encode_batch([document(s) for s in samples]), strict=True
-        ):
+        for sample, coded in zip(samples, tokenizer.encode_batch([document(s) for s in samples]), strict=True):
             if len(coded.ids) <= length:
                 ids = np.array([*coded.ids, marks.stop], np.uint16)
                 weights = marks.weigh(ids[:-1], bool(sample.messages))
@@ -144,9 +142,7 @@ class Feed:
         context = mp.get_context("spawn")
         self.queue, self.done, self.device = context.Queue(64), context.Event(), device
         shared = (length, size, self.queue, self.done)
-        self.workers = [
-            context.Process(target=_work, args=(source, i, *shared), daemon=True) for i in range(workers)
-        ]
+        self.workers = [context.Process(target=_work, args=(source, i, *shared), daemon=True) for i in range(workers)]
         for worker in self.workers:
             worker.start()
 

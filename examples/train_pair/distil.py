@@ -28,9 +28,7 @@ from .train import Clock, build, options, rate, say, unseen
 from .world.mix import stream
 
 
-def divergence(
-    draft: Llama, target: Llama, batch: Batch, sight: Sight, edge: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def divergence(draft: Llama, target: Llama, batch: Batch, sight: Sight, edge: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, and the two acceptances: equal best tokens, and the sum of min(p, q).
 
     Kullback-Leibler teaches fast; the total-variation part, mixed in by `edge`, is acceptance itself.
@@ -86,9 +84,7 @@ class Written:
         return Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), counts[:, 1:].contiguous())
 
 
-def fit(
-    draft: Llama, target: Llama, feed: Feed, written: Written, clock: Clock, log: TextIO, share: float
-) -> None:
+def fit(draft: Llama, target: Llama, feed: Feed, written: Written, clock: Clock, log: TextIO, share: float) -> None:
     """Steps until the clock says stop."""
     optimiser = Optimiser(draft, 0.02, 0.004)
     compiled = torch.compile(divergence, dynamic=False) if feed.device.type == "cuda" else divergence
@@ -124,9 +120,7 @@ def _report(draft: Llama, target: Llama, source: Source, device: torch.device, l
 def main() -> None:
     """Distil a draft from a trained target."""
     args = options(main.__doc__)
-    args.add_argument(
-        "--target", type=Path, required=True, help="weights.pt or packaged folder of the target"
-    )
+    args.add_argument("--target", type=Path, required=True, help="weights.pt or packaged folder of the target")
     args.add_argument("--resume", type=Path, help="weights.pt or packaged folder of a draft to go on from")
     args.add_argument("--written", type=int, default=12, help="rounds of text written by the target")
     args.add_argument("--prompts", type=int, default=1024, help="prompts in a round")

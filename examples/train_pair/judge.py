@@ -120,9 +120,7 @@ def main() -> None:
             record = json.loads(line)
             made = answer(pair, prompt_ids(pair, record), given.room, given.k, temperature, tally)
             if not given.quiet and temperature == 0:
-                print(
-                    f"--- {record['kind']}: {record['messages'][-1]['content']}\n>>> {pair.tokenizer.decode(made)}\n"
-                )
+                print(f"--- {record['kind']}: {record['messages'][-1]['content']}\n>>> {pair.tokenizer.decode(made)}\n")
         print(f"temperature {temperature}: acceptance per position {tally.line()}")
 
 

@@ -93,14 +93,9 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head, bias=False)
         self.o_proj = nn.Linear(shape.heads * shape.head, shape.width, bias=False)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int) -> Tensor:
         """Mix in what earlier tokens hold."""
-        q, k, v = (
-            p(x).unflatten(-1, (-1, self.head)).transpose(1, 2)
-            for p in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (p(x).unflatten(-1, (-1, self.head)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if cache is not None:
             k, v = cache.add(layer, k, v)
@@ -137,9 +132,7 @@ class Layer(nn.Module):
         self.input_layernorm = Norm(shape.width)
         self.post_attention_layernorm = Norm(shape.width)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int) -> Tensor:
         """One layer."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, sight, cache, layer)
         return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
@@ -165,16 +158,12 @@ class Llama(nn.Module):
         self.model = Body(shape)
         for weight in self.parameters():
             if weight.dim() == 2:
-                nn.init.normal_(
-                    weight, std=0.02 if weight.shape[0] == shape.vocabulary else weight.shape[1] ** -0.5
-                )
+                nn.init.normal_(weight, std=0.02 if weight.shape[0] == shape.vocabulary else weight.shape[1] ** -0.5)
         for layer in self.model.layers:
             for last in (layer.self_attn.o_proj, layer.mlp.down_proj):  # type: ignore[union-attr]
                 nn.init.zeros_(last.weight)  # type: ignore[arg-type, union-attr]
 
-    def forward(
-        self, ids: Tensor, sight: Sight, positions: Tensor | None = None, cache: Cache | None = None
-    ) -> Tensor:
+    def forward(self, ids: Tensor, sight: Sight, positions: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Hidden states after the last norm."""
         where = torch.arange(ids.shape[1], device=ids.device)[None] if positions is None else positions
         half = torch.arange(0, self.shape.head, 2, device=ids.device, dtype=torch.float32) / self.shape.head

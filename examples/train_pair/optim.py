@@ -29,21 +29,15 @@ def orthogonal(grads: Tensor) -> Tensor:
 class Optimiser:
     """Muon and Adam side by side."""
 
-    def __init__(
-        self, model: nn.Module, matrix_rate: float = 0.02, rate: float = 0.003, decay: float = 0.01
-    ) -> None:
+    def __init__(self, model: nn.Module, matrix_rate: float = 0.02, rate: float = 0.003, decay: float = 0.01) -> None:
         inner: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
         rest: list[nn.Parameter] = []
         for name, weight in model.named_parameters():
-            inner[weight.shape].append(weight) if weight.dim() == 2 and "embed" not in name else rest.append(
-                weight
-            )
+            inner[weight.shape].append(weight) if weight.dim() == 2 and "embed" not in name else rest.append(weight)
         self.groups = list(inner.values())
         self.momenta = [torch.zeros(len(g), *g[0].shape, device=g[0].device) for g in self.groups]
         self.matrix_rate, self.rate, self.decay = matrix_rate, rate, decay
-        self.adam = torch.optim.AdamW(
-            rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=rest[0].is_cuda
-        )
+        self.adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=rest[0].is_cuda)
 
     @torch.no_grad()
     def step(self, scale: float) -> None:

@@ -26,9 +26,7 @@ def configured(shape: Shape, end: int, stop: int) -> LlamaConfig:
     """The configuration of a shape."""
     numbers = shape.config()
     theta = numbers.pop("rope_theta")
-    made = LlamaConfig(
-        **numbers, bos_token_id=None, eos_token_id=end, pad_token_id=stop, dtype=torch.bfloat16
-    )
+    made = LlamaConfig(**numbers, bos_token_id=None, eos_token_id=end, pad_token_id=stop, dtype=torch.bfloat16)
     made.rope_parameters = {"rope_type": "default", "rope_theta": theta}
     return made
 
@@ -59,9 +57,7 @@ def main() -> None:
     """Package a model."""
     args = argparse.ArgumentParser(description=main.__doc__)
     args.add_argument("--shape", choices=sorted(SHAPES), required=True)
-    args.add_argument(
-        "--weights", type=Path, required=True, nargs="+", help="of several, the mean is packaged"
-    )
+    args.add_argument("--weights", type=Path, required=True, nargs="+", help="of several, the mean is packaged")
     args.add_argument("--tokenizer", type=Path, required=True)
     args.add_argument("--out", type=Path, required=True)
     args.add_argument("--card", type=Path, help="a README.md to put beside the weights")

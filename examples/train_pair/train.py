@@ -47,9 +47,7 @@ def rate(progress: float, flat: float = 0.5, warm: float = 0.01) -> float:
 def token_losses(model: Llama, batch: Batch, sight: Sight) -> Tensor:
     """Cross-entropy of every token."""
     logits = model.logits(model(batch.inputs, sight)).float()
-    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none").view_as(
-        batch.targets
-    )
+    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none").view_as(batch.targets)
 
 
 def mean_loss(model: Llama, batch: Batch, sight: Sight) -> Tensor:
@@ -102,11 +100,7 @@ def stored(weights: Path) -> dict[str, Tensor]:
     if weights.is_file():
         state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
         return state
-    return {
-        name: value
-        for part in sorted(weights.glob("*.safetensors"))
-        for name, value in load_file(part).items()
-    }
+    return {name: value for part in sorted(weights.glob("*.safetensors")) for name, value in load_file(part).items()}
 
 
 def build(shape: Shape, weights: Path | None, device: torch.device) -> Llama:

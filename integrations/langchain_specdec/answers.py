@@ -105,9 +105,7 @@ def usage_metadata(usage: Usage) -> UsageMetadata:
     )
 
 
-def figures(
-    answer: Completion | GenerationEvent, info: EngineInfo, *, called: bool = False
-) -> dict[str, Any]:
+def figures(answer: Completion | GenerationEvent, info: EngineInfo, *, called: bool = False) -> dict[str, Any]:
     """Response metadata of a finished answer."""
     assert answer.usage is not None
     assert answer.timing is not None

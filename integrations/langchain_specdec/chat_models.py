@@ -170,9 +170,7 @@ class ChatSpecDec(Settings, BaseChatModel):
         with translated():
             return list(self._engine({}).tokenize(text)) if text else []
 
-    def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None
-    ) -> int:
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None) -> int:
         """With the chat template's own tokens, and with the tools."""
         formatted = [openai_tool(tool) for tool in tools or ()]
         with translated():

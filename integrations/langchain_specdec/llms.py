@@ -101,9 +101,7 @@ class SpecDecLLM(Settings, BaseLLM):
 
 
 def _chunk(event: GenerationEvent, info: EngineInfo) -> GenerationChunk:
-    return GenerationChunk(
-        text=event.text, generation_info=_info(event, info) if event.finish_reason else None
-    )
+    return GenerationChunk(text=event.text, generation_info=_info(event, info) if event.finish_reason else None)
 
 
 def _result(completions: list[Completion], info: EngineInfo) -> LLMResult:

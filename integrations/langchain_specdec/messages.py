@@ -35,9 +35,7 @@ def _message(message: BaseMessage) -> Message:
     text = _text(message)
     if isinstance(message, AIMessage):
         calls = tuple(_calls(message))
-        return Message(
-            role, text if text or not calls else None, message.name, calls, None, reasoning_of(message)
-        )
+        return Message(role, text if text or not calls else None, message.name, calls, None, reasoning_of(message))
     return Message(role, text, message.name, (), getattr(message, "tool_call_id", None))
 
 
@@ -59,11 +57,7 @@ def _block_text(block: Any, message: BaseMessage) -> str:
     if isinstance(block, str):
         return block
     kind = block.get("type") if isinstance(block, dict) else type(block).__name__
-    if (
-        isinstance(block, dict)
-        and isinstance(block.get("text"), str)
-        and kind in ("text", "input_text", "output_text")
-    ):
+    if isinstance(block, dict) and isinstance(block.get("text"), str) and kind in ("text", "input_text", "output_text"):
         return str(block["text"])
     if isinstance(message, AIMessage) and kind in _SAID_ELSEWHERE:
         return ""

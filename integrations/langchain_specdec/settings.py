@@ -79,9 +79,7 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_what_others_need(cls, values: Any) -> Any:
-        return (
-            {k: v for k, v in values.items() if k not in _ELSEWHERE} if isinstance(values, dict) else values
-        )
+        return {k: v for k, v in values.items() if k not in _ELSEWHERE} if isinstance(values, dict) else values
 
     def __getstate__(self) -> dict[Any, Any]:
         if self.engine is not None:
@@ -126,9 +124,7 @@ class Settings(BaseModel):
 
     # ---- the request
 
-    def _request(
-        self, prompt: str | Iterable[Any], stop: list[str] | None, options: Mapping[str, Any]
-    ) -> Request:
+    def _request(self, prompt: str | Iterable[Any], stop: list[str] | None, options: Mapping[str, Any]) -> Request:
         """A call's options go before our own."""
         ours = {name: getattr(self, name) for name in _ASKING}
         asked = {k: v for k, v in options.items() if k not in _NOT_ASKED}

@@ -60,9 +60,7 @@ def structured(
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     read = parsed.with_fallbacks([failed], exception_key="parsing_error")
-    return RunnableMap(raw=llm) | RunnableLambda(
-        read.invoke, read.ainvoke
-    )  # in streams, too, only the whole answer
+    return RunnableMap(raw=llm) | RunnableLambda(read.invoke, read.ainvoke)  # in streams, too, only the whole answer
 
 
 def _as_tool(

@@ -34,9 +34,7 @@ def generated_at_once(
     )
 
 
-def at_once(
-    config: RunnableConfig | list[RunnableConfig] | None, count: int
-) -> RunnableConfig | list[RunnableConfig]:
+def at_once(config: RunnableConfig | list[RunnableConfig] | None, count: int) -> RunnableConfig | list[RunnableConfig]:
     """The same config, with room for `count` inputs unless it says how many may run."""
     room = RunnableConfig(max_concurrency=min(max(count, 1), _MOST))
     if isinstance(config, list):

@@ -92,9 +92,7 @@ def refusal_of(error: BaseException) -> Refusal:
             status, code = _TOLD[type(error)]
             return Refusal(status, str(error), code=code)
         case EngineClosed():
-            return Refusal(
-                503, "the engine is not running", code="engine_unavailable", headers={"Retry-After": "5"}
-            )
+            return Refusal(503, "the engine is not running", code="engine_unavailable", headers={"Retry-After": "5"})
         case EngineError():
             return Refusal(503, "the engine failed", code="engine_failed", headers={"Retry-After": "5"})
         case _:
@@ -124,9 +122,7 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     if isinstance(error.body, bytes):  # FastAPI reads as JSON only what says that it is
         kind = request.headers.get("content-type")
-        message = (
-            f"the Content-Type header is {repr(kind[:80]) if kind else 'missing'}; expected application/json"
-        )
+        message = f"the Content-Type header is {repr(kind[:80]) if kind else 'missing'}; expected application/json"
         return Refusal(400, message, code="content_type").response(request.scope)
     found = fault(error.errors(), error.body)
     if found.kind == "json_invalid":

@@ -40,9 +40,7 @@ def answers(whole: type[Sent], event: type[Sent], *, done: bool) -> dict[int | s
     }
     stream = {"itemSchema": item, "schema": {"type": "string"}}
     description = f"The answer; with `stream`, server-sent events, one a round.{end} Comments keep it alive."
-    return ERRORS | {
-        200: {"model": whole, "description": description, "content": {"text/event-stream": stream}}
-    }
+    return ERRORS | {200: {"model": whole, "description": description, "content": {"text/event-stream": stream}}}
 
 
 def name_model(schema: dict[str, Any], served: str) -> None:

@@ -74,6 +74,4 @@ def status_routes(runs: Runs, model: str) -> APIRouter:
 def check_model(asked: str | None, served: str) -> None:
     """Raises Refusal unless the client asks for the model that there is, or for none in particular."""
     if asked not in (None, served):
-        raise Refusal(
-            404, f"there is no such model; this server has {served!r}", code="model_not_found", param="model"
-        )
+        raise Refusal(404, f"there is no such model; this server has {served!r}", code="model_not_found", param="model")

@@ -79,9 +79,7 @@ def noted(error: Exception) -> Refusal:
     return refusal
 
 
-async def at_once(
-    http: HttpRequest, run: Run, make: Callable[[list[list[GenerationEvent]]], Sent]
-) -> Response:
+async def at_once(http: HttpRequest, run: Run, make: Callable[[list[list[GenerationEvent]]], Sent]) -> Response:
     """The whole answer, unless the client leaves before."""
     try:
         answers = await _unless_gone(http, _collected(run))

@@ -23,9 +23,7 @@ def hostile_draft(draft: Path, into: Path) -> Path:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
-    shutil.copytree(
-        draft, into, ignore=shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin")
-    )
+    shutil.copytree(draft, into, ignore=shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin"))
     logging.disable_progress_bar()
     torch.manual_seed(1)
     AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(draft)).save_pretrained(into)

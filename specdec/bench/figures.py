@@ -117,9 +117,7 @@ class Bench:
     @property
     def _draft_name(self) -> str:
         if self.draft in ("none", "lookup") or (self.draft == "auto" and self.target != "bundled"):
-            raise InvalidRequest(
-                "draft", self.draft, "a draft model, by folder or hub id, to measure peers with"
-            )
+            raise InvalidRequest("draft", self.draft, "a draft model, by folder or hub id, to measure peers with")
         return "bundled" if self.draft == "auto" else self.draft
 
     def _of(self, category: str) -> list[BenchPrompt]:
@@ -169,9 +167,7 @@ class Bench:
                       detail=f"k={_FORCED_K}, per position {shown}")  # fmt: skip
 
     def _memory(self) -> Figure:
-        plain, drafted = (
-            memory.measure(self.target, *run) for run in (("none", "off"), (self.draft, "auto"))
-        )
+        plain, drafted = (memory.measure(self.target, *run) for run in (("none", "off"), (self.draft, "auto")))
         own = drafted.weights - plain.weights + drafted.cache - plain.cache
         allowed = (plain.peak + own) * (1 + _ROOM)
         mib = 2**20
@@ -193,6 +189,4 @@ def _identical(runs: Runs) -> Figure:
         / len(reference)
         for name in ("plain", "speculative", "hostile")
     ]
-    return Figure(
-        "greedy answers equal to transformers'", min(shares), 1.0, detail=f"{len(reference)} answers each"
-    )
+    return Figure("greedy answers equal to transformers'", min(shares), 1.0, detail=f"{len(reference)} answers each")

@@ -42,9 +42,7 @@ class Peer:
         kind = getattr(torch, dtype)
         self._tokenizer = AutoTokenizer.from_pretrained(target)
         self._target = AutoModelForCausalLM.from_pretrained(target, dtype=kind).to(device).eval()
-        self._draft = (
-            AutoModelForCausalLM.from_pretrained(draft, dtype=kind).to(device).eval() if draft else None
-        )
+        self._draft = AutoModelForCausalLM.from_pretrained(draft, dtype=kind).to(device).eval() if draft else None
         self._device = device
         eos, pad = self._target.generation_config.eos_token_id, self._tokenizer.pad_token_id
         ends = eos if isinstance(eos, list) else [eos]

@@ -78,10 +78,7 @@ def measure(
 ) -> Runs:
     """Both modes on all prompts, interleaved."""
     systems = [
-        {
-            name: _system(mode, p, max_tokens, temperature=temperature, seed=SEED + i)
-            for name, mode in modes.items()
-        }
+        {name: _system(mode, p, max_tokens, temperature=temperature, seed=SEED + i) for name, mode in modes.items()}
         for i, p in enumerate(prompts)
     ]
     return interleaved(systems, repeats)
@@ -105,9 +102,7 @@ def _row(category: str, temperature: float, runs: Runs) -> Row:
         acceptance_length=stats.acceptance_length,
         acceptance_per_position=stats.acceptance_per_position,
         tokens=sum(s.tokens for s in runs[0]["speculative"]),
-        identical=sum(
-            (a.token_ids, a.text) == (b.token_ids, b.text) for a, b in zip(plain, drafted, strict=True)
-        ),
+        identical=sum((a.token_ids, a.text) == (b.token_ids, b.text) for a, b in zip(plain, drafted, strict=True)),
         answers=len(drafted),
         off_reasons=sorted({s.stats.off_reason for s in drafted if s.stats.off_reason}),
     )

@@ -104,9 +104,7 @@ class Serving:
                     f"{known.timing.ttft * 1e3:.0f} and {new.timing.ttft * 1e3:.0f} ms, "
                     f"{known.usage.cached_tokens} of {known.usage.prompt_tokens} tokens cached"
                 )
-        return Figure(
-            f"TTFT of turn {_TURNS} / the same cold", median(ratios), 0.15, at_most=True, detail=shown
-        )
+        return Figure(f"TTFT of turn {_TURNS} / the same cold", median(ratios), 0.15, at_most=True, detail=shown)
 
     # ---- repeated work
 
@@ -120,9 +118,7 @@ class Serving:
                 speeds.append([median(c.tokens_per_second for c in answers) for answers in pair])
         knows, new = speeds[-1]
         detail = f"{knows:.0f} and {new:.0f} tok/s"
-        return Figure(
-            "repeated answers, memory / none", median(a / b for a, b in speeds[1:]), 1.0, detail=detail
-        )
+        return Figure("repeated answers, memory / none", median(a / b for a, b in speeds[1:]), 1.0, detail=detail)
 
     # ---- in a process of its own
 
@@ -141,9 +137,7 @@ class Serving:
                 lost.append(1 - speeds[id(there)] / speeds[id(here)])
             detail = f"{speeds[id(here)]:.0f} tok/s here, {speeds[id(there)]:.0f} in the child"
         yield Figure("ProcessEngine's overhead", median(lost[2:]), 0.03, at_most=True, detail=detail)
-        yield Figure(
-            "events late, ms (median)", median(late) * 1e3, 5.0, at_most=True, detail=f"{len(late)} events"
-        )
+        yield Figure("events late, ms (median)", median(late) * 1e3, 5.0, at_most=True, detail=f"{len(late)} events")
 
 
 def _speed(engine: Engine, at_once: int, requests: Sequence[Request]) -> float:
@@ -177,9 +171,7 @@ def _chat(engine: Engine) -> list[Message]:
     """All turns but the last, as the engine answers them."""
     chat: list[Message] = []
     for turn in range(_TURNS - 1):
-        chat.append(
-            Message("user", f"Tell me more about the fox, the bell and the {turn + 2} birds in the garden.")
-        )
+        chat.append(Message("user", f"Tell me more about the fox, the bell and the {turn + 2} birds in the garden."))
         chat.append(Message("assistant", _first(engine, chat, 32).text or "Yes."))
     return chat
 

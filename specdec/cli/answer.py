@@ -77,10 +77,7 @@ class Answer:
 def coloured(tokens: Sequence[Token]) -> str:
     """The tokens' text for a terminal, with accepted drafts in green."""
     pieces = groupby(tokens, key=lambda t: t.origin == "accepted")
-    styled = (
-        ("".join(t.text for t in group), _ACCEPTED if accepted else Style.null())
-        for accepted, group in pieces
-    )
+    styled = (("".join(t.text for t in group), _ACCEPTED if accepted else Style.null()) for accepted, group in pieces)
     return "".join(style.render(text, color_system=ColorSystem.STANDARD) for text, style in styled)
 
 

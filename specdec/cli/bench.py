@@ -49,9 +49,7 @@ def bench(
     ] = False,
     serving: Annotated[
         bool,
-        typer.Option(
-            "--serving", help="Only the figures of many requests, long chats and the engine's process."
-        ),
+        typer.Option("--serving", help="Only the figures of many requests, long chats and the engine's process."),
     ] = False,
     device: o.Device = "auto",
     dtype: o.DType = "auto",
@@ -62,9 +60,7 @@ def bench(
 ) -> None:
     """Measure plain against speculative generation."""
     with reported():
-        models = o.EngineOptions(
-            target, draft, device, dtype, context, accept_rule, trust_remote_code
-        ).forgetful
+        models = o.EngineOptions(target, draft, device, dtype, context, accept_rule, trust_remote_code).forgetful
         temperatures = temperature or [0.0, 0.8]
         for value in temperatures:
             SamplingParams(temperature=value, max_tokens=max_tokens)
@@ -86,9 +82,7 @@ def bench(
             modes = _modes(stack, load, url, plain_url, o.speculative_of(speculative))
             engine = modes["speculative"].engine
             stack.enter_context(working("measuring"))
-            rows = list(
-                plain_and_speculative(modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats)
-            )
+            rows = list(plain_and_speculative(modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats))
             report |= {"rows": [asdict(r) for r in rows], "info": info_json(engine.info)}
         if json:
             print_json(report)
@@ -141,9 +135,7 @@ def _figures(
     }
 
 
-def _serving(
-    models: o.EngineOptions, prompts: list[BenchPrompt], max_tokens: int, repeats: int, *, json: bool
-) -> None:
+def _serving(models: o.EngineOptions, prompts: list[BenchPrompt], max_tokens: int, repeats: int, *, json: bool) -> None:
     from specdec.bench.serving import Serving  # torch comes in here
 
     own = ("slots", "prefix_cache_bytes", "remember")

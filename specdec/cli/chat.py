@@ -22,9 +22,7 @@ _SERVER = ("--serve", "--host", "--port")
 
 def chat(
     target: Annotated[str | None, typer.Option(help="Target model: bundled, a folder or a hub id.")] = None,
-    draft: Annotated[
-        str | None, typer.Option(help="What drafts: auto, none, lookup, folder, hub id.")
-    ] = None,
+    draft: Annotated[str | None, typer.Option(help="What drafts: auto, none, lookup, folder, hub id.")] = None,
     url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server instead.")] = None,
     speculative: Annotated[str | None, typer.Option(help="auto, off, or drafted tokens a round.")] = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
@@ -45,19 +43,13 @@ def chat(
     context: o.Context = None,
     accept_rule: Annotated[str | None, typer.Option(help="coupled or rejection.")] = None,
     trust_remote_code: o.RemoteCode = False,
-    resume: Annotated[
-        str | None, typer.Option(help="A session's id, or last.", rich_help_panel=_SCREEN)
-    ] = None,
+    resume: Annotated[str | None, typer.Option(help="A session's id, or last.", rich_help_panel=_SCREEN)] = None,
     theme: Annotated[
         str | None, typer.Option(help="dark, light, dark-safe, light-safe.", rich_help_panel=_SCREEN)
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Another config file.", rich_help_panel=_SCREEN)] = None,
-    unsaved: Annotated[
-        bool, typer.Option("--unsaved", help="Keep nothing on disk.", rich_help_panel=_SCREEN)
-    ] = False,
-    serve: Annotated[
-        bool, typer.Option("--serve", help="In a browser instead.", rich_help_panel=_SCREEN)
-    ] = False,
+    unsaved: Annotated[bool, typer.Option("--unsaved", help="Keep nothing on disk.", rich_help_panel=_SCREEN)] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="In a browser instead.", rich_help_panel=_SCREEN)] = False,
     host: Annotated[str, typer.Option(help="With --serve.", rich_help_panel=_SCREEN)] = "localhost",
     port: Annotated[int, typer.Option(help="With --serve.", rich_help_panel=_SCREEN)] = 8000,
 ) -> None:
@@ -109,9 +101,7 @@ def _config(path: Path | None, given: dict[str, Any]) -> Config:
     settings = settings.with_values({name: given[name] for name in NAMES if name in given})
     if "system" in given:
         settings = replace(settings, system=given["system"])
-    return replace(
-        config, engine=engine, settings=settings, screen=replace(config.screen, **_of(config.screen, given))
-    )
+    return replace(config, engine=engine, settings=settings, screen=replace(config.screen, **_of(config.screen, given)))
 
 
 def _of(values: Any, given: dict[str, Any]) -> dict[str, Any]:

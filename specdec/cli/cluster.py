@@ -28,9 +28,7 @@ def cluster(
     ctx: typer.Context,
     action: Annotated[
         Action,
-        typer.Argument(
-            help="show the command lines; write compose or kubernetes files; plan; launch on this host."
-        ),
+        typer.Argument(help="show the command lines; write compose or kubernetes files; plan; launch on this host."),
     ],
     target: o.Target,
     draft: Annotated[
@@ -39,16 +37,10 @@ def cluster(
     k: Annotated[int, typer.Option("--k", help="Drafted tokens a round.")] = 4,
     context: o.Context = None,
     dtype: o.DType = "auto",
-    tools: Annotated[
-        str | None, typer.Option(help="Parser of tool calls: hermes, llama3_json, mistral, ...")
-    ] = None,
-    reasoning: Annotated[
-        str | None, typer.Option(help="Parser of reasoning: qwen3, deepseek_r1, ...")
-    ] = None,
+    tools: Annotated[str | None, typer.Option(help="Parser of tool calls: hermes, llama3_json, mistral, ...")] = None,
+    reasoning: Annotated[str | None, typer.Option(help="Parser of reasoning: qwen3, deepseek_r1, ...")] = None,
     tensor: Annotated[int, typer.Option(help="GPUs that share each layer.", rich_help_panel=_SPREAD)] = 1,
-    pipeline: Annotated[
-        int, typer.Option(help="Groups of GPUs that share the layers.", rich_help_panel=_SPREAD)
-    ] = 1,
+    pipeline: Annotated[int, typer.Option(help="Groups of GPUs that share the layers.", rich_help_panel=_SPREAD)] = 1,
     data: Annotated[int, typer.Option(help="Whole copies.", rich_help_panel=_SPREAD)] = 1,
     nodes: Annotated[int, typer.Option(help="Hosts, each with as many GPUs.", rich_help_panel=_SPREAD)] = 1,
     head: Annotated[
@@ -73,9 +65,7 @@ def cluster(
         typer.Option(help="Start this node alone; none starts all of them here.", rich_help_panel="launch"),
     ] = None,
     vllm: Annotated[str, typer.Option(help="How vLLM is called here.", rich_help_panel="launch")] = "vllm",
-    patience: Annotated[
-        float, typer.Option(help="Seconds until it must answer.", rich_help_panel="launch")
-    ] = 1800.0,
+    patience: Annotated[float, typer.Option(help="Seconds until it must answer.", rich_help_panel="launch")] = 1800.0,
 ) -> None:
     """Put a target and its draft on vLLM, over GPUs and hosts. Options behind -- go to vLLM as they are."""
     with reported():
@@ -98,9 +88,7 @@ def router(
     ],
     servers: Annotated[list[str], typer.Argument(help="http://node-1:8000 http://node-2:8000 ...")],
     port: Annotated[int, typer.Option(help="Where the router listens.")] = 8080,
-    host: Annotated[
-        str, typer.Option(help="Address that it listens on; 0.0.0.0 is everywhere.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address that it listens on; 0.0.0.0 is everywhere.")] = "127.0.0.1",
 ) -> None:
     """Put several servers behind one address, by a router that exists."""
     from specdec.cluster.router import router as written
@@ -125,10 +113,7 @@ def _files(wanted: Cluster, action: Action) -> dict[str, str]:
         return {f"node{rank}/compose.yaml": compose(wanted, rank) for rank in range(wanted.nodes)}
     from specdec.cluster.vllm import arguments, shell
 
-    return {
-        f"node{rank}.sh": shell(["vllm", "serve", *arguments(wanted, rank)]) + "\n"
-        for rank in range(wanted.nodes)
-    }
+    return {f"node{rank}.sh": shell(["vllm", "serve", *arguments(wanted, rank)]) + "\n" for rank in range(wanted.nodes)}
 
 
 def _deliver(files: dict[str, str], folder: Path | None) -> None:
@@ -142,9 +127,7 @@ def _deliver(files: dict[str, str], folder: Path | None) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise InvalidRequest(
-                "output", str(folder), f"a folder that can be written ({error.strerror})"
-            ) from None
+            raise InvalidRequest("output", str(folder), f"a folder that can be written ({error.strerror})") from None
         stderr().print(f"wrote {path}", style="dim")
 
 
@@ -185,8 +168,7 @@ def _plan(wanted: Cluster, gpu: str, *, json: bool) -> None:
     result = plan(wanted, target, shape(wanted.folder("draft"), wanted.dtype) if has_model else None, card)
     if json:
         print_json(
-            asdict(result)
-            | {"fits": result.fits, "cached_tokens": result.cached_tokens, "requests": result.requests}
+            asdict(result) | {"fits": result.fits, "cached_tokens": result.cached_tokens, "requests": result.requests}
         )
     else:
         stdout().print(_plan_table(wanted, result))
@@ -224,6 +206,4 @@ def _fit(result: Plan) -> str:
     if result.free <= 0:
         return "no: the weights alone need more GPUs, or larger ones"
     answer = "yes" if result.fits else "no"
-    return (
-        f"{answer}: {result.cached_tokens} tokens a copy, {result.requests:.1f} contexts of {result.context}"
-    )
+    return f"{answer}: {result.cached_tokens} tokens a copy, {result.requests:.1f} contexts of {result.context}"

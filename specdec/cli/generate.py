@@ -23,9 +23,7 @@ def generate(
     target: o.Target = "bundled",
     draft: o.Draft = "auto",
     speculative: Annotated[str, typer.Option(help="auto, off, or drafted tokens a round.")] = "auto",
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Answer plain and speculative, and compare.")
-    ] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Answer plain and speculative, and compare.")] = False,
     json: o.Json = False,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the text; no chat template.")] = False,
     system: Annotated[str | None, typer.Option(help="System turn before the prompt.")] = None,
@@ -59,9 +57,7 @@ def generate(
             ignore_eos, seed, logprobs,
         )  # fmt: skip
         ask = Ask(read_prompt(prompt), system, raw, sampling, o.speculative_of(speculative), prediction)
-        models = o.EngineOptions(
-            target, draft, device, dtype, context, accept_rule, trust_remote_code
-        ).forgetful
+        models = o.EngineOptions(target, draft, device, dtype, context, accept_rule, trust_remote_code).forgetful
         if prompt is None and not json:
             stderr().print(f"> {DEMO_PROMPT}", style="dim")
         with loaded(models) as engine:

@@ -14,17 +14,13 @@ from specdec.types import Speculative
 _MODELS = "Models"
 _SAMPLING = "Sampling (default: the checkpoint's own generation config)"
 
-Target = Annotated[
-    str, typer.Option(help="Target model: bundled, a folder or a hub id.", rich_help_panel=_MODELS)
-]
+Target = Annotated[str, typer.Option(help="Target model: bundled, a folder or a hub id.", rich_help_panel=_MODELS)]
 Draft = Annotated[
     str, typer.Option(help="What drafts: auto, none, lookup, a folder or a hub id.", rich_help_panel=_MODELS)
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=_MODELS)]
 DType = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODELS)]
-Context = Annotated[
-    int | None, typer.Option(help="Tokens that prompt and answer may fill.", rich_help_panel=_MODELS)
-]
+Context = Annotated[int | None, typer.Option(help="Tokens that prompt and answer may fill.", rich_help_panel=_MODELS)]
 Rule = Annotated[
     Literal["coupled", "rejection"],
     typer.Option("--accept-rule", help="Accept rule.", rich_help_panel=_MODELS),
@@ -54,9 +50,7 @@ Stop = Annotated[
 StopTokenId = Annotated[
     list[int] | None, typer.Option(help="Token that ends the answer. Repeatable.", rich_help_panel=_SAMPLING)
 ]
-IgnoreEos = Annotated[
-    bool, typer.Option("--ignore-eos", help="Go on after the end token.", rich_help_panel=_SAMPLING)
-]
+IgnoreEos = Annotated[bool, typer.Option("--ignore-eos", help="Go on after the end token.", rich_help_panel=_SAMPLING)]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same text.", rich_help_panel=_SAMPLING)]
 Logprobs = Annotated[
     int | None, typer.Option(help="With --json: logprobs, and the n most likely.", rich_help_panel=_SAMPLING)

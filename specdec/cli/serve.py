@@ -85,19 +85,13 @@ def serve(
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Web page that may call, as https://name:port. Repeatable.", rich_help_panel=_ACCESS
-        ),
+        typer.Option(help="Web page that may call, as https://name:port. Repeatable.", rich_help_panel=_ACCESS),
     ] = None,
     without_key: Annotated[
         bool,
-        typer.Option(
-            "--allow-anyone", help="Listen beyond this machine without a key.", rich_help_panel=_ACCESS
-        ),
+        typer.Option("--allow-anyone", help="Listen beyond this machine without a key.", rich_help_panel=_ACCESS),
     ] = False,
-    queue: Annotated[
-        int, typer.Option(help="Answers that may wait; more get 429.", rich_help_panel=_LIMITS)
-    ] = 64,
+    queue: Annotated[int, typer.Option(help="Answers that may wait; more get 429.", rich_help_panel=_LIMITS)] = 64,
     max_choices: Annotated[int, typer.Option(help="Answers to one request.", rich_help_panel=_LIMITS)] = 8,
     max_body: Annotated[int, typer.Option(help="Of a request.", rich_help_panel=_LIMITS)] = 4 * 2**20,
     request_timeout: Annotated[
@@ -106,12 +100,8 @@ def serve(
     reader_timeout: Annotated[
         float, typer.Option(help="For a client that has stopped reading.", rich_help_panel=_LIMITS)
     ] = 20,
-    keep_alive: Annotated[
-        float, typer.Option(help="Between comments on a stream.", rich_help_panel=_LIMITS)
-    ] = 10,
-    grace: Annotated[
-        float, typer.Option(help="For running answers at shutdown.", rich_help_panel=_LIMITS)
-    ] = 10,
+    keep_alive: Annotated[float, typer.Option(help="Between comments on a stream.", rich_help_panel=_LIMITS)] = 10,
+    grace: Annotated[float, typer.Option(help="For running answers at shutdown.", rich_help_panel=_LIMITS)] = 10,
 ) -> None:
     """Serve a model to local tools, as OpenAI's API: chat completions, completions, responses."""
     with reported():
@@ -174,13 +164,9 @@ def _key(file: Path | None) -> str | None:
         try:
             key = file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequest(
-                "api-key-file", where, f"a file that can be read as text ({error})"
-            ) from None
+            raise InvalidRequest("api-key-file", where, f"a file that can be read as text ({error})") from None
     if key is not None and (not key or not key.isascii() or not key.isprintable() or " " in key):
-        raise InvalidRequest(
-            "api-key", f"unusable, from {where}", "one line of printable ASCII without spaces"
-        )
+        raise InvalidRequest("api-key", f"unusable, from {where}", "one line of printable ASCII without spaces")
     return key
 
 

@@ -49,6 +49,4 @@ def time_left(seconds: float, fraction: float) -> str:
     if fraction < _KNOWN:
         return ""
     left = seconds * (1 - fraction) / fraction
-    return (
-        f"about {max(round(left / 10), 1) * 10} s left" if left < 95 else f"about {round(left / 60)} min left"
-    )
+    return f"about {max(round(left / 10), 1) * 10} s left" if left < 95 else f"about {round(left / 60)} min left"

@@ -33,18 +33,14 @@ def _tuned(model: str, device: str, dtype: str) -> Iterator[str]:
 
     where = pick_device(device)
     if where.type != "cuda":
-        raise DeviceUnavailable(
-            f"device is {device!r}; expected a GPU, like cuda:0: only there are tiles to choose"
-        )
+        raise DeviceUnavailable(f"device is {device!r}; expected a GPU, like cuda:0: only there are tiles to choose")
     loaded = load_model(resolve(model), device=where, dtype=dtype, context=64)
     from specdec.kernels.tune import fastest
     from specdec.models.triton.decoder import products_of
     from specdec.models.triton.model import TritonModel
 
     if not isinstance(loaded, TritonModel):
-        raise UnsupportedModel(
-            f"{model} does not run by kernels here; expected a Llama, Mistral, Qwen2 or Qwen3 model"
-        )
+        raise UnsupportedModel(f"{model} does not run by kernels here; expected a Llama, Mistral, Qwen2 or Qwen3 model")
     products, tiles = products_of(loaded.inner), loaded.tiles
     del loaded  # its memory is needed
     for wanted in products:

@@ -55,8 +55,7 @@ def _pod(cluster: Cluster) -> dict[str, Any]:
         {"name": "cache", "emptyDir": {}},
     ]
     volumes += [
-        {"name": f"model-{i}", "hostPath": {"path": path, "type": "Directory"}}
-        for i, path in enumerate(folders)
+        {"name": f"model-{i}", "hostPath": {"path": path, "type": "Directory"}} for i, path in enumerate(folders)
     ]
     return {
         "terminationGracePeriodSeconds": 60,

@@ -70,9 +70,7 @@ def wait_ready(cluster: Cluster, nodes: Sequence[Node], *, seconds: float) -> No
         for node in nodes:
             node.check()
         if time.monotonic() > end:
-            raise LoadError(
-                f"no answer at {url(cluster)} after {seconds:g} s; a larger --patience waits longer"
-            )
+            raise LoadError(f"no answer at {url(cluster)} after {seconds:g} s; a larger --patience waits longer")
         time.sleep(_POLL)
 
 

@@ -60,9 +60,7 @@ def plan(cluster: Cluster, target: Shape, draft: Shape | None, gpu: Gpu) -> Plan
     """One copy of the model over tensor x pipeline GPUs."""
     context = cluster.context or target.context
     if not context:
-        raise InvalidRequest(
-            "context", context, "a number of tokens, since the checkpoint's config names none"
-        )
+        raise InvalidRequest("context", context, "a number of tokens, since the checkpoint's config names none")
     weights = target.weight_bytes / (cluster.tensor * cluster.pipeline)
     draft_weights = draft.weight_bytes / cluster.tensor if draft else 0.0
     kv = _kv(target, cluster.tensor) / cluster.pipeline + (_kv(draft, cluster.tensor) if draft else 0.0)

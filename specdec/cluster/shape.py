@@ -66,9 +66,7 @@ def _attention(config: Mapping[str, Any]) -> tuple[int, int]:
     if "kv_lora_rank" in config:
         return 1, (config["kv_lora_rank"] + config["qk_rope_head_dim"]) // 2
     heads = config["num_attention_heads"]
-    return config.get("num_key_value_heads") or heads, config.get("head_dim") or config[
-        "hidden_size"
-    ] // heads
+    return config.get("num_key_value_heads") or heads, config.get("head_dim") or config["hidden_size"] // heads
 
 
 def _quantized(config: Mapping[str, Any]) -> bool:
@@ -91,11 +89,7 @@ def _folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
-            snapshot_download(name, allow_patterns=["config.json", "*.index.json"], etag_timeout=_HUB_SECONDS)
-        )
+        return Path(snapshot_download(name, allow_patterns=["config.json", "*.index.json"], etag_timeout=_HUB_SECONDS))
     except Exception as error:  # the hub, its cache and the network each have their own kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointNotFound(
-            f"{name} is no folder here, and the hub does not give its config: {reason}"
-        ) from error
+        raise CheckpointNotFound(f"{name} is no folder here, and the hub does not give its config: {reason}") from error

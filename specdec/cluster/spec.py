@@ -57,9 +57,7 @@ class Cluster:
             if not getattr(self, name):
                 raise InvalidRequest(name, getattr(self, name), "a folder or a hub id")
         if self.gpus % self.nodes:
-            raise InvalidRequest(
-                "nodes", self.nodes, f"a number that divides tensor x pipeline x data = {self.gpus}"
-            )
+            raise InvalidRequest("nodes", self.nodes, f"a number that divides tensor x pipeline x data = {self.gpus}")
 
     @property
     def gpus(self) -> int:
@@ -89,13 +87,6 @@ def _at_least_one(name: str, value: Any) -> None:
 
 
 def _in_range(name: str, value: Any, low: int, high: int | None) -> None:
-    if (
-        not isinstance(value, int)
-        or isinstance(value, bool)
-        or value < low
-        or (high is not None and value > high)
-    ):
-        expected = (
-            f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
-        )
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        expected = f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
         raise InvalidRequest(name, value, expected)

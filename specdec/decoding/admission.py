@@ -53,9 +53,7 @@ class Admission:
         prediction = tuple(takewhile(lambda token: token < self.vocab_size, guess))
         return Running(
             request=request,
-            context=DraftContext(
-                next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember
-            ),
+            context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember),
             sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
             output=OutputText(self.tokenizer, params.stop),
             parser=self.answers.parser(request, opened=opened),

@@ -65,9 +65,7 @@ class Answers:
             except InvalidRequest as own:
                 return InvalidRequest(f"tools[{i}].function.parameters", own.value, own.expected)
         names = [tool["function"]["name"] for tool in request.tools]
-        return InvalidRequest(
-            "tools", names, error.expected.replace("a Lark grammar", "schemas that can be enforced")
-        )
+        return InvalidRequest("tools", names, error.expected.replace("a Lark grammar", "schemas that can be enforced"))
 
 
 def _form(tool: Mapping[str, Any]) -> Grammar:

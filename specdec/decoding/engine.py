@@ -67,9 +67,7 @@ class LocalEngine(Engine):
         self._controller = Controller()
         self._rounds = RoundRunner(parts.target, parts.drafters, self._controller, parts.accept_rule)
         self._state = parts.target.state
-        self._prefill = Prefill(
-            parts.target, self._controller.verify_cost, self._rounds.observe, self._rounds.features
-        )
+        self._prefill = Prefill(parts.target, self._controller.verify_cost, self._rounds.observe, self._rounds.features)
         self._scheduler = Scheduler(self._state, parts.queue_limit)
         vocab_size = parts.target.info.vocab_size
         self._admission = Admission(
@@ -124,9 +122,7 @@ class LocalEngine(Engine):
         events.on_close = lambda: self._cancel(row)
         return events
 
-    def astream(
-        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
-    ) -> AsyncStream:
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> AsyncStream:
         request = Request.of(prompt, **options)
         events = AsyncStream()
         if request.tools or request.sampling.grammar:  # a grammar may take more than a second to compile
@@ -282,9 +278,7 @@ class LocalEngine(Engine):
         seen = round.accepted + 1
         self._state.commit(row.context.slot, min(start + seen, len(row.tokens)))
         features = None if outcome.features is None else outcome.features[:seen]
-        self._rounds.observe(
-            Seen(row.context, start, seen, features, round.drafter, on_device=outcome.on_device)
-        )
+        self._rounds.observe(Seen(row.context, start, seen, features, round.drafter, on_device=outcome.on_device))
         self._add(rounds=1, drafted=len(round.drafted), accepted=round.accepted)
 
     def _release(self, row: Running, **counts: int) -> None:
@@ -297,9 +291,7 @@ class LocalEngine(Engine):
             self._add(**counts)
 
     def _add(self, **counts: int) -> None:
-        self._stats = replace(
-            self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()}
-        )
+        self._stats = replace(self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()})
 
     def _abandon(self, error: BaseException) -> None:
         """Tell everyone who still waits."""

@@ -25,9 +25,7 @@ AGING = 10.0
 class Scheduler:
     """Not thread-safe: the engine holds its lock around every call."""
 
-    def __init__(
-        self, state: SlotState, queue_limit: int, now: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, state: SlotState, queue_limit: int, now: Callable[[], float] = time.perf_counter) -> None:
         self._state, self._queue_limit, self._now = state, queue_limit, now
         self._waiting: list[Running] = []
         """In order of arrival."""

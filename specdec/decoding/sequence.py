@@ -91,9 +91,7 @@ class Running:
     received: float = field(default_factory=time.perf_counter)
     started: float = 0.0
     first: float = 0.0
-    _pending: dict[int, tuple[int, Origin, float | None, tuple[tuple[int, float], ...]]] = field(
-        default_factory=dict
-    )
+    _pending: dict[int, tuple[int, Origin, float | None, tuple[tuple[int, float], ...]]] = field(default_factory=dict)
     _pushed: int = 0
     _released: int = 0
 

@@ -37,9 +37,7 @@ def _turned(at, weight, position, cos, sin, keep, eps, HALF: tl.constexpr, NORM:
         mean = (tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * HALF)
         factor = tl.rsqrt(mean + eps)[:, None]
         first = (first * factor).to(kind).to(tl.float32) * tl.load(weight + lane).to(tl.float32)[None, :]
-        second = (second * factor).to(kind).to(tl.float32) * tl.load(weight + HALF + lane).to(tl.float32)[
-            None, :
-        ]
+        second = (second * factor).to(kind).to(tl.float32) * tl.load(weight + HALF + lane).to(tl.float32)[None, :]
         first, second = first.to(kind).to(tl.float32), second.to(kind).to(tl.float32)
     angle = position[:, None] * (2 * HALF) + lane[None, :]
     c = tl.load(cos + angle, mask=keep[:, None], other=0.0)
@@ -160,9 +158,7 @@ def _attend(
                 seen = key[None, :] <= position[:, None]
                 if WINDOW > 0:
                     seen = seen & (key[None, :] > position[:, None] - WINDOW)
-                most, total, acc = _weighed(
-                    tl.where(seen, score, float("-inf")), v, most, total, acc, PRECISION
-                )
+                most, total, acc = _weighed(tl.where(seen, score, float("-inf")), v, most, total, acc, PRECISION)
         where = (row * (HEADS * SIZE) + (head * GROUP + index % GROUP) * SIZE)[:, None] + lane[None, :]
         active = tl.cdiv(end, KEYS)
         if active == 1:

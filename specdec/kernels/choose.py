@@ -17,9 +17,7 @@ _BLOCK = 4096
 
 
 @triton.jit
-def _gumbel(
-    seeds, positions, out, count, width, STREAM: tl.constexpr, BLOCK: tl.constexpr, EXACT: tl.constexpr
-):
+def _gumbel(seeds, positions, out, count, width, STREAM: tl.constexpr, BLOCK: tl.constexpr, EXACT: tl.constexpr):
     """out [B, count, width]; one program BLOCK numbers, four to a counter."""
     row, j = tl.program_id(1), tl.program_id(2)
     seed = tl.load(seeds + row)

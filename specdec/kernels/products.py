@@ -97,9 +97,7 @@ def _product(
         if NORM:
             wide = v.to(tl.float32)
             total += tl.sum(wide * wide, 0)
-            v = (wide * tl.load(norm + inner + at, mask=within, other=0.0).to(tl.float32)[:, None]).to(
-                v.dtype
-            )
+            v = (wide * tl.load(norm + inner + at, mask=within, other=0.0).to(tl.float32)[:, None]).to(v.dtype)
         if GATED:
             gate = tl.dot(w, v, gate, input_precision=PRECISION)
             u = tl.load(w_at + at + N * K, mask=(column < N)[:, None] & within[None, :], other=0.0)
@@ -116,9 +114,7 @@ def _product(
         )
     if last:
         if SPLIT > 1:
-            acc, gate, total = _added(
-                acc, gate, total, shares, squares, ROWS, BLOCK_N, EACH, SPLIT, NORM, GATED
-            )
+            acc, gate, total = _added(acc, gate, total, shares, squares, ROWS, BLOCK_N, EACH, SPLIT, NORM, GATED)
             tl.store(arrivals + tile, 0)
         if NORM:
             factor = tl.rsqrt(total / K + eps)[None, :]

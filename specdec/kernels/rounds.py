@@ -14,9 +14,7 @@ from specdec.kernels.launch import clock
 
 
 @triton.jit
-def _begin(
-    slots, tokens, lengths, pair, verify, starts, stamps, capacity, WIDTH: tl.constexpr, CLOCK: tl.constexpr
-):
+def _begin(slots, tokens, lengths, pair, verify, starts, stamps, capacity, WIDTH: tl.constexpr, CLOCK: tl.constexpr):
     row = tl.program_id(0)
     slot = tl.load(slots + row)
     length = tl.load(lengths + slot)
@@ -30,9 +28,7 @@ def _begin(
             tl.store(stamps, clock())
 
 
-def begin(
-    slots: Tensor, tokens: Tensor, lengths: Tensor, drafts: int, stamps: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def begin(slots: Tensor, tokens: Tensor, lengths: Tensor, drafts: int, stamps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For rows in `slots` [B] int64 that hold `tokens` [S, capacity] up to `lengths` [S] int64: the last two tokens
     [B, 2], room for the tokens to verify [B, drafts + 1] with the last token in front, and where that stands [B] int32.
     Writes the device's clock to stamps[0]."""

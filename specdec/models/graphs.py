@@ -80,9 +80,7 @@ def bucket(count: int, sizes: tuple[int, ...]) -> int:
     return next(size for size in sizes if size >= count)
 
 
-def to_device(
-    values: Sequence[Sequence[float]], device: torch.device, dtype: torch.dtype = torch.int64
-) -> Tensor:
+def to_device(values: Sequence[Sequence[float]], device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
     """A tensor of `values` without waiting for the device."""
     if device.type != "cuda":
         return torch.tensor(values, dtype=dtype, device=device)
@@ -95,9 +93,7 @@ class Fetched:
     def __init__(self, result: Tensor) -> None:
         self._done: Any = None
         self._host = (
-            result.clone()
-            if not result.is_cuda
-            else torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+            result.clone() if not result.is_cuda else torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
         )
         if result.is_cuda:
             self._host.copy_(result, non_blocking=True)

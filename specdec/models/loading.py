@@ -113,14 +113,10 @@ def pick_device(device: str | torch.device) -> torch.device:
 def _pick_cuda(wanted: torch.device) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
-        raise DeviceUnavailable(
-            f"device is {str(wanted)!r}, but torch finds no GPU here; expected auto or cpu"
-        )
+        raise DeviceUnavailable(f"device is {str(wanted)!r}, but torch finds no GPU here; expected auto or cpu")
     index = wanted.index or 0
     if index >= count:
-        raise DeviceUnavailable(
-            f"device is {str(wanted)!r}, but there are {count} GPUs; expected below cuda:{count}"
-        )
+        raise DeviceUnavailable(f"device is {str(wanted)!r}, but there are {count} GPUs; expected below cuda:{count}")
     return torch.device("cuda", index)
 
 
@@ -163,9 +159,7 @@ def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, 
     raw = read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
     shaping = {key: raw[key] for key in SHAPING if isinstance(raw.get(key), int | float)}
     if not raw.get("do_sample"):  # transformers decodes greedily unless told to sample
-        shaping = {key: value for key, value in shaping.items() if key == "repetition_penalty"} | {
-            "temperature": 0.0
-        }
+        shaping = {key: value for key, value in shaping.items() if key == "repetition_penalty"} | {"temperature": 0.0}
     return shaping, _token_ids(raw.get("eos_token_id"), folder) or _token_ids(_config_eos(folder), folder)
 
 

@@ -32,13 +32,9 @@ def check(
     together = sum(torch.cuda.mem_get_info(i)[0] - _SPARE for i in range(torch.cuda.device_count()))
     if needed <= together and (spread or torch.cuda.device_count() > 1):
         if find_spec("accelerate") is None:
-            raise NotEnoughMemory(
-                f"{name} takes more than one GPU, which needs accelerate: pip install accelerate"
-            )
+            raise NotEnoughMemory(f"{name} takes more than one GPU, which needs accelerate: pip install accelerate")
         return True
-    raise NotEnoughMemory(
-        _message(name, weights, token, context, slots, max(free, together if spread else free))
-    )
+    raise NotEnoughMemory(_message(name, weights, token, context, slots, max(free, together if spread else free)))
 
 
 def _message(name: str, weights: float, token: float, context: int, slots: int, free: float) -> str:
@@ -62,7 +58,5 @@ def cache_elements(config: Any) -> int:
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or getattr(text, "num_attention_heads", None) or 0
     hidden = getattr(text, "hidden_size", None) or 0
-    size = getattr(text, "head_dim", None) or hidden // max(
-        getattr(text, "num_attention_heads", None) or 1, 1
-    )
+    size = getattr(text, "head_dim", None) or hidden // max(getattr(text, "num_attention_heads", None) or 1, 1)
     return int(2 * (getattr(text, "num_hidden_layers", None) or 0) * heads * size)

@@ -119,9 +119,7 @@ class ProcessEngine(Engine):
         next(events)  # the child's answer to the request itself
         return events
 
-    def astream(
-        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
-    ) -> AdmittedStream:
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> AdmittedStream:
         events = AdmittedStream()
         self._ask(Request.of(prompt, **options), events)
         return events

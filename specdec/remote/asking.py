@@ -58,9 +58,7 @@ def _seed(request: Request, server: Server) -> int:
 
 
 def _shaping(request: Request, server: Server) -> Fields:
-    return {
-        name: value for field in (*_NEUTRAL, "temperature") for name, value in _mapped(field, request, server)
-    }
+    return {name: value for field in (*_NEUTRAL, "temperature") for name, value in _mapped(field, request, server)}
 
 
 def _mapped(field: str, request: Request, server: Server) -> Iterator[tuple[str, Any]]:
@@ -79,9 +77,7 @@ def _mapped(field: str, request: Request, server: Server) -> Iterator[tuple[str,
 
 def _ending(request: Request, server: Server) -> Fields:
     sampling = request.sampling
-    fields: Fields = {
-        "max_tokens": sampling.max_tokens
-    }  # null is not the same as nothing, which is 16 beside raw text
+    fields: Fields = {"max_tokens": sampling.max_tokens}  # null is not the same as nothing, which is 16 beside raw text
     if sampling.stop:
         fields["stop"] = list(sampling.stop)
     if sampling.logit_bias:
@@ -118,9 +114,7 @@ def _speculation(request: Request, server: Server) -> Fields:
         fields["prediction"] = content if chat else request.prediction
     if server.dialect.switch:
         fields[server.dialect.switch] = request.speculative
-    elif not (
-        request.speculative == "auto" or (server.speculates is False and request.speculative in ("off", 0))
-    ):
+    elif not (request.speculative == "auto" or (server.speculates is False and request.speculative in ("off", 0))):
         raise refuse("speculative", request.speculative, "'auto'", server)
     return fields
 

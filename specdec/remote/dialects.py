@@ -41,9 +41,7 @@ class Dialect:
     name: str
     fields: Mapping[str, str]
     """Our parameter -> its field."""
-    grammars: Mapping[GrammarKind, Callable[[Grammar], Fields]] = field(
-        default_factory=lambda: _OPENAI_GRAMMARS
-    )
+    grammars: Mapping[GrammarKind, Callable[[Grammar], Fields]] = field(default_factory=lambda: _OPENAI_GRAMMARS)
     unset: Mapping[str, float] = field(default_factory=dict)
     """Sent where the caller sets nothing: a server that does not read the checkpoint's generation_config has
     defaults of its own, which are neither the checkpoint's nor neutral."""

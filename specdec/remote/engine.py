@@ -62,9 +62,7 @@ class RemoteEngine(Engine):
         self._lock = threading.Lock()
         self._closed = False
         self._loop = LoopThread(f"specdec {address.base}")
-        self._client = self._loop.run(
-            _client(os.environ.get(API_KEY) if api_key is None else api_key, timeout)
-        )
+        self._client = self._loop.run(_client(os.environ.get(API_KEY) if api_key is None else api_key, timeout))
         try:
             self.server: Server = self._loop.run(discover(self._client, address))
         except BaseException:
@@ -97,9 +95,7 @@ class RemoteEngine(Engine):
         next(events)  # the server has taken it, or this raises why not
         return events
 
-    def astream(
-        self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]
-    ) -> AdmittedStream:
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> AdmittedStream:
         events = AdmittedStream()
         self._start(Request.of(prompt, **options), events)
         return events
@@ -152,9 +148,7 @@ def _failed(error: BaseException) -> EngineFailed:
 
 
 async def _client(api_key: str | None, silence: float) -> httpx.AsyncClient:
-    headers = {"Content-Type": "application/json"} | (
-        {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    )
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
     return httpx.AsyncClient(
         headers=headers,
         timeout=httpx.Timeout(silence, connect=_CONNECT, pool=None),

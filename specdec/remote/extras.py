@@ -28,9 +28,7 @@ async def recounted(client: httpx.AsyncClient, server: Server, text: str) -> int
     """How many tokens the server's tokenizer makes of a text, without those that it puts before every text."""
     counts = []
     for part in (text, ""):
-        response = await client.post(
-            f"{server.root}{server.dialect.recount}", json={"input": part}, timeout=_PATIENCE
-        )
+        response = await client.post(f"{server.root}{server.dialect.recount}", json={"input": part}, timeout=_PATIENCE)
         counts.append(int(response.raise_for_status().json()["count"]))
     return counts[0] - counts[1]
 
@@ -40,9 +38,7 @@ async def tokenized(client: httpx.AsyncClient, server: Server, request: Request)
     if request.prompt and isinstance(request.prompt[0], int):
         return tuple(i for i in request.prompt if isinstance(i, int))
     try:
-        response = await client.post(
-            f"{server.root}/tokenize", json=_question(request, server), timeout=_PATIENCE
-        )
+        response = await client.post(f"{server.root}/tokenize", json=_question(request, server), timeout=_PATIENCE)
     except httpx.HTTPError as error:
         raise failures.of_transport(error, server.base, 0) from error
     body = response.json() if response.status_code == 200 else None

@@ -29,17 +29,13 @@ def why_nothing(server: Server) -> Speculation:
     if server.speculates is False:
         return Speculation(why="unavailable", detail=f"the server at {server.base} does not speculate")
     advice = f"; {server.dialect.advice}" if server.dialect.advice else ""
-    return Speculation(
-        why="unknown", detail=f"the server at {server.base} does not say what it drafted{advice}"
-    )
+    return Speculation(why="unknown", detail=f"the server at {server.base} does not say what it drafted{advice}")
 
 
 def _of_totals(drafted: int, accepted: int, tokens: int) -> SpecStats:
     """Each round adds what it accepted and one token more, and the first token comes out of prefill."""
     rounds = max(tokens - 1 - accepted, 0)
-    return SpecStats(
-        rounds, (DrafterStats(_DRAFTER, (drafted,), (accepted,)),)
-    )  # at which positions, nobody says
+    return SpecStats(rounds, (DrafterStats(_DRAFTER, (drafted,), (accepted,)),))  # at which positions, nobody says
 
 
 def _of_summary(summary: Summary) -> SpecStats:

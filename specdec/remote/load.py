@@ -16,12 +16,8 @@ def load_remote(options: LoadOptions) -> RemoteEngine:
     for name, value in options.changed().items():
         if name not in (*_OURS, *_IGNORED):
             only = getattr(LoadOptions(), name)
-            raise InvalidRequest(
-                name, value, f"{only!r} beside a URL: the server decides that when it is started"
-            )
-    engine = RemoteEngine(
-        options.target, api_key=options.api_key, context=options.context, slots=options.slots
-    )
+            raise InvalidRequest(name, value, f"{only!r} beside a URL: the server decides that when it is started")
+    engine = RemoteEngine(options.target, api_key=options.api_key, context=options.context, slots=options.slots)
     try:
         _check_draft(options.draft, engine)
     except InvalidRequest:

@@ -23,9 +23,7 @@ class LoopThread:
         """Its result, once it is there."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def spawn(
-        self, work: Coroutine[Any, Any, T], done: Callable[[asyncio.Task[T]], None]
-    ) -> Callable[[], None]:
+    def spawn(self, work: Coroutine[Any, Any, T], done: Callable[[asyncio.Task[T]], None]) -> Callable[[], None]:
         """Begin it, and call `done` at its end, in the loop's thread, whatever the end is. Returns how to cancel it."""
         tasks: list[asyncio.Task[T]] = []
 

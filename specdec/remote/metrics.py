@@ -28,9 +28,7 @@ class Speculated:
         return cls(int(found[DRAFTS]), int(found.get(_DRAFTED, 0)), int(found.get(_ACCEPTED, 0)))
 
     def since(self, before: Speculated) -> Speculated:
-        return Speculated(
-            self.rounds - before.rounds, self.drafted - before.drafted, self.accepted - before.accepted
-        )
+        return Speculated(self.rounds - before.rounds, self.drafted - before.drafted, self.accepted - before.accepted)
 
     @property
     def acceptance_length(self) -> float:

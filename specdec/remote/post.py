@@ -132,9 +132,7 @@ class Post:
             chunk = Chunk.model_validate_json(data)
         except ValidationError:
             shown = data[:80].decode(errors="replace")
-            raise EngineFailed(
-                f"{self._server.base} sent an event that is no chunk of an answer: {shown!r}"
-            ) from None
+            raise EngineFailed(f"{self._server.base} sent an event that is no chunk of an answer: {shown!r}") from None
         if chunk.error:
             raise failures.of_stream(chunk.error, self._server.base, self._asked.body)
         return chunk

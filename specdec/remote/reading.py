@@ -152,8 +152,7 @@ def _texts(count: int, text: str, likely: Sequence[Likely]) -> list[str]:
 def _scored(token: int, text: str, entry: Likely) -> Token:
     likely = entry.top_logprobs or []
     top = tuple(
-        TokenLogprob(token if o.token == entry.token else _id(o), o.token, o.logprob or 0.0, _raw(o))
-        for o in likely
+        TokenLogprob(token if o.token == entry.token else _id(o), o.token, o.logprob or 0.0, _raw(o)) for o in likely
     )
     return Token(token, text, "unknown", entry.logprob, top, _raw(entry))
 

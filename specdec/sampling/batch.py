@@ -49,9 +49,7 @@ def shaping_of(state: SamplerState) -> RowShape:
 class _Shape:
     """One shaping parameter of all rows: which rows it touches, and its values for these rows [R, 1, 1]."""
 
-    def __init__(
-        self, states: Sequence[SamplerState], value: Callable[[RowShape], float], neutral: float
-    ) -> None:
+    def __init__(self, states: Sequence[SamplerState], value: Callable[[RowShape], float], neutral: float) -> None:
         values = [value(shaping_of(s)) for s in states]
         self.rows = [i for i, v in enumerate(values) if v != neutral]
         self.values = [values[i] for i in self.rows]
@@ -122,9 +120,7 @@ class SamplingBatch:
         matchers = [s.grammar for s in states if s.grammar is not None]
         drafts = drafted.tolist()
         pinned = logits.device.type == "cuda"
-        masks = fill_masks(
-            matchers, [drafts[row] for row in self.constrained], first, logits.shape[1], pinned
-        )
+        masks = fill_masks(matchers, [drafts[row] for row in self.constrained], first, logits.shape[1], pinned)
         for state, matcher, rows in zip(states, matchers, masks, strict=True):
             early = state.params.min_tokens - state.outputs - first
             for i, row in enumerate(rows):
@@ -157,8 +153,7 @@ class SamplingBatch:
         committed = torch.stack([s.counts for s in states if s.counts is not None])
         prompted = torch.stack([s.prompted for s in states if s.prompted is not None])
         values = [
-            (_value(s.params.repetition_penalty), s.params.presence_penalty, s.params.frequency_penalty)
-            for s in states
+            (_value(s.params.repetition_penalty), s.params.presence_penalty, s.params.frequency_penalty) for s in states
         ]
         factor, presence, frequency = torch.tensor(values, device=logits.device).view(-1, 3, 1, 1).unbind(1)
         counts = processors.occurrences(committed, drafted, first, logits.shape[1])
@@ -169,9 +164,7 @@ class SamplingBatch:
         width = logits.shape[-1]
         largest = min(int(max(self._top_k.values, default=0)), width)
         logits = self._temperature.apply(logits, processors.temperature)
-        logits = self._top_k.apply(
-            logits, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest)
-        )
+        logits = self._top_k.apply(logits, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest))
         logits = self._top_p.apply(logits, processors.top_p)
         return self._min_p.apply(logits, processors.min_p)
 

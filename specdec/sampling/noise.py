@@ -111,9 +111,7 @@ def _block(seed: int, index: int, size: int, stream: Stream, width: int) -> Tens
     return _drawn([(seed, index * size)], size, stream, width, torch.device("cpu"))[0]
 
 
-def _drawn(
-    rows: list[tuple[int, int]], count: int, stream: Stream, width: int, device: torch.device
-) -> Tensor:
+def _drawn(rows: list[tuple[int, int]], count: int, stream: Stream, width: int, device: torch.device) -> Tensor:
     """Noise of rows (seed, first position), by torch's own steps."""
     host = [[seed & _MASK, seed >> 32, start] for seed, start in rows]
     low, high, start = torch.tensor(host, dtype=torch.int64).to(device).view(-1, 3, 1, 1).unbind(1)

@@ -62,6 +62,4 @@ class SamplerState:
     def _bias(self) -> tuple[Tensor, Tensor]:
         """Ids [N] and what is added to their logits [N] fp32."""
         bias = self.params.logit_bias
-        return self._ids(list(bias)), torch.tensor(
-            list(bias.values()), dtype=torch.float32, device=self.device
-        )
+        return self._ids(list(bias)), torch.tensor(list(bias.values()), dtype=torch.float32, device=self.device)

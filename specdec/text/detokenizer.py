@@ -114,9 +114,7 @@ class Detokenizer:
 
     def __init__(self, tokenizer: DetokenizerSource) -> None:
         pieces = tokenizer.pieces
-        self._stream: _ByteStream | _WindowStream = (
-            _WindowStream(tokenizer) if pieces is None else _ByteStream(pieces)
-        )
+        self._stream: _ByteStream | _WindowStream = _WindowStream(tokenizer) if pieces is None else _ByteStream(pieces)
 
     @property
     def pending(self) -> bool:

@@ -31,9 +31,7 @@ _BYTES = _byte_alphabet()
 class Pieces:
     """The bytes of each token id, filled in as ids are met."""
 
-    def __init__(
-        self, token_of: TokenOf, skipped: frozenset[int], leading: int = 0, errors: str = "replace"
-    ) -> None:
+    def __init__(self, token_of: TokenOf, skipped: frozenset[int], leading: int = 0, errors: str = "replace") -> None:
         self._token_of, self._skipped = token_of, skipped
         self._table: dict[int, bytes] = {}
         self.leading = leading
@@ -103,9 +101,7 @@ def pieces_of(decoder: Any, token_of: TokenOf, skipped: frozenset[int]) -> Piece
     return _fallback_pieces(steps, token_of, skipped)
 
 
-def _fallback_pieces(
-    steps: list[dict[str, Any]], token_of: TokenOf, skipped: frozenset[int]
-) -> Pieces | None:
+def _fallback_pieces(steps: list[dict[str, Any]], token_of: TokenOf, skipped: frozenset[int]) -> Pieces | None:
     """Recognises Replace*, ByteFallback, Fuse, and at most one Strip of leading spaces."""
     count = next((i for i, step in enumerate(steps) if step["type"] != "Replace"), len(steps))
     replaces, rest = steps[:count], steps[count:]

@@ -60,9 +60,7 @@ class Tokenizer:
         if not path.is_dir():
             raise CheckpointNotFound(f"tokenizer: no folder {path}; expected a checkpoint's folder")
         if not any((path / name).is_file() for name in _FILES):
-            raise CheckpointCorrupt(
-                f"tokenizer: no {_FILES[0]} in {path}; expected the checkpoint's tokenizer files"
-            )
+            raise CheckpointCorrupt(f"tokenizer: no {_FILES[0]} in {path}; expected the checkpoint's tokenizer files")
         for name in _FILES:
             if reason := mistaken(path / name):
                 raise CheckpointCorrupt(f"tokenizer: {path / name} is {reason}")
@@ -74,9 +72,7 @@ class Tokenizer:
             )
         except Exception as error:  # the library raises whatever its parsers raise
             if "trust_remote_code" in str(error):
-                raise UnsupportedModel(
-                    f"tokenizer: {path} brings its own code; expected trust_remote_code"
-                ) from error
+                raise UnsupportedModel(f"tokenizer: {path} brings its own code; expected trust_remote_code") from error
             raise CheckpointCorrupt(f"tokenizer: {path} cannot be read: {_one_line(error)}") from error
         return cls(backing, _config_eos(path))
 
@@ -113,9 +109,7 @@ class Tokenizer:
             tokens = self._quoting.encode(self._written(*self._quoting.quoted([chat, offered])))
         return ChatPrompt(text, tokens)
 
-    def _placed(
-        self, messages: Sequence[Message], tools: list[dict[str, Any]]
-    ) -> tuple[list[dict[str, Any]], str]:
+    def _placed(self, messages: Sequence[Message], tools: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
         """The nearest chat of which the template shows every system text, else the nearest that it takes; its text."""
         refused, taken = list[InvalidRequest](), list[tuple[list[dict[str, Any]], str]]()
         for placed in placements(messages):
@@ -194,16 +188,12 @@ class Tokenizer:
         """The library's own text of these ids, special ones included."""
         if self._fast is not None:
             return str(self._fast.decode(list(ids), skip_special_tokens=False))
-        return str(
-            self._backing.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        )
+        return str(self._backing.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     @cached_property
     def _special(self) -> frozenset[int]:
         added = self._backing.added_tokens_decoder
-        return frozenset(i for i, token in added.items() if token.special) | frozenset(
-            self._backing.all_special_ids
-        )
+        return frozenset(i for i, token in added.items() if token.special) | frozenset(self._backing.all_special_ids)
 
     def _token_of(self, token: int) -> str | None:
         if self._fast is not None:

@@ -38,9 +38,7 @@ class Message:
             raise InvalidRequest("messages.role", self.role, "one of " + ", ".join(get_args(Role)))
         calls_only = self.content is None and self.role == "assistant" and self.tool_calls
         if not isinstance(self.content, str) and not calls_only:
-            raise InvalidRequest(
-                "messages.content", self.content, "text (an assistant's tool calls may do without)"
-            )
+            raise InvalidRequest("messages.content", self.content, "text (an assistant's tool calls may do without)")
 
     @classmethod
     def of(cls, value: Message | Mapping[str, Any]) -> Message:
@@ -63,9 +61,7 @@ def _tool_call(value: ToolCall | Mapping[str, Any]) -> ToolCall:
         return value
     function = value.get("function", value) if isinstance(value, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise InvalidRequest(
-            "messages.tool_calls", value, "calls with an id and a function of name and arguments"
-        )
+        raise InvalidRequest("messages.tool_calls", value, "calls with an id and a function of name and arguments")
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments)
     return ToolCall(str(value.get("id", "")), function["name"], text)
@@ -80,9 +76,7 @@ def check_answers(messages: Sequence[Message]) -> None:
         if before is not None and before.role != "tool":
             calls = before.tool_calls
         if before is None or not calls:
-            raise InvalidRequest(
-                "messages", message, "a tool message behind the assistant's call that it answers"
-            )
+            raise InvalidRequest("messages", message, "a tool message behind the assistant's call that it answers")
         known = {call.id for call in calls if call.id}
         if known and message.tool_call_id and message.tool_call_id not in known:
             expected = "the id of a call in the assistant's message before it: " + ", ".join(sorted(known))

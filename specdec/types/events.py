@@ -254,8 +254,6 @@ def _sum(first: Delta, then: Delta) -> Delta | None:
             return ContentDelta(text + more)
         case ReasoningDelta(text), ReasoningDelta(more):
             return ReasoningDelta(text + more)
-        case ToolCallDelta(index, call_id, name, text), ToolCallDelta(same, None, None, more) if (
-            same == index
-        ):
+        case ToolCallDelta(index, call_id, name, text), ToolCallDelta(same, None, None, more) if same == index:
             return ToolCallDelta(index, call_id, name, text + more)
     return None

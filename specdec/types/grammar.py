@@ -44,9 +44,7 @@ class Grammar:
             expected = "no text" if self.kind == "json_object" else f"the text of a {self.kind}"
             raise InvalidRequest("grammar.text", self.text, expected)
         if len(self.text) > MAX_GRAMMAR:
-            raise InvalidRequest(
-                "grammar.text", f"{len(self.text)} characters long", f"at most {MAX_GRAMMAR}"
-            )
+            raise InvalidRequest("grammar.text", f"{len(self.text)} characters long", f"at most {MAX_GRAMMAR}")
         if not self.text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in self.text):
             raise InvalidRequest("grammar.text", self.text, "text without unpaired surrogates")
         if self.kind == "json_schema":
@@ -87,9 +85,7 @@ def _json_text(expected: str, value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequest(
-            "grammar.text", value, f"{expected} that can be written as JSON ({error})"
-        ) from error
+        raise InvalidRequest("grammar.text", value, f"{expected} that can be written as JSON ({error})") from error
 
 
 def _parsed(expected: str, text: str) -> Any:

@@ -158,9 +158,7 @@ class Request:
             raise InvalidRequest("prompt", self.prompt, "at least one character, message or token")
         if self.speculative not in ("auto", "off"):
             bound = MAX_SPECULATIVE_TOKENS
-            integer(
-                "speculative", self.speculative, 0, bound, f"auto, off or a whole number from 0 to {bound}"
-            )
+            integer("speculative", self.speculative, 0, bound, f"auto, off or a whole number from 0 to {bound}")
         if self.prediction is not None and not isinstance(self.prediction, str):
             raise InvalidRequest("prediction", self.prediction, "text")
         self._check_turn()
@@ -183,9 +181,7 @@ class Request:
             raise InvalidRequest("tools", names, "none beside a prompt that is not a chat")
         if self.tool_choice not in ("auto", "none", "required", *names):
             expected = "auto, none, required or the name of a tool"
-            raise InvalidRequest(
-                "tool_choice", self.tool_choice, f"{expected} ({', '.join(names) or 'no tools'})"
-            )
+            raise InvalidRequest("tool_choice", self.tool_choice, f"{expected} ({', '.join(names) or 'no tools'})")
         if self.tool_choice == "required" and not names:
             raise InvalidRequest("tools", (), "at least one tool, since a call is required")
         if not isinstance(self.parallel_tool_calls, bool):

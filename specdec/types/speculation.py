@@ -63,9 +63,7 @@ class DrafterStats:
         )
 
 
-Why = Literal[
-    "starting", "requested", "unavailable", "nothing to draft from", "does not pay", "pays", "unknown"
-]
+Why = Literal["starting", "requested", "unavailable", "nothing to draft from", "does not pay", "pays", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)

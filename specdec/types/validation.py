@@ -8,9 +8,7 @@ from typing import Any
 from specdec.errors import InvalidRequest
 
 
-def number(
-    name: str, value: object, low: float, high: float, expected: str, *, open_low: bool = False
-) -> None:
+def number(name: str, value: object, low: float, high: float, expected: str, *, open_low: bool = False) -> None:
     # comparing is safe where converting is not: nan is in no range, and an int may be too large for a float
     ok = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
     if not ok or (open_low and value == low):
@@ -18,12 +16,7 @@ def number(
 
 
 def integer(name: str, value: object, low: int, high: int | None, expected: str) -> None:
-    if (
-        not isinstance(value, int)
-        or isinstance(value, bool)
-        or value < low
-        or (high is not None and value > high)
-    ):
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
         raise InvalidRequest(name, value, expected)
 
 

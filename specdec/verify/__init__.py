@@ -33,9 +33,7 @@ def verify(engine: Engine, trials: int, progress: Progress = _silent) -> Iterato
         yield Check("speculation", "not shown", f"off: {engine.info.speculation_unavailable}")
         return
     cases = Cases(engine)
-    seeded = (
-        engine.info.accept_rule == "coupled"
-    )  # the rejection rule promises the distribution, not the text
+    seeded = engine.info.accept_rule == "coupled"  # the rejection rule promises the distribution, not the text
     steps = [
         *plain_answers(cases, SEEDS if seeded else ()),
         *greedy_texts(cases),

@@ -40,9 +40,7 @@ class Cases:
     `plain`: another engine that has the same target and does not speculate, for one that cannot be switched off.
     """
 
-    def __init__(
-        self, engine: Engine, plain: Engine | None = None, abilities: Abilities = Abilities()
-    ) -> None:
+    def __init__(self, engine: Engine, plain: Engine | None = None, abilities: Abilities = Abilities()) -> None:
         self.engine, self.abilities = engine, abilities
         self.plain_engine = plain or engine
         self.plain_mode: Speculative = "off" if abilities.switch and plain is None else "auto"

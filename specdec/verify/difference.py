@@ -31,9 +31,7 @@ def first_difference(plain: Completion, other: Completion) -> Difference | None:
     return Difference(at, a[at] if at < len(a) else None, b[at] if at < len(b) else None)
 
 
-def judge(
-    engine: Engine, request: Request, difference: Difference, plain: Speculative = "off"
-) -> tuple[Verdict, str]:
+def judge(engine: Engine, request: Request, difference: Difference, plain: Speculative = "off") -> tuple[Verdict, str]:
     """A verdict on a difference, with its reason. `request` is the one that was answered speculatively; `engine`
     answers it plainly when asked with speculative=`plain`."""
     if difference.plain is None and difference.speculative is None:

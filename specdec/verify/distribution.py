@@ -38,9 +38,7 @@ def _compared(cases: Cases, name: str, trials: int, shaping: dict[str, int]) -> 
     options: dict[str, Any] = {"temperature": 1.0, "max_tokens": _POSITIONS, "ignore_eos": True} | shaping
     plain = _sample(cases, cases.plain_engine, range(trials), options | {"speculative": cases.plain_mode})
     forced: Speculative = _POSITIONS - 1 if cases.abilities.switch else "auto"
-    drafted = _sample(
-        cases, cases.engine, range(trials, 2 * trials), options | _guess(cases) | {"speculative": forced}
-    )
+    drafted = _sample(cases, cases.engine, range(trials, 2 * trials), options | _guess(cases) | {"speculative": forced})
     return judged(name, plain, drafted)
 
 

@@ -76,9 +76,7 @@ def _stops(cases: Cases, name: str, forced: Forced) -> Check:
             answers.append(forced(p, stop=stop))
             expected, found = text[: text.index(stop)], answers[-1].text
             if found != expected:
-                return Check(
-                    name, "fail", f"stop {stop!r}: ended with {found[-20:]!r}, not {expected[-20:]!r}"
-                )
+                return Check(name, "fail", f"stop {stop!r}: ended with {found[-20:]!r}, not {expected[-20:]!r}")
     if not answers:
         return Check(name, "not shown", "the plain answers are too short to be stopped inside")
     return shown(name, answers, inside=True)

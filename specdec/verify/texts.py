@@ -50,11 +50,7 @@ def guessed_texts(cases: Cases) -> Iterator[Step]:
 def seeded_texts(cases: Cases) -> Iterator[Step]:
     """Sampled with a seed."""
     for k in cases.widths:
-        asked = [
-            (p, {"temperature": _TEMPERATURE, "seed": seed, "speculative": k})
-            for p in _EACH
-            for seed in SEEDS
-        ]
+        asked = [(p, {"temperature": _TEMPERATURE, "seed": seed, "speculative": k}) for p in _EACH for seed in SEEDS]
         yield _comparison(cases, f"seeded text at T={_TEMPERATURE}, k={k}", asked)
 
 
@@ -64,10 +60,7 @@ def among_others(cases: Cases) -> Iterator[Step]:
         (p, {"temperature": 0.0, "seed": None, "speculative": k}) for p in _EACH for k in cases.mixture
     ]
     if cases.engine.info.accept_rule == "coupled":
-        asked += [
-            (p, {"temperature": _TEMPERATURE, "seed": SEEDS[0], "speculative": cases.mixture[-1]})
-            for p in _EACH
-        ]
+        asked += [(p, {"temperature": _TEMPERATURE, "seed": SEEDS[0], "speculative": cases.mixture[-1]}) for p in _EACH]
     yield _comparison(cases, f"{len(asked)} requests at once", asked, at_once=len(asked))
 
 

@@ -29,9 +29,7 @@ def sample(tokens: int, seconds: float, ttft: float = 1.0) -> Sample:
 
 def test_rates_are_pooled_over_answers() -> None:
     assert tokens_per_second([sample(11, 1), sample(31, 3)]) == pytest.approx(10)
-    assert tokens_per_second([sample(11, 1), sample(1, 9)]) == pytest.approx(10), (
-        "one token has no decode time"
-    )
+    assert tokens_per_second([sample(11, 1), sample(1, 9)]) == pytest.approx(10), "one token has no decode time"
     assert tokens_per_second([]) == 0
 
 
@@ -111,9 +109,7 @@ def test_built_in_prompts() -> None:
         ),
     ],
 )
-def test_jsonl_in_its_usual_shapes(
-    tmp_path: Path, record: dict[str, object], messages: tuple[Message, ...]
-) -> None:
+def test_jsonl_in_its_usual_shapes(tmp_path: Path, record: dict[str, object], messages: tuple[Message, ...]) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps(record) + "\n\n")
     (prompt,) = from_file(path)

@@ -35,9 +35,7 @@ def test_info_json(run: Run) -> None:
 
 
 def test_help_names_the_commands() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "specdec", "--help"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "specdec", "--help"], capture_output=True, text=True, check=True)
     for command in ("generate", "bench", "verify", "info"):
         assert command in done.stdout
 
@@ -87,9 +85,7 @@ def test_verify_passes_on_a_right_engine(run: Run, monkeypatch: pytest.MonkeyPat
     assert last.startswith(f"lossless as far as shown: {len(lines)} of {len(lines)} checks held, over ")
 
 
-def test_verify_does_not_pass_in_silence_what_it_could_not_check(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_verify_does_not_pass_in_silence_what_it_could_not_check(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "specdec.cli.screen.load", lambda **_: ScriptedEngine(["Hi"], off_reason="off: it does not pay")
     )
@@ -128,9 +124,7 @@ def test_time_left_is_told_now_and_then_where_there_is_no_terminal(
 
 def test_verify_fails_on_a_wrong_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = (*SCRIPT[:9], *SCRIPT * 5)
-    monkeypatch.setattr(
-        "specdec.cli.screen.load", lambda **_: ScriptedEngine(SCRIPT * 6, speculative_script=wrong)
-    )
+    monkeypatch.setattr("specdec.cli.screen.load", lambda **_: ScriptedEngine(SCRIPT * 6, speculative_script=wrong))
     done = run("verify", "--trials", "100", "--json")
     assert done.exit_code == 1
     assert "fail" in {check["verdict"] for check in json.loads(done.stdout)["checks"]}

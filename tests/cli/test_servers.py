@@ -66,9 +66,7 @@ def test_bench_leaves_out_tools_unless_asked(servers: tuple[ScriptedServer, Scri
 
 
 def _verdicts(shown: Result) -> dict[str, str]:
-    return {
-        check["name"].partition(" (")[0]: check["verdict"] for check in json.loads(shown.stdout)["checks"]
-    }
+    return {check["name"].partition(" (")[0]: check["verdict"] for check in json.loads(shown.stdout)["checks"]}
 
 
 def test_verify_of_two_servers(servers: tuple[ScriptedServer, ScriptedServer]) -> None:

@@ -94,15 +94,11 @@ def _started(container: dict[str, Any], rank: int) -> list[str]:
     """What the pod of this rank would call."""
     script = container["command"][2].replace("exec vllm", "printf '%s\\n' vllm")
     environment = {"NODE_RANK": str(rank), "PATH": "/usr/bin:/bin"}
-    run = subprocess.run(
-        ["/bin/sh", "-c", script], capture_output=True, text=True, check=True, env=environment
-    )
+    run = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True, env=environment)
     return run.stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    "cluster", [TWO, Cluster("owner/model", "lookup", tensor=2)], ids=["two nodes", "one node"]
-)
+@pytest.mark.parametrize("cluster", [TWO, Cluster("owner/model", "lookup", tensor=2)], ids=["two nodes", "one node"])
 def test_kubernetes(cluster: Cluster) -> None:
     objects = _kinds(kubernetes(cluster))
     assert ("Service/specdec-vllm-nodes" in objects) == (cluster.nodes > 1)
@@ -145,9 +141,7 @@ def _run(*words: str) -> Any:
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:
-    shown = _run(
-        "show", "--target", "m", "--tensor", "2", "--nodes", "2", "--head", "h", "--", "--seed", "3"
-    ).output
+    shown = _run("show", "--target", "m", "--tensor", "2", "--nodes", "2", "--head", "h", "--", "--seed", "3").output
     assert shown.count("vllm serve m") == 2
     assert shown.count("--seed 3") == 2
     assert shlex.split(shown.split("# node1.sh\n")[1])[-1] == "--headless"
@@ -168,7 +162,4 @@ def test_wrong_command_lines(tmp_path: Path) -> None:
     assert taken.exit_code == 2
     assert "expected a folder that can be written" in taken.output
     assert "rank is 3; expected" in _run("launch", "--target", "m", "--rank", "3").output
-    assert (
-        "rank is None; expected the number of this host"
-        in _run("launch", "--target", "m", "--head", "far").output
-    )
+    assert "rank is None; expected the number of this host" in _run("launch", "--target", "m", "--head", "far").output

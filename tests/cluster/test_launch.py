@@ -107,10 +107,7 @@ def test_no_vllm(launch: Launch) -> None:
     process = launch(vllm="no-such-program")
     _, said = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert (
-        "no-such-program cannot be started (No such file or directory); install vLLM, or say where it is"
-        in said
-    )
+    assert "no-such-program cannot be started (No such file or directory); install vLLM, or say where it is" in said
 
 
 def test_too_slow(launch: Launch, log: Path) -> None:

@@ -97,9 +97,7 @@ def test_wrong_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:
-    shown = CliRunner().invoke(
-        app, ["cluster", "plan", "--target", "bundled", "--draft", "bundled", "--gpu", "l4"]
-    )
+    shown = CliRunner().invoke(app, ["cluster", "plan", "--target", "bundled", "--draft", "bundled", "--gpu", "l4"])
     assert shown.exit_code == 0
     for words in ("1 x l4 (24 GiB)", "yes: ", "speculation pays", "above an acceptance length of"):
         assert words in shown.output

@@ -123,9 +123,7 @@ def test_conversations_stay_where_they_are(kind: Router, tmp_path: Path) -> None
                 chat += [{"role": "assistant", "content": answer}, {"role": "user", "content": "More."}]
         seen = [{str(x.body["messages"][1]) for x in s.seen} for s in servers]
         assert not seen[0] & seen[1], "a conversation was spread"
-        assert all(seen) or kind == "vllm-router", (
-            "one server got everything"
-        )  # that one spreads under load alone
+        assert all(seen) or kind == "vllm-router", "one server got everything"  # that one spreads under load alone
 
 
 @pytest.mark.parametrize("kind", AFFINE)
@@ -169,9 +167,7 @@ def test_wrong_servers(server: str) -> None:
 
 
 def test_from_the_command_line() -> None:
-    written = CliRunner().invoke(
-        app, ["router", "nginx", "http://a:8000", "http://b:8000/v1", "--port", "81"]
-    )
+    written = CliRunner().invoke(app, ["router", "nginx", "http://a:8000", "http://b:8000/v1", "--port", "81"])
     assert written.exit_code == 0
     assert "server b:8000" in written.output
     assert "listen 127.0.0.1:81;" in written.output

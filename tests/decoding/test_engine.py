@@ -171,9 +171,7 @@ def engine() -> Any:
         ("a", {"tempreature": 1}, "options is .'tempreature'."),
     ],
 )
-def test_wrong_values_are_refused_by_name(
-    engine: LocalEngine, prompt: Any, options: Any, message: str
-) -> None:
+def test_wrong_values_are_refused_by_name(engine: LocalEngine, prompt: Any, options: Any, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message) as caught:
         engine.stream(prompt, **options)
     assert "\n" not in str(caught.value)
@@ -210,9 +208,7 @@ def test_without_memory_the_youngest_fails_and_the_others_go_on() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("rule", ["coupled", "rejection"])
 @pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 0.8, "top_p": 0.9, "seed": 3}])
-def test_logits_that_name_no_token_end_their_request_alone(
-    value: float, rule: Any, options: dict[str, Any]
-) -> None:
+def test_logits_that_name_no_token_end_their_request_alone(value: float, rule: Any, options: dict[str, Any]) -> None:
     """Behind the token 7, and nowhere else."""
     target = ToyModel(slots=2)
     target.first[7], target.second[7] = value, value
@@ -220,9 +216,7 @@ def test_logits_that_name_no_token_end_their_request_alone(
         sound = {**options, "logit_bias": {7: -100.0}, "max_tokens": 30, "ignore_eos": True, "speculative": 3}
         wanted = engine.generate([5], **sound)
         beside = engine.stream([5], **sound)
-        with pytest.raises(
-            InvalidLogits, match=r"logits are NaN or infinite after 0 tokens of the answer; expected"
-        ):
+        with pytest.raises(InvalidLogits, match=r"logits are NaN or infinite after 0 tokens of the answer; expected"):
             engine.generate([5, 7], **options)
         forced = engine.stream([5], logit_bias={7: 100.0}, speculative=4, **options)
         with pytest.raises(InvalidLogits, match="after 1 tokens"):

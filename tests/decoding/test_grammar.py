@@ -88,9 +88,7 @@ def test_same_seed_same_text_with_every_drafter(
     with toy_engine(*kinds) as engine:
         for (name, heat), tokens in plain.items():
             for k in ("off", "auto", 1, 3, 8):
-                answer = engine.generate(
-                    PROMPT, **_options(name, heat, speculative=k, prediction='{"name":"a b')
-                )
+                answer = engine.generate(PROMPT, **_options(name, heat, speculative=k, prediction='{"name":"a b'))
                 assert answer.token_ids == tokens, (name, heat, k, answer.text)
 
 
@@ -142,9 +140,7 @@ def test_chi_square_of_whole_answers(rule: AcceptRule, kind: str) -> None:
     counts = dict.fromkeys(WORDS, 0)
     with toy_engine(kind, target=target, accept_rule=rule) as engine:
         for seed in range(trials):
-            answer = engine.generate(
-                start, seed=seed, temperature=0.9, speculative=3, grammar=Grammar.choice(WORDS)
-            )
+            answer = engine.generate(start, seed=seed, temperature=0.9, speculative=3, grammar=Grammar.choice(WORDS))
             counts[answer.text] += 1
     wanted = [_chance(target, start, word) * trials for word in WORDS]
     assert sum(wanted) == pytest.approx(trials)
@@ -156,9 +152,7 @@ def _chance(target: ToyModel, start: list[int], word: str) -> float:
     for i, letter in enumerate(word):
         allowed = sorted({matchers.ids(w[i])[0] for w in WORDS if w.startswith(word[:i])})
         token = matchers.ids(letter)[0]
-        chance *= float(
-            (target.logits_after(tokens).double()[allowed] / 0.9).softmax(0)[allowed.index(token)]
-        )
+        chance *= float((target.logits_after(tokens).double()[allowed] / 0.9).softmax(0)[allowed.index(token)])
         tokens.append(token)
     return chance
 
@@ -190,9 +184,7 @@ def test_the_end_of_a_grammar() -> None:
             assert re.fullmatch("a+", free.text)
             more = engine.generate(PROMPT, grammar=Grammar.regex("a{1,30}"), ignore_eos=True, **options)
             assert (more.text, more.finish_reason) == ("a" * 30, "stop")
-            late = engine.generate(
-                PROMPT, grammar=Grammar.regex("a+"), min_tokens=9, logit_bias={EOS: 99.0}, **options
-            )
+            late = engine.generate(PROMPT, grammar=Grammar.regex("a+"), min_tokens=9, logit_bias={EOS: 99.0}, **options)
             assert late.text == "a" * 9
             stop = engine.generate(PROMPT, grammar=Grammar.regex("abcdef"), stop="de", **options)
             assert (stop.text, stop.stop) == ("abc", "de")
@@ -211,9 +203,7 @@ def test_logprobs_stay_the_targets_own() -> None:
         answer = engine.generate([9, 8], **_options("date", 0.7, logprobs=2, speculative=5))
     tokens = [9, 8]
     for token in answer.tokens:
-        assert token.logprob == pytest.approx(
-            float(target.logits_after(tokens).log_softmax(-1)[token.id]), abs=1e-5
-        )
+        assert token.logprob == pytest.approx(float(target.logits_after(tokens).log_softmax(-1)[token.id]), abs=1e-5)
         tokens.append(token.id)
 
 
@@ -331,9 +321,7 @@ def test_a_parser_that_runs_out_of_states_starts_again(monkeypatch: pytest.Monke
 
 
 def test_rows_without_a_grammar_are_not_edited() -> None:
-    state = SamplerState(
-        SamplingParams().with_defaults({}), 0, [0], frozenset({EOS}), 257, torch.device("cpu")
-    )
+    state = SamplerState(SamplingParams().with_defaults({}), 0, [0], frozenset({EOS}), 257, torch.device("cpu"))
     batch, drafted = SamplingBatch([state]), torch.zeros(1, 2, dtype=torch.long)
     assert batch.trivial
     assert batch.on_host(drafted) is drafted

@@ -158,17 +158,13 @@ def test_an_adapter_beside_the_weights_is_refused(tmp_path: Path) -> None:
     folder = save_llama(tmp_path, 3, width=32)
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     for names in ((folder, "none"), ("bundled", folder)):
-        with pytest.raises(
-            UnsupportedModel, match=r"holds an adapter beside its weights: adapter_config\.json"
-        ):
+        with pytest.raises(UnsupportedModel, match=r"holds an adapter beside its weights: adapter_config\.json"):
             specdec.load(*names)
 
 
 def test_a_tokenizer_that_is_something_else(tmp_path: Path) -> None:
     folder = save_llama(tmp_path, 3, width=32)
-    (folder / "tokenizer.json").write_text(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n"
-    )
+    (folder / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
     with pytest.raises(CheckpointCorrupt, match=r"tokenizer\.json is a git-lfs pointer, not the file itself"):
         specdec.load(folder, "none")
 

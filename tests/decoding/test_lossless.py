@@ -40,15 +40,12 @@ DRAFTERS = [
 def plain() -> dict[str, tuple[int, ...]]:
     with toy_engine() as engine:
         return {
-            name: engine.generate(PROMPT, seed=11, max_tokens=60, **shape).token_ids
-            for name, shape in SHAPES.items()
+            name: engine.generate(PROMPT, seed=11, max_tokens=60, **shape).token_ids for name, shape in SHAPES.items()
         }
 
 
 @pytest.mark.parametrize("kinds", DRAFTERS, ids="+".join)
-def test_same_seed_same_text_with_every_drafter(
-    kinds: tuple[str, ...], plain: dict[str, tuple[int, ...]]
-) -> None:
+def test_same_seed_same_text_with_every_drafter(kinds: tuple[str, ...], plain: dict[str, tuple[int, ...]]) -> None:
     with toy_engine(*kinds) as engine:
         for name, shape in SHAPES.items():
             for k in ("off", "auto", 1, 3, 8):
@@ -106,10 +103,7 @@ def test_distribution_of_the_third_token(rule: AcceptRule, kind: str) -> None:
     keep = wanted > 0
     assert counts[exact == 0].sum() == 0
     assert (
-        stats.chisquare(
-            observed[keep].double(), wanted[keep].double() * trials / wanted.double().sum()
-        ).pvalue
-        > 1e-4
+        stats.chisquare(observed[keep].double(), wanted[keep].double() * trials / wanted.double().sum()).pvalue > 1e-4
     )
 
 

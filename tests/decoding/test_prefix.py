@@ -72,9 +72,7 @@ def chat(engine: Engine, turns: int) -> list[dict[str, str]]:
     """A chat as the engine's own answers make it, ending in a question."""
     messages: list[dict[str, str]] = []
     for turn in range(turns):
-        messages.append(
-            {"role": "user", "content": f"Tell me story {turn} about a fox and {turn + 2} bells."}
-        )
+        messages.append({"role": "user", "content": f"Tell me story {turn} about a fox and {turn + 2} bells."})
         if turn + 1 < turns:
             answer = engine.generate(messages, temperature=0, max_tokens=16)
             messages.append({"role": "assistant", "content": answer.text})
@@ -101,9 +99,7 @@ def test_the_twentieth_turn_is_read_alone_and_answered_as_if_cold(warm: Engine) 
 
 
 def test_wrong_limits_are_refused() -> None:
-    with pytest.raises(
-        specdec.InvalidRequest, match="prefix_cache_bytes is -1; expected a whole number 0 or more"
-    ):
+    with pytest.raises(specdec.InvalidRequest, match="prefix_cache_bytes is -1; expected a whole number 0 or more"):
         specdec.load(prefix_cache_bytes=-1)
     with pytest.raises(specdec.InvalidRequest, match="queue_limit is 0; expected a whole number 1 or more"):
         specdec.load(queue_limit=0)

@@ -57,9 +57,7 @@ def test_drafts_are_accepted(engine: LocalEngine) -> None:
 
 def test_two_at_once_and_one_after_another(engine: LocalEngine) -> None:
     prompts = [[*PROMPT, i] for i in range(5)]
-    plain = [
-        _ids(engine, prompt, temperature=0.9, seed=i, speculative="off") for i, prompt in enumerate(prompts)
-    ]
+    plain = [_ids(engine, prompt, temperature=0.9, seed=i, speculative="off") for i, prompt in enumerate(prompts)]
 
     def again(i: int) -> tuple[int, ...]:
         return _ids(engine, prompts[i], temperature=0.9, seed=i, speculative=LENGTHS[i % 3])

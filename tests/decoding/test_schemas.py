@@ -60,9 +60,7 @@ def _number(rng: Random, depth: int) -> Schema:
 
 
 def _choice(rng: Random, depth: int) -> Schema:
-    return {
-        "enum": rng.sample(["é", "日本", "🦊", 'a"b', 3, 2.5, None, True, "line\nbreak"], rng.randint(1, 4))
-    }
+    return {"enum": rng.sample(["é", "日本", "🦊", 'a"b', 3, 2.5, None, True, "line\nbreak"], rng.randint(1, 4))}
 
 
 def _constant(rng: Random, depth: int) -> Schema:
@@ -106,9 +104,7 @@ def _valid(engine: Engine, seeds: range) -> int:
 
 def _one(engine: Engine, seed: int) -> bool:
     schema = random_schema(Random(seed))
-    answer = engine.generate(
-        "x", grammar=Grammar.json_schema(schema), temperature=1.0, seed=seed, max_tokens=1500
-    )
+    answer = engine.generate("x", grammar=Grammar.json_schema(schema), temperature=1.0, seed=seed, max_tokens=1500)
     assert answer.finish_reason == "stop", (seed, answer.text)
     Draft202012Validator(schema).validate(json.loads(answer.text))
     return True

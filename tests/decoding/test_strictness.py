@@ -103,16 +103,12 @@ def test_a_strict_schema_is_refused_by_what_cannot_be_enforced(engine: LocalEngi
         engine.generate("x", grammar=Grammar.json_schema(_schema(UNENFORCED[name]), strict=True))
     assert "coerce" not in str(caught.value)
     with pytest.raises(InvalidRequest, match=f"one that is not strict .*{re.escape(name)}") as caught:
-        engine.generate(
-            CHAT, tools=[_tool(TEXT, name="g", strict=True), _tool(UNENFORCED[name], strict=True)]
-        )
+        engine.generate(CHAT, tools=[_tool(TEXT, name="g", strict=True), _tool(UNENFORCED[name], strict=True)])
     assert caught.value.field == "tools[1].function.parameters"
 
 
 @pytest.mark.parametrize("name", UNENFORCED)
-def test_a_tool_that_is_not_strict_is_called(
-    engine: LocalEngine, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
+def test_a_tool_that_is_not_strict_is_called(engine: LocalEngine, caplog: pytest.LogCaptureFixture, name: str) -> None:
     tools = [_tool(UNENFORCED[name] | {"title": "tool"}), _tool(TEXT, name="g", strict=True)]
     answer = engine.generate(CHAT, tools=tools, tool_choice="f", seed=2, max_tokens=200)
     assert answer.finish_reason == "stop"

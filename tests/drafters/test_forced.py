@@ -19,9 +19,7 @@ SCHEMA = Grammar.json_schema({"type": "object", "properties": {"name": {"enum": 
 
 
 def _batch(*grammars: Matcher | None) -> SamplingBatch:
-    return SamplingBatch(
-        [SamplerState(resolved(), 0, [0], frozenset(), VOCAB, CPU, grammar) for grammar in grammars]
-    )
+    return SamplingBatch([SamplerState(resolved(), 0, [0], frozenset(), VOCAB, CPU, grammar) for grammar in grammars])
 
 
 def _propose(batch: SamplingBatch, k: int = 16) -> list[list[int]]:

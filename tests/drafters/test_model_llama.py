@@ -37,8 +37,7 @@ def test_drafts_are_the_draft_models_own(tmp_path: Path) -> None:
     drafter = DraftModelDrafter(runner, VOCAB, torch.device("cpu"))
     rng = random.Random(0)
     contexts = [
-        context([rng.randrange(VOCAB) for _ in range(n)], sequence=n, slot=i)
-        for i, n in enumerate((3, 40, 17))
+        context([rng.randrange(VOCAB) for _ in range(n)], sequence=n, slot=i) for i, n in enumerate((3, 40, 17))
     ]
     for _ in range(6):
         drafted = rows(drafter.propose(round_of(contexts), 4))

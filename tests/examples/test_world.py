@@ -84,9 +84,7 @@ def test_a_story_honours_the_wish_and_its_facts(seed: int) -> None:
         assert "violin" in story.text
     for ask, answer in story_facts(rng, story):
         assert "{" not in ask + answer
-        told = {
-            w for w in re.findall(r"[A-Z]\w+", answer) if w in {hero.name, story.slots["f"], story.slots["a"]}
-        }
+        told = {w for w in re.findall(r"[A-Z]\w+", answer) if w in {hero.name, story.slots["f"], story.slots["a"]}}
         assert all(name in story.text for name in told)
 
 
@@ -128,8 +126,7 @@ def test_json_answers_parse_and_fit_their_schema() -> None:
             task = maker(Random(seed))
             value = json.loads(task.answer)
             schemas = [
-                json.loads(m)
-                for m in re.findall(r'^(?:Schema: )?(\{"type": "object".*\})$', task.user, re.MULTILINE)
+                json.loads(m) for m in re.findall(r'^(?:Schema: )?(\{"type": "object".*\})$', task.user, re.MULTILINE)
             ]
             assert all(valid(value, s) for s in schemas)
 

@@ -29,9 +29,7 @@ def ids(text: str) -> tuple[int, ...]:
 
 def matcher(grammar: Grammar | str, *, ignore_eos: bool = False) -> Matcher:
     """Of a grammar, or of a regular expression."""
-    return grammars().matcher(
-        Grammar.regex(grammar) if isinstance(grammar, str) else grammar, ignore_eos=ignore_eos
-    )
+    return grammars().matcher(Grammar.regex(grammar) if isinstance(grammar, str) else grammar, ignore_eos=ignore_eos)
 
 
 def without(letter: str) -> Tokenizer:

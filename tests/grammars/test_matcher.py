@@ -37,9 +37,7 @@ def _letters(text: str, *, end: bool = False) -> list[int]:
 
 
 def test_the_mask_of_every_drafted_position_is_what_the_language_allows() -> None:
-    language = {
-        "".join(w) for n in range(1, 5) for w in itertools.product("abc", repeat=n) if "cc" not in "".join(w)
-    }
+    language = {"".join(w) for n in range(1, 5) for w in itertools.product("abc", repeat=n) if "cc" not in "".join(w)}
     grammar = matcher("|".join(sorted(language, key=len)))
     for text in ("abca", "cbac", "aaaa"):
         drafted = ids(text)
@@ -87,9 +85,7 @@ def test_masked_is_never_and_the_rest_stays_bit_for_bit() -> None:
     logits = torch.randn(2, 3, VOCAB, generator=torch.Generator().manual_seed(0))
     before = logits.clone()
     drafted = torch.tensor([ids("ab"), ids("zz")])
-    out = _process(
-        [_state(matcher("(a|b)+c"), temperature=1.0), _state(None, temperature=1.0)], logits, drafted
-    )
+    out = _process([_state(matcher("(a|b)+c"), temperature=1.0), _state(None, temperature=1.0)], logits, drafted)
     assert torch.equal(logits, before)
     assert torch.equal(out[1], logits[1])
     for i, letters in enumerate(("ab", "abc", "abc")):

@@ -12,9 +12,7 @@ from specdec.sampling.noise import Stream
 
 def test_noise_is_that_of_every_device(device: torch.device) -> None:
     seeds, positions = [5, 2**62 + 17, 0], [3, 100_000, 0]
-    found = gumbel(
-        torch.tensor(seeds, device=device), torch.tensor(positions, device=device), 3, Stream.DRAFT, 5001
-    )
+    found = gumbel(torch.tensor(seeds, device=device), torch.tensor(positions, device=device), 3, Stream.DRAFT, 5001)
     wanted = noise.gumbel(seeds, positions, 3, Stream.DRAFT, 5001, torch.device("cpu"))
     differing = found.cpu() != wanted
     assert differing.float().mean() < 1e-3  # a device's logarithm may differ in the last bit
@@ -37,9 +35,7 @@ def test_the_first_of_equals(device: torch.device) -> None:
 
 @pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("width", [5, 4096, 10001])
-def test_nan_is_highest_and_what_names_no_token_is_marked(
-    width: int, noisy: bool, device: torch.device
-) -> None:
+def test_nan_is_highest_and_what_names_no_token_is_marked(width: int, noisy: bool, device: torch.device) -> None:
     """As torch has it; and never beyond the vocabulary, which would be read from."""
     scores = torch.randn(6, width, device=device)
     scores[0, width - 1] = torch.nan

@@ -27,7 +27,6 @@ def test_tunes_and_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with specdec.load(device="cuda", prefix_cache_bytes=0) as engine:
         for prompt in built_in()[:4]:
             plain, drafted = (
-                engine.generate(prompt.messages, max_tokens=64, seed=5, speculative=how).token_ids
-                for how in ("off", 4)
+                engine.generate(prompt.messages, max_tokens=64, seed=5, speculative=how).token_ids for how in ("off", 4)
             )
             assert plain == drafted

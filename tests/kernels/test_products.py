@@ -18,9 +18,7 @@ BOUNDS = {torch.float32: 2e-5, torch.float16: 4e-3}
 CASES = [(1, 96, 64, 1), (6, 64, 128, 2), (20, 100, 96, 1), (3, 64, 256, 4)]
 
 
-def _given(
-    rows: int, inner: int, columns: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _given(rows: int, inner: int, columns: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     torch.manual_seed(rows)
     x = torch.randn(rows, inner, device=device).to(dtype)
     return x, (torch.randn(columns, inner, device=device) * 0.1).to(dtype)
@@ -49,9 +47,7 @@ def test_norm_and_bias(
 
 @pytest.mark.parametrize("dtype", list(BOUNDS))
 @pytest.mark.parametrize(("rows", "columns", "inner", "split"), CASES)
-def test_residual(
-    rows: int, columns: int, inner: int, split: int, dtype: torch.dtype, device: torch.device
-) -> None:
+def test_residual(rows: int, columns: int, inner: int, split: int, dtype: torch.dtype, device: torch.device) -> None:
     x, weight = _given(rows, inner, columns, dtype, device)
     stream = torch.randn(rows, columns, device=device).to(dtype)
     out, scratch = stream.clone(), _scratch(device)

@@ -35,9 +35,7 @@ class Here:
         self.inner.warm_up()
 
 
-def load(
-    folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, slots: int = 3
-) -> TritonModel:
+def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, slots: int = 3) -> TritonModel:
     weights = Weights(folder)
     inner = llama.load(
         weights, read_config(folder), name="tiny", device=device, dtype=dtype, context=64, slots=slots, spare=1

@@ -198,9 +198,7 @@ async def test_a_call_that_was_cut_is_invalid(width: int, output_version: str) -
         for streamed in (_joined(cast("list[BaseMessageChunk]", list(bound.stream("hi")))), _joined(chunks)):
             assert isinstance(streamed, AIMessage)
             assert [c["args"] for c in streamed.tool_calls] == [c["args"] for c in whole.tool_calls]
-            assert [c["name"] for c in streamed.invalid_tool_calls] == [
-                c["name"] for c in whole.invalid_tool_calls
-            ]
+            assert [c["name"] for c in streamed.invalid_tool_calls] == [c["name"] for c in whole.invalid_tool_calls]
             for cut, said in zip(streamed.invalid_tool_calls, whole.invalid_tool_calls, strict=True):
                 assert (cut["args"] or "").startswith(said["args"] or "")
     assert whole.tool_calls
@@ -428,9 +426,7 @@ WRONG = {"size": 1, "branches": [{"size": 2, "branches": [3]}]}
     (plant, {"tree": BRANCH}, {"tree": WRONG}),
     (felled, {"tree": BRANCH, "deep": True}, {"tree": WRONG, "deep": True}),
 ], ids=["class", "schema", "pair", "tool", "function"])  # fmt: skip
-def test_what_refers_to_itself_keeps_its_references(
-    offered: Any, good: dict[str, Any], bad: dict[str, Any]
-) -> None:
+def test_what_refers_to_itself_keeps_its_references(offered: Any, good: dict[str, Any], bad: dict[str, Any]) -> None:
     model, engine = _model([json.dumps(good)])
     model.bind_tools([offered]).invoke("hi")
     schemas = [engine.requests[-1].tools[0]["function"]["parameters"]]
@@ -542,7 +538,4 @@ def test_importing_stays_light() -> None:
 
 def test_json_figures_can_be_written() -> None:
     model, _ = _model()
-    assert (
-        json.loads(json.dumps(model.invoke("hi").response_metadata))["speculative"]["draft"]
-        == "scripted-draft"
-    )
+    assert json.loads(json.dumps(model.invoke("hi").response_metadata))["speculative"]["draft"] == "scripted-draft"

@@ -17,9 +17,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning"),
 ]
-Details = Literal[
-    "audio_input", "audio_output", "reasoning_output", "cache_read_input", "cache_creation_input"
-]
+Details = Literal["audio_input", "audio_output", "reasoning_output", "cache_read_input", "cache_creation_input"]
 
 
 class TestUnit(ChatModelUnitTests):

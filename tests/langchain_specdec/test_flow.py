@@ -43,9 +43,7 @@ def _idle(engine: Engine) -> None:
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
 async def test_stream_is_invoke(engine: Engine, temperature: float, output_version: str) -> None:
-    model = ChatSpecDec(
-        engine=engine, temperature=temperature, seed=5, max_tokens=60, output_version=output_version
-    )
+    model = ChatSpecDec(engine=engine, temperature=temperature, seed=5, max_tokens=60, output_version=output_version)
     whole = model.invoke(STORY)
     streamed = _join(list(model.stream(STORY)))
     later = _join([chunk async for chunk in model.astream(STORY)])

@@ -44,9 +44,7 @@ def get_time(city: str) -> str:
     return json.dumps({"city": city, "time": "14:30"})
 
 
-async def run(
-    agent: FunctionAgent | ReActAgent | AgentWorkflow, question: str
-) -> tuple[AgentOutput, list[object]]:
+async def run(agent: FunctionAgent | ReActAgent | AgentWorkflow, question: str) -> tuple[AgentOutput, list[object]]:
     """The agent's answer and what it said on the way."""
     handler = agent.run(question)
     events: list[object] = [event async for event in handler.stream_events()]
@@ -86,9 +84,7 @@ async def test_a_function_agent_may_just_answer(bundled: SpecDec, streaming: boo
 @streamed
 async def test_an_agent_runs_no_call_that_was_cut(streaming: bool) -> None:
     script = call("get_weather", {"city": "New York"})
-    for length in range(
-        1, len(script) - 3
-    ):  # the last few tokens end the call, and leave its arguments whole
+    for length in range(1, len(script) - 3):  # the last few tokens end the call, and leave its arguments whole
         llm = SpecDec(engine=ScriptedEngine(script), max_tokens=length)
         _, events = await run(FunctionAgent(tools=[get_weather], llm=llm, streaming=streaming), "Weather?")
         assert results(events) == []
@@ -118,12 +114,8 @@ class Report(BaseModel):
 @streamed
 async def test_agents_answer_in_a_form(streaming: bool) -> None:
     report = Report(city="Oslo", temperature=4)
-    engine = SeveralScripts(
-        call("get_weather", {"city": "Oslo"}), "It is 4 degrees.", report.model_dump_json()
-    )
-    agent = FunctionAgent(
-        tools=[get_weather], llm=SpecDec(engine=engine), output_cls=Report, streaming=streaming
-    )
+    engine = SeveralScripts(call("get_weather", {"city": "Oslo"}), "It is 4 degrees.", report.model_dump_json())
+    agent = FunctionAgent(tools=[get_weather], llm=SpecDec(engine=engine), output_cls=Report, streaming=streaming)
     output, _ = await run(agent, "What is the weather in Oslo?")
     assert output.get_pydantic_model(Report) == report
 

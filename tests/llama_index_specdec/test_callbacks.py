@@ -113,7 +113,5 @@ def test_errors_are_heard(scripted: ScriptedEngine) -> None:
 
 def test_predictions_carry_the_system_prompt(scripted: ScriptedEngine) -> None:
     llm = SpecDec(engine=scripted, system_prompt="Be brief.")
-    assert llm.predict(PromptTemplate("{x}"), x="Hello") == "".join(
-        llm.stream(PromptTemplate("{x}"), x="Hello")
-    )
+    assert llm.predict(PromptTemplate("{x}"), x="Hello") == "".join(llm.stream(PromptTemplate("{x}"), x="Hello"))
     assert [m.role for r in scripted.requests for m in r.prompt] == ["system", "user"] * 2  # type: ignore[union-attr]

@@ -96,9 +96,7 @@ def test_can_be_the_default(llm: SpecDec, monkeypatch: pytest.MonkeyPatch) -> No
         ({"temprature": 0}, "temprature"),
     ],
 )
-def test_wrong_fields_are_refused_by_name(
-    scripted: ScriptedEngine, fields: dict[str, Any], message: str
-) -> None:
+def test_wrong_fields_are_refused_by_name(scripted: ScriptedEngine, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         SpecDec(engine=scripted, **fields)
 

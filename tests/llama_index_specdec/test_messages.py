@@ -108,9 +108,7 @@ def test_no_chat_is_refused(llm: SpecDec, messages: Any) -> None:
 
 def test_a_tool_s_turn_without_a_call_is_refused(llm: SpecDec) -> None:
     with pytest.raises(ValueError, match="tool message"):
-        llm.chat(
-            [ChatMessage("1 + 2?"), ChatMessage("3", role="tool", additional_kwargs={"tool_call_id": "x"})]
-        )
+        llm.chat([ChatMessage("1 + 2?"), ChatMessage("3", role="tool", additional_kwargs={"tool_call_id": "x"})])
 
 
 def test_text_targets_get_the_framework_s_prompt() -> None:

@@ -38,9 +38,7 @@ async def test_the_four_forms(bundled: SpecDec) -> None:
 
 
 def test_streams_grow(bundled: SpecDec) -> None:
-    parts = [
-        p.model_dump(exclude_none=True) for p in bundled.stream_structured_predict(Person, PROMPT, text=TEXT)
-    ]
+    parts = [p.model_dump(exclude_none=True) for p in bundled.stream_structured_predict(Person, PROMPT, text=TEXT)]
     sizes = [len(json.dumps(part)) for part in parts]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
@@ -131,9 +129,7 @@ def test_a_schema_that_is_wrong_is_refused(bundled: SpecDec) -> None:
 
 
 def test_the_framework_s_own_programs_can_be_asked_for() -> None:
-    by_function = scripted_llm(
-        call("Person", MARA.model_dump()), pydantic_program_mode=PydanticProgramMode.FUNCTION
-    )
+    by_function = scripted_llm(call("Person", MARA.model_dump()), pydantic_program_mode=PydanticProgramMode.FUNCTION)
     by_text = scripted_llm(MARA.model_dump_json(), pydantic_program_mode=PydanticProgramMode.LLM)
     for llm in (by_function, by_text):
         assert llm.structured_predict(Person, PROMPT, text=TEXT) == MARA

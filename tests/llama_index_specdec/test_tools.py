@@ -95,9 +95,7 @@ async def test_predict_and_call(bundled: SpecDec) -> None:
 
 def test_what_the_engine_is_asked(scripted: ScriptedEngine) -> None:
     llm = SpecDec(engine=scripted)
-    llm.chat_with_tools(
-        [WEATHER], "Weather?", [ChatMessage("Hi", role="user")], allow_parallel_tool_calls=True
-    )
+    llm.chat_with_tools([WEATHER], "Weather?", [ChatMessage("Hi", role="user")], allow_parallel_tool_calls=True)
     request = scripted.requests[-1]
     assert [tool["function"]["name"] for tool in request.tools] == ["get_weather"]
     assert request.tools[0]["function"]["parameters"]["required"] == ["city"]
@@ -209,9 +207,7 @@ def nameless() -> FunctionTool:
     ],
     ids=["nameless", "twice", "no tool", "no function"],
 )
-async def test_wrong_tools_are_refused(
-    llm: SpecDec, tools: Callable[[], list[FunctionTool]], message: str
-) -> None:
+async def test_wrong_tools_are_refused(llm: SpecDec, tools: Callable[[], list[FunctionTool]], message: str) -> None:
     for ask in (llm.chat_with_tools, llm.stream_chat_with_tools):
         with pytest.raises(ValueError, match=message):
             ask(tools(), "Weather?")

@@ -32,9 +32,7 @@ def _load(model: Any, folder: Path, dtype: str) -> Model:
     return load_model(models.save(model, folder), device="cuda", dtype=dtype, context=64, slots=3)
 
 
-@pytest.mark.parametrize(
-    "kind", ["llama-llama3", "mistral-window", "qwen2-window", "qwen3", "gpt2", "gemma2-window"]
-)
+@pytest.mark.parametrize("kind", ["llama-llama3", "mistral-window", "qwen2-window", "qwen3", "gpt2", "gemma2-window"])
 def test_exact(kind: str, tmp_path: Path) -> None:
     model = models.build(kind)
     runner: Any = Here(_load(model, tmp_path, "float32"))
@@ -50,10 +48,7 @@ def test_sixteen_bit_is_as_near_as_transformers(kind: str, dtype: str, tmp_path:
     truth = full(model, ids)
     theirs = full(model.to("cuda", getattr(torch, dtype)), ids.cuda()).cpu()
     found = torch.cat(
-        [
-            runner.run(Batch(ids[:, a:b].cuda(), [1], [a], b - a)).logits.cpu()
-            for a, b in ((0, 14), (14, 15), (15, 20))
-        ],
+        [runner.run(Batch(ids[:, a:b].cuda(), [1], [a], b - a)).logits.cpu() for a, b in ((0, 14), (14, 15), (15, 20))],
         1,
     )
     assert (found - truth).abs().mean() < 1.3 * (theirs - truth).abs().mean()

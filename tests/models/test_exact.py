@@ -52,9 +52,7 @@ def test_llama_family_rows_one_by_one(kind: str, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("kind", ["llama-llama3", "mistral-window", "qwen2", "qwen3"])
-def test_llama_family_through_transformers(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_llama_family_through_transformers(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llama, "unsupported", lambda config: "asked not to")
     model = models.build(kind)
     runner = _load(model, tmp_path)

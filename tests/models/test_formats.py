@@ -55,15 +55,11 @@ def _refused(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "dtype", [torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn, torch.float8_e5m2]
-)
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn, torch.float8_e5m2])
 def test_codes_without_a_format(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
     said = _refused(_folder(kind, tmp_path, _stored_as(dtype)))
     assert "model.layers.0.mlp.down_proj.weight is stored as" in said
-    assert (
-        "names no quantization_config; expected one that says how to read it, or the model in 16 bits" in said
-    )
+    assert "names no quantization_config; expected one that says how to read it, or the model in 16 bits" in said
 
 
 def test_codes_in_a_pickle(tmp_path: Path) -> None:
@@ -84,9 +80,7 @@ def test_plain_weights_in_a_pickle(tmp_path: Path) -> None:
 def test_modelopt_in_a_file_of_its_own(kind: str, tmp_path: Path) -> None:
     folder = _folder(kind, tmp_path, _stored_as(torch.float8_e4m3fn, "weight_scale"))
     (folder / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8"}}')
-    assert "holds weights in ModelOpt's FP8 (hf_quant_config.json), which cannot be read here" in _refused(
-        folder
-    )
+    assert "holds weights in ModelOpt's FP8 (hf_quant_config.json), which cannot be read here" in _refused(folder)
 
 
 def test_modelopt_for_keys_and_values_alone(tmp_path: Path) -> None:
@@ -102,9 +96,7 @@ def test_modelopt_for_keys_and_values_alone(tmp_path: Path) -> None:
 def test_a_format_that_nobody_here_knows(method: str | None, tmp_path: Path) -> None:
     folder = _folder("llama", tmp_path, quantization_config={"quant_method": method, "bits": 4})
     said = _refused(folder)
-    assert (
-        f"quant_method of its weights is {method!r}, which cannot be read here; expected one of awq" in said
-    )
+    assert f"quant_method of its weights is {method!r}, which cannot be read here; expected one of awq" in said
 
 
 @pytest.mark.parametrize(
@@ -145,9 +137,7 @@ def test_tensors_that_the_model_does_not_use(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_layers_beyond_those_of_the_config(kind: str, tmp_path: Path) -> None:
-    assert "does not use: model.layers.2" in _refused(
-        _folder(kind, tmp_path, num_hidden_layers=2, layer_types=None)
-    )
+    assert "does not use: model.layers.2" in _refused(_folder(kind, tmp_path, num_hidden_layers=2, layer_types=None))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -27,9 +27,7 @@ def _engine(device: str, **options: Any) -> Engine:
     return specdec.load(device=device, dtype="float32", slots=4, prefix_cache_bytes=0, **options)
 
 
-def _texts(
-    engine: Engine, speculative: Any, together: int = 1, temperature: float = 0.0
-) -> list[tuple[int, ...]]:
+def _texts(engine: Engine, speculative: Any, together: int = 1, temperature: float = 0.0) -> list[tuple[int, ...]]:
     def one(messages: Any) -> tuple[int, ...]:
         return engine.generate(
             messages, max_tokens=64, seed=5, temperature=temperature, speculative=speculative

@@ -83,9 +83,7 @@ def test_hub_id_without_a_network_fails_at_once(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
 def test_an_adapter_is_not_silently_left_out(folder: Path, file: str) -> None:
     (folder / file).write_text("{}")
-    with pytest.raises(
-        UnsupportedModel, match=rf"an adapter beside its weights: {file}.*expected the two merged"
-    ):
+    with pytest.raises(UnsupportedModel, match=rf"an adapter beside its weights: {file}.*expected the two merged"):
         resolve(folder)
     (folder / "config.json").unlink()
     with pytest.raises(UnsupportedModel, match=rf"an adapter and not the model that it is for: {file}"):
@@ -186,9 +184,7 @@ def test_wrong_shape_through_transformers(tmp_path: Path) -> None:
 
 def test_wrong_shape_is_named(folder: Path) -> None:
     _edit(folder / "config.json", intermediate_size=64)
-    with pytest.raises(
-        CheckpointCorrupt, match=r"gate_proj\.weight has shape \(48, 32\); its config says \(64, 32\)"
-    ):
+    with pytest.raises(CheckpointCorrupt, match=r"gate_proj\.weight has shape \(48, 32\); its config says \(64, 32\)"):
         load_model(folder)
 
 
@@ -253,9 +249,7 @@ def test_a_model_that_fails_in_its_own_pass(name: str, changes: dict[str, Any], 
 
 
 @pytest.mark.parametrize("error", [RuntimeError("sizes\ndiffer"), ImportError("no kernels"), TypeError()])
-def test_whatever_a_first_pass_raises_is_said_in_a_line(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whatever_a_first_pass_raises_is_said_in_a_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.build("gemma")
 
     def fail(*_: object, **__: object) -> None:
@@ -265,9 +259,7 @@ def test_whatever_a_first_pass_raises_is_said_in_a_line(
     info = ModelInfo(
         "mine", "GemmaForCausalLM", "transformers", 0, 64, 2, torch.device("cpu"), torch.float32, 0, 0, 0,
     )  # fmt: skip
-    with pytest.raises(
-        UnsupportedModel, match=r"mine: .* GemmaForCausalLM fails at its first pass: "
-    ) as caught:
+    with pytest.raises(UnsupportedModel, match=r"mine: .* GemmaForCausalLM fails at its first pass: ") as caught:
         over(model, info)
     assert "\n" not in str(caught.value)
 
@@ -276,9 +268,7 @@ def test_weights_that_are_nan_through_transformers(tmp_path: Path) -> None:
     model = models.build("gemma")
     with torch.no_grad():
         model.model.norm.weight[3] = torch.nan
-    with pytest.raises(
-        CheckpointCorrupt, match=r"logits of a first pass in torch\.float32 are NaN or infinite"
-    ):
+    with pytest.raises(CheckpointCorrupt, match=r"logits of a first pass in torch\.float32 are NaN or infinite"):
         load_model(models.save(model, tmp_path), device="cpu")
 
 

@@ -30,9 +30,7 @@ def _check(folder: Path, monkeypatch: pytest.MonkeyPatch, free: list[float], **c
     monkeypatch.setattr(torch.cuda, "mem_get_info", left)
     options: dict[str, Any] = {"context": 64, "slots": 2, "spread": False, **changes}
     config = read_config(folder)
-    return memory.check(
-        folder, config, name="m", device=torch.device("cuda", 0), dtype=torch.float16, **options
-    )
+    return memory.check(folder, config, name="m", device=torch.device("cuda", 0), dtype=torch.float16, **options)
 
 
 def test_what_is_counted(checkpoint: Path) -> None:
@@ -53,9 +51,7 @@ def test_too_long_a_context_is_told_what_would_fit(checkpoint: Path, monkeypatch
 
 
 def test_too_large_a_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        NotEnoughMemory, match=r"free are 0\.0 GiB; expected a smaller model, or a larger GPU"
-    ):
+    with pytest.raises(NotEnoughMemory, match=r"free are 0\.0 GiB; expected a smaller model, or a larger GPU"):
         _check(checkpoint, monkeypatch, [1.5])
 
 

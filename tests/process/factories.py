@@ -49,9 +49,7 @@ class ThreadedEngine(ScriptedEngine):
         if "busy" in request.prompt:
             raise EngineBusy("256 requests are waiting, as many as the queue holds; try again later")
 
-    def _answer(
-        self, events: ScriptedStream, deliver: Deliver, cancelled: threading.Event, holds: bool
-    ) -> None:
+    def _answer(self, events: ScriptedStream, deliver: Deliver, cancelled: threading.Event, holds: bool) -> None:
         for number, event in enumerate(events, 1):
             deliver(event)
             if holds and number == 2:

@@ -38,9 +38,7 @@ from tests.process.watching import alive, children, descriptors, running
 ROOT = Path(__file__).parents[2]
 LONG: dict[str, Any] = {"max_tokens": factories.HELD}
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="looks at processes through /proc"
-)
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes through /proc")
 
 
 def script(body: str) -> subprocess.Popen[str]:
@@ -93,9 +91,7 @@ def test_stages_are_forwarded_in_order() -> None:
         (factories.dies, EngineFailed, "^the engine's process was killed by SIGKILL"),
     ],
 )
-def test_what_fails_to_load_says_so_and_leaves_nothing(
-    factory: Any, kind: type[Exception], message: str
-) -> None:
+def test_what_fails_to_load_says_so_and_leaves_nothing(factory: Any, kind: type[Exception], message: str) -> None:
     before = children(), descriptors(), threading.active_count()
     with pytest.raises(kind, match=message):
         ProcessEngine(factory)
@@ -154,9 +150,7 @@ async def test_a_kill_fails_what_is_awaited() -> None:
             await waiting
 
 
-@pytest.mark.parametrize(
-    ("prompt", "fate"), [("exit", "ended with exit code 7"), ("segfault", "killed by SIGSEGV")]
-)
+@pytest.mark.parametrize(("prompt", "fate"), [("exit", "ended with exit code 7"), ("segfault", "killed by SIGSEGV")])
 def test_the_cause_of_a_crash_is_named(prompt: str, fate: str) -> None:
     engine = ProcessEngine(factories.dying, stderr=subprocess.DEVNULL)
     with engine, pytest.raises(EngineFailed, match=fate):

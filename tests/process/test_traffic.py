@@ -70,9 +70,7 @@ def test_a_hundred_streams_at_once_each_get_their_own(engine: ProcessEngine) -> 
     options: dict[str, Any] = {"max_tokens": 20, "ignore_eos": True}
     alone = [engine.generate([i], seed=i, **options).token_ids for i in range(10)]
     with ThreadPoolExecutor(20) as pool:
-        answers = list(
-            pool.map(lambda i: engine.generate([i % 10], seed=i % 10, **options).token_ids, range(100))
-        )
+        answers = list(pool.map(lambda i: engine.generate([i % 10], seed=i % 10, **options).token_ids, range(100)))
     assert answers == alone * 10
 
 
@@ -155,9 +153,7 @@ def test_a_round_that_follows_soon_goes_out_with_the_next() -> None:
     """The first token does not wait, nor what ends the answer."""
     round_ = Round(None, (), 0, 0.001, 0.002)
     rounds = [GenerationEvent("a", str(n), round=round_) for n in range(4)]
-    last = GenerationEvent(
-        "a", round=round_, end=Ending("stop", Usage(1, 1), Timing(0, 0, 0), SpecStats(1), 0)
-    )
+    last = GenerationEvent("a", round=round_, end=Ending("stop", Usage(1, 1), Timing(0, 0, 0), SpecStats(1), 0))
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as pipe, os.fdopen(reading, "rb") as other_end:
         outbox = _Outbox(pipe)

@@ -201,9 +201,7 @@ async def story(exchange: Exchange) -> None:
 async def _words(exchange: Exchange, count: int, width: int) -> AsyncIterator[Chunk]:
     chat = exchange.path.endswith("/chat/completions")
     if chat:
-        yield {
-            "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
-        }
+        yield {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
     for at in range(0, count, width):
         ids = list(range(at, min(at + width, count)))
         text = "".join(f" {exchange.server.word}{i}" for i in ids)

@@ -41,9 +41,7 @@ def _server(dialect: Dialect, speculates: bool | None = None) -> Server:
     return Server("http://h/v1", "story", dialect, speculates=speculates)
 
 
-def _body(
-    dialect: Dialect, prompt: Any = CHAT, speculates: bool | None = None, **options: Any
-) -> dict[str, Any]:
+def _body(dialect: Dialect, prompt: Any = CHAT, speculates: bool | None = None, **options: Any) -> dict[str, Any]:
     return ask(Request.of(prompt, **options), _server(dialect, speculates)).body
 
 
@@ -56,9 +54,7 @@ def test_every_parameter_has_a_value_here() -> None:
 def test_mapped_or_refused_by_name(dialect: Dialect, name: str) -> None:
     value, wire = VALUES[name]
     if name in REFUSED[dialect.name]:
-        with pytest.raises(
-            InvalidRequest, match=rf"^{name} is .*{dialect.name} at http://h/v1 takes no other"
-        ):
+        with pytest.raises(InvalidRequest, match=rf"^{name} is .*{dialect.name} at http://h/v1 takes no other"):
             _body(dialect, **{name: value})
         return
     wire = dialect.fields.get(name, wire)
@@ -156,9 +152,7 @@ def test_turns_and_tools() -> None:
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
     turns = [
         Message("user", "Oslo?"),
-        Message(
-            "assistant", None, tool_calls=(ToolCall("c1", "weather", '{"city": "Oslo"}'),), reasoning="hm"
-        ),
+        Message("assistant", None, tool_calls=(ToolCall("c1", "weather", '{"city": "Oslo"}'),), reasoning="hm"),
         Message("tool", "rain", tool_call_id="c1"),
     ]
     body = _body(VLLM, turns, tools=(tool,), tool_choice="weather", parallel_tool_calls=False)

@@ -84,17 +84,13 @@ def _free_port() -> int:
 
 
 def test_unreachable() -> None:
-    with pytest.raises(
-        LoadError, match=r"http://127\.0\.0\.1:\d+/v1 cannot be reached .*is the server running"
-    ):
+    with pytest.raises(LoadError, match=r"http://127\.0\.0\.1:\d+/v1 cannot be reached .*is the server running"):
         specdec.load(f"http://127.0.0.1:{_free_port()}/v1")
 
 
 def test_wrong_path(server: ScriptedServer) -> None:
     root = server.url.removesuffix("/v1")
-    with pytest.raises(
-        LoadError, match=rf"answers 404; the base URL of most servers ends in /v1: {root}/v1$"
-    ):
+    with pytest.raises(LoadError, match=rf"answers 404; the base URL of most servers ends in /v1: {root}/v1$"):
         specdec.load(root)
 
 
@@ -238,9 +234,7 @@ async def test_async_refusals_come_first(server: ScriptedServer, engine: RemoteE
         {"message": "request (9 tokens) exceeds the available context size (8 tokens), try increasing it"},
     ],
 )
-def test_a_prompt_that_is_too_long(
-    server: ScriptedServer, engine: RemoteEngine, error: dict[str, Any]
-) -> None:
+def test_a_prompt_that_is_too_long(server: ScriptedServer, engine: RemoteEngine, error: dict[str, Any]) -> None:
     server.answers.append(_replies(400, {"error": error}))
     _fails(engine, PromptTooLong, f"prompt is too long; expected what .*{re.escape(error['message'])}")
 
@@ -318,9 +312,7 @@ def test_a_stall(server: ScriptedServer, engine: RemoteEngine) -> None:
 
 
 def test_a_deadline(server: ScriptedServer, engine: RemoteEngine) -> None:
-    with pytest.raises(
-        DeadlineExceeded, match=r"timeout is 0\.1 s; expected more: the request had \d+ tokens by then"
-    ):
+    with pytest.raises(DeadlineExceeded, match=r"timeout is 0\.1 s; expected more: the request had \d+ tokens by then"):
         engine.generate(CHAT, max_tokens=100_000, timeout=0.1)
     eventually(lambda: server.left == 1 and engine.stats().active == 0)
 

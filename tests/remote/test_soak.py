@@ -24,9 +24,7 @@ def _cut_after(count: int) -> Answer:
     return answer
 
 
-async def _one(
-    engine: RemoteEngine, leave_after: int | None, gate: asyncio.Semaphore
-) -> tuple[str, list[int]]:
+async def _one(engine: RemoteEngine, leave_after: int | None, gate: asyncio.Semaphore) -> tuple[str, list[int]]:
     """How it ended, and the tokens that came."""
     ids: list[int] = []
     async with gate, aclosing(engine.astream("Once", max_tokens=LENGTH)) as events:

@@ -99,9 +99,7 @@ class Simulation:
 
     def _run(self, seeds: Sequence[int]) -> Tensor:
         vocab = self.target.tables.shape[-1]
-        states = [
-            SamplerState(self.params, s, self.prompt, self.stops, vocab, CPU, self._matcher()) for s in seeds
-        ]
+        states = [SamplerState(self.params, s, self.prompt, self.stops, vocab, CPU, self._matcher()) for s in seeds]
         outputs: list[list[int]] = [[] for _ in seeds]
         while active := [i for i, output in enumerate(outputs) if len(output) < self.length]:
             batch = SamplingBatch([states[i] for i in active])

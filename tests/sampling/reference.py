@@ -36,9 +36,7 @@ def distribution(
     return _filter(logits, params)
 
 
-def _penalise(
-    logits: list[float], params: SamplingParams, prompt: Sequence[int], output: Sequence[int]
-) -> None:
+def _penalise(logits: list[float], params: SamplingParams, prompt: Sequence[int], output: Sequence[int]) -> None:
     factor = params.repetition_penalty
     assert factor
     for token in {*prompt, *output}:

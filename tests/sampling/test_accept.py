@@ -156,9 +156,7 @@ def test_all_tokens_masked_stays_finite_enough() -> None:
     """A draft model may know none of the tokens that are left: its q is not a number, and p alone decides."""
     logits = torch.tensor([0.0, 1.0, NEVER]).expand(1, 2, 3)
     state = SamplerState(resolved(temperature=0.5), 1, (0,), frozenset(), 3, CPU)
-    masked = SamplingBatch([state]).process(
-        torch.full((1, 1, 3), NEVER), torch.empty(1, 0, dtype=torch.int64), 0
-    )
+    masked = SamplingBatch([state]).process(torch.full((1, 1, 3), NEVER), torch.empty(1, 0, dtype=torch.int64), 0)
     assert masked.tolist() == [[[NEVER] * 3]]
     verdict = accept.rejection(
         logits,

@@ -69,9 +69,7 @@ def test_wide_4096(rule: str, k: int, temperature: float) -> None:
 # Narrow: few tokens, many trials, a draft model that likes what the target does not.
 
 
-def _narrow(
-    rule: Rule, trials: int = 200_000, k: int = 2, certain: bool = False, ragged: bool = False
-) -> float:
+def _narrow(rule: Rule, trials: int = 200_000, k: int = 2, certain: bool = False, ragged: bool = False) -> float:
     vocab = 16
     target = _toy(3, 1, vocab, vocab, scale=0.8)
     draft = Toy(-target.tables)
@@ -93,9 +91,7 @@ def test_drafts_of_uneven_length(rule: str) -> None:
 
 
 def _one_hot(r: Round) -> Verdict:
-    return REJECTION.verdict(
-        replace(r, probs=torch.zeros_like(r.probs).scatter_(-1, r.drafted.unsqueeze(-1), 1.0))
-    )
+    return REJECTION.verdict(replace(r, probs=torch.zeros_like(r.probs).scatter_(-1, r.drafted.unsqueeze(-1), 1.0)))
 
 
 def _without_probs(r: Round) -> Verdict:
@@ -157,9 +153,7 @@ def _uncoupled_typical(r: Round) -> Verdict:
     verdict = COUPLED.verdict(r)
     likely = r.logits[:, :-1].softmax(-1).gather(-1, r.drafted.unsqueeze(-1)).squeeze(-1) > 0.05
     accepted = likely.long().cumprod(1).sum(1)
-    tokens = torch.where(
-        torch.arange(r.logits.shape[1]) < accepted.unsqueeze(1), _padded(r.drafted), verdict.tokens
-    )
+    tokens = torch.where(torch.arange(r.logits.shape[1]) < accepted.unsqueeze(1), _padded(r.drafted), verdict.tokens)
     return Verdict(tokens, accepted)
 
 

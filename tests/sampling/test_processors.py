@@ -121,11 +121,7 @@ def test_the_whole_chain_as_plain_python(row: int) -> None:
     processed = _mixed(vocab).process(logits, drafted, 0)[row]
     for i in range(k + 1):
         output = [*OUTPUT, *drafted[row, :i].tolist()]
-        params = (
-            MIXED[row]
-            if MIXED[row].temperature
-            else resolved(repetition_penalty=MIXED[row].repetition_penalty)
-        )
+        params = MIXED[row] if MIXED[row].temperature else resolved(repetition_penalty=MIXED[row].repetition_penalty)
         exact = torch.tensor(distribution(logits[row, i].tolist(), params, PROMPT, output, STOPS))
         assert processed[i].argmax() == exact.argmax()
         torch.testing.assert_close(processed[i].softmax(-1), exact, rtol=2e-5, atol=1e-9)
@@ -195,16 +191,12 @@ def test_ties() -> None:
     assert kept.tolist() == [False, True, True, True, False]
     kept = _processed(resolved(min_p=1.0), logits) > processors.NEVER
     assert kept.tolist() == [False, True, True, True, False]
-    assert (_processed(resolved(top_p=1e-300), logits) > processors.NEVER).tolist() == [False, True] + [
-        False
-    ] * 3
+    assert (_processed(resolved(top_p=1e-300), logits) > processors.NEVER).tolist() == [False, True] + [False] * 3
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.001, 0.3, 3.0])
 @pytest.mark.parametrize("p", [0.01, 0.5, 0.95])
-def test_top_p_from_a_few_candidates_is_top_p(
-    scale: float, p: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_top_p_from_a_few_candidates_is_top_p(scale: float, p: float, monkeypatch: pytest.MonkeyPatch) -> None:
     logits = (_random(2, 2, 5000) * scale).round(decimals=2)  # many ties
     quick = processors.top_p(logits, torch.full((2, 1, 1), p))
     monkeypatch.setattr(processors, "_CANDIDATES", ())

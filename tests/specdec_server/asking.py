@@ -23,9 +23,7 @@ class Asker:
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
     async def post(self, path: str, body: object, **headers: str) -> httpx.Response:
-        return await self.client.post(
-            path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()}
-        )
+        return await self.client.post(path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         return await self.client.get(path, headers={k.replace("_", "-"): v for k, v in headers.items()})

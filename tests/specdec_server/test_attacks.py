@@ -66,9 +66,7 @@ def test_no_host(server: LiveServer) -> None:
     assert status(server, request(PATH, CHAT).replace(b"Host: 127.0.0.1\r\n", b"")) in (400, 403)
 
 
-@pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "file://"]
-)
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example", "file://"])
 def test_foreign_page(server: LiveServer, origin: str) -> None:
     seen = requests_seen(server)
     assert status(server, request(PATH, CHAT, Origin=origin)) == 403
@@ -115,9 +113,7 @@ def test_choices(server: LiveServer, n: object) -> None:
     "field",
     ["temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "presence_penalty", "min_tokens"],
 )
-@pytest.mark.parametrize(
-    "number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e308", "9" * 400, "9" * 5000, '"1"']
-)
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e308", "9" * 400, "9" * 5000, '"1"'])
 def test_numbers(server: LiveServer, field: str, number: str) -> None:
     body = f'{{"messages": [{{"role": "user", "content": "x"}}], "{field}": {number}}}'
     answer = server.client.post(PATH, content=body, headers={"Content-Type": "application/json"})

@@ -107,9 +107,7 @@ async def test_figures_without_usage_come_with_the_reason(ask: Asker) -> None:
     assert figures["num_accepted_draft_tokens"] == figures["num_draft_tokens"] == 8
     assert figures["mean_acceptance_length"] == pytest.approx(1 + 8 / 5)
     assert figures["draft_acceptance_rate"] == 1
-    assert figures["drafters"] == [
-        {"drafter": "model", "drafted": [4, 4], "accepted": [4, 4], "tested": [4, 4]}
-    ]
+    assert figures["drafters"] == [{"drafter": "model", "drafted": [4, 4], "accepted": [4, 4], "tested": [4, 4]}]
 
 
 async def test_several_choices(ask: Asker, engine: ScriptedEngine) -> None:
@@ -179,9 +177,7 @@ async def test_two_calls_in_one_round_are_two_chunks() -> None:
     found = [[part["index"] for part in delta.get("tool_calls", ())] for delta in deltas(chunks)]
     assert [indices for indices in found if indices] == [[0], [1]]
     first = next(delta for delta in deltas(chunks) if "tool_calls" in delta)
-    assert first["reasoning_content"] == "hm" and first["content"] == "Yes", (
-        "the rest of the round is not split"
-    )
+    assert first["reasoning_content"] == "hm" and first["content"] == "Yes", "the rest of the round is not split"
     ids = [i for chunk in chunks for choice in chunk["choices"] for i in choice["token_ids"]]
     assert ids == list(range(10, 10 + len(script)))
 
@@ -227,9 +223,7 @@ async def test_a_chat_with_calls_reaches_the_engine(ask: Asker, engine: Scripted
     assert request.tool_choice == "required" and request.parallel_tool_calls is False
 
 
-async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(
-    ask: Asker, engine: ScriptedEngine
-) -> None:
+async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(ask: Asker, engine: ScriptedEngine) -> None:
     """`model_dump()` of what its `.stream()` and `.parse()` return, and fields that a later one may have."""
     function = {"name": "add", "arguments": '{"a": 1}', "parsed_arguments": {"a": 1}}
     made = {"id": "c1", "function": function, "type": "function", "index": 0, "later": None}
@@ -237,9 +231,7 @@ async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(
         "content": None, "refusal": None, "role": "assistant", "annotations": None, "audio": None, "later": None,
         "function_call": None, "tool_calls": [made], "parsed": {"a": 1}, "reasoning_content": "hm",
     }  # fmt: skip
-    await ask.chat(
-        messages=[*CHAT["messages"], parsed, {"role": "tool", "tool_call_id": "c1", "content": "2"}]
-    )
+    await ask.chat(messages=[*CHAT["messages"], parsed, {"role": "tool", "tool_call_id": "c1", "content": "2"}])
     assert engine.requests[0].prompt[1] == Message(
         "assistant", None, tool_calls=(ToolCall("c1", "add", '{"a": 1}'),), reasoning="hm"
     )

@@ -37,9 +37,7 @@ async def test_several_prompts_times_several_choices(ask: Asker, engine: Scripte
     assert answer["usage"]["prompt_tokens"] == 2, "each prompt counts once"
 
 
-@pytest.mark.parametrize(
-    ("prompt", "expected"), [([1, 2], [(1, 2)]), ([[1, 2], [3]], [(1, 2), (3,)]), (["x"], ["x"])]
-)
+@pytest.mark.parametrize(("prompt", "expected"), [([1, 2], [(1, 2)]), ([[1, 2], [3]], [(1, 2), (3,)]), (["x"], ["x"])])
 async def test_prompts_of_every_kind(
     ask: Asker, engine: ScriptedEngine, prompt: object, expected: list[object]
 ) -> None:
@@ -95,8 +93,6 @@ async def test_what_is_wrong_is_named(
         ({}, "prompt", "Input should be text or a list"),
     ],
 )
-async def test_of_a_union_the_part_that_is_wrong_is_named(
-    ask: Asker, prompt: object, param: str, message: str
-) -> None:
+async def test_of_a_union_the_part_that_is_wrong_is_named(ask: Asker, prompt: object, param: str, message: str) -> None:
     error = await ask.refused(PATH, {"prompt": prompt})
     assert (error["param"], error["message"]) == (param, f"{param}: {message}")

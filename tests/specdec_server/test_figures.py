@@ -22,17 +22,13 @@ def finished(prompt: int = 0, *drafters: DrafterStats) -> Tally:
     tally.add(GenerationEvent("r", round=Round("model", (1, 2, 3), 2, 0.1, 0.1)))
     tally.add(GenerationEvent("r", round=Round("model", (1,), 0, 0.1, 0.1)))
     tally.add(
-        GenerationEvent(
-            "r", finish_reason="stop", usage=usage, timing=Timing(0.1, 0.3, 0.7), stats=stats, seed=1
-        )
+        GenerationEvent("r", finish_reason="stop", usage=usage, timing=Timing(0.1, 0.3, 0.7), stats=stats, seed=1)
     )
     return tally
 
 
 def test_predicted_outputs() -> None:
-    usage = figures(
-        [finished(0, DrafterStats("prediction", (3, 2), (2, 1)), DrafterStats("model", (9,), (9,)))]
-    ).usage
+    usage = figures([finished(0, DrafterStats("prediction", (3, 2), (2, 1)), DrafterStats("model", (9,), (9,)))]).usage
     assert usage.completion_tokens_details.accepted_prediction_tokens == 3
     assert usage.completion_tokens_details.rejected_prediction_tokens == 2
 

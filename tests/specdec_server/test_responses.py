@@ -169,9 +169,7 @@ async def test_tools_and_formats_reach_the_engine(ask: Asker, engine: ScriptedEn
         },
     )
     (request,) = engine.requests
-    assert request.tools == (
-        {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},
-    )
+    assert request.tools == ({"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},)
     assert request.tool_choice == "add"
     assert request.sampling.grammar == Grammar.json_schema({"type": "integer"}, strict=True)
 
@@ -215,8 +213,6 @@ async def test_what_is_not_there_is_refused(ask: Asker, engine: ScriptedEngine, 
         ),
     ],
 )
-async def test_of_an_item_the_part_that_is_wrong_is_named(
-    ask: Asker, item: JSON, param: str, message: str
-) -> None:
+async def test_of_an_item_the_part_that_is_wrong_is_named(ask: Asker, item: JSON, param: str, message: str) -> None:
     error = await ask.refused(PATH, {"input": [{"role": "user", "content": "Hi"}, item]})
     assert (error["param"], error["message"]) == (param, f"{param}: {message}")

@@ -159,8 +159,6 @@ async def test_an_engine_that_ends_in_the_middle(engine: ScriptedEngine) -> None
         return events
 
     engine.astream = ending  # type: ignore[assignment,method-assign]
-    *_, error, done = (
-        (await ask.post("/v1/chat/completions", CHAT | {"stream": True})).text.strip().split("\n\n")
-    )
+    *_, error, done = (await ask.post("/v1/chat/completions", CHAT | {"stream": True})).text.strip().split("\n\n")
     assert '"code":"engine_unavailable"' in error and done == "data: [DONE]"
     assert (await ask.post("/v1/chat/completions", CHAT)).status_code == 503

@@ -51,9 +51,7 @@ class Driver:
             await self.pilot.pause(0.01)
 
     async def ready(self) -> None:
-        await self.until(
-            lambda: self.app.desk.engine is not None and self.app.screen_stack[0].query(GaugePanel)
-        )
+        await self.until(lambda: self.app.desk.engine is not None and self.app.screen_stack[0].query(GaugePanel))
 
     async def enter(self, text: str) -> None:
         self.app.prompt.put(text)

@@ -36,9 +36,7 @@ async def test_an_answer_comes_and_says_how() -> None:
         await chat.ready()
         await chat.ask("Tell me a story.")
         assert _sources(chat.app) == [STORY]
-        assert "tok/s · 14 tokens · TTFT 10.0 ms · acceptance 100%, length 2.60" in chat.text_of(
-            "AnswerView .meta"
-        )
+        assert "tok/s · 14 tokens · TTFT 10.0 ms · acceptance 100%, length 2.60" in chat.text_of("AnswerView .meta")
         assert chat.app.prompt.text == ""
         assert "Tell me a story." in chat.text_of("#title")
 
@@ -50,9 +48,7 @@ async def test_what_the_engine_says_of_itself_is_asked_again_after_an_answer() -
     async with running(engine) as chat:
         await chat.ready()
         assert Dial(speculation=Speculation()).off is None
-        engine._stats = replace(
-            engine._stats, speculation=Speculation(True, "pays", ("model",), 3, 100.0, 250.0)
-        )
+        engine._stats = replace(engine._stats, speculation=Speculation(True, "pays", ("model",), 3, 100.0, 250.0))
         await chat.ask("Tell me a story.")
         await chat.until(lambda: chat.app.dials._stats == engine.stats())
 
@@ -230,9 +226,7 @@ async def test_reasoning_is_folded_and_calls_are_laid_out() -> None:
         chat.app.prompt.focus()
         await chat.ask("/result It is red.")
         assert isinstance(engine.requests[1].prompt[-1], Message)
-        assert engine.requests[1].prompt[-1] == Message(
-            "tool", "It is red.", name="look\x1b[2J", tool_call_id="c1"
-        )
+        assert engine.requests[1].prompt[-1] == Message("tool", "It is red.", name="look\x1b[2J", tool_call_id="c1")
 
 
 async def test_json_answers_are_laid_out() -> None:

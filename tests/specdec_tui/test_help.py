@@ -22,9 +22,7 @@ from tests.specdec_tui.running import Driver, running
 
 HANDLED = {"tab", "shift+tab", "enter", "esc", "up", "down"}
 """Keys that Textual binds, or that a widget takes before any binding."""
-KEY = re.compile(
-    r"`((?:ctrl\+|shift\+|alt\+)*(?:[a-z]|f\d+|tab|enter|esc|up|down|home|end|pgup|pgdn))`", re.IGNORECASE
-)
+KEY = re.compile(r"`((?:ctrl\+|shift\+|alt\+)*(?:[a-z]|f\d+|tab|enter|esc|up|down|home|end|pgup|pgdn))`", re.IGNORECASE)
 
 
 def _helpful() -> list[type[DOMNode]]:

@@ -77,9 +77,7 @@ def test_a_file_of_a_later_version_is_kept_aside(tmp_path: Path) -> None:
     store.close()
 
 
-def test_failed_writes_are_told_once_kept_and_done_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_writes_are_told_once_kept_and_done_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("specdec_tui.core.journal._RETRY", 0.01)
     told: list[str | None] = []
     again, room = threading.Event(), threading.Event()

@@ -146,9 +146,7 @@ def test_of_a_running_answer_only_what_is_new_is_written(store: Store) -> None:
             message = Message("assistant", "".join(pieces[: i + 1]))
             chat.grow(replace(answer, message=message), [ContentDelta(piece)])
             store.sessions()
-            rows = connection.execute(
-                "SELECT length(message) FROM turn UNION ALL SELECT length(deltas) FROM growth"
-            )
+            rows = connection.execute("SELECT length(message) FROM turn UNION ALL SELECT length(deltas) FROM growth")
             written.append(sum(size for (size,) in rows))
         growth = {after - before for before, after in pairwise(written)}
         assert growth == {len(json.dumps([["content", pieces[0]]]))}

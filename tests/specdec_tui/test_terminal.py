@@ -47,9 +47,7 @@ class Terminal:
 
     def _run(self, *arguments: str) -> str:
         given = {n: v for n, v in os.environ.items() if n not in ("COLUMNS", "LINES", "NO_COLOR", "TMUX")}
-        done = subprocess.run(
-            [*self._tmux, *arguments], env=given, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([*self._tmux, *arguments], env=given, capture_output=True, text=True, check=True)
         return done.stdout
 
 

@@ -108,9 +108,7 @@ async def test_hostile_answers_and_prompts_are_only_text() -> None:
         assert any("␛]0;owned␇" in text for text in segments)
         assert all(ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0 for text in segments for c in text)
         await chat.pilot.press("escape")
-        assert "[bold]not bold[/bold]" in "".join(
-            str(w.render()) for w in chat.app.screen.query("MarkdownParagraph")
-        )
+        assert "[bold]not bold[/bold]" in "".join(str(w.render()) for w in chat.app.screen.query("MarkdownParagraph"))
 
 
 async def test_a_paste_of_a_megabyte_stays_out_of_the_way_and_goes_out_whole() -> None:

@@ -22,9 +22,7 @@ SPECIAL = ["<s>", "</s>", "<unk>", "<|end|>"]
 
 
 def _wrap(backend: Backend) -> Tokenizer:
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     return Tokenizer(wrapped)
 
 
@@ -92,9 +90,7 @@ def wordpiece() -> Tokenizer:
 def words() -> Tokenizer:
     backend = Backend(models.WordLevel(unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.train_from_iterator(
-        CORPUS, trainers.WordLevelTrainer(special_tokens=SPECIAL, show_progress=False)
-    )
+    backend.train_from_iterator(CORPUS, trainers.WordLevelTrainer(special_tokens=SPECIAL, show_progress=False))
     return _wrap(backend)
 
 

@@ -52,9 +52,7 @@ def test_any_tokens_stream_what_the_library_decodes(exact_tokenizer: Tokenizer) 
 
 
 @pytest.mark.parametrize("kind", ["llama_form", "gemma_form"])
-def test_byte_fallback_equals_the_library_where_bytes_are_whole(
-    tokenizers: dict[str, Tokenizer], kind: str
-) -> None:
+def test_byte_fallback_equals_the_library_where_bytes_are_whole(tokenizers: dict[str, Tokenizer], kind: str) -> None:
     tokenizer = tokenizers[kind]
     plain = [i for i, name in tokenizer.names.items() if not name.startswith("<0x")]
     for seed in range(200):

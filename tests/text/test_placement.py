@@ -105,15 +105,11 @@ def test_names_of_users_are_kept(tokenizer: Tokenizer) -> None:
 
 
 def test_a_text_that_the_template_changes_is_not_moved(tokenizer: Tokenizer) -> None:
-    tokenizer._backing.chat_template = (
-        "{% for m in messages %}[{{ m.role }}]{{ m.content | upper }}{% endfor %}"
-    )
+    tokenizer._backing.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content | upper }}{% endfor %}"
     assert tokenizer.chat(_chat(["s:a", "u:b", "s:c"])).text == "[system]A[user]B[system]C"
 
 
 def test_a_chat_that_no_template_could_take_is_refused_as_it_is(tokenizer: Tokenizer) -> None:
     tokenizer._backing.chat_template = TEMPLATES["alternating"]
-    with pytest.raises(
-        InvalidRequest, match=r"\['user', 'user', 'assistant', 'system'\]; .*roles must alternate"
-    ):
+    with pytest.raises(InvalidRequest, match=r"\['user', 'user', 'assistant', 'system'\]; .*roles must alternate"):
         tokenizer.chat(_chat(["u:a", "u:b", "a:c", "s:D"]))

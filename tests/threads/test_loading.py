@@ -29,8 +29,6 @@ def test_an_error_is_the_callers() -> None:
 def test_a_model_is_loaded_in_thread(tmp_path: Path) -> None:
     """Else the caller's thread would keep helpers, and the worker's would sleep between two products."""
     seen: list[threading.Thread] = []
-    with specdec.load(
-        save_llama(tmp_path / "target", 1), progress=lambda *_: seen.append(threading.current_thread())
-    ):
+    with specdec.load(save_llama(tmp_path / "target", 1), progress=lambda *_: seen.append(threading.current_thread())):
         assert seen
         assert not any(thread is threading.current_thread() or thread.is_alive() for thread in seen)

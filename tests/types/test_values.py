@@ -170,9 +170,7 @@ def test_requests_have_ids_of_their_own() -> None:
 def test_tool_calls_from_the_wire() -> None:
     nested = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     flat = {"id": "2", "name": "g", "arguments": {"b": 2}}
-    message = Message.of(
-        {"role": "assistant", "content": None, "tool_calls": [nested, flat], "refusal": None}
-    )
+    message = Message.of({"role": "assistant", "content": None, "tool_calls": [nested, flat], "refusal": None})
     assert message.tool_calls == (ToolCall("1", "f", '{"a": 1}'), ToolCall("2", "g", '{"b": 2}'))
     assert Message.of(message) is message
 
@@ -207,9 +205,7 @@ def test_acceptance_per_position_is_conditional() -> None:
 
 def test_positions_that_were_never_reached_have_no_acceptance() -> None:
     assert SpecStats(2, (_rounds("model", (3, 0), (2, 1)),)).acceptance_per_position == (0.5, 0.0)
-    assert SpecStats(1, (DrafterStats("server", (9,), (5,)),)).acceptance_per_position == (), (
-        "sums say nothing"
-    )
+    assert SpecStats(1, (DrafterStats("server", (9,), (5,)),)).acceptance_per_position == (), "sums say nothing"
 
 
 def test_statistics_are_pooled_over_drafters_and_answers() -> None:

@@ -124,9 +124,7 @@ def test_where_nothing_was_drafted_nothing_is_shown() -> None:
 def test_where_nothing_was_accepted_no_answer_ended_inside_a_run() -> None:
     with ScriptedEngine() as engine:
         plain = engine.generate("x")
-    rejected = replace(
-        plain, end=replace(plain.end, stats=SpecStats(3, (DrafterStats("model", (3,), (0,), (3,)),)))
-    )
+    rejected = replace(plain, end=replace(plain.end, stats=SpecStats(3, (DrafterStats("model", (3,), (0,), (3,)),))))
     assert shown("texts", [rejected]).verdict == "pass", "that a draft is rejected is also part of it"
     ending = shown("max_tokens", [rejected], inside=True)
     assert (ending.verdict, ending.detail) == (

@@ -76,9 +76,7 @@ class Desk:
         arguments = (self._generation, self.choice, old, previous)
         threading.Thread(target=self._load, args=arguments, name="specdec-loading", daemon=True).start()
 
-    def _load(
-        self, generation: int, choice: EngineChoice, old: Engine | None, previous: EngineChoice | None
-    ) -> None:
+    def _load(self, generation: int, choice: EngineChoice, old: Engine | None, previous: EngineChoice | None) -> None:
         try:
             if old:
                 old.close()

@@ -140,9 +140,7 @@ class Doing:
     def do_json(self, switch: str) -> None:
         if switch not in ("on", "off"):
             raise InvalidRequest("json", switch, "on or off")
-        self._configure(
-            self.app.chat.settings.with_grammar(Grammar.json_object() if switch == "on" else None)
-        )
+        self._configure(self.app.chat.settings.with_grammar(Grammar.json_object() if switch == "on" else None))
         self.app.tell(f"JSON answers {switch}")
 
     def do_schema(self, name: str) -> None:

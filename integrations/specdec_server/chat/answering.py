@@ -63,9 +63,7 @@ class ChatStream(ChunkStream):
     def _wants_tokens(self, event: GenerationEvent) -> bool:
         return bool(event.tokens) and (self._form.logprobs or self._form.token_ids)
 
-    def _line(
-        self, index: int, delta: Delta, tokens: Sequence[Token] = (), finish: Finish | None = None
-    ) -> str:
+    def _line(self, index: int, delta: Delta, tokens: Sequence[Token] = (), finish: Finish | None = None) -> str:
         logprobs = chat_logprobs(tokens) if self._form.logprobs and tokens else None
         choice = ChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
         if self._form.token_ids:
@@ -76,9 +74,7 @@ class ChatStream(ChunkStream):
         return ChatChunk(object="chat.completion.chunk", choices=choices, **self._form.head)
 
 
-def whole(
-    form: Form, answers: Sequence[Sequence[GenerationEvent]], tallies: Sequence[Tally]
-) -> ChatCompletion:
+def whole(form: Form, answers: Sequence[Sequence[GenerationEvent]], tallies: Sequence[Tally]) -> ChatCompletion:
     """The answer at once, from the events of each choice."""
     choices = [_choice(form, index, events) for index, events in enumerate(answers)]
     completion = ChatCompletion(object="chat.completion", choices=choices, **form.head)

@@ -174,9 +174,7 @@ def _speculative(tallies: Sequence[Tally], stats: SpecStats) -> SpeculativeFigur
         num_draft_tokens=stats.drafted,
         num_spec_tokens=max(t.widest for t in tallies),
         drafters=[
-            DrafterFigures(
-                drafter=d.drafter, drafted=list(d.drafted), accepted=list(d.accepted), tested=list(d.tested)
-            )
+            DrafterFigures(drafter=d.drafter, drafted=list(d.drafted), accepted=list(d.accepted), tested=list(d.tested))
             for d in stats.drafters
         ],
         off_reason=stats.off_reason,

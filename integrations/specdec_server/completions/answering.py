@@ -29,9 +29,7 @@ class CompletionStream(ChunkStream):
         return TextCompletion(object="text_completion", choices=choices, **self._form.head)
 
 
-def whole(
-    form: Form, answers: Sequence[Sequence[GenerationEvent]], tallies: Sequence[Tally]
-) -> TextCompletion:
+def whole(form: Form, answers: Sequence[Sequence[GenerationEvent]], tallies: Sequence[Tally]) -> TextCompletion:
     """The answer at once, from the events of each choice."""
     choices = [_choice(form, index, events, 0) for index, events in enumerate(answers)]
     completion = TextCompletion(object="text_completion", choices=choices, **form.head)

@@ -18,9 +18,7 @@ from specdec_server.streaming import EventStream, at_once
 def completion_routes(runs: Runs, model: str) -> APIRouter:
     router = APIRouter()
 
-    @router.post(
-        "/v1/completions", response_model=None, responses=answers(TextCompletion, TextCompletion, done=True)
-    )
+    @router.post("/v1/completions", response_model=None, responses=answers(TextCompletion, TextCompletion, done=True))
     async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
         """How a text goes on."""
         check_model(body.model, model)

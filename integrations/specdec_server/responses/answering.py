@@ -133,8 +133,6 @@ def _usage(usage: UsageBody) -> ResponseUsage:
         input_tokens=usage.prompt_tokens,
         input_tokens_details=InputDetails(cached_tokens=usage.prompt_tokens_details.cached_tokens),
         output_tokens=usage.completion_tokens,
-        output_tokens_details=OutputDetails(
-            reasoning_tokens=usage.completion_tokens_details.reasoning_tokens
-        ),
+        output_tokens_details=OutputDetails(reasoning_tokens=usage.completion_tokens_details.reasoning_tokens),
         total_tokens=usage.total_tokens,
     )

@@ -17,9 +17,7 @@ from specdec_server.streaming import EventStream, at_once
 def response_routes(runs: Runs, model: str) -> APIRouter:
     router = APIRouter()
 
-    @router.post(
-        "/v1/responses", response_model=None, responses=answers(ResponseBody, ResponseEvent, done=False)
-    )
+    @router.post("/v1/responses", response_model=None, responses=answers(ResponseBody, ResponseEvent, done=False))
     async def responses(body: ResponseRequest, http: HttpRequest) -> Response:
         """The next turn, as items: reasoning, messages, calls."""
         check_model(body.model, model)

@@ -49,9 +49,7 @@ class Chooser:
             noise = gumbel(table.seeds[slots], starts + 1, count, Stream.TARGET, vocab)
             greedy = table.shapes[3, slots].view(-1, 1, 1) > 0
             self._noise = noise.masked_fill_(greedy, 0.0)
-            self._temperature, self._top_p, self._min_p = (
-                values[slots].view(-1, 1, 1) for values in table.shapes[:3]
-            )
+            self._temperature, self._top_p, self._min_p = (values[slots].view(-1, 1, 1) for values in table.shapes[:3])
             self._top_k = table.top_k[slots].view(-1, 1, 1)
 
     def __call__(self, logits: Tensor, first: int, *, mark: bool = False) -> Tensor:

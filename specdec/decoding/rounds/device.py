@@ -53,9 +53,7 @@ class _Flight:
 class DeviceRounds:
     """Rounds under the coupled accept rule (see `base.Rounds`)."""
 
-    def __init__(
-        self, target: Model, model: DeviceModel, drafters: Sequence[Drafter], controller: Controller
-    ) -> None:
+    def __init__(self, target: Model, model: DeviceModel, drafters: Sequence[Drafter], controller: Controller) -> None:
         self._target, self._model, self._controller = target, model, controller
         self._drafters = {d.name: d.device for d in drafters if d.device is not None}
         readers = [d for d in drafters if d.device is not None and d.features]
@@ -65,9 +63,7 @@ class DeviceRounds:
         self._table = SlotTable(target.info.slots, model.capacity, self._device)
         self._graphs: Graphs[Tensor] = Graphs(capture=self._device.type == "cuda")
         self._flights: deque[_Flight] = deque()
-        self._inputs = {
-            rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in model.sizes
-        }
+        self._inputs = {rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in model.sizes}
         self._sent: dict[int, list[list[int]]] = {}
         self._given = torch.zeros(model.sizes[-1], _GIVEN[-1], dtype=torch.int64, device=self._device)
         self._stamps = torch.zeros(_STAMPS, dtype=torch.int64, device=self._device)
@@ -170,9 +166,7 @@ class DeviceRounds:
         """A graph's inputs [2, B]: the rows' slots, and how many drafts each may have accepted. Without a plan all rows
         are spare."""
         rows = (
-            []
-            if plan is None
-            else [(r.context.slot, c.length) for r, c in zip(plan.rows, plan.choices, strict=True)]
+            [] if plan is None else [(r.context.slot, c.length) for r, c in zip(plan.rows, plan.choices, strict=True)]
         )
         spare = padded - len(rows)
         given = [[*(s for s, _ in rows), *[self._model.spare] * spare], [*(n for _, n in rows), *[0] * spare]]

@@ -59,9 +59,7 @@ class HostRounds:
         verdict = self._accept(sampling, rows, found.logits, drafted, known, noise)
         ended = self._clock.mark()
 
-        fetched = torch.cat(
-            [verdict.tokens, verdict.accepted.unsqueeze(1), drafted.tokens], 1
-        ).tolist()  # the one sync
+        fetched = torch.cat([verdict.tokens, verdict.accepted.unsqueeze(1), drafted.tokens], 1).tolist()  # the one sync
         draft_seconds = self._clock.seconds(drafting, verifying)
         seconds = Seconds(draft_seconds, self._clock.seconds(began, ended) - draft_seconds)
         self._outcomes = {
@@ -82,9 +80,7 @@ class HostRounds:
         stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
         return sampling.gumbel([len(r.tokens) for r in rows], width, stream)
 
-    def _draft_noise(
-        self, sampling: SamplingBatch, rows: Sequence[Running], noise: Tensor | None
-    ) -> Tensor | None:
+    def _draft_noise(self, sampling: SamplingBatch, rows: Sequence[Running], noise: Tensor | None) -> Tensor | None:
         """What drafters draw with: the target's own noise when coupled, else independent of it."""
         if noise is None or not self._rejecting:
             return noise
@@ -113,9 +109,7 @@ class HostRounds:
             verdict = coupled(processed, drafted.tokens, lengths, noise)
         else:
             uniform = sampling.uniform([len(r.tokens) for r in rows], drafted.tokens.shape[1])
-            verdict = rejection(
-                processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows
-            )
+            verdict = rejection(processed, drafted.tokens, lengths, drafted.probs, uniform, noise, sampling.greedy_rows)
         return Verdict(defined(verdict.tokens, logits), verdict.accepted)
 
     def _learn(self, choices: Sequence[Choice], drafted: Drafted, logits: Tensor, seconds: Seconds) -> None:

@@ -25,9 +25,7 @@ class RoundRunner:
     under way was collected, and the host runs it. Until then each call gives what was collected.
     """
 
-    def __init__(
-        self, target: Model, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule
-    ) -> None:
+    def __init__(self, target: Model, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule) -> None:
         self._controller = controller
         self._drafting = Drafting(drafters, target.info, rule)
         self._host = HostRounds(target, self._drafting, controller, rule)

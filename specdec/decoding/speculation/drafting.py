@@ -59,11 +59,7 @@ class Drafting:
         asked = DraftRound([r.context for r in rows], sampling, None, need_probs=False)
         free = [d for d in self._drafters.values() if d.free]
         offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
-        return (
-            {name: _lawful(drafts, sampling) for name, drafts in offers.items()}
-            if sampling.constrained
-            else offers
-        )
+        return {name: _lawful(drafts, sampling) for name, drafts in offers.items()} if sampling.constrained else offers
 
     def options(self, b: int, offers: Offers) -> list[Option]:
         """What row b can choose from."""
@@ -90,9 +86,7 @@ class Drafting:
             if name in offers:
                 parts += [self._part(b, offers[name], b, choices) for b in members]
             else:
-                drafts = self._ask(
-                    name, rows, sampling, members, max(choices[b].length for b in members), noise()
-                )
+                drafts = self._ask(name, rows, sampling, members, max(choices[b].length for b in members), noise())
                 parts += [self._part(b, drafts, at, choices) for at, b in enumerate(members)]
         return self._merge(len(rows), parts)
 
@@ -138,9 +132,7 @@ class Drafting:
 
     def _probs(self, tokens: Tensor, parts: Sequence[_Part]) -> Tensor:
         """q of all rows; certain drafts have all their mass on themselves."""
-        q = torch.zeros(*tokens.shape, self._vocab_size, device=self._device).scatter_(
-            -1, tokens.unsqueeze(-1), 1.0
-        )
+        q = torch.zeros(*tokens.shape, self._vocab_size, device=self._device).scatter_(-1, tokens.unsqueeze(-1), 1.0)
         for p in parts:
             if p.drafts.probs is not None:
                 q[p.row, : p.length] = p.drafts.probs[p.at, : p.length]

@@ -43,9 +43,7 @@ class SlotCache:
         """How these rows, of `count` tokens each, attend fastest."""
         if len(slots) == 1:
             return SingleRow(self, slots[0], starts[0], count)
-        if self.tensor.is_cuda or self._padding(slots, [s + count for s in starts]) <= CALL_BYTES * len(
-            slots
-        ):
+        if self.tensor.is_cuda or self._padding(slots, [s + count for s in starts]) <= CALL_BYTES * len(slots):
             return PaddedRows(self, slots, starts, count)
         return SeparateRows(self, slots, starts, count)
 
@@ -83,9 +81,7 @@ class SingleRow:
         self.writes[2 * index + 1].copy_(values.transpose(0, 1))
         window = self.family.windows[index]
         reads = self.reads[window]
-        return _attend(
-            queries.unsqueeze(0), reads[2 * index], reads[2 * index + 1], self.masks[window], self.family
-        )
+        return _attend(queries.unsqueeze(0), reads[2 * index], reads[2 * index + 1], self.masks[window], self.family)
 
 
 class SeparateRows:

@@ -47,9 +47,7 @@ class EagerModel:
         """See `base.Model.run`."""
         rows, count = batch.tokens.shape
         if max(batch.starts) + count > self.cache.capacity:
-            raise ValueError(
-                f"positions up to {max(batch.starts) + count}; a slot holds {self.cache.capacity}"
-            )
+            raise ValueError(f"positions up to {max(batch.starts) + count}; a slot holds {self.cache.capacity}")
         threads.fit()
         attending = self.cache.rows(batch.slots, batch.starts, count)
         x = F.embedding(batch.tokens.reshape(-1), self.weights.embedding)  # [R, H]

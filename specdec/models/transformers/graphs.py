@@ -45,9 +45,7 @@ class CapturedModel:
             return self.inner.run(batch)
         padded, width = bucket(rows, self._sizes), bucket(count, _WIDTHS)
         held, where = self._filled(batch, padded, width)
-        found = self._graphs.run(
-            (padded, width, batch.features), lambda: self._record(held, where, batch.features)
-        )
+        found = self._graphs.run((padded, width, batch.features), lambda: self._record(held, where, batch.features))
         logits = found.logits[:rows, count - batch.keep : count].clone()
         features = None if found.features is None else found.features[:rows, :count].clone()
         return Pass(logits, features)

@@ -29,9 +29,7 @@ class Forward:
         self.model = model
         self.accepted = inspect.signature(model.forward).parameters
 
-    def __call__(
-        self, tokens: Tensor, keep: int, features: tuple[int, ...], **options: Any
-    ) -> tuple[Pass, Any]:
+    def __call__(self, tokens: Tensor, keep: int, features: tuple[int, ...], **options: Any) -> tuple[Pass, Any]:
         """The pass over tokens [B, M], and transformers' own output."""
         if "logits_to_keep" in self.accepted:
             options["logits_to_keep"] = max(keep, 1)

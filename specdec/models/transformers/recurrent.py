@@ -98,9 +98,7 @@ class RecurrentModel:
             self._live[slot] = _Live()
         reached, tokens = self._live[slot].length, self.state[slot].tokens
         if start > min(len(tokens), max(live.length, reached)):
-            raise ValueError(
-                f"slot {slot} holds {live.length} positions; expected a start up to there, not {start}"
-            )
+            raise ValueError(f"slot {slot} holds {live.length} positions; expected a start up to there, not {start}")
         return tokens[reached:start]
 
     def _carry_on(self, tokens: Tensor, slot: int, keep: int, features: tuple[int, ...]) -> Pass:

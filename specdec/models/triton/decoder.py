@@ -155,9 +155,7 @@ def products_of(model: EagerModel) -> list[Product]:
 
 def _scratch(tiles: dict[tuple[int, int], Tile], rows: int, device: torch.device) -> Scratch:
     """Room for every product of up to `rows` rows."""
-    split = [
-        (triton.cdiv(n, tile.columns) * tile.split, tile) for (n, _), tile in tiles.items() if tile.split > 1
-    ]
+    split = [(triton.cdiv(n, tile.columns) * tile.split, tile) for (n, _), tile in tiles.items() if tile.split > 1]
     padded = triton.cdiv(rows, MOST_ROWS) * MOST_ROWS
     elements = max((2 * programs * tile.columns * padded for programs, tile in split), default=1)
     programs = max((programs * triton.cdiv(rows, ROWS) for programs, _ in split), default=1)

@@ -85,9 +85,7 @@ class TritonModel:
         last = where[2] if batch.keep == 1 else None
         found = self.graphs.run(
             (id(self), padded, width, min(batch.keep, 2), batch.features),
-            lambda: self.decode(
-                held, where[0], where[1], last, logits=batch.keep > 0, features=batch.features
-            ),
+            lambda: self.decode(held, where[0], where[1], last, logits=batch.keep > 0, features=batch.features),
         )
         logits = found.logits[:rows] if batch.keep < 2 else found.logits[:rows, count - batch.keep : count]
         features = None if found.features is None else found.features[:rows, :count].clone()

@@ -38,9 +38,7 @@ def resolve(name: str | Path) -> Path:
     if folder.exists():
         raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder or a hub id")
     if not _hub_id(str(name)):
-        raise CheckpointNotFound(
-            f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model"
-        )
+        raise CheckpointNotFound(f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model")
     return _without_adapter(_fetch(str(name)))
 
 
@@ -78,9 +76,7 @@ def _fetch(name: str) -> Path:
         return Path(snapshot_download(name, etag_timeout=ETAG_SECONDS, **patterns))
     except Exception as error:  # the hub, its cache and the network each have their own kinds
         reason = first_line(error)
-        raise CheckpointNotFound(
-            f"{name} is no folder here, and could not be fetched as a hub id: {reason}"
-        ) from error
+        raise CheckpointNotFound(f"{name} is no folder here, and could not be fetched as a hub id: {reason}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -88,9 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointCorrupt(
-            f"{path.parent} has no {path.name}; expected a checkpoint's folder"
-        ) from error
+        raise CheckpointCorrupt(f"{path.parent} has no {path.name}; expected a checkpoint's folder") from error
     except (OSError, ValueError) as error:
         reason = mistaken(path)
         raise CheckpointCorrupt(
@@ -211,15 +205,11 @@ class Weights:
             where = read_json(self.folder / INDEX).get("weight_map", {})
             for file in sorted(set(where.values())):
                 if not (self.folder / file).exists():
-                    raise CheckpointCorrupt(
-                        f"{self.folder} lacks {file}, which its index names; fetch it again"
-                    )
+                    raise CheckpointCorrupt(f"{self.folder} lacks {file}, which its index names; fetch it again")
                 self._open(file)
             return dict(where)
         if not (self.folder / SINGLE).exists():
-            raise CheckpointCorrupt(
-                f"{self.folder} has no {SINGLE} and no {INDEX}; expected safetensors weights"
-            )
+            raise CheckpointCorrupt(f"{self.folder} has no {SINGLE} and no {INDEX}; expected safetensors weights")
         return dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
 
     def _open(self, file: str) -> Any:

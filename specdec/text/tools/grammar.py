@@ -84,9 +84,7 @@ class _Writer:
         for i, function in enumerate(functions):
             name = json.dumps(function["name"], ensure_ascii=False)
             head = f'{{"name": {name}, "{self._family.arguments}": '
-            arguments = self._rule(
-                f"arguments_{i}", _json(parameters(function), strict=bool(function.get("strict")))
-            )
+            arguments = self._rule(f"arguments_{i}", _json(parameters(function), strict=bool(function.get("strict"))))
             names.append(self._rule(f"call_{i}", f'{json.dumps(head)} {arguments} "}}"'))
         return self._rule("call", " | ".join(names))
 

@@ -23,9 +23,7 @@ class AnswerParser:
     """Reads one answer. `calls`: whether tools were offered; `thoughts`: whether reasoning is looked for; `opened`:
     whether the answer starts inside a thought."""
 
-    def __init__(
-        self, dialect: Dialect, *, calls: bool = False, thoughts: bool = False, opened: bool = False
-    ) -> None:
+    def __init__(self, dialect: Dialect, *, calls: bool = False, thoughts: bool = False, opened: bool = False) -> None:
         self._family = family = dialect.family if calls else None
         self._begin, self._end = (family.begin or PYTHON_TAG, family.end) if family else ("", "")
         self._open, close = (dialect.thought if thoughts else None) or ("", "")
@@ -49,9 +47,7 @@ class AnswerParser:
     def finish(self) -> list[Delta]:
         """The answer ends here, wherever that is."""
         out = [delta for part in self._marks.rest() for delta in self._text(part)]
-        out += (
-            [] if self._marked else self._end_call()
-        )  # less than a name behind a mark tells nobody anything
+        out += [] if self._marked else self._end_call()  # less than a name behind a mark tells nobody anything
         if self._spaces and not self._thinking and not self._marked:
             out.append(ContentDelta(self._spaces))
         self._spaces = ""

@@ -39,17 +39,13 @@ def _story(engine: Engine) -> str:
 
 
 def _printed(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_command_line(url: str, own: str) -> None:
-    said = _printed(
-        "-m", "specdec", "generate", CHAT, "--target", url, "--temperature", "0", "--max-tokens", "40"
-    )
+    said = _printed("-m", "specdec", "generate", CHAT, "--target", url, "--temperature", "0", "--max-tokens", "40")
     assert said.strip() == own.strip()
 
 

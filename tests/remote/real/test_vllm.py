@@ -54,9 +54,7 @@ def test_plain(local: Engine) -> None:
         answer = _same(engine, local)
         assert answer.stats.drafted == 0
         assert "does not speculate" in str(answer.stats.off_reason)
-        assert (
-            engine.generate(CHAT, min_p=0.1, logit_bias={5: 1.0}, max_tokens=4).usage.completion_tokens == 4
-        )
+        assert engine.generate(CHAT, min_p=0.1, logit_bias={5: 1.0}, max_tokens=4).usage.completion_tokens == 4
         checks = list(verify_server(engine, None, Abilities(switch=False, prediction=False), 100))
         assert {c.verdict for c in checks} <= {"pass", "not shown"}, checks
 
@@ -79,9 +77,7 @@ def test_bench_of_two_servers() -> None:
 def test_verify_tells_what_breaks_a_server() -> None:
     """This vLLM keeps greedy text, and dies when it drafts under top_k."""
     with vllm() as plain, vllm(draft="lookup") as url:
-        found = CliRunner().invoke(
-            app, ["verify", "--url", url, "--plain-url", plain, "--trials", "100", "--json"]
-        )
+        found = CliRunner().invoke(app, ["verify", "--url", url, "--plain-url", plain, "--trials", "100", "--json"])
         assert found.exit_code == 1, found.output
         checks = {check["name"]: check["verdict"] for check in json.loads(found.stdout)}
         assert {v for name, v in checks.items() if name.startswith("greedy text")} == {"pass"}
@@ -141,9 +137,7 @@ def _calls_tools(engine: RemoteEngine) -> None:
 
 def _follows_grammars(engine: RemoteEngine) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    assert json.loads(engine.generate(CHAT, grammar=Grammar.json_schema(schema), **GREEDY).text).keys() == {
-        "n"
-    }
+    assert json.loads(engine.generate(CHAT, grammar=Grammar.json_schema(schema), **GREEDY).text).keys() == {"n"}
     assert engine.generate(CHAT, grammar=Grammar.choice(["yes", "no"]), **GREEDY).text in ("yes", "no")
 
 

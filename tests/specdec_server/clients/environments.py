@@ -31,9 +31,7 @@ def programs(name: str) -> Path:
     return folder / "bin"
 
 
-def run(
-    name: str, *command: str | Path, seconds: float = 900, environment: Mapping[str, str] | None = None
-) -> str:
+def run(name: str, *command: str | Path, seconds: float = 900, environment: Mapping[str, str] | None = None) -> str:
     """What a program of an environment printed; its failure is the test's."""
     program, *arguments = command
     done = subprocess.run(

@@ -34,16 +34,12 @@ def test_llama_index(server: Bundled) -> None:
 
 
 def test_langchain(server: Bundled) -> None:
-    settings = [
-        "asyncio_mode=auto"
-    ]  # and one loop for all tests: ChatOpenAI keeps its connections beyond a test
+    settings = ["asyncio_mode=auto"]  # and one loop for all tests: ChatOpenAI keeps its connections beyond a test
     settings += [f"asyncio_default_{what}_loop_scope=session" for what in ("test", "fixture")]
     options = ["-q", "-c", "/dev/null", "--rootdir", str(HERE), "--noconftest"]
     options += [part for setting in settings for part in ("-o", setting)]
     suite = HERE / "langchain_suite.py"
-    printed = run(
-        "langchain", "python", "-m", "pytest", *options, suite, environment={"SPECDEC_URL": server.base}
-    )
+    printed = run("langchain", "python", "-m", "pytest", *options, suite, environment={"SPECDEC_URL": server.base})
     assert " passed" in printed and " failed" not in printed
 
 

@@ -104,9 +104,7 @@ def responses(client: OpenAI) -> None:
     output = client.responses.create(**asked).output
     call = next(item for item in output if item.type == "function_call")
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny."}
-    answer = client.responses.create(
-        model=MODEL, input=[*WEATHER, *output, result], tools=[tool], tool_choice="none"
-    )
+    answer = client.responses.create(model=MODEL, input=[*WEATHER, *output, result], tools=[tool], tool_choice="none")
     assert answer.output_text
 
 
@@ -125,15 +123,11 @@ def errors(client: OpenAI) -> None:
 
 async def leaving() -> None:
     async with AsyncOpenAI(base_url=URL, api_key="none") as client:
-        stream = await client.chat.completions.create(
-            model=MODEL, messages=STORY, stream=True, max_tokens=400
-        )
+        stream = await client.chat.completions.create(model=MODEL, messages=STORY, stream=True, max_tokens=400)
         async for _ in stream:
             break
         await stream.close()
-        several = [
-            client.chat.completions.create(model=MODEL, messages=STORY, max_tokens=10) for _ in range(8)
-        ]
+        several = [client.chat.completions.create(model=MODEL, messages=STORY, max_tokens=10) for _ in range(8)]
         assert all(answer.choices[0].message.content for answer in await asyncio.gather(*several))
 
 

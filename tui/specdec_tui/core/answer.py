@@ -37,14 +37,10 @@ class Answer:
 
     @property
     def message(self) -> Message:
-        return Message(
-            "assistant", self.content, tool_calls=tuple(self.calls), reasoning=self.reasoning or None
-        )
+        return Message("assistant", self.content, tool_calls=tuple(self.calls), reasoning=self.reasoning or None)
 
     def _call(self, delta: ToolCallDelta) -> None:
         while len(self.calls) <= delta.index:
             self.calls.append(ToolCall("", "", ""))
         old = self.calls[delta.index]
-        self.calls[delta.index] = ToolCall(
-            delta.id or old.id, delta.name or old.name, old.arguments + delta.arguments
-        )
+        self.calls[delta.index] = ToolCall(delta.id or old.id, delta.name or old.name, old.arguments + delta.arguments)

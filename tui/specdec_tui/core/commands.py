@@ -61,9 +61,7 @@ def parse(line: str) -> tuple[str, str]:
     name, _, argument = line.removeprefix("/").partition(" ")
     if name not in _BY_NAME:
         near = get_close_matches(name, _BY_NAME, 1)
-        raise InvalidRequest(
-            "command", f"/{name}", f"/{near[0]}, or one of /help" if near else "one of /help"
-        )
+        raise InvalidRequest("command", f"/{name}", f"/{near[0]}, or one of /help" if near else "one of /help")
     return name, argument.strip()
 
 
@@ -83,10 +81,7 @@ def complete(line: str, choices: Choices, most: int = 8) -> list[Completion]:
     name, space, argument = line[1:].partition(" ")
     if not space:
         found = [c for c in COMMANDS if c.name.startswith(name)]
-        return [
-            Completion(f"/{c.name} " if c.usage else f"/{c.name}", f"/{c.name} {c.usage}", c.help)
-            for c in found
-        ]
+        return [Completion(f"/{c.name} " if c.usage else f"/{c.name}", f"/{c.name} {c.usage}", c.help) for c in found]
     command = _BY_NAME.get(name)
     if command is None or not command.choices:
         return []

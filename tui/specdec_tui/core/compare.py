@@ -10,15 +10,11 @@ from specdec.types import Completion, GenerationEvent, Request
 from specdec.verify.comparison import WARM_UP_TOKENS, Comparison, Side, sides
 
 
-async def compare(
-    engine: Engine, request: Request, see: Callable[[Side, GenerationEvent], None]
-) -> Comparison:
+async def compare(engine: Engine, request: Request, see: Callable[[Side, GenerationEvent], None]) -> Comparison:
     """One after the other, each after a short untimed run."""
     found = {}
     for side, asked in sides(request).items():
-        await engine.agenerate(
-            "Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=asked.speculative
-        )
+        await engine.agenerate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=asked.speculative)
         events = []
         async for event in _events(engine, asked):
             events.append(event)

@@ -47,9 +47,7 @@ class Conversation:
     def __getitem__(self, number: int) -> Turn:
         return self._turns[number]
 
-    def add(
-        self, message: Message, parent: int | None, state: State = "done", **figures: float | str
-    ) -> Turn:
+    def add(self, message: Message, parent: int | None, state: State = "done", **figures: float | str) -> Turn:
         """A new last turn after `parent`."""
         turn = Turn(max(self._turns, default=0) + 1, parent, message, state, figures)
         self._place(turn)

@@ -65,9 +65,7 @@ class Live:
                 breath = self._clock()
                 async for event in events:
                     self._see(event)
-                    if (
-                        self._clock() - breath > _PATIENCE
-                    ):  # a stream that always has more never waits by itself
+                    if self._clock() - breath > _PATIENCE:  # a stream that always has more never waits by itself
                         await asyncio.sleep(0)
                         breath = self._clock()
             state = "done"

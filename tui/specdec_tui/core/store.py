@@ -181,9 +181,7 @@ def _save(session: str, turn: Turn, connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM growth WHERE turn = ?", (key,))
     if turn.state != "running":
         _index(connection, key, turn.text)
-        connection.execute(
-            "UPDATE session SET updated = ?, head = ? WHERE id = ?", (time.time(), turn.id, session)
-        )
+        connection.execute("UPDATE session SET updated = ?, head = ? WHERE id = ?", (time.time(), turn.id, session))
 
 
 def _grow(

@@ -38,6 +38,4 @@ def _call(call: ToolCall) -> Content:
     from textual.highlight import highlight
 
     arguments = safe(pretty_json(call.arguments) or call.arguments)
-    return Content.assemble(
-        ("⚙ ", "dim"), (safe(call.name), "bold"), "\n", highlight(arguments, language="json")
-    )
+    return Content.assemble(("⚙ ", "dim"), (safe(call.name), "bold"), "\n", highlight(arguments, language="json"))

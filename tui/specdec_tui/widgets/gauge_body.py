@@ -64,9 +64,7 @@ def panel(dial: Dial, width: int) -> Content:
     blocks = (
         _speed(dial), _acceptance(dial.reading.stats, width), _rounds(dial.reading, width), _memory(dial)
     )  # fmt: skip
-    return Content("\n\n").join(
-        Content("\n").join(Content.assemble(*line) for line in block) for block in blocks
-    )
+    return Content("\n\n").join(Content("\n").join(Content.assemble(*line) for line in block) for block in blocks)
 
 
 def strip(dial: Dial) -> Content:

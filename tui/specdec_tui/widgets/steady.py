@@ -19,14 +19,10 @@ else:
 class Steady(Mixed):
     """Goes before the widget that it makes steady."""
 
-    def refresh(
-        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
-    ) -> Self:
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
         layout = layout and self.is_mounted  # mounting lays it out
         return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
-    def _size_updated(
-        self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True
-    ) -> bool:
+    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:
         del layout
         return super()._size_updated(size, virtual_size, container_size, layout=False)

@@ -60,8 +60,6 @@ def detail(entry: Entry) -> str:
         parts.append(f"p {math.exp(entry.logprob):.3f}")
     if (at := entry.timing) is None:
         return " · ".join([*parts, "from prefill" if not entry.round else f"round {entry.round}"])
-    drafted = (
-        f"{at.drafter} drafted {len(at.drafted)}, {at.accepted} accepted" if at.drafter else "nothing drafted"
-    )
+    drafted = f"{at.drafter} drafted {len(at.drafted)}, {at.accepted} accepted" if at.drafter else "nothing drafted"
     times = f"draft {milliseconds(1000 * at.draft_seconds)} ms, verify {milliseconds(1000 * at.verify_seconds)} ms"
     return " · ".join([*parts, f"round {entry.round}: {drafted}", times])

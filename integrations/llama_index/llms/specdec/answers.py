@@ -110,8 +110,7 @@ class Answer:
             "finish_reason": "tool_calls" if called else last.finish_reason,
             "stop": last.stop,
             "seed": last.seed,
-            "usage": _counts(last.usage)
-            | {"prompt_tokens_details": {"cached_tokens": last.usage.cached_tokens}},
+            "usage": _counts(last.usage) | {"prompt_tokens_details": {"cached_tokens": last.usage.cached_tokens}},
         }
 
     def _figures(self) -> dict[str, Any]:
@@ -176,15 +175,10 @@ def _speculative(stats: SpecStats) -> dict[str, Any]:
         "accepted": stats.accepted,
         "acceptance_rate": stats.acceptance_rate,
         "acceptance_length": stats.acceptance_length,
-        "drafters": {
-            d.drafter: {"drafted": sum(d.drafted), "accepted": sum(d.accepted)} for d in stats.drafters
-        },
+        "drafters": {d.drafter: {"drafted": sum(d.drafted), "accepted": sum(d.accepted)} for d in stats.drafters},
         "off_reason": stats.off_reason,
     }
 
 
 def _logprobs(token: Token) -> list[LogProb]:
-    return [
-        LogProb(token=t.text, logprob=t.logprob, bytes=list(t.bytes))
-        for t in (token.own, *token.top_logprobs)
-    ]
+    return [LogProb(token=t.text, logprob=t.logprob, bytes=list(t.bytes)) for t in (token.own, *token.top_logprobs)]

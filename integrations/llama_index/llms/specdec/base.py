@@ -80,9 +80,7 @@ class SpecDec(StructuredByGrammar):
     min_tokens: int | None = None
     stop: str | list[str] | None = None
     seed: int | None = None
-    logprobs: int | None = Field(
-        default=None, description="How many of the likeliest tokens, beside the answer's own."
-    )
+    logprobs: int | None = Field(default=None, description="How many of the likeliest tokens, beside the answer's own.")
     speculative: str | int = Field(default="auto", description="auto, off, or drafted tokens a round.")
     timeout: float | None = Field(default=None, description="Seconds for one answer.")
 
@@ -153,9 +151,7 @@ class SpecDec(StructuredByGrammar):
         callback = llm_completion_callback()
         return stream(self, callback, self._complete, Answer.completion, prompt, formatted, **kwargs)
 
-    async def astream_complete(
-        self, prompt: str, formatted: bool = False, **kwargs: Any
-    ) -> CompletionResponseAsyncGen:
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         callback = llm_completion_callback()
         return await astream(self, callback, self._complete, Answer.completion, prompt, formatted, **kwargs)
 
@@ -172,9 +168,7 @@ class SpecDec(StructuredByGrammar):
         tool_choice: str | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        asked = (
-            ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg
-        )
+        asked = ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg
         return {
             "messages": [*(chat_history or ()), *([asked] if asked else ())],
             "tools": tool_schemas(tools),

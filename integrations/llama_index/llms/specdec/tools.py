@@ -55,9 +55,7 @@ def selections(response: ChatResponse) -> list[ToolSelection]:
         given = block.tool_kwargs
         kwargs = given if isinstance(given, dict) else parsed(given, partial=partial)
         if kwargs is not None or partial:
-            call = ToolSelection(
-                tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=kwargs or {}
-            )
+            call = ToolSelection(tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=kwargs or {})
             found.append(call)
     return found
 
