@@ -205,7 +205,7 @@ class Running:
             Usage(self.context.prompt_length, self._released, self.cached or 0),
             Timing(self.started - self.received, self.first - self.received, now - self.received),
             self.tally.stats(self.off_reason, self.warning), self.sampler.seed,
-            (*self._deltas(pieces), *self.parser.finish()),
+            (*self._deltas(pieces), *self.parser.finish(cut=self.finish == "length")),
         )  # fmt: skip
 
     def _deltas(self, pieces: Sequence[Token]) -> tuple[Delta, ...]:
