@@ -142,12 +142,12 @@ class ScriptedEngine(Engine):
         rounds = [None, *(self._round(group, drafting) for group in groups[1:])]
         parser = AnswerParser(DIALECT, calls=bool(request.tools), thoughts=self._info.reasoning)
         deltas = [[delta for t in group for delta in parser.push(t.id, t.text)] for group in groups]
-        deltas[-1] += parser.finish()
+        finish: FinishReason = "length" if len(script) > limit else "stop"
+        deltas[-1] += parser.finish(cut=finish == "length")
         events = [
             GenerationEvent(request.id, "".join(t.text for t in group), tuple(group), round, merged(new))
             for group, round, new in zip(groups, rounds, deltas, strict=True)
         ]
-        finish: FinishReason = "length" if len(script) > limit else "stop"
         return [*events[:-1], self._last(events[-1], request, tokens, rounds, finish)]
 
     @staticmethod

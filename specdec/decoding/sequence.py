@@ -205,7 +205,7 @@ class Running:
             pieces += self._flush()
         deltas = [delta for token in pieces for delta in self.parser.push(token.id, token.text)]
         if self.finish is not None:
-            deltas += self.parser.finish()
+            deltas += self.parser.finish(cut=self.finish == "length")
         text = "".join(token.text for token in pieces)
         end = self._ending(self.finish) if self.finish is not None else None
         return GenerationEvent(self.request.id, text, tuple(pieces), round, merged(deltas), end)

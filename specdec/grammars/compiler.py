@@ -103,7 +103,10 @@ def loosened(grammar: Grammar) -> Grammar:
 
     def takes(schema: Mapping[str, Any]) -> bool:
         nonlocal until
-        reason = refusal(_json_grammar(schema, strict=False))
+        try:
+            reason = refusal(_json_grammar(schema, strict=False))
+        except ValueError:  # escaped surrogates without a pair
+            return False
         until = until or time.monotonic() + SECONDS  # not before: the first may have started the child
         if reason == TOO_COMPLEX or time.monotonic() > until:
             raise _refused(grammar, TOO_COMPLEX)
@@ -117,8 +120,12 @@ def loosened(grammar: Grammar) -> Grammar:
 
 
 def _warn(parts: Sequence[str]) -> None:
+    """Of what a schema may say anything, the log gets one line of some length."""
     if parts:
-        _log.warning("of a JSON schema this is not enforced: %s", "; ".join(parts))
+        said = "; ".join(parts)
+        _log.warning(
+            "of a JSON schema this is not enforced: %r", said if len(said) <= 500 else said[:497] + "..."
+        )
 
 
 def _checked(grammar: Grammar) -> str:
@@ -148,7 +155,7 @@ def _as_llguidance(grammar: Grammar) -> str:
 def _json_grammar(schema: Any, *, strict: bool) -> str:
     from llguidance import LLMatcher
 
-    return LLMatcher.grammar_from_json_schema(as_llguidance_reads(schema, strict=strict))
+    return LLMatcher.grammar_from_json_schema(json.dumps(as_llguidance_reads(schema, strict=strict)))
 
 
 def _refused(grammar: Grammar, reason: str) -> InvalidRequest:

@@ -180,6 +180,36 @@ def test_schemas_that_are_wrong_are_refused_strict_or_not(engine: LocalEngine) -
         assert "strict" not in str(caught.value)
 
 
+ODD = {
+    r'{"pattern": "\ud800"}': True,
+    r'{"pattern": "(?=\ud800)a"}': True,
+    r'{"const": "\ud800"}': False,
+    '{"maximum": 1e400}': False,
+    '{"const": NaN}': False,
+    '{"const": 123456789012345678901234567890}': True,
+    '{"x-guidance": 3}': True,
+}
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_schemas_are_held_or_refused(engine: LocalEngine, text: str) -> None:
+    if ODD[text]:
+        assert engine.generate("x", grammar=Grammar.json_schema(text), max_tokens=5).text
+        return
+    with pytest.raises(InvalidRequest, match="can be enforced"):
+        engine.generate("x", grammar=Grammar.json_schema(text))
+
+
+def test_the_log_gets_one_line(engine: LocalEngine, caplog: pytest.LogCaptureFixture) -> None:
+    for schema in ({"pattern": "(?=a)\nforged" + "x" * 9000}, {"type": "string", "format": "a\nforged"}):
+        engine.generate("x", grammar=Grammar.json_schema(schema), max_tokens=5)
+        line = _warnings(caplog)
+        assert "forged" in line
+        assert "\n" not in line
+        assert len(line) < 600
+        caplog.clear()
+
+
 def test_strict_is_true_or_false() -> None:
     with pytest.raises(InvalidRequest, match=r"grammar.strict is 'yes'; expected true or false"):
         Grammar("json_schema", "{}", "yes")  # type: ignore[arg-type]

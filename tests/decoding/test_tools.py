@@ -88,10 +88,11 @@ def test_speculation_changes_no_call(engine: LocalEngine) -> None:
         assert answers[0] == answers[1] == answers[2]
 
 
-def test_cut_calls_say_so(engine: LocalEngine) -> None:
-    for most in range(1, 40, 3):
+def test_cut_calls_say_so_and_are_no_content(engine: LocalEngine) -> None:
+    for most in range(1, 40):
         answer = engine.generate(CHAT, tools=TOOLS, tool_choice="paint", seed=1, max_tokens=most)
         assert answer.finish_reason == "length"
+        assert not answer.message.content, answer.text
 
 
 @pytest.mark.parametrize(("schema", "reason"), [

@@ -17,6 +17,7 @@ from specdec.text.tools.scanner import CallScanner
 from specdec.types import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 
 _LETTERS = string.ascii_letters + string.digits
+_CALL = '{"name": "'
 
 
 class AnswerParser:
@@ -44,10 +45,14 @@ class AnswerParser:
             return [ContentDelta(text)] if text else []
         return [delta for part in self._marks.split(token, text) for delta in self._part(part)]
 
-    def finish(self) -> list[Delta]:
-        """The answer ends here, wherever that is."""
-        out = [delta for part in self._marks.rest() for delta in self._text(part)]
-        out += [] if self._marked else self._end_call()  # less than a name behind a mark tells nobody anything
+    def finish(self, *, cut: bool = False) -> list[Delta]:
+        """The answer ends here, wherever that is. `cut`: it would have gone on, so what may be a part of a mark or of a
+        call is taken for that, and tells nobody anything."""
+        held = list(self._marks.rest())
+        if cut and self._is_promising(held):
+            return []
+        out = [delta for part in held for delta in self._text(part)]
+        out += [] if self._marked else self._end_call()  # less than a name behind a mark is nothing either
         if self._spaces and not self._thinking and not self._marked:
             out.append(ContentDelta(self._spaces))
         self._spaces = ""
@@ -81,6 +86,13 @@ class AnswerParser:
         """Whether the family marks calls by nothing but an opening brace, and here is one."""
         bare = self._family is not None and not self._family.begin
         return bare and self._blank and not self._thinking and text.lstrip().startswith("{")
+
+    def _is_promising(self, held: list[str]) -> bool:
+        """Whether there is a part of a mark, or less than a name of a call that nothing but its brace marks."""
+        if self._scanner is None:
+            return bool(held)
+        read = self._scanner.raw
+        return self._scanner.name is None and (read.startswith(_CALL) or _CALL.startswith(read))
 
     def _scanned(self, found: tuple[bool, str]) -> Iterator[Delta]:
         assert self._scanner is not None

@@ -91,6 +91,29 @@ def test_half_an_answer(case: Case) -> None:
         assert [d.index for d in firsts] == list(range(len(message.tool_calls)))
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}: {case[1][:30]!r}")
+def test_a_cut_answer_shows_nothing_that_the_whole_one_does_not(case: Case) -> None:
+    family, text, content, reasoning, _ = case
+    for end in range(len(text) + 1):
+        parser = AnswerParser(Dialect(FAMILIES[family], THINK), calls=True, thoughts=True)
+        deltas = [d for i, letter in enumerate(text[:end]) for d in parser.push(i, letter)]
+        message = joined([*deltas, *parser.finish(cut=True)])
+        assert (content or "").startswith((message.content or "").rstrip()), text[:end]
+        assert (reasoning or "").startswith(message.reasoning or ""), text[:end]
+
+
+def test_only_max_tokens_makes_a_part_of_a_mark_nothing() -> None:
+    for family, text, kept in (
+        ("hermes", "so <tool_c", "so"),
+        ("hermes", "<think", ""),
+        ("llama3", '{"name": "a', ""),
+    ):
+        for cut in (False, True):
+            parser = AnswerParser(Dialect(FAMILIES[family], THINK), calls=True, thoughts=True)
+            deltas = [*parser.push(0, text), *parser.finish(cut=cut)]
+            assert joined(deltas).content == (kept if cut else text)
+
+
 def test_marks_that_are_tokens_are_known_by_their_id() -> None:
     ids = {"<tool_call>": 900, "</tool_call>": 901, "<think>": 902, "</think>": 903}
     tokens = [
