@@ -17,6 +17,7 @@ from specdec.models.weights.checkpoint import Weights, read_config
 from tests.kernels.bits import same_bits
 from tests.models import models
 from tests.models.models import tokens
+from tests.models.test_features import as_they_come
 
 KINDS = ("llama-llama3", "qwen2", "qwen3", "mistral-window")
 
@@ -89,3 +90,11 @@ def test_the_same_bits_in_any_company(kind: str, tmp_path: Path, device: torch.d
     runner.run(Batch(other[:, :10], [2], [0], 0))
     batch = runner.run(Batch(torch.cat([other[:, 10:14], ids[:, 20:]]), [2, 1], [10, 20], 4)).logits
     assert same_bits(batch[1:], together)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", pytest.param("llama-llama3", marks=pytest.mark.slow)])
+def test_features_are_transformers_hidden_states(kind: str, tmp_path: Path, device: torch.device) -> None:
+    reference = saved(kind, tmp_path)
+    model = load(tmp_path, device)
+    with torch.inference_mode():
+        as_they_come(Here(model), reference, (0, 2, 3), bound=2e-3)
