@@ -129,7 +129,8 @@ def engine_over(target: Model, reference: Any) -> tuple[LocalEngine, Head]:
     at = target.info
     info = EngineInfo(
         target="tiny", draft="head", architecture=at.architecture, runner=at.backend, device=str(at.device),
-        dtype="float32", context=at.context, vocab_size=at.vocab_size, slots=at.slots, drafters=("head",), accept_rule="coupled",
+        dtype="float32", context=at.context, vocab_size=at.vocab_size, slots=at.slots, drafters=("head",),
+        accept_rule="coupled",
         chat_template=False, parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
     )  # fmt: skip
     tokenizer = Tokenizer(byte_tokenizer())
