@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from specdec.decoding.answers import Answers
+from specdec.decoding.forms import AnswerForms
 from specdec.decoding.sequence import Deliver, Running
 from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.drafters.base import DraftContext
@@ -18,7 +18,7 @@ from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.sampling.state import SamplerState
 from specdec.text.output import OutputText
 from specdec.text.tokenizer import Tokenizer
-from specdec.types import MAX_SEED, Message, Request, SamplingParams, Speculation
+from specdec.types import MAX_SEED, Message, Request, Speculation
 
 
 @dataclass
@@ -33,21 +33,27 @@ class Admission:
     vocab_size: int
     device: torch.device
     acceptance: Acceptance
-    speculation_unavailable: str | None
-    answers: Answers
+    forms: AnswerForms
 
     def __post_init__(self) -> None:
         self._ids = count()
 
     def admit(self, request: Request, deliver: Deliver) -> Running:
         """Everything that can be wrong with a request is found here."""
-        self.answers.check(request)
+        self.forms.check(request)
         tokens, opened = self._prompt(request)
-        self._check_length(tokens, len(_tools(request)))
+        if not tokens:
+            raise InvalidRequest("prompt", "", "text that is at least one token")
+        if len(tokens) >= self.context:
+            context = f"this model's maximum context length is {self.context}"  # clients know these words
+            fits = f"at most {self.context - 1} tokens ({context}, prompt and answer together)"
+            holding = f" (tools in it: {len(_tools(request))})" if _tools(request) else ""
+            raise PromptTooLong("prompt", f"{len(tokens)} tokens{holding}", fits)
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
         ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
-        grammar = self.answers.matcher(request, opened=opened)
+        grammar = self.forms.matcher(request, opened=opened)
+        speculative = request.speculative
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
         guess = self.tokenizer.encode_plain(request.prediction) if request.prediction else ()
         prediction = tuple(takewhile(lambda token: token < self.vocab_size, guess))
@@ -56,20 +62,20 @@ class Admission:
             context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember),
             sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
             output=OutputText(self.tokenizer, params.stop),
-            parser=self.answers.parser(request, opened=opened),
+            parser=self.forms.parser(request, opened=opened),
             token_text=self.tokenizer.token_text,
             token_bytes=self.tokenizer.token_bytes,
             end_ids=ending,
-            limit=self._limit(tokens, params),
-            max_drafts=self._max_drafts(request),
+            limit=min(self.context, len(tokens) + (params.max_tokens or self.context)),
+            max_drafts=speculative if isinstance(speculative, int) else {"auto": None, "off": 0}[speculative],
             acceptance=self.acceptance.child(),
             deliver=deliver,
-            speculation=self._speculation(request),
+            speculation=Speculation(why="starting" if speculative == "auto" else "requested"),
         )
 
     def tokenize(self, request: Request) -> tuple[int, ...]:
         """The tokens that the request's prompt becomes."""
-        self.answers.check(request)
+        self.forms.check(request)
         return tuple(self._prompt(request)[0])
 
     def _prompt(self, request: Request) -> tuple[list[int], bool]:
@@ -80,7 +86,7 @@ class Admission:
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
             chat = self.tokenizer.chat(messages, _tools(request))
-            return chat.tokens, self.answers.dialect.opened(chat.text)
+            return chat.tokens, self.forms.dialect.opened(chat.text)
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)
         return ids, False
@@ -89,29 +95,6 @@ class Admission:
         for token in ids:
             if not 0 <= token < self.vocab_size:
                 raise InvalidRequest(field, token, f"token ids from 0 to {self.vocab_size - 1}")
-
-    def _check_length(self, tokens: Sequence[int], tools: int) -> None:
-        if not tokens:
-            raise InvalidRequest("prompt", "", "text that is at least one token")
-        if len(tokens) >= self.context:
-            context = f"this model's maximum context length is {self.context}"  # clients know these words
-            fits = f"at most {self.context - 1} tokens ({context}, prompt and answer together)"
-            holding = f" (tools in it: {tools})" if tools else ""
-            raise PromptTooLong("prompt", f"{len(tokens)} tokens{holding}", fits)
-
-    def _limit(self, tokens: Sequence[int], params: SamplingParams) -> int:
-        return min(self.context, len(tokens) + (params.max_tokens or self.context))
-
-    def _max_drafts(self, request: Request) -> int | None:
-        if self.speculation_unavailable or request.speculative == "off":
-            return 0
-        return None if isinstance(request.speculative, str) else request.speculative
-
-    def _speculation(self, request: Request) -> Speculation:
-        """What is decided before the first round."""
-        if self.speculation_unavailable:
-            return Speculation(why="unavailable", detail=self.speculation_unavailable)
-        return Speculation(why="starting" if request.speculative == "auto" else "requested")
 
 
 def _tools(request: Request) -> Sequence[Mapping[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any, Unpack
 import torch
 
 from specdec.decoding.admission import Admission
-from specdec.decoding.answers import Answers
+from specdec.decoding.forms import AnswerForms
 from specdec.decoding.prefill import Prefill
 from specdec.decoding.rounds.runner import RoundRunner
 from specdec.decoding.scheduler import Scheduler
@@ -27,7 +26,6 @@ from specdec.decoding.speculation.controller import Controller
 from specdec.drafters.base import Drafter, Seen
 from specdec.engine import AcceptRule, Engine, to_count
 from specdec.errors import (
-    DeadlineExceeded,
     EngineClosed,
     EngineFailed,
     GrammarFailed,
@@ -40,7 +38,7 @@ from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
 from specdec.threads.count import spare_one
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions, Round
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +69,15 @@ class LocalEngine(Engine):
         self._scheduler = Scheduler(self._state, parts.queue_limit)
         vocab_size = parts.target.info.vocab_size
         self._admission = Admission(
-            parts.tokenizer, parts.defaults, parts.eos_ids, parts.info.context, vocab_size, parts.target.info.device,
-            self._controller.acceptance, parts.info.speculation_unavailable,
-            Answers(Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.dialect),
-        )  # fmt: skip
+            parts.tokenizer,
+            parts.defaults,
+            parts.eos_ids,
+            parts.info.context,
+            vocab_size,
+            parts.target.info.device,
+            self._controller.acceptance,
+            AnswerForms(Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.dialect),
+        )
         self._take_cores()
         calibrate(parts.target, parts.drafters, self._controller)
         self._rounds.warm_up()
@@ -97,6 +100,7 @@ class LocalEngine(Engine):
         return "the engine is closed" if self._closed else None
 
     def stats(self) -> EngineStats:
+        device = self._target.info.device
         with self._wake:
             active, queue = len(self._scheduler.running), self._scheduler.queue()
             return replace(
@@ -108,7 +112,7 @@ class LocalEngine(Engine):
                 warning=self._controller.warning,
                 prefix_tokens=self._state.prefixes.tokens,
                 graph_bytes=self._rounds.graph_bytes,
-                device_bytes=_held(self._target.info.device),
+                device_bytes=torch.cuda.memory_reserved(device) if device.type == "cuda" else None,
             )
 
     def tokenize(
@@ -172,7 +176,7 @@ class LocalEngine(Engine):
         self._take_cores()
         try:
             with torch.inference_mode():
-                while self._wait():
+                while not self._closed:
                     self._step()
             self._abandon(EngineClosed("the engine was closed before the answer was finished"))
         except BaseException as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
@@ -181,38 +185,27 @@ class LocalEngine(Engine):
             failed.__cause__ = error
             self._abandon(failed)
 
-    def _wait(self) -> bool:
-        """Sleep until there is work; False when the engine closes."""
+    def _step(self) -> None:
+        """Schedule, read some of the prompts, run a round; sleep if there is nothing to do."""
         with self._wake:
             self._wake.wait_for(lambda: self._closed or not self._scheduler.idle)
-            return not self._closed
-
-    def _step(self) -> None:
-        with self._wake:
             leaving = self._scheduler.leaving()
         for row in leaving:
-            self._dismiss(row)
+            self._release(row, cancelled=int(row.cancelled))
+            if not row.cancelled:
+                row.deliver(row.overdue())
         with self._wake:
             self._scheduler.admit()
             rows = list(self._scheduler.running.values())
-        self._read_some([row for row in rows if not row.prefilled], rows)
+        prompts = [row for row in rows if not row.prefilled]
+        for row in self._prefill.turns(prompts):
+            self._sparing([row], partial(self._read, row, alone=len(prompts) == len(rows)))
         # by slot: rows that lie side by side in the cache are read together without a copy
         decoding = sorted(
             (row for row in rows if row.prefilled and row.finish is None), key=lambda row: row.context.slot
         )
         if decoding:
-            self._sparing(decoding, partial(self._write, decoding))
-
-    def _read_some(self, prompts: list[Running], rows: list[Running]) -> None:
-        """One chunk: of the first prompt, and of others that can be finished in it."""
-        alone, read, began = len(prompts) == len(rows), 0, time.perf_counter()
-        for row in sorted(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id)):
-            if read and not self._prefill.fits(row, read, time.perf_counter() - began):
-                return
-            read += self._prefill.left(row)
-            self._sparing([row], partial(self._read, row, alone=alone))
-            if not row.prefilled:
-                return
+            self._sparing(decoding, partial(self._decode, decoding))
 
     def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
         """Where the device has no room left for some work, the youngest of its rows fails, and the others go on."""
@@ -230,19 +223,11 @@ class LocalEngine(Engine):
             if self._target.info.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _write(self, rows: list[Running]) -> None:
+    def _decode(self, rows: list[Running]) -> None:
         """One round for all whose prompts are through."""
         for row, outcome in zip(rows, self._rounds.run(rows), strict=True):
             if outcome is not None:
                 self._settle(row, outcome)
-
-    def _dismiss(self, row: Running) -> None:
-        """Somebody does not want the rest, or has no time for it."""
-        if row.cancelled:
-            self._release(row, cancelled=1)
-        else:
-            self._release(row)
-            row.deliver(DeadlineExceeded(_out_of_time(row)))
 
     def _read(self, row: Running, *, alone: bool) -> None:
         """The next chunk of the prompt; after the last one comes the answer's first token."""
@@ -266,20 +251,16 @@ class LocalEngine(Engine):
             self._release(row)
             row.deliver(error)
             return
-        if outcome.round:
-            self._keep_up(row, start, outcome, outcome.round)
+        if round := outcome.round:
+            seen = round.accepted + 1
+            self._state.commit(row.context.slot, min(start + seen, len(row.tokens)))
+            features = None if outcome.features is None else outcome.features[:seen]
+            self._rounds.observe(Seen(row.context, start, seen, features, round.drafter, outcome.on_device))
+            self._add(rounds=1, drafted=len(round.drafted), accepted=round.accepted)
         if event.end is not None:
             self._release(row, finished=1, **asdict(event.end.usage))
         if event.text or event.tokens or event.round or event.end:
             row.deliver(event)
-
-    def _keep_up(self, row: Running, start: int, outcome: Outcome, round: Round) -> None:
-        """Take down what the target holds after a round that began with the token at `start`, and tell drafters."""
-        seen = round.accepted + 1
-        self._state.commit(row.context.slot, min(start + seen, len(row.tokens)))
-        features = None if outcome.features is None else outcome.features[:seen]
-        self._rounds.observe(Seen(row.context, start, seen, features, round.drafter, on_device=outcome.on_device))
-        self._add(rounds=1, drafted=len(round.drafted), accepted=round.accepted)
 
     def _release(self, row: Running, **counts: int) -> None:
         """Out of its slot, or of the queue. What it leaves there is kept."""
@@ -302,13 +283,3 @@ class LocalEngine(Engine):
                 self._scheduler.release(row)
         for row in left:
             row.deliver(error)
-
-
-def _held(device: torch.device) -> int | None:
-    return torch.cuda.memory_reserved(device) if device.type == "cuda" else None
-
-
-def _out_of_time(row: Running) -> str:
-    written = len(row.tokens) - row.context.prompt_length
-    began = f"got a slot after {row.started - row.received:.3g} s, {written} tokens were written"
-    return f"timeout is {row.request.timeout:g} s; expected more: the request {began if row.started else 'still waits'}"

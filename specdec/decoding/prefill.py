@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -35,6 +36,20 @@ class Prefill:
         self._clock, self._cost = DeviceClock(target.info.device), CostCurve()
         self._timed: tuple[int, Any, Any] | None = None
 
+    def turns(self, prompts: Iterable[Running]) -> Iterator[Running]:
+        """Whose prompt shall `advance` next, one after another: the first, and others that can be finished in what
+        remains of a chunk while answers are being written. What only known prefixes hold is not counted on."""
+        began, read = time.perf_counter(), 0
+        for row in sorted(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id)):
+            left = len(row.tokens) - self._target.state.shared(row.context.slot, row.tokens)
+            spent = time.perf_counter() - began + self._seconds(left)
+            if read and not (read + left <= self._size(alone=False) and spent <= _STALL):
+                return
+            read += left
+            yield row
+            if not row.prefilled:
+                return
+
     def advance(self, row: Running, *, alone: bool) -> Tensor | None:
         """Run the next chunk of a prompt; `alone` when no answer waits for it. The last one gives the logits [1, 1, V]
         after the prompt."""
@@ -55,28 +70,15 @@ class Prefill:
         self._observe(Seen(row.context, start, end - start, features))
         return found.logits if done else None
 
-    def left(self, row: Running) -> int:
-        """Tokens of the prompt that its slot does not hold."""
-        return len(row.tokens) - self._target.state.shared(row.context.slot, row.tokens)
-
-    def fits(self, row: Running, read: int, seconds: float) -> bool:
-        """Whether the prompt can be finished in what remains of a chunk while answers are being written, after `read`
-        tokens of others, which took so many seconds. What only the known prefixes hold of it is not counted on."""
-        left = self.left(row)
-        return read + left <= self._size(alone=False) and seconds + self._seconds(left) <= _STALL
-
     def _size(self, *, alone: bool) -> int:
+        """Tokens of a chunk: as many as pass without a stall."""
         if alone:
             return _CHUNKS[0]
-        self._learn()
+        if self._timed and self._timed[0] in _CHUNKS:  # read only now, since it has passed on the device meanwhile
+            size, began, ended = self._timed
+            self._cost.observe(size, self._clock.seconds(began, ended))
+            self._timed = None
         return next((size for size in _CHUNKS if self._seconds(size) <= _STALL), _CHUNKS[-1])
 
     def _seconds(self, size: int) -> float:
         return self._cost.estimate(size) or self._guess.estimate(size)
-
-    def _learn(self) -> None:
-        """Read the last chunk's time, only now, since it has passed on the device meanwhile."""
-        if self._timed and self._timed[0] in _CHUNKS:
-            size, began, ended = self._timed
-            self._cost.observe(size, self._clock.seconds(began, ended))
-            self._timed = None

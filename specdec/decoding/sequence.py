@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,7 @@ from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.decoding.speculation.controller import Option
 from specdec.decoding.speculation.stats import StatsBuilder
 from specdec.drafters.base import DraftContext
-from specdec.errors import GrammarFailed, InvalidLogits
+from specdec.errors import DeadlineExceeded, GrammarFailed, InvalidLogits
 from specdec.grammars.matcher import Fate
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
@@ -91,9 +92,10 @@ class Running:
     received: float = field(default_factory=time.perf_counter)
     started: float = 0.0
     first: float = 0.0
-    _pending: dict[int, tuple[int, Origin, float | None, tuple[tuple[int, float], ...]]] = field(default_factory=dict)
-    _pushed: int = 0
-    _released: int = 0
+    shown: int = 0
+    """Tokens that their reader has got."""
+    _pending: deque[tuple[int, Origin, float | None, tuple[tuple[int, float], ...]]] = field(default_factory=deque)
+    """Tokens whose text is held back."""
 
     @property
     def tokens(self) -> list[int]:
@@ -119,118 +121,102 @@ class Running:
         if self.max_drafts is None and self.room > 0:  # the last token of an answer is never drafted
             self.speculation = speculation
 
+    def overdue(self) -> DeadlineExceeded:
+        """What its reader is told once the deadline has passed."""
+        written = len(self.tokens) - self.context.prompt_length
+        began = f"got a slot after {self.started - self.received:.3g} s, {written} tokens were written"
+        return DeadlineExceeded(
+            f"timeout is {self.request.timeout:g} s; expected more: the request "
+            f"{began if self.started else 'still waits'}"
+        )
+
     def commit(self, outcome: Outcome) -> GenerationEvent:
         """Take over a round's tokens up to the end of the answer; returns what may be shown now. Raises GrammarFailed
         where the answer had to go on and could not, InvalidLogits where the model says nothing."""
+        written = len(self.tokens) - self.context.prompt_length
         if min(outcome.tokens) < 0:
-            written = len(self.tokens) - self.context.prompt_length
-            raise InvalidLogits(_undefined(written + next(i for i, t in enumerate(outcome.tokens) if t < 0)))
-        if not self.first:
-            self.first = time.perf_counter()
-        pieces: list[Token] = []
-        scored = self._scores(outcome)
-        committed: list[int] = []
-        grammar = self.sampler.grammar
+            undefined = next(i for i, token in enumerate(outcome.tokens) if token < 0)
+            raise InvalidLogits(
+                f"the model's logits are NaN or infinite after {written + undefined} tokens of the answer; "
+                "expected weights without NaN, and a dtype that is wide enough for them, like float32"
+            )
+        self.first = self.first or time.perf_counter()
+        scores, grammar, committed = self._scores(outcome), self.sampler.grammar, list[int]()
         fate = _FREE if grammar is None else grammar.fate(outcome.tokens)
+        pieces: list[Token] = []
         for i, token in enumerate(outcome.tokens):
             if i == fate.stuck:
-                raise GrammarFailed(_stuck(len(self.tokens) + i - self.context.prompt_length))
+                raise GrammarFailed(
+                    f"grammar: after {written + i} tokens the answer cannot go on; "
+                    "expected a grammar that the vocabulary can write and that is not too complex"
+                )
             committed.append(token)
             if token in self.end_ids:
                 self.finish, self.stop = "stop", token
             else:
-                pieces += self._push(token, self._origin(i, outcome), scored[i])
-                if self.finish is None and i == fate.complete:
-                    self.finish = "stop"
-                if self.finish is None and len(self.tokens) + len(committed) >= self.limit:
-                    self.finish = "length"
+                self._pending.append((token, _origin(i, outcome.round), *scores[i]))
+                pieces += self._released(self.output.push(token))
+            if self.finish is None and i == fate.complete:
+                self.finish = "stop"
+            if self.finish is None and len(self.tokens) + len(committed) >= self.limit:
+                self.finish = "length"
             if self.finish:
                 break
         self.tokens.extend(committed)
         self.sampler.commit(committed)
-        if outcome.round:
-            self.stats.add(outcome.round, self.speculation, time.perf_counter() - self.first)
-        return self._event(pieces, self._told(outcome.round))
-
-    def _told(self, round: Round | None) -> Round | None:
-        """With the texts of what was rejected, which only the tokenizer knows."""
-        rejected = round.drafted[round.accepted :] if round else ()
-        return replace(round, rejected=tuple(map(self.token_text, rejected))) if round and rejected else round
+        return self._event(pieces, outcome.round)
 
     def _scores(self, outcome: Outcome) -> Sequence[tuple[float | None, tuple[tuple[int, float], ...]]]:
+        """Each token's logprob and the likeliest ones, if they were asked for."""
         top = self.sampler.params.logprobs
         if top is None or outcome.logits is None:
             return [(None, ())] * len(outcome.tokens)
         tokens = outcome.logits.new_tensor(outcome.tokens).long()
         return logprobs(outcome.logits[: len(tokens)], tokens, top)
 
-    @staticmethod
-    def _origin(index: int, outcome: Outcome) -> Origin:
-        if outcome.round is None or not outcome.round.drafted:
-            return "plain"
-        if index < outcome.round.accepted:
-            return "accepted"
-        return "bonus" if outcome.round.accepted == len(outcome.round.drafted) else "recovered"
-
-    def _push(
-        self, token: int, origin: Origin, score: tuple[float | None, tuple[tuple[int, float], ...]]
-    ) -> list[Token]:
-        self._pending[self._pushed] = (token, origin, *score)
-        self._pushed += 1
-        released = self.output.push(token)
+    def _released(self, released: Released) -> list[Token]:
+        """The tokens whose text may be shown now; text that may still become a stop string is held back."""
         if released.stop is not None:
             self.finish, self.stop = "stop", released.stop
-        return self._release(released)
-
-    def _release(self, released: Released) -> list[Token]:
-        self._released += len(released.pieces)
-        return [self._token(index, text) for index, text in released.pieces]
-
-    def _token(self, index: int, text: str) -> Token:
-        token, origin, logprob, top = self._pending.pop(index)
-        if logprob is None:
-            return Token(token, text, origin)
-        likely = tuple(TokenLogprob(i, self.token_text(i), score, self.token_bytes(i)) for i, score in top)
-        return Token(token, text, origin, logprob, likely, self.token_bytes(token))
-
-    def _flush(self) -> list[Token]:
-        """What was held back; a stop string that was waiting for an earlier one may still come out of it."""
-        released = self.output.finish()
-        if released.stop is not None:
-            self.finish, self.stop = "stop", released.stop
-        return self._release(released)
+        tokens = []
+        for _, text in released.pieces:
+            token, origin, logprob, top = self._pending.popleft()
+            if logprob is None:
+                tokens.append(Token(token, text, origin))
+            else:
+                likely = tuple(TokenLogprob(i, self.token_text(i), score, self.token_bytes(i)) for i, score in top)
+                tokens.append(Token(token, text, origin, logprob, likely, self.token_bytes(token)))
+        self.shown += len(tokens)
+        return tokens
 
     def _event(self, pieces: list[Token], round: Round | None) -> GenerationEvent:
+        """What a round comes to for the reader; at the end with all that was held back."""
+        if round:
+            self.stats.add(round, self.speculation, time.perf_counter() - self.first)
+            rejected = tuple(map(self.token_text, round.drafted[round.accepted :]))
+            round = replace(round, rejected=rejected) if rejected else round
         if self.finish is not None and not isinstance(self.stop, str):
-            pieces += self._flush()
+            pieces += self._released(self.output.finish())
         deltas = [delta for token in pieces for delta in self.parser.push(token.id, token.text)]
+        end = None
         if self.finish is not None:
             deltas += self.parser.finish(cut=self.finish == "length")
+            now = time.perf_counter()
+            end = Ending(
+                self.finish,
+                Usage(self.context.prompt_length, self.shown, self.cached or 0),
+                Timing(self.started - self.received, self.first - self.received, now - self.received),
+                self.stats.build(self.speculation, self.warning),
+                self.sampler.seed,
+                self.stop,
+            )
         text = "".join(token.text for token in pieces)
-        end = self._ending(self.finish) if self.finish is not None else None
         return GenerationEvent(self.request.id, text, tuple(pieces), round, merged(deltas), end)
 
-    def _ending(self, reason: FinishReason) -> Ending:
-        now = time.perf_counter()
-        return Ending(
-            reason,
-            Usage(self.context.prompt_length, self._released, self.cached or 0),
-            Timing(self.started - self.received, self.first - self.received, now - self.received),
-            self.stats.build(self.speculation, self.warning),
-            self.sampler.seed,
-            self.stop,
-        )
 
-
-def _undefined(tokens: int) -> str:
-    return (
-        f"the model's logits are NaN or infinite after {tokens} tokens of the answer; "
-        "expected weights without NaN, and a dtype that is wide enough for them, like float32"
-    )
-
-
-def _stuck(tokens: int) -> str:
-    return (
-        f"grammar: after {tokens} tokens the answer cannot go on; "
-        "expected a grammar that the vocabulary can write and that is not too complex"
-    )
+def _origin(index: int, round: Round | None) -> Origin:
+    if round is None or not round.drafted:
+        return "plain"
+    if index < round.accepted:
+        return "accepted"
+    return "bonus" if round.accepted == len(round.drafted) else "recovered"

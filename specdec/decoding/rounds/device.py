@@ -196,7 +196,9 @@ class DeviceRounds:
     def _landed(self, flight: _Flight, b: int, values: list[int], seconds: Seconds) -> Outcome:
         row, choice, drafts = flight.plan.rows[b], flight.plan.choices[b], flight.drafts
         own, accepted, drafted = values[: drafts + 1], values[drafts + 1], values[drafts + 2 :]
-        self._target.state[row.context.slot].uploaded = len(row.tokens) + accepted + 1
+        held = self._target.state[row.context.slot]
+        if held.tokens is row.tokens:  # else its sequence has left, and another one has begun there
+            held.uploaded = len(row.tokens) + accepted + 1
         name = choice.option.drafter if choice.option and choice.length else None
         round = Round(
             name,

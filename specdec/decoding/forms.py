@@ -18,8 +18,8 @@ from specdec.types import Grammar, Request
 
 
 @dataclass(slots=True)
-class Answers:
-    """The answers of one checkpoint."""
+class AnswerForms:
+    """The forms that one checkpoint's answers can have."""
 
     grammars: Grammars
     dialect: Dialect
@@ -28,29 +28,29 @@ class Answers:
         """Refuse tools where the model was never told how to call one."""
         if request.tools and self.dialect.family is None:
             names = [tool["function"]["name"] for tool in request.tools]
-            raise InvalidRequest(
-                "tools", names, "none: this checkpoint's chat template has no tool calls in a known format"
-            )
+            expected = "none: this checkpoint's chat template has no tool calls in a known format"
+            raise InvalidRequest("tools", names, expected)
 
     def parser(self, request: Request, *, opened: bool) -> AnswerParser:
-        """`opened`: the prompt ends inside a thought."""
+        """`opened`: the prompt ends inside a thought. A form that is asked for holds from the first token on, so there
+        is no thought before it."""
         calls = bool(request.tools) and request.tool_choice != "none"
-        return AnswerParser(self.dialect, calls=calls, thoughts=_may_think(request), opened=opened)
+        return AnswerParser(self.dialect, calls=calls, thoughts=request.sampling.grammar is None, opened=opened)
 
     def matcher(self, request: Request, *, opened: bool) -> Matcher | None:
         """At the start of the answer's grammar; None where it may be any text."""
         params = request.sampling
-        if request.tools:
-            return self._tools_matcher(request, opened)
-        return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
-
-    def _tools_matcher(self, request: Request, opened: bool) -> Matcher:
-        params = request.sampling
+        if not request.tools:
+            return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
         try:
             grammar = answer_grammar(
-                self.dialect, [_loosened(tool) for tool in request.tools], request.tool_choice,
-                parallel=request.parallel_tool_calls, text=params.grammar and loosened(params.grammar), opened=opened,
-            )  # fmt: skip
+                self.dialect,
+                [_loosened(tool) for tool in request.tools],
+                request.tool_choice,
+                parallel=request.parallel_tool_calls,
+                text=params.grammar and loosened(params.grammar),
+                opened=opened,
+            )
             return self.grammars.matcher(grammar, ignore_eos=params.ignore_eos)
         except InvalidRequest as error:
             if error.field == "grammar" and params.grammar is not None:
@@ -77,8 +77,3 @@ def _form(tool: Mapping[str, Any]) -> Grammar:
 def _loosened(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     schema = json.loads(loosened(_form(tool)).text)
     return {**tool, "function": {**tool["function"], "parameters": schema}}
-
-
-def _may_think(request: Request) -> bool:
-    """A form that is asked for holds from the first token on."""
-    return request.sampling.grammar is None
