@@ -239,21 +239,13 @@ def merged(deltas: Iterable[Delta]) -> tuple[Delta, ...]:
     """The same, with neighbours that continue each other as one."""
     result: list[Delta] = []
     for delta in deltas:
-        one = _sum(result[-1], delta) if result else None
-        if one is None:
-            result.append(delta)
-        else:
-            result[-1] = one
+        match result and result[-1], delta:
+            case ContentDelta(text), ContentDelta(more):
+                result[-1] = ContentDelta(text + more)
+            case ReasoningDelta(text), ReasoningDelta(more):
+                result[-1] = ReasoningDelta(text + more)
+            case ToolCallDelta(index, id_, name, text), ToolCallDelta(same, None, None, more) if same == index:
+                result[-1] = ToolCallDelta(index, id_, name, text + more)
+            case _:
+                result.append(delta)
     return tuple(result)
-
-
-def _sum(first: Delta, then: Delta) -> Delta | None:
-    """Both as one, or None where they do not belong together."""
-    match first, then:
-        case ContentDelta(text), ContentDelta(more):
-            return ContentDelta(text + more)
-        case ReasoningDelta(text), ReasoningDelta(more):
-            return ReasoningDelta(text + more)
-        case ToolCallDelta(index, call_id, name, text), ToolCallDelta(same, None, None, more) if same == index:
-            return ToolCallDelta(index, call_id, name, text + more)
-    return None

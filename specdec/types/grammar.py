@@ -50,7 +50,9 @@ class Grammar:
         if self.kind == "json_schema":
             _check_schema(self.text)
         if self.kind == "choice":
-            _check_choice(self.text)
+            options = _parsed("a list of texts", self.text)
+            if not isinstance(options, list) or not options or not all(isinstance(o, str) and o for o in options):
+                raise InvalidRequest("grammar.text", self.text, "a list of texts, at least one, none of them empty")
 
     @classmethod
     def json_schema(cls, schema: Mapping[str, Any] | str, *, strict: bool = False) -> Grammar:
@@ -105,9 +107,3 @@ def _check_schema(text: str) -> None:
         level = [value for values in inner for value in values]
     if level:
         raise InvalidRequest("grammar.text", text, f"a JSON schema nested at most {MAX_GRAMMAR_DEPTH} deep")
-
-
-def _check_choice(text: str) -> None:
-    options = _parsed("a list of texts", text)
-    if not isinstance(options, list) or not options or not all(isinstance(o, str) and o for o in options):
-        raise InvalidRequest("grammar.text", text, "a list of texts, at least one, none of them empty")

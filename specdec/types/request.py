@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal, TypedDict
 from specdec.errors import InvalidRequest
 from specdec.types.chat import Message, check_answers
 from specdec.types.grammar import Grammar
-from specdec.types.validation import freeze, integer, number
+from specdec.types.validation import Bounds, check, freeze
 
 Speculative = Literal["auto", "off"] | int
 
@@ -23,6 +24,38 @@ MAX_SEED = 2**63 - 1
 
 Prompt = str | tuple[Message, ...] | tuple[int, ...]
 """Raw text, a chat, or token ids."""
+
+_NUMBER, _WHOLE = (int, float), (int,)
+_POSITIVE = math.nextafter(0, 1)
+_OPTIONAL: Mapping[str, Bounds] = {
+    "temperature": (_NUMBER, 0, 100, "a number from 0 to 100"),
+    "top_k": (_WHOLE, 0, math.inf, "a whole number, 0 (off) or more"),
+    "top_p": (_NUMBER, _POSITIVE, 1, "a number above 0, up to 1"),
+    "min_p": (_NUMBER, 0, 1, "a number from 0 to 1"),
+    "repetition_penalty": (_NUMBER, _POSITIVE, 100, "a number above 0, up to 100"),
+    "max_tokens": (_WHOLE, 1, math.inf, "a whole number, 1 or more"),
+    "seed": (_WHOLE, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}"),
+    "logprobs": (_WHOLE, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}"),
+}
+"""Of the sampling parameters that may be None."""
+_PENALTY: Bounds = (_NUMBER, -2, 2, "a number from -2 to 2")
+_TOKEN: Bounds = (_WHOLE, 0, math.inf, "token ids, 0 or more")
+_BIAS: Bounds = (_NUMBER, -100, 100, "a number from -100 to 100")
+_PRIORITY: Bounds = (_WHOLE, -100, 100, "a whole number from -100 to 100")
+_TIMEOUT: Bounds = (_NUMBER, _POSITIVE, 1e9, "seconds, more than 0")
+_DRAFTS: Bounds = (_WHOLE, 0, MAX_SPECULATIVE_TOKENS, f"auto, off or a whole number from 0 to {MAX_SPECULATIVE_TOKENS}")
+_COLLECTIONS = {
+    "stop": (tuple, "a text or a list of texts"),
+    "stop_token_ids": (tuple, "a list of token ids"),
+    "logit_bias": (dict, "a mapping of token ids to numbers"),
+}
+_NEUTRAL: Mapping[str, float] = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,64 +93,32 @@ class SamplingParams:
     """What the answer must look like."""
 
     def __post_init__(self) -> None:
-        self._freeze()
-        self._check_shaping()
-        self._check_ending()
-
-    def _freeze(self) -> None:
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
-        freeze(self, "stop", tuple, "a text or a list of texts")
-        freeze(self, "stop_token_ids", tuple, "a list of token ids")
-        freeze(self, "logit_bias", dict, "a mapping of token ids to numbers")
-
-    def _check_shaping(self) -> None:
-        if self.temperature is not None:
-            number("temperature", self.temperature, 0, 100, "a number from 0 to 100")
-        if self.top_k is not None:
-            integer("top_k", self.top_k, 0, None, "a whole number, 0 (off) or more")
-        if self.top_p is not None:
-            number("top_p", self.top_p, 0, 1, "a number above 0, up to 1", open_low=True)
-        if self.min_p is not None:
-            number("min_p", self.min_p, 0, 1, "a number from 0 to 1")
-        if self.repetition_penalty is not None:
-            number(
-                "repetition_penalty",
-                self.repetition_penalty,
-                0,
-                100,
-                "a number above 0, up to 100",
-                open_low=True,
-            )
-        for name in ("presence_penalty", "frequency_penalty"):
-            number(name, getattr(self, name), -2, 2, "a number from -2 to 2")
-        for token, bias in self.logit_bias.items():
-            integer("logit_bias", token, 0, None, "token ids, 0 or more")
-            number(f"logit_bias[{token}]", bias, -100, 100, "a number from -100 to 100")
-
-    def _check_ending(self) -> None:
-        if self.max_tokens is not None:
-            integer("max_tokens", self.max_tokens, 1, None, "a whole number, 1 or more")
-        integer("min_tokens", self.min_tokens, 0, self.max_tokens, "a whole number from 0 to max_tokens")
+        freeze(self, _COLLECTIONS)
+        given = ((name, getattr(self, name), bounds) for name, bounds in _OPTIONAL.items())
+        check(number for number in given if number[1] is not None)
+        most = math.inf if self.max_tokens is None else self.max_tokens
+        check(
+            [
+                ("presence_penalty", self.presence_penalty, _PENALTY),
+                ("frequency_penalty", self.frequency_penalty, _PENALTY),
+                ("min_tokens", self.min_tokens, (_WHOLE, 0, most, "a whole number from 0 to max_tokens")),
+                *(("stop_token_ids", token, _TOKEN) for token in self.stop_token_ids),
+                *(("logit_bias", token, _TOKEN) for token in self.logit_bias),
+                *((f"logit_bias[{token}]", bias, _BIAS) for token, bias in self.logit_bias.items()),
+            ]
+        )
         for text in self.stop:
             if not isinstance(text, str) or not text:
                 raise InvalidRequest("stop", text, "texts that are not empty")
-        for token in self.stop_token_ids:
-            integer("stop_token_ids", token, 0, None, "token ids, 0 or more")
-        if self.seed is not None:
-            integer("seed", self.seed, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}")
-        if self.logprobs is not None:
-            integer("logprobs", self.logprobs, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}")
         if self.grammar is not None and not isinstance(self.grammar, Grammar):
             raise InvalidRequest("grammar", self.grammar, "a Grammar")
 
     def with_defaults(self, defaults: Mapping[str, float]) -> SamplingParams:
         """Fill every field that is None from `defaults`, then with its neutral value (seed, max_tokens and
         logprobs stay as they are)."""
-        neutral: dict[str, float] = {
-            "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0
-        }  # fmt: skip
-        wanted = {k: defaults.get(k, v) for k, v in neutral.items() if getattr(self, k) is None}
+        wanted = {k: defaults.get(k, v) for k, v in _NEUTRAL.items() if getattr(self, k) is None}
         return replace(self, **wanted)  # type: ignore[arg-type]
 
 
@@ -156,23 +157,20 @@ class Request:
         object.__setattr__(self, "prompt", _prompt(self.prompt))
         if len(self.prompt) == 0:
             raise InvalidRequest("prompt", self.prompt, "at least one character, message or token")
-        if self.speculative not in ("auto", "off"):
-            bound = MAX_SPECULATIVE_TOKENS
-            integer("speculative", self.speculative, 0, bound, f"auto, off or a whole number from 0 to {bound}")
+        check(
+            [
+                ("priority", self.priority, _PRIORITY),
+                *([] if self.speculative in ("auto", "off") else [("speculative", self.speculative, _DRAFTS)]),
+                *([] if self.timeout is None else [("timeout", self.timeout, _TIMEOUT)]),
+            ]
+        )
         if self.prediction is not None and not isinstance(self.prediction, str):
             raise InvalidRequest("prediction", self.prediction, "text")
-        self._check_turn()
-        check_answers([m for m in self.prompt if isinstance(m, Message)])
-        freeze(self, "tools", tuple, "a list of JSON schemas")
-        names = [_tool_name(i, tool) for i, tool in enumerate(self.tools)]
-        self._check_tools(names)
-
-    def _check_turn(self) -> None:
-        integer("priority", self.priority, -100, 100, "a whole number from -100 to 100")
         if not isinstance(self.client, str):
             raise InvalidRequest("client", self.client, "a name")
-        if self.timeout is not None:
-            number("timeout", self.timeout, 0, 1e9, "seconds, more than 0", open_low=True)
+        check_answers([m for m in self.prompt if isinstance(m, Message)])
+        freeze(self, {"tools": (tuple, "a list of JSON schemas")})
+        self._check_tools([_tool_name(i, tool) for i, tool in enumerate(self.tools)])
 
     def _check_tools(self, names: Sequence[str]) -> None:
         if repeated := [name for name in names if names.count(name) > 1]:
@@ -231,7 +229,7 @@ def _prompt(value: str | Iterable[Any]) -> Prompt:
     items = list(value)
     if items and all(isinstance(i, int) and not isinstance(i, bool) for i in items):
         return tuple(items)
-    return tuple(Message.of(i) for i in items)
+    return tuple(i if isinstance(i, Message) else Message.of(i) for i in items)
 
 
 class RequestOptions(TypedDict, total=False):

@@ -12,10 +12,6 @@ Origin = Literal["accepted", "recovered", "bonus", "plain", "unknown"]
 token after a fully accepted draft; the target's own token in a round without drafts; a server that does not say."""
 
 
-def _added(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(m + n for m, n in zip_longest(a, b, fillvalue=0))
-
-
 @dataclass(frozen=True, slots=True)
 class Round:
     """One verify round of one sequence: what was drafted, by whom, and how long it took (seconds)."""
@@ -55,12 +51,8 @@ class DrafterStats:
 
     def __add__(self, other: DrafterStats) -> DrafterStats:
         """Both together, position by position."""
-        return DrafterStats(
-            self.drafter,
-            _added(self.drafted, other.drafted),
-            _added(self.accepted, other.accepted),
-            _added(self.tested, other.tested),
-        )
+        counts = (self.drafted, other.drafted), (self.accepted, other.accepted), (self.tested, other.tested)
+        return DrafterStats(self.drafter, *(tuple(map(sum, zip_longest(*pair, fillvalue=0))) for pair in counts))
 
 
 Why = Literal["starting", "requested", "unavailable", "nothing to draft from", "does not pay", "pays", "unknown"]

@@ -16,19 +16,14 @@ from specdec import errors
 from specdec.errors import EngineError, InvalidRequest, LoadError, SpecDecError
 from specdec.types import (
     MAX_SEED,
-    Completion,
     DrafterStats,
-    Ending,
-    GenerationEvent,
     Message,
     Request,
     Round,
     SamplingParams,
     SpecStats,
-    Timing,
-    Token,
+    Speculation,
     ToolCall,
-    Usage,
 )
 
 BAD_NUMBERS = [math.nan, math.inf, -math.inf, "1", True, None, 10**400]
@@ -210,47 +205,18 @@ def test_positions_that_were_never_reached_have_no_acceptance() -> None:
 
 def test_statistics_are_pooled_over_drafters_and_answers() -> None:
     first = SpecStats(5, (_rounds("lookup", (1, 1)), _rounds("model", (2, 2), (2, 1), (1, 0), (1, 1))))
-    second = SpecStats(2, (_rounds("model", (3, 3)),), "off: as asked")
+    second = SpecStats(2, (_rounds("model", (3, 3)),), Speculation(why="requested"))
     assert first.acceptance_per_position == pytest.approx((4 / 5, 1 / 2))
     both = SpecStats.of_all([first, second])
-    assert (both.rounds, both.drafted, both.accepted, both.off_reason) == (7, 10, 8, "off: as asked")
+    assert (both.rounds, both.drafted, both.accepted, both.off_reason) == (7, 10, 8, "as the request asked")
     assert [d.drafter for d in both.drafters] == ["lookup", "model"]
     assert both.acceptance_per_position == pytest.approx((5 / 6, 2 / 3, 1.0))
     assert both.acceptance_length == pytest.approx(1 + 8 / 7)
 
 
-def test_rates_count_tokens_after_the_first() -> None:
-    timing = Timing(queued=0.1, ttft=0.5, total=2.5)
-    assert timing.tokens_per_second(11) == pytest.approx(5.0)
-    assert timing.tokens_per_second(1) == 0.0
-    assert Timing(0, 1, 1).tokens_per_second(5) == 0.0
-
-
-def test_a_completion_is_the_sum_of_its_events() -> None:
-    tokens = [Token(i, t, "plain") for i, t in enumerate(("a", "b", "c"))]
-    events = [
-        GenerationEvent("r", "a", (tokens[0],)),
-        GenerationEvent("r", "", (), Round("model", (1,), 0, 0.1, 0.2)),
-        GenerationEvent(
-            "r",
-            "bc",
-            tuple(tokens[1:]),
-            end=Ending("stop", Usage(2, 3), Timing(0, 1, 2), SpecStats(1), 7, "!"),
-        ),
-    ]
-    completion = Completion.of(events)
-    assert (completion.text, completion.token_ids, completion.stop, completion.seed) == (
-        "abc",
-        (0, 1, 2),
-        "!",
-        7,
-    )
-    assert completion.tokens_per_second == pytest.approx(2.0)
-
-
 def test_every_error_is_ours_and_drawn() -> None:
     kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
-    assert len(kinds) == 17
+    assert len(kinds) == 18
     for kind in kinds:
         assert issubclass(kind, SpecDecError)
         assert kind.__name__ in (errors.__doc__ or "")
