@@ -27,11 +27,9 @@ def mistaken(path: Path) -> str | None:
     if not head.strip(b"\0 \t\r\n"):
         return "blank; fetch it again"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return next((what for mark, what in _STARTS.items() if start.startswith(mark)), None) or _text(path, head)
-
-
-def _text(path: Path, head: bytes) -> str | None:
-    """Weights begin with the length of their header, so text is never theirs."""
+    if known := next((what for mark, what in _STARTS.items() if start.startswith(mark)), None):
+        return known
     line = head.decode("latin-1").splitlines()[0]
+    # Weights begin with the length of their header, so text is never theirs.
     is_text = path.suffix == ".safetensors" and head.isascii() and line.isprintable()
     return f"text that begins {line[:60]!r}; fetch it again" if is_text else None

@@ -67,21 +67,19 @@ class ThreadCount(threading.local):
         """Before a pass."""
         if self._stalls and (now := perf_counter()) > self._look:
             self._look = now + _WINDOW
-            self._judge(self._stalls.share(), now)
+            stopped = self._stalls.share()
+            if stopped > _TOO_MUCH and self._count > 1:
+                self._count = max(1, self._count - ceil(stopped))
+                self._again = now + self._pause
+                self._pause = min(2 * self._pause, _LONGEST)
+            elif self._count == self._most:
+                self._pause = _SHORTEST
+            elif now > self._again:
+                self._count = self._most
         if self._count != self._now:
             ThreadCount.altered_from = self._most
             torch.set_num_threads(self._count)
             self._now = self._count
-
-    def _judge(self, stopped: float, now: float) -> None:
-        if stopped > _TOO_MUCH and self._count > 1:
-            self._count = max(1, self._count - ceil(stopped))
-            self._again = now + self._pause
-            self._pause = min(2 * self._pause, _LONGEST)
-        elif self._count == self._most:
-            self._pause = _SHORTEST
-        elif now > self._again:
-            self._count = self._most
 
 
 threads = ThreadCount()

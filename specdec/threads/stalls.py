@@ -6,6 +6,7 @@ Linux counts it for each thread (schedstat). Elsewhere nothing is known, and no 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from time import perf_counter_ns
 from typing import NamedTuple
 
@@ -45,13 +46,10 @@ def _times() -> dict[str, _Times]:
         threads = os.listdir(_TASKS)
     except OSError:
         return {}
-    return {thread: times for thread in threads if (times := _read(thread))}
-
-
-def _read(thread: str) -> _Times | None:
-    try:
-        with open(f"{_TASKS}/{thread}/schedstat", "rb", 0) as file:
-            ran, waited, _ = file.read().split()
-    except (OSError, ValueError):  # it has ended, or the system does not say
-        return None
-    return _Times(int(ran), int(waited))
+    found = {}
+    for thread in threads:
+        with suppress(OSError, ValueError):  # it has ended, or the system does not say
+            with open(f"{_TASKS}/{thread}/schedstat", "rb", 0) as file:
+                ran, waited, _ = file.read().split()
+            found[thread] = _Times(int(ran), int(waited))
+    return found

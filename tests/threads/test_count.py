@@ -86,7 +86,7 @@ class Machine:
         return max(0.1, 0.9 * (torch.get_num_threads() - self.free))
 
     def counts(self, seconds: float) -> list[int]:
-        """Threads of each product, ten a second."""
+        """Threads of each pass, ten a second."""
         found = []
         for _ in range(round(10 * seconds)):
             self.now += 0.1
