@@ -71,22 +71,34 @@ def assemble(
 ) -> LocalEngine:
     """An engine over a target and, on the same device and slots, a draft model."""
     _share_prefix_bytes(options.prefix_cache_bytes, [target, *([draft] if draft else [])])
-    drafters = _drafters(options, target, draft)
-    speaks = dialect or Dialect()
-    info = _info(options, target, draft, drafters, speaks, chat_template=tokenizer.has_chat_template)
-    return LocalEngine(
-        Parts(
-            target,
-            tokenizer,
-            drafters,
-            info,
-            dict(defaults or {}),
-            eos_ids,
-            options.accept_rule,
-            options.queue_limit,
-            speaks,
-        )
+    drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
+    if options.draft != "none":
+        drafters += [LookupDrafter(), *([MemoryDrafter(options.remember)] if options.remember else [])]
+    if draft is not None:
+        drafters.append(DraftModelDrafter(draft, target.info.vocab_size, target.info.device))
+    at, speaks = target.info, dialect or Dialect()
+    info = EngineInfo(
+        target=options.target,
+        draft=draft.info.name if draft else None,
+        architecture=at.architecture,
+        runner=at.backend,
+        device=str(at.device),
+        dtype=str(at.dtype).removeprefix("torch."),
+        context=at.context,
+        vocab_size=at.vocab_size,
+        slots=at.slots,
+        drafters=tuple(d.name for d in drafters),
+        accept_rule=options.accept_rule,
+        chat_template=tokenizer.has_chat_template,
+        parameters=at.parameters,
+        draft_parameters=draft.info.parameters if draft else 0,
+        weight_bytes=at.weight_bytes + (draft.info.weight_bytes if draft else 0),
+        cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
+        tool_format=speaks.family.name if speaks.family else None,
+        reasoning=speaks.thought is not None,
     )
+    rule, limit = options.accept_rule, options.queue_limit
+    return LocalEngine(Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, speaks))
 
 
 def _share_prefix_bytes(wanted: int | None, models: Sequence[Model]) -> None:
@@ -123,45 +135,4 @@ def _draft_model(options: LoadOptions, tokenizer: Tokenizer, target: Model) -> M
         context=min(target.info.context, most or target.info.context),
         slots=target.info.slots,
         trust_remote_code=code,
-    )
-
-
-def _drafters(options: LoadOptions, target: Model, draft: Model | None) -> Sequence[Drafter]:
-    drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
-    if options.draft != "none":
-        drafters += [LookupDrafter(), *([MemoryDrafter(options.remember)] if options.remember else [])]
-    if draft is not None:
-        drafters.append(DraftModelDrafter(draft, target.info.vocab_size, target.info.device))
-    return drafters
-
-
-def _info(
-    options: LoadOptions,
-    target: Model,
-    draft: Model | None,
-    drafters: Sequence[Drafter],
-    dialect: Dialect,
-    *,
-    chat_template: bool,
-) -> EngineInfo:
-    at = target.info
-    return EngineInfo(
-        target=options.target,
-        draft=draft.info.name if draft else None,
-        architecture=at.architecture,
-        runner=at.backend,
-        device=str(at.device),
-        dtype=str(at.dtype).removeprefix("torch."),
-        context=at.context,
-        vocab_size=at.vocab_size,
-        slots=at.slots,
-        drafters=tuple(d.name for d in drafters),
-        accept_rule=options.accept_rule,
-        chat_template=chat_template,
-        parameters=at.parameters,
-        draft_parameters=draft.info.parameters if draft else 0,
-        weight_bytes=at.weight_bytes + (draft.info.weight_bytes if draft else 0),
-        cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
-        tool_format=dialect.family.name if dialect.family else None,
-        reasoning=dialect.thought is not None,
     )

@@ -44,11 +44,12 @@ class Scheduler:
     def waiting(self) -> list[Running]:
         """Who waits, in the order in which they would be served."""
         now, taken = self._now(), Counter(row.request.client for row in self.running.values())
-        turns: list[tuple[int, int, Running]] = []
-        for urgency, row in sorted(((-_urgency(row, now), row) for row in self._waiting), key=lambda x: x[0]):
-            turns.append((urgency, taken[row.request.client], row))
+        urgency = {row: row.request.priority + int((now - row.received) / AGING) for row in self._waiting}
+        turn: dict[Running, tuple[int, int]] = {}
+        for row in sorted(self._waiting, key=lambda row: -urgency[row]):
+            turn[row] = -urgency[row], taken[row.request.client]
             taken[row.request.client] += 1
-        return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])]
+        return sorted(turn, key=lambda row: turn[row])
 
     def queue(self) -> tuple[Queued, ...]:
         """What can be said of those who wait."""
@@ -61,14 +62,13 @@ class Scheduler:
     def admit(self) -> None:
         """Give free slots to those who wait."""
         while self._waiting and len(self.running) < len(self._state):
-            self._place(self.waiting()[0])
-
-    def _place(self, row: Running) -> None:
-        free = [slot for slot in range(len(self._state)) if slot not in self.running]
-        slot = max(free, key=lambda s: (self._state.shared(s, row.tokens), -self._state[s].length))
-        row.context.slot, row.started = slot, self._now()
-        self._waiting.remove(row)
-        self.running[slot] = row
+            row = self.waiting()[0]
+            free = [slot for slot in range(len(self._state)) if slot not in self.running]
+            shared = {slot: self._state.shared(slot, row.tokens) for slot in free}
+            slot = max(free, key=lambda slot: (shared[slot], -self._state[slot].length))
+            row.context.slot, row.started = slot, self._now()
+            self._waiting.remove(row)
+            self.running[slot] = row
 
     def release(self, row: Running) -> None:
         """Free the row's slot, or take it out of the queue."""
@@ -84,7 +84,3 @@ class Scheduler:
 
     def everyone(self) -> list[Running]:
         return [*self.running.values(), *self._waiting]
-
-
-def _urgency(row: Running, now: float) -> int:
-    return row.request.priority + int((now - row.received) / AGING)

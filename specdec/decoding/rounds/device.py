@@ -101,14 +101,12 @@ class DeviceRounds:
         """See `base.Rounds.accepts`: one source of drafts, and sampling that needs no host."""
         sources = {_source(c) for c in plan.choices if c.length}
         known = sources <= {_HOST} or (len(sources) == 1 and sources <= self._drafters.keys())
-        return known and all(_plainly_sampled(s) for s in plan.sampling.states) and not self._in_the_way(plan)
-
-    def _in_the_way(self, plan: Plan) -> bool:
-        """Whether what is under way must land before this round: drafts that the host gives follow the very last token,
-        and where a drafter stands is only known when it stops."""
-        sources = {_source(c) for c in plan.choices if c.length}
+        if not known or not all(_plainly_sampled(s) for s in plan.sampling.states):
+            return False
+        # What is under way has to land first before drafts that the host gives, which follow the very last token, and
+        # before another drafter: where one stands is only known when it stops.
         drafter = next(iter(sources - {_HOST}), None)
-        return any(sources == {_HOST} or flight.drafter != drafter for flight in self._flights)
+        return not any(sources == {_HOST} or flight.drafter != drafter for flight in self._flights)
 
     # ---- taking off
 
@@ -147,20 +145,16 @@ class DeviceRounds:
         inputs = self._place(plan, padded)
         if given:
             drafts = bucket(drafts, _GIVEN)
-            self._give(plan, drafts)
+            rows = [
+                plan.offers[c.option.drafter].tokens[b, : c.length].tolist() if c.option else []
+                for b, c in enumerate(plan.choices)
+            ]
+            filled = [[*row, *[0] * (drafts - len(row))] for row in rows]
+            self._given[: len(rows), :drafts] = to_device(filled, self._device)
         shaping = Shaping.of(plan.sampling.states)
         making = self._drafters[drafter] if drafter is not None else None
         result, timed = self._round(inputs, drafts, shaping, making, given=given)
         self._flights.append(_Flight(plan, drafts, drafter, padded, timed, Fetched(result)))
-
-    def _give(self, plan: Plan, width: int) -> None:
-        """Put the host's drafts where the graph reads them."""
-        rows = [
-            plan.offers[c.option.drafter].tokens[b, : c.length].tolist() if c.option else []
-            for b, c in enumerate(plan.choices)
-        ]
-        filled = [[*row, *[0] * (width - len(row))] for row in rows]
-        self._given[: len(rows), :width] = to_device(filled, self._device)
 
     def _place(self, plan: Plan | None, padded: int) -> Tensor:
         """A graph's inputs [2, B]: the rows' slots, and how many drafts each may have accepted. Without a plan all rows
@@ -187,29 +181,18 @@ class DeviceRounds:
             self._controller.verify_cost.observe(flight.padded * (flight.drafts + 1), seconds.verify)
             if flight.drafter is not None:
                 self._controller.draft_costs[flight.drafter].observe(flight.drafts, seconds.draft)
-        width = 2 * flight.drafts + 2
-        return {
-            row: self._landed(flight, b, values[b * width : (b + 1) * width], seconds)
-            for b, row in enumerate(flight.plan.rows)
-        }
-
-    def _landed(self, flight: _Flight, b: int, values: list[int], seconds: Seconds) -> Outcome:
-        row, choice, drafts = flight.plan.rows[b], flight.plan.choices[b], flight.drafts
-        own, accepted, drafted = values[: drafts + 1], values[drafts + 1], values[drafts + 2 :]
-        held = self._target.state[row.context.slot]
-        if held.tokens is row.tokens:  # else its sequence has left, and another one has begun there
-            held.uploaded = len(row.tokens) + accepted + 1
-        name = choice.option.drafter if choice.option and choice.length else None
-        round = Round(
-            name,
-            tuple(drafted[: choice.length]),
-            accepted,
-            seconds.draft,
-            seconds.verify,
-            len(flight.plan.rows),
-        )
-        option = choice.option if choice.length else None
-        return Outcome(own[: accepted + 1], round, option=option, timed=flight.timed, on_device=True)
+        width, outcomes = 2 * flight.drafts + 2, Outcomes()
+        for b, (row, choice) in enumerate(zip(flight.plan.rows, flight.plan.choices, strict=True)):
+            part = values[b * width : (b + 1) * width]
+            accepted, drafted = part[flight.drafts + 1], part[flight.drafts + 2 :][: choice.length]
+            held = self._target.state[row.context.slot]
+            if held.tokens is row.tokens:  # else its sequence has left, and another one has begun there
+                held.uploaded = len(row.tokens) + accepted + 1
+            option = choice.option if choice.length else None
+            name = option.drafter if option else None
+            round = Round(name, tuple(drafted), accepted, seconds.draft, seconds.verify, len(flight.plan.rows))
+            outcomes[row] = Outcome(part[: accepted + 1], round, option=option, timed=flight.timed, on_device=True)
+        return outcomes
 
     # ---- the round itself, as a graph holds it
 

@@ -50,9 +50,14 @@ class HostRounds:
         began = self._clock.mark()
         noise = self._noise(sampling, rows, 1 + max(c.length for c in plan.choices))
         drafting = self._clock.mark()
-        drafted = self._drafting.collect(
-            rows, sampling, plan.choices, plan.offers, lambda: self._draft_noise(sampling, rows, noise)
-        )
+
+        def draft_noise() -> Tensor | None:
+            """What drafters draw with: the target's own noise when coupled, else independent of it."""
+            if noise is None or not self._rejecting:
+                return noise
+            return sampling.gumbel([len(r.tokens) for r in rows], noise.shape[1], Stream.DRAFT)
+
+        drafted = self._drafting.collect(rows, sampling, plan.choices, plan.offers, draft_noise)
         known = sampling.on_host(drafted.tokens)
         verifying = self._clock.mark()
         found = self._verify(rows, drafted)
@@ -79,12 +84,6 @@ class HostRounds:
         """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position."""
         stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
         return sampling.gumbel([len(r.tokens) for r in rows], width, stream)
-
-    def _draft_noise(self, sampling: SamplingBatch, rows: Sequence[Running], noise: Tensor | None) -> Tensor | None:
-        """What drafters draw with: the target's own noise when coupled, else independent of it."""
-        if noise is None or not self._rejecting:
-            return noise
-        return sampling.gumbel([len(r.tokens) for r in rows], noise.shape[1], Stream.DRAFT)
 
     def _verify(self, rows: Sequence[Running], drafted: Drafted) -> Pass:
         """The target's raw logits [B, K + 1, V] after the last token and after each draft."""

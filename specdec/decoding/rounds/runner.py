@@ -11,7 +11,7 @@ from specdec.decoding.rounds.base import Outcomes, Plan
 from specdec.decoding.rounds.host import HostRounds
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Controller, Row
-from specdec.decoding.speculation.drafting import Drafting, Offers
+from specdec.decoding.speculation.drafting import Drafting
 from specdec.drafters.base import Drafter, Seen
 from specdec.engine import AcceptRule
 from specdec.models.base import Model
@@ -68,7 +68,9 @@ class RoundRunner:
             self._host.submit(plan)
             outcomes = self._host.collect()
         self._learn_costs(began, planned, outcomes, led=led)
-        self._learn_acceptance(outcomes)
+        for row, outcome in outcomes.items():
+            if outcome.option and (round := outcome.round):
+                self._controller.observe(row.acceptance, outcome.option, len(round.drafted), round.accepted)
         return [outcomes.get(row) for row in rows]
 
     def observe(self, seen: Seen) -> None:
@@ -86,14 +88,14 @@ class RoundRunner:
             self._batch = (list(rows), SamplingBatch([r.sampler for r in rows]))
         sampling = self._batch[1]
         offers = self._drafting.offers(rows, sampling)
-        choices = self._controller.plan([self._row(b, row, offers) for b, row in enumerate(rows)])
+        planned = []
+        for b, row in enumerate(rows):
+            options = self._drafting.options(b, offers) if row.max_drafts != 0 else ()
+            planned.append(Row(row.acceptance, options, row.room, row.max_drafts))
+        choices = self._controller.plan(planned)
         for row in rows:
             row.decided(self._controller.decision, self._controller.warning)
         return Plan(self._batch[0], sampling, choices, offers)
-
-    def _row(self, b: int, row: Running, offers: Offers) -> Row:
-        options = self._drafting.options(b, offers) if row.max_drafts != 0 else ()
-        return Row(row.acceptance, options, row.room, row.max_drafts)
 
     def _from_device(self, plan: Plan) -> Outcomes:
         """What the device brings for these rows; nothing where the host has to run the plan."""
@@ -119,8 +121,3 @@ class RoundRunner:
             assert one.round is not None
             spent = one.round.draft_seconds + one.round.verify_seconds
             self._controller.host_cost.observe(1, max(ended - began - spent, 0.0))
-
-    def _learn_acceptance(self, outcomes: Outcomes) -> None:
-        for row, outcome in outcomes.items():
-            if outcome.option and (round := outcome.round):
-                self._controller.observe(row.acceptance, outcome.option, len(round.drafted), round.accepted)

@@ -12,7 +12,6 @@ from specdec.decoding.sequence import Running
 from specdec.models.graphs import to_device
 from specdec.models.state import Slot
 from specdec.sampling.batch import shaping_of
-from specdec.sampling.state import SamplerState
 
 
 class SlotTable:
@@ -32,13 +31,10 @@ class SlotTable:
         if known == len(tokens):
             return
         if known == 0:
-            self._parameters(slot, row.sampler, vocab)
+            shape = shaping_of(row.sampler)
+            self.seeds[slot] = row.sampler.seed
+            self.top_k[slot] = min(int(shape.top_k) or vocab, vocab)
+            values = [[shape.temperature, shape.top_p, shape.log_min_p, float(row.sampler.greedy)]]
+            self.shapes[:, slot] = to_device(values, self.tokens.device, torch.float32)[0]
         self.tokens[slot, known : len(tokens)] = to_device([tokens[known:]], self.tokens.device)[0]
         self.lengths[slot] = held.uploaded = len(tokens)
-
-    def _parameters(self, slot: int, state: SamplerState, vocab: int) -> None:
-        shape = shaping_of(state)
-        self.seeds[slot] = state.seed
-        self.top_k[slot] = min(int(shape.top_k) or vocab, vocab)
-        values = [[shape.temperature, shape.top_p, shape.log_min_p, float(state.greedy)]]
-        self.shapes[:, slot] = to_device(values, self.tokens.device, torch.float32)[0]

@@ -27,19 +27,16 @@ _PROMPT = 16
 @torch.inference_mode()
 def calibrate(target: Model, drafters: Sequence[Drafter], controller: Controller) -> None:
     """Fill the controller's cost curves. What this leaves in slot 0 is never read."""
-    _time_target(target, controller.verify_cost)
-    for drafter in drafters:
-        if not drafter.free:
-            controller.draft_costs[drafter.name] = _time_drafter(drafter, target)
 
-
-def _time_target(target: Model, curve: CostCurve) -> None:
     def run(width: int) -> None:
         tokens = torch.zeros(1, width, dtype=torch.long, device=target.info.device)
         target.run(Batch(tokens, [0], [0], width))
 
     widths = _GRAPH_WIDTHS if target.info.captured else _WIDTHS
-    _fill(curve, widths, run, target.info.device)
+    _fill(controller.verify_cost, widths, run, target.info.device)
+    for drafter in drafters:
+        if not drafter.free:
+            controller.draft_costs[drafter.name] = _time_drafter(drafter, target)
 
 
 def _time_drafter(drafter: Drafter, target: Model) -> CostCurve:
@@ -60,18 +57,13 @@ def _fill(curve: CostCurve, sizes: Sequence[int], run: Callable[[int], object], 
     fastest = dict.fromkeys(sizes, math.inf)
     for repeat in range(1 + _REPEATS):
         for size in sizes:
-            seconds = _timed(run, size, device)
+            start = time.perf_counter()
+            run(size)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             if repeat:  # the first turn warms up
-                fastest[size] = min(fastest[size], seconds)
+                fastest[size] = min(fastest[size], time.perf_counter() - start)
     least = math.inf
     for size in sorted(sizes, reverse=True):
         least = min(least, fastest[size])
         curve.observe(size, least)
-
-
-def _timed(run: Callable[[int], object], size: int, device: torch.device) -> float:
-    start = time.perf_counter()
-    run(size)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start

@@ -57,7 +57,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Candidate:
     """One choice a row, and what the round is expected to yield."""
 
     choices: tuple[Choice, ...]
@@ -73,12 +73,8 @@ class _Scored:
 
     @classmethod
     def of(cls, row: Row) -> _Scored:
-        return cls(row, [cls._yields(row, option) for option in row.options])
-
-    @staticmethod
-    def _yields(row: Row, option: Option) -> list[float]:
-        rates = row.acceptance.rates(option.source, max(min(option.length, row.room), 0))
-        return list(accumulate(accumulate(rates, mul), initial=1.0))
+        rates = [row.acceptance.rates(o.source, max(min(o.length, row.room), 0)) for o in row.options]
+        return cls(row, [list(accumulate(accumulate(chances, mul), initial=1.0)) for chances in rates])
 
     def best(self, length: int, paid: str | None) -> tuple[Choice, float]:
         """The choice with the highest yield at up to `length` drafts, and that yield."""
@@ -136,10 +132,8 @@ class Controller:
         chance = prod(memory.rates(option.source, drafted))
         memory.observe(option.source, drafted, accepted)
         self._probes.tried(option.source, success=accepted == drafted, chance=chance)
-        if not option.free:
-            self._judge(option)
-
-    def _judge(self, option: Option) -> None:
+        if option.free:
+            return
         self._tried[option.drafter] += 1
         rate = self.acceptance.rates(option.source, 1)[0]
         low = self._tried[option.drafter] >= _ENOUGH and rate < _LOW
@@ -150,12 +144,9 @@ class Controller:
             else None
         )
 
-    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None) -> _Plan:
+    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None) -> _Candidate:
         best = [s.best(length, paid) for s in scored]
         choices = tuple(choice for choice, _ in best)
-        return _Plan(choices, sum(tokens for _, tokens in best) / max(self._seconds(choices), 1e-9))
-
-    def _seconds(self, choices: Sequence[Choice]) -> float:
         width = 1 + max((c.length for c in choices), default=0)
         seconds = self.verify_cost.estimate(len(choices) * width) + self.between_cost.estimate(len(choices))
         steps: dict[str, int] = {}
@@ -164,33 +155,28 @@ class Controller:
                 steps[c.option.drafter] = max(steps.get(c.option.drafter, 0), c.length)
         if any(c.option and c.option.free for c in choices):
             seconds += self.host_cost.estimate(1)
-        return seconds + sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
+        seconds += sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
+        return _Candidate(choices, sum(tokens for _, tokens in best) / max(seconds, 1e-9))
 
     def _probed(self, row: Row, choice: Choice) -> Choice:
         """The choice itself, or now and then something next to it, so that what is believed gets measured again."""
         if row.forced is not None:
             return choice
-        return self._other(row, choice) or self._longer(row, choice)
-
-    def _other(self, row: Row, choice: Choice) -> Choice | None:
-        """A draft from a source that has not been tried for long: short, unless it costs nothing beside the choice."""
+        # from a source that was not tried for long: short, unless it costs nothing beside the choice
         for option in row.options:
             wanted = max(choice.length, _PROBE_LENGTH) if option.free and choice.option else _PROBE_LENGTH
             length = min(wanted, option.length, row.room)
             due = self._probes.due(option.source, beside=choice.option is not None)
             if length > 0 and option != choice.option and due:
                 return Choice(option, length)
-        return None
-
-    def _longer(self, row: Row, choice: Choice) -> Choice:
-        """One step longer every so many rounds: its cost may be remembered from a busy moment."""
+        # one step longer every so many rounds: its cost may be remembered from a busy moment
         if self._rounds % _EXPLORE or choice.option is None:
             return choice
         longer = next((k for k in _LENGTHS if k > choice.length), choice.length)
         return Choice(choice.option, min(longer, choice.option.length, row.room))
 
 
-def _decision(plain: _Plan, best: _Plan | None, *, pays: bool) -> Speculation:
+def _decision(plain: _Candidate, best: _Candidate | None, *, pays: bool) -> Speculation:
     if best is None:
         return Speculation(why="nothing to draft from")
     return Speculation(

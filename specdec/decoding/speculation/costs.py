@@ -34,12 +34,9 @@ class CostCurve:
     def estimate(self, size: int) -> float:
         """Seconds at `size`; 0 when nothing was measured."""
         if size not in self._estimates:
-            self._estimates[size] = self._bounded(size) if self._sizes else 0.0
+            bounds = [self._seconds[s] * max(size / s, 1.0) for s in self._sizes]
+            self._estimates[size] = min(self._interpolated(size), *bounds) if bounds else 0.0
         return self._estimates[size]
-
-    def _bounded(self, size: int) -> float:
-        bounds = [self._seconds[s] * max(size / s, 1.0) for s in self._sizes]
-        return min(self._interpolated(size), *bounds)
 
     def _interpolated(self, size: int) -> float:
         """Linear between neighbours, and along the last two beyond them."""

@@ -84,11 +84,19 @@ class Drafting:
         for name in dict.fromkeys(c.option.drafter for c in choices if c.option):
             members = [b for b, c in enumerate(choices) if c.option and c.option.drafter == name]
             if name in offers:
-                parts += [self._part(b, offers[name], b, choices) for b in members]
+                drafts, places = offers[name], members
             else:
-                drafts = self._ask(name, rows, sampling, members, max(choices[b].length for b in members), noise())
-                parts += [self._part(b, drafts, at, choices) for at, b in enumerate(members)]
-        return self._merge(len(rows), parts)
+                drafts, places = self._ask(name, rows, sampling, members, choices, noise()), list(range(len(members)))
+            for at, b in zip(places, members, strict=True):
+                parts.append(_Part(b, drafts, at, min(choices[b].length, drafts.lengths[at])))
+        width = max((p.length for p in parts), default=0)
+        tokens = torch.zeros(len(rows), width, dtype=torch.long, device=self._device)
+        lengths = [0] * len(rows)
+        for p in parts:
+            tokens[p.row, : p.length] = p.drafts.tokens[p.at, : p.length].to(self._device)
+            lengths[p.row] = p.length
+        drawn = [p for p in parts if p.drafts.probs is not None]
+        return Drafted(tokens, tuple(lengths), self._probs(tokens, drawn) if drawn else None)
 
     def observe(self, seen: Seen) -> None:
         """Tell what the target has seen to whoever keeps up with it."""
@@ -100,42 +108,29 @@ class Drafting:
         for drafter in self._drafters.values():
             drafter.release(row.context)
 
-    @staticmethod
-    def _part(row: int, drafts: Drafts, at: int, choices: Sequence[Choice]) -> _Part:
-        return _Part(row, drafts, at, min(choices[row].length, drafts.lengths[at]))
-
     def _ask(
         self,
         name: str,
         rows: Sequence[Running],
         sampling: SamplingBatch,
         members: list[int],
-        k: int,
+        choices: Sequence[Choice],
         noise: Tensor | None,
     ) -> Drafts:
+        """The drafts of one that costs something, for the rows that chose it."""
         if len(members) < len(rows):
             sampling = sampling.select(members)
             noise = noise[members] if noise is not None else None
-        noise = None if sampling.greedy else noise
         contexts = [rows[b].context for b in members]
-        return self._drafters[name].propose(DraftRound(contexts, sampling, noise, self._need_probs), k)
+        asked = DraftRound(contexts, sampling, None if sampling.greedy else noise, self._need_probs)
+        return self._drafters[name].propose(asked, max(choices[b].length for b in members))
 
-    def _merge(self, count: int, parts: Sequence[_Part]) -> Drafted:
-        width = max((p.length for p in parts), default=0)
-        tokens = torch.zeros(count, width, dtype=torch.long, device=self._device)
-        lengths = [0] * count
-        for p in parts:
-            tokens[p.row, : p.length] = p.drafts.tokens[p.at, : p.length].to(self._device)
-            lengths[p.row] = p.length
-        drawn = any(p.drafts.probs is not None for p in parts)
-        return Drafted(tokens, tuple(lengths), self._probs(tokens, parts) if drawn else None)
-
-    def _probs(self, tokens: Tensor, parts: Sequence[_Part]) -> Tensor:
+    def _probs(self, tokens: Tensor, drawn: Sequence[_Part]) -> Tensor:
         """q of all rows; certain drafts have all their mass on themselves."""
         q = torch.zeros(*tokens.shape, self._vocab_size, device=self._device).scatter_(-1, tokens.unsqueeze(-1), 1.0)
-        for p in parts:
-            if p.drafts.probs is not None:
-                q[p.row, : p.length] = p.drafts.probs[p.at, : p.length]
+        for p in drawn:
+            assert p.drafts.probs is not None
+            q[p.row, : p.length] = p.drafts.probs[p.at, : p.length]
         return q
 
 

@@ -21,15 +21,13 @@ class StatsBuilder:
     def add(self, round: Round, decided: Speculation, seconds: float) -> None:
         """One round after what was `decided`, so many `seconds` after the first token."""
         self.rounds += 1
-        self._note(Decision(self.rounds, seconds, round.drafter, len(round.drafted), decided))
-        if round.drafter:
-            before = self._drafters.get(round.drafter, DrafterStats(round.drafter))
-            self._drafters[round.drafter] = before + DrafterStats.of(round)
-
-    def _note(self, new: Decision) -> None:
+        new = Decision(self.rounds, seconds, round.drafter, len(round.drafted), decided)
         last = self._decisions[-1] if self._decisions else None
         if last is None or (last.drafter, last.length) != (new.drafter, new.length):
             self._decisions.append(new)
+        if round.drafter:
+            before = self._drafters.get(round.drafter, DrafterStats(round.drafter))
+            self._drafters[round.drafter] = before + DrafterStats.of(round)
 
     def build(self, speculation: Speculation, warning: str | None) -> SpecStats:
         drafters = tuple(self._drafters[name] for name in sorted(self._drafters))
