@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
     from specdec.errors import UnsupportedModel as UnsupportedModel
-    from specdec.loading import LoadOptions as LoadOptions
     from specdec.loading import load as load
     from specdec.loading import shared as shared
     from specdec.types import Answer as Answer
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from specdec.types import EngineStats as EngineStats
     from specdec.types import GenerationEvent as GenerationEvent
     from specdec.types import Grammar as Grammar
+    from specdec.types import LoadOptions as LoadOptions
     from specdec.types import Message as Message
     from specdec.types import Request as Request
     from specdec.types import SamplingParams as SamplingParams
@@ -63,10 +63,10 @@ _HOMES = {
         "EngineFailed GrammarFailed InvalidLogits InvalidRequest LoadError NotEnoughMemory OutOfMemory PromptTooLong "
         "SpecDecError TokenizerMismatch UnsupportedModel"
     ),
-    "loading": "LoadOptions load shared",
+    "loading": "load shared",
     "types": (
-        "Answer Completion Ending EngineInfo EngineStats GenerationEvent Grammar Message Request SamplingParams "
-        "SpecStats Speculation Token ToolCall"
+        "Answer Completion Ending EngineInfo EngineStats GenerationEvent Grammar LoadOptions Message Request "
+        "SamplingParams SpecStats Speculation Token ToolCall"
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}

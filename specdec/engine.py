@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, Unpack, runtime_checkable
+from typing import Any, Protocol, Self, Unpack, runtime_checkable
 
 from specdec.types import Completion, EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions
 
-AcceptRule = Literal["coupled", "rejection"]
 Progress = Callable[[str, float], None]
 """Called while loading with the stage's name and how much of the whole is done, 0 to 1."""
+Deliver = Callable[[GenerationEvent | BaseException], None]
+"""Takes the events of a request as they come, or the error that ends them, in a thread of the engine; never blocks."""
 
 
 class EventStream(Iterator[GenerationEvent], Protocol):
@@ -65,6 +66,14 @@ class Engine(Protocol):
     def stream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> EventStream: ...
 
     def astream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> AsyncEventStream: ...
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        """Hand a request in without a stream. Returns what cancels it, from any thread.
+
+        What is wrong with the request is raised, or delivered where only another process can tell. The word of such a
+        process that it has taken the request is a first event with nothing in it.
+        """
+        ...
 
     def close(self) -> None:
         """Stop the work, fail what is still running with EngineClosed, free the memory. Can be called twice."""

@@ -16,13 +16,12 @@ from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import Progress
-from specdec.loading import LoadOptions
 from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model
 from specdec.models.weights.checkpoint import maximum_positions, read_config, resolve
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.text.tools.families import Dialect
-from specdec.types import EngineInfo
+from specdec.types import EngineInfo, LoadOptions
 
 BUNDLED = "bundled"
 

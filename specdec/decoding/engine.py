@@ -24,7 +24,7 @@ from specdec.decoding.sequence import Deliver, Outcome, Running
 from specdec.decoding.speculation.calibration import calibrate
 from specdec.decoding.speculation.controller import Controller
 from specdec.drafters.base import Drafter, Seen
-from specdec.engine import AcceptRule, Engine, to_count
+from specdec.engine import Engine, to_count
 from specdec.errors import (
     EngineClosed,
     EngineFailed,
@@ -38,7 +38,7 @@ from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
 from specdec.threads.count import spare_one
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions
+from specdec.types import AcceptRule, EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ from specdec.types.grammar import GrammarKind as GrammarKind
 from specdec.types.info import EngineInfo as EngineInfo
 from specdec.types.info import EngineStats as EngineStats
 from specdec.types.info import Queued as Queued
+from specdec.types.load import AcceptRule as AcceptRule
+from specdec.types.load import LoadKeywords as LoadKeywords
+from specdec.types.load import LoadOptions as LoadOptions
 from specdec.types.request import MAX_LOGPROBS as MAX_LOGPROBS
 from specdec.types.request import MAX_SEED as MAX_SEED
 from specdec.types.request import MAX_SPECULATIVE_TOKENS as MAX_SPECULATIVE_TOKENS

@@ -15,14 +15,13 @@ import torch
 from scipy import stats
 
 from specdec.decoding.engine import LocalEngine
-from specdec.engine import AcceptRule
 from specdec.errors import GrammarFailed, InvalidRequest
 from specdec.grammars import check as compiling
 from specdec.grammars import compiler as module
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.state import SamplerState
 from specdec.text.tokenizer import Tokenizer
-from specdec.types import MAX_GRAMMAR, Grammar, SamplingParams
+from specdec.types import MAX_GRAMMAR, AcceptRule, Grammar, SamplingParams
 from tests.decoding.toy import EOS, ToyModel, byte_tokenizer, toy_engine
 from tests.engine_contract import eventually
 from tests.grammars import building as matchers

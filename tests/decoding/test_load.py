@@ -23,10 +23,10 @@ from specdec.errors import (
     TokenizerMismatch,
     UnsupportedModel,
 )
-from specdec.loading import LoadOptions
 from specdec.models.eager.model import EagerModel
 from specdec.models.loading import load_model
 from specdec.text.tokenizer import Tokenizer
+from specdec.types import LoadOptions
 from tests.decoding.toy import VOCAB, byte_tokenizer
 
 TOKENIZER = Tokenizer(byte_tokenizer())

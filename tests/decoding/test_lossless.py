@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from specdec.engine import AcceptRule
+from specdec.types import AcceptRule
 from tests.decoding.toy import EOS, ToyModel, toy_engine
 
 PROMPT = "once upon a time once upon"

@@ -10,9 +10,9 @@ import pytest
 
 from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
-from specdec.loading import LoadOptions
 from specdec.models.loading import load_model
 from specdec.text.tokenizer import Tokenizer
+from specdec.types import LoadOptions
 from tests.decoding.toy import byte_tokenizer
 from tests.models import models
 

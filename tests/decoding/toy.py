@@ -22,13 +22,12 @@ from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
-from specdec.engine import AcceptRule
 from specdec.models.base import Batch, Model, ModelInfo, Pass
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.families import Dialect
-from specdec.types import MAX_SPECULATIVE_TOKENS, EngineInfo
+from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule, EngineInfo
 
 EOS = 256
 VOCAB = 257

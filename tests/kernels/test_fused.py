@@ -16,11 +16,11 @@ from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
 from specdec.drafters.base import Drafter
 from specdec.errors import InvalidLogits
-from specdec.loading import LoadOptions
 from specdec.models.base import Model
 from specdec.models.loading import load_model
 from specdec.models.triton.model import TritonModel
 from specdec.text.tokenizer import Tokenizer
+from specdec.types import LoadOptions
 from tests.decoding.toy import byte_tokenizer
 from tests.kernels.test_runner import load, saved
 from tests.models import models

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from specdec.decoding.rounds.drafting import Offers
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Choice
-from specdec.decoding.speculation.drafting import Offers
 from specdec.sampling.batch import SamplingBatch
 
 

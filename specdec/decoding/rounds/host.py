@@ -9,15 +9,14 @@ from torch import Tensor
 
 from specdec.decoding.rounds.base import Outcomes, Plan
 from specdec.decoding.rounds.clock import DeviceClock, Seconds
+from specdec.decoding.rounds.drafting import Drafted, Drafting
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Choice, Controller
-from specdec.decoding.speculation.drafting import Drafted, Drafting
-from specdec.engine import AcceptRule
 from specdec.models.base import Batch, Model, Pass
 from specdec.sampling.accept import Verdict, coupled, defined, rejection
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.noise import Stream
-from specdec.types import Round
+from specdec.types import AcceptRule, Round
 
 
 class HostRounds:

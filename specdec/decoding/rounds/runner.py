@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from specdec.decoding.rounds.base import Outcomes, Plan
+from specdec.decoding.rounds.drafting import Drafting
 from specdec.decoding.rounds.host import HostRounds
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Controller, Row
-from specdec.decoding.speculation.drafting import Drafting
 from specdec.drafters.base import Drafter, Seen
-from specdec.engine import AcceptRule
 from specdec.models.base import Model
 from specdec.sampling.batch import SamplingBatch
+from specdec.types import AcceptRule
 
 
 class RoundRunner:

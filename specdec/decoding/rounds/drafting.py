@@ -11,10 +11,9 @@ from torch import Tensor
 from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.controller import Choice, Option
 from specdec.drafters.base import Drafter, DraftRound, Drafts, Seen
-from specdec.engine import AcceptRule
 from specdec.models.base import ModelInfo
 from specdec.sampling.batch import SamplingBatch
-from specdec.types import MAX_SPECULATIVE_TOKENS
+from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule
 
 Offers = dict[str, Drafts]
 """Proposals for all rows of a round, by the name of the drafter."""
