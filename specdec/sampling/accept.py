@@ -55,7 +55,10 @@ def rejection(
     (certain proposals), uniform [B, k], noise [B, M or more, V] of the RESIDUAL stream, zero in greedy rows (None: all
     rows are greedy), greedy [B] bool (None: no row is, unless noise is None).
     """
-    p = _target(logits, greedy, noise is None)
+    p = logits.softmax(-1)
+    if noise is None or greedy is not None:  # all mass on the most likely token in greedy rows
+        certain = torch.zeros_like(p).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
+        p = certain if noise is None or greedy is None else torch.where(greedy.view(-1, 1, 1), certain, p)
     at = drafted.unsqueeze(-1)
     drafted_p = p[:, :-1].gather(-1, at).squeeze(-1)
     drafted_q = torch.ones_like(drafted_p) if probs is None else probs.gather(-1, at).squeeze(-1)
@@ -79,15 +82,6 @@ def _leading(accept: Tensor, lengths: Tensor) -> Tensor:
     """The number of accepted drafts before the first refused one; accept [B, k] bool, lengths [B]."""
     within = torch.arange(accept.shape[1], device=accept.device) < lengths.unsqueeze(1)
     return (accept & within).long().cumprod(1).sum(1)
-
-
-def _target(logits: Tensor, greedy: Tensor | None, all_greedy: bool) -> Tensor:
-    """p [B, M, V]; all mass on the most likely token in greedy rows."""
-    p = logits.softmax(-1)
-    if greedy is None and not all_greedy:
-        return p
-    certain = torch.zeros_like(p).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    return certain if greedy is None or all_greedy else torch.where(greedy.view(-1, 1, 1), certain, p)
 
 
 def _own(

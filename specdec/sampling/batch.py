@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,48 +10,18 @@ from torch import Tensor
 from specdec.grammars.matcher import ban, fill_masks, unpack
 from specdec.sampling import noise, processors
 from specdec.sampling.noise import Stream
-from specdec.sampling.state import SamplerState
+from specdec.sampling.state import RowShape, SamplerState, resolved
 
-_TINY = torch.finfo(torch.float32).tiny
-
-
-def _value(x: float | None) -> float:
-    if x is None:
-        raise TypeError("SamplingParams must have its defaults resolved")
-    return x
+_NEUTRAL = RowShape()
 
 
-@dataclass(frozen=True, slots=True)
-class RowShape:
-    """The shaping parameters of one row, as numbers that processors take."""
-
-    temperature: float = 1.0
-    top_k: float = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-
-    @property
-    def log_min_p(self) -> float:
-        return math.log(max(self.min_p, _TINY))
-
-
-def shaping_of(state: SamplerState) -> RowShape:
-    """How a row's logits are shaped. A greedy row takes the most likely token: nothing below the penalties can change
-    which one that is."""
-    if state.greedy:
-        return RowShape()
-    p = state.params
-    return RowShape(max(_value(p.temperature), _TINY), _value(p.top_k), _value(p.top_p), _value(p.min_p))
-
-
-class _Shape:
+class _Parameter:
     """One shaping parameter of all rows: which rows it touches, and its values for these rows [R, 1, 1]."""
 
-    def __init__(self, states: Sequence[SamplerState], value: Callable[[RowShape], float], neutral: float) -> None:
-        values = [value(shaping_of(s)) for s in states]
+    def __init__(self, values: Sequence[float], neutral: float) -> None:
         self.rows = [i for i, v in enumerate(values) if v != neutral]
         self.values = [values[i] for i in self.rows]
-        self._all = len(self.rows) == len(states)
+        self._all = len(self.rows) == len(values)
 
     def apply(self, logits: Tensor, processor: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """logits [B, M, V] with `processor` applied to the rows concerned; never in place."""
@@ -79,12 +47,12 @@ class SamplingBatch:
         self._biased = [i for i, s in enumerate(states) if s.bias is not None]
         self._ending = [i for i, s in enumerate(states) if s.forbidden is not None and s.grammar is None]
         self._penalised = [i for i, s in enumerate(states) if s.counts is not None]
-        self._temperature = _Shape(states, lambda shape: shape.temperature, 1.0)
-        self._top_k = _Shape(states, lambda shape: shape.top_k, 0)
-        self._top_p = _Shape(states, lambda shape: shape.top_p, 1.0)
-        self._min_p = _Shape(states, lambda shape: shape.log_min_p, math.log(_TINY))
-        shapes = (self._temperature, self._top_k, self._top_p, self._min_p)
-        self._shaped = any(s.rows for s in shapes)
+        shapes = [s.shape for s in states]
+        self._temperature = _Parameter([s.temperature for s in shapes], _NEUTRAL.temperature)
+        self._top_k = _Parameter([s.top_k for s in shapes], _NEUTRAL.top_k)
+        self._top_p = _Parameter([s.top_p for s in shapes], _NEUTRAL.top_p)
+        self._min_p = _Parameter([s.log_min_p for s in shapes], _NEUTRAL.log_min_p)
+        self._shaped = any(p.rows for p in (self._temperature, self._top_k, self._top_p, self._min_p))
         self._edited = bool(self.constrained or self._biased or self._ending or self._penalised)
         self.trivial = not self._shaped and not self._edited
 
@@ -105,14 +73,30 @@ class SamplingBatch:
         Row i of sequence b follows its committed tokens and drafted[b, :first + i] (int64 [B, D]). A softmax of
         a row is exactly the distribution to sample from; of a greedy row the argmax is the token.
         """
-        if self.trivial:
-            return logits
         if self._edited:
             logits = logits.clone()
             if self.constrained:
                 self._constrain(logits, drafted, first)
-            self._edit(logits, drafted.to(logits.device), first)
-        return self._shape(logits) if self._shaped else logits
+            drafted = drafted.to(logits.device)
+            for row in self._biased:
+                if bias := self.states[row].bias:
+                    logits[row].index_add_(-1, bias[0], bias[1].expand(logits.shape[1], -1))
+            for row in self._ending:
+                state = self.states[row]
+                early = state.params.min_tokens - state.outputs - first
+                if early > 0 and state.forbidden is not None:
+                    logits[row, :early].index_fill_(-1, state.forbidden, processors.NEVER)
+            if self._penalised:
+                rows = torch.tensor(self._penalised, device=logits.device)
+                logits.index_copy_(0, rows, self._penalise(logits.index_select(0, rows), drafted[rows], first))
+        if not self._shaped:
+            return logits
+        width = logits.shape[-1]
+        largest = min(int(max(self._top_k.values, default=0)), width)
+        logits = self._temperature.apply(logits, processors.temperature)
+        logits = self._top_k.apply(logits, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest))
+        logits = self._top_p.apply(logits, processors.top_p)
+        return self._min_p.apply(logits, processors.min_p)
 
     def _constrain(self, logits: Tensor, drafted: Tensor, first: int) -> None:
         """Mask what the grammars forbid, in place. min_tokens is seen to here too, as the grammar has the last word."""
@@ -134,48 +118,27 @@ class SamplingBatch:
             kept = logits.index_select(0, index).masked_fill_(~allowed, processors.NEVER)
             logits.index_copy_(0, index, kept)
 
-    def _edit(self, logits: Tensor, drafted: Tensor, first: int) -> None:
-        for row in self._biased:
-            if bias := self.states[row].bias:
-                logits[row].index_add_(-1, bias[0], bias[1].expand(logits.shape[1], -1))
-        for row in self._ending:
-            state = self.states[row]
-            early = state.params.min_tokens - state.outputs - first
-            if early > 0 and state.forbidden is not None:
-                logits[row, :early].index_fill_(-1, state.forbidden, processors.NEVER)
-        if self._penalised:
-            rows = torch.tensor(self._penalised, device=logits.device)
-            logits.index_copy_(0, rows, self._penalise(logits.index_select(0, rows), drafted[rows], first))
-
     def _penalise(self, logits: Tensor, drafted: Tensor, first: int) -> Tensor:
         """Penalties over the penalised rows only: logits [R, M, V], drafted [R, D]."""
         states = [self.states[i] for i in self._penalised]
         committed = torch.stack([s.counts for s in states if s.counts is not None])
         prompted = torch.stack([s.prompted for s in states if s.prompted is not None])
         values = [
-            (_value(s.params.repetition_penalty), s.params.presence_penalty, s.params.frequency_penalty) for s in states
+            (resolved(s.params.repetition_penalty), s.params.presence_penalty, s.params.frequency_penalty)
+            for s in states
         ]
         factor, presence, frequency = torch.tensor(values, device=logits.device).view(-1, 3, 1, 1).unbind(1)
         counts = processors.occurrences(committed, drafted, first, logits.shape[1])
         logits = processors.repetition(logits, (counts > 0) | prompted.unsqueeze(1), factor)
         return processors.presence_and_frequency(logits, counts, presence, frequency)
 
-    def _shape(self, logits: Tensor) -> Tensor:
-        width = logits.shape[-1]
-        largest = min(int(max(self._top_k.values, default=0)), width)
-        logits = self._temperature.apply(logits, processors.temperature)
-        logits = self._top_k.apply(logits, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest))
-        logits = self._top_p.apply(logits, processors.top_p)
-        return self._min_p.apply(logits, processors.min_p)
-
     def gumbel(self, positions: Sequence[int], count: int, stream: Stream) -> Tensor | None:
         """Noise [B, count, V] fp32, row j for position positions[b] + j; zeros in greedy rows, None if all are."""
         if self.greedy:
             return None
         first = self.states[0]
-        drawn = noise.gumbel(
-            [s.seed for s in self.states], positions, count, stream, first.vocab_size, first.device
-        )  # fmt: skip
+        seeds = [s.seed for s in self.states]
+        drawn = noise.gumbel(seeds, positions, count, stream, first.vocab_size, first.device)
         greedy = self.greedy_rows
         return drawn if greedy is None else drawn.masked_fill_(greedy.view(-1, 1, 1), 0.0)
 

@@ -93,17 +93,14 @@ def gumbel(
         where = torch.tensor([list(seeds), list(positions)], dtype=torch.int64).to(device)
         return kernel(where[0], where[1], count, int(stream), width)
     if device.type == "cpu" and len(seeds) == 1:
-        return _ahead(seeds[0], positions[0], count, stream, width).unsqueeze(0)
+        # Out of blocks that are drawn whole: of a single row's time on a CPU most is for the many small steps, and the
+        # rows after it will be asked for next.
+        size = min(max(1, _BLOCK_ELEMENTS // width), _BLOCK_ROWS)
+        start = positions[0]
+        first, last = start // size, (start + count - 1) // size
+        blocks = [_block(seeds[0], index, size, stream, width) for index in range(first, last + 1)]
+        return torch.cat(blocks)[start - first * size :][:count].unsqueeze(0)
     return _drawn([*zip(seeds, positions, strict=True)], count, stream, width, device)
-
-
-def _ahead(seed: int, start: int, count: int, stream: Stream, width: int) -> Tensor:
-    """Rows [count, width] out of blocks that are drawn whole: of a single row's time on a CPU most is for the many
-    small steps, and the rows after it will be asked for next."""
-    size = min(max(1, _BLOCK_ELEMENTS // width), _BLOCK_ROWS)
-    first, last = start // size, (start + count - 1) // size
-    blocks = [_block(seed, index, size, stream, width) for index in range(first, last + 1)]
-    return torch.cat(blocks)[start - first * size :][:count]
 
 
 @lru_cache(maxsize=_BLOCKS)

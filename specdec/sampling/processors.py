@@ -55,13 +55,6 @@ def top_k(logits: Tensor, k: Tensor, largest: int) -> Tensor:
 
 def top_p(logits: Tensor, p: Tensor) -> Tensor:
     """Keep the smallest set of most likely tokens whose probability reaches p [B, 1, 1] (Holtzman et al. 2020)."""
-    least, taken = _nucleus(logits, p)
-    tied = logits == least
-    return logits.masked_fill((logits < least) | (tied & (tied.cumsum(-1) > taken)), NEVER)
-
-
-def _nucleus(logits: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """The least likely logit of that set, and how many of the tokens that have it are taken: [B, M, 1] each."""
     # Integer sums: the order in which a device adds up cannot matter.
     mass, goal = (logits.softmax(-1).double() * _FIXED).long(), (p.double() * _FIXED).long()
     width = logits.shape[-1]
@@ -75,7 +68,9 @@ def _nucleus(logits: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         least = best.gather(-1, inside.sum(-1, keepdim=True) - 1)
         if size == width or bool((least > best[..., -1:]).all()):
             break
-    return least, (inside & (best == least)).sum(-1, keepdim=True)
+    taken = (inside & (best == least)).sum(-1, keepdim=True)  # of the tokens that are as likely as the least likely
+    tied = logits == least
+    return logits.masked_fill((logits < least) | (tied & (tied.cumsum(-1) > taken)), NEVER)
 
 
 def min_p(logits: Tensor, log_p: Tensor) -> Tensor:

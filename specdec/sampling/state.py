@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,13 +13,34 @@ from specdec.errors import InvalidRequest
 from specdec.grammars.matcher import Matcher
 from specdec.types import SamplingParams
 
+_TINY = torch.finfo(torch.float32).tiny
+
+
+def resolved(x: float | None) -> float:
+    """A parameter that `SamplingParams.with_defaults` has filled."""
+    if x is None:
+        raise TypeError("SamplingParams must have its defaults resolved")
+    return x
+
+
+@dataclass(frozen=True, slots=True)
+class RowShape:
+    """The shaping parameters of one row, as numbers that processors take."""
+
+    temperature: float = 1.0
+    top_k: float = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    log_min_p: float = math.log(_TINY)
+
 
 class SamplerState:
     """The sampling parameters of one sequence, its seed, and what its penalties count.
 
     `params` has its defaults resolved. `stop_ids` are the tokens that `min_tokens` forbids. `outputs` is the number of
     committed output tokens; `counts` [V] fp32 how often each was committed, `prompted` [V] bool which tokens the
-    prompt holds: both None unless a penalty needs them. `grammar` follows the committed output.
+    prompt holds: both None unless a penalty needs them. `grammar` follows the committed output. `bias` are ids [N] and
+    what is added to their logits [N] fp32.
     """
 
     def __init__(
@@ -36,8 +59,16 @@ class SamplerState:
         self.params, self.seed, self.vocab_size, self.device = params, seed, vocab_size, device
         self.grammar = grammar
         self.greedy = params.temperature == 0
+        self.shape = RowShape()  # a greedy row takes the most likely token, which no shaping changes
+        if not self.greedy:
+            values = (params.temperature, params.top_k, params.top_p, params.min_p)
+            temperature, top_k, top_p, min_p = map(resolved, values)
+            self.shape = RowShape(max(temperature, _TINY), top_k, top_p, min_p, math.log(max(min_p, _TINY)))
         self.outputs = 0
-        self.bias = self._bias() if params.logit_bias else None
+        self.bias: tuple[Tensor, Tensor] | None = None
+        if params.logit_bias:
+            added = torch.tensor(list(params.logit_bias.values()), dtype=torch.float32, device=device)
+            self.bias = self._ids(list(params.logit_bias)), added
         self.early_ids = [i for i in sorted(stop_ids) if i < vocab_size] if params.min_tokens else []
         self.forbidden = self._ids(self.early_ids) if params.min_tokens else None
         self.counts: Tensor | None = None
@@ -58,8 +89,3 @@ class SamplerState:
 
     def _ids(self, tokens: Sequence[int]) -> Tensor:
         return torch.tensor(tokens, dtype=torch.int64, device=self.device)
-
-    def _bias(self) -> tuple[Tensor, Tensor]:
-        """Ids [N] and what is added to their logits [N] fp32."""
-        bias = self.params.logit_bias
-        return self._ids(list(bias)), torch.tensor(list(bias.values()), dtype=torch.float32, device=self.device)

@@ -11,7 +11,6 @@ from torch import Tensor
 from specdec.decoding.rounds.table import SlotTable
 from specdec.kernels.choose import argmax, gumbel
 from specdec.sampling import processors
-from specdec.sampling.batch import shaping_of
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
 
@@ -28,7 +27,7 @@ class Shaping:
 
     @classmethod
     def of(cls, states: Sequence[SamplerState]) -> Shaping:
-        drawn = [shaping_of(s) for s in states if not s.greedy]
+        drawn = [s.shape for s in states if not s.greedy]
         top_k = max((int(s.top_k) for s in drawn), default=0)
         width = 1 << (top_k - 1).bit_length() if top_k else 0
         return cls(bool(drawn), width, any(s.top_p != 1 for s in drawn), any(s.min_p > 0 for s in drawn))

@@ -11,7 +11,6 @@ import torch
 from specdec.decoding.sequence import Running
 from specdec.models.graphs import to_device
 from specdec.models.state import Slot
-from specdec.sampling.batch import shaping_of
 
 
 class SlotTable:
@@ -31,7 +30,7 @@ class SlotTable:
         if known == len(tokens):
             return
         if known == 0:
-            shape = shaping_of(row.sampler)
+            shape = row.sampler.shape
             self.seeds[slot] = row.sampler.seed
             self.top_k[slot] = min(int(shape.top_k) or vocab, vocab)
             values = [[shape.temperature, shape.top_p, shape.log_min_p, float(row.sampler.greedy)]]
