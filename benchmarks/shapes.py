@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specdec.models.weights.checkpoint import Weights, read_config
+from specdec.models.weights.checkpoint import Safetensors, read_config
 
 CONSTANT = 1 / 64
 """What the constant dimension adds to every embedding: too little to be seen by a norm."""
@@ -52,12 +52,12 @@ have none; it would add no bytes to read."""
 
 
 class Embedded:
-    """The tensors of a small checkpoint in the shape of `size` (a `checkpoint.Source`), made when asked for. `hostile`:
-    with random output projections, so that it agrees with nothing."""
+    """The tensors of a small checkpoint in the shape of `size`, made when asked for (a `checkpoint.TensorSource`).
+    `hostile`: with random output projections, so that it agrees with nothing."""
 
     def __init__(self, small: Path, size: Size, device: torch.device, *, hostile: bool = False) -> None:
         self._hostile = hostile
-        self._weights, self._size, self._device = Weights(small), size, device
+        self._weights, self._size, self._device = Safetensors(small), size, device
         self.small: Any = read_config(small)
         self._scale = math.sqrt(self.small.hidden_size / size.hidden)
         self._makers: dict[str, Callable[[str, int, Tensor], None]] = {
@@ -88,7 +88,7 @@ class Embedded:
         return known and name.endswith(".weight")
 
     def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """See `checkpoint.Source.get`."""
+        """See `checkpoint.TensorSource.get`."""
         kind, parts = name.split(".")[-2], name.split(".")
         layer = int(parts[2]) if parts[1] == "layers" else 0
         whole = torch.zeros(shape, dtype=torch.bfloat16, device=self._device)

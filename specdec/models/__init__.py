@@ -1,1 +1,1 @@
-"""What runs one model over slots: see `base.Runner`, and `load.load_runner` to get one."""
+"""What runs one model over slots: see `base.Model`, and `loading.load_model` to get one."""

@@ -8,12 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import torch
 from torch import Tensor
 
 from specdec.models.state import SlotState
+from specdec.types import MAX_SPECULATIVE_TOKENS
+
+DECODE_ROWS = MAX_SPECULATIVE_TOKENS + 1
+"""Tokens of one sequence in a round, at most."""
+
+
+class ModelOptions(TypedDict):
+    """What is decided before a checkpoint is loaded (see `ModelInfo`)."""
+
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+    context: int
+    slots: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +41,7 @@ class ModelInfo:
     vocab_size: int
     """Width of the logits; may exceed the tokenizer's."""
     context: int
-    """Positions a slot can hold for the caller (the cache itself holds MAX_SPECULATIVE_TOKENS + 1 more)."""
+    """Positions a slot can hold for the caller (the cache itself holds DECODE_ROWS more)."""
     slots: int
     device: torch.device
     dtype: torch.dtype
@@ -65,6 +79,15 @@ class Pass:
     """[B, keep, V] fp32"""
     features: Tensor | None = None
     """[B, M, n * H] in the model's dtype, the wanted outputs side by side; None where none were."""
+
+
+def joined(passes: Sequence[Pass], along: int) -> Pass:
+    """One pass of several, side by side in rows (0) or in tokens (1)."""
+    if len(passes) == 1:
+        return passes[0]
+    features = [part.features for part in passes if part.features is not None]
+    logits = torch.cat([part.logits for part in passes], along)
+    return Pass(logits, torch.cat(features, along) if features else None)
 
 
 class DeviceModel(Protocol):

@@ -45,16 +45,15 @@ class Graphs(Generic[T]):
         next call."""
         if not self._capturing:
             return record()
-        found = self._captured.get(key)
-        if found is None:
-            result = record()
-            self._captured[key] = self._capture(record)
-            if len(self._captured) > _KEPT:
-                self._captured.popitem(last=False)
-            return result
-        self._captured.move_to_end(key)
-        found.graph.replay()
-        return found.result
+        if found := self._captured.get(key):
+            self._captured.move_to_end(key)
+            found.graph.replay()
+            return found.result
+        result = record()
+        self._captured[key] = self._capture(record)
+        if len(self._captured) > _KEPT:
+            self._captured.popitem(last=False)
+        return result
 
     def _capture(self, record: Callable[[], T]) -> _Captured[T]:
         torch.cuda.synchronize()
@@ -65,6 +64,31 @@ class Graphs(Generic[T]):
             result = record()
         self.nbytes += max(torch.cuda.memory_reserved() - before, 0)
         return _Captured(graph, result)
+
+
+class GraphInputs:
+    """What graphs of passes read, filled up to their sizes: there is one of each."""
+
+    def __init__(self, spare: int, device: torch.device, dtype: torch.dtype) -> None:
+        self._spare, self._device, self._dtype = spare, device, dtype
+        self._made: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def fill(
+        self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], rows: int, width: int
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens [rows, width] int64, and [3, rows] of slots, starts and which token is the row's last. Rows and tokens
+        beyond those given are any; such rows lie in the spare slot."""
+        count, empty = tokens.shape[1], rows - len(slots)
+        if (rows, width) not in self._made:
+            self._made[rows, width] = (
+                torch.zeros(rows, width, dtype=torch.int64, device=self._device),
+                torch.zeros(3, rows, dtype=self._dtype, device=self._device),
+            )
+        held, where = self._made[rows, width]
+        held[: len(slots), :count].copy_(tokens)
+        places = [[*slots, *[self._spare] * empty], [*starts, *[0] * empty], [count - 1] * rows]
+        where.copy_(to_device(places, self._device, self._dtype))
+        return held, where
 
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -92,13 +116,13 @@ class Fetched:
 
     def __init__(self, result: Tensor) -> None:
         self._done: Any = None
-        self._host = (
-            result.clone() if not result.is_cuda else torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
-        )
-        if result.is_cuda:
-            self._host.copy_(result, non_blocking=True)
-            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._done.record()
+        if not result.is_cuda:
+            self._host = result.clone()
+            return
+        self._host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+        self._host.copy_(result, non_blocking=True)
+        self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._done.record()
 
     def wait(self) -> list[int]:
         if self._done is not None:

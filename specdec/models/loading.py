@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,21 @@ from typing import Any
 import torch
 
 from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest
-from specdec.models import memory
-from specdec.models.base import Model
+from specdec.models import families, memory
+from specdec.models.base import Model, ModelOptions
 from specdec.models.eager import model as eager
-from specdec.models.families import llama
 from specdec.models.weights import formats
-from specdec.models.weights.checkpoint import Weights, maximum_positions, read_config, read_json
+from specdec.models.weights.checkpoint import Safetensors, maximum_positions, read_config, read_json
 
 DEFAULT_CONTEXT = 8192
 DTYPES = {
-    "float32": torch.float32, "fp32": torch.float32, "float16": torch.float16, "fp16": torch.float16,
-    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-}  # fmt: skip
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+}
 SPREAD = "cuda:all"
 """The device that is all GPUs of this machine, layers spread over them."""
 OLDEST = (8, 0)
@@ -31,9 +34,15 @@ SHAPING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def load_model(
-    path: str | Path, *, name: str | None = None, device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "auto", context: int | None = None, slots: int = 1, trust_remote_code: bool = False,
-) -> Model:  # fmt: skip
+    path: str | Path,
+    *,
+    name: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    context: int | None = None,
+    slots: int = 1,
+    trust_remote_code: bool = False,
+) -> Model:
     """The fastest model that computes the checkpoint in `path` exactly.
 
     `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
@@ -44,31 +53,26 @@ def load_model(
     formats.check(folder, config)
     spread = device == SPREAD
     where = pick_device("cuda" if spread else device)
+    options = ModelOptions(
+        name=name or str(path),
+        device=where,
+        dtype=pick_dtype(dtype, where, folder, config),
+        context=pick_context(context, config),
+        slots=_at_least_one("slots", slots),
+    )
     if where.type == "cuda":
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
-    options: dict[str, Any] = {
-        "name": name or str(path), "device": where, "dtype": pick_dtype(dtype, where, folder, config),
-        "context": pick_context(context, config), "slots": _at_least_one("slots", slots),
-    }  # fmt: skip
-    if where.type == "cuda":
         spread = memory.check(folder, config, spread=spread, **options) or spread
-    if llama.unsupported(config) is None and not spread:
-        return _load_described(folder, config, options)
-    from specdec.models.transformers import loading
+    family = families.describe(config)
+    if family is None or spread:
+        from specdec.models.transformers import loading
 
-    return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
-
-
-def _load_described(folder: Path, config: Any, options: Mapping[str, Any]) -> Model:
-    """A model of a family that is described here, on kernels where they run."""
-    weights = Weights(folder)
-    try:
-        model = eager.load(weights, config, spare=int(options["device"].type == "cuda"), **options)
+        return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
+    with closing(Safetensors(folder)) as weights:
+        model = eager.load(weights, family, spare=int(where.type == "cuda"), **options)
         formats.check_unused(folder, config, weights.unused())
-    finally:
-        weights.close()
-    return with_kernels(model) if model.info.device.type == "cuda" else model
+    return with_kernels(model) if where.type == "cuda" else model
 
 
 def with_kernels(model: eager.EagerModel) -> Model:
@@ -97,27 +101,24 @@ def _no_kernels(model: eager.EagerModel) -> str | None:
 
 def pick_device(device: str | torch.device) -> torch.device:
     """The device asked for, checked; auto takes a GPU if there is one."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        return torch.device("cuda", 0) if count else torch.device("cpu")
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise DeviceUnavailable(f"device is {device!r}; expected auto, cpu, cuda or cuda:N") from error
     if wanted.type == "cuda":
-        return _pick_cuda(wanted)
+        if not count:
+            raise DeviceUnavailable(f"device is {str(wanted)!r}, but torch finds no GPU here; expected auto or cpu")
+        wanted = torch.device("cuda", wanted.index or 0)
+        if wanted.index >= count:
+            raise DeviceUnavailable(
+                f"device is {str(wanted)!r}, but there are {count} GPUs; expected below cuda:{count}"
+            )
     if wanted.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceUnavailable("device is 'mps', but torch finds none here; expected auto or cpu")
     return wanted
-
-
-def _pick_cuda(wanted: torch.device) -> torch.device:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count == 0:
-        raise DeviceUnavailable(f"device is {str(wanted)!r}, but torch finds no GPU here; expected auto or cpu")
-    index = wanted.index or 0
-    if index >= count:
-        raise DeviceUnavailable(f"device is {str(wanted)!r}, but there are {count} GPUs; expected below cuda:{count}")
-    return torch.device("cuda", index)
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device, folder: Path, config: Any) -> torch.dtype:
@@ -130,7 +131,7 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device, folder: Path, con
         return DTYPES[str(dtype)]
     if device.type == "cpu":
         return torch.float32
-    stored = getattr(config, "dtype", None) or Weights(folder).dtype
+    stored = getattr(config, "dtype", None) or Safetensors(folder).dtype
     stored = DTYPES.get(stored, torch.float32) if isinstance(stored, str) else stored
     return stored if stored in (torch.float16, torch.bfloat16) else torch.bfloat16
 
@@ -160,13 +161,12 @@ def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, 
     shaping = {key: raw[key] for key in SHAPING if isinstance(raw.get(key), int | float)}
     if not raw.get("do_sample"):  # transformers decodes greedily unless told to sample
         shaping = {key: value for key, value in shaping.items() if key == "repetition_penalty"} | {"temperature": 0.0}
-    return shaping, _token_ids(raw.get("eos_token_id"), folder) or _token_ids(_config_eos(folder), folder)
-
-
-def _config_eos(folder: Path) -> object:
-    raw = read_json(folder / "config.json")
-    nested = raw.get("text_config")
-    return raw.get("eos_token_id", nested.get("eos_token_id") if isinstance(nested, dict) else None)
+    if ids := _token_ids(raw.get("eos_token_id"), folder):
+        return shaping, ids
+    config = read_json(folder / "config.json")
+    nested = config.get("text_config")
+    within = nested.get("eos_token_id") if isinstance(nested, dict) else None
+    return shaping, _token_ids(config.get("eos_token_id", within), folder)
 
 
 def _token_ids(value: object, folder: Path) -> tuple[int, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from specdec.errors import NotEnoughMemory
+from specdec.models.base import ModelOptions
 from specdec.models.weights.checkpoint import headers, pickles
 
 _GIB = 2**30
@@ -17,15 +18,13 @@ _SPARE = 1.5 * _GIB
 """For the device's own needs, kernels, graphs, and what passes compute."""
 
 
-def check(
-    folder: Path, config: Any, *, name: str, device: torch.device, dtype: torch.dtype, context: int, slots: int,
-    spread: bool,
-) -> bool:  # fmt: skip
+def check(folder: Path, config: Any, *, spread: bool, **options: Unpack[ModelOptions]) -> bool:
     """Raise NotEnoughMemory for a model that does not fit; True if it takes all GPUs of the machine to hold it."""
-    size = torch.empty(0, dtype=dtype).element_size()
+    name, context, slots = options["name"], options["context"], options["slots"]
+    size = torch.empty(0, dtype=options["dtype"]).element_size()
     weights = elements(folder) * size
     token = cache_elements(config) * size * slots
-    free = torch.cuda.mem_get_info(device)[0] - _SPARE
+    free = torch.cuda.mem_get_info(options["device"])[0] - _SPARE
     needed = weights + token * context
     if needed <= free and not spread:
         return False
@@ -34,13 +33,10 @@ def check(
         if find_spec("accelerate") is None:
             raise NotEnoughMemory(f"{name} takes more than one GPU, which needs accelerate: pip install accelerate")
         return True
-    raise NotEnoughMemory(_message(name, weights, token, context, slots, max(free, together if spread else free)))
-
-
-def _message(name: str, weights: float, token: float, context: int, slots: int, free: float) -> str:
+    free = max(free, together if spread else free)
     fits = int((free - weights) // token) if weights < free else 0
     would = f"context={fits} would fit" if fits >= 16 else "expected a smaller model, or a larger GPU"
-    return (
+    raise NotEnoughMemory(
         f"{name} needs {weights / _GIB:.1f} GiB for weights and {token * context / _GIB:.1f} GiB for {slots} slots of "
         f"{context} tokens; free are {free / _GIB:.1f} GiB; {would}"
     )

@@ -24,12 +24,12 @@ KeysValues = Callable[[int, int, int], tuple[Tensor, ...]]
 
 
 @dataclass(slots=True, eq=False)
-class _Node:
+class _TreeNode:
     tokens: list[int]
     kept: tuple[Tensor, ...]
     """As `KeysValues` gives it, [..., T, D]."""
-    parent: _Node | None
-    children: dict[int, _Node] = field(default_factory=dict)
+    parent: _TreeNode | None
+    children: dict[int, _TreeNode] = field(default_factory=dict)
     """By their first token."""
     used: int = 0
 
@@ -39,8 +39,8 @@ class PrefixTree:
 
     def __init__(self, keys_values: KeysValues) -> None:
         self._keys_values = keys_values
-        self._root = _Node([], (), None)
-        self._leaves: set[_Node] = set()
+        self._root = _TreeNode([], (), None)
+        self._leaves: set[_TreeNode] = set()
         self._clock = count(1)
         self.limit = 0
         self.tokens = 0
@@ -63,8 +63,11 @@ class PrefixTree:
                 node = self._split(child, shared)
         rest = tokens[at : at + self._make_room(len(tokens) - at, node)]
         if rest:
-            views = self._keys_values(slot, at, at + len(rest))
-            self._attach(_Node(rest, tuple(view.clone() for view in views), node, used=next(self._clock)))
+            kept = tuple(view.clone() for view in self._keys_values(slot, at, at + len(rest)))
+            node.children[rest[0]] = leaf = _TreeNode(rest, kept, node, used=next(self._clock))
+            self._leaves.discard(node)
+            self._leaves.add(leaf)
+            self.tokens += len(rest)
 
     def restore(self, slot: int, tokens: list[int], held: int) -> int:
         """See `state.Prefixes.restore`."""
@@ -77,7 +80,7 @@ class PrefixTree:
             at = end
         return max(at, held)
 
-    def _path(self, tokens: list[int]) -> Iterator[tuple[_Node, int]]:
+    def _path(self, tokens: list[int]) -> Iterator[tuple[_TreeNode, int]]:
         """The nodes along `tokens`, each with how many of its own tokens they share; only the last may share less than
         all."""
         node, at, now = self._root, 0, next(self._clock)
@@ -90,10 +93,10 @@ class PrefixTree:
                 return
             node, at = child, at + shared
 
-    def _split(self, node: _Node, at: int) -> _Node:
+    def _split(self, node: _TreeNode, at: int) -> _TreeNode:
         """Cut a node in two; returns the upper one. Both copy their part, else either would keep all of it alive."""
         assert node.parent is not None
-        upper = _Node(node.tokens[:at], tuple(k[..., :at, :].clone() for k in node.kept), node.parent)
+        upper = _TreeNode(node.tokens[:at], tuple(k[..., :at, :].clone() for k in node.kept), node.parent)
         upper.used = node.used
         node.parent.children[upper.tokens[0]] = upper
         node.tokens, node.parent = node.tokens[at:], upper
@@ -101,29 +104,20 @@ class PrefixTree:
         upper.children[node.tokens[0]] = node
         return upper
 
-    def _attach(self, node: _Node) -> None:
-        assert node.parent is not None
-        node.parent.children[node.tokens[0]] = node
-        self._leaves.discard(node.parent)
-        self._leaves.add(node)
-        self.tokens += len(node.tokens)
-
-    def _make_room(self, wanted: int, keep: _Node) -> int:
+    def _make_room(self, wanted: int, keep: _TreeNode) -> int:
         """Room for `wanted` tokens below `keep`; returns for how many there is."""
         size = sum(view.nbytes for view in self._keys_values(0, 0, 1)) if wanted else 1
         limit = self.limit // max(size, 1)
         while self.tokens + wanted > limit and (others := self._leaves - {keep}):
-            self._evict(min(others, key=lambda leaf: leaf.used))
+            leaf = min(others, key=lambda leaf: leaf.used)
+            parent = leaf.parent
+            assert parent is not None
+            del parent.children[leaf.tokens[0]]
+            self._leaves.remove(leaf)
+            self.tokens -= len(leaf.tokens)
+            if parent.parent is not None and not parent.children:
+                self._leaves.add(parent)
         return max(0, min(wanted, limit - self.tokens))
-
-    def _evict(self, leaf: _Node) -> None:
-        parent = leaf.parent
-        assert parent is not None
-        del parent.children[leaf.tokens[0]]
-        self._leaves.remove(leaf)
-        self.tokens -= len(leaf.tokens)
-        if parent.parent is not None and not parent.children:
-            self._leaves.add(parent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,18 +30,13 @@ class Rope:
 
     __slots__ = ("cos", "half", "sin")
 
-    def __init__(self, config: Any, head_dim: int, positions: int, device: torch.device) -> None:
-        inverse, factor = frequencies(config, head_dim)
+    def __init__(self, inverse: Tensor, factor: float, positions: int, device: torch.device) -> None:
         angles = torch.outer(torch.arange(positions, dtype=torch.float32), inverse)
         cos, sin = angles.cos() * factor, angles.sin() * factor
         # [positions, 1, head_dim]: broadcasts over the heads
         self.cos = torch.cat((cos, cos), -1).unsqueeze(1).to(device)
         self.sin = torch.cat((-sin, sin), -1).unsqueeze(1).to(device)
-        self.half = head_dim // 2
-
-    @property
-    def nbytes(self) -> int:
-        return self.cos.nbytes + self.sin.nbytes
+        self.half = inverse.shape[0]
 
     def rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """x [..., heads, head_dim] in any precision, rotated in fp32 and given back in its own."""

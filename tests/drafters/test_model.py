@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdec.drafters import model
+from specdec.drafters import model as drafting
 from specdec.drafters.base import DraftContext, Drafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.models.base import Batch, Model, ModelInfo, Pass
@@ -84,8 +84,8 @@ class ScriptedModel:
         return sum(batch * width for batch, width, _ in self.calls)
 
 
-def drafter_of(runner: ScriptedModel, vocab_size: int = VOCAB) -> DraftModelDrafter:
-    checked: Model = runner
+def drafter_of(model: ScriptedModel, vocab_size: int = VOCAB) -> DraftModelDrafter:
+    checked: Model = model
     return DraftModelDrafter(checked, vocab_size, CPU)
 
 
@@ -100,12 +100,12 @@ def test_is_a_drafter() -> None:
 
 def test_drafts_what_the_model_says() -> None:
     prompt = [3, 1, 4, 1, 5]
-    runner = ScriptedModel()
-    drafts = drafter_of(runner).propose(round_of([context(prompt)]), 4)
+    model = ScriptedModel()
+    drafts = drafter_of(model).propose(round_of([context(prompt)]), 4)
     assert rows(drafts) == [greedy(prompt, 4)]
     assert drafts.sources == ("model",)
     assert drafts.probs is None
-    assert runner.calls == [(1, 5, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1)]
+    assert model.calls == [(1, 5, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1)]
 
 
 def test_sampling_sees_what_was_drafted() -> None:
@@ -116,19 +116,19 @@ def test_sampling_sees_what_was_drafted() -> None:
 
 
 def test_accepted_drafts_are_not_run_again() -> None:
-    runner, growing = ScriptedModel(), context([3, 1, 4, 1, 5])
-    drafter = drafter_of(runner)
+    model, growing = ScriptedModel(), context([3, 1, 4, 1, 5])
+    drafter = drafter_of(model)
     drafts = propose(drafter, growing)[0]
     # Two accepted and a recovered token: only that one is new.
     goes_on(drafter, growing, drafts[:2], (drafts[2] + 1) % VOCAB)
-    runner.calls.clear()
+    model.calls.clear()
     assert propose(drafter, growing, k=2) == [greedy(growing.tokens, 2)]
-    assert runner.calls == [(1, 1, 1), (1, 1, 1)]
+    assert model.calls == [(1, 1, 1), (1, 1, 1)]
     # All accepted and a bonus token: the last draft was never run.
     goes_on(drafter, growing, greedy(growing.tokens, 2), 0)
-    runner.calls.clear()
+    model.calls.clear()
     assert propose(drafter, growing, k=1) == [greedy(growing.tokens, 1)]
-    assert runner.calls == [(1, 2, 1)]
+    assert model.calls == [(1, 2, 1)]
 
 
 def test_asked_twice_for_the_same_place() -> None:
@@ -141,19 +141,19 @@ def test_one_token_prompt() -> None:
 
 
 def test_nothing_to_draft() -> None:
-    runner = ScriptedModel()
-    drafts = drafter_of(runner).propose(round_of([context([1])]), 0)
+    model = ScriptedModel()
+    drafts = drafter_of(model).propose(round_of([context([1])]), 0)
     assert drafts.tokens.shape == (1, 0)
-    assert not runner.calls
+    assert not model.calls
 
 
 def test_random_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any mix of acceptance, other drafters' rounds, slots that come and go, lags, and a draft context too short."""
-    monkeypatch.setattr(model, "_CHUNK", 5)
+    monkeypatch.setattr(drafting, "_CHUNK", 5)
     for seed in range(60):
         rng = random.Random(seed)
-        runner = ScriptedModel(context=60)
-        drafter = drafter_of(runner)
+        model = ScriptedModel(context=60)
+        drafter = drafter_of(model)
         live: dict[int, DraftContext] = {}
         for sequence in range(25):
             slot = rng.randrange(4)
@@ -175,17 +175,17 @@ def test_random_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_long_prompts_are_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "_CHUNK", 20)
-    runner, long = ScriptedModel(), context([i % VOCAB for i in range(50)])
-    assert propose(drafter_of(runner), long, k=1) == [greedy(long.tokens, 1)]
-    assert runner.calls == [(1, 20, 0), (1, 20, 0), (1, 9, 0), (1, 1, 1)]
+    monkeypatch.setattr(drafting, "_CHUNK", 20)
+    model, long = ScriptedModel(), context([i % VOCAB for i in range(50)])
+    assert propose(drafter_of(model), long, k=1) == [greedy(long.tokens, 1)]
+    assert model.calls == [(1, 20, 0), (1, 20, 0), (1, 9, 0), (1, 1, 1)]
 
 
 def test_catching_up_is_spread_over_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one sequence catches up the other drafts; what is caught up is kept."""
-    monkeypatch.setattr(model, "CATCH_UP", 20)
-    runner = ScriptedModel()
-    drafter = drafter_of(runner)
+    monkeypatch.setattr(drafting, "CATCH_UP", 20)
+    model = ScriptedModel()
+    drafter = drafter_of(model)
     short, long = context([1, 2], slot=0), context([i % VOCAB for i in range(50)], sequence=2, slot=1)
     wanted = greedy(short.tokens, 4)
     assert [propose(drafter, long, short) for _ in range(3)] == [
@@ -194,22 +194,22 @@ def test_catching_up_is_spread_over_rounds(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_shared_prefix_of_the_slots_next_sequence_is_kept() -> None:
-    runner = ScriptedModel()
-    drafter = drafter_of(runner)
+    model = ScriptedModel()
+    drafter = drafter_of(model)
     first = context([*range(20)])
     answer = propose(drafter, first)[0]
     goes_on(drafter, first, answer[:3], 9)
     drafter.release(first)
-    runner.calls.clear()
+    model.calls.clear()
     # The next turn of a chat: the old prompt, three drafts that were run, something new.
     following = context([*range(20), *answer[:3], 9, 9], sequence=2)
     assert propose(drafter, following, k=1) == [greedy(following.tokens, 1)]
-    assert runner.calls == [(1, 2, 1)]
+    assert model.calls == [(1, 2, 1)]
 
 
 def test_beyond_the_draft_models_context_there_are_no_drafts() -> None:
-    runner = ScriptedModel(context=8)
-    drafter = drafter_of(runner)
+    model = ScriptedModel(context=8)
+    drafter = drafter_of(model)
     fits, large = context([1] * 8, slot=0), context([2] * 9, sequence=2, slot=1)
     assert propose(drafter, large, fits, k=16) == [[], greedy(fits.tokens, 16)]
     assert propose(drafter, large) == [[]]
@@ -239,8 +239,8 @@ def test_q_is_the_distribution_drawn_from() -> None:
 
 def test_narrow_draft_vocabulary() -> None:
     """Ids that only the target has are never drafted, and may stand in the prompt."""
-    runner = ScriptedModel(vocab_size=VOCAB)
-    drafter = drafter_of(runner, VOCAB + 5)
+    model = ScriptedModel(vocab_size=VOCAB)
+    drafter = drafter_of(model, VOCAB + 5)
     drafts = drafter.propose(round_of([context([1, VOCAB + 4])], need_probs=True), 2)
     assert rows(drafts) == [greedy([1, VOCAB - 1], 2)]
     assert drafts.probs is not None
@@ -294,15 +294,15 @@ def test_real_sampling_batches_fit() -> None:
 
 
 def test_a_prefix_that_another_slot_computed_is_not_run_again() -> None:
-    runner = ScriptedModel()
-    runner.state.prefixes.limit = 100 * 8
-    drafter = drafter_of(runner)
+    model = ScriptedModel()
+    model.state.prefixes.limit = 100 * 8
+    drafter = drafter_of(model)
     first = context([*range(20)])
     answer = propose(drafter, first)[0]
     goes_on(drafter, first, answer[:2], 9)
     drafter.release(first)
     drafter.propose(round_of([context([5] * 30, sequence=2, slot=0)]), 1)  # overwrites what the slot held
-    runner.calls.clear()
+    model.calls.clear()
     following = context([*first.tokens, 9], sequence=3, slot=2)
     assert propose(drafter, following, k=1) == [greedy(following.tokens, 1)]
-    assert runner.calls == [(1, 2, 1)]
+    assert model.calls == [(1, 2, 1)]

@@ -1,4 +1,4 @@
-"""The draft model over a real runner: a small random Llama, in full precision on the CPU."""
+"""The draft model over a real model: a small random Llama, in full precision on the CPU."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def test_drafts_are_the_draft_models_own(tmp_path: Path) -> None:
         vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.3,
     )  # fmt: skip
-    model = LlamaForCausalLM(config).eval()
-    model.save_pretrained(tmp_path)
-    runner = load_model(tmp_path, device="cpu", dtype="float32", slots=3)
-    drafter = DraftModelDrafter(runner, VOCAB, torch.device("cpu"))
+    reference = LlamaForCausalLM(config).eval()
+    reference.save_pretrained(tmp_path)
+    model = load_model(tmp_path, device="cpu", dtype="float32", slots=3)
+    drafter = DraftModelDrafter(model, VOCAB, torch.device("cpu"))
     rng = random.Random(0)
     contexts = [
         context([rng.randrange(VOCAB) for _ in range(n)], sequence=n, slot=i) for i, n in enumerate((3, 40, 17))
@@ -42,5 +42,5 @@ def test_drafts_are_the_draft_models_own(tmp_path: Path) -> None:
     for _ in range(6):
         drafted = rows(drafter.propose(round_of(contexts), 4))
         for c, row in zip(contexts, drafted, strict=True):
-            assert row == greedy(model, c.tokens, 4)
+            assert row == greedy(reference, c.tokens, 4)
             goes_on(drafter, c, row[: rng.randrange(5)], rng.randrange(VOCAB))

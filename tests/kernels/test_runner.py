@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from specdec.models import families
 from specdec.models.base import Batch, Model, Pass
-from specdec.models.eager import model as llama
+from specdec.models.eager import model as eager
 from specdec.models.graphs import Graphs
 from specdec.models.triton.model import TritonModel
-from specdec.models.weights.checkpoint import Weights, read_config
+from specdec.models.weights.checkpoint import Safetensors, read_config
 from tests.kernels.bits import same_bits
 from tests.models import models
 from tests.models.models import tokens
@@ -37,10 +38,11 @@ class Here:
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, slots: int = 3) -> TritonModel:
-    weights = Weights(folder)
-    inner = llama.load(
-        weights, read_config(folder), name="tiny", device=device, dtype=dtype, context=64, slots=slots, spare=1
-    )  # fmt: skip
+    family = families.describe(read_config(folder))
+    assert family is not None
+    inner = eager.load(
+        Safetensors(folder), family, name="tiny", device=device, dtype=dtype, context=64, slots=slots, spare=1
+    )
     return TritonModel(inner, Graphs(capture=device.type == "cuda"))
 
 

@@ -1,4 +1,4 @@
-"""Tiny random models of many architectures, and the passes that every runner must get right on them."""
+"""Tiny random models of many architectures, and the passes that every way to run them must get right on them."""
 
 from __future__ import annotations
 
@@ -155,51 +155,51 @@ def close(found: Tensor, wanted: Tensor) -> None:
 Check = Callable[[Model, Any], None]
 
 
-def chunks(runner: Model, model: Any) -> None:
+def chunks(model: Model, reference: Any) -> None:
     """Prefill in two chunks, then single tokens, then blocks."""
     ids = tokens(1, 40)
-    truth, at = full(model, ids), 0
+    truth, at = full(reference, ids), 0
     for count in (13, 7, 1, 1, 1, 4, 4, 2, 7):
-        found = runner.run(Batch(ids[:, at : at + count], [0], [at], count)).logits
+        found = model.run(Batch(ids[:, at : at + count], [0], [at], count)).logits
         close(found, truth[:, at : at + count])
         at += count
 
 
-def rollback(runner: Model, model: Any) -> None:
+def rollback(model: Model, reference: Any) -> None:
     """What lies beyond a smaller start is forgotten."""
     first, second = tokens(1, 30, seed=1), tokens(1, 30, seed=2)
-    runner.run(Batch(first, [1], [0], 1))
+    model.run(Batch(first, [1], [0], 1))
     ids = torch.cat((first[:, :17], second[:, :13]), 1)
-    truth = full(model, ids)
-    close(runner.run(Batch(ids[:, 17:22], [1], [17], 5)).logits, truth[:, 17:22])
-    close(runner.run(Batch(ids[:, 20:21], [1], [20], 1)).logits, truth[:, 20:21])
-    close(runner.run(Batch(ids[:, 21:], [1], [21], 3)).logits, truth[:, -3:])
+    truth = full(reference, ids)
+    close(model.run(Batch(ids[:, 17:22], [1], [17], 5)).logits, truth[:, 17:22])
+    close(model.run(Batch(ids[:, 20:21], [1], [20], 1)).logits, truth[:, 20:21])
+    close(model.run(Batch(ids[:, 21:], [1], [21], 3)).logits, truth[:, -3:])
 
 
-def ragged(runner: Model, model: Any) -> None:
+def ragged(model: Model, reference: Any) -> None:
     """Three rows at different places, in slots out of order, one of them padded; then slots change hands."""
     ids, starts, slots = tokens(3, 40, seed=3), [4, 19, 11], [2, 0, 1]
-    truth = full(model, ids)
+    truth = full(reference, ids)
     for row, slot in enumerate(slots):
-        runner.run(Batch(ids[row : row + 1, : starts[row]], [slot], [0], 0))
+        model.run(Batch(ids[row : row + 1, : starts[row]], [slot], [0], 0))
     for count in (1, 4, 5):
         block = torch.stack([ids[row, start : start + count] for row, start in enumerate(starts)])
         if count > 1:
             block[1, 2:] = 5  # padding: its logits mean nothing, its keys are overwritten
-        found = runner.run(Batch(block, slots, starts, count)).logits
+        found = model.run(Batch(block, slots, starts, count)).logits
         moved = [count, min(count, 2), count]
         for row, start in enumerate(starts):
             close(found[row, : moved[row]], truth[row, start : start + moved[row]])
         starts = [start + step for start, step in zip(starts, moved, strict=True)]
-    pair = runner.run(Batch(ids[1:, :6], [0, 1], [0, 0], 2)).logits
+    pair = model.run(Batch(ids[1:, :6], [0, 1], [0, 0], 2)).logits
     close(pair, truth[1:, 4:6])
 
 
-def keeps(runner: Model, model: Any) -> None:
+def keeps(model: Model, reference: Any) -> None:
     """Only the positions asked for come back."""
     ids = tokens(1, 9, seed=4)
-    assert runner.run(Batch(ids, [0], [0], 0)).logits.shape == (1, 0, runner.info.vocab_size)
-    close(runner.run(Batch(ids, [0], [0], 2)).logits, full(model, ids)[:, -2:])
+    assert model.run(Batch(ids, [0], [0], 0)).logits.shape == (1, 0, model.info.vocab_size)
+    close(model.run(Batch(ids, [0], [0], 2)).logits, full(reference, ids)[:, -2:])
 
 
 ALL_CHECKS: tuple[Check, ...] = (chunks, rollback, ragged, keeps)

@@ -1,4 +1,4 @@
-"""Every runner gives the logits of transformers' own full pass, whatever way the tokens come."""
+"""Every model gives the logits of transformers' own full pass, whatever way the tokens come."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from specdec.models import families
 from specdec.models.base import Batch, Model
 from specdec.models.eager import attention
 from specdec.models.eager.model import EagerModel
@@ -30,17 +31,17 @@ def _load(model: Any, folder: Path) -> Model:
     return load_model(models.save(model, folder), device="cpu", context=64, slots=3)
 
 
-def _check(runner: Model, model: Any) -> None:
+def _check(model: Model, reference: Any) -> None:
     for check in models.ALL_CHECKS:
-        check(runner, model)
+        check(model, reference)
 
 
 @pytest.mark.parametrize("kind", models.LLAMA_FAMILY)
 def test_llama_family(kind: str, tmp_path: Path) -> None:
-    model = models.build(kind)
-    runner = _load(model, tmp_path)
-    assert isinstance(runner, EagerModel)
-    _check(runner, model)
+    reference = models.build(kind)
+    model = _load(reference, tmp_path)
+    assert isinstance(model, EagerModel)
+    _check(model, reference)
 
 
 @pytest.mark.parametrize("kind", ["llama-tied-biased", "mistral-window", "qwen2-window", "qwen3"])
@@ -53,58 +54,67 @@ def test_llama_family_rows_one_by_one(kind: str, tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("kind", ["llama-llama3", "mistral-window", "qwen2", "qwen3"])
 def test_llama_family_through_transformers(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama, "unsupported", lambda config: "asked not to")
-    model = models.build(kind)
-    runner = _load(model, tmp_path)
-    assert isinstance(runner, TransformersModel)
-    _check(runner, model)
+    monkeypatch.setattr(families, "FAMILIES", {})
+    reference = models.build(kind)
+    model = _load(reference, tmp_path)
+    assert isinstance(model, TransformersModel)
+    _check(model, reference)
+
+
+def test_a_type_of_the_same_blocks_takes_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(families.FAMILIES, "seed_oss", llama.describe)
+    monkeypatch.setitem(models.KINDS, "seed-oss", ("SeedOss", {"head_dim": 8, "attention_bias": True}))
+    reference = models.build("seed-oss")
+    model = _load(reference, tmp_path)
+    assert isinstance(model, EagerModel)
+    _check(model, reference)
 
 
 @pytest.mark.parametrize("kind", models.OTHERS)
 def test_other_architectures(kind: str, tmp_path: Path) -> None:
-    model = models.build(kind)
-    runner = _load(model, tmp_path)
-    assert not isinstance(runner, RecurrentModel)
-    assert runner.info.cache_bytes > 0
-    _check(runner, model)
+    reference = models.build(kind)
+    model = _load(reference, tmp_path)
+    assert not isinstance(model, RecurrentModel)
+    assert model.info.cache_bytes > 0
+    _check(model, reference)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "opt", "phi", "gemma", "mixtral"])
 def test_rows_run_together_where_they_can(kind: str, tmp_path: Path) -> None:
-    runner = _load(models.build(kind), tmp_path)
-    assert isinstance(runner, TransformersModel)
-    assert runner.together_below > 0
+    model = _load(models.build(kind), tmp_path)
+    assert isinstance(model, TransformersModel)
+    assert model.together_below > 0
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "opt"])
 def test_padding_may_lie_beyond_the_last_position(kind: str, tmp_path: Path) -> None:
     """Drafts near the end of the context reach beyond it; what they give there is never looked at."""
-    model = models.build(kind)
-    runner = load_model(models.save(model, tmp_path), device="cpu", slots=2)
-    assert runner.info.context == models.CONTEXT
+    reference = models.build(kind)
+    model = load_model(models.save(reference, tmp_path), device="cpu", slots=2)
+    assert model.info.context == models.CONTEXT
     ids = tokens(1, models.CONTEXT)
-    truth = full(model, ids)
+    truth = full(reference, ids)
     start = models.CONTEXT - 2
-    runner.run(Batch(ids[:, :start], [1], [0], 0))
+    model.run(Batch(ids[:, :start], [1], [0], 0))
     block = torch.cat((ids[:, start:], tokens(1, 15)), 1)
-    found = runner.run(Batch(block, [1], [start], 17)).logits
+    found = model.run(Batch(block, [1], [start], 17)).logits
     assert found.shape == (1, 17, models.VOCAB)
     close(found[:, :2], truth[:, -2:])
     with pytest.raises(ValueError, match="a slot holds"):
-        runner.run(Batch(block, [1], [models.CONTEXT + 1], 17))
+        model.run(Batch(block, [1], [models.CONTEXT + 1], 17))
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gpt2"])
 def test_sixteen_bit_stays_near(kind: str, tmp_path: Path) -> None:
-    model = models.build(kind)
-    folder = models.save(model, tmp_path)
-    runner = load_model(folder, device="cpu", dtype="bfloat16", context=64)
+    reference = models.build(kind)
+    folder = models.save(reference, tmp_path)
+    model = load_model(folder, device="cpu", dtype="bfloat16", context=64)
     ids = tokens(1, 20)
-    truth = full(model, ids)
+    truth = full(reference, ids)
     found = torch.cat(
         (
-            runner.run(Batch(ids[:, :15], [0], [0], 15)).logits,
-            runner.run(Batch(ids[:, 15:], [0], [15], 5)).logits,
+            model.run(Batch(ids[:, :15], [0], [0], 15)).logits,
+            model.run(Batch(ids[:, 15:], [0], [15], 5)).logits,
         ),
         1,
     )
@@ -113,9 +123,9 @@ def test_sixteen_bit_stays_near(kind: str, tmp_path: Path) -> None:
 
 
 def test_rows_attend_together_where_their_lengths_are_near(tmp_path: Path) -> None:
-    runner = _load(models.build("qwen3"), tmp_path)
-    assert isinstance(runner, EagerModel)
-    cache = runner.cache
+    model = _load(models.build("qwen3"), tmp_path)
+    assert isinstance(model, EagerModel)
+    cache = model.cache
     token = 2 * cache.tensor[0, 0, :, 0].nbytes
     far = attention.CALL_BYTES // token + 10
     assert cache._padding([0, 1], [far, far]) == 0

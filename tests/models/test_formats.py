@@ -21,7 +21,7 @@ from tests.models import models
 Tensors = dict[str, Tensor]
 Edit = Callable[[Tensors], Tensors]
 KINDS = ["llama", "gemma"]
-"""One that has a runner of its own, and one that transformers runs."""
+"""One that has a family here, and one that transformers runs."""
 
 
 def _folder(kind: str, folder: Path, edit: Edit = dict, **config: Any) -> Path:
@@ -151,27 +151,27 @@ def test_tensors_that_change_nothing(kind: str, tmp_path: Path) -> None:
         visual__patch_embed__weight=torch.ones(2, 2),
         v_head__summary__weight=torch.ones(1, 2),
     )
-    runner = load_model(_folder(kind, tmp_path, spare, num_nextn_predict_layers=1), device="cpu")
-    model, ids = models.build(kind), models.tokens(1, 9)
+    model = load_model(_folder(kind, tmp_path, spare, num_nextn_predict_layers=1), device="cpu")
+    reference, ids = models.build(kind), models.tokens(1, 9)
     with torch.inference_mode():
-        models.close(runner.run(Batch(ids, [0], [0], 9)).logits, models.full(model, ids))
+        models.close(model.run(Batch(ids, [0], [0], 9)).logits, models.full(reference, ids))
 
 
 def test_a_head_of_its_own_in_a_model_that_should_have_none(tmp_path: Path) -> None:
-    """As transformers, the runner believes the file where the config says that the head is the embedding."""
+    """As transformers, the model here believes the file where the config says that the head is the embedding."""
     import transformers
 
     head = torch.randn(models.VOCAB, 32)
     folder = _folder("llama-tied-biased", tmp_path, lambda held: held | {"lm_head.weight": head})
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    runner, ids = load_model(folder, device="cpu"), models.tokens(1, 9)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model, ids = load_model(folder, device="cpu"), models.tokens(1, 9)
     with torch.inference_mode():
-        models.close(runner.run(Batch(ids, [0], [0], 9)).logits, models.full(model, ids))
+        models.close(model.run(Batch(ids, [0], [0], 9)).logits, models.full(reference, ids))
 
 
 def test_the_embedding_twice_in_a_model_that_is_tied(tmp_path: Path) -> None:
     def edit(held: Tensors) -> Tensors:
         return held | {"lm_head.weight": held["model.embed_tokens.weight"].clone()}
 
-    runner = load_model(_folder("llama-tied-biased", tmp_path, edit), device="cpu")
-    assert runner.info.parameters == models.build("llama-tied-biased").num_parameters()
+    model = load_model(_folder("llama-tied-biased", tmp_path, edit), device="cpu")
+    assert model.info.parameters == models.build("llama-tied-biased").num_parameters()

@@ -69,11 +69,11 @@ def test_spreads_where_one_is_too_full() -> None:
     taken = _fill(0, 1.7)
     try:
         # 64 slots of 2048 tokens take more than the 0.2 GiB that are left on the first
-        runner: Any = load_model(bundled("target"), device="cuda:0", dtype="float32", slots=64, context=2048)
+        model: Any = load_model(bundled("target"), device="cuda:0", dtype="float32", slots=64, context=2048)
         tokens = torch.arange(3, 11, device="cuda:0").unsqueeze(0)
         with torch.inference_mode():
-            assert runner.run(Batch(tokens, [63], [0], 1)).logits.isfinite().all()
-        assert runner.info.kind == "hf"
+            assert model.run(Batch(tokens, [63], [0], 1)).logits.isfinite().all()
+        assert model.info.backend == "transformers"
     finally:
         del taken
         torch.cuda.empty_cache()

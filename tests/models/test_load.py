@@ -21,7 +21,7 @@ from specdec.errors import (
 from specdec.models.base import Batch, ModelInfo
 from specdec.models.loading import generation_defaults, load_model, pick_dtype
 from specdec.models.transformers.loading import over
-from specdec.models.weights.checkpoint import Weights, resolve
+from specdec.models.weights.checkpoint import Safetensors, resolve
 from tests.models import models
 
 
@@ -92,10 +92,10 @@ def test_an_adapter_is_not_silently_left_out(folder: Path, file: str) -> None:
 
 def test_sharded_is_single(sharded: Path) -> None:
     assert len(list(sharded.glob("*.safetensors"))) > 1
-    runner = load_model(sharded, device="cpu")
-    model, ids = models.build("llama"), models.tokens(1, 9)
+    model = load_model(sharded, device="cpu")
+    reference, ids = models.build("llama"), models.tokens(1, 9)
     with torch.inference_mode():
-        models.close(runner.run(Batch(ids, [0], [0], 9)).logits, models.full(model, ids))
+        models.close(model.run(Batch(ids, [0], [0], 9)).logits, models.full(reference, ids))
 
 
 def test_missing_shard_is_named(sharded: Path) -> None:
@@ -292,11 +292,11 @@ def test_own_code_runs_when_allowed(folder: Path, monkeypatch: pytest.MonkeyPatc
     (folder / "own.py").write_text(OWN_CODE)
     classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
     _edit(folder / "config.json", model_type="own", auto_map=classes)
-    runner = load_model(folder, device="cpu", trust_remote_code=True)
-    assert (runner.info.backend, runner.info.architecture) == ("transformers", "OwnModel")
-    model, ids = models.build("llama"), models.tokens(1, 9)
+    model = load_model(folder, device="cpu", trust_remote_code=True)
+    assert (model.info.backend, model.info.architecture) == ("transformers", "OwnModel")
+    reference, ids = models.build("llama"), models.tokens(1, 9)
     with torch.inference_mode():
-        models.close(runner.run(Batch(ids, [0], [0], 9)).logits, models.full(model, ids))
+        models.close(model.run(Batch(ids, [0], [0], 9)).logits, models.full(reference, ids))
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
@@ -346,7 +346,7 @@ def test_auto_dtype(folder: Path) -> None:
     config.dtype = torch.float16
     assert pick_dtype("auto", gpu, folder, config) is torch.float16
     config.dtype = None
-    assert Weights(folder).dtype is torch.float32
+    assert Safetensors(folder).dtype is torch.float32
     assert pick_dtype("auto", gpu, folder, config) is torch.bfloat16
     assert pick_dtype("fp16", gpu, folder, config) is torch.float16
 

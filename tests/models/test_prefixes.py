@@ -23,78 +23,78 @@ def _inference() -> Iterator[None]:
         yield
 
 
-def tree(runner: ToyModel, limit: int) -> PrefixTree:
-    found = PrefixTree(runner.keys_values)
+def tree(model: ToyModel, limit: int) -> PrefixTree:
+    found = PrefixTree(model.keys_values)
     found.limit = limit * TOKEN_BYTES
     return found
 
 
-def write(runner: ToyModel, slot: int, tokens: list[int]) -> None:
+def write(model: ToyModel, slot: int, tokens: list[int]) -> None:
     """What a forward over these tokens leaves in the slot of a toy: the tokens themselves."""
-    runner.cache[slot] = -1
-    runner.cache[slot, : len(tokens)] = torch.tensor(tokens)
+    model.cache[slot] = -1
+    model.cache[slot, : len(tokens)] = torch.tensor(tokens)
 
 
-def saved(runner: ToyModel, cache: PrefixTree, tokens: list[int]) -> None:
-    write(runner, 0, tokens)
+def saved(model: ToyModel, cache: PrefixTree, tokens: list[int]) -> None:
+    write(model, 0, tokens)
     cache.save(0, tokens)
 
 
-def restored(runner: ToyModel, cache: PrefixTree, tokens: list[int], held: int = 0) -> int:
-    write(runner, 1, tokens[:held])
+def restored(model: ToyModel, cache: PrefixTree, tokens: list[int], held: int = 0) -> int:
+    write(model, 1, tokens[:held])
     reached = cache.restore(1, tokens, held)
-    assert runner.cache[1, :reached].tolist() == tokens[:reached]
+    assert model.cache[1, :reached].tolist() == tokens[:reached]
     return reached
 
 
 def test_sequences_that_branch_share_what_they_share() -> None:
-    runner = ToyModel()
-    cache = tree(runner, 100)
-    saved(runner, cache, [1, 2, 3, 4, 5])
-    saved(runner, cache, [1, 2, 3, 9])
-    saved(runner, cache, [1, 2])
+    model = ToyModel()
+    cache = tree(model, 100)
+    saved(model, cache, [1, 2, 3, 4, 5])
+    saved(model, cache, [1, 2, 3, 9])
+    saved(model, cache, [1, 2])
     assert cache.tokens == 6
     for tokens, reach in (([1, 2, 3, 4, 5, 6], 5), ([1, 2, 3, 9, 9], 4), ([1, 2, 8], 2), ([7], 0), ([], 0)):
-        assert restored(runner, cache, tokens) == reach
-    assert restored(runner, cache, [1, 2, 3, 4, 5], held=4) == 5
-    assert restored(runner, cache, [1, 2, 3, 7, 8], held=4) == 4
+        assert restored(model, cache, tokens) == reach
+    assert restored(model, cache, [1, 2, 3, 4, 5], held=4) == 5
+    assert restored(model, cache, [1, 2, 3, 7, 8], held=4) == 4
 
 
 def test_the_least_recently_used_goes_first_and_the_bound_holds() -> None:
-    runner = ToyModel()
-    cache = tree(runner, 10)
+    model = ToyModel()
+    cache = tree(model, 10)
     for first in (10, 20, 30):
-        saved(runner, cache, [first, 1, 2])
-    assert restored(runner, cache, [10, 1, 2]) == 3
-    saved(runner, cache, [40, 1])
+        saved(model, cache, [first, 1, 2])
+    assert restored(model, cache, [10, 1, 2]) == 3
+    saved(model, cache, [40, 1])
     assert cache.tokens == 8
-    assert restored(runner, cache, [20, 1, 2]) == 0
-    assert restored(runner, cache, [10, 1, 2]) == 3
-    saved(runner, cache, list(range(100, 130)))
+    assert restored(model, cache, [20, 1, 2]) == 0
+    assert restored(model, cache, [10, 1, 2]) == 3
+    saved(model, cache, list(range(100, 130)))
     assert cache.tokens == 10
-    assert restored(runner, cache, list(range(100, 130))) == 10
-    saved(runner, cache, [*range(100, 110), 5])  # its own path is not evicted for it
-    assert restored(runner, cache, [*range(100, 110), 5]) == 10
+    assert restored(model, cache, list(range(100, 130))) == 10
+    saved(model, cache, [*range(100, 110), 5])  # its own path is not evicted for it
+    assert restored(model, cache, [*range(100, 110), 5]) == 10
 
 
 def test_nothing_is_kept_where_nothing_may_be() -> None:
-    runner = ToyModel()
-    cache = tree(runner, 0)
-    saved(runner, cache, [1, 2, 3])
-    assert (cache.tokens, restored(runner, cache, [1, 2, 3])) == (0, 0)
+    model = ToyModel()
+    cache = tree(model, 0)
+    saved(model, cache, [1, 2, 3])
+    assert (cache.tokens, restored(model, cache, [1, 2, 3])) == (0, 0)
 
 
 def test_random_sequences_against_brute_force() -> None:
     """Whatever was saved and still fits is found at full length; the size is that of the tree's tokens."""
-    rng, runner = random.Random(0), ToyModel()
-    roomy, narrow = tree(runner, 10_000), tree(runner, 40)
+    rng, model = random.Random(0), ToyModel()
+    roomy, narrow = tree(model, 10_000), tree(model, 40)
     seen: list[list[int]] = []
     for _ in range(300):
         tokens = [rng.randrange(3) for _ in range(rng.randrange(1, 14))]
-        assert restored(runner, roomy, tokens) == max((shared_prefix(s, tokens) for s in seen), default=0)
-        assert restored(runner, narrow, tokens) <= restored(runner, roomy, tokens)
+        assert restored(model, roomy, tokens) == max((shared_prefix(s, tokens) for s in seen), default=0)
+        assert restored(model, narrow, tokens) <= restored(model, roomy, tokens)
         for cache in (roomy, narrow):
-            saved(runner, cache, tokens)
+            saved(model, cache, tokens)
         seen.append(tokens)
         assert roomy.tokens == len({tuple(s[:i]) for s in seen for i in range(1, len(s) + 1)})
         assert narrow.tokens <= 40
@@ -102,15 +102,15 @@ def test_random_sequences_against_brute_force() -> None:
 
 @pytest.mark.parametrize("kind", ["llama", "mistral-window", "gpt2", "gemma2-window"])
 def test_a_restored_slot_goes_on_as_the_model_would(kind: str, tmp_path: Path) -> None:
-    model = models.build(kind)
-    runner: Model = load_model(models.save(model, tmp_path), device="cpu", context=64, slots=3)
-    cache, ids = runner.state.prefixes, models.tokens(1, 40)
+    reference = models.build(kind)
+    model: Model = load_model(models.save(reference, tmp_path), device="cpu", context=64, slots=3)
+    cache, ids = model.state.prefixes, models.tokens(1, 40)
     cache.limit = 1 << 20
-    runner.run(Batch(ids[:, :30], [0], [0], 0))
+    model.run(Batch(ids[:, :30], [0], [0], 0))
     cache.save(0, ids[0, :30].tolist())
     other = torch.cat((ids[:, :20], models.tokens(1, 20, seed=9)), 1)
     for tokens, reach in ((ids, 30), (other, 20)):
-        runner.run(Batch(models.tokens(1, 40, seed=5), [2], [0], 0))
+        model.run(Batch(models.tokens(1, 40, seed=5), [2], [0], 0))
         assert cache.restore(2, tokens[0].tolist(), 0) == reach
-        found = runner.run(Batch(tokens[:, reach:], [2], [reach], 1)).logits
-        models.close(found, models.full(model, tokens)[:, -1:])
+        found = model.run(Batch(tokens[:, reach:], [2], [reach], 1)).logits
+        models.close(found, models.full(reference, tokens)[:, -1:])

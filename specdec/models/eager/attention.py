@@ -11,22 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.models.families.base import Family
+from specdec.models.base import DECODE_ROWS
+from specdec.models.families.base import ModelFamily
 from specdec.models.graphs import to_device
 from specdec.models.rope import Rope
-from specdec.types import MAX_SPECULATIVE_TOKENS
 
 CALL_BYTES = 1 << 19
 """What a CPU reads in the time that one more call of attention takes."""
-DECODE_ROWS = MAX_SPECULATIVE_TOKENS + 1
-"""Up to here a group's queries become rows of one product; above, heads are products of their own."""
 
 
 class SlotCache:
     """The keys and values of a model's slots, [2 * layers, slots, G, capacity, D]: layer i's keys at 2i, its values at
     2i + 1."""
 
-    def __init__(self, family: Family, tensor: Tensor, rope: Rope) -> None:
+    def __init__(self, family: ModelFamily, tensor: Tensor, rope: Rope) -> None:
         self.family, self.tensor, self.rope = family, tensor, rope
         self.windows = tuple(dict.fromkeys(family.windows))
         self.positions = torch.arange(self.capacity, device=tensor.device)
@@ -64,17 +62,15 @@ class SingleRow:
         self.writes = held[:, slot, :, start:end].unbind(0)  # of [G, M, D]
         self.reads: dict[int | None, tuple[Tensor, ...]] = {}  # of [1, G, T, D]
         self.masks: dict[int | None, Tensor | None] = {}
+        """[1, 1, M, T], or with the group's queries as rows [1, 1, N / G * M, T]; None when all may be seen."""
+        query = None
+        if count > 1:
+            query = _for_groups(cache.positions[start:end].view(1, 1, -1, 1), cache.family.group)
         for window in cache.windows:
             first = 0 if window is None else max(0, start - window + 1)
             self.reads[window] = held[:, slot : slot + 1, :, first:end].unbind(0)
-            self.masks[window] = self._mask(cache.positions[first:end], window, held.dtype)
-
-    def _mask(self, keys: Tensor, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        """[1, 1, M, T], or with the group's queries as rows [1, 1, N / G * M, T]; None when all may be seen."""
-        if self.count == 1:
-            return None
-        query = _for_groups(keys[-self.count :].view(1, 1, -1, 1), self.family.group)
-        return _visible(query, keys, window, dtype)
+            keys = cache.positions[first:end]
+            self.masks[window] = None if query is None else _visible(query, keys, window, held.dtype)
 
     def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         self.writes[2 * index].copy_(keys.transpose(0, 1))
@@ -152,10 +148,11 @@ def _for_groups(query: Tensor, group: int) -> Tensor:
 
 
 def _as_rows(count: int, group: int) -> bool:
+    """Whether a group's queries become rows of one product; above, heads are products of their own."""
     return group > 1 and 1 < count <= DECODE_ROWS
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, family: Family) -> Tensor:
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, family: ModelFamily) -> Tensor:
     """Queries [B, M, N, D] over keys and values [B, G, T, D] -> [R, N * D]."""
     batch, count = queries.shape[:2]
     group, size = family.group, family.head_dim

@@ -10,24 +10,22 @@ Sizes: B rows, M tokens each, R = B * M, H hidden, N query heads, G key/value he
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.models import rope
-from specdec.models.base import Batch, ModelInfo, Pass
+from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, ModelOptions, Pass
 from specdec.models.eager.attention import Rows, SlotCache
-from specdec.models.families import llama
-from specdec.models.families.base import Family
+from specdec.models.families.base import ModelFamily
 from specdec.models.prefixes import PrefixTree
+from specdec.models.rope import Rope
 from specdec.models.state import SlotState
 from specdec.models.weights import layers
-from specdec.models.weights.checkpoint import Source
+from specdec.models.weights.checkpoint import TensorSource
 from specdec.models.weights.layers import Layer, ModelWeights
 from specdec.threads.count import threads
-from specdec.types import MAX_SPECULATIVE_TOKENS
 
 
 class EagerModel:
@@ -35,7 +33,7 @@ class EagerModel:
 
     device = None
 
-    def __init__(self, family: Family, weights: ModelWeights, cache: SlotCache, info: ModelInfo) -> None:
+    def __init__(self, family: ModelFamily, weights: ModelWeights, cache: SlotCache, info: ModelInfo) -> None:
         self.family, self.weights, self.cache, self.info = family, weights, cache, info
         self.state = SlotState(info.slots, PrefixTree(cache.keys_values))
         self._eps = torch.tensor(family.eps, device=info.device)
@@ -59,14 +57,12 @@ class EagerModel:
         if self.family.layers in batch.features:
             outputs[self.family.layers] = self._norm(x, self.weights.norm)
         wanted = [outputs[i].view(rows, count, -1) for i in batch.features]
-        return Pass(self._logits(x, rows, batch.keep), torch.cat(wanted, -1) if wanted else None)
-
-    def _logits(self, x: Tensor, rows: int, keep: int) -> Tensor:
-        """fp32 [B, keep, V] from the residual stream [R, H]."""
-        if keep == 0:
-            return x.new_empty((rows, 0, self.family.vocab), dtype=torch.float32)
-        kept = x.view(rows, x.shape[0] // rows, -1)[:, -keep:].flatten(0, 1)
-        return self.weights.head(self._norm(kept, self.weights.norm)).float().view(rows, keep, -1)
+        features = torch.cat(wanted, -1) if wanted else None
+        if batch.keep == 0:
+            return Pass(x.new_empty((rows, 0, self.family.vocab), dtype=torch.float32), features)
+        kept = x.view(rows, count, -1)[:, -batch.keep :].flatten(0, 1)
+        logits = self.weights.head(self._norm(kept, self.weights.norm)).float()
+        return Pass(logits.view(rows, batch.keep, -1), features)
 
     def _layer(self, index: int, layer: Layer, x: Tensor, rows: Rows) -> Tensor:
         """The residual stream [R, H] through one layer."""
@@ -92,39 +88,20 @@ class EagerModel:
         return (wide * scale).to(x.dtype) * weight
 
 
-def load(
-    source: Source,
-    config: Any,
-    *,
-    name: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    context: int,
-    slots: int,
-    spare: int = 0,
-) -> EagerModel:
-    """A model for a config that a family describes, with the tensors of `source`. `spare`: slots of the cache beside
-    those that callers use."""
-    family = llama.describe(config)
+def load(source: TensorSource, family: ModelFamily, *, spare: int = 0, **options: Unpack[ModelOptions]) -> EagerModel:
+    """A model of a family, with the tensors of `source`. `spare`: slots of the cache beside those that callers use."""
+    device, dtype = options["device"], options["dtype"]
     weights = layers.read(source, family, device, dtype)
-    capacity = context + MAX_SPECULATIVE_TOKENS + 1
-    size = (2 * family.layers, slots + spare, family.kv_heads, capacity, family.head_dim)
-    cache = SlotCache(
-        family,
-        torch.zeros(size, dtype=dtype, device=device),
-        rope.Rope(config, family.head_dim, capacity, device),
-    )
+    capacity = options["context"] + DECODE_ROWS
+    size = (2 * family.layers, options["slots"] + spare, family.kv_heads, capacity, family.head_dim)
+    held = torch.zeros(size, dtype=dtype, device=device)
     info = ModelInfo(
-        name=name,
-        architecture=(config.architectures or [config.model_type])[0],
+        **options,
+        architecture=family.architecture,
         backend="eager",
         vocab_size=family.vocab,
-        context=context,
-        slots=slots,
-        device=device,
-        dtype=dtype,
         parameters=weights.parameters,
         weight_bytes=weights.nbytes,
-        cache_bytes=cache.tensor.nbytes,
+        cache_bytes=held.nbytes,
     )
-    return EagerModel(family, weights, cache, info)
+    return EagerModel(family, weights, SlotCache(family, held, Rope(*family.rope, capacity, device)), info)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -24,9 +26,11 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ModelFamily:
     """Decoder layers of attention and a gated MLP, each behind an RMS norm, with rotary positions."""
 
+    architecture: str
+    """As the checkpoint names it."""
     hidden: int
     heads: int
     kv_heads: int
@@ -38,6 +42,8 @@ class Family:
     """Whether the head is the embedding."""
     windows: tuple[int | None, ...]
     """Per layer: how many positions, itself included, a token attends to; None: all."""
+    rope: tuple[Tensor, float]
+    """Inverse frequencies [head_dim / 2] fp32, and the factor on cos and sin."""
     names: Names = Names()
 
     @property

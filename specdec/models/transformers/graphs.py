@@ -12,9 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from specdec.models.base import Batch, ModelInfo, Pass
-from specdec.models.eager.attention import DECODE_ROWS
-from specdec.models.graphs import Graphs, bucket, rows_to_capture, to_device
+from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass
+from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture
 from specdec.models.transformers.cache import Places
 from specdec.models.transformers.model import TransformersModel
 
@@ -30,9 +29,8 @@ class CapturedModel:
     def __init__(self, inner: TransformersModel, graphs: Graphs[Pass]) -> None:
         self.inner, self._graphs = inner, graphs
         self.state = inner.state
-        self._spare = inner.info.slots
         self._sizes = rows_to_capture(inner.info.slots)
-        self._inputs: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._inputs = GraphInputs(inner.info.slots, inner.info.device, torch.int64)
         self.info: ModelInfo = replace(inner.info, backend="transformers, graphs", captured=True)
 
     def warm_up(self) -> None:
@@ -44,24 +42,11 @@ class CapturedModel:
         if count > DECODE_ROWS or max(batch.starts) + count > self.inner.limit:
             return self.inner.run(batch)
         padded, width = bucket(rows, self._sizes), bucket(count, _WIDTHS)
-        held, where = self._filled(batch, padded, width)
+        held, where = self._inputs.fill(batch.tokens, batch.slots, batch.starts, padded, width)
         found = self._graphs.run((padded, width, batch.features), lambda: self._record(held, where, batch.features))
         logits = found.logits[:rows, count - batch.keep : count].clone()
         features = None if found.features is None else found.features[:rows, :count].clone()
         return Pass(logits, features)
-
-    def _filled(self, batch: Batch, rows: int, width: int) -> tuple[Tensor, Tensor]:
-        """The graph's own inputs: tokens [rows, width], and [2, rows] of slots and starts."""
-        device, tokens, empty = self.info.device, batch.tokens, rows - len(batch.slots)
-        if (rows, width) not in self._inputs:
-            shapes = ((rows, width), (2, rows))
-            held, where = (torch.zeros(shape, dtype=torch.int64, device=device) for shape in shapes)
-            self._inputs[rows, width] = held, where
-        held, where = self._inputs[rows, width]
-        held[: tokens.shape[0], : tokens.shape[1]].copy_(tokens)
-        placed = [[*batch.slots, *[self._spare] * empty], [*batch.starts, *[0] * empty]]
-        where.copy_(to_device(placed, device))
-        return held, where
 
     def _record(self, tokens: Tensor, where: Tensor, features: tuple[int, ...]) -> Pass:
         """Logits [B, M, V]. What fills up beyond the model's last position stays on it, and is overwritten later."""
@@ -73,13 +58,7 @@ class CapturedModel:
         mask = mask.masked_fill_(hidden, torch.finfo(self.info.dtype).min).unsqueeze(1)
         cache.places = Places(where[0], positions)
         try:
-            return self.inner.forward(
-                tokens,
-                tokens.shape[1],
-                features,
-                past_key_values=cache,
-                attention_mask=mask,
-                position_ids=positions,
-            )[0]
+            options = {"past_key_values": cache, "attention_mask": mask, "position_ids": positions}
+            return self.inner.forward(tokens, tokens.shape[1], features, **options)[0]
         finally:
             cache.places = None

@@ -7,19 +7,18 @@ it always does. Several rows run together under an explicit causal mask where th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.models.base import Batch, ModelInfo, Pass
+from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
 from specdec.models.transformers.cache import StaticSlots
 from specdec.models.weights.checkpoint import maximum_positions
 from specdec.threads.count import threads
-from specdec.types import MAX_SPECULATIVE_TOKENS
 
 
 class Forward:
@@ -47,7 +46,7 @@ class TransformersModel:
 
     def __init__(self, model: Any, info: ModelInfo) -> None:
         self.forward, self.info = Forward(model), info
-        capacity = info.context + MAX_SPECULATIVE_TOKENS + 1
+        capacity = info.context + DECODE_ROWS
         self.limit = min(maximum_positions(model.config) or capacity, capacity)
         self.together_below = 0
         """Rows may run together while all end at or below this."""
@@ -64,16 +63,23 @@ class TransformersModel:
 
     def run(self, batch: Batch) -> Pass:
         """See `base.Model.run`."""
-        end = max(batch.starts) + batch.tokens.shape[1]
+        count = batch.tokens.shape[1]
+        end = max(batch.starts) + count
         if end > self.cache.capacity:
             raise ValueError(f"positions up to {end}; a slot holds {self.cache.capacity}")
         threads.fit()
         rows = list(zip(batch.slots, batch.starts, strict=True))
-        if len(rows) > 1 and end <= self.together_below:
-            masks = self._masks(batch.starts, batch.tokens.shape[1])
-            return self._pass(batch.tokens, rows, batch.keep, batch.features, **masks)
-        each = zip(torch.split(batch.tokens, 1), rows, strict=True)
-        return stacked([self._alone(tokens, row, batch.keep, batch.features) for tokens, row in each])
+        if len(rows) == 1 or end > self.together_below:
+            each = zip(torch.split(batch.tokens, 1), rows, strict=True)
+            return joined([self._alone(tokens, row, batch.keep, batch.features) for tokens, row in each], 0)
+        positions = torch.tensor(list(batch.starts)).unsqueeze(1) + torch.arange(count)  # [B, M]
+        hidden = torch.arange(end) > positions.unsqueeze(-1)
+        mask = torch.zeros(hidden.shape, dtype=self.info.dtype)
+        mask = mask.masked_fill_(hidden, torch.finfo(self.info.dtype).min).unsqueeze(1)  # [B, 1, M, T]
+        extra = {"attention_mask": mask.to(self.info.device)}
+        if "position_ids" in self.forward.accepted:
+            extra["position_ids"] = positions.to(self.info.device)
+        return self._pass(batch.tokens, rows, batch.keep, batch.features, **extra)
 
     def _alone(self, tokens: Tensor, row: tuple[int, int], keep: int, features: tuple[int, ...]) -> Pass:
         """A row by itself, [1, keep, V]. Beyond the model's last position there is only padding: it is not run."""
@@ -86,34 +92,11 @@ class TransformersModel:
             return Pass(logits)
         found = self._pass(tokens[:, : count - beyond], [row], max(0, keep - beyond), features)
         logits[:, : found.logits.shape[1]] = found.logits
-        if found.features is None:
-            return Pass(logits)
-        return Pass(logits, torch.nn.functional.pad(found.features, (0, 0, 0, beyond)))
+        padded = None if found.features is None else F.pad(found.features, (0, 0, 0, beyond))
+        return Pass(logits, padded)
 
     def _pass(
-        self,
-        tokens: Tensor,
-        rows: list[tuple[int, int]],
-        keep: int,
-        features: tuple[int, ...],
-        **extra: Tensor,
+        self, tokens: Tensor, rows: list[tuple[int, int]], keep: int, features: tuple[int, ...], **extra: Tensor
     ) -> Pass:
         self.cache.rows = rows
         return self.forward(tokens, keep, features, past_key_values=self.cache, **extra)[0]
-
-    def _masks(self, starts: Sequence[int], count: int) -> dict[str, Tensor]:
-        """Positions [B, M] and an additive causal mask [B, 1, M, T]."""
-        device, dtype = self.info.device, self.info.dtype
-        offsets = torch.tensor(list(starts)).unsqueeze(1)
-        positions = offsets + torch.arange(count)
-        hidden = torch.arange(max(starts) + count) > positions.unsqueeze(-1)
-        mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
-        placed = "position_ids" in self.forward.accepted
-        named = {"position_ids": positions.to(device)} if placed else {}
-        return {"attention_mask": mask.unsqueeze(1).to(device), **named}
-
-
-def stacked(rows: Sequence[Pass]) -> Pass:
-    """One pass of several rows'."""
-    features = [row.features for row in rows if row.features is not None]
-    return Pass(torch.cat([row.logits for row in rows]), torch.cat(features) if features else None)

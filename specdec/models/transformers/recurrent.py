@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specdec.models.base import Batch, ModelInfo, Pass
+from specdec.models.base import Batch, ModelInfo, Pass, joined
 from specdec.models.prefixes import Snapshot, Snapshots
 from specdec.models.state import SlotState
-from specdec.models.transformers.model import Forward, stacked
+from specdec.models.transformers.model import Forward
 from specdec.threads.count import threads
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
@@ -27,7 +27,7 @@ _REPLAYED = MAX_SPECULATIVE_TOKENS
 
 
 @dataclass(slots=True)
-class _Live:
+class _RecurrentState:
     """A slot's state after `length` tokens, and the last one that was kept, before them."""
 
     state: Any = None
@@ -40,13 +40,13 @@ class RecurrentModel:
 
     device = None
 
-    def __init__(self, model: Any, info: ModelInfo) -> None:
+    def __init__(self, model: Any, info: ModelInfo, *, chunks: bool = True) -> None:
         self.forward, self.info = Forward(model), info
         self.cache_name = next((n for n in CACHE_NAMES if n in self.forward.accepted), CACHE_NAMES[0])
         self.state = SlotState(info.slots, Snapshots(self))
-        self.chunks = True
+        self.chunks = chunks
         """Whether a state can be carried on by several tokens at once."""
-        self._live = [_Live() for _ in range(info.slots)]
+        self._live = [_RecurrentState() for _ in range(info.slots)]
 
     def warm_up(self) -> None:
         """See `base.Model.warm_up`: there is nothing."""
@@ -55,7 +55,7 @@ class RecurrentModel:
         """See `base.Model.run`."""
         threads.fit()
         each = zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True)
-        return stacked([self._row(tokens, slot, start, batch) for tokens, slot, start in each])
+        return joined([self._row(tokens, slot, start, batch) for tokens, slot, start in each], 0)
 
     def kept(self, slot: int) -> list[int]:
         """See `prefixes.Snapshotted.kept`."""
@@ -71,7 +71,7 @@ class RecurrentModel:
 
     def resume(self, slot: int, snapshot: Snapshot) -> None:
         """See `prefixes.Snapshotted.resume`."""
-        self._live[slot] = _Live(_cloned(snapshot.state)[0], snapshot.length, snapshot)
+        self._live[slot] = _RecurrentState(_cloned(snapshot.state)[0], snapshot.length, snapshot)
 
     def _row(self, tokens: Tensor, slot: int, start: int, batch: Batch) -> Pass:
         """One row: what has to run again before `start`, then its tokens [1, M]."""
@@ -95,7 +95,7 @@ class RecurrentModel:
         if live.before is not None and live.before.length <= start:
             self.resume(slot, live.before)
         else:
-            self._live[slot] = _Live()
+            self._live[slot] = _RecurrentState()
         reached, tokens = self._live[slot].length, self.state[slot].tokens
         if start > min(len(tokens), max(live.length, reached)):
             raise ValueError(f"slot {slot} holds {live.length} positions; expected a start up to there, not {start}")
@@ -106,19 +106,17 @@ class RecurrentModel:
         live = self._live[slot]
         if live.length == 0 or self.chunks:
             return self._step(tokens, live, keep, features)
-        steps = [self._step(token, live, 1, features) for token in torch.split(tokens, 1, 1)]
-        logits = torch.cat([step.logits for step in steps], 1)[:, tokens.shape[1] - keep :]
-        wanted = [step.features for step in steps if step.features is not None]
-        return Pass(logits, torch.cat(wanted, 1) if wanted else None)
+        whole = joined([self._step(token, live, 1, features) for token in torch.split(tokens, 1, 1)], 1)
+        return Pass(whole.logits[:, tokens.shape[1] - keep :], whole.features)
 
-    def _step(self, tokens: Tensor, live: _Live, keep: int, features: tuple[int, ...]) -> Pass:
+    def _step(self, tokens: Tensor, live: _RecurrentState, keep: int, features: tuple[int, ...]) -> Pass:
         options = {} if live.state is None else {self.cache_name: live.state}
         found, output = self.forward(tokens, keep, features, **options)
         live.state, live.length = getattr(output, self.cache_name), live.length + tokens.shape[1]
         return found
 
 
-def _snapshot(live: _Live) -> Snapshot:
+def _snapshot(live: _RecurrentState) -> Snapshot:
     state, nbytes = _cloned(live.state)
     return Snapshot(state, live.length, nbytes)
 

@@ -16,8 +16,7 @@ from specdec.kernels import attention
 from specdec.kernels.attention import Heads, Parts
 from specdec.kernels.products import Scratch, product
 from specdec.kernels.tiles import MOST_ROWS, ROWS, Product, Tile, Tiles
-from specdec.models.base import Pass
-from specdec.models.eager.attention import DECODE_ROWS
+from specdec.models.base import DECODE_ROWS, Pass
 from specdec.models.eager.model import EagerModel
 from specdec.models.weights.base import Weight
 from specdec.models.weights.layers import Layer

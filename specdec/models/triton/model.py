@@ -7,17 +7,14 @@ There is one graph for each (rows, tokens) that occurs, padded up to a few sizes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from specdec.kernels.tiles import Tiles
-from specdec.models.base import Batch, ModelInfo, Pass
-from specdec.models.eager.attention import DECODE_ROWS
+from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined
 from specdec.models.eager.model import EagerModel
-from specdec.models.graphs import Graphs, bucket, rows_to_capture, to_device
+from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture
 from specdec.models.triton.decoder import Decoder
 
 PREFILL = 256
@@ -34,11 +31,12 @@ class TritonModel:
         self.state, self.capacity = inner.state, inner.cache.capacity
         self.spare = inner.info.slots
         self.sizes = rows_to_capture(inner.info.slots)
-        self.tiles = Tiles(_gpu(inner.info.device))
+        device = inner.info.device
+        self.tiles = Tiles(torch.cuda.get_device_name(device) if device.type == "cuda" else "none")
         self.decode = Decoder(inner, inner.info.slots, PREFILL, self.tiles)
         held = inner.info.cache_bytes + self.decode.nbytes
         self.info: ModelInfo = replace(inner.info, backend="triton", cache_bytes=held, captured=True)
-        self._inputs: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._inputs = GraphInputs(self.spare, device, torch.int32)
 
     @property
     def device(self) -> TritonModel:
@@ -58,7 +56,7 @@ class TritonModel:
         if count > DECODE_ROWS and len(batch.slots) > 1:
             each = zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True)
             rows = [Batch(row, [slot], [start], batch.keep, batch.features) for row, slot, start in each]
-            return _joined([self.run(row) for row in rows], 0)
+            return joined([self.run(row) for row in rows], 0)
         parts = []
         for at in range(0, count, PREFILL):
             part = batch.tokens[:, at : at + PREFILL]
@@ -66,7 +64,7 @@ class TritonModel:
             keep = min(max(batch.keep - left, 0), part.shape[1])
             starts = [start + at for start in batch.starts]
             parts.append(self._pass(Batch(part, batch.slots, starts, keep, batch.features)))
-        return _joined(parts, 1)
+        return joined(parts, 1)
 
     def warm_up(self) -> None:
         """See `base.Model.warm_up`: the passes that prompts are read in. Where that was never done Triton first
@@ -81,7 +79,7 @@ class TritonModel:
         padded, width = bucket(rows, self.sizes), bucket(count, _WIDTHS)
         if max(batch.starts) + width > self.capacity:
             width = count  # at the end of a slot there is no room to fill up
-        held, where = self._filled(batch, padded, width)
+        held, where = self._inputs.fill(batch.tokens, batch.slots, batch.starts, padded, width)
         last = where[2] if batch.keep == 1 else None
         found = self.graphs.run(
             (id(self), padded, width, min(batch.keep, 2), batch.features),
@@ -90,31 +88,3 @@ class TritonModel:
         logits = found.logits[:rows] if batch.keep < 2 else found.logits[:rows, count - batch.keep : count]
         features = None if found.features is None else found.features[:rows, :count].clone()
         return Pass(logits.clone(), features)
-
-    def _filled(self, batch: Batch, rows: int, width: int) -> tuple[Tensor, Tensor]:
-        """The graph's own inputs: tokens [rows, width] int64, and [3, rows] int32 of slots, starts and which token is
-        the row's last. Rows and tokens beyond those given are any."""
-        device, tokens, empty = self.info.device, batch.tokens, rows - len(batch.slots)
-        if (rows, width) not in self._inputs:
-            self._inputs[rows, width] = (
-                torch.zeros(rows, width, dtype=torch.int64, device=device),
-                torch.zeros(3, rows, dtype=torch.int32, device=device),
-            )
-        held, where = self._inputs[rows, width]
-        held[: tokens.shape[0], : tokens.shape[1]].copy_(tokens)
-        slots, starts = [*batch.slots, *[self.spare] * empty], [*batch.starts, *[0] * empty]
-        where.copy_(to_device([slots, starts, [tokens.shape[1] - 1] * rows], device, torch.int32))
-        return held, where
-
-
-def _joined(parts: Sequence[Pass], along: int) -> Pass:
-    """One pass of several, side by side in rows (0) or in tokens (1)."""
-    if len(parts) == 1:
-        return parts[0]
-    features = [part.features for part in parts if part.features is not None]
-    logits = torch.cat([part.logits for part in parts], along)
-    return Pass(logits, torch.cat(features, along) if features else None)
-
-
-def _gpu(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "none"

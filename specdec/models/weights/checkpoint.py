@@ -1,12 +1,13 @@
 """Checkpoint folders: found, fetched, and read tensor by tensor.
 
-Nothing here loads a whole model: `Weights` maps the safetensors files and hands out one tensor at a time.
+Nothing here loads a whole model: `Safetensors` maps the files and hands out one tensor at a time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,9 +24,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PICKLED = "pytorch_model*.bin"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-_NAMES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL",
-}  # fmt: skip
+_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL"}
 ETAG_SECONDS = 5.0
 """How long the hub may take to answer before it counts as out of reach."""
 
@@ -33,47 +32,33 @@ ETAG_SECONDS = 5.0
 def resolve(name: str | Path) -> Path:
     """The folder of a checkpoint: itself if it is a folder, else fetched from the hub (or its local cache)."""
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        return _without_adapter(folder)
-    if folder.exists():
-        raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder or a hub id")
-    if not _hub_id(str(name)):
-        raise CheckpointNotFound(f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model")
-    return _without_adapter(_fetch(str(name)))
-
-
-def _without_adapter(folder: Path) -> Path:
-    """An adapter changes what the model says, and nothing here applies it."""
-    found = next((name for name in ADAPTER if (folder / name).exists()), None)
-    if found is None:
-        return folder
-    merged = f"{found}, which is not applied here; expected the two merged (merge_and_unload of peft)"
-    if (folder / "config.json").exists():
-        raise UnsupportedModel(
-            f"{folder} holds an adapter beside its weights: {merged}, or the adapter elsewhere to go without it"
-        )
-    raise UnsupportedModel(f"{folder} holds an adapter and not the model that it is for: {merged}")
-
-
-def _hub_id(name: str) -> bool:
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    if name.startswith((".", "/", "~")):
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
+    if not folder.is_dir():
+        if folder.exists():
+            raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder or a hub id")
+        folder = _fetch(str(name))
+    # an adapter changes what the model says, and nothing here applies it
+    if found := next((file for file in ADAPTER if (folder / file).exists()), None):
+        merged = f"{found}, which is not applied here; expected the two merged (merge_and_unload of peft)"
+        if (folder / "config.json").exists():
+            raise UnsupportedModel(
+                f"{folder} holds an adapter beside its weights: {merged}, or the adapter elsewhere to go without it"
+            )
+        raise UnsupportedModel(f"{folder} holds an adapter and not the model that it is for: {merged}")
+    return folder
 
 
 def _fetch(name: str) -> Path:
     """Download, or find in the hub's cache. One attempt: without a network it must fail at once, not retry."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     patterns: dict[str, Any] = {"allow_patterns": HUB_FILES, "ignore_patterns": HUB_IGNORED}
     try:
+        validate_repo_id(name)
         return Path(snapshot_download(name, etag_timeout=ETAG_SECONDS, **patterns))
+    except HFValidationError as error:
+        message = f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model"
+        raise CheckpointNotFound(message) from error
     except Exception as error:  # the hub, its cache and the network each have their own kinds
         reason = first_line(error)
         raise CheckpointNotFound(f"{name} is no folder here, and could not be fetched as a hub id: {reason}") from error
@@ -96,43 +81,30 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """The transformers config of a decoder-only causal language model."""
+    """The transformers config of a decoder-only causal language model. A checkpoint that brings code for a type that
+    transformers does not know runs only when it is allowed to."""
     raw = read_json(folder / "config.json")
-    _refuse_remote_code(folder, raw, trust_remote_code)
-    config = _parse_config(folder, raw, trust_remote_code)
-    if config.is_encoder_decoder:
-        kind = config.model_type
-        raise UnsupportedModel(f"{folder} is an encoder-decoder model ({kind}); expected a decoder-only one")
-    return config
-
-
-def _parse_config(folder: Path, raw: Mapping[str, Any], trust_remote_code: bool) -> Any:
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     kind = raw.get("model_type")
+    if "auto_map" in raw and kind not in CONFIG_MAPPING and not trust_remote_code:
+        raise UnsupportedModel(
+            f"{folder} needs its own code to run (model_type {kind!r}); read it, then pass trust_remote_code=True"
+        )
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (ValueError, KeyError) as error:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # transformers' strict configs raise their own kinds
         reason = first_line(error)
+        if not isinstance(error, ValueError | KeyError):
+            raise CheckpointCorrupt(f"{folder}/config.json does not make sense: {reason}") from error
         if kind is None:
             raise CheckpointCorrupt(f"{folder}/config.json names no model_type: {reason}") from error
         raise UnsupportedModel(f"{folder}: model_type {kind!r} cannot be loaded: {reason}") from error
-    except Exception as error:  # transformers' strict configs raise their own kinds
-        reason = first_line(error)
-        raise CheckpointCorrupt(f"{folder}/config.json does not make sense: {reason}") from error
-
-
-def _refuse_remote_code(folder: Path, raw: Mapping[str, Any], allowed: bool) -> None:
-    """A checkpoint that brings code for a type transformers does not know runs only when it is allowed to."""
-    if allowed or "auto_map" not in raw:
-        return
-    from transformers import CONFIG_MAPPING
-
-    if raw.get("model_type") not in CONFIG_MAPPING:
+    if config.is_encoder_decoder:
         raise UnsupportedModel(
-            f"{folder} needs its own code to run (model_type {raw.get('model_type')!r}); "
-            "read it, then pass trust_remote_code=True"
+            f"{folder} is an encoder-decoder model ({config.model_type}); expected a decoder-only one"
         )
+    return config
 
 
 def maximum_positions(config: Any) -> int | None:
@@ -144,7 +116,7 @@ def maximum_positions(config: Any) -> int | None:
     return None
 
 
-class Source(Protocol):
+class TensorSource(Protocol):
     """Tensors by name."""
 
     def __contains__(self, name: str) -> bool: ...
@@ -166,13 +138,20 @@ class Header:
 
 def headers(folder: Path) -> list[Header]:
     """Of all tensors in a folder, without reading them."""
-    if pickled := pickles(folder):
-        return [header for file in pickled for header in _in_pickle(file)]
-    weights = Weights(folder)
-    try:
-        return list(weights.headers())
-    finally:
-        weights.close()
+    files = pickles(folder)
+    if not files:
+        with closing(Safetensors(folder)) as weights:
+            return list(weights.headers())
+    found: list[Header] = []
+    for file in files:
+        try:
+            held = torch.load(file, map_location="meta", weights_only=True).items()
+        except Exception as error:  # pickle, zipfile and torch each have their own kinds
+            reason = mistaken(file) or f"damaged ({first_line(error)}); fetch it again"
+            raise CheckpointCorrupt(f"{file} is {reason}") from error
+        tensors = [(name, value) for name, value in held if isinstance(value, Tensor)]
+        found += [Header(name, tuple(x.shape), _NAMES.get(x.dtype, str(x.dtype))) for name, x in tensors]
+    return found
 
 
 def pickles(folder: Path) -> list[Path]:
@@ -181,36 +160,23 @@ def pickles(folder: Path) -> list[Path]:
     return [] if safe else sorted(folder.glob(PICKLED))
 
 
-def _in_pickle(file: Path) -> list[Header]:
-    try:
-        held = torch.load(file, map_location="meta", weights_only=True).items()
-    except Exception as error:  # pickle, zipfile and torch each have their own kinds
-        reason = mistaken(file) or f"damaged ({first_line(error)}); fetch it again"
-        raise CheckpointCorrupt(f"{file} is {reason}") from error
-    return [Header(name, tuple(value.shape), _NAMES.get(value.dtype, str(value.dtype)))
-            for name, value in held if isinstance(value, Tensor)]  # fmt: skip
-
-
-class Weights:
-    """The tensors of a checkpoint by name, read when asked for."""
+class Safetensors:
+    """The tensors of a folder's safetensors files by name (a `TensorSource`), read when asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[str, Any] = {}
         self._used: set[str] = set()
-        self._where = self._locate()
-
-    def _locate(self) -> dict[str, str]:
-        if (self.folder / INDEX).exists():
-            where = read_json(self.folder / INDEX).get("weight_map", {})
-            for file in sorted(set(where.values())):
-                if not (self.folder / file).exists():
-                    raise CheckpointCorrupt(f"{self.folder} lacks {file}, which its index names; fetch it again")
-                self._open(file)
-            return dict(where)
-        if not (self.folder / SINGLE).exists():
-            raise CheckpointCorrupt(f"{self.folder} has no {SINGLE} and no {INDEX}; expected safetensors weights")
-        return dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
+        if not (folder / INDEX).exists():
+            if not (folder / SINGLE).exists():
+                raise CheckpointCorrupt(f"{folder} has no {SINGLE} and no {INDEX}; expected safetensors weights")
+            self._where = dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
+            return
+        self._where = dict(read_json(folder / INDEX).get("weight_map", {}))
+        for file in sorted(set(self._where.values())):
+            if not (folder / file).exists():
+                raise CheckpointCorrupt(f"{folder} lacks {file}, which its index names; fetch it again")
+            self._open(file)
 
     def _open(self, file: str) -> Any:
         from safetensors import SafetensorError, safe_open

@@ -1,4 +1,4 @@
-"""Whether the weights of a checkpoint mean what a runner would take them for.
+"""Whether the weights of a checkpoint mean what a model would take them for.
 
 Told by their config and the headers of their files before anything is loaded, and by the tensors that were left over.
 """
@@ -15,10 +15,14 @@ from specdec.errors import UnsupportedModel
 from specdec.models.weights.checkpoint import headers, read_json
 
 PACKAGES = {
-    "awq": ("gptqmodel", "accelerate"), "bitsandbytes": ("bitsandbytes", "accelerate"),
-    "compressed-tensors": ("compressed-tensors",), "fp8": ("accelerate",), "gptq": ("gptqmodel", "optimum"),
-    "mxfp4": ("accelerate",), "mxfp8": ("accelerate",),
-}  # fmt: skip
+    "awq": ("gptqmodel", "accelerate"),
+    "bitsandbytes": ("bitsandbytes", "accelerate"),
+    "compressed-tensors": ("compressed-tensors",),
+    "fp8": ("accelerate",),
+    "gptq": ("gptqmodel", "optimum"),
+    "mxfp4": ("accelerate",),
+    "mxfp8": ("accelerate",),
+}
 """What transformers needs to read the formats that people mostly have. Of others it says so itself."""
 _PLAIN = ("F64", "F32", "F16", "BF16", "BOOL")
 _MODELOPT = "hf_quant_config.json"
@@ -52,11 +56,23 @@ def method_of(config: Any) -> str | None:
 def check(folder: Path, config: Any) -> None:
     """Raise UnsupportedModel for weights that would be misread, or that nothing installed here can read."""
     method = method_of(config)
-    if method is None:
-        _check_modelopt(folder)
-        _check_plain(folder, config)
-    else:
+    if method is not None:
         _check_known(folder, method)
+        return
+    # ModelOpt may write what it did into a file of its own and nowhere else
+    said = read_json(folder / _MODELOPT).get("quantization") if (folder / _MODELOPT).exists() else {}
+    if kind := said.get("quant_algo") if isinstance(said, dict) else "unknown":
+        raise UnsupportedModel(
+            f"{folder} holds weights in ModelOpt's {kind} ({_MODELOPT}), which cannot be read here; "
+            "expected the model in 16 bits"
+        )
+    # of integers and 8-bit floats only a format can say what numbers they stand for
+    coded = [h for h in headers(folder) if h.dtype not in _PLAIN and not _is_spare(h.name, config)]
+    if coded := [h for h in coded if h.name.endswith("weight") or len(h.shape) > 1]:
+        raise UnsupportedModel(
+            f"{folder}: {coded[0].name} is stored as {coded[0].dtype} (and {len(coded) - 1} more like it), but its "
+            "config names no quantization_config; expected one that says how to read it, or the model in 16 bits"
+        )
 
 
 def _check_known(folder: Path, method: str) -> None:
@@ -76,28 +92,6 @@ def _check_known(folder: Path, method: str) -> None:
         )
 
 
-def _check_modelopt(folder: Path) -> None:
-    """ModelOpt may write what it did into a file of its own and nowhere else."""
-    if not (folder / _MODELOPT).exists():
-        return
-    said = read_json(folder / _MODELOPT).get("quantization")
-    if kind := said.get("quant_algo") if isinstance(said, dict) else "unknown":
-        raise UnsupportedModel(
-            f"{folder} holds weights in ModelOpt's {kind} ({_MODELOPT}), which cannot be read here; "
-            "expected the model in 16 bits"
-        )
-
-
-def _check_plain(folder: Path, config: Any) -> None:
-    """Of integers and 8-bit floats only a format can say what numbers they stand for."""
-    coded = [h for h in headers(folder) if h.dtype not in _PLAIN and not _is_spare(h.name, config)]
-    if coded := [h for h in coded if h.name.endswith("weight") or len(h.shape) > 1]:
-        raise UnsupportedModel(
-            f"{folder}: {coded[0].name} is stored as {coded[0].dtype} (and {len(coded) - 1} more like it), but its "
-            "config names no quantization_config; expected one that says how to read it, or the model in 16 bits"
-        )
-
-
 def check_unused(folder: Path, config: Any, names: Iterable[str]) -> None:
     """Raise UnsupportedModel where the model left tensors of its files alone that would have changed what it says."""
     if left := sorted(name for name in names if not _is_spare(name, config)):
@@ -109,12 +103,8 @@ def check_unused(folder: Path, config: Any, names: Iterable[str]) -> None:
 
 
 def _is_spare(name: str, config: Any) -> bool:
-    return _SPARE.search(name) is not None or _guesses(name, config)
-
-
-def _guesses(name: str, config: Any) -> bool:
-    """DeepSeek and those after it count the layers that guess further tokens on behind the model's own."""
-    text = config.get_text_config()
-    found = re.search(r"(?:^|\.)layers\.(\d+)\.", name)
+    # DeepSeek and those after it count the layers that guess further tokens on behind the model's own
+    text, layer = config.get_text_config(), re.search(r"(?:^|\.)layers\.(\d+)\.", name)
     first, more = getattr(text, "num_hidden_layers", None), getattr(text, "num_nextn_predict_layers", None)
-    return bool(found and first and more and first <= int(found[1]) < first + more)
+    guesses = layer and first and more and first <= int(layer[1]) < first + more
+    return bool(guesses or _SPARE.search(name))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from specdec.models.families.base import Family
+from specdec.models.families.base import ModelFamily
 from specdec.models.weights.base import Weight
-from specdec.models.weights.checkpoint import Source
+from specdec.models.weights.checkpoint import TensorSource
 from specdec.models.weights.dense import dense
 
 
@@ -50,20 +50,26 @@ class ModelWeights:
         return sum(w.nbytes for x in self.layers for w in x.products) + plain + head
 
 
-def read(source: Source, family: Family, device: torch.device, dtype: torch.dtype) -> ModelWeights:
+def read(source: TensorSource, family: ModelFamily, device: torch.device, dtype: torch.dtype) -> ModelWeights:
     """All weights of `family`, from the tensors of `source`."""
-    reader = _Reader(source, family, device, dtype)
-    table = (family.vocab,), family.hidden
-    embedding = reader.stack([f"{reader.prefix}{family.names.embedding}.weight"], *table)
+    names, table = family.names, ((family.vocab,), family.hidden)
+    reader = _LayerReader(source, family, device, dtype)
+    embedded, head = f"{reader.prefix}{names.embedding}.weight", f"{names.head}.weight"
+    embedding = reader.stack([embedded], *table)
     layers = tuple(reader.layer(i) for i in range(family.layers))
-    norm = reader.stack([f"{reader.prefix}{family.names.norm}.weight"], (family.hidden,))
-    # Packing copies: of tied weights a CPU keeps two forms, one to look up and one to multiply with
-    head = dense(reader.stack([f"{family.names.head}.weight"], *table) if reader.own_head() else embedding)
-    return ModelWeights(embedding, layers, norm, head, reader.parameters)
+    norm = reader.stack([f"{reader.prefix}{names.norm}.weight"], (family.hidden,))
+    own_head = not family.tied
+    if family.tied and head in source:
+        # one that differs from the embedding is the model's, as it is to transformers, whatever the config says
+        shape = (family.vocab, family.hidden)
+        own_head = not torch.equal(source.get(embedded, shape), source.get(head, shape))
+    # packing copies: of tied weights a CPU keeps two forms, one to look up and one to multiply with
+    product = dense(reader.stack([head], *table) if own_head else embedding)
+    return ModelWeights(embedding, layers, norm, product, reader.parameters)
 
 
-class _Reader:
-    def __init__(self, source: Source, family: Family, device: torch.device, dtype: torch.dtype) -> None:
+class _LayerReader:
+    def __init__(self, source: TensorSource, family: ModelFamily, device: torch.device, dtype: torch.dtype) -> None:
         self.source, self.family, self.device, self.dtype = source, family, device, dtype
         self.parameters = 0
         self.prefix = "model." if f"model.{family.names.embedding}.weight" in source else ""
@@ -77,16 +83,6 @@ class _Reader:
                 self.parameters += part.numel()
         return whole
 
-    def own_head(self) -> bool:
-        """A head in the file that differs from the embedding is the model's, as it is to transformers, whatever the
-        config says."""
-        family = self.family
-        names = (f"{self.prefix}{family.names.embedding}.weight", f"{family.names.head}.weight")
-        if family.tied and names[1] in self.source:
-            shape = (family.vocab, family.hidden)
-            return not torch.equal(*(self.source.get(name, shape) for name in names))
-        return not family.tied
-
     def weight(self, at: str, parts: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
         biases = [f"{at}.{p}.bias" for p in parts]
         bias = self.stack(biases, rows) if any(b in self.source for b in biases) else None
@@ -96,6 +92,10 @@ class _Reader:
         family, names = self.family, self.family.names
         at = self.prefix + names.layer.format(index=index)
         q, kv = family.heads * family.head_dim, family.kv_heads * family.head_dim
+        head_norms, normed = None, [f"{at}.{name}.weight" for name in names.head_norms]
+        if normed[0] in self.source:
+            of_queries, of_keys = (self.stack([name], (family.head_dim,)) for name in normed)
+            head_norms = torch.cat((of_queries.expand(family.heads, -1), of_keys.expand(family.kv_heads, -1)))
         return Layer(
             qkv=self.weight(at, names.qkv, (q, kv, kv), family.hidden),
             out=self.weight(at, (names.out,), (family.hidden,), q),
@@ -103,13 +103,5 @@ class _Reader:
             down=self.weight(at, (names.down,), (family.hidden,), family.intermediate),
             input_norm=self.stack([f"{at}.{names.input_norm}.weight"], (family.hidden,)),
             mlp_norm=self.stack([f"{at}.{names.mlp_norm}.weight"], (family.hidden,)),
-            head_norms=self._head_norms(at),
+            head_norms=head_norms,
         )
-
-    def _head_norms(self, at: str) -> Tensor | None:
-        family = self.family
-        names = [f"{at}.{name}.weight" for name in family.names.head_norms]
-        if names[0] not in self.source:
-            return None
-        q, k = (self.stack([name], (family.head_dim,)) for name in names)
-        return torch.cat((q.expand(family.heads, -1), k.expand(family.kv_heads, -1)))
