@@ -7,9 +7,11 @@ import queue
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack
 
-from specdec.types import GenerationEvent
+from specdec.engine import Deliver, Engine
+from specdec.types import GenerationEvent, Request, RequestOptions
 
 Item = GenerationEvent | BaseException
 
@@ -19,7 +21,7 @@ class SyncStream:
 
     def __init__(self) -> None:
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self.put: Callable[[Item], None] = self._items.put
+        self.put: Deliver = self._items.put
         self.on_close: Callable[[], None] = lambda: None
         self._done = False
 
@@ -30,14 +32,12 @@ class SyncStream:
         if self._done:
             raise StopIteration
         try:
-            return self._take(self._items.get())
+            item = self._items.get()
+            if isinstance(item, BaseException):
+                raise item
         except BaseException:  # Ctrl-C while waiting, or the engine's failure
             self.close()
             raise
-
-    def _take(self, item: Item) -> GenerationEvent:
-        if isinstance(item, BaseException):
-            raise item
         self._done = item.end is not None
         return item
 
@@ -56,31 +56,29 @@ class _Inbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # which must not live as long as the dictionary of its inboxes
-        self._items: deque[tuple[Callable[[Item], None], Item]] = deque()
+        self._items: deque[tuple[asyncio.Queue[Item], Item]] = deque()
         self._woken = False
 
-    def put(self, take: Callable[[Item], None], item: Item) -> None:
+    def put(self, items: asyncio.Queue[Item], item: Item) -> None:
         """From any thread. Raises RuntimeError if the loop is closed."""
-        self._items.append((take, item))
-        if not self._woken:
-            self._woken = True
-            try:
-                self._wake()
-            except RuntimeError:
-                self._woken = False
-                self._items.clear()
-                raise
-
-    def _wake(self) -> None:
-        if (loop := self._loop()) is None:
-            raise RuntimeError("the loop is gone")
-        loop.call_soon_threadsafe(self._empty)
+        self._items.append((items, item))
+        if self._woken:
+            return
+        self._woken = True
+        try:
+            if (loop := self._loop()) is None:
+                raise RuntimeError("the loop is gone")
+            loop.call_soon_threadsafe(self._empty)
+        except RuntimeError:
+            self._woken = False
+            self._items.clear()
+            raise
 
     def _empty(self) -> None:
         self._woken = False  # first, so that whatever is put from here on wakes again
         while self._items:
-            take, item = self._items.popleft()
-            take(item)
+            items, item = self._items.popleft()
+            items.put_nowait(item)
 
 
 _inboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Inbox] = weakref.WeakKeyDictionary()
@@ -94,28 +92,32 @@ class AsyncStream:
         self.on_close: Callable[[], None] = lambda: None
         self._done = False
         loop = asyncio.get_running_loop()
-        self._inbox = _inboxes.get(loop) or _inboxes.setdefault(loop, _Inbox(loop))
-        self._items: asyncio.Queue[Item] = asyncio.Queue()
-        self.put = _weakly(self)
+        inbox = _inboxes.get(loop) or _inboxes.setdefault(loop, _Inbox(loop))
+        items = self._items = asyncio.Queue[Item]()
+        stream = weakref.ref(self)  # an engine that holds `put` does not keep alive what its reader has dropped
 
-    def enter(self, submit: Callable[[Callable[[Item], None]], Callable[[], None]]) -> None:
+        def put(item: Item) -> None:
+            if alive := stream():
+                try:
+                    inbox.put(items, item)
+                except RuntimeError:  # the loop is closed, so nobody listens any more
+                    alive.on_close()
+
+        self.put: Deliver = put
+
+    def enter(self, submit: Callable[[Deliver], Callable[[], None]]) -> None:
         """Hand the request in from a thread, for a loop must not wait for it. `submit` takes the outbox and returns
         what cancels; what it raises comes out of the first `__anext__`."""
-        threading.Thread(target=self._enter, args=(submit,), name="specdec-admission", daemon=True).start()
 
-    def _enter(self, submit: Callable[[Callable[[Item], None]], Callable[[], None]]) -> None:
-        try:
-            self.on_close = submit(self.put)
-        except BaseException as error:  # noqa: BLE001  (whoever waits raises it)
-            self.put(error)
-        if self._done:  # it was left in the meantime
-            self.on_close()
+        def run() -> None:
+            try:
+                self.on_close = submit(self.put)
+            except BaseException as error:  # noqa: BLE001  (whoever waits raises it)
+                self.put(error)
+            if self._done:  # it was left in the meantime
+                self.on_close()
 
-    def _receive(self, item: Item) -> None:
-        try:
-            self._inbox.put(self._items.put_nowait, item)
-        except RuntimeError:  # the loop is closed, so nobody listens any more
-            self.on_close()
+        threading.Thread(target=run, name="specdec-admission", daemon=True).start()
 
     def __aiter__(self) -> AsyncStream:
         return self
@@ -128,7 +130,7 @@ class AsyncStream:
             if isinstance(item, BaseException):
                 raise item
         except BaseException:  # the waiting task was cancelled, or the engine failed
-            await self.aclose()
+            self._close()
             raise
         self._done = item.end is not None
         return item
@@ -163,12 +165,17 @@ class AdmittedStream(AsyncStream):
         return await super().__anext__()
 
 
-def _weakly(stream: AsyncStream) -> Callable[[Item], None]:
-    """Its `put`, for the engine to hold without keeping alive a stream that its reader has dropped."""
-    receive = weakref.WeakMethod(stream._receive)  # noqa: SLF001  (half of the class)
+class EngineClient(Engine):
+    """An engine in another process, which says whether it has taken a request."""
 
-    def put(item: Item) -> None:
-        if alive := receive():
-            alive(item)
+    def stream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> SyncStream:
+        """Returns when the other process has taken the request, or raises why it has not."""
+        events = SyncStream()
+        events.on_close = self.submit(Request.of(prompt, **options), events.put)
+        next(events)
+        return events
 
-    return put
+    def astream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> AdmittedStream:
+        events = AdmittedStream()
+        events.on_close = self.submit(Request.of(prompt, **options), events.put)
+        return events

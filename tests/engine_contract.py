@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from specdec.engine import Engine
 from specdec.errors import EngineClosed, InvalidRequest
-from specdec.types import Completion, ContentDelta, Message, Request
+from specdec.types import Answer, Completion, ContentDelta, GenerationEvent, Message, Request
 from tests.fakes import end_of
 
 PROMPT = "Tell me about the fox and the bell."
@@ -74,6 +75,29 @@ class EngineContract:
         request = Request.of(PROMPT, **OPTIONS)
         events = list(engine.stream(request))
         assert {e.request_id for e in events} == {request.id}
+
+    def test_submit_delivers_what_a_stream_gives(self, engine: Engine) -> None:
+        request, items, answer = Request.of(PROMPT, **OPTIONS), SimpleQueue[GenerationEvent | BaseException](), Answer()
+        engine.submit(request, items.put)
+        while answer.end is None:
+            item = items.get(timeout=20)
+            assert isinstance(item, GenerationEvent)
+            assert item.request_id == request.id
+            answer.add(item)
+        completion, same = answer.completion, engine.generate(PROMPT, **OPTIONS)
+        assert (completion.text, completion.token_ids) == (same.text, same.token_ids)
+        assert completion.usage.completion_tokens == same.usage.completion_tokens
+
+    def test_what_submit_returns_cancels(self, engine: Engine) -> None:
+        items = SimpleQueue[GenerationEvent | BaseException]()
+        cancel = engine.submit(Request.of(PROMPT, max_tokens=100, ignore_eos=True), items.put)
+        items.get(timeout=20)
+        cancel()
+        cancel()
+        eventually(lambda: engine.stats().active == 0)
+        assert engine.stats().cancelled == 1
+        delivered = [items.get() for _ in range(items.qsize())]
+        assert all(isinstance(item, GenerationEvent) and item.end is None for item in delivered)
 
     def test_speculation_does_not_change_the_answer(self, engine: Engine) -> None:
         plain = engine.generate(PROMPT, **OPTIONS, speculative="off")
@@ -194,6 +218,18 @@ class EngineContract:
         engine.close()
         with pytest.raises(EngineClosed):
             list(events)
+
+    def test_closing_fails_what_was_submitted(self, engine: Engine) -> None:
+        items = SimpleQueue[GenerationEvent | BaseException]()
+        request = Request.of(PROMPT, max_tokens=200, ignore_eos=True)
+        engine.submit(request, items.put)
+        items.get(timeout=20)
+        engine.close()
+        while isinstance(item := items.get(timeout=20), GenerationEvent):
+            assert item.end is None
+        assert isinstance(item, EngineClosed)
+        with pytest.raises(EngineClosed):
+            engine.submit(request, items.put)
 
     def test_context_managers_close(self, engine: Engine) -> None:
         with engine as same:

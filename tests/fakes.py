@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from specdec.engine import Engine, to_count
+from specdec.engine import Deliver, Engine, to_count
 from specdec.errors import EngineClosed
-from specdec.text.tools.families import FAMILIES, Dialect
+from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import (
     DrafterStats,
@@ -55,7 +56,7 @@ SCRIPTED_INFO = EngineInfo(
     chat_template=True, parameters=16_000_000, draft_parameters=1_500_000, weight_bytes=70_000_000,
     cache_bytes=9_000_000, tool_format="hermes", reasoning=True,
 )  # fmt: skip
-DIALECT = Dialect(FAMILIES["hermes"], ("<think>", "</think>"))
+ANSWER_FORMAT = AnswerFormat(TOOL_FORMATS["hermes"], ("<think>", "</think>"))
 _IDLE = EngineStats(speculation=Speculation(True, "pays", ("model",), 3, 100.0, 200.0))
 
 
@@ -111,6 +112,20 @@ class ScriptedEngine(Engine):
     def astream(self, prompt: Request | str | Iterable[Any], **options: Any) -> ScriptedAsyncStream:
         return ScriptedAsyncStream(self, *self._admit(Request.of(prompt, **options)))
 
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        events = self.stream(request)
+
+        def answer() -> None:
+            try:
+                for event in events:
+                    deliver(event)
+                    time.sleep(0.001)  # a round takes a while
+            except EngineClosed as error:
+                deliver(error)
+
+        threading.Thread(target=answer, daemon=True).start()
+        return events.close
+
     def close(self) -> None:
         self.closed = True
         self.gate.set()
@@ -140,7 +155,7 @@ class ScriptedEngine(Engine):
         tokens = [Token(10 + i, text, self._origin(i, width)) for i, text in enumerate(texts)]
         groups = [tokens[:1], *(tokens[i : i + width] for i in range(1, len(tokens), width))]
         rounds = [None, *(self._round(group, drafting) for group in groups[1:])]
-        parser = AnswerParser(DIALECT, calls=bool(request.tools), thoughts=self._info.reasoning)
+        parser = AnswerParser(ANSWER_FORMAT, calls=bool(request.tools), thoughts=self._info.reasoning)
         deltas = [[delta for t in group for delta in parser.push(t.id, t.text)] for group in groups]
         finish: FinishReason = "length" if len(script) > limit else "stop"
         deltas[-1] += parser.finish(cut=finish == "length")

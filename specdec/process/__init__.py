@@ -5,10 +5,10 @@
     with ProcessEngine.load() as engine:
         print(engine.generate("Tell me a story about a fox.").text)
 
-    ProcessEngine (engine)   the face: the Engine contract, and restart()
-    Life (life)              one life of the child, seen from the parent: its pipes, its requests, its end
-    main (child)             the child's side: loads the engine, answers over the pipe
-    wire, faults             what crosses the pipe
+    ProcessEngine (engine)   the Engine contract, and restart()
+    ChildProcess (child)     one child, seen from the parent: its pipes, its requests, its end
+    main (worker)            what runs in the child: loads the engine, answers over the pipe
+    messages, errors         what crosses the pipe
 
 The child is a fresh interpreter, reached over its standard input and output; nothing is forked, nothing shared,
 and the parent's main script is not run again, so no
@@ -19,3 +19,4 @@ The child lives as long as its standard input is open: a parent that dies, howev
 from __future__ import annotations
 
 from specdec.process.engine import ProcessEngine as ProcessEngine
+from specdec.process.messages import Factory as Factory

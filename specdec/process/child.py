@@ -1,273 +1,224 @@
-"""The child's side: loads the engine that it is told to, then answers the parent's calls until the pipe ends.
+"""A child process, seen from the parent: started, loaded, asked, and ended for a reason.
 
-The engine's worker puts its events into one outbox, which never blocks; one thread reads the calls. While a parent
-lags, the worker decodes on, and the events of that time go out together.
+Three threads serve it: one writes calls in the order in which they were made, one reads replies and puts each into the
+inbox of its request, one watches that the child says something at all. None waits for whoever reads an inbox, and no
+caller ever waits for a full pipe, nor without end for a child that was stopped or hangs.
 """
 
 from __future__ import annotations
 
-import atexit
-import faulthandler
-import math
-import os
 import pickle
-import select
 import signal
+import subprocess
 import sys
 import threading
-import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import BinaryIO, Protocol
+from itertools import count
+from queue import SimpleQueue
+from typing import IO, Any, BinaryIO, cast
 
-from specdec.engine import Engine, Progress
-from specdec.errors import EngineClosed, InvalidRequest
-from specdec.process.faults import Fault
-from specdec.process.wire import (
-    BEAT,
-    LIFE,
-    Batch,
-    Call,
-    Count,
-    Order,
-    Pulse,
-    Reply,
-    Stage,
-    encode_batch,
-    is_last,
-)
-from specdec.types import GenerationEvent, Request
+from specdec.engine import Progress
+from specdec.errors import EngineClosed, EngineError, EngineFailed
+from specdec.process.errors import PortableError
+from specdec.process.messages import ENGINE, HEARTBEAT, Call, Heartbeat, Order, encode, is_last
+from specdec.types import EngineInfo, EngineStats
 
-_PATIENCE = 10.0  # seconds that closing may take once the parent has left
+Inbox = Callable[[Any], None]
+Stderr = int | IO[Any] | None
 
-Deliver = Callable[[GenerationEvent | BaseException], None]
+_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from specdec.process.worker import main; main()"
+_PATIENCE = 10.0  # seconds a child may take to leave before it is killed
+_QUIET = 5
+"""Heartbeats without a word after which a child counts as down. A busy one speaks: models run without Python's lock."""
+_LOST = 30
+"""Heartbeats without a word after which it is killed."""
+_SIGNALS = {each.value: each.name for each in signal.Signals}
 
 
-class Servable(Engine, Protocol):
-    """An Engine that also hands its events to a callback, in its own thread: a hop less for every token."""
+class ChildProcess:
+    """A child process from its start to its end; every method may be called from any thread."""
 
-    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
-        """`deliver` does not block. Returns what cancels the request, from any thread."""
-        ...
+    def __init__(self, factory: bytes, stderr: Stderr, gather: float) -> None:
+        self.stats: EngineStats | None = None
+        """The last that was heard."""
+        self._process = _start(stderr)
+        self._numbers = count(ENGINE + 1)
+        self._loading: SimpleQueue[Any] = SimpleQueue()
+        self._inboxes: dict[int, Inbox] = {ENGINE: self._loading.put}
+        self._unheard: set[int] = set()
+        """Calls that no reply has come to yet."""
+        self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
+        self._outgoing.put(pickle.dumps((factory, gather)))
+        self._lock = threading.Lock()
+        self._loaded = False
+        self._silent = 0
+        """Heartbeats that could have been since the last word of the child."""
+        self._engine_down: str | None = None
+        self._over: str | None = None
+        self._cause: BaseException | None = None
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=run, name=f"specdec{run.__name__}", daemon=True)
+            for run in (self._read, self._write, self._watch)
+        ]
+        for thread in self._threads:
+            thread.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
-class Factory(Protocol):
-    """Makes the engine in the child. Has to be importable there, not defined in `__main__`."""
+    @property
+    def over(self) -> str | None:
+        """Why no more calls will be taken, or None."""
+        return self._over or self._engine_down
 
-    def __call__(self, *, progress: Progress) -> Servable: ...
+    @property
+    def down(self) -> str | None:
+        """Why no calls are taken now, or None."""
+        if self.over:
+            return self.over
+        if not self._loaded:
+            return "the engine is still loading"
+        if self._silent >= _QUIET:
+            return f"the engine's process has not answered for {self._silent * HEARTBEAT:.0f} s"
+        return None
 
+    def load(self, progress: Progress) -> EngineInfo:
+        """Wait until the engine is ready. Whatever interrupts that, `progress` included, ends the child."""
+        try:
+            while not isinstance(heard := self._loading.get(), EngineInfo):
+                if isinstance(heard, BaseException):
+                    raise heard
+                progress(heard.name, heard.fraction)
+        except BaseException:
+            self._process.kill()  # it may be deep in a library, where it hears nothing
+            self.close()
+            raise
+        self._loaded = True
+        return heard
 
-def main() -> None:
-    """The child's whole life."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who then closes the pipe
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent until here
-    calls, replies = _take_pipes()
-    if sys.stderr is not None:
-        faulthandler.enable()
-    _Server(calls, _Outbox(replies)).serve()
-    atexit._run_exitfuncs()  # noqa: SLF001
-    os._exit(0)  # taking torch's modules apart costs a second, and whoever closes waits for it
+    def ask(self, call: Call, inbox: Inbox) -> int:
+        """Send a call; its replies, or the error that ends them, go to `inbox` in the reading thread."""
+        number = next(self._numbers)
+        message = encode(number, call)
+        with self._lock:
+            if down := self.down:
+                advice = "restart() brings it back" if self.over else "try again later"
+                raise EngineClosed(f"{down}; {advice}") from self._cause
+            self._inboxes[number] = inbox
+            self._unheard.add(number)
+            self._outgoing.put(message)
+        return number
 
-
-def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Our ends of the pipes. Whoever prints or reads in this process gets standard error and nothing instead."""
-    calls, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    with suppress(OSError):  # there may be no standard error
-        os.dup2(2, 1)
-    return calls, replies
-
-
-class _Outbox:
-    """Replies on their way to the parent. Putting never blocks.
-
-    Whoever puts writes it himself while the pipe has room: waking another thread for every token would cost the
-    engine's worker ten times as much. When the parent lags, replies gather and a thread sends them together.
-    A round that ends within `gather` seconds of the last that was sent goes out with the next one.
-    """
-
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe = pipe
-        self.gather = 0.0
-        self._sent = -math.inf
-        self._batch: Batch = []
-        self._lagging = self._closed = False
-        self._changed = threading.Condition()
-        self._room = select.poll() if hasattr(select, "poll") else None
-        if self._room:
-            self._room.register(pipe, select.POLLOUT)
-        self._writer = threading.Thread(target=self._write, name="specdec-outbox", daemon=True)
-        self._writer.start()
-
-    def put(self, number: int, reply: Reply) -> None:
-        with self._changed:
-            self._batch.append((number, reply))
-            if self._lagging or self._may_wait(reply):
-                return
-            if self._written(self._batch):
-                self._batch = []
-            else:
-                self._lagging = True
-                self._changed.notify()
+    def cancel(self, number: int) -> None:
+        # No lock: this may run inside a garbage collection in any thread, and SimpleQueue.put is made for that.
+        self._unheard.discard(number)
+        if self._inboxes.pop(number, None):
+            self._outgoing.put(encode(number, Order.CANCEL))
 
     def close(self) -> None:
-        """Returns when everything is written."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._writer.join()
+        """End it, gently first. Returns when the process is gone."""
+        closed = EngineClosed("the engine was closed before the answer was finished")
+        self._end("the engine is closed", closed)
+        self._reap()
+        for thread in self._threads:
+            thread.join(_PATIENCE)
 
-    def _may_wait(self, reply: Reply) -> bool:
-        """For a round that is not the last: there will be another."""
-        if not isinstance(reply, GenerationEvent) or reply.round is None or is_last(reply):
-            return False
-        now = time.monotonic()
-        waits = now - self._sent < self.gather
-        if not waits:
-            self._sent = now
-        return waits
+    def _end(self, why: str, error: EngineError) -> None:
+        """Take no more calls and tell everyone who still waits; the first reason is the one that counts."""
+        with self._lock:
+            if self._over:
+                return
+            self._over, self._cause = why, error.__cause__
+            left, self._inboxes = self._inboxes, {}
+        self._ended.set()
+        self._outgoing.put(None)
+        for inbox in left.values():
+            own = type(error)(*error.args)  # each its own: raising adds to an error's traceback
+            own.__cause__ = error.__cause__
+            inbox(own)
 
-    def _written(self, batch: Batch) -> bool:
-        """Write it if that cannot block; the system promises so for PIPE_BUF bytes where a pipe is ready."""
-        if self._room is None or not self._room.poll(0):
-            return False
-        message = encode_batch(batch)
-        if len(message) > select.PIPE_BUF:
-            return False
-        with suppress(BrokenPipeError):  # the parent is gone; the thread that reads sees it too
-            os.write(self._pipe.fileno(), message)
-        return True
+    def _fail(self, how: str) -> None:
+        """Fail what is running, unless the process was meant to end."""
+        failed = EngineFailed(f"the engine's process {how}; restart() brings it back")
+        failed.__cause__ = ChildProcessError(f"process {self.pid} {how}")
+        self._end(f"the engine's process {how}", failed)
+
+    def _reap(self) -> int:
+        """Wait for the process, so that no zombie stays; kill it if it does not leave by itself."""
+        try:
+            return self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def _write(self) -> None:
-        with suppress(BrokenPipeError):
-            while batch := self._gathered():
-                self._pipe.write(encode_batch(batch))
-                self._pipe.flush()
+        pipe = cast("BinaryIO", self._process.stdin)
+        with suppress(OSError):  # the child is gone; the reading thread says so
+            while (message := self._outgoing.get()) is not None:
+                pipe.write(message)
+                pipe.flush()
+        with suppress(OSError):
+            pipe.close()
 
-    def _gathered(self) -> Batch:
-        """What there is, at least one; empty at the end."""
-        with self._changed:
-            self._lagging = bool(self._batch)
-            self._changed.wait_for(lambda: self._batch or self._closed)
-            batch, self._batch = self._batch, []
-            return batch
-
-
-class _Answer:
-    """One request's way back. The word that it was admitted goes before its events."""
-
-    def __init__(self, put: Callable[[Reply], None], admitted: GenerationEvent) -> None:
-        self._put, self._admitted = put, admitted
-        self._lock = threading.Lock()
-        self._said = False
-        self.cancel: Callable[[], None] = lambda: None
-
-    def admit(self) -> None:
-        with self._lock:  # the engine's worker may be faster than the thread that handed the request in
-            if not self._said:
-                self._put(self._admitted)
-                self._said = True
-
-    def deliver(self, item: GenerationEvent | BaseException) -> None:
-        if not self._said:
-            self.admit()
-        self._put(Fault.of(item) if isinstance(item, BaseException) else item)
-
-
-class _Server:
-    """Answers calls with the engine."""
-
-    def __init__(self, calls: BinaryIO, outbox: _Outbox) -> None:
-        self._calls, self._outbox = calls, outbox
-        self._answers: dict[int, _Answer] = {}
-        self._engine: Servable | None = None
-        self._left = threading.Event()
-
-    def serve(self) -> None:
-        factory: bytes
-        factory, self._outbox.gather = pickle.load(self._calls)  # noqa: S301  (from the parent, over its private pipe)
-        for run in (self._listen, self._watch):
-            threading.Thread(target=run, name=f"specdec{run.__name__}", daemon=True).start()
+    def _read(self) -> None:
+        pipe = cast("BinaryIO", self._process.stdout)
         try:
-            engine: Servable = pickle.loads(factory)(progress=self._progress)  # noqa: S301  (the same)
-        except Exception as error:  # noqa: BLE001  (the parent raises it)
-            self._outbox.put(LIFE, Fault.of(error))
-        else:
-            self._engine = engine
-            self._outbox.put(LIFE, engine.info)
-            self._left.wait()
-            engine.close()
-            self._outbox.put(LIFE, engine.stats())
-        self._outbox.close()
-
-    def _progress(self, stage: str, fraction: float) -> None:
-        self._outbox.put(LIFE, Stage(stage, fraction))
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                self._take(*pickle.load(self._calls))  # noqa: S301  (from the parent)
-        except (EOFError, OSError, pickle.UnpicklingError):
-            pass  # the parent has left; the last: it was killed while it wrote
-        except BaseException:  # noqa: BLE001  (a bug; nobody shall wait for a process that hears nothing)
-            traceback.print_exc()
-            os._exit(1)
-        self._leave()
+            with pipe, suppress(EOFError, OSError, pickle.UnpicklingError):  # the last: killed while it wrote
+                while True:
+                    for number, reply in pickle.load(pipe):  # noqa: S301  (from our own child, over its own pipe)
+                        self._silent = 0
+                        if isinstance(reply, Heartbeat):
+                            self._engine_down = reply.down
+                            continue
+                        if isinstance(reply, EngineStats):
+                            self.stats = reply
+                        self._unheard.discard(number)
+                        inbox = self._inboxes.get(number)
+                        if is_last(reply):
+                            self._inboxes.pop(number, None)
+                        if inbox:
+                            inbox(reply.error() if isinstance(reply, PortableError) else reply)
+        finally:  # even after a bug above nobody may wait for ever
+            code = self._reap()
+            killer = _SIGNALS.get(-code, f"signal {-code}")
+            self._fail(f"ended with exit code {code}" if code >= 0 else f"was killed by {killer}")
 
     def _watch(self) -> None:
-        """A parent that forked has copies of the pipe, which outlive it, so its end may be silent. It in turn takes a
-        child for lost that says nothing."""
-        parent = os.getppid()
-        while os.getppid() == parent:
-            self._beat()
-            time.sleep(BEAT)
-        self._leave()
+        """Heartbeats are counted as we live through them, not by the clock: what stops both stops this too."""
+        while not self._ended.wait(HEARTBEAT):
+            self._silent += 1
+            if not self._loaded or self._silent < _QUIET:
+                continue  # a library that loads may be silent for as long as the disk takes
+            if self._silent >= _LOST:
+                self._fail(f"did not answer for {self._silent * HEARTBEAT:.0f} s and was killed")
+                self._process.kill()
+                continue
+            # let no one wait whom nothing was promised; an answer that has begun may still go on
+            why = f"{self.down}; try again later"
+            for number in list(self._unheard):
+                inbox = self._inboxes.get(number)
+                self.cancel(number)
+                if inbox:
+                    inbox(EngineClosed(why))
 
-    def _beat(self) -> None:
-        self._outbox.put(LIFE, Pulse(self._engine.down if self._engine else None))
 
-    def _leave(self) -> None:
-        if not self._engine:
-            os._exit(0)  # nothing was promised yet, and loading cannot be interrupted
-        self._left.set()
-        time.sleep(_PATIENCE)  # the main thread closes the engine, and the process ends before this does
-        os._exit(1)
+def _start(stderr: Stderr) -> subprocess.Popen[bytes]:
+    """The child inherits that interrupts are blocked, so that Ctrl-C does not reach it before it has learnt to ignore
+    it.
 
-    def _take(self, number: int, blob: bytes) -> None:
-        """Whatever is wrong with a call is the answer to it, and the next is heard."""
-        try:
-            call: Call = pickle.loads(blob)  # noqa: S301  (from the parent)
-        except BaseException as error:  # noqa: BLE001  (of a class that only the parent knows, or a module that exits)
-            refusal = InvalidRequest("request", str(error), "values that another process can read")
-            self._reply(number, Fault.of(refusal))
-            return
-        try:
-            self._do(number, call)
-        except Exception as error:  # noqa: BLE001  (the parent raises it)
-            self._reply(number, Fault.of(error))
-
-    def _do(self, number: int, call: Call) -> None:
-        if self._engine is None:
-            raise EngineClosed("the engine is still loading")
-        if isinstance(call, Request):
-            answer = self._answers[number] = _Answer(partial(self._reply, number), GenerationEvent(call.id))
-            answer.cancel = self._engine.submit(call, answer.deliver)
-            answer.admit()
-        elif isinstance(call, Count):
-            self._reply(number, self._engine.tokenize(call.request))
-        elif call is Order.STATS:
-            self._reply(number, self._engine.stats())
-        elif running := self._answers.pop(number, None):
-            running.cancel()
-
-    def _reply(self, number: int, reply: Reply) -> None:
-        if isinstance(reply, Fault):
-            self._beat()  # first, so that whoever hears of the engine's end finds it down
-        if is_last(reply):
-            self._answers.pop(number, None)
-        self._outbox.put(number, reply)
+    A signal that asks for the parent's death (PR_SET_PDEATHSIG) would be no help: it comes when the thread that
+    started the child ends, and a pool's threads do.
+    """
+    command = [sys.executable, "-P", "-c", _BOOT, *sys.path]
+    if sys.platform != "win32":
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(  # noqa: S603  (our own interpreter)
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+        )
+    finally:
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -11,25 +11,25 @@ from __future__ import annotations
 import atexit
 import pickle
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Self, Unpack, cast
 
-from specdec.engine import Engine, Progress, to_count
+from specdec.engine import Deliver, Progress, to_count
 from specdec.errors import EngineClosed
-from specdec.loading import LoadKeywords, LoadOptions, Name, load_engine
-from specdec.process.child import Factory
-from specdec.process.life import Life, Stderr
-from specdec.process.wire import Count, Order
-from specdec.streams import AdmittedStream, AsyncStream, SyncStream
-from specdec.types import EngineInfo, EngineStats, Request, RequestOptions, Speculation
+from specdec.loading import load_engine
+from specdec.process.child import ChildProcess, Stderr
+from specdec.process.messages import Factory, Order, Tokenize
+from specdec.streams import EngineClient
+from specdec.types import EngineInfo, EngineStats, LoadKeywords, LoadOptions, Request, Speculation
+from specdec.types.load import Name
 
 _STATS_PATIENCE = 2.0  # seconds; a child that is busier than this is shown as it last was
 
 
-class ProcessEngine(Engine):
+class ProcessEngine(EngineClient):
     """An engine in a process of its own. Stays alive until `close()`.
 
     If the process dies, its requests fail with EngineFailed, whose `__cause__` names the signal or the exit code;
@@ -47,13 +47,12 @@ class ProcessEngine(Engine):
         stderr: Stderr = None,
         gather: float = 0.0,
     ) -> None:
-        self._factory, self._stderr = pickle.dumps(factory), stderr
-        self._gather = gather
-        self._progress = progress or _silent
+        self._factory, self._stderr, self._gather = pickle.dumps(factory), stderr, gather
+        self._progress = progress or (lambda _stage, _fraction: None)
         self._lock, self._restarting = threading.Lock(), threading.Lock()
         self._stats = EngineStats()
-        self._life = Life(self._factory, self._stderr, self._gather)
-        self._info = self._life.load(self._progress)
+        self._child = ChildProcess(self._factory, self._stderr, self._gather)
+        self._info = self._child.load(self._progress)
         atexit.register(self.close)
 
     @classmethod
@@ -78,27 +77,27 @@ class ProcessEngine(Engine):
     @property
     def pid(self) -> int:
         """The child's process id."""
-        return self._life.pid
+        return self._child.pid
 
     @property
     def down(self) -> str | None:
-        return self._life.down
+        return self._child.down
 
     @property
     def over(self) -> str | None:
         """Why it stays down until `restart()`, or None."""
-        return self._life.over
+        return self._child.over
 
     def stats(self) -> EngineStats:
         """The child's own snapshot; while it is down the last one that was heard, with nothing running."""
-        life, answer = self._life, SimpleQueue[EngineStats | BaseException]()
+        child, answer = self._child, SimpleQueue[EngineStats | BaseException]()
         try:
-            life.ask(Order.STATS, answer.put)
+            child.ask(Order.STATS, answer.put)
             answer.get(timeout=_STATS_PATIENCE)
         except (EngineClosed, Empty):
             pass
-        stats = life.stats or self._stats
-        if down := life.down:
+        stats = child.stats or self._stats
+        if down := child.down:
             off = Speculation(why="unavailable", detail=down)
             return replace(stats, active=0, queued=0, queue=(), speculation=off)
         return stats
@@ -107,43 +106,27 @@ class ProcessEngine(Engine):
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[int, ...]:
         answer = SimpleQueue[tuple[int, ...] | BaseException]()
-        self._life.ask(Count(to_count(prompt, tools)), answer.put)
+        self._child.ask(Tokenize(to_count(prompt, tools)), answer.put)
         tokens = answer.get()
         if isinstance(tokens, BaseException):
             raise tokens
         return tokens
 
-    def stream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> SyncStream:
-        events = SyncStream()
-        self._ask(Request.of(prompt, **options), events)
-        next(events)  # the child's answer to the request itself
-        return events
-
-    def astream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> AdmittedStream:
-        events = AdmittedStream()
-        self._ask(Request.of(prompt, **options), events)
-        return events
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        child = self._child  # a stream of an earlier child cancels nothing in a later one
+        return partial(child.cancel, child.ask(request, deliver))
 
     def restart(self) -> None:
         """End what is left of the process and load the engine again. Raises what loading raises."""
         with self._restarting:
-            self._life.close()
+            self._child.close()
             with self._lock:
-                self._stats = self._life.stats or self._stats
-                life = self._life = Life(self._factory, self._stderr, self._gather)
-            self._info = life.load(self._progress)
+                self._stats = self._child.stats or self._stats
+                child = self._child = ChildProcess(self._factory, self._stderr, self._gather)
+            self._info = child.load(self._progress)
             atexit.register(self.close)
 
     def close(self) -> None:
-        with self._lock:  # else a restart in another thread could begin a life that nobody ends
-            self._life.close()
+        with self._lock:  # else a restart in another thread could begin a child that nobody ends
+            self._child.close()
             atexit.unregister(self.close)
-
-    def _ask(self, request: Request, events: SyncStream | AsyncStream) -> None:
-        life = self._life
-        number = life.ask(request, events.put)
-        events.on_close = lambda: life.cancel(number)
-
-
-def _silent(stage: str, fraction: float) -> None:
-    """Nobody asked how far loading has come."""

@@ -35,7 +35,7 @@ _OPENAI_GRAMMARS: dict[GrammarKind, Callable[[Grammar], Fields]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ServerDialect:
     """One kind of server."""
 
     name: str
@@ -72,7 +72,7 @@ _ALL_GRAMMARS: dict[GrammarKind, Callable[[Grammar], Fields]] = {
     "choice": lambda grammar: {"structured_outputs": {"choice": json.loads(grammar.text)}},
 }
 
-OURS = Dialect(
+OURS = ServerDialect(
     "SpecDec",
     _same(*_ALIKE, *_VLLM),
     _ALL_GRAMMARS | {"json_schema": lambda grammar: _format(grammar, strict=grammar.strict)},
@@ -81,7 +81,7 @@ OURS = Dialect(
     prediction=True,
     raw_prediction=True,
 )
-VLLM = Dialect(
+VLLM = ServerDialect(
     "vLLM",
     _same(*_ALIKE, *_VLLM),
     _ALL_GRAMMARS,
@@ -89,18 +89,18 @@ VLLM = Dialect(
     without_speculation=("min_p", "logit_bias"),
     advice="start it with --enable-per-request-metrics --per-request-spec-decode-metrics summary",
 )
-SGLANG = Dialect(
+SGLANG = ServerDialect(
     "SGLang",
     _same(*_ALIKE, *_VLLM),
     _OPENAI_GRAMMARS | {"regex": lambda grammar: {"regex": grammar.text}},
 )
-LLAMA_CPP = Dialect(
+LLAMA_CPP = ServerDialect(
     "llama.cpp",
     _same(*_ALIKE, "top_k", "min_p", "ignore_eos") | {"repetition_penalty": "repeat_penalty"},
     unset=_NEUTRAL,
     max_seed=2**32 - 2,  # its -1 asks for a random one
 )
-LLAMA_CPP_PYTHON = Dialect(
+LLAMA_CPP_PYTHON = ServerDialect(
     "llama-cpp-python",
     _same(*_ALIKE, "top_k", "min_p", "min_tokens") | {"repetition_penalty": "repeat_penalty"},
     unset=_NEUTRAL,
@@ -108,11 +108,11 @@ LLAMA_CPP_PYTHON = Dialect(
     takes_ids=False,
     recount="/extras/tokenize/count",
 )
-UNKNOWN = Dialect("an OpenAI-compatible server", _same(*_ALIKE), prediction=True)
+UNKNOWN = ServerDialect("an OpenAI-compatible server", _same(*_ALIKE), prediction=True)
 
 _OWNERS = {"specdec": OURS, "vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA_CPP, "me": LLAMA_CPP_PYTHON}
 
 
-def of_owner(owner: str) -> Dialect:
+def of_owner(owner: str) -> ServerDialect:
     """The dialect of a server whose models are `owned_by` this."""
     return _OWNERS.get(owner, UNKNOWN)

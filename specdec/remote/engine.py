@@ -13,25 +13,22 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Unpack
+from dataclasses import asdict, replace
+from typing import Any
 
 import httpx
 
-from specdec.engine import Engine, to_count
+from specdec.engine import Deliver, to_count
 from specdec.errors import EngineClosed, EngineFailed, SpecDecError
-from specdec.remote.address import Address
-from specdec.remote.asking import ask
+from specdec.remote import endpoints
+from specdec.remote.client import HttpExchange
 from specdec.remote.discover import discover
-from specdec.remote.extras import speculated, tokenized
-from specdec.remote.figures import why_nothing
 from specdec.remote.loop import LoopThread
 from specdec.remote.metrics import Speculated
-from specdec.remote.post import Post
-from specdec.remote.reading import Reader
-from specdec.remote.server import Server
-from specdec.remote.tally import Tally
-from specdec.streams import AdmittedStream, AsyncStream, SyncStream
-from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions, Speculation
+from specdec.remote.server import Address, ServerInfo
+from specdec.remote.stats import why_nothing
+from specdec.streams import EngineClient
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request, Speculation
 
 DEFAULT_CONTEXT = 8192
 """Taken for servers that do not tell theirs."""
@@ -41,7 +38,7 @@ _CONNECT = 10.0
 API_KEY = "SPECDEC_API_KEY"
 
 
-class RemoteEngine(Engine):
+class RemoteEngine(EngineClient):
     """A model at an OpenAI-compatible server. Stays connected until `close()`.
 
     `url`: http://host:8000/v1, with #model behind it where several are served. `api_key`: default SPECDEC_API_KEY; ""
@@ -59,17 +56,18 @@ class RemoteEngine(Engine):
         timeout: float = SILENCE,
     ) -> None:
         address = Address.of(url)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         self._loop = LoopThread(f"specdec {address.base}")
         self._client = self._loop.run(_client(os.environ.get(API_KEY) if api_key is None else api_key, timeout))
         try:
-            self.server: Server = self._loop.run(discover(self._client, address))
+            self.server: ServerInfo = self._loop.run(discover(self._client, address))
         except BaseException:
             self.close()
             raise
         self._info = _info(self.server, context, slots)
-        self._tally = Tally(_speculation(self.server))
+        on = Speculation(on=True, why="pays", drafters=("server",))
+        self._stats = EngineStats(speculation=on if self.server.speculates else why_nothing(self.server))
 
     @property
     def info(self) -> EngineInfo:
@@ -82,30 +80,46 @@ class RemoteEngine(Engine):
 
     def stats(self) -> EngineStats:
         """What this engine asked for and got; the server may have other clients."""
-        return self._tally.stats
+        return self._stats
 
     def speculated(self) -> Speculated | None:
         """What the server has speculated for all its clients since it began, if it publishes that."""
         self._check_open()
-        return self._loop.run(speculated(self._client, self.server))
-
-    def stream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> SyncStream:
-        events = SyncStream()
-        self._start(Request.of(prompt, **options), events)
-        next(events)  # the server has taken it, or this raises why not
-        return events
-
-    def astream(self, prompt: Request | str | Iterable[Any], **options: Unpack[RequestOptions]) -> AdmittedStream:
-        events = AdmittedStream()
-        self._start(Request.of(prompt, **options), events)
-        return events
+        return self._loop.run(endpoints.speculated(self._client, self.server))
 
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[int, ...]:
         """The tokens that a prompt becomes, where the server has a /tokenize."""
         self._check_open()
-        return self._loop.run(tokenized(self._client, self.server, to_count(prompt, tools)))
+        return self._loop.run(endpoints.tokenize(self._client, self.server, to_count(prompt, tools)))
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        exchange = HttpExchange(self._client, self.server, request, deliver)
+
+        def ended(task: asyncio.Task[GenerationEvent]) -> None:
+            if task.cancelled():
+                self._count(active=-1, cancelled=int(not self._closed))
+                if self._closed:  # else the caller cancelled, and hears no more
+                    deliver(EngineClosed("the engine was closed before the answer was finished"))
+            elif error := task.exception():
+                self._count(active=-1)
+                if not isinstance(error, SpecDecError):
+                    cause, text = error, f"{type(error).__name__}: {error}"
+                    error = EngineFailed(f"the request failed in an unforeseen way: {text}")
+                    error.__cause__ = cause
+                deliver(error)
+            else:
+                last = task.result()
+                if end := last.end:
+                    counts = {name: getattr(end.stats, name) for name in ("rounds", "drafted", "accepted")}
+                    self._count(active=-1, finished=1, **asdict(end.usage), **counts)
+                deliver(last)
+
+        with self._lock:
+            self._check_open()
+            self._count(active=1)
+            return self._loop.spawn(exchange.last(), ended)
 
     def close(self) -> None:
         with self._lock:
@@ -118,33 +132,9 @@ class RemoteEngine(Engine):
         if self.down:
             raise EngineClosed(f"{self.down}; load a new one")
 
-    def _start(self, request: Request, events: SyncStream | AsyncStream) -> None:
-        asked = ask(request, self.server)
-        put = events.put  # not the stream itself: dropping it is a way to cancel
-        post = Post(self._client, self.server, asked, Reader(request, self.server, asked.seed), put)
+    def _count(self, **counts: int) -> None:
         with self._lock:
-            self._check_open()
-            self._tally.began()
-            events.on_close = self._loop.spawn(post.last(), lambda task: self._end(task, put))
-
-    def _end(self, task: asyncio.Task[GenerationEvent], put: Callable[[Any], None]) -> None:
-        if task.cancelled():
-            self._tally.left(cancelled=not self._closed)
-            put(EngineClosed("the engine was closed before the answer was finished"))
-        elif error := task.exception():
-            self._tally.left(cancelled=False)
-            put(error if isinstance(error, SpecDecError) else _failed(error))
-        else:
-            last = task.result()
-            if last.end is not None:
-                self._tally.finished(last.end)
-            put(last)
-
-
-def _failed(error: BaseException) -> EngineFailed:
-    failed = EngineFailed(f"the request failed in an unforeseen way: {type(error).__name__}: {error}")
-    failed.__cause__ = error
-    return failed
+            self._stats = replace(self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()})
 
 
 async def _client(api_key: str | None, silence: float) -> httpx.AsyncClient:
@@ -156,19 +146,25 @@ async def _client(api_key: str | None, silence: float) -> httpx.AsyncClient:
     )
 
 
-def _speculation(server: Server) -> Speculation:
-    if server.speculates:
-        return Speculation(on=True, why="pays", drafters=("server",))
-    return why_nothing(server)
-
-
-def _info(server: Server, context: int | None, slots: int) -> EngineInfo:
+def _info(server: ServerInfo, context: int | None, slots: int) -> EngineInfo:
     runner = " ".join(filter(None, (server.dialect.name, server.version, "at", server.base)))
     return EngineInfo(
-        target=server.model, draft=None, architecture="unknown", runner=runner,
-        device="remote", dtype="unknown", context=context or server.context or DEFAULT_CONTEXT, vocab_size=0,
-        slots=slots, drafters=("server",) if server.speculates else (), accept_rule="unknown", chat_template=True,
-        parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,
+        target=server.model,
+        draft=None,
+        architecture="unknown",
+        runner=runner,
+        device="remote",
+        dtype="unknown",
+        context=context or server.context or DEFAULT_CONTEXT,
+        vocab_size=0,
+        slots=slots,
+        drafters=("server",) if server.speculates else (),
+        accept_rule="unknown",
+        chat_template=True,
+        parameters=0,
+        draft_parameters=0,
+        weight_bytes=0,
+        cache_bytes=0,
         speculation_unavailable=why_nothing(server).detail if server.speculates is False else None,
         tool_format="server",
-    )  # fmt: skip
+    )

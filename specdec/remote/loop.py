@@ -43,15 +43,15 @@ class LoopThread:
 
     def stop(self, last: Coroutine[Any, Any, None]) -> None:
         """Cancel everything, then run this, then end the thread."""
-        self.run(_cancel_others())
-        self.run(last)
+
+        async def end() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await last
+
+        self.run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)

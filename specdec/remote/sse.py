@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class Events:
     """Takes bytes as they arrive, gives the data of every event that is complete.
@@ -13,17 +15,14 @@ class Events:
         self._rest = b""
         self._data: list[bytes] = []
 
-    def feed(self, received: bytes) -> list[bytes]:
+    def feed(self, received: bytes) -> Iterator[bytes]:
         """The data of each event that these bytes complete."""
         lines = (self._rest + received).splitlines(keepends=True)
         # a CR at the very end may be half of a CR LF; a line without an end is not whole
         self._rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
-        return [data for line in lines if (data := self._line(line.rstrip(b"\r\n"))) is not None]
-
-    def _line(self, line: bytes) -> bytes | None:
-        if line.startswith(b"data:"):
-            self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
-        elif not line and self._data:
-            data, self._data = b"\n".join(self._data), []
-            return data
-        return None
+        for line in (line.rstrip(b"\r\n") for line in lines):
+            if line.startswith(b"data:"):
+                self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+            elif not line and self._data:
+                data, self._data = b"\n".join(self._data), []
+                yield data

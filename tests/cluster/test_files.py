@@ -20,9 +20,20 @@ from specdec.cluster.vllm import arguments, shell
 from specdec.errors import InvalidRequest
 
 TWO = Cluster(
-    "/models/big one", "/models/small", k=3, tensor=2, pipeline=2, nodes=2, head="10.0.0.1", host="0.0.0.0",
-    context=4096, dtype="bfloat16", tools="hermes", reasoning="qwen3", extra=("--enforce-eager",),
-)  # fmt: skip
+    "/models/big one",
+    "/models/small",
+    k=3,
+    tensor=2,
+    pipeline=2,
+    nodes=2,
+    head="10.0.0.1",
+    host="0.0.0.0",
+    context=4096,
+    dtype="bfloat16",
+    tools="hermes",
+    reasoning="qwen3",
+    extra=("--enforce-eager",),
+)
 
 
 def _options(words: list[str]) -> dict[str, str | None]:
@@ -41,12 +52,20 @@ def test_two_nodes() -> None:
     first, second = (arguments(TWO, rank) for rank in (0, 1))
     assert first[0] == second[0] == "/models/big one"
     shared = {
-        "--max-model-len": "4096", "--dtype": "bfloat16", "--tensor-parallel-size": "2",
-        "--pipeline-parallel-size": "2", "--nnodes": "2", "--master-addr": "10.0.0.1", "--master-port": "29501",
-        "--enable-per-request-metrics": None, "--per-request-spec-decode-metrics": "summary",
-        "--enable-auto-tool-choice": None, "--tool-call-parser": "hermes", "--reasoning-parser": "qwen3",
+        "--max-model-len": "4096",
+        "--dtype": "bfloat16",
+        "--tensor-parallel-size": "2",
+        "--pipeline-parallel-size": "2",
+        "--nnodes": "2",
+        "--master-addr": "10.0.0.1",
+        "--master-port": "29501",
+        "--enable-per-request-metrics": None,
+        "--per-request-spec-decode-metrics": "summary",
+        "--enable-auto-tool-choice": None,
+        "--tool-call-parser": "hermes",
+        "--reasoning-parser": "qwen3",
         "--enforce-eager": None,
-    }  # fmt: skip
+    }
     for words in (first, second):
         options = _options(words)
         config = json.loads(str(options.pop("--speculative-config")))

@@ -51,9 +51,12 @@ def launch(port: int, log: Path) -> Iterator[Launch]:
             *words,
         ]
         process = subprocess.Popen(
-            [*command, "--vllm", vllm], cwd=ROOT, text=True, stderr=subprocess.PIPE,
+            [*command, "--vllm", vllm],
+            cwd=ROOT,
+            text=True,
+            stderr=subprocess.PIPE,
             env={**os.environ, "FAKE_LOG": str(log), **env},
-        )  # fmt: skip
+        )
         started.append(process)
         return process
 

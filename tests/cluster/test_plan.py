@@ -73,8 +73,14 @@ def _checkpoint(folder: Path, config: dict[str, Any]) -> str:
 
 
 def test_a_compressed_cache(tmp_path: Path) -> None:
-    config = {"num_attention_heads": 128, "num_hidden_layers": 61, "hidden_size": 7168, "kv_lora_rank": 512,
-              "qk_rope_head_dim": 64, "torch_dtype": "bfloat16"}  # fmt: skip
+    config = {
+        "num_attention_heads": 128,
+        "num_hidden_layers": 61,
+        "hidden_size": 7168,
+        "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64,
+        "torch_dtype": "bfloat16",
+    }
     assert shape(_checkpoint(tmp_path, config), "auto").kv_bytes == 61 * 576 * 2
 
 

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from specdec.engine import Progress
+from specdec.engine import Deliver, Engine, Progress
 from specdec.errors import EngineBusy, EngineFailed, PromptTooLong, TokenizerMismatch
-from specdec.process.child import Deliver, Servable
 from specdec.types import Request
 from tests.fakes import SCRIPT, ScriptedEngine, ScriptedStream
 
@@ -108,17 +107,17 @@ class PonderingEngine(ThreadedEngine):
             pass
 
 
-def held(*, progress: Progress) -> Servable:
+def held(*, progress: Progress) -> Engine:
     progress("target", 0.0)
     progress("ready", 1.0)
     return HeldEngine(SCRIPT * 30)
 
 
-def broken(*, progress: Progress) -> Servable:
+def broken(*, progress: Progress) -> Engine:
     return BrokenEngine(SCRIPT * 30)
 
 
-def failing(*, progress: Progress) -> Servable:
+def failing(*, progress: Progress) -> Engine:
     """Its worker dies in its tenth pass after it was loaded."""
     from tests.decoding.toy import ToyModel, toy_engine
 
@@ -128,11 +127,11 @@ def failing(*, progress: Progress) -> Servable:
     return engine
 
 
-def pondering(*, progress: Progress) -> Servable:
+def pondering(*, progress: Progress) -> Engine:
     return PonderingEngine()
 
 
-def gated(*, progress: Progress, gate: Path) -> Servable:
+def gated(*, progress: Progress, gate: Path) -> Engine:
     """Loads for as long as there is no `gate`."""
     progress("target", 0.0)
     while not gate.exists():
@@ -140,18 +139,18 @@ def gated(*, progress: Progress, gate: Path) -> Servable:
     return HeldEngine(SCRIPT * 30)
 
 
-def dying(*, progress: Progress) -> Servable:
+def dying(*, progress: Progress) -> Engine:
     return DyingEngine()
 
 
-def long_winded(*, progress: Progress, done: Path) -> Servable:
+def long_winded(*, progress: Progress, done: Path) -> Engine:
     """More events than a pipe holds; `done` appears when the last was handed over."""
     engine = ThreadedEngine(SCRIPT * (LONG_WINDED // len(SCRIPT)), width=2)
     engine.done = done
     return engine
 
 
-def toy(*, progress: Progress) -> Servable:
+def toy(*, progress: Progress) -> Engine:
     from tests.decoding.toy import toy_engine
 
     return toy_engine("near", slots=4)

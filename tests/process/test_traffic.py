@@ -17,8 +17,8 @@ import pytest
 
 from specdec.errors import DeadlineExceeded
 from specdec.process import ProcessEngine
-from specdec.process.child import _Outbox
-from specdec.process.wire import Batch, Order
+from specdec.process.messages import Batch, Order
+from specdec.process.worker import _Outbox
 from specdec.types import Completion, Ending, GenerationEvent, Round, SpecStats, Timing, Usage
 from tests.decoding.toy import toy_engine
 from tests.engine_contract import eventually
@@ -93,7 +93,7 @@ async def test_tasks_and_cancels_mix_and_nothing_is_lost(engine: ProcessEngine) 
     assert after.finished - before[0].finished == 30
     assert after.cancelled - before[0].cancelled == 30
     assert descriptors() == before[1]
-    assert not engine._life._inboxes
+    assert not engine._child._inboxes
 
 
 def test_a_cancel_frees_the_slot_in_the_child() -> None:
@@ -127,7 +127,7 @@ def test_a_parent_that_lags_holds_no_worker_up(tmp_path: Path) -> None:
 
     with ProcessEngine(partial(factories.long_winded, done=done)) as engine:
         events = engine.stream("a")
-        engine._life.ask(Order.STATS, stand_still)
+        engine._child.ask(Order.STATS, stand_still)
         try:
             eventually(done.exists)
         finally:
@@ -162,5 +162,5 @@ def test_a_round_that_follows_soon_goes_out_with_the_next() -> None:
             outbox.put(1, event)
         batches = [pickle.load(other_end) for _ in range(4)]
         outbox.close()
-    sent = [[event.text if not event.finish_reason else "end" for _, event in batch] for batch in batches]
+    sent = [[event.text if not event.end else "end" for _, event in batch] for batch in batches]
     assert sent == [[""], ["first"], ["0"], ["1", "2", "3", "end"]]

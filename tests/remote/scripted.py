@@ -175,8 +175,9 @@ class ScriptedServer:
         names = {"num_drafts": 10, "num_draft_tokens": 40, "num_accepted_tokens": 30}
         lines = [
             f'vllm:spec_decode_{name}_total{{engine="{e}",model_name="a b"}} {n}.0'
-            for name, n in names.items() for e in (0, 1)
-        ]  # fmt: skip
+            for name, n in names.items()
+            for e in (0, 1)
+        ]
         return "\n".join(["# HELP a page", "up 1.0", *(lines if self.speculates else [])]).encode()
 
 
@@ -220,6 +221,15 @@ def _extras(server: ScriptedServer, count: int) -> Chunk:
     rounds = count // 3
     if server.kind == "llamacpp":
         return {"timings": {"predicted_n": count, "draft_n": 2 * rounds, "draft_n_accepted": 2 * rounds}}
-    summary = {"num_spec_steps": rounds, "num_draft_tokens": 2 * rounds, "num_accepted_draft_tokens": 2 * rounds,
-               "acceptance_histogram": [0, 0, rounds], "mean_acceptance_length": 3.0}  # fmt: skip
+    summary: Chunk = {
+        "num_spec_steps": rounds,
+        "num_draft_tokens": 2 * rounds,
+        "num_accepted_draft_tokens": 2 * rounds,
+        "acceptance_histogram": [0, 0, rounds],
+        "mean_acceptance_length": 3.0,
+    }
+    if server.kind == "ours":
+        counts = [rounds, rounds]
+        drafter = {"drafter": "model", "drafted": counts, "accepted": counts, "tested": counts}
+        summary |= {"drafters": [drafter], "off_reason": None}
     return {"metrics": {"queue_time_ms": 2.0, "speculative_decoding": summary}}

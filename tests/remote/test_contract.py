@@ -9,6 +9,7 @@ import pytest
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest
 from specdec.remote import RemoteEngine
+from specdec.types import DrafterStats
 from tests.engine_contract import MIN_TOKENS, OPTIONS, PROMPT, EngineContract
 from tests.remote.scripted import ScriptedServer
 
@@ -60,6 +61,7 @@ class TestOurServer(EngineContract):
     def test_counts_agree(self, engine: Engine) -> None:
         stats = engine.generate(PROMPT, **OPTIONS).stats
         assert (stats.rounds, stats.drafted, stats.accepted) == (4, 8, 8)
+        assert stats.drafters == (DrafterStats("model", (4, 4), (4, 4), (4, 4)),), "as the server counted"
 
 
 class TestServerWithoutIds(EngineContract):

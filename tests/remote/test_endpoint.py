@@ -19,10 +19,14 @@ from specdec.types import Grammar
 from tests.engine_contract import OPTIONS, PROMPT, EngineContract
 from tests.remote.scripted import ScriptedServer
 
-TOOL = {"type": "function", "function": {
-    "name": "weather", "description": "Weather of a city",
-    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-}}  # fmt: skip
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 
 
 @contextmanager

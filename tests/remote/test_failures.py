@@ -21,7 +21,7 @@ from specdec.errors import (
     PromptTooLong,
     SpecDecError,
 )
-from specdec.remote import RemoteEngine, post
+from specdec.remote import RemoteEngine, client
 from tests.engine_contract import eventually
 from tests.remote.scripted import Answer, Chunk, Exchange, ScriptedServer
 
@@ -30,7 +30,7 @@ CHAT = [{"role": "user", "content": "Hi"}]
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post, "BACKOFF", 0.001)
+    monkeypatch.setattr(client, "BACKOFF", 0.001)
 
 
 @pytest.fixture

@@ -40,9 +40,12 @@ async def test_a_model_that_the_server_lacks_is_refused_as_the_framework_refuses
         expected = f"model is 'huge'; expected one that {server.url} has: small"
         chat, llm = (kind(base_url=server.url, model="huge") for kind in (ChatSpecDec, SpecDecLLM))
         asks: list[Callable[[], Any]] = [
-            lambda: chat.invoke("Hello"), lambda: list(chat.stream("Hello")), lambda: chat.get_num_tokens("Hello"),
-            lambda: llm.invoke("Hello"), lambda: list(llm.stream("Hello")),
-        ]  # fmt: skip
+            lambda: chat.invoke("Hello"),
+            lambda: list(chat.stream("Hello")),
+            lambda: chat.get_num_tokens("Hello"),
+            lambda: llm.invoke("Hello"),
+            lambda: list(llm.stream("Hello")),
+        ]
         for ask in asks:
             with pytest.raises(InvalidInput, match=expected) as caught:
                 ask()

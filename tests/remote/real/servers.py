@@ -41,9 +41,15 @@ def vllm(context: int = 512, **words: Any) -> Iterator[str]:
     """The URL of a vLLM with the bundled target, started as `specdec cluster launch` does."""
     command = str(program("vllm", "vllm"))
     cluster = Cluster(
-        "bundled", context=context, dtype="float32", tools="hermes", port=free_port(), master_port=free_port(),
-        extra=_CPU, **words,
-    )  # fmt: skip
+        "bundled",
+        context=context,
+        dtype="float32",
+        tools="hermes",
+        port=free_port(),
+        master_port=free_port(),
+        extra=_CPU,
+        **words,
+    )
     with pytest.MonkeyPatch.context() as patch:
         for name, value in _environment(cluster).items():
             patch.setenv(name, value)

@@ -23,10 +23,14 @@ from tests.remote.real.servers import vllm
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CHAT = [{"role": "user", "content": "Tell me a story about a fox who copies: the fox, the fox, the fox."}]
 GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 60}
-TOOL = {"type": "function", "function": {
-    "name": "weather", "description": "Weather of a city",
-    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-}}  # fmt: skip
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +105,10 @@ def test_the_bundled_pair(local: Engine) -> None:
         assert after is not None
         counted = after.since(before)
         assert (counted.rounds, counted.drafted, counted.accepted) == (
-            answer.stats.rounds, answer.stats.drafted, answer.stats.accepted,
-        )  # fmt: skip
+            answer.stats.rounds,
+            answer.stats.drafted,
+            answer.stats.accepted,
+        )
         _refuses_by_name(engine)
         _calls_tools(engine)
         _follows_grammars(engine)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from specdec.errors import InvalidRequest
-from specdec.remote.asking import ask
-from specdec.remote.dialects import LLAMA_CPP, LLAMA_CPP_PYTHON, OURS, SGLANG, UNKNOWN, VLLM, Dialect
-from specdec.remote.server import Server
+from specdec.remote.dialects import LLAMA_CPP, LLAMA_CPP_PYTHON, OURS, SGLANG, UNKNOWN, VLLM, ServerDialect
+from specdec.remote.requests import http_request
+from specdec.remote.server import ServerInfo
 from specdec.types import Grammar, Message, Request, SamplingParams, ToolCall
 
 CHAT = [{"role": "user", "content": "Hi"}]
@@ -18,13 +18,23 @@ DIALECTS = (OURS, VLLM, SGLANG, LLAMA_CPP, LLAMA_CPP_PYTHON, UNKNOWN)
 SCHEMA = Grammar.json_schema({"type": "object"})
 # parameter: a value that is not neutral, and its field in vLLM's words
 VALUES: dict[str, tuple[Any, str]] = {
-    "temperature": (0.5, "temperature"), "top_k": (5, "top_k"), "top_p": (0.9, "top_p"), "min_p": (0.1, "min_p"),
-    "repetition_penalty": (1.1, "repetition_penalty"), "presence_penalty": (0.2, "presence_penalty"),
-    "frequency_penalty": (0.3, "frequency_penalty"), "logit_bias": ({3: 1.5}, "logit_bias"),
-    "max_tokens": (9, "max_tokens"), "min_tokens": (2, "min_tokens"), "stop": (("x",), "stop"),
-    "stop_token_ids": ((7,), "stop_token_ids"), "ignore_eos": (True, "ignore_eos"), "seed": (11, "seed"),
-    "logprobs": (2, "logprobs"), "grammar": (SCHEMA, "response_format"),
-}  # fmt: skip
+    "temperature": (0.5, "temperature"),
+    "top_k": (5, "top_k"),
+    "top_p": (0.9, "top_p"),
+    "min_p": (0.1, "min_p"),
+    "repetition_penalty": (1.1, "repetition_penalty"),
+    "presence_penalty": (0.2, "presence_penalty"),
+    "frequency_penalty": (0.3, "frequency_penalty"),
+    "logit_bias": ({3: 1.5}, "logit_bias"),
+    "max_tokens": (9, "max_tokens"),
+    "min_tokens": (2, "min_tokens"),
+    "stop": (("x",), "stop"),
+    "stop_token_ids": ((7,), "stop_token_ids"),
+    "ignore_eos": (True, "ignore_eos"),
+    "seed": (11, "seed"),
+    "logprobs": (2, "logprobs"),
+    "grammar": (SCHEMA, "response_format"),
+}
 REFUSED = {
     "SpecDec": set(),
     "vLLM": set(),
@@ -32,17 +42,22 @@ REFUSED = {
     "llama.cpp": {"min_tokens", "stop_token_ids"},
     "llama-cpp-python": {"stop_token_ids", "ignore_eos"},
     "an OpenAI-compatible server": {
-        "top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids", "ignore_eos",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "min_tokens",
+        "stop_token_ids",
+        "ignore_eos",
     },
-}  # fmt: skip
+}
 
 
-def _server(dialect: Dialect, speculates: bool | None = None) -> Server:
-    return Server("http://h/v1", "story", dialect, speculates=speculates)
+def _server(dialect: ServerDialect, speculates: bool | None = None) -> ServerInfo:
+    return ServerInfo("http://h/v1", "story", dialect, speculates=speculates)
 
 
-def _body(dialect: Dialect, prompt: Any = CHAT, speculates: bool | None = None, **options: Any) -> dict[str, Any]:
-    return ask(Request.of(prompt, **options), _server(dialect, speculates)).body
+def _body(dialect: ServerDialect, prompt: Any = CHAT, speculates: bool | None = None, **options: Any) -> dict[str, Any]:
+    return http_request(Request.of(prompt, **options), _server(dialect, speculates)).body
 
 
 def test_every_parameter_has_a_value_here() -> None:
@@ -51,7 +66,7 @@ def test_every_parameter_has_a_value_here() -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
 @pytest.mark.parametrize("name", VALUES)
-def test_mapped_or_refused_by_name(dialect: Dialect, name: str) -> None:
+def test_mapped_or_refused_by_name(dialect: ServerDialect, name: str) -> None:
     value, wire = VALUES[name]
     if name in REFUSED[dialect.name]:
         with pytest.raises(InvalidRequest, match=rf"^{name} is .*{dialect.name} at http://h/v1 takes no other"):
@@ -63,7 +78,7 @@ def test_mapped_or_refused_by_name(dialect: Dialect, name: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
-def test_neutral_values_are_never_refused(dialect: Dialect) -> None:
+def test_neutral_values_are_never_refused(dialect: ServerDialect) -> None:
     _body(dialect, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, min_tokens=0, ignore_eos=False)
 
 
@@ -89,14 +104,21 @@ def test_a_speculating_vllm_takes_no_min_p_and_no_logit_bias() -> None:
 @pytest.mark.parametrize(
     ("grammar", "fields"),
     [
-        (SCHEMA, {"response_format": {"type": "json_schema", "json_schema": {
-            "name": "answer", "schema": {"type": "object"}, "strict": True}}}),
+        (
+            SCHEMA,
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
+                }
+            },
+        ),
         (Grammar.json_object(), {"response_format": {"type": "json_object"}}),
         (Grammar.regex("a+"), {"structured_outputs": {"regex": "a+"}}),
         (Grammar.choice(["a", "b"]), {"structured_outputs": {"choice": ["a", "b"]}}),
         (Grammar.lark('start: "a"'), {"structured_outputs": {"grammar": 'start: "a"'}}),
     ],
-)  # fmt: skip
+)
 def test_grammars(grammar: Grammar, fields: dict[str, Any]) -> None:
     body = _body(VLLM, grammar=grammar)
     assert {k: body[k] for k in fields} == fields
@@ -129,7 +151,7 @@ def test_speculation_is_asked_for_where_it_can_be() -> None:
 def test_seeds_fit_the_server() -> None:
     with pytest.raises(InvalidRequest, match="seed is"):
         _body(LLAMA_CPP, seed=2**40)
-    asked = ask(Request.of(CHAT), _server(VLLM))
+    asked = http_request(Request.of(CHAT), _server(VLLM))
     assert asked.body["seed"] == asked.seed
 
 
@@ -158,10 +180,16 @@ def test_turns_and_tools() -> None:
     body = _body(VLLM, turns, tools=(tool,), tool_choice="weather", parallel_tool_calls=False)
     assert body["messages"] == [
         {"role": "user", "content": "Oslo?"},
-        {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [
-            {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "hm",
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+            ],
+        },
         {"role": "tool", "content": "rain", "tool_call_id": "c1"},
-    ]  # fmt: skip
+    ]
     assert body["tools"] == [tool]
     assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
     assert body["parallel_tool_calls"] is False

@@ -7,27 +7,33 @@ from typing import Any
 
 import pytest
 
-from specdec.remote.chunks import Chunk, CompletionDetails, Metrics, Timings
 from specdec.remote.dialects import LLAMA_CPP, UNKNOWN, VLLM
-from specdec.remote.figures import spec_stats
 from specdec.remote.metrics import Speculated
-from specdec.remote.reading import Reader
-from specdec.remote.server import Server
+from specdec.remote.responses import ResponseReader
+from specdec.remote.schemas import Chunk, StreamedCompletionDetails, StreamedMetrics, StreamedTimings
+from specdec.remote.server import ServerInfo
 from specdec.remote.sse import Events
-from specdec.types import ContentDelta, GenerationEvent, ReasoningDelta, Request, ToolCallDelta, Usage
+from specdec.remote.stats import spec_stats
+from specdec.types import ContentDelta, DrafterStats, GenerationEvent, ReasoningDelta, Request, ToolCallDelta, Usage
 from tests.fakes import end_of
 
-SERVER = Server("http://h/v1", "story", VLLM, speculates=True)
+SERVER = ServerInfo("http://h/v1", "story", VLLM, speculates=True)
 
 
 def _events(*chunks: dict[str, Any]) -> list[GenerationEvent]:
-    reader = Reader(Request.of("x"), SERVER, 5)
+    reader = ResponseReader(Request.of("x"), SERVER, 5)
     found = [reader.event(Chunk.model_validate_json(json.dumps(c))) for c in chunks]
     return [*filter(None, found), reader.last()]
 
 
 def _chunk(delta: dict[str, Any], ids: list[int] | None = None, **choice: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": delta, "token_ids": ids, "finish_reason": None, **choice}]}
+
+
+def test_what_one_chunk_says_of_a_call_is_one_delta() -> None:
+    parts = [{"index": 0, "id": "c1", "function": {"name": "add"}}, {"index": 0, "function": {"arguments": "{}"}}]
+    event, _ = _events(_chunk({"tool_calls": parts}, [1, 2]))
+    assert event.deltas == (ToolCallDelta(0, "c1", "add", "{}"),)
 
 
 def test_several_tokens_a_chunk() -> None:
@@ -72,8 +78,9 @@ def test_logprobs_tell_each_tokens_bytes() -> None:
     event, _ = _events(_chunk({"content": "😊"}, [4, 5], logprobs={"content": entries}))
     first, second = event.tokens
     assert [(t.text, t.bytes, t.own.text) for t in event.tokens] == [
-        ("", smile[:1], r"\xf0"), ("😊", smile[1:], r"\x9f\x98\x8a")
-    ]  # fmt: skip
+        ("", smile[:1], r"\xf0"),
+        ("😊", smile[1:], r"\x9f\x98\x8a"),
+    ]
     assert [o.bytes for o in first.top_logprobs] == [b"\xf0\x9f", "é".encode()]
     assert second.own.bytes == second.bytes
 
@@ -101,9 +108,11 @@ def test_reasoning_and_calls() -> None:
         _chunk({}, [6], finish_reason="tool_calls", stop_reason=2),
     )
     assert [d for e in events for d in e.deltas] == [
-        ReasoningDelta("hm"), ReasoningDelta("mm"), ToolCallDelta(0, "c1", "weather", ""),
+        ReasoningDelta("hm"),
+        ReasoningDelta("mm"),
+        ToolCallDelta(0, "c1", "weather", ""),
         ToolCallDelta(0, arguments='{"city'),
-    ]  # fmt: skip
+    ]
     assert "".join(e.text for e in events) == ""
     assert sum(len(e.tokens) for e in events) == 6
     end = end_of([last])
@@ -124,12 +133,18 @@ def test_usage_counts_where_ids_are_missing() -> None:
     assert end_of([last]).usage == Usage(9, 4, 3)
 
 
-def _summary(rounds: int, drafted: int, histogram: list[int]) -> Metrics:
+def _summary(rounds: int, drafted: int, histogram: list[int]) -> StreamedMetrics:
     accepted = sum(j * n for j, n in enumerate(histogram))
-    return Metrics.model_validate({"speculative_decoding": {
-        "num_spec_steps": rounds, "num_draft_tokens": drafted, "num_accepted_draft_tokens": accepted,
-        "acceptance_histogram": histogram,
-    }})  # fmt: skip
+    return StreamedMetrics.model_validate(
+        {
+            "speculative_decoding": {
+                "num_spec_steps": rounds,
+                "num_draft_tokens": drafted,
+                "num_accepted_draft_tokens": accepted,
+                "acceptance_histogram": histogram,
+            }
+        }
+    )
 
 
 def test_acceptance_per_position_of_a_histogram() -> None:
@@ -152,11 +167,30 @@ def test_figures_of_vllm(rounds: int, drafted: int, histogram: list[int]) -> Non
     assert stats.off_reason is None
 
 
+def test_our_own_server_counts_by_itself() -> None:
+    """Rounds that drafted less than others: a histogram cannot tell at which position a draft was missing."""
+    drafters = [
+        {"drafter": "lookup", "drafted": [2, 1], "accepted": [1, 0], "tested": [2, 1]},
+        {"drafter": "model", "drafted": [1, 1, 1], "accepted": [1, 1, 0], "tested": [1, 1, 1]},
+    ]
+    metrics = _summary(3, 6, [1, 1, 1])
+    assert metrics.speculative_decoding
+    told = metrics.speculative_decoding.model_dump() | {"drafters": drafters, "off_reason": "drafting costs more"}
+    stats = spec_stats(SERVER, StreamedMetrics.model_validate({"speculative_decoding": told}), None, None)
+    assert stats.drafters == (
+        DrafterStats("lookup", (2, 1), (1, 0), (2, 1)),
+        DrafterStats("model", (1, 1, 1), (1, 1, 0), (1, 1, 1)),
+    )
+    assert (stats.rounds, stats.drafted, stats.accepted) == (3, 6, 3)
+    assert stats.acceptance_per_position == pytest.approx((2 / 3, 1 / 2, 0))
+    assert stats.off_reason == "drafting costs more"
+
+
 def test_figures_of_others() -> None:
-    stats = spec_stats(SERVER, None, Timings(predicted_n=10, draft_n=8, draft_n_accepted=6), None)
+    stats = spec_stats(SERVER, None, StreamedTimings(predicted_n=10, draft_n=8, draft_n_accepted=6), None)
     assert (stats.rounds, stats.drafted, stats.accepted) == (3, 8, 6)
     assert stats.acceptance_per_position == (), "a sum says nothing about positions"
-    details = CompletionDetails(accepted_prediction_tokens=3, rejected_prediction_tokens=1)
+    details = StreamedCompletionDetails(accepted_prediction_tokens=3, rejected_prediction_tokens=1)
     stats = spec_stats(SERVER, None, None, details)
     assert (stats.drafted, stats.accepted) == (4, 3)
 
@@ -165,20 +199,21 @@ def test_figures_of_others() -> None:
     ("server", "why"),
     [
         (SERVER, "does not say what it drafted; start it with --enable-per-request-metrics"),
-        (Server("http://h/v1", "m", VLLM, speculates=False), "http://h/v1 does not speculate"),
-        (Server("http://h/v1", "m", LLAMA_CPP), "does not say what it drafted"),
-        (Server("http://h/v1", "m", UNKNOWN), "unknown: the server at http://h/v1"),
+        (ServerInfo("http://h/v1", "m", VLLM, speculates=False), "http://h/v1 does not speculate"),
+        (ServerInfo("http://h/v1", "m", LLAMA_CPP), "does not say what it drafted"),
+        (ServerInfo("http://h/v1", "m", UNKNOWN), "unknown: the server at http://h/v1"),
     ],
 )
-def test_no_figures_say_why(server: Server, why: str) -> None:
+def test_no_figures_say_why(server: ServerInfo, why: str) -> None:
     assert why in str(spec_stats(server, None, None, None).off_reason)
 
 
 def test_metrics_are_summed_over_engines() -> None:
     page = "\n".join(
         f'vllm:spec_decode_num_{name}_total{{engine="{e}"}} {n}'
-        for name, n in (("drafts", 2), ("draft_tokens", 8), ("accepted_tokens", "6.0e0")) for e in (0, 1)
-    )  # fmt: skip
+        for name, n in (("drafts", 2), ("draft_tokens", 8), ("accepted_tokens", "6.0e0"))
+        for e in (0, 1)
+    )
     now = Speculated.of(page)
     assert now == Speculated(4, 16, 12)
     assert now.since(Speculated(1, 4, 4)) == Speculated(3, 12, 8)

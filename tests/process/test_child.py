@@ -28,8 +28,8 @@ from specdec.errors import (
     PromptTooLong,
     TokenizerMismatch,
 )
-from specdec.process import ProcessEngine, life
-from specdec.process.wire import Call, Count, Order
+from specdec.process import ProcessEngine, child
+from specdec.process.messages import Call, Order, Tokenize
 from specdec.types import Request
 from tests.engine_contract import eventually
 from tests.process import factories
@@ -49,9 +49,14 @@ def script(body: str) -> subprocess.Popen[str]:
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", head + body], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-W", "error", "-c", head + body],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
 
 
 def test_the_parent_never_imports_torch_and_starts_nothing_else() -> None:
@@ -135,7 +140,7 @@ def test_a_kill_fails_what_is_running_and_a_restart_brings_it_back() -> None:
         engine.restart()
         assert engine.pid != first
         assert engine.generate("a", max_tokens=4).text == "Once upon a time"
-        streams[0].close()  # of an earlier life: nothing to the new one
+        streams[0].close()  # of an earlier child: nothing to the new one
         assert engine.stats().finished == 1
 
 
@@ -249,12 +254,12 @@ async def test_while_it_loads_again_it_is_down_and_its_stats_are_the_last(tmp_pa
 
 def test_a_call_that_comes_while_the_child_loads_is_refused_and_the_next_is_heard(tmp_path: Path) -> None:
     """The parent makes none by then; the child relies on nothing."""
-    calls: list[Call] = [Order.STATS, Order.CANCEL, Count(Request.of("a")), Request.of("a")]
+    calls: list[Call] = [Order.STATS, Order.CANCEL, Tokenize(Request.of("a")), Request.of("a")]
     with loading_again(tmp_path / "gate") as engine:
-        engine._life._loaded = True
+        engine._child._loaded = True
         for call in calls:
             answer = SimpleQueue[Any]()
-            engine._life.ask(call, answer.put)
+            engine._child.ask(call, answer.put)
             refused = answer.get(timeout=20)
             assert isinstance(refused, EngineClosed) and str(refused) == "the engine is still loading"
 
@@ -278,7 +283,7 @@ def test_whatever_fails_in_the_child_is_an_answer_and_the_next_call_is_heard() -
 def test_a_child_that_hears_nothing_any_more_ends() -> None:
     with ProcessEngine(factories.held, stderr=subprocess.DEVNULL) as engine:
         events = engine.stream("a", **LONG)
-        engine._life._outgoing.put(pickle.dumps("not a call"))
+        engine._child._outgoing.put(pickle.dumps("not a call"))
         eventually(lambda: engine.down == "the engine's process ended with exit code 1")
         with pytest.raises(EngineFailed, match="ended with exit code 1"):
             list(events)
@@ -298,7 +303,7 @@ def test_an_engine_that_fails_in_the_child_is_down_when_its_answers_say_so() -> 
 
 
 def test_a_stopped_child_is_down_until_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "_QUIET", 2)
+    monkeypatch.setattr(child, "_QUIET", 2)
     with ProcessEngine(factories.held) as engine:
         under_way = engine.stream("a", **LONG)
         next(under_way)
@@ -317,8 +322,8 @@ def test_a_stopped_child_is_down_until_it_goes_on(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_child_that_stays_silent_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "_QUIET", 1)
-    monkeypatch.setattr(life, "_LOST", 2)
+    monkeypatch.setattr(child, "_QUIET", 1)
+    monkeypatch.setattr(child, "_LOST", 2)
     with ProcessEngine(factories.held) as engine:
         events = engine.stream("a", **LONG)
         os.kill(engine.pid, signal.SIGSTOP)
@@ -332,7 +337,7 @@ def test_a_child_that_stays_silent_is_killed(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_busy_child_is_not_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that hears calls is at work for longer than silence would be suffered."""
-    monkeypatch.setattr(life, "_QUIET", 2)
+    monkeypatch.setattr(child, "_QUIET", 2)
     with ProcessEngine(factories.pondering) as engine:
         said: list[str | None] = []
         asking = threading.Thread(target=lambda: said.append(engine.generate("a", max_tokens=4).text))

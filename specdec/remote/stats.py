@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from specdec.remote.chunks import CompletionDetails, Metrics, Summary, Timings
-from specdec.remote.server import Server
+from specdec.remote.schemas import StreamedCompletionDetails, StreamedMetrics, StreamedSpeculation, StreamedTimings
+from specdec.remote.server import ServerInfo
 from specdec.types import DrafterStats, SpecStats, Speculation
 
 _DRAFTER = "server"
 
 
 def spec_stats(
-    server: Server, metrics: Metrics | None, timings: Timings | None, details: CompletionDetails | None
+    server: ServerInfo,
+    metrics: StreamedMetrics | None,
+    timings: StreamedTimings | None,
+    details: StreamedCompletionDetails | None,
 ) -> SpecStats:
-    """By vLLM's metrics, llama.cpp's timings, or the counts in OpenAI's usage."""
-    if metrics and metrics.speculative_decoding:
-        return _of_summary(metrics.speculative_decoding)
+    """By vLLM's metrics and ours, llama.cpp's timings, or the counts in OpenAI's usage."""
+    if metrics and (summary := metrics.speculative_decoding):
+        # of why it was off only the server's words are known
+        off = Speculation(why="unavailable", detail=summary.off_reason) if summary.off_reason else Speculation()
+        drafters = _of_histogram(summary) if summary.drafters is None else summary.drafters
+        return SpecStats(summary.num_spec_steps, drafters, off)
     if timings and timings.draft_n:
         accepted = timings.draft_n_accepted or 0
         return _of_totals(timings.draft_n, accepted, timings.predicted_n)
@@ -24,7 +30,7 @@ def spec_stats(
     return SpecStats(0, (), why_nothing(server))
 
 
-def why_nothing(server: Server) -> Speculation:
+def why_nothing(server: ServerInfo) -> Speculation:
     """Why there are no figures."""
     if server.speculates is False:
         return Speculation(why="unavailable", detail=f"the server at {server.base} does not speculate")
@@ -38,22 +44,18 @@ def _of_totals(drafted: int, accepted: int, tokens: int) -> SpecStats:
     return SpecStats(rounds, (DrafterStats(_DRAFTER, (drafted,), (accepted,)),))  # at which positions, nobody says
 
 
-def _of_summary(summary: Summary) -> SpecStats:
+def _of_histogram(summary: StreamedSpeculation) -> tuple[DrafterStats, ...]:
+    """Of what was drafted only the sum is known: what was accepted was drafted, and the rest is laid on the first
+    positions, which no round leaves out for a later one."""
+    if not summary.num_draft_tokens:
+        return ()
     rounds, histogram = summary.num_spec_steps, summary.acceptance_histogram
-    accepted = tuple(sum(histogram[i + 1 :]) for i in range(len(histogram) - 1))
-    drafted = _drafted(rounds, accepted, summary.num_draft_tokens)
-    # a position is tested in the rounds that accepted the one before, as far as they drafted it
-    tested = tuple(map(min, drafted, (rounds, *accepted)))
-    drafters = (DrafterStats(_DRAFTER, drafted, accepted, tested),) if summary.num_draft_tokens else ()
-    return SpecStats(rounds, drafters)
-
-
-def _drafted(rounds: int, accepted: tuple[int, ...], total: int) -> tuple[int, ...]:
-    """Per position. Only the sum is known: what was accepted was drafted, and the rest is laid on the first positions,
-    which no round leaves out for a later one."""
-    rest, drafted = total - sum(accepted), []
+    accepted = [sum(histogram[i + 1 :]) for i in range(len(histogram) - 1)]
+    rest, drafted = summary.num_draft_tokens - sum(accepted), []
     for count in accepted:
         more = min(rest, rounds - count)
         drafted.append(count + more)
         rest -= more
-    return tuple(drafted)
+    # a position is tested in the rounds that accepted the one before, as far as they drafted it
+    tested = map(min, drafted, (rounds, *accepted))
+    return (DrafterStats(_DRAFTER, tuple(drafted), tuple(accepted), tuple(tested)),)

@@ -16,13 +16,13 @@ _MOST_CAUSES = 8  # a chain longer than this tells nobody more
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class PortableError:
     """An error and its causes, outermost first."""
 
     chain: tuple[BaseException, ...]
 
     @classmethod
-    def of(cls, error: BaseException) -> Fault:
+    def of(cls, error: BaseException) -> PortableError:
         chain: list[BaseException] = []
         at: BaseException | None = error
         while at is not None and len(chain) < _MOST_CAUSES:
@@ -38,21 +38,16 @@ class Fault:
 
 
 def _portable(error: BaseException) -> BaseException:
-    expected = isinstance(error, SpecDecError)
-    if not (expected or type(error).__module__ == "builtins") or not _survives(error):
+    expected, portable = isinstance(error, SpecDecError), error
+    try:
+        # an exception may take other arguments than it keeps, or hold what cannot go
+        pickle.loads(pickle.dumps(error))  # noqa: S301  (made in this line)
+        known = expected or type(error).__module__ == "builtins"
+    except Exception:  # noqa: BLE001  (whatever its reducers raise)
+        known = False
+    if not known:
         message = f"{type(error).__name__}: {error}"
-        portable: BaseException = RuntimeError(" ".join(message.split()))
-    else:
-        portable = error
+        portable = RuntimeError(" ".join(message.split()))
     if not expected:  # a bug, then: where it happened is worth keeping
         portable.add_note("in the engine's process:\n" + "".join(traceback.format_exception(error)))
     return portable
-
-
-def _survives(error: BaseException) -> bool:
-    """Whether pickle brings it over: an exception may take other arguments than it keeps, or hold what cannot go."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  (made in this line)
-    except Exception:  # noqa: BLE001  (whatever its reducers raise, the answer is no)
-        return False
-    return True

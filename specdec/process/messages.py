@@ -2,7 +2,7 @@
 
 To the child go pickled pairs (number, pickled call); number tells requests apart. From the child come pickled lists
 of (number, reply): everything that gathered since the last list, so that a parent that lags gets few long lists and
-the child never waits for an answer. Number `LIFE` speaks of the engine itself.
+the child never waits for an answer. Number `ENGINE` speaks of the engine itself.
 """
 
 from __future__ import annotations
@@ -10,35 +10,25 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum, auto
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
-from specdec.process.faults import Fault
-from specdec.types import (
-    ContentDelta,
-    Decision,
-    DrafterStats,
-    Ending,
-    EngineInfo,
-    EngineStats,
-    GenerationEvent,
-    ReasoningDelta,
-    Request,
-    Round,
-    SpecStats,
-    Speculation,
-    Timing,
-    Token,
-    TokenLogprob,
-    ToolCallDelta,
-    Usage,
-)
+from specdec import types
+from specdec.engine import Engine, Progress
+from specdec.process.errors import PortableError
+from specdec.types import EngineInfo, EngineStats, GenerationEvent, Request
 
-LIFE = 0
-BEAT = 1.0
+ENGINE = 0
+HEARTBEAT = 1.0
 """Seconds between two words of a child that has nothing else to say."""
+
+
+class Factory(Protocol):
+    """Makes the engine in the child. Has to be importable there, not defined in `__main__`."""
+
+    def __call__(self, *, progress: Progress) -> Engine: ...
 
 
 class Order(Enum):
@@ -57,22 +47,22 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class Heartbeat:
     """The child lives; `down` is what its engine says of itself."""
 
     down: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class Tokenize:
     """Asks for the tokens that a request's prompt becomes."""
 
     request: Request
 
 
-Call = Request | Order | Count
-Reply = GenerationEvent | Fault | EngineStats | EngineInfo | Stage | Pulse | tuple[int, ...]
-"""The first reply to a request is a Fault, if it is refused, or an empty GenerationEvent: it was admitted."""
+Call = Request | Order | Tokenize
+Reply = GenerationEvent | PortableError | EngineStats | EngineInfo | Stage | Heartbeat | tuple[int, ...]
+"""The first reply to a request is an error, if it is refused, or an empty GenerationEvent: it was admitted."""
 Batch = list[tuple[int, Reply]]
 
 
@@ -80,7 +70,7 @@ def is_last(reply: Reply) -> bool:
     """Whether no more replies follow to the same number."""
     if isinstance(reply, GenerationEvent):
         return reply.end is not None
-    return not isinstance(reply, Stage | Pulse)
+    return not isinstance(reply, Stage | Heartbeat)
 
 
 def encode(number: int, call: Call) -> bytes:
@@ -107,21 +97,5 @@ def _by_fields(kind: type[Any]) -> Callable[[Any], tuple[type[Any], tuple[Any, .
 # Frozen dataclasses with slots pickle through two Python functions a value; this is several times faster, and it
 # is done for every round.
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
-    kind: _by_fields(kind)
-    for kind in (
-        ContentDelta,
-        Decision,
-        DrafterStats,
-        Ending,
-        GenerationEvent,
-        ReasoningDelta,
-        Round,
-        SpecStats,
-        Speculation,
-        Timing,
-        Token,
-        TokenLogprob,
-        ToolCallDelta,
-        Usage,
-    )
+    kind: _by_fields(kind) for kind in vars(types).values() if isinstance(kind, type) and is_dataclass(kind)
 }
