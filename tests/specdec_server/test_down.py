@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from specdec.process import ProcessEngine, life
+from specdec.process import ProcessEngine, child
 from tests.process import factories
 from tests.specdec_server.asking import CHAT, error_of
 from tests.specdec_server.live import LiveServer, live, read_until, wait_until
@@ -80,7 +80,7 @@ def test_one_that_dies_idle_is_refused_until_it_has_loaded(
 def test_one_that_is_stopped_is_refused_until_it_goes_on(
     server: LiveServer, engine: ProcessEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(life, "_QUIET", 2)
+    monkeypatch.setattr(child, "_QUIET", 2)
     with server.ask("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": factories.HELD}) as running:
         read_until(running, b" upon")
         os.kill(engine.pid, signal.SIGSTOP)
@@ -96,8 +96,8 @@ def test_one_that_is_stopped_is_refused_until_it_goes_on(
 def test_one_that_stays_stopped_is_started_again(
     server: LiveServer, engine: ProcessEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(life, "_QUIET", 1)
-    monkeypatch.setattr(life, "_LOST", 2)
+    monkeypatch.setattr(child, "_QUIET", 1)
+    monkeypatch.setattr(child, "_LOST", 2)
     with server.ask("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": factories.HELD}) as running:
         read_until(running, b" upon")
         first = engine.pid

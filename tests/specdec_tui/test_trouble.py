@@ -10,7 +10,7 @@ import pytest
 
 from specdec.engine import Engine, Progress
 from specdec.errors import CheckpointNotFound
-from specdec.process import ProcessEngine, life
+from specdec.process import ProcessEngine, child
 from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineChoice
@@ -62,7 +62,7 @@ async def test_an_engine_that_dies_idle_is_noticed() -> None:
 async def test_an_engine_that_is_silent_is_told_until_it_speaks_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(life, "_QUIET", 2)
+    monkeypatch.setattr(child, "_QUIET", 2)
     app = ChatApp(Config(), _in_process)
     async with app.run_test(size=(100, 30)) as pilot:
         chat = Driver(app, pilot)
