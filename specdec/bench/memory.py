@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from specdec.loading import load
 from specdec.types import Message, Speculative
 
 
@@ -27,15 +28,15 @@ def measure(target: str, draft: str, speculative: Speculative) -> Memory:
     return Memory(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _run(target: str, draft: str, speculative: str) -> Memory:
-    from specdec.loading import load
-
+def main(target: str, draft: str, speculative: str) -> None:
+    """Answer once in this process, and print what it took."""
     with load(target, draft, slots=1) as engine:
         prompt = "Tell me a story about a dog."
         content = (Message("user", prompt),) if engine.info.chat_template else prompt
         wanted: Speculative = "auto" if speculative == "auto" else "off"
         engine.generate(content, temperature=0.0, max_tokens=128, speculative=wanted)
-        return Memory(_peak(), engine.info.weight_bytes, engine.info.cache_bytes)
+        took = Memory(_peak(), engine.info.weight_bytes, engine.info.cache_bytes)
+    print(json.dumps(asdict(took)))  # noqa: T201
 
 
 def _peak() -> int:
@@ -51,6 +52,4 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
-    from dataclasses import asdict
-
-    print(json.dumps(asdict(_run(*sys.argv[1:4]))))  # noqa: T201
+    main(*sys.argv[1:4])

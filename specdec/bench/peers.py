@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
-from specdec.bench.timing import Sample, System
-from specdec.types import Message
+from specdec.bench.timing import System
+from specdec.types import Completion, Ending, Message, SpecStats, Timing, Token, Usage
 
 
 class _FirstToken(BaseStreamer):  # type: ignore[misc]
@@ -22,12 +21,12 @@ class _FirstToken(BaseStreamer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.calls = 0
-        self.first = 0.0
+        self.time = 0.0
 
     def put(self, value: torch.Tensor) -> None:  # noqa: ARG002
         self.calls += 1
         if self.calls == 2:
-            self.first = time.perf_counter()
+            self.time = time.perf_counter()
 
     def end(self) -> None:
         pass
@@ -63,19 +62,25 @@ class Peer:
 
     def answer(self, prompt: list[int], max_tokens: int, *, assisted: bool) -> System:
         """One timed answer."""
-        return partial(self._answer, prompt, max_tokens, self._draft if assisted else None)
-
-    @torch.inference_mode()
-    def _answer(self, prompt: list[int], max_tokens: int, draft: Any) -> Sample:
         ids = torch.tensor([prompt], device=self._device)
-        watch = _FirstToken()
-        start = time.perf_counter()
-        out = self._target.generate(
-            ids, attention_mask=torch.ones_like(ids), generation_config=self._greedy, max_new_tokens=max_tokens,
-            assistant_model=draft, streamer=watch,
-        )  # fmt: skip
-        end = time.perf_counter()
-        tokens = out[0, len(prompt) :].tolist()
-        while tokens and tokens[-1] in self._ends:
-            tokens.pop()
-        return Sample(tuple(tokens), watch.first - start, end - start)
+
+        @torch.inference_mode()
+        def answer() -> Completion:
+            first, start = _FirstToken(), time.perf_counter()
+            out = self._target.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=self._greedy,
+                max_new_tokens=max_tokens,
+                assistant_model=self._draft if assisted else None,
+                streamer=first,
+            )
+            timing = Timing(0.0, first.time - start, time.perf_counter() - start)
+            found = out[0, len(prompt) :].tolist()
+            while found and found[-1] in self._ends:
+                found.pop()
+            tokens = tuple(Token(token, "", "unknown") for token in found)
+            end = Ending("stop", Usage(len(prompt), len(tokens)), timing, SpecStats(0), seed=0)
+            return Completion("", "", tokens, end, Message("assistant", ""))
+
+        return answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -46,32 +46,26 @@ def from_file(path: Path) -> list[BenchPrompt]:
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
         raise InvalidRequest("prompts", str(path), f"a file that can be read ({error.strerror})") from None
-    parsed = [_line(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    parsed = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            parsed.append(_record({"prompt": line} if path.suffix == ".txt" else json.loads(line), path.stem))
+        except (json.JSONDecodeError, LookupError, TypeError, AttributeError):
+            fields = "messages, turns, " + ", ".join(_TEXT_FIELDS)
+            raise InvalidRequest(f"{path}:{number}", line, f"a JSON object with one of {fields}") from None
     if not parsed:
         raise InvalidRequest("prompts", str(path), "a file with at least one prompt")
     return parsed
 
 
-def _line(path: Path, number: int, line: str) -> BenchPrompt:
-    if path.suffix == ".txt":
-        return BenchPrompt(path.stem, (Message("user", line),))
-    try:
-        return _record(json.loads(line), path.stem)
-    except (json.JSONDecodeError, LookupError, TypeError, AttributeError):
-        fields = "messages, turns, " + ", ".join(_TEXT_FIELDS)
-        raise InvalidRequest(f"{path}:{number}", line, f"a JSON object with one of {fields}") from None
-
-
 def _record(record: Mapping[str, Any], category: str) -> BenchPrompt:
-    tools = tuple(record.get("tools") or ())
-    return BenchPrompt(str(record.get("category", category)), tuple(_messages(record)), tools)
-
-
-def _messages(record: Mapping[str, Any]) -> Iterator[Message]:
     """A chat up to where the model answers; of several user turns alone, the first."""
     if "messages" in record:
-        yield from map(Message.of, record["messages"])
+        messages = tuple(map(Message.of, record["messages"]))
     elif "turns" in record:
-        yield Message("user", record["turns"][0])
+        messages = (Message("user", record["turns"][0]),)
     else:
-        yield Message("user", record[next(filter(record.__contains__, _TEXT_FIELDS), _TEXT_FIELDS[0])])
+        messages = (Message("user", record[next(filter(record.__contains__, _TEXT_FIELDS), _TEXT_FIELDS[0])]),)
+    return BenchPrompt(str(record.get("category", category)), messages, tuple(record.get("tools") or ()))

@@ -3,64 +3,57 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 from specdec.bench.figures import Figure
 from specdec.bench.prompts import BenchPrompt
 from specdec.bench.systems import request
-from specdec.engine import Engine, Progress
-from specdec.loading import load
+from specdec.engine import Deliver, Engine, Progress
+from specdec.loading import load_engine
 from specdec.process import ProcessEngine
-from specdec.process.child import Deliver, Factory, Servable
-from specdec.types import Completion, GenerationEvent, Message, Request, Speculative
+from specdec.types import Completion, GenerationEvent, LoadOptions, Message, Request, Speculative
 
 _MANY = 8
 _TURNS = 20
 _POLL = 0.0002  # seconds between looks at whether a slot is free
-_FORGETFUL: dict[str, Any] = {"prefix_cache_bytes": 0, "remember": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is measured, and how often. `options` are those of `specdec.load`, but for slots and memory."""
+    """What is measured, and how often."""
 
-    options: Mapping[str, Any]
+    loading: LoadOptions
+    """With one slot and no memory, which figures change that are about them."""
     prompts: Sequence[BenchPrompt]
     max_tokens: int
     repeats: int
 
     def figures(self) -> Iterator[Figure]:
         """Every promised figure, as soon as it is known."""
-        with self._load(_MANY) as engine:
+        with self._load(slots=_MANY) as engine:
             yield from self._at_once(engine)
             yield self._cancel(engine)
         yield self._long_chat()
         yield self._memory()
         yield from self._process()
 
-    def _load(self, slots: int, **memory: Any) -> Engine:
-        return load(**self.options, **_FORGETFUL | memory, slots=slots)
+    def _load(self, **changes: Any) -> Engine:
+        return load_engine(replace(self.loading, **changes), lambda _stage, _fraction: None)
 
-    def _requests(self, engine: Engine, speculative: str) -> list[Request]:
+    def _requests(self, engine: Engine, speculative: Speculative) -> list[Request]:
         """As many as are asked at once, all of the same length."""
-        return [
-            request(engine, self.prompts[i % len(self.prompts)], self.max_tokens, temperature=0.0, ignore_eos=True,
-                    speculative=cast("Speculative", speculative))
-            for i in range(_MANY)
-        ]  # fmt: skip
-
-    # ---- many at once
+        asked = partial(request, engine, max_tokens=self.max_tokens, temperature=0.0, ignore_eos=True)
+        return [asked(self.prompts[i % len(self.prompts)], speculative=speculative) for i in range(_MANY)]
 
     def _at_once(self, engine: Engine) -> Iterator[Figure]:
         """Tokens per second of all requests at once, by those of one after another."""
-        modes = {mode: self._requests(engine, mode) for mode in ("off", "auto")}
+        modes: dict[Speculative, list[Request]] = {mode: self._requests(engine, mode) for mode in ("off", "auto")}
         for asked in modes.values():
             _speed(engine, _MANY, asked)  # what happens only the first time
         runs = [
@@ -69,48 +62,52 @@ class Serving:
         ]
         on_gpu = engine.info.device.startswith("cuda")
         wanted, drafting = (6.0, 1.0) if on_gpu else (2.5, 2.5)
-        for fast, slow, bound in (
-            ("off", "off", wanted),
-            ("auto", "off", wanted),
-            ("auto", "auto", drafting),
-        ):
+        for fast, slow, bound in (("off", "off", wanted), ("auto", "off", wanted), ("auto", "auto", drafting)):
             many, one = f"{_MANY} {fast}", f"1 {slow}"
-            detail = f"{_middle(runs, many):.0f} and {_middle(runs, one):.0f} tok/s"
+            middle_many, middle_one = (median(run[name] for run in runs) for name in (many, one))
+            detail = f"{middle_many:.0f} and {middle_one:.0f} tok/s"
             value = median(run[many] / run[one] for run in runs)
             yield Figure(f"{many} / {one}, total tokens/s", value, bound, detail=detail)
-
-    # ---- leaving
 
     def _cancel(self, engine: Engine) -> Figure:
         """How much longer than one round it takes from `close()` to a free slot, at worst."""
         asked = request(engine, self.prompts[0], 64, temperature=0.0, ignore_eos=True, speculative="off")
-        over = [_leave(engine, replace(asked, id=f"{i}"), after=5 + i % 20) for i in range(5 * self.repeats)]
+        over = []
+        for i in range(5 * self.repeats):
+            events, times = engine.stream(replace(asked, id=f"{i}")), [time.perf_counter()]
+            for _ in range(5 + i % 20):
+                next(events)
+                times.append(time.perf_counter())
+            start = time.perf_counter()
+            events.close()
+            while engine.stats().active:
+                time.sleep(_POLL)
+            freed = time.perf_counter() - start
+            over.append((freed - max(b - a for a, b in pairwise(times[1:]))) * 1e3)
         rounds = f"{len(over)} times, median {median(over):.1f} ms"
         return Figure("cancel to free slot, ms beyond a round", max(over), 10.0, at_most=True, detail=rounds)
 
-    # ---- a long chat
-
     def _long_chat(self) -> Figure:
         """Time to first token of the last turn, where the turns before were answered here, and where nothing was."""
-        ratios, shown = [], ""
-        with self._load(1, prefix_cache_bytes=None) as warm, self._load(1) as cold:
-            chat = _chat(warm)
+        ratios, detail = [], ""
+        with self._load(prefix_cache_bytes=None) as warm, self._load() as cold:
+            chat: list[Message] = []
+            for turn in range(_TURNS - 1):
+                said = f"Tell me more about the fox, the bell and the {turn + 2} birds in the garden."
+                chat.append(Message("user", said))
+                chat.append(Message("assistant", _answer(warm, chat, 32).text or "Yes."))
             for repeat in range(self.repeats):
                 last = [*chat, Message("user", f"{repeat + 2} days later, what did the fox do?")]
                 cold.generate("Something else.", max_tokens=1)
-                known, new = (_first(engine, last) for engine in (warm, cold))
+                known, new = (_answer(engine, last, 2) for engine in (warm, cold))
                 ratios.append(known.timing.ttft / new.timing.ttft)
-                shown = (
-                    f"{known.timing.ttft * 1e3:.0f} and {new.timing.ttft * 1e3:.0f} ms, "
-                    f"{known.usage.cached_tokens} of {known.usage.prompt_tokens} tokens cached"
-                )
-        return Figure(f"TTFT of turn {_TURNS} / the same cold", median(ratios), 0.15, at_most=True, detail=shown)
-
-    # ---- repeated work
+                times = f"{known.timing.ttft * 1e3:.0f} and {new.timing.ttft * 1e3:.0f} ms"
+                detail = f"{times}, {known.usage.cached_tokens} of {known.usage.prompt_tokens} tokens cached"
+        return Figure(f"TTFT of turn {_TURNS} / the same cold", median(ratios), 0.15, at_most=True, detail=detail)
 
     def _memory(self) -> Figure:
         """Decode speed of work that was done before, with and without the memory of answers."""
-        with self._load(1, remember=32_768) as engine, self._load(1) as forgetful:
+        with self._load(remember=32_768) as engine, self._load() as forgetful:
             asked = self._requests(engine, "auto")[:2]
             speeds = []
             for repeat in range(1 + self.repeats):
@@ -120,16 +117,11 @@ class Serving:
         detail = f"{knows:.0f} and {new:.0f} tok/s"
         return Figure("repeated answers, memory / none", median(a / b for a, b in speeds[1:]), 1.0, detail=detail)
 
-    # ---- in a process of its own
-
     def _process(self) -> Iterator[Figure]:
-        """One answer here and in a child, by turns."""
-        factory = partial(stamped, **self.options, **_FORGETFUL, slots=1)
-        with ExitStack() as stack:
-            here = stack.enter_context(self._load(1))
-            there = stack.enter_context(ProcessEngine(cast("Factory", factory)))
+        """One answer here and in a child process, by turns."""
+        lost, late = [], list[float]()
+        with self._load() as here, ProcessEngine(partial(stamped, self.loading)) as there:
             asked = self._requests(here, "off")
-            lost, late = [], list[float]()
             for turn in range(2 + 4 * self.repeats):
                 wanted = replace(asked[turn % _MANY], id=f"{turn}")
                 order = [here, there] if turn % 2 else [there, here]
@@ -149,34 +141,7 @@ def _speed(engine: Engine, at_once: int, requests: Sequence[Request]) -> float:
     return tokens / (time.perf_counter() - start)
 
 
-def _middle(runs: Sequence[Mapping[str, float]], name: str) -> float:
-    return median(run[name] for run in runs)
-
-
-def _leave(engine: Engine, asked: Request, after: int) -> float:
-    """Milliseconds from closing a stream to a free slot, less the longest of the rounds before."""
-    events, times = engine.stream(asked), [time.perf_counter()]
-    for _ in range(after):
-        next(events)
-        times.append(time.perf_counter())
-    start = time.perf_counter()
-    events.close()
-    while engine.stats().active:
-        time.sleep(_POLL)
-    freed = time.perf_counter() - start
-    return (freed - max(b - a for a, b in pairwise(times[1:]))) * 1e3
-
-
-def _chat(engine: Engine) -> list[Message]:
-    """All turns but the last, as the engine answers them."""
-    chat: list[Message] = []
-    for turn in range(_TURNS - 1):
-        chat.append(Message("user", f"Tell me more about the fox, the bell and the {turn + 2} birds in the garden."))
-        chat.append(Message("assistant", _first(engine, chat, 32).text or "Yes."))
-    return chat
-
-
-def _first(engine: Engine, chat: Sequence[Message], max_tokens: int = 2) -> Completion:
+def _answer(engine: Engine, chat: Sequence[Message], max_tokens: int) -> Completion:
     prompt = BenchPrompt("chat", tuple(chat))
     return engine.generate(request(engine, prompt, max_tokens, temperature=0.0, ignore_eos=True))
 
@@ -194,15 +159,18 @@ def _listened(engine: Engine, asked: Request, late: list[float]) -> float:
     return (tokens - 1) / (times[-1] - times[0])
 
 
-def stamped(*, progress: Progress, **options: Any) -> Servable:
+def stamped(options: LoadOptions, progress: Progress) -> Engine:
     """Makes the child's engine, whose events say when they were handed over: the clock is the same in both."""
-    engine: Any = load(**options, progress=progress)
+    engine = load_engine(options, progress)
     submit = engine.submit
 
-    def deliver_stamped(deliver: Deliver, item: GenerationEvent | BaseException) -> None:
-        if isinstance(item, GenerationEvent):
-            item = replace(item, request_id=f"{time.perf_counter()}")
-        deliver(item)
+    def submit_stamped(request: Request, deliver: Deliver) -> Callable[[], None]:
+        def deliver_stamped(item: GenerationEvent | BaseException) -> None:
+            if isinstance(item, GenerationEvent):
+                item = replace(item, request_id=f"{time.perf_counter()}")
+            deliver(item)
 
-    engine.submit = lambda request, deliver: submit(request, partial(deliver_stamped, deliver))
-    return cast("Servable", engine)
+        return submit(request, deliver_stamped)
+
+    engine.submit = submit_stamped  # type: ignore[method-assign]
+    return engine

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from specdec.bench.prompts import BenchPrompt
-from specdec.bench.timing import Sample, System
+from specdec.bench.timing import System
 from specdec.engine import Engine
-from specdec.types import Prompt, Request, Speculative
+from specdec.types import Completion, Request, Speculative
 
 _COLD = "Something else."
 """Answered, untimed, before each timed answer, so that no prompt is found in the one slot's cache."""
@@ -16,19 +15,19 @@ _COLD = "Something else."
 
 def request(engine: Engine, prompt: BenchPrompt, max_tokens: int, **options: Any) -> Request:
     """The prompt as a request to this engine."""
-    content: Prompt = prompt.content(engine.info.chat_template)
-    tools = prompt.tools if engine.info.chat_template else ()
-    return Request.of(content, tools=tools, max_tokens=max_tokens, **options)
+    chat = engine.info.chat_template
+    tools = prompt.tools if chat else ()
+    return Request.of(prompt.content(chat), tools=tools, max_tokens=max_tokens, **options)
 
 
 def ours(engine: Engine, asked: Request) -> System:
     """One timed answer of an engine with a single slot."""
-    return partial(_answer, engine, asked)
 
+    def answer() -> Completion:
+        engine.generate(_COLD, max_tokens=1, speculative=asked.speculative)
+        return engine.generate(asked)
 
-def _answer(engine: Engine, asked: Request) -> Sample:
-    engine.generate(_COLD, max_tokens=1, speculative=asked.speculative)
-    return Sample.of(engine.generate(asked))
+    return answer
 
 
 def warm_up(engine: Engine, prompt: BenchPrompt, speculative: Speculative) -> None:

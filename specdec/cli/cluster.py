@@ -8,35 +8,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
-from specdec.cli.screen import reported, stderr, stdout, working
+from specdec.cli.screen import facts_table, stderr, stdout, working
 from specdec.cluster.spec import Cluster
 from specdec.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from specdec.cluster.launch import Node
     from specdec.cluster.plan import Plan
 
 Action = Literal["show", "compose", "kubernetes", "plan", "launch"]
 _SPREAD, _NETWORK = "How it is spread", "Network"
 
 
+@o.command
 def cluster(
     ctx: typer.Context,
     action: Annotated[
         Action,
         typer.Argument(help="show the command lines; write compose or kubernetes files; plan; launch on this host."),
     ],
-    target: o.Target,
+    target: Annotated[str, typer.Option(help=o.LOADING["target"])],
     draft: Annotated[
         str, typer.Option(help="What drafts: none, lookup, a folder or a hub id (EAGLE heads too).")
     ] = "none",
     k: Annotated[int, typer.Option("--k", help="Drafted tokens a round.")] = 4,
-    context: o.Context = None,
-    dtype: o.DType = "auto",
+    context: Annotated[int | None, typer.Option(help=o.LOADING["context"])] = None,
+    dtype: Annotated[str, typer.Option(help=o.LOADING["dtype"])] = "auto",
     tools: Annotated[str | None, typer.Option(help="Parser of tool calls: hermes, llama3_json, mistral, ...")] = None,
     reasoning: Annotated[str | None, typer.Option(help="Parser of reasoning: qwen3, deepseek_r1, ...")] = None,
     tensor: Annotated[int, typer.Option(help="GPUs that share each layer.", rich_help_panel=_SPREAD)] = 1,
@@ -68,19 +67,17 @@ def cluster(
     patience: Annotated[float, typer.Option(help="Seconds until it must answer.", rich_help_panel="launch")] = 1800.0,
 ) -> None:
     """Put a target and its draft on vLLM, over GPUs and hosts. Options behind -- go to vLLM as they are."""
-    with reported():
-        wanted = Cluster(
-            target, draft, k, tensor, pipeline, data, nodes, head, host, port, master_port, context, dtype, tools,
-            reasoning, tuple(ctx.args),
-        )  # fmt: skip
-        if action == "plan":
-            _plan(wanted, gpu, json=json)
-        elif action == "launch":
-            _launch(wanted, rank, shlex.split(vllm), patience)
-        else:
-            _deliver(_files(wanted, action), output)
+    spread, network = (tensor, pipeline, data, nodes), (head, host, port, master_port)
+    wanted = Cluster(target, draft, k, *spread, *network, context, dtype, tools, reasoning, tuple(ctx.args))
+    if action == "plan":
+        _plan(wanted, gpu, json=json)
+    elif action == "launch":
+        _launch(wanted, rank, shlex.split(vllm), patience)
+    else:
+        _write(_files(wanted, action), output)
 
 
+@o.command
 def router(
     kind: Annotated[
         Literal["vllm-router", "haproxy", "nginx"],
@@ -93,8 +90,7 @@ def router(
     """Put several servers behind one address, by a router that exists."""
     from specdec.cluster.router import router as written
 
-    with reported():
-        typer.echo(written(kind, servers, port, host), nl=False)
+    typer.echo(written(kind, servers, port, host), nl=False)
 
 
 def _files(wanted: Cluster, action: Action) -> dict[str, str]:
@@ -116,7 +112,7 @@ def _files(wanted: Cluster, action: Action) -> dict[str, str]:
     return {f"node{rank}.sh": shell(["vllm", "serve", *arguments(wanted, rank)]) + "\n" for rank in range(wanted.nodes)}
 
 
-def _deliver(files: dict[str, str], folder: Path | None) -> None:
+def _write(files: dict[str, str], folder: Path | None) -> None:
     if folder is None:
         for name, text in files.items():
             typer.echo(f"# {name}\n{text}" if len(files) > 1 else text, nl=False)
@@ -132,7 +128,8 @@ def _deliver(files: dict[str, str], folder: Path | None) -> None:
 
 
 def _launch(wanted: Cluster, rank: int | None, program: list[str], patience: float) -> None:
-    from specdec.cluster.launch import running, watch
+    from specdec.cluster.launch import running, url, wait_ready, watch
+    from specdec.loading import load
 
     if rank is not None and not 0 <= rank < wanted.nodes:
         raise InvalidRequest(
@@ -142,19 +139,12 @@ def _launch(wanted: Cluster, rank: int | None, program: list[str], patience: flo
         raise InvalidRequest("rank", rank, f"the number of this host, since head is {wanted.head}")
     with running(wanted, range(wanted.nodes) if rank is None else [rank], program) as nodes:
         if nodes[0].rank == 0:
-            _until_warm(wanted, nodes, patience)
+            with working("waiting for vLLM"):
+                wait_ready(wanted, nodes, seconds=patience)
+                with load(url(wanted)) as engine:  # what happens only the first time happens now
+                    engine.generate("Warm up.", max_tokens=2, temperature=0.0)
+            stderr().print(f"ready: {url(wanted)} · Ctrl-C stops it", style="green")
         watch(nodes)
-
-
-def _until_warm(wanted: Cluster, nodes: list[Node], patience: float) -> None:
-    from specdec.cluster.launch import url, wait_ready
-    from specdec.loading import load
-
-    with working("waiting for vLLM"):
-        wait_ready(wanted, nodes, seconds=patience)
-        with load(f"{url(wanted)}") as engine:  # what happens only the first time happens now
-            engine.generate("Warm up.", max_tokens=2, temperature=0.0)
-    stderr().print(f"ready: {url(wanted)} · Ctrl-C stops it", style="green")
 
 
 def _plan(wanted: Cluster, gpu: str, *, json: bool) -> None:
@@ -171,39 +161,25 @@ def _plan(wanted: Cluster, gpu: str, *, json: bool) -> None:
             asdict(result) | {"fits": result.fits, "cached_tokens": result.cached_tokens, "requests": result.requests}
         )
     else:
-        stdout().print(_plan_table(wanted, result))
+        stdout().print(facts_table(_plan_facts(wanted, result)))
     if not result.fits:
         raise typer.Exit(1)
-
-
-def _plan_table(wanted: Cluster, result: Plan) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column()
-    for name, value in _plan_facts(wanted, result).items():
-        table.add_row(name, value)
-    return table
 
 
 def _plan_facts(wanted: Cluster, result: Plan) -> dict[str, str]:
     gib = 2**30
     left = max(result.free, 0.0) / gib
+    fits = f"{'yes' if result.fits else 'no'}: {result.cached_tokens} tokens a copy, {result.requests:.1f} contexts of "
+    fits = f"{fits}{result.context}" if result.free > 0 else "no: the weights alone need more GPUs, or larger ones"
     hosts = f"{wanted.nodes} hosts of {wanted.gpus_per_node}" if wanted.nodes > 1 else "one host"
     facts = {
         "GPUs": f"{wanted.gpus} x {result.gpu.name} ({result.gpu.memory / gib:.0f} GiB), {hosts}",
         "weights": f"{result.target_weights / gib:.1f} GiB a GPU, draft {result.draft_weights / gib:.1f} GiB",
         "cache": f"{result.kv_per_token / 1024:.1f} KiB a token and GPU, {left:.1f} GiB left for it",
-        "fits": _fit(result),
+        "fits": fits,
         "plain, one request": f"at most {1 / result.round_seconds:.0f} tokens/s",
     }
     if wanted.speculates:
         facts["speculation pays"] = f"above an acceptance length of {result.pays_from:.2f} at k={wanted.k}"
         facts["up to about"] = f"{result.free_rows} requests at once a copy; with more, verifying costs more"
     return facts
-
-
-def _fit(result: Plan) -> str:
-    if result.free <= 0:
-        return "no: the weights alone need more GPUs, or larger ones"
-    answer = "yes" if result.fits else "no"
-    return f"{answer}: {result.cached_tokens} tokens a copy, {result.requests:.1f} contexts of {result.context}"

@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
-from specdec.cli.answer import Answer
+from specdec.cli.answer import print_answer
+from specdec.cli.jsonable import completion_json, print_json
+from specdec.cli.screen import stdout
 from specdec.engine import Engine
-from specdec.types import Completion, Request
+from specdec.types import Request
 from specdec.verify.comparison import WARM_UP_TOKENS, Comparison, sides
 
 
-def compare(engine: Engine, request: Request, console: Console | None) -> Comparison:
-    """Both answers, streamed to `console`. Each side gets a short untimed run first, and neither finds the other's
-    prompt in the cache."""
-    plain, speculative = (_side(engine, asked, console) for asked in sides(request).values())
-    return Comparison(plain, speculative, engine.info.accept_rule)
-
-
-def _side(engine: Engine, request: Request, console: Console | None) -> Completion:
-    if console:
-        legend = ", accepted drafts in green" if console.color_system and request.speculative != "off" else ""
-        console.print(f"── {request.id}{legend}", style="bold")
-    engine.generate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=request.speculative)
-    completion = Answer(console, mark_accepted=True).listen(engine, request)
-    if console:
-        console.print()
-    return completion
+def print_comparison(engine: Engine, request: Request, *, json: bool) -> None:
+    """Both answers, as they come, and their figures. Each side gets a short untimed run first, and neither finds the
+    other's prompt in the cache."""
+    console, answers = stdout(), []
+    for side, asked in sides(request).items():
+        if not json:
+            legend = ", accepted drafts in green" if console.color_system and asked.speculative != "off" else ""
+            console.print(f"── {side}{legend}", style="bold")
+        engine.generate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=asked.speculative)
+        answers.append(print_answer(engine, asked, None if json else console, mark_accepted=True))
+        if not json:
+            console.print()
+    result = Comparison(answers[0], answers[1], engine.info.accept_rule)
+    if json:
+        print_json(
+            {
+                "plain": completion_json(result.plain),
+                "speculative": completion_json(result.speculative),
+                "speed_up": result.speed_up,
+                "identical": result.identical,
+                "info": asdict(engine.info),
+            }
+        )
+        return
+    console.print(comparison_table(result))
+    if reason := result.speculative.stats.off_reason:
+        console.print(f"speculation ended off: {reason}", style="yellow")
 
 
 def comparison_table(result: Comparison) -> Table:

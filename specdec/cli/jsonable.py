@@ -6,27 +6,19 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from specdec.types import Completion, EngineInfo
+from specdec.types import Completion
+
+_DERIVED = ["off_reason", "drafted", "accepted", "acceptance_rate", "acceptance_length", "acceptance_per_position"]
 
 
 def completion_json(completion: Completion) -> dict[str, Any]:
     """The whole completion, with the figures that it derives."""
-    stats = completion.stats
     value = asdict(completion)
+    value |= value.pop("end")
+    value["finish_reason"] = value.pop("reason")
     value["tokens_per_second"] = completion.tokens_per_second
-    value["stats"] |= {
-        "drafted": stats.drafted,
-        "accepted": stats.accepted,
-        "acceptance_rate": stats.acceptance_rate,
-        "acceptance_length": stats.acceptance_length,
-        "acceptance_per_position": stats.acceptance_per_position,
-    }
+    value["stats"] |= {name: getattr(completion.stats, name) for name in _DERIVED}
     return value
-
-
-def info_json(info: EngineInfo) -> dict[str, Any]:
-    """What the engine is made of."""
-    return asdict(info)
 
 
 def print_json(value: object) -> None:

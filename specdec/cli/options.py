@@ -1,102 +1,127 @@
-"""The options that several commands share, and the values they come to."""
+"""What commands share: the options of LoadOptions and SamplingParams, listed here alone, and errors that are a line."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from specdec.engine import AcceptRule
+from specdec.cli.screen import reported
 from specdec.errors import InvalidRequest
-from specdec.types import Speculative
+from specdec.types import LoadOptions, SamplingParams, Speculative
 
-_MODELS = "Models"
-_SAMPLING = "Sampling (default: the checkpoint's own generation config)"
-
-Target = Annotated[str, typer.Option(help="Target model: bundled, a folder or a hub id.", rich_help_panel=_MODELS)]
-Draft = Annotated[
-    str, typer.Option(help="What drafts: auto, none, lookup, a folder or a hub id.", rich_help_panel=_MODELS)
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=_MODELS)]
-DType = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODELS)]
-Context = Annotated[int | None, typer.Option(help="Tokens that prompt and answer may fill.", rich_help_panel=_MODELS)]
-Rule = Annotated[
-    Literal["coupled", "rejection"],
-    typer.Option("--accept-rule", help="Accept rule.", rich_help_panel=_MODELS),
-]
-RemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run code from the checkpoint.", rich_help_panel=_MODELS)
-]
+FORGETFUL = LoadOptions(slots=1, prefix_cache_bytes=0, remember=0)
+"""Where answers are compared, none may profit from another."""
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
-Temperature = Annotated[float | None, typer.Option(help="0 = greedy.", rich_help_panel=_SAMPLING)]
-TopK = Annotated[int | None, typer.Option(help="0 = off.", rich_help_panel=_SAMPLING)]
-TopP = Annotated[float | None, typer.Option(help="Above 0, up to 1.", rich_help_panel=_SAMPLING)]
-MinP = Annotated[float | None, typer.Option(help="0 to 1.", rich_help_panel=_SAMPLING)]
-RepetitionPenalty = Annotated[
-    float | None, typer.Option(help="Over prompt and output, 1 = off.", rich_help_panel=_SAMPLING)
-]
-PresencePenalty = Annotated[float, typer.Option(help="-2 to 2.", rich_help_panel=_SAMPLING)]
-FrequencyPenalty = Annotated[float, typer.Option(help="-2 to 2.", rich_help_panel=_SAMPLING)]
-LogitBias = Annotated[
-    list[str] | None, typer.Option(help="ID=BIAS, -100 to 100. Repeatable.", rich_help_panel=_SAMPLING)
-]
-MaxTokens = Annotated[int | None, typer.Option(help="Longest answer.", rich_help_panel=_SAMPLING)]
-MinTokens = Annotated[int, typer.Option(help="Shortest answer.", rich_help_panel=_SAMPLING)]
-Stop = Annotated[
-    list[str] | None, typer.Option(help="Text that ends the answer. Repeatable.", rich_help_panel=_SAMPLING)
-]
-StopTokenId = Annotated[
-    list[int] | None, typer.Option(help="Token that ends the answer. Repeatable.", rich_help_panel=_SAMPLING)
-]
-IgnoreEos = Annotated[bool, typer.Option("--ignore-eos", help="Go on after the end token.", rich_help_panel=_SAMPLING)]
-Seed = Annotated[int | None, typer.Option(help="Same seed, same text.", rich_help_panel=_SAMPLING)]
-Logprobs = Annotated[
-    int | None, typer.Option(help="With --json: logprobs, and the n most likely.", rich_help_panel=_SAMPLING)
-]
+LOADING = {
+    "target": "Target model: bundled, a folder or a hub id.",
+    "draft": "What drafts: auto, none, lookup, a folder or a hub id.",
+    "device": "auto, cpu, cuda, cuda:1, ...",
+    "dtype": "auto, float32, bfloat16 or float16.",
+    "context": "Tokens that prompt and answer may fill.",
+    "accept_rule": "Accept rule.",
+    "trust_remote_code": "Run code from the checkpoint.",
+}
+"""Fields of LoadOptions that are options, and their help."""
+SAMPLING = {
+    "temperature": "0 = greedy.",
+    "top_k": "0 = off.",
+    "top_p": "Above 0, up to 1.",
+    "min_p": "0 to 1.",
+    "repetition_penalty": "Over prompt and output, 1 = off.",
+    "presence_penalty": "-2 to 2.",
+    "frequency_penalty": "-2 to 2.",
+    "logit_bias": "ID=BIAS, -100 to 100. Repeatable.",
+    "max_tokens": "Longest answer.",
+    "min_tokens": "Shortest answer.",
+    "stop": "Text that ends the answer. Repeatable.",
+    "stop_token_ids": "Token that ends the answer. Repeatable.",
+    "ignore_eos": "Go on after the end token.",
+    "seed": "Same seed, same text.",
+    "logprobs": "Tokens' probabilities, and those of the n most likely; generate prints them with --json.",
+}
+"""The same of SamplingParams."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What `specdec.load` is called with."""
+class Given(dict[str, Any]):
+    """Those of all these options that were given, for a command whose defaults come from elsewhere."""
 
-    target: str = "bundled"
-    draft: str = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
-    context: int | None = None
-    accept_rule: AcceptRule = "coupled"
-    trust_remote_code: bool = False
-    slots: int = 1
-    prefix_cache_bytes: int | None = None
-    remember: int = 32_768
 
-    @property
-    def forgetful(self) -> EngineOptions:
-        """Where answers are compared, none may profit from another."""
-        return replace(self, prefix_cache_bytes=0, remember=0)
+NOTHING = Given()
+
+_GROUPS: dict[Any, dict[str, str]] = {LoadOptions: LOADING, SamplingParams: SAMPLING, Given: LOADING | SAMPLING}
+_HINTS = get_type_hints(LoadOptions) | get_type_hints(SamplingParams)
+_FLAGS = {name: (f"--{name.replace('_', '-')}",) for name, hint in _HINTS.items() if hint is bool}
+_FLAGS["stop_token_ids"] = ("--stop-token-id",)
+_REPEATED = {Mapping[int, float]: list[str], tuple[str, ...]: list[str], tuple[int, ...]: list[int]}
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose errors are a line. For a parameter of type LoadOptions, SamplingParams or Given it has the
+    options of that group, with the parameter's own default as theirs."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if parameter.annotation in _GROUPS:
+            groups[parameter.name] = parameter.default
+            parameters += [_option(name, parameter.default) for name in _GROUPS[parameter.annotation]]
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(function)
+    def run(**options: Any) -> None:
+        with reported():
+            for group, default in groups.items():
+                given = {name: value for name in _GROUPS[type(default)] if (value := options.pop(name)) is not None}
+                if "logit_bias" in given:
+                    given["logit_bias"] = logit_bias_of(given["logit_bias"])
+                options[group] = Given(given) if isinstance(default, Given) else replace(default, **given)
+            function(**options)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def _option(name: str, group: object) -> inspect.Parameter:
+    """A field as typer wants it."""
+    hint = _HINTS[name]
+    models = name in LOADING
+    info = typer.Option(
+        *_FLAGS.get(name, ()),
+        help=(LOADING if models else SAMPLING)[name],
+        rich_help_panel="Models" if models else "Sampling (default: the checkpoint's own generation config)",
+    )
+    default = getattr(group, name, None)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None if default in ((), {}) else default,
+        annotation=Annotated[_REPEATED.get(hint, hint), info],
+    )
 
 
 def speculative_of(value: str) -> Speculative:
     """`auto`, `off` or a number, from the command line; Request checks the range."""
-    return value if value in ("auto", "off") else _whole("speculative", value)  # type: ignore[return-value]
+    if value in ("auto", "off"):
+        return value  # type: ignore[return-value]
+    try:
+        return int(value)
+    except ValueError:
+        raise InvalidRequest("speculative", value, "auto, off or a whole number") from None
 
 
-def logit_bias_of(pairs: list[str] | None) -> dict[int, float]:
+def logit_bias_of(pairs: list[str]) -> dict[int, float]:
     """{token id: bias} from texts like 42=-5."""
     found = {}
-    for pair in pairs or ():
+    for pair in pairs:
         token, _, bias = pair.partition("=")
         try:
             found[int(token)] = float(bias)
         except ValueError:
             raise InvalidRequest("logit_bias", pair, "ID=BIAS, such as 42=-5") from None
     return found
-
-
-def _whole(name: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise InvalidRequest(name, value, "auto, off or a whole number") from None

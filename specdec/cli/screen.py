@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any
+from functools import partial
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from specdec.cli.options import EngineOptions
 from specdec.engine import Engine, Progress
 from specdec.errors import SpecDecError
-from specdec.loading import load
+from specdec.loading import load_engine
+from specdec.types import LoadOptions
 
 
 def stdout() -> Console:
@@ -40,18 +40,18 @@ def reported() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def loaded(options: EngineOptions) -> Engine:
+def loaded(options: LoadOptions) -> Engine:
     """The engine, with a progress bar while it loads."""
     with loading_bar() as progress:
-        return load(**asdict(options), progress=progress)
+        return load_engine(options, progress)
 
 
-def loaded_apart(options: EngineOptions, **more: Any) -> Engine:
+def loaded_apart(options: LoadOptions) -> Engine:
     """The same in a process of its own, where nothing else computes."""
     from specdec.process import ProcessEngine
 
     with loading_bar() as progress:
-        return ProcessEngine.load(**asdict(options), **more, progress=progress)
+        return ProcessEngine(partial(load_engine, options), progress=progress)
 
 
 @contextmanager
@@ -76,3 +76,13 @@ def working(what: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def facts_table(facts: Mapping[str, str]) -> Table:
+    """Names and values, one a line."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from specdec.cli import options as o
-from specdec.cli.screen import loaded_apart, reported, stderr
+from specdec.cli.screen import loaded, loaded_apart, stderr
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest, LoadError
-from specdec.loading import load
-
-if TYPE_CHECKING:
-    from socket import socket
-
-    from specdec_server import Settings
-    from specdec_server.journal import Level
+from specdec.types import LoadOptions
 
 KEY_VARIABLE = "SPECDEC_API_KEY"
 UPSTREAM_KEY_VARIABLE = "SPECDEC_UPSTREAM_KEY"
 
+_LOADING = LoadOptions()
 _SERVER = "Server"
 _ACCESS = "Who may call"
 _LIMITS = "Limits (seconds, bytes)"
@@ -41,14 +35,9 @@ Ctrl-C lets running answers finish (--grace); a second one does not wait.
 """
 
 
+@o.command
 def serve(
-    target: o.Target = "bundled",
-    draft: o.Draft = "auto",
-    device: o.Device = "auto",
-    dtype: o.DType = "auto",
-    context: o.Context = None,
-    accept_rule: o.Rule = "coupled",
-    trust_remote_code: o.RemoteCode = False,
+    loading: LoadOptions = _LOADING,
     slots: Annotated[int, typer.Option(help="Answers at once.", min=1, rich_help_panel="Models")] = 4,
     upstream: Annotated[
         str | None,
@@ -104,55 +93,55 @@ def serve(
     grace: Annotated[float, typer.Option(help="For running answers at shutdown.", rich_help_panel=_LIMITS)] = 10,
 ) -> None:
     """Serve a model to local tools, as OpenAI's API: chat completions, completions, responses."""
-    with reported():
-        _check_installed()
-        from specdec_server import Settings
-
-        key = _key(api_key_file)
-        _check_exposure(host, key, without_key=without_key)
-        settings = Settings(
-            model_name, _hosts(host, allow_host or ()), not _is_loopback(host), tuple(allow_origin or ()), key, queue,
-            max_choices, max_body, request_timeout, reader_timeout, keep_alive, grace, pacing, log_prompts,
-        )  # fmt: skip
-        where = upstream or target
-        models = o.EngineOptions(where, draft, device, dtype, context, accept_rule, trust_remote_code, slots)
-        _serve(models, settings, host, port, log_level)
-
-
-def _serve(models: o.EngineOptions, settings: Settings, host: str, port: int, level: Level) -> None:
-    from specdec_server import create_app
-    from specdec_server.journal import log_to_stderr
-    from specdec_server.serving import bound, run
-
-    with bound(host, port) as found, _loaded(models, settings) as engine:
-        log_to_stderr(level)
+    try:
+        from specdec_server import Settings, create_app
+        from specdec_server.journal import log_to_stderr
+        from specdec_server.serving import bound, run
+        from specdec_server.settings import LOOPBACK
+    except ModuleNotFoundError as error:
+        raise LoadError(f"the server needs {error.name}: pip install 'specdec[server]'") from None
+    key = _key(api_key_file)
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback and key is None and not without_key:
+        expected = f"a loopback address, or a key ({KEY_VARIABLE} or --api-key-file), or --allow-anyone"
+        raise InvalidRequest("host", host, expected)
+    settings = Settings(
+        model=model_name,
+        hosts=(*LOOPBACK, host.lower(), *(name.lower() for name in allow_host or ())),
+        any_address=not loopback,
+        origins=tuple(allow_origin or ()),
+        key=key,
+        queue=queue,
+        choices=max_choices,
+        body=max_body,
+        request_seconds=request_timeout,
+        reader_seconds=reader_timeout,
+        keep_alive=keep_alive,
+        grace=grace,
+        pacing=pacing,
+        log_prompts=log_prompts,
+    )
+    waiting = settings.queue + settings.choices + slots  # so that the server refuses first
+    loading = replace(loading, target=upstream or loading.target, slots=slots, queue_limit=waiting)
+    with bound(host, port) as found, _loaded(loading) as engine:
+        log_to_stderr(log_level)
         found.listen()  # so that whoever reads where is not refused any more
-        _say_where(found, settings)
+        name, number = found.getsockname()[:2]
+        where = f"http://{f'[{name}]' if ':' in name else name}:{number}/v1"
+        how = f"({'with' if key else 'without'} a key); Ctrl-C stops"
+        stderr().print(f"listening on {where} {how}", soft_wrap=True)
         run(create_app(engine, settings), settings, found)
     stderr().print("stopped", style="yellow")
 
 
-def _loaded(models: o.EngineOptions, settings: Settings) -> Engine:
+def _loaded(options: LoadOptions) -> Engine:
     """In a process of its own, so that requests cannot slow decoding; or the connection to another server."""
-    if models.target.startswith(("http://", "https://")):
-        return load(**asdict(models), api_key=os.environ.get(UPSTREAM_KEY_VARIABLE, ""))  # never our own
-    waiting = settings.queue + settings.choices + models.slots  # the server refuses first
-    return loaded_apart(models, queue_limit=waiting)
-
-
-def _check_installed() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import sse_starlette  # noqa: F401
-    except ImportError as error:
-        raise LoadError(f"the server needs {error.name}: pip install 'specdec[server]'") from None
-
-
-def _say_where(found: socket, settings: Settings) -> None:
-    host, port = found.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    key = "with a key" if settings.key else "without a key"
-    stderr().print(f"listening on http://{shown}:{port}/v1 ({key}); Ctrl-C stops", soft_wrap=True)
+    if options.remote:  # never with our own key
+        return loaded(replace(options, api_key=os.environ.get(UPSTREAM_KEY_VARIABLE, "")))
+    return loaded_apart(options)
 
 
 def _key(file: Path | None) -> str | None:
@@ -168,22 +157,3 @@ def _key(file: Path | None) -> str | None:
     if key is not None and (not key or not key.isascii() or not key.isprintable() or " " in key):
         raise InvalidRequest("api-key", f"unusable, from {where}", "one line of printable ASCII without spaces")
     return key
-
-
-def _check_exposure(host: str, key: str | None, *, without_key: bool) -> None:
-    if not _is_loopback(host) and key is None and not without_key:
-        expected = f"a loopback address, or a key ({KEY_VARIABLE} or --api-key-file), or --allow-anyone"
-        raise InvalidRequest("host", host, expected)
-
-
-def _hosts(host: str, allowed: Sequence[str]) -> tuple[str, ...]:
-    from specdec_server.settings import LOOPBACK
-
-    return (*LOOPBACK, host.lower(), *(name.lower() for name in allowed))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -15,7 +15,6 @@ from specdec.verify.cases import Abilities
 
 if TYPE_CHECKING:
     from specdec.remote import RemoteEngine
-    from specdec.remote.metrics import Speculated
 
 _SERVER = "A server instead of a local pair"
 Url = Annotated[
@@ -60,16 +59,14 @@ def servers(url: str, plain_url: str | None, slots: int) -> Iterator[Servers]:
         before = engine.speculated()
         yield Servers(engine, plain)
         if before and (after := engine.speculated()):
-            stderr().print(_counted(after.since(before)), style="dim", soft_wrap=True)
+            done = after.since(before)
+            counted = (
+                f"by the server's own count, for all its clients: acceptance length {done.acceptance_length:.2f}, "
+                f"accepted {done.accepted} of {done.drafted} drafted in {done.rounds} rounds"
+            )
+            stderr().print(counted, style="dim", soft_wrap=True)
 
 
 def only_beside_url(url: str | None, plain_url: str | None) -> None:
     if plain_url and not url:
         raise InvalidRequest("plain_url", plain_url, "a --url beside it")
-
-
-def _counted(done: Speculated) -> str:
-    return (
-        f"by the server's own count, for all its clients: acceptance length {done.acceptance_length:.2f}, "
-        f"accepted {done.accepted} of {done.drafted} drafted in {done.rounds} rounds"
-    )

@@ -21,10 +21,10 @@ class TimeLeft:
 
         self._clock = clock
         self._console = stderr()
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"), console=self._console,
-            transient=True, redirect_stdout=False, redirect_stderr=False,
-        )  # fmt: skip
+            *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
         self._task = self._bar.add_task("", total=1.0, left="")
         self._begun = self._told = clock()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from specdec.cli.screen import reported, stdout
+from specdec.cli.options import command
+from specdec.cli.screen import stdout
 from specdec.errors import DeviceUnavailable, UnsupportedModel
 
 
+@command
 def tune(
     models: Annotated[list[str], typer.Argument(help="Folders or hub ids: the target, the draft, others.")],
     device: Annotated[str, typer.Option(help="Which GPU.")] = "cuda:0",
@@ -21,29 +22,24 @@ def tune(
     Without it a rule chooses, which is good on current GPUs. The text of a seed may change once, since sums change
     their order; plain and speculative text stay equal.
     """
-    with reported():
-        for model in models:
-            for line in _tuned(model, device, dtype):
-                stdout().print(line)
-
-
-def _tuned(model: str, device: str, dtype: str) -> Iterator[str]:
     from specdec.models.loading import load_model, pick_device
     from specdec.models.weights.checkpoint import resolve
 
     where = pick_device(device)
     if where.type != "cuda":
         raise DeviceUnavailable(f"device is {device!r}; expected a GPU, like cuda:0: only there are tiles to choose")
-    loaded = load_model(resolve(model), device=where, dtype=dtype, context=64)
-    from specdec.kernels.tune import fastest
-    from specdec.models.triton.decoder import products_of
-    from specdec.models.triton.model import TritonModel
+    for name in models:
+        model = load_model(resolve(name), device=where, dtype=dtype, context=64)
+        from specdec.kernels.tune import fastest
+        from specdec.models.triton.decoder import products_of
+        from specdec.models.triton.model import TritonModel
 
-    if not isinstance(loaded, TritonModel):
-        raise UnsupportedModel(f"{model} does not run by kernels here; expected a Llama, Mistral, Qwen2 or Qwen3 model")
-    products, tiles = products_of(loaded.inner), loaded.tiles
-    del loaded  # its memory is needed
-    for wanted in products:
-        tile = fastest(wanted, where)
-        tiles.keep(wanted, tile)
-        yield f"{wanted}: {tile}"
+        if not isinstance(model, TritonModel):
+            expected = "expected a Llama, Mistral, Qwen2 or Qwen3 model"
+            raise UnsupportedModel(f"{name} does not run by kernels here; {expected}")
+        products, tiles = products_of(model.inner), model.tiles
+        del model  # its memory is needed
+        for wanted in products:
+            tile = fastest(wanted, where)
+            tiles.keep(wanted, tile)
+            stdout().print(f"{wanted}: {tile}")

@@ -11,36 +11,28 @@ from rich.text import Text
 
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
-from specdec.cli.screen import loaded, reported, stdout
+from specdec.cli.screen import loaded, stdout
 from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
 from specdec.cli.time_left import TimeLeft
 from specdec.engine import Progress
-from specdec.verify import verify as checks
+from specdec.types import LoadOptions
+from specdec.verify import verify as verify_engine
 from specdec.verify import verify_server
 from specdec.verify.check import Check, Verdict, exit_code, summary
 
-_STYLES: dict[Verdict, str] = {
-    "pass": "green",
-    "near-tie": "yellow",
-    "not shown": "yellow",
-    "fail": "bold red",
-}
+_STYLES: dict[Verdict, str] = {"pass": "green", "near-tie": "yellow", "not shown": "yellow", "fail": "bold red"}
 _SLOTS = 4
-Found = Iterator[tuple[str, Check]]
-"""Checks, and what drafted."""
+_LOADING = replace(o.FORGETFUL, slots=_SLOTS)
+Checks = Iterator[tuple[str, Check]]
+"""What drafted, and a check."""
 
 
+@o.command
 def verify(
-    target: o.Target = "bundled",
-    draft: o.Draft = "auto",
+    loading: LoadOptions = _LOADING,
     url: Url = None,
     plain_url: PlainUrl = None,
     trials: Annotated[int, typer.Option(min=100, help="Samples for each test of the distribution.")] = 400,
-    device: o.Device = "auto",
-    dtype: o.DType = "auto",
-    context: o.Context = None,
-    accept_rule: o.Rule = "coupled",
-    trust_remote_code: o.RemoteCode = False,
     json: o.Json = False,
 ) -> None:
     """Check on your own pair that speculation changes nothing but the speed.
@@ -48,55 +40,45 @@ def verify(
     Exit code 0: every check was made and held. 1: one failed. 2: an error.
     3: none failed, but some could not be made: "not shown", and why.
     """
-    left = TimeLeft()
-    with reported():
-        models = o.EngineOptions(
-            target, draft, device, dtype, context, accept_rule, trust_remote_code, _SLOTS
-        ).forgetful
-        only_beside_url(url, plain_url)
-        found = _server_checks(url, plain_url, trials, left) if url else _all_checks(models, trials, left)
-        try:
-            done = _collected(found, left, show=not json)
-        finally:
-            left.hide()
-        whole = summary(done)
-        if json:
-            print_json({"checks": [asdict(check) for check in done], "summary": whole})
-        else:
-            stdout().print(Text(whole, style="bold"))
-    raise typer.Exit(exit_code(done))
-
-
-def _collected(found: Found, left: TimeLeft, *, show: bool) -> list[Check]:
-    """All checks, each shown as soon as it is made, under a heading for what drafts."""
-    done: list[Check] = []
-    heading = ""
-    for drafters, check in found:
-        if show:
+    only_beside_url(url, plain_url)
+    left, heading = TimeLeft(), ""
+    checks: list[Check] = []
+    found = _server_checks(url, plain_url, trials, left) if url else _all_checks(loading, trials, left)
+    try:
+        for drafters, check in found:
+            checks.append(replace(check, name=f"{check.name} ({drafters})"))
+            if json:
+                continue
             left.hide()
             if drafters != heading:
                 heading = drafters
                 stdout().print(f"drafting from {drafters}", style="bold")
             verdict = Text(f"{check.verdict:<11}", style=_STYLES[check.verdict])
             stdout().print(verdict + Text(f"{check.name:<34} ") + Text(check.detail, style="dim"))
-        done.append(replace(check, name=f"{check.name} ({drafters})"))
-    return done
+    finally:
+        left.hide()
+    whole = summary(checks)
+    if json:
+        print_json({"checks": [asdict(check) for check in checks], "summary": whole})
+    else:
+        stdout().print(Text(whole, style="bold"))
+    raise typer.Exit(exit_code(checks))
 
 
-def _all_checks(models: o.EngineOptions, trials: int, left: TimeLeft) -> Found:
+def _all_checks(loading: LoadOptions, trials: int, left: TimeLeft) -> Checks:
     """With everything that drafts, then with lookup alone, which a draft model would otherwise outbid."""
-    with loaded(models) as engine:
+    with loaded(loading) as engine:
         both = engine.info.draft is not None
-        for check in checks(engine, trials, _part(left, 0, 1 + both)):
+        for check in verify_engine(engine, trials, _part(left, 0, 1 + both)):
             yield ", ".join(engine.info.drafters), check
     if both:
         left.hide()
-        with loaded(replace(models, draft="lookup")) as engine:
-            for check in checks(engine, trials, _part(left, 1, 2)):
+        with loaded(replace(loading, draft="lookup")) as engine:
+            for check in verify_engine(engine, trials, _part(left, 1, 2)):
                 yield ", ".join(engine.info.drafters), check
 
 
-def _server_checks(url: str, plain_url: str | None, trials: int, left: TimeLeft) -> Found:
+def _server_checks(url: str, plain_url: str | None, trials: int, left: TimeLeft) -> Checks:
     with servers(url, plain_url, _SLOTS) as found:
         for check in verify_server(found.engine, found.plain, found.abilities, trials, left):
             yield found.engine.info.runner, check

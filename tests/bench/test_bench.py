@@ -11,7 +11,6 @@ from specdec.bench.figures import Figure
 from specdec.bench.plain import Mode, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.bench.timing import (
-    Sample,
     System,
     interleaved,
     ratio,
@@ -19,12 +18,13 @@ from specdec.bench.timing import (
     tokens_per_second,
 )
 from specdec.errors import InvalidRequest
-from specdec.types import Message
+from specdec.types import Completion, Ending, Message, SpecStats, Timing, Token, Usage
 from tests.fakes import SCRIPT, ScriptedEngine
 
 
-def sample(tokens: int, seconds: float, ttft: float = 1.0) -> Sample:
-    return Sample(tuple(range(tokens)), ttft, ttft + seconds)
+def sample(tokens: int, seconds: float, ttft: float = 1.0) -> Completion:
+    end = Ending("stop", Usage(1, tokens), Timing(0.0, ttft, ttft + seconds), SpecStats(0), 0)
+    return Completion("", "", tuple(Token(i, "", "plain") for i in range(tokens)), end, Message("assistant", ""))
 
 
 def test_rates_are_pooled_over_answers() -> None:
@@ -37,7 +37,7 @@ def test_order_turns_around() -> None:
     order: list[str] = []
 
     def system(name: str) -> System:
-        def answer() -> Sample:
+        def answer() -> Completion:
             order.append(name)
             return sample(2, 1)
 

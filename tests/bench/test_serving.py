@@ -9,12 +9,14 @@ import pytest
 from specdec.bench import serving
 from specdec.bench.prompts import built_in
 from specdec.bench.serving import Serving
+from specdec.types import LoadOptions
 
 
 def test_every_figure_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "_TURNS", 4)
     monkeypatch.setattr(serving, "_MANY", 2)
-    figures = list(Serving({"target": "bundled"}, built_in(["story"]), max_tokens=8, repeats=1).figures())
+    options = LoadOptions(slots=1, prefix_cache_bytes=0, remember=0)
+    figures = list(Serving(options, built_in(["story"]), max_tokens=8, repeats=1).figures())
     assert [figure.name for figure in figures] == [
         "2 off / 1 off, total tokens/s",
         "2 auto / 1 off, total tokens/s",

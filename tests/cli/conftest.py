@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from specdec.cli import app, screen
+from specdec.engine import Progress
+from specdec.types import LoadOptions
 from tests.fakes import ScriptedEngine
 
 Run = Callable[..., Result]
 
 
 class Loader:
-    """Stands in for `specdec.load`; remembers what it was asked for."""
+    """Stands in for `load_engine`; remembers what it was asked for."""
 
     def __init__(self) -> None:
         self.engine = ScriptedEngine()
-        self.calls: list[dict[str, Any]] = []
+        self.calls: list[LoadOptions] = []
 
-    def __call__(self, **options: Any) -> ScriptedEngine:
-        options.pop("progress")("target", 0.5)
+    def __call__(self, options: LoadOptions, progress: Progress) -> ScriptedEngine:
+        progress("target", 0.5)
         self.calls.append(options)
         return self.engine
 
@@ -30,7 +31,7 @@ class Loader:
 @pytest.fixture
 def loader(monkeypatch: pytest.MonkeyPatch) -> Loader:
     loader = Loader()
-    monkeypatch.setattr(screen, "load", loader)
+    monkeypatch.setattr(screen, "load_engine", loader)
     return loader
 
 

@@ -76,7 +76,7 @@ def test_bench_refuses(run: Run, arguments: list[str], said: str) -> None:
 
 
 def test_verify_passes_on_a_right_engine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specdec.cli.screen.load", lambda **_: toy_engine("near"))
+    monkeypatch.setattr("specdec.cli.screen.load_engine", lambda *_: toy_engine("near"))
     done = run("verify", "--trials", "100")
     assert done.exit_code == 0, done.output
     header, *lines, last = done.stdout.splitlines()
@@ -87,7 +87,7 @@ def test_verify_passes_on_a_right_engine(run: Run, monkeypatch: pytest.MonkeyPat
 
 def test_verify_does_not_pass_in_silence_what_it_could_not_check(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "specdec.cli.screen.load", lambda **_: ScriptedEngine(["Hi"], off_reason="off: it does not pay")
+        "specdec.cli.screen.load_engine", lambda *_: ScriptedEngine(["Hi"], off_reason="it does not pay")
     )
     done = run("verify", "--trials", "100")
     assert done.exit_code == 3, done.output
@@ -124,7 +124,9 @@ def test_time_left_is_told_now_and_then_where_there_is_no_terminal(
 
 def test_verify_fails_on_a_wrong_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = (*SCRIPT[:9], *SCRIPT * 5)
-    monkeypatch.setattr("specdec.cli.screen.load", lambda **_: ScriptedEngine(SCRIPT * 6, speculative_script=wrong))
+    monkeypatch.setattr(
+        "specdec.cli.screen.load_engine", lambda *_: ScriptedEngine(SCRIPT * 6, speculative_script=wrong)
+    )
     done = run("verify", "--trials", "100", "--json")
     assert done.exit_code == 1
     assert "fail" in {check["verdict"] for check in json.loads(done.stdout)["checks"]}

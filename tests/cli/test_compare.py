@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from specdec.cli.answer import Answer
+from specdec.cli.answer import print_answer
 from specdec.types import Request
 from tests.cli.conftest import Loader, Run
 from tests.fakes import SCRIPT, ScriptedEngine
@@ -53,12 +53,12 @@ def test_accepted_tokens_are_coloured_where_there_is_colour() -> None:
     screen = io.StringIO()
     console = Console(file=screen, color_system="standard", force_terminal=True, no_color=False)
     with ScriptedEngine() as engine:
-        Answer(console, mark_accepted=True).listen(engine, Request.of("x"))
+        print_answer(engine, Request.of("x"), console, mark_accepted=True)
     assert screen.getvalue().startswith("Once\x1b[32m upon a\x1b[0m time")
 
 
 def test_speculation_that_ended_off_says_why(run: Run, loader: Loader) -> None:
-    loader.engine = ScriptedEngine(width=1, off_reason="off: drafting costs more than it saves")
+    loader.engine = ScriptedEngine(width=1, off_reason="drafting costs more than it saves")
     assert "speculation ended off: drafting costs more" in run("generate", "Hello", "--compare").stdout
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from specdec.cli.asking import DEMO_PROMPT
+from specdec.cli.generate import DEMO_PROMPT
 from specdec.cli.jsonable import completion_json, print_json
 from specdec.errors import CheckpointNotFound
-from specdec.types import Message, SamplingParams, Token, TokenLogprob
+from specdec.types import LoadOptions, Message, SamplingParams, Token, TokenLogprob
 from tests.cli.conftest import Loader, Run
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 
@@ -69,16 +69,13 @@ def test_every_option_arrives(run: Run, loader: Loader) -> None:
     )
     assert (request.speculative, request.prediction) == (3, "Hi")
     assert loader.calls == [
-        {
-            "target": "t", "draft": "d", "device": "cpu", "dtype": "float32", "context": 99, "slots": 1,
-            "accept_rule": "rejection", "trust_remote_code": False, "prefix_cache_bytes": 0, "remember": 0,
-        }
-    ]  # fmt: skip
+        LoadOptions("t", "d", "cpu", "float32", 99, 1, "rejection", prefix_cache_bytes=0, remember=0)
+    ]
 
 
 def test_speculation_off_says_why(run: Run, loader: Loader) -> None:
     assert "speculation off: as the request asked" in run("generate", "Hi", "--speculative", "off").stderr
-    loader.engine = ScriptedEngine(width=1, off_reason="off: drafting costs more than it saves")
+    loader.engine = ScriptedEngine(width=1, off_reason="drafting costs more than it saves")
     assert "speculation off: drafting costs more than it saves" in run("generate", "Hi").stderr
 
 
@@ -123,10 +120,10 @@ def test_nothing_is_loaded_for_a_wrong_value(run: Run, loader: Loader) -> None:
 
 
 def test_load_errors_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**_: object) -> None:
+    def refuse(*_: object) -> None:
         raise CheckpointNotFound("no such folder:\nnowhere")
 
-    monkeypatch.setattr("specdec.cli.screen.load", refuse)
+    monkeypatch.setattr("specdec.cli.screen.load_engine", refuse)
     done = run("generate", "Hello", "--target", "nowhere")
     assert (done.exit_code, done.stderr) == (2, "error: no such folder: nowhere\n")
 

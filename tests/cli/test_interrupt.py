@@ -23,7 +23,7 @@ class Reporting(type(engine)):
         if counts.get("cancelled"):
             print("cancelled", file=sys.stderr, flush=True)
 engine.__class__ = Reporting
-screen.load = lambda **_: engine
+screen.load_engine = lambda *_: engine
 main()
 """
 SHOWN = "Once upon a time"
@@ -78,10 +78,10 @@ def test_while_loading(command: str) -> None:
     script = """
 import threading
 from specdec.cli import main, screen
-def load(**_):
+def load(*_):
     print("loading", flush=True)
     threading.Event().wait()
-screen.load = load
+screen.load_engine = load
 main()
 """
     with started(command, script=script) as process:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from specdec.engine import AcceptRule
 from specdec.errors import EngineFailed
 from specdec.types import (
+    AcceptRule,
     Completion,
     DrafterStats,
     GenerationEvent,
@@ -113,7 +113,7 @@ def test_of_an_engine_that_cannot_speculate_nothing_is_shown() -> None:
 
 
 def test_where_nothing_was_drafted_nothing_is_shown() -> None:
-    with ScriptedEngine(SCRIPT * 5, width=1, off_reason="off: it does not pay") as engine:
+    with ScriptedEngine(SCRIPT * 5, width=1, off_reason="it does not pay") as engine:
         checks = {c.name: c for c in verify(engine, 100)}
     greedy = checks["greedy text, k=3"]
     assert (greedy.verdict, greedy.detail) == ("not shown", "accepted 0 of 0 drafted: off: it does not pay")

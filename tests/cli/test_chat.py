@@ -1,0 +1,59 @@
+"""`specdec chat`: what it begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specdec.types import LoadOptions, SamplingParams
+from specdec_tui.core.config import Config
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
+    """What the screen was begun with; nobody's own config file is read."""
+    begun: list[Config] = []
+
+    def run(config: Config, *, database: Path | None, resume: str | None) -> int:
+        begun.append(config)
+        return 0
+
+    monkeypatch.setattr("specdec_tui.run.run", run)
+    monkeypatch.setattr("specdec_tui.run.config_path", lambda: tmp_path / "none.toml")
+    return begun
+
+
+def test_the_command_line_goes_before_the_preset_and_the_config_file(
+    run: Run, begun: list[Config], tmp_path: Path
+) -> None:
+    file = tmp_path / "chat.toml"
+    file.write_text('[engine]\ndraft = "none"\ncontext = 99\n[sampling]\nseed = 3\n[screen]\nsystem = "s"\n')
+    words = "--draft auto --preset creative --temperature 0 --stop a --stop b --logit-bias 4=-7 --theme light --unsaved"
+    done = run("chat", "--config", str(file), *words.split(), "--speculative", "3")
+    assert done.exit_code == 0, done.output
+    (config,) = begun
+    assert config.engine == LoadOptions(context=99), "a default that is named goes before the file, too"
+    sampling = SamplingParams(temperature=0.0, min_p=0.05, stop=("a", "b"), logit_bias={4: -7.0})
+    assert (config.settings.sampling, config.settings.speculative) == (sampling, 3)
+    assert (config.settings.system, config.screen.theme) == ("s", "light")
+
+
+def test_a_url_is_the_target(run: Run, begun: list[Config]) -> None:
+    run("chat", "--url", "http://localhost:1/v1", "--unsaved")
+    assert begun[0].engine.target == "http://localhost:1/v1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--config", "nowhere.toml"), "config is 'nowhere.toml'; expected a file"),
+        (("--preset", "wild"), "preset is 'wild'; expected one of default, precise, balanced, creative"),
+        (("--temperature", "-1"), "temperature is -1.0; expected a number from 0 to 100"),
+    ],
+)
+def test_wrong_values_are_one_line(run: Run, begun: list[Config], arguments: tuple[str, ...], said: str) -> None:
+    done = run("chat", *arguments)
+    assert (done.exit_code, done.stderr) == (2, f"error: {said}\n")
+    assert not begun
