@@ -28,13 +28,13 @@ from specdec.bundled import path as bundled
 from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
 from specdec.engine import Progress
-from specdec.loading import LoadOptions
+from specdec.models import families
 from specdec.models.base import Batch, Model
-from specdec.models.eager import model as llama
+from specdec.models.eager import model as eager
 from specdec.models.loading import load_model, with_kernels
 from specdec.models.weights.layers import ModelWeights
 from specdec.text.tokenizer import Tokenizer
-from specdec.types import Completion
+from specdec.types import Completion, LoadOptions
 
 CONTEXT = 2048
 LENGTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -86,10 +86,12 @@ def _load(
 ) -> Model:  # fmt: skip
     source = Embedded(bundled(role), size, device, hostile=hostile)  # type: ignore[arg-type]
     cuda = device.type == "cuda"
-    runner = llama.load(
-        source, source.config, name=size.like, device=device, dtype=dtype, context=CONTEXT, slots=slots, spare=int(cuda)
-    )  # fmt: skip
-    return with_kernels(runner) if cuda else runner
+    family = families.describe(source.config)
+    assert family is not None
+    model = eager.load(
+        source, family, name=size.like, device=device, dtype=dtype, context=CONTEXT, slots=slots, spare=int(cuda)
+    )
+    return with_kernels(model) if cuda else model
 
 
 def equal_share(runner: Model, role: str, prompts: Sequence[list[int]]) -> float:
