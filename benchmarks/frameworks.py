@@ -18,7 +18,7 @@ from typing import Any
 import specdec
 from langchain_specdec import ChatSpecDec
 from specdec.engine import Engine
-from specdec.types import Grammar, Message
+from specdec.types import Grammar, Message, RequestOptions
 
 STORY = "Tell me a story about a fox who lost a bell."
 ANIMALS = ("fox", "bear", "hen", "cat", "dog", "frog", "duck", "horse")
@@ -26,17 +26,20 @@ REPEATS = 5
 PERSON = {
     "type": "object",
     "properties": {
-        "full_name": {"type": "string", "maxLength": 20}, "occupation": {"type": "string", "maxLength": 20},
-        "age_in_years": {"type": "integer", "minimum": 0, "maximum": 120}, "is_employed": {"type": "boolean"},
+        "full_name": {"type": "string", "maxLength": 20},
+        "occupation": {"type": "string", "maxLength": 20},
+        "age_in_years": {"type": "integer", "minimum": 0, "maximum": 120},
+        "is_employed": {"type": "boolean"},
         "home_address": {
             "type": "object",
             "properties": {"street_name": {"type": "string", "maxLength": 20}, "city_name": {"enum": ["Oslo", "Lima"]}},
-            "required": ["street_name", "city_name"], "additionalProperties": False,
+            "required": ["street_name", "city_name"],
+            "additionalProperties": False,
         },
     },
     "required": ["full_name", "occupation", "age_in_years", "is_employed", "home_address"],
     "additionalProperties": False,
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -107,12 +110,13 @@ def overhead(model: ChatSpecDec, engine: Engine) -> float:
 def forced(engine: Engine) -> float:
     """Tokens a second of each: the answers differ in length."""
     chat, form = [Message("user", "Describe a person as JSON.")], Grammar.json_schema(PERSON)
-    return _median_ratio(
-        lambda: 1 / engine.generate(chat, grammar=form, temperature=1, seed=1).tokens_per_second,
-        lambda: 1 / engine.generate(chat, speculative="off", temperature=1, seed=1, max_tokens=60,
-                                    ignore_eos=True).tokens_per_second,
-        repeats=REPEATS,
-    ) ** -1  # fmt: skip
+
+    def rate(options: RequestOptions) -> float:
+        return engine.generate(chat, **options).tokens_per_second
+
+    one: RequestOptions = {"temperature": 1, "seed": 1}
+    plain: RequestOptions = {**one, "speculative": "off", "max_tokens": 60, "ignore_eos": True}
+    return _median_ratio(lambda: rate({**one, "grammar": form}), lambda: rate(plain), repeats=REPEATS)
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -20,47 +20,38 @@ from llama_index.core.llms import ChatMessage
 
 from llama_index.llms.specdec import SpecDec
 from specdec.bench.prompts import built_in
+from specdec.types import Message, RequestOptions
 
 PAIRS = (
-    ("engine.stream", "chat"), ("engine.stream", "stream_chat"),
-    ("engine.astream", "achat"), ("engine.astream", "astream_chat"),
-)  # fmt: skip
-Form = Callable[[str], None]
+    ("engine.stream", "chat"),
+    ("engine.stream", "stream_chat"),
+    ("engine.astream", "achat"),
+    ("engine.astream", "astream_chat"),
+)
+Form = Callable[[str], object]
 
 
-class Forms:
+def forms(llm: SpecDec) -> dict[str, Form]:
     """The ways to have a prompt answered."""
+    engine, wait = llm.engine, asyncio.new_event_loop().run_until_complete
+    sampling: RequestOptions = {"temperature": llm.temperature, "max_tokens": llm.max_tokens}
 
-    def __init__(self, llm: SpecDec) -> None:
-        self._llm, self._engine, self._loop = llm, llm.engine, asyncio.new_event_loop()
-        self._sampling = {"temperature": llm.temperature, "max_tokens": llm.max_tokens}
-
-    def named(self) -> dict[str, Form]:
-        wait = self._loop.run_until_complete
-        return {
-            "engine.stream": self._events,
-            "engine.astream": lambda prompt: wait(self._aevents(prompt)),
-            "chat": lambda prompt: void(self._llm.chat([ChatMessage(prompt)])),
-            "stream_chat": lambda prompt: void(list(self._llm.stream_chat([ChatMessage(prompt)]))),
-            "achat": lambda prompt: void(wait(self._llm.achat([ChatMessage(prompt)]))),
-            "astream_chat": lambda prompt: wait(self._aresponses(prompt)),
-        }
-
-    def _events(self, prompt: str) -> None:
-        for _ in self._engine.stream([{"role": "user", "content": prompt}], **self._sampling):
+    async def events(prompt: str) -> None:
+        async for _ in engine.astream([Message("user", prompt)], **sampling):
             pass
 
-    async def _aevents(self, prompt: str) -> None:
-        async for _ in self._engine.astream([{"role": "user", "content": prompt}], **self._sampling):
+    async def responses(prompt: str) -> None:
+        async for _ in await llm.astream_chat([ChatMessage(prompt)]):
             pass
 
-    async def _aresponses(self, prompt: str) -> None:
-        async for _ in await self._llm.astream_chat([ChatMessage(prompt)]):
-            pass
-
-
-def void(_: object) -> None:
-    """Nobody wants the answer."""
+    return {
+        "engine.stream": lambda prompt: list(engine.stream([Message("user", prompt)], **sampling)),
+        "engine.astream": lambda prompt: wait(events(prompt)),
+        "chat": lambda prompt: llm.chat([ChatMessage(prompt)]),
+        "stream_chat": lambda prompt: list(llm.stream_chat([ChatMessage(prompt)])),
+        "achat": lambda prompt: wait(llm.achat([ChatMessage(prompt)])),
+        "astream_chat": lambda prompt: wait(responses(prompt)),
+    }
 
 
 def seconds(form: Form, prompt: str) -> float:
@@ -71,11 +62,11 @@ def seconds(form: Form, prompt: str) -> float:
 
 def ratios(llm: SpecDec, prompts: list[str], repeats: int) -> dict[str, list[float]]:
     """Of each form of the class, one a prompt and repeat."""
-    forms, found = Forms(llm).named(), defaultdict[str, list[float]](list)
+    ways, found = forms(llm), defaultdict[str, list[float]](list)
     for repeat in range(-1, repeats):  # the first round is not counted: it fills the prefix cache
         for prompt in prompts:
-            order = list(forms) if repeat % 2 else list(reversed(forms))
-            took = {name: seconds(forms[name], prompt) for name in order}
+            order = list(ways) if repeat % 2 else list(reversed(ways))
+            took = {name: seconds(ways[name], prompt) for name in order}
             for bare, form in PAIRS if repeat >= 0 else ():
                 found[form].append(took[bare] / took[form])
     return found

@@ -32,8 +32,10 @@ def main() -> None:
     print(f"\n\n{usage.usage_metadata[args.target]['output_tokens']} tokens")
 
     figures = (prompt | model).invoke({"name": args.name, "thing": args.thing}).response_metadata
-    print(f"{figures['timing']['tokens_per_second']:.0f} tokens/s, "
-          f"acceptance length {figures['speculative']['acceptance_length']:.1f}")  # fmt: skip
+    print(
+        f"{figures['timing']['tokens_per_second']:.0f} tokens/s, "
+        f"acceptance length {figures['speculative']['acceptance_length']:.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_type_hints
 
 from specdec.engine import Engine
-from specdec.loading import LoadKeywords, LoadOptions, SharedEngines
-from specdec.types import Request, RequestOptions, SamplingParams
+from specdec.loading import SharedEngines
+from specdec.types import LoadKeywords, LoadOptions, Request, RequestOptions, SamplingParams
 from tests.fakes import ScriptedEngine
 
 
@@ -36,12 +38,29 @@ def test_a_default_that_is_named_is_the_default() -> None:
     assert len(loads) == 2
 
 
-def test_a_forgotten_engine_is_loaded_anew() -> None:
+def test_an_engine_that_is_down_is_loaded_anew() -> None:
     shared, loads = _loading()
-    shared.forget(shared.get(LoadOptions("a")))
+    first = shared.get(LoadOptions("a"))
+    assert shared.peek(LoadOptions("a")) is shared.get(LoadOptions("a")) is first
+    first.close()
     assert shared.peek(LoadOptions("a")) is None
-    shared.get(LoadOptions("a"))
+    assert shared.get(LoadOptions("a")) is not first
+    assert shared.get(LoadOptions("a")).down is None
     assert len(loads) == 2
+
+
+async def test_loading_does_not_block_the_loop() -> None:
+    gate = threading.Event()
+
+    def load(_: LoadOptions) -> Engine:
+        assert gate.wait(20)
+        return ScriptedEngine()
+
+    shared = SharedEngines(load)
+    loading = asyncio.create_task(shared.aget(LoadOptions("a")))
+    await asyncio.sleep(0)
+    gate.set()  # the loop gets here only if it was not blocked
+    assert await loading is await shared.aget(LoadOptions("a")) is shared.get(LoadOptions("a"))
 
 
 def test_the_options_of_a_call_are_the_fields() -> None:

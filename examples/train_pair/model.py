@@ -51,11 +51,18 @@ class Shape:
     def config(self) -> dict[str, Any]:
         """The same numbers as Transformers' `LlamaConfig` takes them."""
         return {
-            "hidden_size": self.width, "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads, "intermediate_size": self.inner, "head_dim": self.head,
-            "vocab_size": self.vocabulary, "rope_theta": self.theta, "max_position_embeddings": self.context,
-            "tie_word_embeddings": True, "rms_norm_eps": 1e-5,
-        }  # fmt: skip
+            "hidden_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "intermediate_size": self.inner,
+            "head_dim": self.head,
+            "vocab_size": self.vocabulary,
+            "rope_theta": self.theta,
+            "max_position_embeddings": self.context,
+            "tie_word_embeddings": True,
+            "rms_norm_eps": 1e-5,
+        }
 
 
 TARGET = Shape(width=384, layers=8, heads=6, kv_heads=2, inner=1024)

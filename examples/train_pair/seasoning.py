@@ -19,9 +19,17 @@ from .world.phrase import an, pick, sloppy
 from .world.sample import Sample, say
 
 SHARES: dict[str, float] = {
-    "tinystories": 0.50, "fairytaleqa-qa": 0.11, "t0-quoref": 0.06, "t0-ropes": 0.05, "t0-quartz": 0.04,
-    "topical-chat": 0.09, "chatterbot": 0.02, "storybooks": 0.05, "fairytaleqa-story": 0.05, "gutenberg-children": 0.03,
-}  # fmt: skip
+    "tinystories": 0.50,
+    "fairytaleqa-qa": 0.11,
+    "t0-quoref": 0.06,
+    "t0-ropes": 0.05,
+    "t0-quartz": 0.04,
+    "topical-chat": 0.09,
+    "chatterbot": 0.02,
+    "storybooks": 0.05,
+    "fairytaleqa-story": 0.05,
+    "gutenberg-children": 0.03,
+}
 """How often each source is drawn. What it holds too little of the model's task, or in another format, is left out."""
 
 _HERO = re.compile(r"\b(?:named|called) ([A-Z][a-z]+)\b")

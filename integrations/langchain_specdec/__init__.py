@@ -6,7 +6,7 @@ ChatSpecDec().invoke("Tell me a story about a fox.")
 """
 
 from langchain_specdec.chat_models import ChatSpecDec
-from langchain_specdec.errors import InvalidInput, PromptTooLong
+from langchain_specdec.errors import InputTooLong, InvalidInput
 from langchain_specdec.llms import SpecDecLLM
 
-__all__ = ["ChatSpecDec", "InvalidInput", "PromptTooLong", "SpecDecLLM"]
+__all__ = ["ChatSpecDec", "InputTooLong", "InvalidInput", "SpecDecLLM"]

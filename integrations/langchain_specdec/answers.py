@@ -10,40 +10,32 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCallChunk
-from langchain_core.messages import ToolCall as LangChainCall
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.json import parse_partial_json
 
-from specdec.types import (
-    Completion,
-    ContentDelta,
-    EngineInfo,
-    GenerationEvent,
-    ReasoningDelta,
-    SpecStats,
-    Timing,
-    Token,
-    TokenLogprob,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-)
+from specdec import frameworks
+from specdec.types import Answer, Completion, Ending, EngineInfo, GenerationEvent, Token, TokenLogprob, ToolCallDelta
 
 
 def chat_result(completion: Completion, info: EngineInfo) -> ChatResult:
     """A whole answer."""
-    said = completion.message
-    calls = [_call(call) for call in said.tool_calls]
+    said, whole, cut = completion.message, list[ToolCall](), list[InvalidToolCall]()
+    for call in said.tool_calls:
+        arguments = object_of(call.arguments)
+        if arguments is not None:
+            whole.append(tool_call(name=call.name, args=arguments, id=call.id))
+        else:
+            cut.append(invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error="the answer was cut"))
     message = AIMessage(
         content=said.content or "",
         additional_kwargs={"reasoning_content": said.reasoning} if said.reasoning else {},
-        tool_calls=[call for call in calls if call["type"] == "tool_call"],
-        invalid_tool_calls=[call for call in calls if call["type"] == "invalid_tool_call"],
-        usage_metadata=usage_metadata(completion.usage),
-        response_metadata=figures(completion, info, called=bool(calls)) | _logprobs(completion.tokens),
+        tool_calls=whole,
+        invalid_tool_calls=cut,
+        usage_metadata=usage_metadata(completion.end),
+        response_metadata=figures(completion.end, info, called=bool(said.tool_calls)) | _logprobs(completion.tokens),
     )
     return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -53,99 +45,61 @@ class Chunks:
 
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
-        self._arguments: dict[int, str] = {}
-        """Of each call, as far as they have come."""
+        self._answer = Answer()
 
     def of(self, event: GenerationEvent) -> Iterator[ChatGenerationChunk]:
         """The end is a chunk of its own: what there is of calls in the last one is not looked at."""
-        calls = [d for d in event.deltas if isinstance(d, ToolCallDelta)]
-        for call in calls:
-            self._arguments[call.index] = self._arguments.get(call.index, "") + call.arguments
-        if event.finish_reason is not None:
-            calls += self._spoiled()
-        if calls or event.deltas or any(t.logprob is not None for t in event.tokens):
-            yield ChatGenerationChunk(message=_part(event, calls))
-        if event.finish_reason is not None:
-            yield ChatGenerationChunk(message=self._end(event))
-
-    def _end(self, event: GenerationEvent) -> AIMessageChunk:
-        assert event.usage is not None
-        return AIMessageChunk(
-            content="",
-            usage_metadata=usage_metadata(event.usage),
-            response_metadata=figures(event, self._info, called=bool(self._arguments)),
-            chunk_position="last",
-        )
-
-    def _spoiled(self) -> Iterable[ToolCallDelta]:
-        """LangChain completes half arguments, as if they were whole: those of calls that were cut end so that it
-        cannot, and the merged call is an invalid one."""
-        for index, arguments in self._arguments.items():
-            if object_of(arguments) is None:
-                end = next(end for end in _ENDS if not _completed(arguments + end))
-                yield ToolCallDelta(index, arguments=end)
-
-
-def _part(event: GenerationEvent, calls: Iterable[ToolCallDelta]) -> AIMessageChunk:
-    thought = "".join(d.text for d in event.deltas if isinstance(d, ReasoningDelta))
-    return AIMessageChunk(
-        content="".join(d.text for d in event.deltas if isinstance(d, ContentDelta)),
-        tool_call_chunks=_call_chunks(calls),
-        additional_kwargs={"reasoning_content": thought} if thought else {},
-        response_metadata=_logprobs(event.tokens),
-    )
+        new, logprobs = Answer(), _logprobs(event.tokens)
+        for delta in event.deltas:
+            new.grow(delta)
+            self._answer.grow(delta)
+        for index, call in self._answer.calls.items() if event.end else ():
+            if object_of(call.arguments) is None:
+                new.grow(ToolCallDelta(index, arguments=_spoiling(call.arguments)))
+        if event.deltas or new.calls or logprobs:
+            calls = [
+                tool_call_chunk(name=call.name or None, args=call.arguments, id=call.id or None, index=index)
+                for index, call in new.calls.items()
+            ]
+            yield _chunk(
+                content=new.content,
+                tool_call_chunks=calls,
+                additional_kwargs={"reasoning_content": new.reasoning} if new.reasoning else {},
+                response_metadata=logprobs,
+            )
+        if event.end:
+            yield _chunk(
+                content="",
+                usage_metadata=usage_metadata(event.end),
+                response_metadata=figures(event.end, self._info, called=bool(self._answer.calls)),
+                chunk_position="last",
+            )
 
 
-def usage_metadata(usage: Usage) -> UsageMetadata:
+def _chunk(**fields: Any) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=AIMessageChunk(**fields))
+
+
+def usage_metadata(end: Ending) -> UsageMetadata:
     return UsageMetadata(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        input_token_details=InputTokenDetails(cache_read=usage.cached_tokens),
+        input_tokens=end.usage.prompt_tokens,
+        output_tokens=end.usage.completion_tokens,
+        total_tokens=end.usage.prompt_tokens + end.usage.completion_tokens,
+        input_token_details=InputTokenDetails(cache_read=end.usage.cached_tokens),
     )
 
 
-def figures(answer: Completion | GenerationEvent, info: EngineInfo, *, called: bool = False) -> dict[str, Any]:
+def figures(end: Ending, info: EngineInfo, *, called: bool = False) -> dict[str, Any]:
     """Response metadata of a finished answer."""
-    assert answer.usage is not None
-    assert answer.timing is not None
-    assert answer.stats is not None
+    found = frameworks.figures(end)
     return {
         "model_name": info.target,
         "model_provider": "specdec",
-        "finish_reason": "tool_calls" if called and answer.finish_reason == "stop" else answer.finish_reason,
-        "seed": answer.seed,
-        "timing": _timing(answer.timing, answer.usage),
-        "speculative": _speculative(answer.stats, info),
+        "finish_reason": "tool_calls" if called and end.reason == "stop" else end.reason,
+        "seed": end.seed,
+        "timing": found["timing"],
+        "speculative": {"draft": info.draft, **found["speculative"]},
     }
-
-
-def _timing(timing: Timing, usage: Usage) -> dict[str, float]:
-    return {
-        "queued": timing.queued,
-        "ttft": timing.ttft,
-        "total": timing.total,
-        "tokens_per_second": timing.tokens_per_second(usage.completion_tokens),
-    }
-
-
-def _speculative(stats: SpecStats, info: EngineInfo) -> dict[str, Any]:
-    return {
-        "draft": info.draft,
-        "rounds": stats.rounds,
-        "drafted": stats.drafted,
-        "accepted": stats.accepted,
-        "acceptance_rate": stats.acceptance_rate,
-        "acceptance_length": stats.acceptance_length,
-        "off_reason": stats.off_reason,
-    }
-
-
-def _call(call: ToolCall) -> LangChainCall | InvalidToolCall:
-    arguments = object_of(call.arguments)
-    if arguments is None:
-        return invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error="the answer was cut")
-    return tool_call(name=call.name, args=arguments, id=call.id)
 
 
 def object_of(text: str) -> dict[str, Any] | None:
@@ -161,23 +115,16 @@ _ENDS = ("", "]", "}", '"]', '"}', '""]', '""}')
 """A bracket that closes nothing, outside of a text, inside of one, and behind a backslash in one."""
 
 
-def _completed(arguments: str) -> bool:
-    """Whether LangChain makes a call of them."""
-    try:
-        return not arguments or isinstance(parse_partial_json(arguments), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _call_chunks(deltas: Iterable[ToolCallDelta]) -> list[ToolCallChunk]:
-    """One for each call: those in one message are not merged, and one without a name would be a call without one."""
-    chunks: dict[int, ToolCallChunk] = {}
-    for delta in deltas:
-        chunk = chunks.setdefault(
-            delta.index, tool_call_chunk(name=delta.name, args="", id=delta.id, index=delta.index)
-        )
-        chunk["args"] = (chunk["args"] or "") + delta.arguments
-    return list(chunks.values())
+def _spoiling(arguments: str) -> str:
+    """LangChain completes half arguments, as if they were whole: behind this it cannot, and the merged call is an
+    invalid one."""
+    for end in _ENDS:
+        try:
+            if arguments + end and not isinstance(parse_partial_json(arguments + end), dict):
+                return end
+        except (ValueError, RecursionError):
+            return end
+    raise AssertionError(f"LangChain makes a call of {arguments!r} whatever comes behind it")
 
 
 def _logprobs(tokens: Iterable[Token]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
@@ -16,17 +15,18 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
 from langchain_specdec.answers import Chunks, chat_result
+from langchain_specdec.base import STRICT, BaseSpecDec
 from langchain_specdec.errors import translated
 from langchain_specdec.messages import as_messages
 from langchain_specdec.schemas import Tool, openai_tool
-from langchain_specdec.settings import STRICT, Settings
 from langchain_specdec.structured import Method, structured
 from langchain_specdec.together import at_once, generated_at_once
 from specdec.engine import Engine
+from specdec.loading import engines
 from specdec.types import EngineInfo
 
 
-class ChatSpecDec(Settings, BaseChatModel):
+class ChatSpecDec(BaseSpecDec, BaseChatModel):
     """A local target model, answering as it would alone, sooner.
 
         model = ChatSpecDec(model="./my-model", draft="./my-small-model", temperature=0.7)
@@ -42,17 +42,9 @@ class ChatSpecDec(Settings, BaseChatModel):
     def _llm_type(self) -> str:
         return "specdec-chat"
 
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return self._described()
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
-        params["ls_provider"] = "specdec"
-        return params
-
     def _resolve_model_profile(self) -> ModelProfile | None:
-        engine = self._at_hand({})
+        with translated():
+            engine = self.engine or engines.peek(self._load_options())
         return _profile(engine.info) if engine else None
 
     # ---- answers
@@ -66,7 +58,7 @@ class ChatSpecDec(Settings, BaseChatModel):
     ) -> ChatResult:
         request = self._request(as_messages(messages), stop, kwargs)
         engine = self._ready(self._engine(kwargs))
-        with translated(engine):
+        with translated():
             return chat_result(engine.generate(request), engine.info)
 
     async def _agenerate(
@@ -78,7 +70,7 @@ class ChatSpecDec(Settings, BaseChatModel):
     ) -> ChatResult:
         request = self._request(as_messages(messages), stop, kwargs)
         engine = self._ready(await self._aengine(kwargs))
-        with translated(engine):
+        with translated():
             return chat_result(await engine.agenerate(request), engine.info)
 
     def _stream(
@@ -91,7 +83,7 @@ class ChatSpecDec(Settings, BaseChatModel):
         request = self._request(as_messages(messages), stop, kwargs)
         engine = self._ready(self._engine(kwargs))
         chunks = Chunks(engine.info)
-        with translated(engine), closing(engine.stream(request)) as events:
+        with translated(), closing(engine.stream(request)) as events:
             for event in events:
                 yield from chunks.of(event)
 
@@ -105,7 +97,7 @@ class ChatSpecDec(Settings, BaseChatModel):
         request = self._request(as_messages(messages), stop, kwargs)
         engine = self._ready(await self._aengine(kwargs))
         chunks = Chunks(engine.info)
-        with translated(engine):
+        with translated():
             async with aclosing(engine.astream(request)) as events:
                 async for event in events:
                     for chunk in chunks.of(event):
@@ -145,8 +137,10 @@ class ChatSpecDec(Settings, BaseChatModel):
         """`tool_choice`: "auto", "none", "any" ("required", True) or a tool's name. Calls follow their tool's schema,
         `strict` or not."""
         formatted = [openai_tool(tool, strict=strict) for tool in tools]
-        if choice := _choice(tool_choice):
-            kwargs["tool_choice"] = choice
+        if isinstance(tool_choice, dict):
+            tool_choice = str(tool_choice.get("function", {}).get("name", ""))
+        if tool_choice:
+            kwargs["tool_choice"] = "required" if tool_choice in (True, "any") else tool_choice
         if parallel_tool_calls is not None:
             kwargs["parallel_tool_calls"] = parallel_tool_calls
         return self.bind(tools=formatted, **kwargs)
@@ -166,10 +160,6 @@ class ChatSpecDec(Settings, BaseChatModel):
 
     # ---- counting
 
-    def get_token_ids(self, text: str) -> list[int]:
-        with translated():
-            return list(self._engine({}).tokenize(text)) if text else []
-
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None) -> int:
         """With the chat template's own tokens, and with the tools."""
         formatted = [openai_tool(tool) for tool in tools or ()]
@@ -180,16 +170,16 @@ class ChatSpecDec(Settings, BaseChatModel):
 def _profile(info: EngineInfo) -> ModelProfile:
     tools = info.tool_format is not None
     return ModelProfile(
-        max_input_tokens=info.context, max_output_tokens=info.context, text_inputs=True, text_outputs=True,
-        image_inputs=False, audio_inputs=False, video_inputs=False, pdf_inputs=False,
-        tool_calling=tools, tool_choice=tools, structured_output=True, reasoning_output=info.reasoning,
-    )  # fmt: skip
-
-
-def _choice(value: str | bool | dict[str, Any] | None) -> str:
-    """The engine's word for it; "" leaves it to the model."""
-    if isinstance(value, dict):
-        return str(value.get("function", {}).get("name", ""))
-    if value is True or value == "any":
-        return "required"
-    return value or ""
+        max_input_tokens=info.context,
+        max_output_tokens=info.context,
+        text_inputs=True,
+        text_outputs=True,
+        image_inputs=False,
+        audio_inputs=False,
+        video_inputs=False,
+        pdf_inputs=False,
+        tool_calling=tools,
+        tool_choice=tools,
+        structured_output=True,
+        reasoning_output=info.reasoning,
+    )

@@ -1,8 +1,8 @@
 """What is wrong with a call, in errors of LangChain's own kind.
 
     LangChainException
-    ├── InvalidInput      a message, tool or parameter cannot be served (also a ValueError)
-    └── PromptTooLong     the prompt does not fit the context (also LangChain's ContextOverflowError)
+    └── InvalidInput          a message, tool or parameter cannot be served (also a ValueError)
+        └── InputTooLong          the prompt does not fit the context (also LangChain's ContextOverflowError)
 
 What goes wrong in the engine (busy, closed, failed) stays an error of `specdec.errors`.
 """
@@ -14,10 +14,7 @@ from contextlib import contextmanager
 
 from langchain_core.exceptions import ContextOverflowError, LangChainException
 
-from specdec import errors
-from specdec.engine import Engine
-from specdec.errors import EngineClosed, EngineFailed, InvalidRequest
-from specdec.loading import forget
+from specdec.errors import InvalidRequest, PromptTooLong
 
 
 class InvalidInput(LangChainException, ValueError):
@@ -25,19 +22,15 @@ class InvalidInput(LangChainException, ValueError):
     the engine that refused it."""
 
 
-class PromptTooLong(InvalidInput, ContextOverflowError):
+class InputTooLong(InvalidInput, ContextOverflowError):
     """The prompt does not fit the context."""
 
 
 @contextmanager
-def translated(engine: Engine | None = None) -> Iterator[None]:
-    """Errors of a request leave as LangChain's; an engine that is gone is loaded anew by the next call."""
+def translated() -> Iterator[None]:
+    """Errors of a request leave as LangChain's."""
     try:
         yield
     except InvalidRequest as error:
-        kind = PromptTooLong if isinstance(error, errors.PromptTooLong) else InvalidInput
+        kind = InputTooLong if isinstance(error, PromptTooLong) else InvalidInput
         raise kind(str(error)) from error
-    except (EngineClosed, EngineFailed):
-        if engine is not None:
-            forget(engine)
-        raise

@@ -9,16 +9,15 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseLLM
-from langchain_core.language_models.base import LangSmithParams
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 
 from langchain_specdec.answers import figures, usage_metadata
+from langchain_specdec.base import STRICT, BaseSpecDec
 from langchain_specdec.errors import translated
-from langchain_specdec.settings import STRICT, Settings
-from specdec.types import Completion, EngineInfo, GenerationEvent
+from specdec.types import Completion, Ending, EngineInfo, GenerationEvent
 
 
-class SpecDecLLM(Settings, BaseLLM):
+class SpecDecLLM(BaseSpecDec, BaseLLM):
     """A local target model that continues text, and the same sooner.
 
     SpecDecLLM(max_tokens=40).invoke("Once upon a time, there was")
@@ -30,15 +29,6 @@ class SpecDecLLM(Settings, BaseLLM):
     def _llm_type(self) -> str:
         return "specdec"
 
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return self._described()
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
-        params["ls_provider"] = "specdec"
-        return params
-
     def _generate(
         self,
         prompts: list[str],
@@ -48,9 +38,9 @@ class SpecDecLLM(Settings, BaseLLM):
     ) -> LLMResult:
         requests = [self._request(prompt, stop, kwargs) for prompt in prompts]
         engine = self._engine(kwargs)
-        with translated(engine), ExitStack() as left:  # all are under way before the first is waited for
+        with translated(), ExitStack() as left:  # all are under way before the first is waited for
             streams = [left.enter_context(closing(engine.stream(request))) for request in requests]
-            return _result([Completion.of(list(stream)) for stream in streams], engine.info)
+            return _result([Completion.of(stream) for stream in streams], engine.info)
 
     async def _agenerate(
         self,
@@ -61,7 +51,7 @@ class SpecDecLLM(Settings, BaseLLM):
     ) -> LLMResult:
         requests = [self._request(prompt, stop, kwargs) for prompt in prompts]
         engine = await self._aengine(kwargs)
-        with translated(engine):
+        with translated():
             return _result(await asyncio.gather(*map(engine.agenerate, requests)), engine.info)
 
     def _stream(
@@ -72,7 +62,7 @@ class SpecDecLLM(Settings, BaseLLM):
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
         request, engine = self._request(prompt, stop, kwargs), self._engine(kwargs)
-        with translated(engine), closing(engine.stream(request)) as events:
+        with translated(), closing(engine.stream(request)) as events:
             for event in events:
                 chunk = _chunk(event, engine.info)
                 if run_manager:
@@ -87,7 +77,7 @@ class SpecDecLLM(Settings, BaseLLM):
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
         request, engine = self._request(prompt, stop, kwargs), await self._aengine(kwargs)
-        with translated(engine):
+        with translated():
             async with aclosing(engine.astream(request)) as events:
                 async for event in events:
                     chunk = _chunk(event, engine.info)
@@ -95,22 +85,17 @@ class SpecDecLLM(Settings, BaseLLM):
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
 
-    def get_token_ids(self, text: str) -> list[int]:
-        with translated():
-            return list(self._engine({}).tokenize(text)) if text else []
-
 
 def _chunk(event: GenerationEvent, info: EngineInfo) -> GenerationChunk:
-    return GenerationChunk(text=event.text, generation_info=_info(event, info) if event.finish_reason else None)
+    return GenerationChunk(text=event.text, generation_info=_info(event.end, info) if event.end else None)
 
 
 def _result(completions: list[Completion], info: EngineInfo) -> LLMResult:
     return LLMResult(
-        generations=[[Generation(text=c.text, generation_info=_info(c, info))] for c in completions],
+        generations=[[Generation(text=c.text, generation_info=_info(c.end, info))] for c in completions],
         llm_output={"model_name": info.target},
     )
 
 
-def _info(answer: Completion | GenerationEvent, info: EngineInfo) -> dict[str, Any]:
-    assert answer.usage is not None
-    return figures(answer, info) | {"usage_metadata": usage_metadata(answer.usage)}
+def _info(end: Ending, info: EngineInfo) -> dict[str, Any]:
+    return figures(end, info) | {"usage_metadata": usage_metadata(end)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import (
@@ -19,8 +19,17 @@ from langchain_specdec.errors import InvalidInput, translated
 from specdec.types import Message, ToolCall
 
 _ROLES = {SystemMessage: "system", HumanMessage: "user", AIMessage: "assistant", ToolMessage: "tool"}
-_SAID_ELSEWHERE = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call", "reasoning",
-                   "thinking", "redacted_thinking", "non_standard")  # fmt: skip
+_REPEATED = (
+    "tool_use",
+    "tool_call",
+    "tool_call_chunk",
+    "invalid_tool_call",
+    "function_call",
+    "reasoning",
+    "thinking",
+    "redacted_thinking",
+    "non_standard",
+)
 """Blocks of an assistant's content that repeat its calls, or what only their provider can read."""
 
 
@@ -31,48 +40,34 @@ def as_messages(messages: Sequence[BaseMessage]) -> list[Message]:
 
 
 def _message(message: BaseMessage) -> Message:
-    role: Any = message.role if isinstance(message, ChatMessage) else _role(message)
-    text = _text(message)
-    if isinstance(message, AIMessage):
-        calls = tuple(_calls(message))
-        return Message(role, text if text or not calls else None, message.name, calls, None, reasoning_of(message))
-    return Message(role, text, message.name, (), getattr(message, "tool_call_id", None))
+    roles: list[Any] = [message.role] if isinstance(message, ChatMessage) else []
+    roles += [role for kind, role in _ROLES.items() if isinstance(message, kind)]
+    if not roles:
+        known = ", ".join(kind.__name__ for kind in _ROLES)
+        raise InvalidInput(f"messages has a {type(message).__name__}; expected {known} or ChatMessage")
+    role = roles[0]
+    blocks = [message.content] if isinstance(message.content, str) else message.content
+    text = "\n".join(filter(None, (_text(block, message) for block in blocks)))
+    if not isinstance(message, AIMessage):
+        return Message(role, text, message.name, (), getattr(message, "tool_call_id", None))
+    calls = [ToolCall(c["id"] or "", c["name"], json.dumps(c["args"], ensure_ascii=False)) for c in message.tool_calls]
+    calls += [ToolCall(c["id"] or "", c["name"] or "", c["args"] or "") for c in message.invalid_tool_calls]
+    return Message(role, text if text or not calls else None, message.name, tuple(calls), None, reasoning_of(message))
 
 
-def _role(message: BaseMessage) -> str:
-    for kind, role in _ROLES.items():
-        if isinstance(message, kind):
-            return role
-    known = ", ".join(kind.__name__ for kind in _ROLES)
-    raise InvalidInput(f"messages has a {type(message).__name__}; expected {known} or ChatMessage")
-
-
-def _text(message: BaseMessage) -> str:
-    if isinstance(message.content, str):
-        return message.content
-    return "\n".join(filter(None, (_block_text(block, message) for block in message.content)))
-
-
-def _block_text(block: Any, message: BaseMessage) -> str:
+def _text(block: Any, message: BaseMessage) -> str:
     if isinstance(block, str):
         return block
     kind = block.get("type") if isinstance(block, dict) else type(block).__name__
     if isinstance(block, dict) and isinstance(block.get("text"), str) and kind in ("text", "input_text", "output_text"):
         return str(block["text"])
-    if isinstance(message, AIMessage) and kind in _SAID_ELSEWHERE:
+    if isinstance(message, AIMessage) and kind in _REPEATED:
         return ""
     if isinstance(message, ToolMessage) and isinstance(block, dict) and kind in (None, "json"):
         return json.dumps(block.get("json", block), ensure_ascii=False)
     raise InvalidInput(
         f"{message.type} message has content of type {kind!r}; expected text, which is all the model reads"
     )
-
-
-def _calls(message: AIMessage) -> Iterable[ToolCall]:
-    for call in message.tool_calls:
-        yield ToolCall(call["id"] or "", call["name"], json.dumps(call["args"], ensure_ascii=False))
-    for wrong in message.invalid_tool_calls:
-        yield ToolCall(wrong["id"] or "", wrong["name"] or "", wrong["args"] or "")
 
 
 def reasoning_of(message: AIMessage) -> str | None:

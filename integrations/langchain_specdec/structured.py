@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import (
-    BaseOutputParser,
     JsonOutputKeyToolsParser,
     JsonOutputParser,
     PydanticOutputParser,
@@ -26,9 +25,8 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
 from langchain_specdec.answers import object_of
-from langchain_specdec.errors import InvalidInput, translated
+from langchain_specdec.errors import InvalidInput
 from langchain_specdec.schemas import json_schema, openai_tool
-from specdec.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from langchain_specdec.chat_models import ChatSpecDec
@@ -50,10 +48,23 @@ def structured(
     if method not in get_args(Method):
         raise InvalidInput(f"method is {method!r}; expected {', '.join(get_args(Method))}")
     name = openai_tool(schema)["function"]["name"]
+    of_class: Any = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
+    kwargs["ls_structured_output_format"] = traced = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
     if method == "function_calling":
-        llm, parser = _as_tool(model, schema, name, strict, kwargs)
+        llm = model.bind_tools([schema], tool_choice=name, strict=strict, parallel_tool_calls=False, **kwargs)
+        parser: Runnable[Any, Any] = (
+            PydanticToolsParser(tools=[of_class], first_tool_only=True)
+            if of_class
+            else JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+        )
     else:
-        llm, parser = _as_json(model, schema, method, strict, kwargs)
+        traced["schema"] = described = json_schema(schema, strict=strict)
+        form: dict[str, Any] = {"type": "json_object"}
+        if method == "json_schema":
+            wanted = {"name": described["title"], "schema": described, "strict": strict}
+            form = {"type": "json_schema", "json_schema": wanted}
+        llm = model.bind(response_format=form, **kwargs)
+        parser = PydanticOutputParser(pydantic_object=of_class) if of_class else JsonOutputParser()
     parser = _whole(name) | parser
     if not include_raw:
         return llm | parser
@@ -61,43 +72,6 @@ def structured(
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     read = parsed.with_fallbacks([failed], exception_key="parsing_error")
     return RunnableMap(raw=llm) | RunnableLambda(read.invoke, read.ainvoke)  # in streams, too, only the whole answer
-
-
-def _as_tool(
-    model: ChatSpecDec,
-    schema: dict[str, Any] | type,
-    name: str,
-    strict: bool | None,
-    kwargs: dict[str, Any],
-) -> tuple[Runnable[Any, Any], Runnable[Any, Any]]:
-    traced = {"kwargs": {"method": "function_calling", "strict": strict}, "schema": schema}
-    llm = model.bind_tools(
-        [schema], tool_choice=name, strict=strict, parallel_tool_calls=False, ls_structured_output_format=traced,
-        **kwargs,
-    )  # fmt: skip
-    if _is_model(schema):
-        return llm, PydanticToolsParser(tools=[schema], first_tool_only=True)  # type: ignore[list-item]
-    return llm, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-
-
-def _as_json(
-    model: ChatSpecDec,
-    schema: dict[str, Any] | type,
-    method: str,
-    strict: bool | None,
-    kwargs: dict[str, Any],
-) -> tuple[Runnable[Any, Any], Runnable[Any, Any]]:
-    described = json_schema(schema, strict=strict)
-    form: dict[str, Any] = {"type": "json_object"}
-    if method == "json_schema":
-        wanted = {"name": described["title"], "schema": described, "strict": strict}
-        form = {"type": "json_schema", "json_schema": wanted}
-    traced = {"kwargs": {"method": method, "strict": strict}, "schema": described}
-    llm = model.bind(response_format=form, ls_structured_output_format=traced, **kwargs)
-    parser: BaseOutputParser[Any] = JsonOutputParser()
-    if _is_model(schema):
-        parser = PydanticOutputParser(pydantic_object=schema)  # type: ignore[arg-type]
-    return llm, parser
 
 
 def _whole(name: str) -> Runnable[Any, Any]:
@@ -108,9 +82,8 @@ def _whole(name: str) -> Runnable[Any, Any]:
             return
         if not answer.tool_calls and object_of(answer.text) is None:
             assert answer.usage_metadata is not None
-            expected = f"enough for the whole {name}"
-            with translated():
-                raise InvalidRequest("max_tokens", answer.usage_metadata["output_tokens"], expected)
+            length = answer.usage_metadata["output_tokens"]
+            raise InvalidInput(f"max_tokens is {length}; expected enough for the whole {name}")
 
     def passed(answers: Iterator[Any]) -> Iterator[Any]:
         answer = None
@@ -127,7 +100,3 @@ def _whole(name: str) -> Runnable[Any, Any]:
         check(answer)
 
     return RunnableGenerator(passed, apassed)
-
-
-def _is_model(schema: Any) -> bool:
-    return isinstance(schema, type) and is_basemodel_subclass(schema)

@@ -60,10 +60,19 @@ async def test_a_reader_that_leaves_stops_the_engine() -> None:
     engine = ScriptedEngine(SCRIPT, hold=2)
     app = runpy.run_path(str(EXAMPLES / "langchain_fastapi.py"))["make_app"](ChatSpecDec(engine=engine))
     scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
-        "path": "/story", "raw_path": b"/story", "query_string": b"about=a+fox", "headers": [], "scheme": "http",
-        "server": ("test", 80), "client": ("test", 1), "root_path": "",
-    }  # fmt: skip
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/story",
+        "raw_path": b"/story",
+        "query_string": b"about=a+fox",
+        "headers": [],
+        "scheme": "http",
+        "server": ("test", 80),
+        "client": ("test", 1),
+        "root_path": "",
+    }
     told = asyncio.Event()
     texts: list[bytes] = []
 

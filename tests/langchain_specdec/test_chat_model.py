@@ -71,17 +71,19 @@ def _joined(chunks: Sequence[BaseMessageChunk]) -> BaseMessageChunk:
 
 def test_messages_of_every_kind() -> None:
     model, engine = _model()
-    model.invoke([
-        SystemMessage("be kind"),
-        HumanMessage(["a", {"type": "text", "text": "b"}], name="ann"),
-        AIMessage(
-            [{"type": "text", "text": "c"}, {"type": "tool_use", "id": "1", "name": "add", "input": {}}],
-            tool_calls=[{"id": "1", "name": "add", "args": {"a": "é"}}],
-            additional_kwargs={"reasoning_content": "hm"},
-        ),
-        ToolMessage([{"type": "text", "text": "3"}], tool_call_id="1"),
-        ChatMessage(content="d", role="user"),
-    ])  # fmt: skip
+    model.invoke(
+        [
+            SystemMessage("be kind"),
+            HumanMessage(["a", {"type": "text", "text": "b"}], name="ann"),
+            AIMessage(
+                [{"type": "text", "text": "c"}, {"type": "tool_use", "id": "1", "name": "add", "input": {}}],
+                tool_calls=[{"id": "1", "name": "add", "args": {"a": "é"}}],
+                additional_kwargs={"reasoning_content": "hm"},
+            ),
+            ToolMessage([{"type": "text", "text": "3"}], tool_call_id="1"),
+            ChatMessage(content="d", role="user"),
+        ]
+    )
     assert engine.requests[-1].prompt == (
         Message("system", "be kind"),
         Message("user", "a\nb", "ann"),
@@ -91,15 +93,25 @@ def test_messages_of_every_kind() -> None:
     )
 
 
-@pytest.mark.parametrize(("message", "reason"), [
-    (HumanMessage([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]), "expected text"),
-    (HumanMessage([{"type": "text", "text": "what is this?"},
-                   {"type": "image", "base64": "AAAA", "mime_type": "image/png"}]), "'image'; expected text"),
-    (ToolMessage([{"type": "image", "base64": "AAAA", "mime_type": "image/png"}], tool_call_id="1"), "'image'"),
-    (FunctionMessage(content="3", name="add"), "FunctionMessage; expected SystemMessage"),
-    (ChatMessage(content="x", role="boss"), "messages.role is 'boss'"),
-    (ToolMessage("3", tool_call_id="1"), "behind the assistant's call"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (HumanMessage([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]), "expected text"),
+        (
+            HumanMessage(
+                [
+                    {"type": "text", "text": "what is this?"},
+                    {"type": "image", "base64": "AAAA", "mime_type": "image/png"},
+                ]
+            ),
+            "'image'; expected text",
+        ),
+        (ToolMessage([{"type": "image", "base64": "AAAA", "mime_type": "image/png"}], tool_call_id="1"), "'image'"),
+        (FunctionMessage(content="3", name="add"), "FunctionMessage; expected SystemMessage"),
+        (ChatMessage(content="x", role="boss"), "messages.role is 'boss'"),
+        (ToolMessage("3", tool_call_id="1"), "behind the assistant's call"),
+    ],
+)
 def test_what_cannot_be_read_is_refused_by_name(message: BaseMessage, reason: str) -> None:
     model, engine = _model()
     for ask in (model.invoke, lambda messages: list(model.stream(messages))):
@@ -177,8 +189,9 @@ def test_calls_stream_as_they_are_invoked(width: int) -> None:
     for message in (said, streamed):
         assert message.content == "Well."
         assert [(c["name"], c["args"]) for c in message.tool_calls] == [
-            ("add", {"a": 1, "b": [2, "x"]}), ("add", {"a": 2, "b": []})
-        ]  # fmt: skip
+            ("add", {"a": 1, "b": [2, "x"]}),
+            ("add", {"a": 2, "b": []}),
+        ]
         assert len({c["id"] for c in message.tool_calls}) == 2
         assert message.response_metadata["finish_reason"] == "tool_calls"
         assert not message.invalid_tool_calls
@@ -270,8 +283,10 @@ def test_logprobs_are_openais() -> None:
         content = message.response_metadata["logprobs"]["content"]
         assert message.content == "Hi é"
         assert [(c["token"], c["bytes"]) for c in content] == [
-            ("Hi ", list(b"Hi ")), (r"\xc3", [0xC3]), (r"\xa9", [0xA9])
-        ]  # fmt: skip
+            ("Hi ", list(b"Hi ")),
+            (r"\xc3", [0xC3]),
+            (r"\xa9", [0xA9]),
+        ]
         assert content[0]["top_logprobs"] == [{"token": r"\xf0", "logprob": -2.0, "bytes": [0xF0]}]
     assert [r.sampling.logprobs for r in engine.requests] == [0, 2]
 
@@ -279,10 +294,19 @@ def test_logprobs_are_openais() -> None:
 # ---- tools and forms
 
 
-@pytest.mark.parametrize(("choice", "wanted"), [
-    (None, "auto"), ("auto", "auto"), ("none", "none"), ("any", "required"), ("required", "required"),
-    (True, "required"), ("add", "add"), ({"type": "function", "function": {"name": "add"}}, "add"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        (None, "auto"),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("any", "required"),
+        ("required", "required"),
+        (True, "required"),
+        ("add", "add"),
+        ({"type": "function", "function": {"name": "add"}}, "add"),
+    ],
+)
 def test_tool_choice(choice: Any, wanted: str) -> None:
     model, engine = _model()
     model.bind_tools([add, Point], tool_choice=choice, parallel_tool_calls=False).invoke("hi")
@@ -291,11 +315,14 @@ def test_tool_choice(choice: Any, wanted: str) -> None:
     assert [t["function"]["name"] for t in request.tools] == ["add", "Point"]
 
 
-@pytest.mark.parametrize(("tools", "choice", "reason"), [
-    ([{"type": "function", "function": {"name": "", "parameters": {}}}], None, r"tools\[0\].function.name is ''"),
-    ([add, add], None, "tools is 'add'; expected tools of different names"),
-    ([add], "sub", "tool_choice is 'sub'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tools", "choice", "reason"),
+    [
+        ([{"type": "function", "function": {"name": "", "parameters": {}}}], None, r"tools\[0\].function.name is ''"),
+        ([add, add], None, "tools is 'add'; expected tools of different names"),
+        ([add], "sub", "tool_choice is 'sub'"),
+    ],
+)
 def test_wrong_tools_are_refused(tools: Any, choice: Any, reason: str) -> None:
     model, _ = _model()
     with pytest.raises(InvalidInput, match=reason):
@@ -305,8 +332,11 @@ def test_wrong_tools_are_refused(tools: Any, choice: Any, reason: str) -> None:
 
 def test_structured_output_three_ways() -> None:
     point = '{"x": 1, "y": 2}'
-    for method, script in (("function_calling", call("Point", {"x": 1, "y": 2})), ("json_schema", [point]),
-                           ("json_mode", [point])):  # fmt: skip
+    for method, script in (
+        ("function_calling", call("Point", {"x": 1, "y": 2})),
+        ("json_schema", [point]),
+        ("json_mode", [point]),
+    ):
         model, engine = _model(script)
         chain = model.with_structured_output(Point, method=method)  # type: ignore[arg-type]
         assert chain.invoke("hi") == Point(x=1, y=2)
@@ -419,13 +449,17 @@ BRANCH = {"size": 1, "branches": [{"size": 2, "branches": [{"size": 3, "branches
 WRONG = {"size": 1, "branches": [{"size": 2, "branches": [3]}]}
 
 
-@pytest.mark.parametrize(("offered", "good", "bad"), [
-    (Tree, BRANCH, WRONG),
-    (Tree.model_json_schema(), BRANCH, WRONG),
-    (Ping, {"pong": {"ping": {"pong": None}}}, {"pong": {"ping": {"pong": {"ping": 3}}}}),
-    (plant, {"tree": BRANCH}, {"tree": WRONG}),
-    (felled, {"tree": BRANCH, "deep": True}, {"tree": WRONG, "deep": True}),
-], ids=["class", "schema", "pair", "tool", "function"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("offered", "good", "bad"),
+    [
+        (Tree, BRANCH, WRONG),
+        (Tree.model_json_schema(), BRANCH, WRONG),
+        (Ping, {"pong": {"ping": {"pong": None}}}, {"pong": {"ping": {"pong": {"ping": 3}}}}),
+        (plant, {"tree": BRANCH}, {"tree": WRONG}),
+        (felled, {"tree": BRANCH, "deep": True}, {"tree": WRONG, "deep": True}),
+    ],
+    ids=["class", "schema", "pair", "tool", "function"],
+)
 def test_what_refers_to_itself_keeps_its_references(offered: Any, good: dict[str, Any], bad: dict[str, Any]) -> None:
     model, engine = _model([json.dumps(good)])
     model.bind_tools([offered]).invoke("hi")
@@ -525,9 +559,13 @@ def test_profile_and_counting() -> None:
 def test_tracing_parameters() -> None:
     model, _ = _model(temperature=0.5, max_tokens=9, stop=["x"])
     assert model._get_ls_params() == {
-        "ls_provider": "specdec", "ls_model_type": "chat", "ls_model_name": "bundled", "ls_temperature": 0.5,
-        "ls_max_tokens": 9, "ls_stop": ["x"],
-    }  # fmt: skip
+        "ls_provider": "specdec",
+        "ls_model_type": "chat",
+        "ls_model_name": "bundled",
+        "ls_temperature": 0.5,
+        "ls_max_tokens": 9,
+        "ls_stop": ["x"],
+    }
 
 
 def test_importing_stays_light() -> None:

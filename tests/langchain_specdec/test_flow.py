@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 
-from langchain_specdec import ChatSpecDec, SpecDecLLM
+from langchain_specdec import ChatSpecDec, SpecDecLLM, base
 from specdec.engine import Engine
-from specdec.loading import forget, loaded, shared
+from specdec.errors import EngineClosed
+from specdec.loading import SharedEngines, shared
+from specdec.types import LoadOptions
 from tests.engine_contract import eventually
 from tests.fakes import SCRIPT, ScriptedEngine
 
@@ -196,30 +198,29 @@ def test_one_engine_for_all_who_name_the_same_models(engine: Engine) -> None:
 
 
 def test_threads_that_ask_at_once_load_once() -> None:
-    from specdec.loading import _Shared
-
-    engines = _Shared(lambda target, draft, **_: ScriptedEngine())
+    engines = SharedEngines(lambda _: ScriptedEngine())
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda i: engines.get("a" if i % 2 else "b", "auto", {"slots": 2}), range(32)))
+        found = list(pool.map(lambda i: engines.get(LoadOptions("a" if i % 2 else "b", slots=2)), range(32)))
     assert len({id(e) for e in found}) == 2
-    assert engines.peek("a", "auto", {"slots": 3}) is None
-    engines.forget(found[0])
-    assert engines.get("b", "auto", {"slots": 2}) is not found[0]
+    assert engines.peek(LoadOptions("a", slots=3)) is None
+    found[0].close()
+    assert engines.get(LoadOptions("b", slots=2)) is not found[0]
 
 
-def test_a_closed_engine_is_loaded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    from specdec import loading as sharing
-
-    monkeypatch.setattr(sharing, "_shared", sharing._Shared(lambda *_, **__: ScriptedEngine()))
-    model = ChatSpecDec(model="a")
-    model.invoke("hi")
-    engine = loaded("a", **model._loading({}))
-    assert engine is not None
-    engine.close()
-    with pytest.raises(Exception, match="closed"):
+async def test_a_closed_engine_is_loaded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = SharedEngines(lambda _: ScriptedEngine())
+    monkeypatch.setattr(base, "engines", own)
+    for model in (ChatSpecDec(model="a"), SpecDecLLM(model="a")):
         model.invoke("hi")
-    assert model.invoke("hi").content
-    forget(engine)
+        engine = own.peek(model._load_options())
+        assert engine is not None
+        engine.close()
+        with pytest.raises(EngineClosed):
+            engine.generate("hi")
+        assert model.invoke("hi")
+        assert own.peek(model._load_options()) is not engine
+        own.get(model._load_options()).close()
+        assert await model.ainvoke("hi")
 
 
 # ---- completion

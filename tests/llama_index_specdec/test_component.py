@@ -32,9 +32,12 @@ def test_metadata_is_the_checkpoint_s(llm: SpecDec) -> None:
 
 def test_metadata_of_the_bundled_pair(bundled: SpecDec) -> None:
     assert bundled.metadata.model_dump() == bundled.metadata.model_dump() | {
-        "context_window": 2048, "num_output": 120, "is_chat_model": True, "is_function_calling_model": True,
+        "context_window": 2048,
+        "num_output": 120,
+        "is_chat_model": True,
+        "is_function_calling_model": True,
         "model_name": "bundled",
-    }  # fmt: skip
+    }
 
 
 def test_the_framework_can_count_its_tokens(bundled: SpecDec) -> None:

@@ -83,9 +83,11 @@ def test_figures_are_the_engine_s(llm: SpecDec) -> None:
     assert figures["timing"]["tokens_per_second"] > 0
     assert response.raw is not None
     assert response.raw["usage"] == {
-        "prompt_tokens": len(STORY), "completion_tokens": len(SCRIPT), "total_tokens": len(STORY) + len(SCRIPT),
+        "prompt_tokens": len(STORY),
+        "completion_tokens": len(SCRIPT),
+        "total_tokens": len(STORY) + len(SCRIPT),
         "prompt_tokens_details": {"cached_tokens": 0},
-    }  # fmt: skip
+    }
 
 
 def test_says_when_speculation_was_off(llm: SpecDec) -> None:

@@ -47,7 +47,7 @@ async def test_meanwhile_the_loop_goes_on(bundled: SpecDec) -> None:
 @pytest.mark.parametrize("keyword", [{"not": {"type": "string"}}, {"$ref": "#/nowhere"}], ids=["not", "$ref"])
 def test_keywords_that_cannot_be_enforced_are_named(bundled: SpecDec, keyword: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"x": keyword}}
-    tool = {"type": "function", "function": {"name": "odd", "parameters": schema}}
+    tool = {"type": "function", "function": {"name": "odd", "strict": True, "parameters": schema}}
     with pytest.raises(ValueError, match=r"tools\[0\]\.function\.parameters is .*(not|nowhere)"):
         bundled.chat(HELLO, tools=[tool])
     assert bundled.chat(HELLO).message.content

@@ -1,14 +1,14 @@
-"""From the engine's events to LlamaIndex's responses.
+"""From the engine's answers to LlamaIndex's responses.
 
-An `Answer` is the answer so far. Its responses hold all of it, as the framework expects of every chunk of a stream; the
-last one also has `raw` (usage, why it ended, seed) and `additional_kwargs` (token counts, speed, what speculation did).
-Until then `raw` is None.
+A response holds all of the answer so far, as the framework expects of every chunk of a stream; the last one also has
+`raw` (usage, why it ended, seed) and `additional_kwargs` (token counts, speed, what speculation did). Until then `raw`
+is None.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -23,162 +23,78 @@ from llama_index.core.base.llms.types import (
 )
 
 from llama_index.llms.specdec.tools import parsed
-from specdec.types import (
-    ContentDelta,
-    GenerationEvent,
-    ReasoningDelta,
-    SpecStats,
-    Timing,
-    Token,
-    ToolCallDelta,
-    Usage,
-)
+from specdec.frameworks import figures
+from specdec.types import Answer, Completion, GenerationEvent
+
+R = TypeVar("R")
+Shape = Callable[[Answer, Answer], R]
+"""The response that shows an answer so far, and what of it is new."""
 
 
-class Answer:
-    """The sum of the events of one request."""
+class Responses(Generic[R]):
+    """Turns the events of one answer into responses."""
 
-    def __init__(self) -> None:
-        self._content = self._reasoning = ""
-        self._fresh_content: str | None = None
-        self._fresh_reasoning: str | None = None
-        self._calls: dict[int, _Call] = {}
-        self._tokens: list[Token] = []
-        self._last: GenerationEvent | None = None
+    def __init__(self, shape: Shape[R]) -> None:
+        self._shape = shape
+        self._answer = Answer()
 
-    def add(self, event: GenerationEvent) -> bool:
-        """Take an event in; whether there is anything new to show."""
-        content = "".join(d.text for d in event.deltas if isinstance(d, ContentDelta))
-        reasoning = "".join(d.text for d in event.deltas if isinstance(d, ReasoningDelta))
-        for delta in event.deltas:
-            if isinstance(delta, ToolCallDelta):
-                self._calls.setdefault(delta.index, _Call()).add(delta)
-        self._fresh_content, self._fresh_reasoning = content, reasoning
-        self._content += content
-        self._reasoning += reasoning
-        self._tokens += event.tokens
-        if event.finish_reason:
-            self._last = event
-        return bool(event.deltas or event.finish_reason)
-
-    def told(self) -> Self:
-        """The same, with nothing new in it."""
-        self._fresh_content = self._fresh_reasoning = None
-        return self
-
-    def chat(self) -> ChatResponse:
-        """As an assistant's message."""
-        calls = [call.openai() for call in self._calls.values()]
-        message = ChatMessage(
-            role=MessageRole.ASSISTANT,
-            blocks=self._blocks(),
-            additional_kwargs={"tool_calls": calls} if calls else {},
-        )
-        return ChatResponse(
-            message=message,
-            delta=self._fresh_content,
-            raw=self._raw(),
-            logprobs=self._logprobs(),
-            additional_kwargs=self._figures(),
-        )
-
-    def completion(self) -> CompletionResponse:
-        """As text."""
-        return CompletionResponse(
-            text=self._content,
-            delta=self._fresh_content,
-            raw=self._raw(),
-            logprobs=self._logprobs(),
-            additional_kwargs=self._figures(),
-        )
-
-    def _blocks(self) -> list[ContentBlock]:
-        blocks: list[ContentBlock] = []
-        if self._reasoning:
-            blocks.append(ThinkingBlock(content=self._reasoning))
-        if self._content or not self._calls:
-            blocks.append(TextBlock(text=self._content))
-        return blocks + [call.block() for call in self._calls.values()]
-
-    def _raw(self) -> dict[str, Any] | None:
-        last = self._last
-        if last is None or last.usage is None:
-            return None
-        called = self._calls and last.finish_reason == "stop"
-        return {
-            "id": last.request_id,
-            "finish_reason": "tool_calls" if called else last.finish_reason,
-            "stop": last.stop,
-            "seed": last.seed,
-            "usage": _counts(last.usage) | {"prompt_tokens_details": {"cached_tokens": last.usage.cached_tokens}},
-        }
-
-    def _figures(self) -> dict[str, Any]:
-        thinking = {"thinking_delta": self._fresh_reasoning} if self._fresh_reasoning else {}
-        last = self._last
-        if last is None or last.usage is None or last.timing is None or last.stats is None:
-            return thinking
-        return {
-            **thinking,
-            **_counts(last.usage),
-            "timing": _timing(last.timing, last.usage),
-            "speculative": _speculative(last.stats),
-        }
-
-    def _logprobs(self) -> list[list[LogProb]] | None:
-        """For each token its own logprob, then those of the most likely ones; only with the whole answer."""
-        if self._last is None or not any(token.logprob is not None for token in self._tokens):
-            return None
-        return [_logprobs(token) for token in self._tokens]
+    def of(self, event: GenerationEvent) -> Iterator[R]:
+        """None where there is nothing new to show."""
+        self._answer.add(event)
+        if event.deltas or event.end:
+            new = Answer()
+            new.add(event)
+            yield self._shape(self._answer, new)
 
 
-class _Call:
-    """One tool call, as far as it has come."""
-
-    def __init__(self) -> None:
-        self.id = self.name = self.arguments = ""
-
-    def add(self, delta: ToolCallDelta) -> None:
-        self.id = delta.id or self.id
-        self.name = delta.name or self.name
-        self.arguments += delta.arguments
-
-    def block(self) -> ToolCallBlock:
-        """Arguments that are not a whole JSON object yet stay text."""
-        whole = parsed(self.arguments, partial=False)
-        kwargs = self.arguments if whole is None else whole
-        return ToolCallBlock(tool_call_id=self.id, tool_name=self.name, tool_kwargs=kwargs)
-
-    def openai(self) -> dict[str, Any]:
-        """The form in which the framework's function-calling programs look for it."""
-        function = {"name": self.name, "arguments": self.arguments}
-        return {"id": self.id, "type": "function", "function": function}
+def chat_response(answer: Answer | Completion, new: Answer | None = None) -> ChatResponse:
+    """As an assistant's message."""
+    said = answer.message
+    blocks: list[ContentBlock] = []
+    if said.reasoning:
+        blocks.append(ThinkingBlock(content=said.reasoning))
+    if said.content is not None:
+        blocks.append(TextBlock(text=said.content))
+    calls = []  # in the form in which the framework's function-calling programs look for them
+    for call in said.tool_calls:
+        whole = parsed(call.arguments, partial=False)
+        kwargs = call.arguments if whole is None else whole  # what is not a whole JSON object yet stays text
+        blocks.append(ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=kwargs))
+        function = {"name": call.name, "arguments": call.arguments}
+        calls.append({"id": call.id, "type": "function", "function": function})
+    kwargs = {"tool_calls": calls} if calls else {}
+    message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs)
+    return ChatResponse(message=message, **_about(answer, new))
 
 
-def _counts(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+def completion_response(answer: Answer | Completion, new: Answer | None = None) -> CompletionResponse:
+    """As text."""
+    return CompletionResponse(text=answer.message.content or "", **_about(answer, new))
+
+
+def _about(answer: Answer | Completion, new: Answer | None) -> dict[str, Any]:
+    """What responses have beside the answer."""
+    shown: dict[str, Any] = {"thinking_delta": new.reasoning} if new and new.reasoning else {}
+    about: dict[str, Any] = {"delta": new.content if new else None, "additional_kwargs": shown}
+    if (end := answer.end) is None:
+        return about
+    counts = {
+        "prompt_tokens": end.usage.prompt_tokens,
+        "completion_tokens": end.usage.completion_tokens,
+        "total_tokens": end.usage.prompt_tokens + end.usage.completion_tokens,
     }
-
-
-def _timing(timing: Timing, usage: Usage) -> dict[str, float]:
-    speed = timing.tokens_per_second(usage.completion_tokens)
-    return asdict(timing) | {"tokens_per_second": speed}
-
-
-def _speculative(stats: SpecStats) -> dict[str, Any]:
-    return {
-        "rounds": stats.rounds,
-        "drafted": stats.drafted,
-        "accepted": stats.accepted,
-        "acceptance_rate": stats.acceptance_rate,
-        "acceptance_length": stats.acceptance_length,
-        "drafters": {d.drafter: {"drafted": sum(d.drafted), "accepted": sum(d.accepted)} for d in stats.drafters},
-        "off_reason": stats.off_reason,
+    shown |= counts | figures(end)
+    about["raw"] = {
+        "id": answer.request_id,
+        "finish_reason": "tool_calls" if answer.message.tool_calls and end.reason == "stop" else end.reason,
+        "stop": end.stop,
+        "seed": end.seed,
+        "usage": counts | {"prompt_tokens_details": {"cached_tokens": end.usage.cached_tokens}},
     }
-
-
-def _logprobs(token: Token) -> list[LogProb]:
-    return [LogProb(token=t.text, logprob=t.logprob, bytes=list(t.bytes)) for t in (token.own, *token.top_logprobs)]
+    if any(token.logprob is not None for token in answer.tokens):
+        # for each token its own logprob, then those of the most likely ones
+        about["logprobs"] = [
+            [LogProb(token=t.text, logprob=t.logprob, bytes=list(t.bytes)) for t in (token.own, *token.top_logprobs)]
+            for token in answer.tokens
+        ]
+    return about

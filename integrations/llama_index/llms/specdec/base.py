@@ -20,26 +20,21 @@ from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from llama_index.llms.specdec.answers import Answer
+from llama_index.llms.specdec.answers import chat_response, completion_response
 from llama_index.llms.specdec.held import Held
 from llama_index.llms.specdec.messages import engine_messages
-from llama_index.llms.specdec.streams import astream, awhole, stream, whole
+from llama_index.llms.specdec.streams import astream, stream
 from llama_index.llms.specdec.structured import StructuredByGrammar
 from llama_index.llms.specdec.tools import selections, tool_choice_of, tool_schemas
 from specdec.engine import Engine
-from specdec.loading import served, shared
+from specdec.frameworks import Parameters
+from specdec.loading import engines
 from specdec.types import Message, Prompt, Request
 
-_LOADING = ("device", "dtype", "context", "slots", "accept_rule", "tool_format", "trust_remote_code")
-_ASKING = (
-    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
-    "logit_bias", "max_tokens", "min_tokens", "stop", "seed", "logprobs", "speculative", "timeout",
-)  # fmt: skip
 
-
-class SpecDec(StructuredByGrammar):
+class SpecDec(Parameters, StructuredByGrammar):
     """A local target model, answering by speculative decoding.
 
         llm = SpecDec("./my-model", "./my-small-model", temperature=0.7)
@@ -56,33 +51,9 @@ class SpecDec(StructuredByGrammar):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    model: str = "bundled"
-    draft: str = Field(default="auto", description="auto, none, lookup, a folder or a hub id.")
-    base_url: str | None = Field(default=None, description="Of a server that runs the model of this name.")
-    api_key: str | None = Field(default=None, exclude=True, repr=False, description="Of that server.")
-    device: str = "auto"
-    dtype: str = "auto"
-    context: int | None = Field(default=None, description="Tokens per slot, prompt and answer together.")
-    slots: int = Field(default=4, description="How many requests run at once.")
-    accept_rule: str = "coupled"
-    tool_format: str = Field(default="auto", description="How the target writes tool calls.")
-    trust_remote_code: bool = False
-
-    temperature: float | None = Field(default=None, description="0 is greedy.")
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[int, float] | None = None
-    max_tokens: int | None = Field(default=None, description="None: as many as the context allows.")
-    min_tokens: int | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
-    logprobs: int | None = Field(default=None, description="How many of the likeliest tokens, beside the answer's own.")
-    speculative: str | int = Field(default="auto", description="auto, off, or drafted tokens a round.")
-    timeout: float | None = Field(default=None, description="Seconds for one answer.")
+    logprobs: int | None = None
+    """How many of the likeliest tokens, beside the answer's own."""
 
     _held: Held = PrivateAttr(default_factory=Held)
 
@@ -90,9 +61,11 @@ class SpecDec(StructuredByGrammar):
         self, model: str = "bundled", draft: str = "auto", *, engine: Engine | None = None, **fields: Any
     ) -> None:
         if engine is not None:
-            model, draft = engine.info.target, _drafting(engine)
+            info = engine.info
+            model, draft = info.target, info.draft or ("lookup" if "lookup" in info.drafters else "none")
         super().__init__(**fields | {"model": model, "draft": draft})
-        self._held = Held(engine or self._shared())
+        self._held = Held(engine)
+        self.engine.info  # noqa: B018  what cannot be loaded is refused here
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -106,7 +79,11 @@ class SpecDec(StructuredByGrammar):
     @property
     def engine(self) -> Engine:
         """What answers."""
-        return self._held.engine or self._shared()
+        return self._held.engine or engines.get(self._load_options())
+
+    async def _aengine(self) -> Engine:
+        """The same, without blocking the loop where it has to be loaded again."""
+        return self._held.engine or await engines.aget(self._load_options())
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -127,33 +104,35 @@ class SpecDec(StructuredByGrammar):
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        return whole(self.engine, self._chat(messages, **kwargs)).chat()
+        return chat_response(self.engine.generate(self._chat(messages, **kwargs)))
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        return (await awhole(self.engine, self._chat(messages, **kwargs))).chat()
+        engine = await self._aengine()
+        return chat_response(await engine.agenerate(self._chat(messages, **kwargs)))
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        return stream(self, llm_chat_callback(), self._chat, Answer.chat, messages, **kwargs)
+        return stream(self, llm_chat_callback(), self._chat, chat_response, messages, **kwargs)
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        return await astream(self, llm_chat_callback(), self._chat, Answer.chat, messages, **kwargs)
+        return await astream(self, llm_chat_callback(), self._chat, chat_response, messages, **kwargs)
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return whole(self.engine, self._complete(prompt, formatted, **kwargs)).completion()
+        return completion_response(self.engine.generate(self._complete(prompt, formatted, **kwargs)))
 
     @llm_completion_callback()
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return (await awhole(self.engine, self._complete(prompt, formatted, **kwargs))).completion()
+        engine = await self._aengine()
+        return completion_response(await engine.agenerate(self._complete(prompt, formatted, **kwargs)))
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         callback = llm_completion_callback()
-        return stream(self, callback, self._complete, Answer.completion, prompt, formatted, **kwargs)
+        return stream(self, callback, self._complete, completion_response, prompt, formatted, **kwargs)
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         callback = llm_completion_callback()
-        return await astream(self, callback, self._complete, Answer.completion, prompt, formatted, **kwargs)
+        return await astream(self, callback, self._complete, completion_response, prompt, formatted, **kwargs)
 
     # ---- tools
 
@@ -201,17 +180,4 @@ class SpecDec(StructuredByGrammar):
         return self._request(self.completion_to_prompt(prompt), options)
 
     def _request(self, prompt: Prompt, options: Mapping[str, Any]) -> Request:
-        own = {name: value for name in _ASKING if (value := getattr(self, name)) is not None}
-        return Request.of(prompt, **own | dict(options))
-
-    def _shared(self) -> Engine:
-        loading = {name: getattr(self, name) for name in _LOADING}
-        if self.base_url is None:
-            return shared(self.model, self.draft, **loading)
-        return shared(served(self.base_url, self.model), self.draft, api_key=self.api_key, **loading)
-
-
-def _drafting(engine: Engine) -> str:
-    """The `draft` that would load the like of this engine."""
-    info = engine.info
-    return info.draft or ("lookup" if "lookup" in info.drafters else "none")
+        return Request.of(prompt, **self._request_options() | dict(options))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from llama_index.core.base.llms.types import (
     CachePoint,
@@ -44,7 +43,18 @@ def _message(message: ChatMessage) -> Message:
             expected = "text, thinking or tool_call: the model reads text alone"
             raise InvalidRequest("messages.blocks", block.block_type, expected)
     role, extra = _ROLES[message.role], message.additional_kwargs
-    calls = _calls(message)
+    calls = tuple(
+        ToolCall(
+            block.tool_call_id or "",
+            block.tool_name,
+            given if isinstance(given := block.tool_kwargs, str) else json.dumps(given, ensure_ascii=False),
+        )
+        for block in message.blocks
+        if isinstance(block, ToolCallBlock)
+    )
+    if not calls:  # older histories hold them here, in OpenAI's form
+        older = {"role": "assistant", "content": "", "tool_calls": extra.get("tool_calls") or ()}
+        calls = Message.of(older).tool_calls
     thoughts = [b.content or "" for b in message.blocks if isinstance(b, ThinkingBlock)]
     return Message(
         role=role,
@@ -54,15 +64,3 @@ def _message(message: ChatMessage) -> Message:
         tool_call_id=extra.get("tool_call_id") if role == "tool" else None,
         reasoning="\n".join(thoughts) or None,
     )
-
-
-def _calls(message: ChatMessage) -> tuple[ToolCall, ...]:
-    """The calls of a message; older histories hold them in `additional_kwargs`, in OpenAI's form."""
-    if blocks := [b for b in message.blocks if isinstance(b, ToolCallBlock)]:
-        return tuple(ToolCall(b.tool_call_id or "", b.tool_name, _json(b.tool_kwargs)) for b in blocks)
-    calls = message.additional_kwargs.get("tool_calls") or ()
-    return Message.of({"role": "assistant", "content": "", "tool_calls": calls}).tool_calls
-
-
-def _json(arguments: dict[str, Any] | str) -> str:
-    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)

@@ -116,9 +116,12 @@ class StructuredByGrammar(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Generator[Model | list[Model] | FlexibleModel | list[FlexibleModel], None, None]:
         if self._by_program:
-            return super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            yield from super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return
         structure = Structure(output_cls)
-        return self._partials(structure, self._call(structure, prompt, llm_kwargs, prompt_args))
+        with closing(self.stream_chat(**self._call(structure, prompt, llm_kwargs, prompt_args))) as responses:
+            for response in responses:
+                yield structure.instance(response) if response.raw else structure.partial(response)
 
     async def _structured_astream_call(
         self,
@@ -131,13 +134,6 @@ class StructuredByGrammar(FunctionCallingLLM):
             return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
         structure = Structure(output_cls)
         return self._apartials(structure, self._call(structure, prompt, llm_kwargs, prompt_args))
-
-    def _partials(
-        self, structure: Structure[Model], call: dict[str, Any]
-    ) -> Generator[Model | FlexibleModel, None, None]:
-        with closing(self.stream_chat(**call)) as responses:
-            for response in responses:
-                yield structure.instance(response) if response.raw else structure.partial(response)
 
     async def _apartials(
         self, structure: Structure[Model], call: dict[str, Any]

@@ -17,18 +17,20 @@ from specdec.text.schemas import resolved
 
 def tool_schemas(tools: Sequence[BaseTool | Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The tools in OpenAI's form, each under its own name: the caller looks it up by that."""
-    return [tool if isinstance(tool, Mapping) else _schema(tool) for tool in tools]
-
-
-def _schema(tool: BaseTool) -> dict[str, Any]:
-    if not isinstance(tool, BaseTool):
-        raise InvalidRequest("tools", tool, "LlamaIndex tools, or schemas in OpenAI's form")
-    about = tool.metadata
-    parameters = about.get_parameters_dict()
-    if about.fn_schema is not None and "$ref" in (own := about.fn_schema.model_json_schema()):
-        parameters = resolved(own)  # of a class that refers to itself the framework leaves its table alone
-    function = {"name": about.name, "description": about.description, "parameters": parameters}
-    return {"type": "function", "function": function}
+    schemas: list[Mapping[str, Any]] = []
+    for tool in tools:
+        if isinstance(tool, Mapping):
+            schemas.append(tool)
+            continue
+        if not isinstance(tool, BaseTool):
+            raise InvalidRequest("tools", tool, "LlamaIndex tools, or schemas in OpenAI's form")
+        about = tool.metadata
+        parameters = about.get_parameters_dict()
+        if about.fn_schema is not None and "$ref" in (own := about.fn_schema.model_json_schema()):
+            parameters = resolved(own)  # of a class that refers to itself the framework leaves its table alone
+        function = {"name": about.name, "description": about.description, "parameters": parameters}
+        schemas.append({"type": "function", "function": function})
+    return schemas
 
 
 def tool_choice_of(value: str | Mapping[str, Any] | None, *, required: bool) -> str:
