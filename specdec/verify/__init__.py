@@ -56,29 +56,19 @@ def verify_server(
     """The same checks of a server, as far as it lets them be asked. `plain`: one with the same target that does not
     speculate, for servers whose speculation cannot be switched off. A server that breaks down has failed the check."""
     cases = Cases(engine, plain, abilities)
-    last = "answers at all"
-    try:
-        for check in run(_server_steps(cases, trials), cases, progress):
-            last = f"still answers after {check.name!r}"
-            yield check
-    except EngineError as error:
-        yield Check(last, "fail", f"it broke down: {error}")
-
-
-def _server_steps(cases: Cases, trials: int) -> list[Step]:
     if cases.comparable:
         texts = [*greedy_texts(cases), *guessed_texts(cases)]
         sampled = list(same_distribution(cases, trials))
     else:
-        texts, sampled = [_missing("greedy text against plain")], [_missing("distribution against plain")]
-    return [
-        *repeated_texts(cases),
-        *plain_answers(cases),
-        *texts,
-        *among_others(cases),
-        *endings(cases),
-        *sampled,
-    ]
+        texts, sampled = ([_missing(f"{what} against plain")] for what in ("greedy text", "distribution"))
+    before, after = [*repeated_texts(cases), *plain_answers(cases)], [*among_others(cases), *endings(cases)]
+    last = "answers at all"
+    try:
+        for check in run([*before, *texts, *after, *sampled], cases, progress):
+            last = f"still answers after {check.name!r}"
+            yield check
+    except EngineError as error:
+        yield Check(last, "fail", f"it broke down: {error}")
 
 
 def _missing(name: str) -> Step:

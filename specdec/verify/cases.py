@@ -47,7 +47,8 @@ class Cases:
         self.forced: Speculative = FORCED if abilities.switch else "auto"
         self.mixture: tuple[Speculative, ...] = ("off", "auto", 3) if abilities.switch else ("auto",) * 3
         self.widths: tuple[Speculative, ...] = WIDTHS if abilities.switch else ("auto",)
-        self.prompts: tuple[Prompt, ...] = tuple(self._prompt(text) for text in PROMPTS)
+        chat = engine.info.chat_template
+        self.prompts: tuple[Prompt, ...] = tuple((Message("user", text),) if chat else text for text in PROMPTS)
         self._plain: dict[tuple[int, float, int | None], Completion] = {}
         self._heard: Callable[[int], None] = lambda answers: None
         self._answers = 0
@@ -85,6 +86,3 @@ class Cases:
             asked = self.request(prompt, temperature=temperature, seed=seed, speculative=self.plain_mode)
             self._plain[key] = self.ask(self.plain_engine, asked)
         return self._plain[key]
-
-    def _prompt(self, text: str) -> Prompt:
-        return (Message("user", text),) if self.engine.info.chat_template else text

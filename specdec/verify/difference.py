@@ -34,10 +34,16 @@ def first_difference(plain: Completion, other: Completion) -> Difference | None:
 def judge(engine: Engine, request: Request, difference: Difference, plain: Speculative = "off") -> tuple[Verdict, str]:
     """A verdict on a difference, with its reason. `request` is the one that was answered speculatively; `engine`
     answers it plainly when asked with speculative=`plain`."""
-    if difference.plain is None and difference.speculative is None:
+    expected, found = difference.plain, difference.speculative
+    if expected is None and found is None:
         return "fail", "the texts differ"
-    where = f"they part at token {difference.position}: {difference.plain} and {difference.speculative}"
-    gap = _gap(engine, replace(request, speculative=plain), difference)
+    where = f"they part at token {difference.position}: {expected} and {found}"
+    gap = None
+    if expected is not None and found is not None:
+        scored = replace(request.sampling, logprobs=MAX_LOGPROBS, max_tokens=difference.position + 1)
+        token = engine.generate(replace(request, sampling=scored, speculative=plain)).tokens[-1]
+        other = {t.id: t.logprob for t in token.top_logprobs}.get(found)
+        gap = None if token.logprob is None or other is None else abs(token.logprob - other)
     if gap is None:
         return "fail", where
     where += f", whose logprobs differ by {gap:.3g}"
@@ -48,14 +54,3 @@ def judge(engine: Engine, request: Request, difference: Difference, plain: Specu
     if engine.info.dtype == "float32":
         return "fail", where
     return "not shown", f"{where}: in {engine.info.dtype} that may be rounding"
-
-
-def _gap(engine: Engine, request: Request, difference: Difference) -> float | None:
-    """How much likelier the plain token is than the other, by the target's plain run."""
-    if difference.plain is None or difference.speculative is None:
-        return None
-    length = difference.position + 1
-    scored = replace(request.sampling, logprobs=MAX_LOGPROBS, max_tokens=length)
-    token = engine.generate(replace(request, sampling=scored)).tokens[-1]
-    other = {t.id: t.logprob for t in token.top_logprobs}.get(difference.speculative)
-    return None if token.logprob is None or other is None else abs(token.logprob - other)

@@ -21,16 +21,6 @@ Forced = Callable[..., Completion]
 
 def endings(cases: Cases) -> Iterator[Step]:
     """Every answer ends where the plain one does."""
-    for name, check, answers, tokens in (
-        ("tokens are counted as sent", _counts, len(PROMPTS), LENGTH),
-        ("max_tokens inside an accepted run", _lengths, _LENGTHS, _LENGTHS // 2),
-        ("stop strings never leak", _stops, _STOPS * len(PROMPTS), LENGTH // 2),
-    ):
-        yield Step(name, partial(_ended, cases, name, check), answers, tokens)
-
-
-def _ended(cases: Cases, name: str, check: Callable[[Cases, str, Forced], Check]) -> Check:
-    """By what the engine drafts of itself; where that comes to nothing, with the plain answer as prediction."""
 
     def forced(prompt: int, **options: Any) -> Completion:
         return cases.answer(prompt, temperature=0.0, speculative=cases.forced, **options)
@@ -38,9 +28,18 @@ def _ended(cases: Cases, name: str, check: Callable[[Cases, str, Forced], Check]
     def predicted(prompt: int, **options: Any) -> Completion:
         return forced(prompt, prediction=cases.plain(prompt).text or "x", **options)
 
-    found = check(cases, name, forced)
-    again = found.verdict == "not shown" and cases.abilities.prediction
-    return check(cases, name, predicted) if again else found
+    def make(name: str, check: Callable[[Cases, str, Forced], Check]) -> Check:
+        """By what the engine drafts of itself; where that comes to nothing, with the plain answer as prediction."""
+        found = check(cases, name, forced)
+        again = found.verdict == "not shown" and cases.abilities.prediction
+        return check(cases, name, predicted) if again else found
+
+    for name, check, answers, tokens in (
+        ("tokens are counted as sent", _counts, len(PROMPTS), LENGTH),
+        ("max_tokens inside an accepted run", _lengths, _LENGTHS, _LENGTHS // 2),
+        ("stop strings never leak", _stops, _STOPS * len(PROMPTS), LENGTH // 2),
+    ):
+        yield Step(name, partial(make, name, check), answers, tokens)
 
 
 def _counts(_cases: Cases, name: str, forced: Forced) -> Check:
@@ -72,7 +71,9 @@ def _stops(cases: Cases, name: str, forced: Forced) -> Check:
     answers = []
     for p in range(len(PROMPTS)):
         text = cases.plain(p).text
-        for stop in _stop_strings(text):
+        # pieces of the answer that begin and end in the middle of words
+        for at in range(len(text) // 5, len(text) - 6, max(len(text) // _STOPS, 1)):
+            stop = text[at : at + 6]
             answers.append(forced(p, stop=stop))
             expected, found = text[: text.index(stop)], answers[-1].text
             if found != expected:
@@ -80,8 +81,3 @@ def _stops(cases: Cases, name: str, forced: Forced) -> Check:
     if not answers:
         return Check(name, "not shown", "the plain answers are too short to be stopped inside")
     return shown(name, answers, inside=True)
-
-
-def _stop_strings(text: str) -> list[str]:
-    """Pieces of the answer that begin and end in the middle of words."""
-    return [text[i : i + 6] for i in range(len(text) // 5, len(text) - 6, max(len(text) // _STOPS, 1))]

@@ -42,9 +42,16 @@ def greedy_texts(cases: Cases) -> Iterator[Step]:
 
 def guessed_texts(cases: Cases) -> Iterator[Step]:
     """Greedy, with a right and a wrong guess of the answer as prediction."""
+
+    def make(name: str, shift: int) -> Check:
+        forced = 4 if cases.abilities.switch else "auto"
+        guesses = [cases.plain((p + shift) % len(_EACH)).text or "x" for p in _EACH]
+        shared = {"temperature": 0.0, "speculative": forced}
+        return _compared(cases, name, [(p, {**shared, "prediction": guesses[p]}) for p in _EACH])
+
     if cases.abilities.prediction:
         for name, shift in (("greedy text, right prediction", 0), ("greedy text, wrong prediction", 1)):
-            yield Step(name, partial(_guessed, cases, name, shift), len(_EACH), LENGTH)
+            yield Step(name, partial(make, name, shift), len(_EACH), LENGTH)
 
 
 def seeded_texts(cases: Cases) -> Iterator[Step]:
@@ -66,36 +73,26 @@ def among_others(cases: Cases) -> Iterator[Step]:
 
 def repeated_texts(cases: Cases) -> Iterator[Step]:
     """The same request twice: greedy, and with a seed."""
+
+    def make(name: str, options: dict[str, Any]) -> Check:
+        requests = [cases.request(p, **options) for p in _EACH]
+        first, second = ([cases.ask(cases.engine, r) for r in requests] for _ in range(2))
+        held = shown(name, second)
+        if not held.drafted:  # it says something of seeds even so
+            held = replace(held, verdict="pass", detail=f"{held.tokens} tokens")
+        return _verdict(cases, held, requests, first, second)
+
     for kind, options in (
         ("greedy text", {"temperature": 0.0}),
         ("seeded text", {"temperature": _TEMPERATURE, "seed": SEEDS[0]}),
     ):
         name = f"{kind}, asked twice"
-        yield Step(name, partial(_repeated, cases, name, options), 2 * len(_EACH), LENGTH)
+        yield Step(name, partial(make, name, options), 2 * len(_EACH), LENGTH)
 
 
 def _comparison(cases: Cases, name: str, asked: Asked, at_once: int = 1) -> Step:
     make = partial(_compared, cases, name, asked, at_once)
     return Step(name, make, len(asked), LENGTH, min(at_once, cases.engine.info.slots))
-
-
-def _guessed(cases: Cases, name: str, shift: int) -> Check:
-    forced = 4 if cases.abilities.switch else "auto"
-    guesses = [cases.plain((p + shift) % len(_EACH)).text or "x" for p in _EACH]
-    asked = [
-        (p, {"temperature": 0.0, "speculative": forced, "prediction": guess})
-        for p, guess in zip(_EACH, guesses, strict=True)
-    ]
-    return _compared(cases, name, asked)
-
-
-def _repeated(cases: Cases, name: str, options: dict[str, Any]) -> Check:
-    requests = [cases.request(p, **options) for p in _EACH]
-    first, second = ([cases.ask(cases.engine, r) for r in requests] for _ in range(2))
-    held = shown(name, second)
-    if not held.drafted:  # it says something of seeds even so
-        held = replace(held, verdict="pass", detail=f"{held.tokens} tokens")
-    return _verdict(cases, held, requests, first, second)
 
 
 def _compared(cases: Cases, name: str, asked: Asked, at_once: int = 1) -> Check:
