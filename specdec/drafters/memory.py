@@ -53,22 +53,18 @@ class MemoryDrafter(FreeDrafter):
             self._texts.move_to_end(number)
             return
         while self.size + len(text) > self._limit:
-            self._forget()
+            number, oldest = self._texts.popitem(last=False)
+            del self._numbers[oldest]
+            self.size -= len(oldest)
+            for anchor, place in _anchors(number, oldest):
+                self._places[anchor].remove(place)
+                if not self._places[anchor]:
+                    del self._places[anchor]
         self._texts[self._next], self._numbers[text] = text, self._next
         for anchor, place in _anchors(self._next, text):
             self._places.setdefault(anchor, []).append(place)
         self._next += 1
         self.size += len(text)
-
-    def _forget(self) -> None:
-        number, text = self._texts.popitem(last=False)
-        del self._numbers[text]
-        self.size -= len(text)
-        for anchor, place in _anchors(number, text):
-            places = self._places[anchor]
-            places.remove(place)
-            if not places:
-                del self._places[anchor]
 
     def _row(self, tokens: Sequence[int], k: int) -> tuple[list[int], str]:
         """The proposal, and how good the match is."""

@@ -7,38 +7,21 @@ draft, a round drafted by another drafter and a new sequence with a known prefix
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from specdec.drafters.base import DeviceRound, DraftContext, DraftRound, Drafts, Seen
-from specdec.models.base import Batch, DeviceModel, Model
-from specdec.types import MAX_SPECULATIVE_TOKENS
+from specdec.models.base import DECODE_ROWS, Batch, DeviceModel, Model
 
 _CHUNK = 512
 """Tokens of one sequence run at once while catching up."""
 CATCH_UP = 4096
 """Tokens caught up in one round, over all sequences: who lacks more drafts nothing yet, and stalls nobody."""
-_JOINT = MAX_SPECULATIVE_TOKENS + 1
+_JOINT = DECODE_ROWS
 """A lag up to this is caught up by all sequences together: it is what other drafters can leave in one round."""
-
 _PAIR = 2
 """A round on the device gives the draft model the last two tokens: all that a fully accepted round leaves unseen."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One joint pass: tokens [B, M] at `starts`, after which the ready rows are up to date."""
-
-    tokens: list[list[int]]
-    slots: list[int]
-    starts: list[int]
-    ready: list[bool]
-
-    @property
-    def width(self) -> int:
-        return len(self.tokens[0])
 
 
 class DraftModelDrafter:
@@ -65,12 +48,13 @@ class DraftModelDrafter:
         if plan is None:
             empty = torch.zeros(len(round.contexts), k, dtype=torch.int64)
             return Drafts(empty, (0,) * len(round.contexts), sources=sources)
-        tokens, probs = self._draft(round, plan, k)
+        batch, ready = plan
+        tokens, probs = self._draft(round, batch, k)
         for row, context in enumerate(round.contexts):
-            if plan.ready[row]:
+            if ready[row]:
                 self.model.state.commit(context.slot, len(context.tokens))
                 self._ahead[context.slot] = k - 1  # the last draft was never run
-        return Drafts(tokens, tuple(k if ready else 0 for ready in plan.ready), probs, sources)
+        return Drafts(tokens, tuple(k if fits else 0 for fits in ready), probs, sources)
 
     def observe(self, seen: Seen) -> None:
         """See `Drafter.observe`: what was accepted of its own drafts is held already."""
@@ -86,8 +70,6 @@ class DraftModelDrafter:
         self._ahead.pop(context.slot, None)
         if self.model.state[context.slot].tokens is context.tokens:
             self.model.state.save(context.slot)
-
-    # ---- catching up
 
     def approach(self, context: DraftContext, lag: int, budget: int) -> int:
         """Run what the slot lacks of the sequence, all but the last token, if that is more than `lag`, but no more than
@@ -109,9 +91,13 @@ class DraftModelDrafter:
         """How many of the sequence's tokens the slot lacks."""
         return len(context.tokens) - self.model.state[context.slot].length
 
-    def _plan(self, contexts: Sequence[DraftContext]) -> _Plan | None:
-        """Bring the slots to within one short pass of their sequences; None when no sequence is that near."""
-        room = self.model.info.context
+    def _plan(self, contexts: Sequence[DraftContext]) -> tuple[Batch, list[bool]] | None:
+        """Bring the slots to within one short pass of their sequences: the pass, and which of them are. None when none
+        is.
+
+        The pass is as wide as the longest lag. A row that lacks less runs some of its tokens again, which writes what
+        is there already; a row that is not ready (lag 0) runs junk beyond what it holds."""
+        room, state = self.model.info.context, self.model.state
         fitting = [len(c.tokens) for c in contexts if len(c.tokens) <= room]
         if not fitting:
             return None
@@ -122,46 +108,42 @@ class DraftModelDrafter:
             budget -= self.approach(context, longest, budget if fits else 0)
             lag = self.lag(context)
             lags.append(lag if lag <= longest and fits else 0)
-        return self._join(contexts, lags) if any(lags) else None
-
-    def _join(self, contexts: Sequence[DraftContext], lags: Sequence[int]) -> _Plan:
-        """All rows as wide as the longest lag. A row that lacks less runs some of its tokens again, which writes
-        what is there already; a row that is not ready (lag 0) runs junk beyond what it holds."""
-        width, state = max(lags), self.model.state
+        width = max(lags)
+        if width == 0:
+            return None
         tokens, starts = [], []
         for context, lag in zip(contexts, lags, strict=True):
-            if lag:
-                starts.append(len(context.tokens) - width)
-                tokens.append(context.tokens[-width:])
-            else:
-                slot = context.slot
-                state.commit(slot, min(state[slot].length, self.model.info.context - width))
-                starts.append(state[slot].length)
-                tokens.append([0] * width)
-        return _Plan(tokens, [c.slot for c in contexts], starts, [lag > 0 for lag in lags])
+            if lag == 0:
+                state.commit(context.slot, min(state[context.slot].length, room - width))
+            starts.append(len(context.tokens) - width if lag else state[context.slot].length)
+            tokens.append(context.tokens[-width:] if lag else [0] * width)
+        batch = Batch(self._to_model(tokens), [c.slot for c in contexts], starts, keep=1)
+        return batch, [lag > 0 for lag in lags]
 
-    # ---- drafting
-
-    def _draft(self, round: DraftRound, plan: _Plan, k: int) -> tuple[Tensor, Tensor | None]:
+    def _draft(self, round: DraftRound, batch: Batch, k: int) -> tuple[Tensor, Tensor | None]:
         """Tokens [B, k] and, if asked for, q [B, k, V]. Nothing here waits for the device, but for rows with a
         grammar: their next mask follows from the drafts so far."""
-        batch = len(plan.slots)
-        drafted = torch.zeros(batch, k, dtype=torch.int64, device=self._device)
-        probs = torch.empty(batch, k, self._vocab_size, device=self._device) if round.need_probs else None
+        rows, width = batch.tokens.shape
+        drafted = torch.zeros(rows, k, dtype=torch.int64, device=self._device)
+        probs = torch.empty(rows, k, self._vocab_size, device=self._device) if round.need_probs else None
         greedy = round.sampling.greedy_rows if round.need_probs else None
         seen = drafted[:, :0]
-        logits = self.model.run(Batch(self._to_model(plan.tokens), plan.slots, plan.starts, keep=1)).logits
+        logits = self.model.run(batch).logits
         for j in range(k):
             scores = round.sampling.process(self.fit(logits), seen, first=j)[:, 0]  # [B, V]
             token = (scores if round.noise is None else scores + round.noise[:, j]).argmax(-1)  # [B]
             drafted[:, j] = token
             if probs is not None:
-                probs[:, j] = _distribution(scores, token, greedy)
+                # one-hot where it was certain: by greed, or because every id that the draft model knows is masked
+                sure = scores.amax(-1) == float("-inf")
+                sure = sure if greedy is None else sure | greedy
+                one_hot = torch.zeros_like(scores).scatter_(1, token.view(-1, 1), 1.0)
+                probs[:, j] = torch.where(sure.view(-1, 1), one_hot, scores.softmax(-1))
             if j + 1 < k:
                 seen = round.sampling.on_host(drafted[:, : j + 1])
-                starts = [start + plan.width + j for start in plan.starts]
+                starts = [start + width + j for start in batch.starts]
                 newest = self._to_model(token.view(-1, 1))
-                logits = self.model.run(Batch(newest, plan.slots, starts, keep=1)).logits
+                logits = self.model.run(Batch(newest, batch.slots, starts, keep=1)).logits
         return drafted, probs
 
     def _to_model(self, tokens: Tensor | list[list[int]]) -> Tensor:
@@ -221,13 +203,3 @@ class DeviceDraftModel:
 
     def observe(self, round: DeviceRound, features: Tensor, accepted: Tensor) -> None:
         """See `base.DeviceDrafter.observe`: it reads none."""
-
-
-def _distribution(scores: Tensor, token: Tensor, greedy: Tensor | None) -> Tensor:
-    """q [B, V] that `token` [B] was drawn from: one-hot where it was certain, by greed or because every id that the
-    draft model knows is masked."""
-    one_hot = torch.zeros_like(scores).scatter_(1, token.view(-1, 1), 1.0)
-    sure = scores.amax(-1) == float("-inf")
-    if greedy is not None:
-        sure = sure | greedy
-    return torch.where(sure.view(-1, 1), one_hot, scores.softmax(-1))

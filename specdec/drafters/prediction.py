@@ -96,34 +96,28 @@ class PredictionDrafter(FreeDrafter):
     name = "prediction"
 
     def __init__(self) -> None:
-        self._alignments: dict[int, tuple[int, Alignment]] = {}
-        """Per slot: the sequence's id and its alignment."""
+        self._alignments: dict[int, Alignment] = {}
+        """By a sequence's id."""
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
         """Up to k tokens for each context."""
-        rows, sources = [], []
+        rows: list[tuple[int, ...]] = []
+        sources: list[str] = []
         for context in round.contexts:
-            row, source = self._row(context, k) if context.prediction else ((), "none")
+            row: tuple[int, ...] = ()
+            source = "none"
+            if context.prediction:
+                alignment = self._alignments.get(context.sequence_id)
+                if alignment is None:
+                    alignment = self._alignments[context.sequence_id] = Alignment(context.prediction)
+                for token in context.tokens[context.prompt_length + alignment.size :]:
+                    alignment.push(token)
+                if row := alignment.ahead(k):
+                    source = bucket(alignment.run) if alignment.standing == "aligned" else alignment.standing
             rows.append(row)
-            sources.append(f"prediction/{source if row else 'none'}")
+            sources.append(f"prediction/{source}")
         return certain(rows, sources, k)
 
     def release(self, context: DraftContext) -> None:
         """Forget the sequence."""
-        held = self._alignments.get(context.slot)
-        if held is not None and held[0] == context.sequence_id:
-            del self._alignments[context.slot]
-
-    def _row(self, context: DraftContext, k: int) -> tuple[tuple[int, ...], str]:
-        alignment = self._catch_up(context)
-        source = bucket(alignment.run) if alignment.standing == "aligned" else alignment.standing
-        return alignment.ahead(k), source
-
-    def _catch_up(self, context: DraftContext) -> Alignment:
-        held = self._alignments.get(context.slot)
-        if held is None or held[0] != context.sequence_id:
-            held = self._alignments[context.slot] = (context.sequence_id, Alignment(context.prediction))
-        alignment = held[1]
-        for token in context.tokens[context.prompt_length + alignment.size :]:
-            alignment.push(token)
-        return alignment
+        self._alignments.pop(context.sequence_id, None)

@@ -29,31 +29,23 @@ class SuffixAutomaton:
 
     def push(self, token: int) -> None:
         """Append a token and find the longest suffix that occurred before."""
-        here = self.size
-        state = self._extend(token, here)
-        self.size = here + 1
-        match = self._link[state]
-        self.match_length = self._length[match]
-        self.match_end = self._end[match]
-        self._mark(match, here)
-
-    def _extend(self, token: int, here: int) -> int:
-        following, link, length = self._next, self._link, self._length
-        state = self._add({}, self.size + 1, here)
-        at = self._last
-        self._last = state
+        following, link, length, here = self._next, self._link, self._length, self.size
+        state = self._add({}, here + 1, here)
+        at, self._last = self._last, state
         while at >= 0 and token not in following[at]:
             following[at][token] = state
             at = link[at]
-        if at < 0:
-            link[state] = 0
-            return state
-        target = following[at][token]
-        if length[target] == length[at] + 1:
-            link[state] = target
-        else:
-            link[state] = self._split(at, token, target)
-        return state
+        if at >= 0:
+            target = following[at][token]
+            link[state] = target if length[target] == length[at] + 1 else self._split(at, token, target)
+        match = link[state]
+        self.size = here + 1
+        self.match_length, self.match_end = length[match], self._end[match]
+        for _ in range(_HOPS):
+            if match <= 0:
+                break
+            self._end[match] = here
+            match = link[match]
 
     def _split(self, at: int, token: int, target: int) -> int:
         """Give the shorter strings of `target`, which now end in one more place, a state of their own."""
@@ -72,14 +64,6 @@ class SuffixAutomaton:
         self._length.append(length)
         self._end.append(end)
         return len(self._length) - 1
-
-    def _mark(self, state: int, here: int) -> None:
-        ends, link = self._end, self._link
-        hops = _HOPS
-        while state > 0 and hops:
-            ends[state] = here
-            state = link[state]
-            hops -= 1
 
     def follow(self, state: int, length: int, token: int) -> tuple[int, int]:
         """Matching statistics: the state and length of the longest suffix of another text that is a substring
