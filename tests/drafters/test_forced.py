@@ -14,8 +14,14 @@ from tests.drafters.rounds import context, round_of, rows
 from tests.grammars.building import ids, matcher
 from tests.sampling.harness import CPU, resolved
 
-SCHEMA = Grammar.json_schema({"type": "object", "properties": {"name": {"enum": ["ann", "anton"]}},
-                              "required": ["name"], "additionalProperties": False})  # fmt: skip
+SCHEMA = Grammar.json_schema(
+    {
+        "type": "object",
+        "properties": {"name": {"enum": ["ann", "anton"]}},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+)
 
 
 def _batch(*grammars: Matcher | None) -> SamplingBatch:

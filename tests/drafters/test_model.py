@@ -189,8 +189,10 @@ def test_catching_up_is_spread_over_rounds(monkeypatch: pytest.MonkeyPatch) -> N
     short, long = context([1, 2], slot=0), context([i % VOCAB for i in range(50)], sequence=2, slot=1)
     wanted = greedy(short.tokens, 4)
     assert [propose(drafter, long, short) for _ in range(3)] == [
-        [[], wanted], [[], wanted], [greedy(long.tokens, 4), wanted]
-    ]  # fmt: skip
+        [[], wanted],
+        [[], wanted],
+        [greedy(long.tokens, 4), wanted],
+    ]
 
 
 def test_a_shared_prefix_of_the_slots_next_sequence_is_kept() -> None:

@@ -28,9 +28,15 @@ def greedy(model: LlamaForCausalLM, prefix: list[int], k: int) -> list[int]:
 def test_drafts_are_the_draft_models_own(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.3,
-    )  # fmt: skip
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+    )
     reference = LlamaForCausalLM(config).eval()
     reference.save_pretrained(tmp_path)
     model = load_model(tmp_path, device="cpu", dtype="float32", slots=3)

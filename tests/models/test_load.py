@@ -221,9 +221,16 @@ def test_not_a_decoder_only_language_model(folder: Path, config: dict[str, Any],
 
 
 LATENT = {
-    "kv_lora_rank": 16, "q_lora_rank": 24, "qk_rope_head_dim": 8, "v_head_dim": 8, "qk_nope_head_dim": 8,
-    "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
-}  # fmt: skip
+    "kv_lora_rank": 16,
+    "q_lora_rank": 24,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+}
 
 
 @pytest.mark.parametrize(
@@ -256,9 +263,7 @@ def test_whatever_a_first_pass_raises_is_said_in_a_line(error: Exception, monkey
         raise error
 
     monkeypatch.setattr(model, "forward", fail)
-    info = ModelInfo(
-        "mine", "GemmaForCausalLM", "transformers", 0, 64, 2, torch.device("cpu"), torch.float32, 0, 0, 0,
-    )  # fmt: skip
+    info = ModelInfo("mine", "GemmaForCausalLM", "transformers", 0, 64, 2, torch.device("cpu"), torch.float32, 0, 0, 0)
     with pytest.raises(UnsupportedModel, match=r"mine: .* GemmaForCausalLM fails at its first pass: ") as caught:
         over(model, info)
     assert "\n" not in str(caught.value)
