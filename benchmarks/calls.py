@@ -34,7 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "integrations", "tui")]
 OWN = ("specdec/", "integrations/", "tui/")
-MODELS = ("specdec/models/", "specdec/models/")
+MODELS = ("specdec/runners/", "specdec/models/")
 MATHS = (*MODELS, "specdec/kernels/", "specdec/sampling/", "specdec/threads/")
 SERVER = ("socket to queue", "opening", "event to socket", "closing")
 ENGINE = ("prompt", "round and token", "release")

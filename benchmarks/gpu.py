@@ -34,7 +34,7 @@ from specdec.models.eager import model as eager
 from specdec.models.loading import load_model, with_kernels
 from specdec.models.weights.layers import ModelWeights
 from specdec.text.tokenizer import Tokenizer
-from specdec.types import Completion, LoadOptions
+from specdec.types import Completion, LoadOptions, RequestOptions, SpecStats, Speculative
 
 CONTEXT = 2048
 LENGTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -83,7 +83,7 @@ def shaped(name: str, slots: int, *, progress: Progress) -> LocalEngine:  # noqa
 
 def _load(
     size: Size, role: str, device: torch.device, dtype: torch.dtype, slots: int, *, hostile: bool = False
-) -> Model:  # fmt: skip
+) -> Model:
     source = Embedded(bundled(role), size, device, hostile=hostile)  # type: ignore[arg-type]
     cuda = device.type == "cuda"
     family = families.describe(source.config)
@@ -137,46 +137,46 @@ def _weights(runner: Model) -> ModelWeights:
 
 
 def pass_ms(runner: Model, rows: int, sequences: int = 1) -> float:
-    """One pass over `rows` tokens of each of some sequences, behind 400 others."""
+    """One pass over `rows` tokens of each of some sequences, behind 400 others; on a GPU the graph alone."""
     tokens = torch.randint(3, 8000, (sequences, rows), device=runner.info.device)
-    slots, starts = list(range(sequences)), [400] * sequences
-    cuda = hasattr(runner, "graphs")
-    run = (
-        (lambda: _replay(runner, sequences, rows))
-        if cuda
-        else lambda: runner.run(Batch(tokens, slots, starts, rows)).logits
-    )
-    runner.run(Batch(tokens, slots, starts, rows))
-    repeats = 20 if cuda else 1
-    return _median(lambda: [run() for _ in range(repeats)], runner.info.device) / repeats * 1000
+    batch = Batch(tokens, list(range(sequences)), [400] * sequences, rows)
+    graphs: Any = getattr(runner, "graphs", None)
+    runner.run(batch)
 
+    def once() -> object:
+        if graphs is None:
+            return runner.run(batch).logits
+        # with the inputs that it was last given
+        return graphs.run((id(runner), sequences, rows, 2 if rows > 1 else 1, ()), lambda: None)
 
-def _replay(runner: Any, sequences: int, rows: int) -> None:
-    """The graph alone, with the inputs that it was last given."""
-    runner.graphs.run((id(runner), sequences, rows, 2 if rows > 1 else 1, ()), lambda: None)
+    repeats = 20 if graphs else 1
+    return _median(lambda: [once() for _ in range(repeats)], runner.info.device) / repeats * 1000
 
 
 def measure(
-    engine: LocalEngine, work: Work, system: str, temperature: float, speculative: str | int,
+    engine: LocalEngine,
+    work: Work,
+    system: str,
+    temperature: float,
+    speculative: Speculative,
     plain: Sequence[Completion] | None,
-) -> tuple[Row, list[Completion]]:  # fmt: skip
-    options = {"temperature": temperature, "seed": 11, "speculative": speculative}
+) -> tuple[Row, list[Completion]]:
+    options: RequestOptions = {"temperature": temperature, "seed": 11, "speculative": speculative}
+    options |= {"max_tokens": work.tokens, "ignore_eos": True}
     for ids in work.prompts:  # makes the graphs: `auto` needs those of many lengths
-        engine.generate(ids, max_tokens=work.tokens, ignore_eos=True, **options)
-    rounds: list[Any] = []
-    found = []
-    for ids in work.prompts:
-        events = list(engine.stream(ids, max_tokens=work.tokens, ignore_eos=True, **options))
-        rounds += [e.round for e in events if e.round]
-        found.append(Completion.of(events))
+        engine.generate(ids, **options)
+    streams = [list(engine.stream(ids, **options)) for ids in work.prompts]
+    rounds = [e.round for events in streams for e in events if e.round]
+    found = [Completion.of(events) for events in streams]
     row = Row(
-        system, temperature,
+        system,
+        temperature,
         _speed(found),
-        1 + sum(a.stats.accepted for a in found) / max(sum(a.stats.rounds for a in found), 1),
+        SpecStats.of_all(a.stats for a in found).acceptance_length,
         statistics.mean(r.draft_seconds for r in rounds) * 1000,
         statistics.mean(r.verify_seconds for r in rounds) * 1000,
         None if plain is None else [a.token_ids for a in found] == [a.token_ids for a in plain],
-    )  # fmt: skip
+    )
     return row, found
 
 
@@ -273,10 +273,8 @@ def _timed_generate(model: Any, ids: list[int], tokens: int, options: dict[str, 
     if model.device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
-    model.generate(
-        given, attention_mask=torch.ones_like(given), do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens,
-        **options,
-    )  # fmt: skip
+    options |= {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens}
+    model.generate(given, attention_mask=torch.ones_like(given), **options)
     if model.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
@@ -288,8 +286,8 @@ def show(rows: Sequence[Row], floor_ms: float) -> None:
     for r in rows:
         same = "" if r.same_text is None else "yes" if r.same_text else "NO"
         possible = f"{r.of_possible:.1%}" if r.of_possible else ""
-        figures = (f"{r.temperature:.1f}", f"{r.tokens_per_second:.1f}", f"{r.acceptance_length:.2f}",
-                   f"{r.draft_ms:.3f}", f"{r.verify_ms:.3f}", possible, same)  # fmt: skip
+        speed = f"{r.temperature:.1f}", f"{r.tokens_per_second:.1f}", f"{r.acceptance_length:.2f}"
+        figures = *speed, f"{r.draft_ms:.3f}", f"{r.verify_ms:.3f}", possible, same
         print(f"{r.system:36s}" + "".join(f"{figure:>10s}" for figure in figures))
     best = rows[0].tokens_per_second * floor_ms / 1000
     print(f"plain decoding is {best:.1%} of what reading the weights once a token allows")

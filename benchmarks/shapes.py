@@ -41,12 +41,16 @@ class Size:
 
 
 PAIRS = {
-    "8b": (Size("Llama-3.1-8B", 4096, 32, 32, 8, 128, 14336, 128256),
-           Size("Llama-3.2-1B, untied", 2048, 16, 32, 8, 64, 8192, 128256)),
-    "32b": (Size("Qwen3-32B without its head norms", 5120, 64, 64, 8, 128, 25600, 151936),
-            Size("Qwen3-0.6B without its head norms, untied", 1024, 28, 16, 8, 128, 3072, 151936)),
+    "8b": (
+        Size("Llama-3.1-8B", 4096, 32, 32, 8, 128, 14336, 128256),
+        Size("Llama-3.2-1B, untied", 2048, 16, 32, 8, 64, 8192, 128256),
+    ),
+    "32b": (
+        Size("Qwen3-32B without its head norms", 5120, 64, 64, 8, 128, 25600, 151936),
+        Size("Qwen3-0.6B without its head norms, untied", 1024, 28, 16, 8, 128, 3072, 151936),
+    ),
     "tiny": (Size("nothing", 512, 9, 16, 4, 64, 1280, 9000), Size("nothing", 256, 3, 8, 4, 64, 512, 9000)),
-}  # fmt: skip
+}
 """Target and draft. A norm on the heads would change the function of a model trained without one, so the Qwen3 sizes
 have none; it would add no bytes to read."""
 
@@ -61,11 +65,13 @@ class Embedded:
         self.small: Any = read_config(small)
         self._scale = math.sqrt(self.small.hidden_size / size.hidden)
         self._makers: dict[str, Callable[[str, int, Tensor], None]] = {
-            "embed_tokens": self._embedding, "lm_head": self._head, "norm": self._norm,
-            "input_layernorm": self._norm, "post_attention_layernorm": self._norm,
-            "q_proj": self._heads, "k_proj": self._heads, "v_proj": self._heads, "o_proj": self._out,
-            "gate_proj": self._corner, "up_proj": self._corner, "down_proj": self._corner,
-        }  # fmt: skip
+            "embed_tokens": self._embedding,
+            "lm_head": self._head,
+            "o_proj": self._out,
+            **dict.fromkeys(("norm", "input_layernorm", "post_attention_layernorm"), self._norm),
+            **dict.fromkeys(("q_proj", "k_proj", "v_proj"), self._heads),
+            **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), self._corner),
+        }
 
     @property
     def config(self) -> Any:
@@ -74,12 +80,21 @@ class Embedded:
 
         s = self._size
         config = LlamaConfig(
-            hidden_size=s.hidden, num_hidden_layers=s.layers, num_attention_heads=s.heads,
-            num_key_value_heads=s.kv_heads, head_dim=s.head_dim, intermediate_size=s.intermediate, vocab_size=s.vocab,
-            rms_norm_eps=self.small.rms_norm_eps * self._scale**2, rope_parameters=dict(self.small.rope_parameters),
-            max_position_embeddings=self.small.max_position_embeddings, tie_word_embeddings=False,
-            eos_token_id=self.small.eos_token_id, pad_token_id=self.small.pad_token_id, bos_token_id=None,
-        )  # fmt: skip
+            hidden_size=s.hidden,
+            num_hidden_layers=s.layers,
+            num_attention_heads=s.heads,
+            num_key_value_heads=s.kv_heads,
+            head_dim=s.head_dim,
+            intermediate_size=s.intermediate,
+            vocab_size=s.vocab,
+            rms_norm_eps=self.small.rms_norm_eps * self._scale**2,
+            rope_parameters=dict(self.small.rope_parameters),
+            max_position_embeddings=self.small.max_position_embeddings,
+            tie_word_embeddings=False,
+            eos_token_id=self.small.eos_token_id,
+            pad_token_id=self.small.pad_token_id,
+            bos_token_id=None,
+        )
         config.architectures = ["LlamaForCausalLM"]
         return config
 
