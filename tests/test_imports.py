@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+
+import specdec
 
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy"}
 LIGHT_MODULES = (
@@ -45,7 +50,27 @@ def test_public_names_stay_light() -> None:
 
 def test_values_do_not_know_the_engine() -> None:
     modules = _imported("import specdec.types, specdec.errors")
-    assert not {m for m in modules if m.startswith("specdec.")} - {"specdec.types", "specdec.errors"}
+    assert {m for m in modules if m.startswith("specdec.") and not m.startswith("specdec.types")} == {"specdec.errors"}
+
+
+def test_decoding_knows_models_and_drafters_by_their_contracts() -> None:
+    """It asks none for its class, and compares none of their names with a text."""
+    for path in Path(specdec.__file__).parent.glob("decoding/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("isinstance", "type")
+            ):
+                kinds = ast.unparse(node.args[-1])
+                assert not re.search(r"Model|Drafter|Rounds", kinds), (path, ast.unparse(node))
+            if isinstance(node, ast.Compare):
+                sides = [node.left, *node.comparators]
+                named = [
+                    s for s in sides if isinstance(s, ast.Attribute) and s.attr in ("name", "backend", "architecture")
+                ]
+                texts = [s for s in sides if isinstance(s, ast.Constant) and isinstance(s.value, str)]
+                assert not (named and texts), (path, ast.unparse(node))
 
 
 def test_import_is_fast() -> None:
@@ -57,8 +82,6 @@ def test_help_is_fast() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    import specdec
-
     for name in dir(specdec):
         assert getattr(specdec, name) is not None, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
