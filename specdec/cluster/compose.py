@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ _START = "600s"
 
 def compose(cluster: Cluster, rank: int) -> str:
     """compose.yaml of one node."""
+    gpus = {"driver": "nvidia", "count": cluster.gpus_per_node, "capabilities": ["gpu"]}
     service: dict[str, Any] = {
         "image": IMAGE,
         "command": arguments(cluster, rank),
@@ -26,7 +26,7 @@ def compose(cluster: Cluster, rank: int) -> str:
         "stop_grace_period": "60s",
         "environment": {"VLLM_API_KEY": "${VLLM_API_KEY:-}"},
         "volumes": volumes(cluster),
-        "deploy": {"resources": {"reservations": {"devices": [_gpus(cluster)]}}},
+        "deploy": {"resources": {"reservations": {"devices": [gpus]}}},
     }
     if rank == 0:
         test = ["CMD", "curl", "-sf", f"http://127.0.0.1:{cluster.port}/health"]
@@ -44,12 +44,5 @@ def volumes(cluster: Cluster) -> list[str]:
 
 def local_folders(cluster: Cluster) -> list[str]:
     """Checkpoints that are folders of the host."""
-    names = [
-        cluster.folder("target"),
-        *([cluster.folder("draft")] if cluster.draft not in ("none", "lookup") else []),
-    ]
-    return [name for name in dict.fromkeys(names) if Path(name).is_absolute()]
-
-
-def _gpus(cluster: Cluster) -> Mapping[str, Any]:
-    return {"driver": "nvidia", "count": cluster.gpus_per_node, "capabilities": ["gpu"]}
+    names = ["target"] if cluster.draft in ("none", "lookup") else ["target", "draft"]
+    return [name for name in dict.fromkeys(map(cluster.folder, names)) if Path(name).is_absolute()]

@@ -19,73 +19,58 @@ _INDEX = "apps.kubernetes.io/pod-index"  # a label that StatefulSets have set si
 def kubernetes(cluster: Cluster) -> str:
     """A Service for clients, one by which the nodes find the first, and the nodes."""
     inside = replace(cluster, head=f"{NAME}-0.{NAME}-nodes", host="0.0.0.0")  # noqa: S104  (a pod is reached from outside)
-    objects = [_service(inside), _stateful_set(inside)]
-    if cluster.nodes > 1:
-        objects.insert(1, _meeting_place(inside))
+    selector = {**_LABELS, _INDEX: "0"}  # followers answer no HTTP
+    ports = [{"name": "http", "port": inside.port, "targetPort": "http"}]
+    objects = [_object("v1", "Service", NAME, {"selector": selector, "ports": ports})]
+    if inside.nodes > 1:
+        meeting_place = {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": _LABELS,
+            "ports": [{"name": "nodes", "port": inside.master_port}],
+        }
+        objects.append(_object("v1", "Service", f"{NAME}-nodes", meeting_place))
+    nodes = {
+        "replicas": inside.nodes,
+        "serviceName": f"{NAME}-nodes" if inside.nodes > 1 else NAME,
+        "podManagementPolicy": "Parallel",  # no node is ready before all are there
+        "selector": {"matchLabels": _LABELS},
+        "template": {"metadata": {"labels": _LABELS}, "spec": _pod(inside)},
+    }
+    objects.append(_object("apps/v1", "StatefulSet", NAME, nodes))
     return "---\n".join(yaml.dump(o) for o in objects)
 
 
-def _service(cluster: Cluster) -> dict[str, Any]:
-    selector = {**_LABELS, _INDEX: "0"}  # followers answer no HTTP
-    ports = [{"name": "http", "port": cluster.port, "targetPort": "http"}]
-    return _object("v1", "Service", NAME, {"selector": selector, "ports": ports})
-
-
-def _meeting_place(cluster: Cluster) -> dict[str, Any]:
-    spec = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": _LABELS,
-            "ports": [{"name": "nodes", "port": cluster.master_port}]}  # fmt: skip
-    return _object("v1", "Service", f"{NAME}-nodes", spec)
-
-
-def _stateful_set(cluster: Cluster) -> dict[str, Any]:
-    spec = {
-        "replicas": cluster.nodes,
-        "serviceName": f"{NAME}-nodes" if cluster.nodes > 1 else NAME,
-        "podManagementPolicy": "Parallel",  # no node is ready before all are there
-        "selector": {"matchLabels": _LABELS},
-        "template": {"metadata": {"labels": _LABELS}, "spec": _pod(cluster)},
-    }
-    return _object("apps/v1", "StatefulSet", NAME, spec)
-
-
 def _pod(cluster: Cluster) -> dict[str, Any]:
-    folders = local_folders(cluster)
+    # followers have nothing to ask: they are ready when they run, and end with the first node
+    test = f'[ "$NODE_RANK" != 0 ] || curl -sf http://127.0.0.1:{cluster.port}/health'
+    probe = {"exec": {"command": ["/bin/sh", "-c", test]}, "periodSeconds": 10, "timeoutSeconds": 5}
+    index = {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX}']"}}
+    key = {"secretKeyRef": {"name": NAME, "key": "api-key", "optional": True}}
     volumes: list[dict[str, Any]] = [
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
         {"name": "cache", "emptyDir": {}},
     ]
-    volumes += [
-        {"name": f"model-{i}", "hostPath": {"path": path, "type": "Directory"}} for i, path in enumerate(folders)
-    ]
-    return {
-        "terminationGracePeriodSeconds": 60,
-        "containers": [_container(cluster, folders)],
-        "volumes": volumes,
-    }
-
-
-def _container(cluster: Cluster, folders: list[str]) -> dict[str, Any]:
     mounts: list[dict[str, Any]] = [
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108  (where NCCL wants it)
         {"name": "cache", "mountPath": "/root/.cache/huggingface"},
     ]
-    mounts += [{"name": f"model-{i}", "mountPath": path, "readOnly": True} for i, path in enumerate(folders)]
-    return {
+    for i, path in enumerate(local_folders(cluster)):
+        volumes.append({"name": f"model-{i}", "hostPath": {"path": path, "type": "Directory"}})
+        mounts.append({"name": f"model-{i}", "mountPath": path, "readOnly": True})
+    container = {
         "name": "vllm",
         "image": IMAGE,
         "command": ["/bin/sh", "-c", _script(cluster)],
-        "env": _environment(),
+        "env": [{"name": "NODE_RANK", "valueFrom": index}, {"name": "VLLM_API_KEY", "valueFrom": key}],
         "ports": [{"name": "http", "containerPort": cluster.port}],
         "resources": {"limits": {"nvidia.com/gpu": cluster.gpus_per_node}},
         "volumeMounts": mounts,
-        **_probes(cluster),
+        "startupProbe": {**probe, "failureThreshold": 180},  # half an hour to fetch and load a large model
+        "readinessProbe": probe,
+        "livenessProbe": {**probe, "failureThreshold": 6},
     }
-
-
-def _environment() -> list[dict[str, Any]]:
-    index = {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX}']"}}
-    key = {"secretKeyRef": {"name": NAME, "key": "api-key", "optional": True}}
-    return [{"name": "NODE_RANK", "valueFrom": index}, {"name": "VLLM_API_KEY", "valueFrom": key}]
+    return {"terminationGracePeriodSeconds": 60, "containers": [container], "volumes": volumes}
 
 
 def _script(cluster: Cluster) -> str:
@@ -96,17 +81,6 @@ def _script(cluster: Cluster) -> str:
     own = {rank: shlex.join(node_arguments(cluster, rank)[2:]) for rank in (0, 1)}
     choose = f'if [ "$NODE_RANK" = 0 ]; then set -- {own[0]}; else set -- {own[1]}; fi'
     return f'{choose}; exec {serve} --node-rank "$NODE_RANK" "$@"'
-
-
-def _probes(cluster: Cluster) -> dict[str, Any]:
-    """Followers have nothing to ask: they are ready when they run, and end with the first node."""
-    test = f'[ "$NODE_RANK" != 0 ] || curl -sf http://127.0.0.1:{cluster.port}/health'
-    probe = {"exec": {"command": ["/bin/sh", "-c", test]}, "periodSeconds": 10, "timeoutSeconds": 5}
-    return {
-        "startupProbe": {**probe, "failureThreshold": 180},  # half an hour to fetch and load a large model
-        "readinessProbe": probe,
-        "livenessProbe": {**probe, "failureThreshold": 6},
-    }
 
 
 def _object(version: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _POLL = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class NodeProcess:
     """A running node."""
 
     rank: int
@@ -37,7 +37,8 @@ class Node:
         """Raises if it has ended."""
         code = self.process.poll()
         if code is not None:
-            raise EngineFailed(f"node {self.rank} ended with {_how(code)}; its own output above says why")
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            raise EngineFailed(f"node {self.rank} ended with {how}; its own output above says why")
 
     def stop(self, grace: float = GRACE) -> None:
         """Ask, wait, then end what is left of its group."""
@@ -51,30 +52,46 @@ class Node:
 
 
 @contextmanager
-def running(cluster: Cluster, ranks: Sequence[int], program: Sequence[str]) -> Iterator[list[Node]]:
-    """The nodes of these ranks. However the block is left, SIGTERM included, they are stopped: the first one first."""
-    nodes: list[Node] = []
-    with _terminable():
-        try:
-            nodes.extend(_start(cluster, rank, program) for rank in ranks)
-            yield nodes
-        finally:
-            for node in nodes:
-                node.stop()
+def running(cluster: Cluster, ranks: Sequence[int], program: Sequence[str]) -> Iterator[list[NodeProcess]]:
+    """The nodes of these ranks. However the block is left, they are stopped: the first one first. SIGTERM leaves it
+    like Ctrl-C does, so that whoever stops us stops the nodes."""
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    nodes: list[NodeProcess] = []
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        for rank in ranks:
+            command = [*program, "serve", *arguments(cluster, rank)]
+            try:
+                process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)  # noqa: S603
+            except OSError as error:
+                advice = "install vLLM, or say where it is with --vllm"
+                raise LoadError(f"{program[0]} cannot be started ({error.strerror}); {advice}") from error
+            nodes.append(NodeProcess(rank, process))
+        yield nodes
+    finally:
+        for node in nodes:
+            node.stop()
+        signal.signal(signal.SIGTERM, before)
 
 
-def wait_ready(cluster: Cluster, nodes: Sequence[Node], *, seconds: float) -> None:
+def wait_ready(cluster: Cluster, nodes: Sequence[NodeProcess], *, seconds: float) -> None:
     """Until the first node answers. Raises if a node ends before, or if it takes too long."""
-    end = time.monotonic() + seconds
-    while not _healthy(cluster):
+    end, at = time.monotonic() + seconds, url(cluster)
+    while True:
+        with suppress(httpx.HTTPError):
+            if httpx.get(at.removesuffix("/v1") + "/health", timeout=5).status_code == 200:
+                return
         for node in nodes:
             node.check()
         if time.monotonic() > end:
-            raise LoadError(f"no answer at {url(cluster)} after {seconds:g} s; a larger --patience waits longer")
+            raise LoadError(f"no answer at {at} after {seconds:g} s; a larger --patience waits longer")
         time.sleep(_POLL)
 
 
-def watch(nodes: Sequence[Node]) -> None:
+def watch(nodes: Sequence[NodeProcess]) -> None:
     """Until a node ends, which is an error."""
     while True:
         for node in nodes:
@@ -86,38 +103,3 @@ def url(cluster: Cluster) -> str:
     """Where the first node answers."""
     host = "127.0.0.1" if cluster.host == "0.0.0.0" else cluster.host  # noqa: S104  (compared, not bound)
     return f"http://{host}:{cluster.port}/v1"
-
-
-def _start(cluster: Cluster, rank: int, program: Sequence[str]) -> Node:
-    command = [*program, "serve", *arguments(cluster, rank)]
-    try:
-        return Node(rank, subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL))  # noqa: S603
-    except OSError as error:
-        raise LoadError(
-            f"{program[0]} cannot be started ({error.strerror}); install vLLM, or say where it is with --vllm"
-        ) from error
-
-
-def _healthy(cluster: Cluster) -> bool:
-    try:
-        return httpx.get(url(cluster).removesuffix("/v1") + "/health", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def _how(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM leaves the block like Ctrl-C does, so that whoever stops us stops the nodes."""
-
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

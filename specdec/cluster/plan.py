@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specdec.cluster.gpus import GIB, Gpu
-from specdec.cluster.shape import Shape
+from specdec.cluster.shape import ModelShape
 from specdec.cluster.spec import Cluster
 from specdec.errors import InvalidRequest
 
@@ -22,7 +22,7 @@ OVERHEAD = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ClusterPlan:
     """Bytes are for each GPU."""
 
     gpu: Gpu
@@ -56,7 +56,7 @@ class Plan:
         return self.cached_tokens >= self.context
 
 
-def plan(cluster: Cluster, target: Shape, draft: Shape | None, gpu: Gpu) -> Plan:
+def plan(cluster: Cluster, target: ModelShape, draft: ModelShape | None, gpu: Gpu) -> ClusterPlan:
     """One copy of the model over tensor x pipeline GPUs."""
     context = cluster.context or target.context
     if not context:
@@ -69,9 +69,9 @@ def plan(cluster: Cluster, target: Shape, draft: Shape | None, gpu: Gpu) -> Plan
     rows = gpu.flops * target.dtype_bytes / (2 * gpu.bandwidth)
     free = USABLE * gpu.memory - WORKING - weights - draft_weights
     pays_from, free_rows = 1 + OVERHEAD + drafting / once, max(1, int(rows / (cluster.k + 1)))
-    return Plan(gpu, weights, draft_weights, kv, context, free, once, drafting, pays_from, free_rows)
+    return ClusterPlan(gpu, weights, draft_weights, kv, context, free, once, drafting, pays_from, free_rows)
 
 
-def _kv(shape: Shape, tensor: int) -> float:
+def _kv(shape: ModelShape, tensor: int) -> float:
     """A GPU holds at least one head: more GPUs than heads hold copies."""
     return shape.kv_bytes / shape.kv_heads * max(shape.kv_heads / tensor, 1.0)

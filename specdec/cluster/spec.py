@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
 from specdec.bundled import path
 from specdec.errors import InvalidRequest
+from specdec.types.validation import Bounds, check
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_COUNT: Bounds = ((int,), 1, math.inf, "a whole number, 1 or more")
+_PORT: Bounds = ((int,), 1, 2**16 - 1, "a whole number from 1 to 65535")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -45,12 +48,11 @@ class Cluster:
     """Passed on to vLLM as they are."""
 
     def __post_init__(self) -> None:
-        for name in ("k", "tensor", "pipeline", "data", "nodes"):
-            _at_least_one(name, getattr(self, name))
-        for name in ("port", "master_port"):
-            _in_range(name, getattr(self, name), 1, 2**16 - 1)
+        values = {name: getattr(self, name) for name in ("k", "tensor", "pipeline", "data", "nodes")}
         if self.context is not None:
-            _at_least_one("context", self.context)
+            values["context"] = self.context
+        check((name, value, _COUNT) for name, value in values.items())
+        check((name, getattr(self, name), _PORT) for name in ("port", "master_port"))
         if self.dtype not in DTYPES:
             raise InvalidRequest("dtype", self.dtype, "one of " + ", ".join(DTYPES))
         for name in ("target", "draft"):
@@ -80,13 +82,3 @@ class Cluster:
         """A target's or draft's folder or hub id; the bundled pair by its folder."""
         value: str = getattr(self, name)
         return str(path("target" if name == "target" else "draft")) if value == "bundled" else value
-
-
-def _at_least_one(name: str, value: Any) -> None:
-    _in_range(name, value, 1, None)
-
-
-def _in_range(name: str, value: Any, low: int, high: int | None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
-        expected = f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
-        raise InvalidRequest(name, value, expected)

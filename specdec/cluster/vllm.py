@@ -19,13 +19,25 @@ def arguments(cluster: Cluster, rank: int) -> list[str]:
 
 def shared_arguments(cluster: Cluster) -> list[str]:
     """The same on every node."""
-    return [
-        *_model(cluster),
-        *_parallelism(cluster),
-        *_speculation(cluster),
-        *_parsers(cluster),
-        *cluster.extra,
-    ]
+    words: list[str] = []
+    if cluster.context is not None:
+        words += ["--max-model-len", str(cluster.context)]
+    if cluster.dtype != "auto":
+        words += ["--dtype", cluster.dtype]
+    for name in ("tensor", "pipeline", "data"):
+        if (size := getattr(cluster, name)) > 1:
+            words += [f"--{name}-parallel-size", str(size)]
+    if cluster.nodes > 1:
+        words += ["--nnodes", str(cluster.nodes)]
+        words += ["--master-addr", cluster.head, "--master-port", str(cluster.master_port)]
+    if config := speculative_config(cluster):
+        words += ["--speculative-config", config]
+        words += ["--enable-per-request-metrics", "--per-request-spec-decode-metrics", "summary"]
+    if cluster.tools:
+        words += ["--enable-auto-tool-choice", "--tool-call-parser", cluster.tools]
+    if cluster.reasoning:
+        words += ["--reasoning-parser", cluster.reasoning]
+    return [*words, *cluster.extra]
 
 
 def node_arguments(cluster: Cluster, rank: int) -> list[str]:
@@ -53,31 +65,3 @@ def shell(words: list[str]) -> str:
             lines.append([])
         lines[-1].append(word)
     return " \\\n    ".join(shlex.join(line) for line in lines)
-
-
-def _model(cluster: Cluster) -> list[str]:
-    context = [] if cluster.context is None else ["--max-model-len", str(cluster.context)]
-    dtype = [] if cluster.dtype == "auto" else ["--dtype", cluster.dtype]
-    return [*context, *dtype]
-
-
-def _parallelism(cluster: Cluster) -> list[str]:
-    sizes = {"tensor": cluster.tensor, "pipeline": cluster.pipeline, "data": cluster.data}
-    split = [word for name, n in sizes.items() if n > 1 for word in (f"--{name}-parallel-size", str(n))]
-    if cluster.nodes == 1:
-        return split
-    meet = ["--master-addr", cluster.head, "--master-port", str(cluster.master_port)]
-    return [*split, "--nnodes", str(cluster.nodes), *meet]
-
-
-def _speculation(cluster: Cluster) -> list[str]:
-    config = speculative_config(cluster)
-    if config is None:
-        return []
-    told = ["--enable-per-request-metrics", "--per-request-spec-decode-metrics", "summary"]
-    return ["--speculative-config", config, *told]
-
-
-def _parsers(cluster: Cluster) -> list[str]:
-    tools = ["--enable-auto-tool-choice", "--tool-call-parser", cluster.tools] if cluster.tools else []
-    return [*tools, *(["--reasoning-parser", cluster.reasoning] if cluster.reasoning else [])]

@@ -15,23 +15,15 @@ def dump(value: Mapping[str, Any]) -> str:
 def _lines(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _entry(f"{key}:", inner)
+            if isinstance(inner, Mapping | list) and inner:
+                yield f"{key}:"
+                yield from (f"  {line}" for line in _lines(inner))
+            else:
+                yield f"{key}: {json.dumps(inner)}"
     elif isinstance(value, Sequence) and not isinstance(value, str) and value:
         for inner in value:
-            yield from _item(inner)
+            first, *rest = _lines(inner)
+            yield f"- {first}"
+            yield from (f"  {line}" for line in rest)
     else:
         yield json.dumps(value)
-
-
-def _entry(key: str, value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping | list) and value:
-        yield key
-        yield from (f"  {line}" for line in _lines(value))
-    else:
-        yield f"{key} {json.dumps(value)}"
-
-
-def _item(value: Any) -> Iterator[str]:
-    first, *rest = _lines(value)
-    yield f"- {first}"
-    yield from (f"  {line}" for line in rest)

@@ -26,7 +26,19 @@ class PortableError:
         chain: list[BaseException] = []
         at: BaseException | None = error
         while at is not None and len(chain) < _MOST_CAUSES:
-            chain.append(_portable(at))
+            expected, portable = isinstance(at, SpecDecError), at
+            try:
+                # an exception may take other arguments than it keeps, or hold what cannot go
+                pickle.loads(pickle.dumps(at))  # noqa: S301  (made in this line)
+                known = expected or type(at).__module__ == "builtins"
+            except Exception:  # noqa: BLE001  (whatever its reducers raise)
+                known = False
+            if not known:
+                message = f"{type(at).__name__}: {at}"
+                portable = RuntimeError(" ".join(message.split()))
+            if not expected:  # a bug, then: where it happened is worth keeping
+                portable.add_note("in the engine's process:\n" + "".join(traceback.format_exception(at)))
+            chain.append(portable)
             at = at.__cause__
         return cls(tuple(chain))
 
@@ -35,19 +47,3 @@ class PortableError:
         for error, cause in zip(self.chain, self.chain[1:], strict=False):
             error.__cause__ = cause
         return self.chain[0]
-
-
-def _portable(error: BaseException) -> BaseException:
-    expected, portable = isinstance(error, SpecDecError), error
-    try:
-        # an exception may take other arguments than it keeps, or hold what cannot go
-        pickle.loads(pickle.dumps(error))  # noqa: S301  (made in this line)
-        known = expected or type(error).__module__ == "builtins"
-    except Exception:  # noqa: BLE001  (whatever its reducers raise)
-        known = False
-    if not known:
-        message = f"{type(error).__name__}: {error}"
-        portable = RuntimeError(" ".join(message.split()))
-    if not expected:  # a bug, then: where it happened is worth keeping
-        portable.add_note("in the engine's process:\n" + "".join(traceback.format_exception(error)))
-    return portable

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from specdec.cli import app
 from specdec.cluster.gpus import GIB, gpu
 from specdec.cluster.plan import OVERHEAD, WORKING, plan
-from specdec.cluster.shape import Shape, shape
+from specdec.cluster.shape import ModelShape, shape
 from specdec.cluster.spec import Cluster
 from specdec.errors import CheckpointCorrupt, CheckpointNotFound, InvalidRequest
 
-BIG = Shape("big", 140 * 10**9, layers=80, kv_heads=8, head_dim=128, dtype_bytes=2, context=8192)
-SMALL = Shape("small", 2 * 10**9, layers=16, kv_heads=8, head_dim=64, dtype_bytes=2, context=8192)
+BIG = ModelShape("big", 140 * 10**9, layers=80, kv_heads=8, head_dim=128, dtype_bytes=2, context=8192)
+SMALL = ModelShape("small", 2 * 10**9, layers=16, kv_heads=8, head_dim=64, dtype_bytes=2, context=8192)
 
 
 def test_a_token_of_the_cache() -> None:
