@@ -16,7 +16,7 @@ from specdec.cluster.spec import Cluster
 from specdec.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from specdec.cluster.plan import Plan
+    from specdec.cluster.plan import ClusterPlan
 
 Action = Literal["show", "compose", "kubernetes", "plan", "launch"]
 _SPREAD, _NETWORK = "How it is spread", "Network"
@@ -166,7 +166,7 @@ def _plan(wanted: Cluster, gpu: str, *, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _plan_facts(wanted: Cluster, result: Plan) -> dict[str, str]:
+def _plan_facts(wanted: Cluster, result: ClusterPlan) -> dict[str, str]:
     gib = 2**30
     left = max(result.free, 0.0) / gib
     fits = f"{'yes' if result.fits else 'no'}: {result.cached_tokens} tokens a copy, {result.requests:.1f} contexts of "
