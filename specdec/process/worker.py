@@ -123,7 +123,7 @@ class _Outbox:
                 self._pipe.flush()
 
 
-class _Submitted:
+class _Submission:
     """A request that the engine has. The word that it was admitted goes before its events."""
 
     def __init__(self, reply: Callable[[Reply], None], admitted: GenerationEvent) -> None:
@@ -149,7 +149,7 @@ class _Worker:
 
     def __init__(self, calls: BinaryIO, outbox: _Outbox) -> None:
         self._calls, self._outbox = calls, outbox
-        self._submitted: dict[int, _Submitted] = {}
+        self._submitted: dict[int, _Submission] = {}
         self._engine: Engine | None = None
         self._left = threading.Event()
 
@@ -214,7 +214,7 @@ class _Worker:
             if self._engine is None:
                 raise EngineClosed("the engine is still loading")
             if isinstance(call, Request):
-                submitted = _Submitted(partial(self._reply, number), GenerationEvent(call.id))
+                submitted = _Submission(partial(self._reply, number), GenerationEvent(call.id))
                 self._submitted[number] = submitted
                 submitted.cancel = self._engine.submit(call, submitted.deliver)
                 submitted.admit()
