@@ -16,7 +16,7 @@ from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.drafters.base import DraftContext
 from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.sampling.state import SamplerState
-from specdec.text.output import OutputText
+from specdec.text.output import AnswerText
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import MAX_SEED, Message, Request, Speculation
 
@@ -61,7 +61,7 @@ class Admission:
             request=request,
             context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember),
             sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
-            output=OutputText(self.tokenizer, params.stop),
+            output=AnswerText(self.tokenizer, params.stop),
             parser=self.forms.parser(request, opened=opened),
             token_text=self.tokenizer.token_text,
             token_bytes=self.tokenizer.token_bytes,
@@ -86,7 +86,7 @@ class Admission:
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
             chat = self.tokenizer.chat(messages, _tools(request))
-            return chat.tokens, self.forms.dialect.opened(chat.text)
+            return chat.tokens, self.forms.answer_format.opened(chat.text)
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)
         return ids, False

@@ -20,7 +20,7 @@ from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model
 from specdec.models.weights.checkpoint import maximum_positions, read_config, resolve
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
-from specdec.text.tools.families import Dialect
+from specdec.text.tools.formats import AnswerFormat
 from specdec.types import EngineInfo, LoadOptions
 
 BUNDLED = "bundled"
@@ -31,7 +31,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
     progress("target", 0.0)
     path = _folder(options.target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=options.trust_remote_code)
-    dialect = Dialect.of(options.tool_format, tokenizer.template, tokenizer.added)
+    answer_format = AnswerFormat.of(options.tool_format, tokenizer.template, tokenizer.added)
     target = load_model(
         path,
         name=options.target,
@@ -50,7 +50,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         target,
         draft,
         tokenizer,
-        dialect=dialect,
+        answer_format=answer_format,
         defaults=defaults,
         eos_ids=frozenset(eos_ids or tokenizer.eos_ids),
     )
@@ -65,7 +65,7 @@ def assemble(
     tokenizer: Tokenizer,
     *,
     eos_ids: frozenset[int],
-    dialect: Dialect | None = None,
+    answer_format: AnswerFormat | None = None,
     defaults: Mapping[str, float] | None = None,
 ) -> LocalEngine:
     """An engine over a target and, on the same device and slots, a draft model."""
@@ -75,7 +75,7 @@ def assemble(
         drafters += [LookupDrafter(), *([MemoryDrafter(options.remember)] if options.remember else [])]
     if draft is not None:
         drafters.append(DraftModelDrafter(draft, target.info.vocab_size, target.info.device))
-    at, speaks = target.info, dialect or Dialect()
+    at, writes = target.info, answer_format or AnswerFormat()
     info = EngineInfo(
         target=options.target,
         draft=draft.info.name if draft else None,
@@ -93,11 +93,11 @@ def assemble(
         draft_parameters=draft.info.parameters if draft else 0,
         weight_bytes=at.weight_bytes + (draft.info.weight_bytes if draft else 0),
         cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
-        tool_format=speaks.family.name if speaks.family else None,
-        reasoning=speaks.thought is not None,
+        tool_format=writes.tools.name if writes.tools else None,
+        reasoning=writes.thought is not None,
     )
     rule, limit = options.accept_rule, options.queue_limit
-    return LocalEngine(Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, speaks))
+    return LocalEngine(Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, writes))
 
 
 def _share_prefix_bytes(wanted: int | None, models: Sequence[Model]) -> None:

@@ -32,11 +32,11 @@ from specdec.errors import (
     InvalidLogits,
     OutOfMemory,
 )
-from specdec.grammars.compiler import Grammars
+from specdec.grammars.compiler import GrammarCompiler
 from specdec.models.base import Model
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
-from specdec.text.tools.families import Dialect
+from specdec.text.tools.formats import AnswerFormat
 from specdec.threads.count import spare_one
 from specdec.types import AcceptRule, EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions
 
@@ -54,7 +54,7 @@ class Parts:
     eos_ids: frozenset[int]
     accept_rule: AcceptRule
     queue_limit: int = 256
-    dialect: Dialect = field(default_factory=Dialect)
+    answer_format: AnswerFormat = field(default_factory=AnswerFormat)
 
 
 class LocalEngine(Engine):
@@ -76,7 +76,7 @@ class LocalEngine(Engine):
             vocab_size,
             parts.target.info.device,
             self._controller.acceptance,
-            AnswerForms(Grammars(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.dialect),
+            AnswerForms(GrammarCompiler(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.answer_format),
         )
         self._take_cores()
         calibrate(parts.target, parts.drafters, self._controller)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from specdec.errors import InvalidRequest
-from specdec.grammars.compiler import Grammars, loosened
+from specdec.grammars.compiler import GrammarCompiler, loosened
 from specdec.grammars.matcher import Matcher
+from specdec.grammars.tools import answer_grammar
 from specdec.text.schemas import parameters
-from specdec.text.tools.families import Dialect
-from specdec.text.tools.grammar import answer_grammar
+from specdec.text.tools.formats import AnswerFormat
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import Grammar, Request
 
@@ -21,12 +21,12 @@ from specdec.types import Grammar, Request
 class AnswerForms:
     """The forms that one checkpoint's answers can have."""
 
-    grammars: Grammars
-    dialect: Dialect
+    grammars: GrammarCompiler
+    answer_format: AnswerFormat
 
     def check(self, request: Request) -> None:
         """Refuse tools where the model was never told how to call one."""
-        if request.tools and self.dialect.family is None:
+        if request.tools and self.answer_format.tools is None:
             names = [tool["function"]["name"] for tool in request.tools]
             expected = "none: this checkpoint's chat template has no tool calls in a known format"
             raise InvalidRequest("tools", names, expected)
@@ -35,7 +35,7 @@ class AnswerForms:
         """`opened`: the prompt ends inside a thought. A form that is asked for holds from the first token on, so there
         is no thought before it."""
         calls = bool(request.tools) and request.tool_choice != "none"
-        return AnswerParser(self.dialect, calls=calls, thoughts=request.sampling.grammar is None, opened=opened)
+        return AnswerParser(self.answer_format, calls=calls, thoughts=request.sampling.grammar is None, opened=opened)
 
     def matcher(self, request: Request, *, opened: bool) -> Matcher | None:
         """At the start of the answer's grammar; None where it may be any text."""
@@ -44,7 +44,7 @@ class AnswerForms:
             return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
         try:
             grammar = answer_grammar(
-                self.dialect,
+                self.answer_format,
                 [_loosened(tool) for tool in request.tools],
                 request.tool_choice,
                 parallel=request.parallel_tool_calls,

@@ -15,10 +15,9 @@ from specdec.decoding.speculation.controller import Option
 from specdec.decoding.speculation.stats import StatsBuilder
 from specdec.drafters.base import DraftContext
 from specdec.errors import DeadlineExceeded, GrammarFailed, InvalidLogits
-from specdec.grammars.matcher import Fate
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
-from specdec.text.output import OutputText, Released
+from specdec.text.output import AnswerText, Released
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import (
     Ending,
@@ -35,7 +34,6 @@ from specdec.types import (
     merged,
 )
 
-_FREE = Fate()
 Deliver = Callable[[GenerationEvent | BaseException], None]
 
 
@@ -66,7 +64,7 @@ class Running:
     request: Request
     context: DraftContext
     sampler: SamplerState
-    output: OutputText
+    output: AnswerText
     parser: AnswerParser
     token_text: Callable[[int], str]
     """One token, for display."""
@@ -142,10 +140,10 @@ class Running:
             )
         self.first = self.first or time.perf_counter()
         scores, grammar, committed = self._scores(outcome), self.sampler.grammar, list[int]()
-        fate = _FREE if grammar is None else grammar.fate(outcome.tokens)
+        taken, complete = (len(outcome.tokens), False) if grammar is None else grammar.progress(outcome.tokens)
         pieces: list[Token] = []
         for i, token in enumerate(outcome.tokens):
-            if i == fate.stuck:
+            if i == taken:
                 raise GrammarFailed(
                     f"grammar: after {written + i} tokens the answer cannot go on; "
                     "expected a grammar that the vocabulary can write and that is not too complex"
@@ -156,7 +154,7 @@ class Running:
             else:
                 self._pending.append((token, _origin(i, outcome.round), *scores[i]))
                 pieces += self._released(self.output.push(token))
-            if self.finish is None and i == fate.complete:
+            if self.finish is None and complete and i == taken - 1:
                 self.finish = "stop"
             if self.finish is None and len(self.tokens) + len(committed) >= self.limit:
                 self.finish = "length"
@@ -179,7 +177,7 @@ class Running:
         if released.stop is not None:
             self.finish, self.stop = "stop", released.stop
         tokens = []
-        for _, text in released.pieces:
+        for text in released.pieces:
             token, origin, logprob, top = self._pending.popleft()
             if logprob is None:
                 tokens.append(Token(token, text, origin))

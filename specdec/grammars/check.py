@@ -21,8 +21,11 @@ SECONDS = 1.5
 TOO_COMPLEX = "too complex to compile"
 _START_SECONDS = 20.0
 LIMITS: dict[str, Any] = {
-    "max_lexer_states": 50_000, "step_max_items": 20_000, "max_grammar_size": 200_000, "verbose_errors": False
-}  # fmt: skip
+    "max_lexer_states": 50_000,
+    "step_max_items": 20_000,
+    "max_grammar_size": 200_000,
+    "verbose_errors": False,
+}
 """llguidance's own: what compiling, and finding the tokens allowed at one position, may cost."""
 
 
@@ -33,9 +36,12 @@ class _Child:
         # The file itself, not the package: the child needs llguidance and nothing of specdec.
         self._process = subprocess.Popen(  # noqa: S603  our own interpreter and file
             [sys.executable, str(Path(__file__).with_name("check_child.py")), json.dumps(LIMITS)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )  # fmt: skip
+        )
         self._in = cast("IO[str]", self._process.stdin)
         self._out = cast("IO[str]", self._process.stdout)
         self._read(_START_SECONDS)

@@ -1,4 +1,4 @@
-"""The child of `compiling`: reads grammars, one JSON text a line, and says of each why it is refused, or "".
+"""The child of `check`: reads grammars, one JSON text a line, and says of each why it is refused, or "".
 
 Runs as a file, with llguidance and nothing of specdec.
 """

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from specdec.errors import InvalidRequest
 from specdec.grammars.check import LIMITS, SECONDS, TOO_COMPLEX, refusal
+from specdec.grammars.json_schema import Loosening, as_llguidance_reads
 from specdec.grammars.matcher import Matcher
-from specdec.text.enforcing import Loosening, as_llguidance_reads
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Grammar
 
@@ -33,7 +33,7 @@ _EXPECTED = {
 }
 
 
-class Grammars:
+class GrammarCompiler:
     """The grammars of one engine, over the target's tokens. May be called from any thread."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_ids: Sequence[int]) -> None:
@@ -60,7 +60,13 @@ class Grammars:
         with self._lock:
             kept = self._kept.get(grammar)
         if kept is None:  # nobody waits for a hostile grammar but who brought it: no lock
-            text = _checked(loosened(grammar))
+            wanted = loosened(grammar)
+            try:
+                text = _as_llguidance(wanted)
+            except ValueError as error:
+                raise _refused(wanted, str(error)) from error
+            if reason := refusal(text):
+                raise _refused(wanted, reason)
             parser = self._compile(grammar, text)
             parser.compute_bitmask()  # a token must be there to begin with, and soon found
             if parser.is_error():
@@ -75,23 +81,19 @@ class Grammars:
             return text, parser.deep_copy()
 
     def _compile(self, grammar: Grammar, text: str) -> LLMatcher:
-        from llguidance import LLMatcher, LLParserLimits
+        from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
         with self._loading:
-            tokens = self._tokens = self._tokens or self._load_tokens(grammar)
-        return LLMatcher(tokens, text, log_level=0, limits=LLParserLimits(**LIMITS))
-
-    def _load_tokens(self, grammar: Grammar) -> LLTokenizer:
-        from llguidance import LLTokenizer
-
-        serialized = self._tokenizer.serialized()
-        if serialized is None:
-            raise InvalidRequest("grammar", grammar.text, "none: this checkpoint has no fast tokenizer")
-        try:
-            return LLTokenizer(serialized, n_vocab=self._width, eos_token=list(self._eos_ids) or None)
-        except ValueError as error:
-            expected = f"none: the tokens of this checkpoint have no bytes of their own ({error})"
-            raise InvalidRequest("grammar", grammar.text, expected) from error
+            if self._tokens is None:
+                serialized = self._tokenizer.serialized()
+                if serialized is None:
+                    raise InvalidRequest("grammar", grammar.text, "none: this checkpoint has no fast tokenizer")
+                try:
+                    self._tokens = LLTokenizer(serialized, n_vocab=self._width, eos_token=self._eos_ids or None)
+                except ValueError as error:
+                    expected = f"none: the tokens of this checkpoint have no bytes of their own ({error})"
+                    raise InvalidRequest("grammar", grammar.text, expected) from error
+        return LLMatcher(self._tokens, text, log_level=0, limits=LLParserLimits(**LIMITS))
 
 
 @lru_cache(256)
@@ -123,19 +125,7 @@ def _warn(parts: Sequence[str]) -> None:
     """Of what a schema may say anything, the log gets one line of some length."""
     if parts:
         said = "; ".join(parts)
-        _log.warning(
-            "of a JSON schema this is not enforced: %r", said if len(said) <= 500 else said[:497] + "..."
-        )
-
-
-def _checked(grammar: Grammar) -> str:
-    try:
-        text = _as_llguidance(grammar)
-    except ValueError as error:
-        raise _refused(grammar, str(error)) from error
-    if reason := refusal(text):
-        raise _refused(grammar, reason)
-    return text
+        _log.warning("of a JSON schema this is not enforced: %r", said if len(said) <= 500 else said[:497] + "...")
 
 
 def _as_llguidance(grammar: Grammar) -> str:

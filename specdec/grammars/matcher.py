@@ -8,7 +8,6 @@ draft that the grammar forbids is never accepted, so the rows behind it mean not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,15 +18,6 @@ if TYPE_CHECKING:
     from llguidance import LLExecutor, LLMatcher
 
 _WORD = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What becomes of an answer along some tokens: the index of the one that completes the grammar, so that nothing
-    may follow, and the index of the first that the grammar had no say in, because it could not go on there."""
-
-    complete: int | None = None
-    stuck: int | None = None
 
 
 class Matcher:
@@ -52,23 +42,19 @@ class Matcher:
         taken = self._parser.try_consume_tokens(list(tokens))
         self._taken += tokens[:taken]
 
-    def fate(self, tokens: Sequence[int]) -> Fate:
-        """What `tokens`, drawn from this grammar's masks, would lead to if committed."""
+    def progress(self, tokens: Sequence[int]) -> tuple[int, bool]:
+        """How many of `tokens`, drawn from this grammar's masks, lie before one that it has no say in, because it could
+        not go on there; and whether the last of these completes it, so that nothing may follow."""
         stuck = self._stuck
         wall = len(stuck) if stuck is not None and tuple(tokens[: len(stuck)]) == stuck else len(tokens)
-        count, fate = 0, Fate()
-        for i, token in enumerate(tokens):
-            if i == wall or not self._parser.try_consume_tokens([token]):
-                fate = Fate(stuck=i)
-                break
+        count, complete = 0, False
+        while count < wall and not complete and self._parser.try_consume_tokens([tokens[count]]):
             count += 1
-            if self._parser.is_stopped():
-                fate = Fate(complete=i)
-                break
+            complete = self._parser.is_stopped()
         self._back(count)
-        return fate
+        return count, complete
 
-    def lawful(self, tokens: Sequence[int]) -> int:
+    def allowed(self, tokens: Sequence[int]) -> int:
         """How many of these tokens the grammar allows in a row."""
         return self._parser.validate_tokens(list(tokens))
 
@@ -93,14 +79,11 @@ class Matcher:
     def leave(self, drafted: Sequence[int], first: int, masks: Tensor) -> None:
         """Back to what is committed; masks [M, W] that were not finished are made again, as far as it goes."""
         self._stuck = None
-        if self._parser.is_error():
-            self._revive()
-            self._walk(drafted, first, masks)
-        else:
+        if not self._parser.is_error():
             self._back(first)
-
-    def _walk(self, drafted: Sequence[int], first: int, masks: Tensor) -> None:
-        """The same masks one by one, to learn where the parser cannot go on. After an error it would allow eos."""
+            return
+        # One by one, to learn where the parser cannot go on. After an error it would allow eos.
+        self._revive()
         masks.fill_(-1)
         for i in range(len(masks)):
             if i > len(drafted) - first or not self.enter(drafted[: first + i]):

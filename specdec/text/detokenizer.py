@@ -39,39 +39,54 @@ class DetokenizerSource(Protocol):
     def decode_window(self, ids: Sequence[int]) -> str: ...
 
 
-class _ByteStream:
+class Detokenizer:
+    """The text of one growing sequence of tokens. Special tokens add nothing.
+
+    The texts returned join to the text of all tokens, whatever follows.
+    """
+
+    pending = False
+    """True while pushed tokens have not shown all of their text."""
+
+    @staticmethod
+    def of(tokenizer: DetokenizerSource) -> Detokenizer:
+        """By bytes where they are known, else by windows."""
+        return _WindowDetokenizer(tokenizer) if tokenizer.pieces is None else _ByteDetokenizer(tokenizer.pieces)
+
+    def push(self, token: int) -> str:
+        """Add a token; returns the text that is certain now, "" while a character is incomplete."""
+        raise NotImplementedError
+
+    def flush(self) -> str:
+        """End the sequence; returns what is left, an incomplete character as U+FFFD."""
+        raise NotImplementedError
+
+
+class _ByteDetokenizer(Detokenizer):
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces
         self._leading = pieces.leading
         self._rest = b""
 
-    @property
-    def pending(self) -> bool:
-        return bool(self._rest)
-
     def push(self, token: int) -> str:
-        data = self._pieces.bytes_of(token)
-        return self._decode(data, final=False) if data else ""
+        data = self._rest + self._pieces[token]
+        text, used = codecs.utf_8_decode(data, self._pieces.errors, False)
+        self._rest = data[used:]
+        self.pending = used < len(data)
+        if self._leading and text:  # the first character but a space ends what is stripped
+            kept = text.lstrip(" ")
+            cut = min(len(text) - len(kept), self._leading)
+            self._leading = 0 if kept else self._leading - cut
+            return text[cut:]
+        return text
 
     def flush(self) -> str:
-        return self._decode(b"", final=True)
-
-    def _decode(self, data: bytes, *, final: bool) -> str:
-        data = self._rest + data
-        text, used = codecs.utf_8_decode(data, self._pieces.errors, final)
-        self._rest = data[used:]
-        return self._strip(text) if self._leading and text else text
-
-    def _strip(self, text: str) -> str:
-        """Take what is left of the leading spaces off; the first other character ends it."""
-        kept = text.lstrip(" ")
-        spaces = len(text) - len(kept)
-        cut = min(spaces, self._leading)
-        self._leading = 0 if kept else self._leading - cut
-        return text[cut:]
+        text, _ = codecs.utf_8_decode(self._rest, self._pieces.errors, True)
+        self._rest, self.pending = b"", False
+        return text
 
 
-class _WindowStream:
+class _WindowDetokenizer(Detokenizer):
     """`_ids[:_read]` has been shown, and reads `_shown` on its own; `_ids[_read:]` waits."""
 
     def __init__(self, source: DetokenizerSource) -> None:
@@ -80,10 +95,6 @@ class _WindowStream:
         self._read = 0
         self._shown = ""
 
-    @property
-    def pending(self) -> bool:
-        return len(self._ids) > self._read
-
     def push(self, token: int) -> str:
         # Silent tokens stay out of the window: as its first token one would bring the first-word rule back.
         if self._source.is_silent(token):
@@ -91,12 +102,14 @@ class _WindowStream:
         self._ids.append(token)
         text = self._source.decode_window(self._ids)
         waiting = len(text) <= len(self._shown) or text.endswith(_REPLACEMENT)
-        if waiting and len(self._ids) - self._read < _MAX_PENDING:
-            return ""
-        return self._advance(text)
+        self.pending = waiting and len(self._ids) - self._read < _MAX_PENDING
+        return "" if self.pending else self._advance(text)
 
     def flush(self) -> str:
-        return self._advance(self._source.decode_window(self._ids)) if self.pending else ""
+        if not self.pending:
+            return ""
+        self.pending = False
+        return self._advance(self._source.decode_window(self._ids))
 
     def _advance(self, text: str) -> str:
         new = text[len(self._shown) :]
@@ -104,27 +117,3 @@ class _WindowStream:
         self._read = len(self._ids)
         self._shown = self._source.decode_window(self._ids)
         return new
-
-
-class Detokenizer:
-    """The text of one growing sequence of tokens. Special tokens add nothing.
-
-    The texts returned join to the text of all tokens, whatever follows.
-    """
-
-    def __init__(self, tokenizer: DetokenizerSource) -> None:
-        pieces = tokenizer.pieces
-        self._stream: _ByteStream | _WindowStream = _WindowStream(tokenizer) if pieces is None else _ByteStream(pieces)
-
-    @property
-    def pending(self) -> bool:
-        """True while pushed tokens have not shown all of their text."""
-        return self._stream.pending
-
-    def push(self, token: int) -> str:
-        """Add a token; returns the text that is certain now, "" while a character is incomplete."""
-        return self._stream.push(token)
-
-    def flush(self) -> str:
-        """End the sequence; returns what is left, an incomplete character as U+FFFD."""
-        return self._stream.flush()

@@ -6,6 +6,7 @@ many there are nor on how long they are.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +16,11 @@ from specdec.text.detokenizer import Detokenizer, DetokenizerSource
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a push has set free. `pieces` are (index of the token in the order pushed, its text), each once."""
+    """What a push has set free: the texts of tokens, each once and in the order pushed."""
 
-    pieces: tuple[tuple[int, str], ...] = ()
+    pieces: tuple[str, ...] = ()
     stop: str | None = None
     """The stop string that ended the answer; the text ends right before it."""
-
-    @property
-    def text(self) -> str:
-        return "".join(text for _, text in self.pieces)
 
 
 _NOTHING = Released()
@@ -38,35 +35,25 @@ class _StopAutomaton:
         self.longest: list[str | None] = [None]
         """Per state, the longest stop string that ends there."""
         for stop in stops:
-            self._insert(stop)
-        self.fail = self._links()
-
-    def _insert(self, stop: str) -> None:
-        state = 0
-        for letter in stop:
-            follower = self.next[state].get(letter)
-            if follower is None:
-                follower = self.next[state][letter] = len(self.next)
-                self.next.append({})
-                self.depth.append(self.depth[state] + 1)
-                self.longest.append(None)
-            state = follower
-        self.longest[state] = stop
-
-    def _links(self) -> list[int]:
-        fail = [0] * len(self.next)
+            state = 0
+            for letter in stop:
+                follower = self.next[state].get(letter)
+                if follower is None:
+                    follower = self.next[state][letter] = len(self.next)
+                    self.next.append({})
+                    self.depth.append(self.depth[state] + 1)
+                    self.longest.append(None)
+                state = follower
+            self.longest[state] = stop
+        self.fail = [0] * len(self.next)
         todo = deque(self.next[0].values())
         while todo:
             state = todo.popleft()
-            if self.longest[state] is None:
-                self.longest[state] = self.longest[fail[state]]
+            link = self.fail[state]
+            self.longest[state] = self.longest[state] or self.longest[link]
             for letter, follower in self.next[state].items():
-                link = fail[state]
-                while link and letter not in self.next[link]:
-                    link = fail[link]
-                fail[follower] = self.next[link].get(letter, 0)
+                self.fail[follower] = self.step(link, letter)
                 todo.append(follower)
-        return fail
 
     def step(self, state: int, letter: str) -> int:
         following = self.next
@@ -82,7 +69,8 @@ class _StopFinder:
         self._automaton = _StopAutomaton(stops)
         self._state = 0
         self._seen = 0
-        self._start = -1
+        self.start = -1
+        """Where the stop string that was found starts."""
         self.found: str | None = None
         """The stop string that starts first; if two start there, the one that ends first."""
 
@@ -90,16 +78,12 @@ class _StopFinder:
     def free(self) -> int:
         """Characters before this position are in no stop string, and cannot come to be."""
         held = self._seen - self._automaton.depth[self._state]
-        return held if self.found is None else min(held, self._start)
-
-    @property
-    def start(self) -> int:
-        return self._start
+        return held if self.found is None else min(held, self.start)
 
     @property
     def settled(self) -> bool:
         """A stop string was found, and none that starts earlier can still be completed."""
-        return self.found is not None and self._start <= self._seen - self._automaton.depth[self._state]
+        return self.found is not None and self.start <= self._seen - self._automaton.depth[self._state]
 
     def feed(self, text: str) -> None:
         """Read on, up to where the answer is settled."""
@@ -108,13 +92,13 @@ class _StopFinder:
             self._state = automaton.step(self._state, letter)
             self._seen += 1
             stop = automaton.longest[self._state]
-            if stop is not None and (self.found is None or self._seen - len(stop) < self._start):
-                self.found, self._start = stop, self._seen - len(stop)
+            if stop is not None and (self.found is None or self._seen - len(stop) < self.start):
+                self.found, self.start = stop, self._seen - len(stop)
             if self.found is not None and self.settled:
                 return
 
 
-class OutputText:
+class AnswerText:
     """Turns the tokens of one answer into the pieces of text that may be shown.
 
     Tokens and their text are held back together while a character is incomplete or the text could still become a
@@ -123,13 +107,12 @@ class OutputText:
     """
 
     def __init__(self, tokenizer: DetokenizerSource, stop: tuple[str, ...] = ()) -> None:
-        self._detokenizer = Detokenizer(tokenizer)
+        self._detokenizer = Detokenizer.of(tokenizer)
         self._finder = _StopFinder(stop) if stop else None
-        self._waiting: deque[tuple[int, str]] = deque()
-        """Tokens whose text may still change what is shown."""
-        self._silent: list[tuple[int, str]] = []
-        """Tokens without text, free to go with the next one that has some."""
-        self._pushed = 0
+        self._waiting: deque[str] = deque()
+        """Texts of tokens that may still change what is shown."""
+        self._silent: list[str] = []
+        """Of tokens without text, free to go with the next one that has some."""
         self._position = 0
         """Where in the text the first waiting token starts."""
         self._stop: str | None = None
@@ -139,13 +122,22 @@ class OutputText:
         if self._stop is not None:
             return Released(stop=self._stop)
         text = self._detokenizer.push(token_id)
-        self._waiting.append((self._pushed, text))
-        self._pushed += 1
+        self._waiting.append(text)
+        free = math.inf
         if self._finder is not None:
             self._finder.feed(text)
             if self._finder.settled:
                 return self._cut(self._finder)
-        return self._release()
+            free = self._finder.free
+        out: list[str] = []
+        while len(self._waiting) > self._detokenizer.pending and self._position + len(self._waiting[0]) <= free:
+            text = self._waiting.popleft()
+            self._position += len(text)
+            self._silent.append(text)
+            if text:
+                out += self._silent
+                self._silent.clear()
+        return Released(tuple(out)) if out else _NOTHING
 
     def finish(self) -> Released:
         """The answer ends here: everything held comes out, up to a stop string."""
@@ -153,43 +145,26 @@ class OutputText:
             return Released(stop=self._stop)
         rest = self._detokenizer.flush()
         if rest:  # the last token still waits: its character is incomplete
-            index, text = self._waiting[-1]
-            self._waiting[-1] = (index, text + rest)
+            self._waiting[-1] += rest
         if self._finder is not None:
             self._finder.feed(rest)
             if self._finder.found is not None:
                 return self._cut(self._finder)
         return Released(self._take_all())
 
-    def _release(self) -> Released:
-        """Let go of the waiting tokens that are certain and free of stop strings."""
-        free = None if self._finder is None else self._finder.free
-        keep = 1 if self._detokenizer.pending else 0
-        out: list[tuple[int, str]] = []
-        while len(self._waiting) > keep:
-            _, text = self._waiting[0]
-            if free is not None and self._position + len(text) > free:
-                break
-            self._position += len(text)
-            self._silent.append(self._waiting.popleft())
-            if text:
-                out += self._silent
-                self._silent.clear()
-        return Released(tuple(out)) if out else _NOTHING
-
     def _cut(self, finder: _StopFinder) -> Released:
         """End right before the stop string; tokens without kept text behind it are dropped."""
         self._stop = finder.found
-        kept: list[tuple[int, str]] = []
+        kept: list[str] = []
         position = self._position
-        for index, text in self._take_all():
+        for text in self._take_all():
             if position >= finder.start:
                 break
-            kept.append((index, text[: finder.start - position]))
+            kept.append(text[: finder.start - position])
             position += len(text)
         return Released(tuple(kept), self._stop)
 
-    def _take_all(self) -> tuple[tuple[int, str], ...]:
+    def _take_all(self) -> tuple[str, ...]:
         held = (*self._silent, *self._waiting)
         self._silent.clear()
         self._waiting.clear()

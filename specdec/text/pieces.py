@@ -9,42 +9,33 @@ and constant-time. Every other decoder is left to the library (see `detokenizer`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 TokenOf = Callable[[int], str | None]
 
 
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's letters for the 256 bytes: printable ones stand for themselves, the others start at U+0100."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [b for b in range(256) if b not in set(printable)]
-    letters = {chr(b): b for b in printable}
-    letters.update({chr(0x100 + i): b for i, b in enumerate(others)})
-    return letters
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [b for b in range(256) if b not in _PRINTABLE]
+_BYTES = {chr(b): b for b in _PRINTABLE} | {chr(0x100 + i): b for i, b in enumerate(_OTHERS)}
+"""GPT-2's letters for the 256 bytes: printable ones stand for themselves, the others start at U+0100."""
 
 
-_BYTES = _byte_alphabet()
-
-
-class Pieces:
-    """The bytes of each token id, filled in as ids are met."""
+class Pieces(dict[int, bytes]):
+    """The bytes of each token id, filled in as ids are met; empty for special and unknown ids."""
 
     def __init__(self, token_of: TokenOf, skipped: frozenset[int], leading: int = 0, errors: str = "replace") -> None:
+        super().__init__()
         self._token_of, self._skipped = token_of, skipped
-        self._table: dict[int, bytes] = {}
         self.leading = leading
         """How many spaces the decoder strips from the start of the text."""
         self.errors = errors
         """How invalid bytes are written, as in `codecs`."""
 
-    def bytes_of(self, token: int) -> bytes:
-        """The token's bytes; empty for special and unknown ids."""
-        piece = self._table.get(token)
-        if piece is None:
-            text = None if token in self._skipped else self._token_of(token)
-            piece = self._table[token] = b"" if text is None else self._to_bytes(text)
+    def __missing__(self, token: int) -> bytes:
+        text = None if token in self._skipped else self._token_of(token)
+        piece = self[token] = b"" if text is None else self._to_bytes(text)
         return piece
 
     def _to_bytes(self, token: str) -> bytes:
@@ -65,11 +56,7 @@ class FallbackPieces(Pieces):
     """Sentencepiece with byte fallback: text with replacements, or one byte."""
 
     def __init__(
-        self,
-        token_of: TokenOf,
-        skipped: frozenset[int],
-        leading: int,
-        replacements: tuple[tuple[str, str], ...],
+        self, token_of: TokenOf, skipped: frozenset[int], leading: int, replacements: Sequence[tuple[str, str]]
     ) -> None:
         super().__init__(token_of, skipped, leading, errors="specdec.per_byte")
         self._replacements = replacements
@@ -98,11 +85,7 @@ def pieces_of(decoder: Any, token_of: TokenOf, skipped: frozenset[int]) -> Piece
     steps = state["decoders"] if state["type"] == "Sequence" else [state]
     if [step["type"] for step in steps] == ["ByteLevel"]:
         return ByteLevelPieces(token_of, skipped)
-    return _fallback_pieces(steps, token_of, skipped)
-
-
-def _fallback_pieces(steps: list[dict[str, Any]], token_of: TokenOf, skipped: frozenset[int]) -> Pieces | None:
-    """Recognises Replace*, ByteFallback, Fuse, and at most one Strip of leading spaces."""
+    # Else Replace*, ByteFallback, Fuse, and at most one Strip of leading spaces.
     count = next((i for i, step in enumerate(steps) if step["type"] != "Replace"), len(steps))
     replaces, rest = steps[:count], steps[count:]
     kinds = [step["type"] for step in rest]
@@ -113,5 +96,5 @@ def _fallback_pieces(steps: list[dict[str, Any]], token_of: TokenOf, skipped: fr
     strip: dict[str, Any] = rest[2] if len(rest) == 3 else {"content": " ", "start": 0, "stop": 0}
     if strip["content"] != " " or strip["stop"] != 0:
         return None
-    pairs = tuple((step["pattern"]["String"], step["content"]) for step in replaces)
+    pairs = [(step["pattern"]["String"], step["content"]) for step in replaces]
     return FallbackPieces(token_of, skipped, strip["start"], pairs)

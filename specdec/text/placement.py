@@ -15,10 +15,12 @@ from specdec.types import Message
 def placements(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     """The chat as it is, then with its system texts in other places, the nearest first: those at the start as one
     message; later ones in the user's message beside them, too; all as one message at the start; all with the user's."""
+    yield messages
     systems = [m for m in messages if m.role == "system"]
+    if not systems:
+        return
     lead = next((i for i, m in enumerate(messages) if m.role != "system"), len(messages))
-    first = _merged(messages[:lead])
-    rest = messages[lead:]
+    first, rest = _merged(messages[:lead]), messages[lead:]
     ways: list[Sequence[Message]] = [
         messages,
         [*first, *rest],
@@ -26,7 +28,7 @@ def placements(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         [*_merged(systems), *(m for m in messages if m.role != "system")],
         _told_by_users(messages),
     ]
-    yield from (way for i, way in enumerate(ways) if list(way) not in map(list, ways[:i]))
+    yield from (way for i, way in enumerate(ways) if i and list(way) not in map(list, ways[:i]))
 
 
 def shows_systems(text: str, messages: Sequence[Message]) -> bool:

@@ -10,14 +10,17 @@ special, which are text that happens to be one token, and marks of a template th
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 _MARK = "\ufdd0"
 """A code point of which Unicode promises that it stays free for such uses, so that no text has it."""
+_JSON = json.JSONEncoder(ensure_ascii=False, skipkeys=True, default=str)
+"""A text within a text is, as JSON has both, within it too."""
 
 
 class Quoting:
@@ -27,12 +30,14 @@ class Quoting:
         self._backend = backend
         added = backend.get_added_tokens_decoder().items()
         self._names = {i: t.content for i, t in added if t.special and not t.normalized}
+        longest_first = sorted(self._names.values(), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def is_needed(self, tokens: Sequence[int], texts: Any) -> bool:
         """Whether one of the special tokens of a prompt may have come from `texts`, which are those of a chat in lists
         and mappings."""
-        names = {self._names[i] for i in self._names.keys() & set(tokens)}
-        return any(name in text for text in _texts(texts) for name in names)
+        written = _JSON.encode(texts)
+        return any(_JSON.encode(self._names[i])[1:-1] in written for i in self._names.keys() & set(tokens))
 
     def quoted(self, texts: Any) -> Any:
         """The same, the names of special tokens in them hidden."""
@@ -47,11 +52,6 @@ class Quoting:
         return list(self._unmarking.encode(text, add_special_tokens=False).ids)
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        names = sorted(self._names.values(), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, names)))
-
-    @cached_property
     def _unmarking(self) -> Any:
         """The tokenizer that takes marks out. It shares the vocabulary, of which a copy would take a second to make."""
         from tokenizers import Tokenizer, normalizers
@@ -64,12 +64,3 @@ class Quoting:
         after = [self._backend.normalizer] if self._backend.normalizer else []
         backend.normalizer = normalizers.Sequence([normalizers.Replace(_MARK, ""), *after])
         return backend
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from (text for pair in value.items() for part in pair for text in _texts(part))
-    elif isinstance(value, list):
-        yield from (text for part in value for text in _texts(part))

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_OPEN = (
-    "additionalProperties",
-    "patternProperties",
-    "unevaluatedProperties",
-    "$ref",
-    "allOf",
-    "anyOf",
-    "oneOf",
-)
+_OPEN = {"additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "allOf", "anyOf", "oneOf"}
 """Where one of these stands, the object is not described by its properties alone."""
 _TABLES = ("properties", "$defs", "definitions")
 _LISTS = ("anyOf", "oneOf", "prefixItems")
@@ -26,18 +18,17 @@ def closed(schema: Any) -> Any:
     """
     if not isinstance(schema, Mapping):
         return schema
-    out = {key: _closed(key, value) for key, value in schema.items()}
-    if "properties" in out and not any(key in out for key in _OPEN):
+    out: dict[Any, Any] = {}
+    for key, value in schema.items():
+        if key in _TABLES and isinstance(value, Mapping):
+            out[key] = {name: closed(inner) for name, inner in value.items()}
+        elif key in _LISTS and isinstance(value, list):
+            out[key] = [closed(inner) for inner in value]
+        else:
+            out[key] = closed(value) if key in ("items", "additionalProperties") else value
+    if "properties" in out and not _OPEN & out.keys():
         out["additionalProperties"] = False
     return out
-
-
-def _closed(key: str, value: Any) -> Any:
-    if key in _TABLES and isinstance(value, Mapping):
-        return {name: closed(inner) for name, inner in value.items()}
-    if key in _LISTS and isinstance(value, list):
-        return [closed(inner) for inner in value]
-    return closed(value) if key in ("items", "additionalProperties") else value
 
 
 def resolved(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +29,15 @@ from specdec.text.placement import placements, shows_systems
 from specdec.text.quoting import Quoting
 from specdec.types import Message, token_text
 
-_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model",
-          "tekken.json")  # fmt: skip
+_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tekken.json",
+)
 _NO_TEMPLATE = "text: this checkpoint has no chat template"
 
 
@@ -80,13 +88,10 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """A raw prompt, with the special tokens that the tokenizer itself adds (usually bos)."""
-        return self._encode(text, special=True)
+        return self.encode_plain(text, special=True)
 
-    def encode_plain(self, text: str) -> list[int]:
-        """Text that continues something: no special tokens are added."""
-        return self._encode(text, special=False)
-
-    def _encode(self, text: str, *, special: bool) -> list[int]:
+    def encode_plain(self, text: str, *, special: bool = False) -> list[int]:
+        """Text that continues something: no `special` tokens are added."""
         _check_unicode("prompt", text)
         return [int(i) for i in self._backing.encode(text, add_special_tokens=special, verbose=False)]
 
@@ -100,8 +105,7 @@ class Tokenizer:
         them out (see `placement`), and names of special tokens in the texts of the chat are text (see `quoting`)."""
         if not self.has_chat_template:
             raise InvalidRequest("prompt", [message.role for message in messages], _NO_TEMPLATE)
-        for message in messages:
-            _check_unicode("messages.content", message.content or "")
+        _check_unicode("messages.content", *(message.content or "" for message in messages))
         offered = [dict(tool) for tool in tools]
         chat, text = self._placed(messages, offered)
         tokens = self.encode_plain(text)
@@ -151,7 +155,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the tokens, special ones skipped; the same as `Detokenizer` streams."""
-        detokenizer = Detokenizer(self)
+        detokenizer = Detokenizer.of(self)
         return "".join(map(detokenizer.push, ids)) + detokenizer.flush()
 
     def token_text(self, token: int) -> str:
@@ -166,7 +170,7 @@ class Tokenizer:
         if token in self._special:
             return name.encode()
         if self.pieces is not None:
-            return self.pieces.bytes_of(token)
+            return self.pieces[token]
         text = self.decode_window([token])
         if not text or "\N{REPLACEMENT CHARACTER}" in text:
             return fallback_byte(name) or name.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
@@ -258,32 +262,17 @@ def _shown(name: str | None) -> str:
 
 def _as_openai(message: Message) -> dict[str, Any]:
     """The dict that templates expect. Keys without a value are left out: templates test for their presence."""
+    given = {"name": message.name, "tool_call_id": message.tool_call_id, "reasoning_content": message.reasoning}
     out: dict[str, Any] = {"role": message.role, "content": message.content or ""}
-    if message.name is not None:
-        out["name"] = message.name
-    if message.tool_call_id is not None:
-        out["tool_call_id"] = message.tool_call_id
-    if message.reasoning is not None:
-        out["reasoning_content"] = message.reasoning
-    if message.tool_calls:
-        out["tool_calls"] = [
-            {
-                "id": c.id,
-                "type": "function",
-                "function": {"name": c.name, "arguments": _arguments(c.arguments)},
-            }
-            for c in message.tool_calls
-        ]
+    out |= {key: value for key, value in given.items() if value is not None}
+    for call in message.tool_calls:
+        arguments: Any = call.arguments
+        with suppress(ValueError):  # templates write JSON themselves, so they want the object and not its text
+            value = json.loads(call.arguments)
+            arguments = value if isinstance(value, dict) else arguments
+        function = {"name": call.name, "arguments": arguments}
+        out.setdefault("tool_calls", []).append({"id": call.id, "type": "function", "function": function})
     return out
-
-
-def _arguments(text: str) -> Any:
-    """Templates write the arguments as JSON themselves, so they want the object and not its text."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, dict) else text
 
 
 def _config_eos(path: Path) -> tuple[int, ...]:
@@ -299,11 +288,12 @@ def _config_eos(path: Path) -> tuple[int, ...]:
     return ()
 
 
-def _check_unicode(name: str, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(name, text, "text without unpaired surrogates") from error
+def _check_unicode(name: str, *texts: str) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(name, text, "text without unpaired surrogates") from error
 
 
 def _one_line(error: BaseException) -> str:

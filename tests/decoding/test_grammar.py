@@ -208,7 +208,7 @@ def test_logprobs_stay_the_targets_own() -> None:
 
 def test_a_grammar_that_the_vocabulary_cannot_write_fails_its_request_only() -> None:
     with toy_engine("near", "grammar") as engine:
-        engine._admission.answers.grammars = module.Grammars(matchers.without("z"), 257, [255])
+        engine._admission.forms.grammars = module.GrammarCompiler(matchers.without("z"), 257, [255])
         for k in ("off", 4):
             with pytest.raises(GrammarFailed, match="after 2 tokens"):
                 engine.generate(PROMPT, grammar=Grammar.regex("abzd"), speculative=k)
@@ -293,7 +293,7 @@ def test_compiled_grammars_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch)
         return ""
 
     monkeypatch.setattr(module, "refusal", counting)
-    cache = module.Grammars(Tokenizer(byte_tokenizer()), 257, [EOS])
+    cache = module.GrammarCompiler(Tokenizer(byte_tokenizer()), 257, [EOS])
     for i in (*range(40), 39, 39, 0):
         cache.matcher(Grammar.regex(f"a{i}"), ignore_eos=False)
     assert len(cache._kept) == 32

@@ -17,7 +17,7 @@ from pydantic import BaseModel, SecretStr
 from specdec.decoding.engine import LocalEngine
 from specdec.errors import InvalidRequest
 from specdec.text.schemas import closed
-from specdec.text.tools.families import FAMILIES, Dialect
+from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.types import Completion, Grammar
 from tests.decoding.toy import TEMPLATE, toy_engine
 
@@ -55,7 +55,7 @@ SAID = {"minContains": "contains", "look-ahead": "pattern", "look-behind": "patt
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    with toy_engine("near", "grammar", dialect=Dialect(FAMILIES["hermes"]), template=TEMPLATE) as engine:
+    with toy_engine("near", "grammar", answer_format=AnswerFormat(TOOL_FORMATS["hermes"]), template=TEMPLATE) as engine:
         yield engine
 
 
@@ -218,5 +218,5 @@ def test_strict_is_true_or_false() -> None:
 
 
 def _request(**more: Any) -> Completion:
-    with toy_engine(dialect=Dialect(FAMILIES["hermes"]), template=TEMPLATE) as engine:
+    with toy_engine(answer_format=AnswerFormat(TOOL_FORMATS["hermes"]), template=TEMPLATE) as engine:
         return engine.generate(CHAT, tools=[_tool(TEXT, **more)])

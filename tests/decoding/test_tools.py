@@ -12,7 +12,7 @@ import pytest
 
 from specdec.decoding.engine import LocalEngine
 from specdec.errors import InvalidRequest
-from specdec.text.tools.families import FAMILIES, Dialect
+from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.types import Completion, Grammar
 from tests.decoding.toy import TEMPLATE, ToyModel, byte_tokenizer, toy_engine
 
@@ -31,9 +31,11 @@ TOOLS = [
 ]
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+@pytest.fixture(scope="module", params=list(TOOL_FORMATS))
 def engine(request: pytest.FixtureRequest) -> Iterator[LocalEngine]:
-    with toy_engine("near", "grammar", dialect=Dialect(FAMILIES[request.param]), template=TEMPLATE) as engine:
+    with toy_engine(
+        "near", "grammar", answer_format=AnswerFormat(TOOL_FORMATS[request.param]), template=TEMPLATE
+    ) as engine:
         yield engine
 
 
@@ -125,8 +127,8 @@ def test_an_opened_thought_goes_before_calls() -> None:
     ending = byte_tokenizer().encode("</think>")
     for letter, following in pairwise(ending):
         target.first[letter, following] += 60  # a random model would hardly ever end its thought
-    dialect, template = Dialect(FAMILIES["hermes"], THINK), "{{ messages[0].content }}<think>\n"
-    with toy_engine("near", dialect=dialect, template=template, target=target) as engine:
+    answer_format, template = AnswerFormat(TOOL_FORMATS["hermes"], THINK), "{{ messages[0].content }}<think>\n"
+    with toy_engine("near", answer_format=answer_format, template=template, target=target) as engine:
         for seed in range(3):
             answer = _ask(
                 engine,

@@ -26,7 +26,7 @@ from specdec.models.base import Batch, Model, ModelInfo, Pass
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
 from specdec.text.tokenizer import Tokenizer
-from specdec.text.tools.families import Dialect
+from specdec.text.tools.formats import AnswerFormat
 from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule, EngineInfo
 
 EOS = 256
@@ -122,7 +122,7 @@ def toy_engine(
     slots: int = 4,
     kept: int = 1000,
     queue_limit: int = 256,
-    dialect: Dialect | None = None,
+    answer_format: AnswerFormat | None = None,
     template: str = "",
 ) -> LocalEngine:
     runner = target or ToyModel(slots=slots)
@@ -137,5 +137,6 @@ def toy_engine(
     backing = byte_tokenizer()
     backing.chat_template = template or None
     return LocalEngine(Parts(
-        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, queue_limit, dialect or Dialect(),
+        runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, queue_limit,
+        answer_format or AnswerFormat(),
     ))  # fmt: skip

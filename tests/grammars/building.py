@@ -10,7 +10,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from specdec.grammars.compiler import Grammars
+from specdec.grammars.compiler import GrammarCompiler
 from specdec.grammars.matcher import Matcher
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Grammar
@@ -18,8 +18,8 @@ from tests.decoding.toy import EOS, VOCAB, byte_tokenizer
 
 
 @cache
-def grammars() -> Grammars:
-    return Grammars(Tokenizer(byte_tokenizer()), VOCAB, [EOS])
+def grammars() -> GrammarCompiler:
+    return GrammarCompiler(Tokenizer(byte_tokenizer()), VOCAB, [EOS])
 
 
 @cache

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from specdec.grammars.compiler import Grammars
+from specdec.grammars.compiler import GrammarCompiler
 from specdec.grammars.matcher import Matcher, ban, fill_masks, unpack
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.processors import NEVER
@@ -64,16 +64,16 @@ def test_a_forbidden_draft_changes_nothing_and_what_follows_it_is_not_masked() -
     assert _allowed(unpack(masks, VOCAB)[0, :2]) == [_letters("a"), _letters("bc")]
     assert (masks[0, 2:] == -1).all()
     assert (fill_masks([grammar], [ids("ax")], 2, 1, pinned=False) == -1).all()
-    assert [grammar.lawful(ids(text)) for text in ("axbb", "abbc")] == [1, 4]
+    assert [grammar.allowed(ids(text)) for text in ("axbb", "abbc")] == [1, 4]
 
 
-def test_commit_moves_on_and_fate_does_not() -> None:
+def test_commit_moves_on_and_progress_does_not() -> None:
     grammar = matcher("ab?c")
-    assert grammar.fate(ids("abc")).complete == 2
-    assert grammar.fate(ids("abcc")).complete == 2
-    assert grammar.fate(ids("ab")) == grammar.fate(())
+    assert grammar.progress(ids("abc")) == (3, True)
+    assert grammar.progress(ids("abcc")) == (3, True)
+    assert (grammar.progress(ids("ab")), grammar.progress(())) == ((2, False), (0, False))
     grammar.commit(ids("ab"))
-    assert grammar.fate(ids("c")).complete == 0
+    assert grammar.progress(ids("c")) == (1, True)
     assert _allowed(unpack(fill_masks([grammar], [()], 0, 1, pinned=False), VOCAB)[0]) == [_letters("c")]
 
 
@@ -141,14 +141,14 @@ def test_every_bit_of_a_mask() -> None:
 def test_where_the_vocabulary_cannot_go_on_the_answer_is_stuck_and_a_draft_is_not() -> None:
     """An unwritable letter is met by a draft first, and by the answer itself only if it goes there."""
     tokenizer = without("z")
-    grammars = Grammars(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
+    grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
     bad, good = tokenizer.encode_plain("ab"), tokenizer.encode_plain("ac")
     grammar = grammars.matcher(Grammar.regex("abz|acd"), ignore_eos=False)
     for _ in range(2):
         assert (fill_masks([grammar], [bad], 0, 3, pinned=False)[0, 2] == -1).all()
-    assert grammar.fate([*bad, 7]).stuck == 2
-    assert grammar.fate([*good, 7]).stuck == 2
-    assert grammar.fate(good).stuck is None
+    assert grammar.progress([*bad, 7]) == (2, False)
+    assert grammar.progress([*good, 7]) == (2, False)
+    assert grammar.progress(good) == (len(good), False)
     grammar.commit(good)
     masks = fill_masks([grammar], [()], 0, 1, pinned=False)
     assert _allowed(unpack(masks, tokenizer.vocab_size)[0]) == [tokenizer.encode_plain("d")]

@@ -21,7 +21,7 @@ TEXTS = [
 
 
 def stream(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    detokenizer = Detokenizer(tokenizer)
+    detokenizer = Detokenizer.of(tokenizer)
     return [*map(detokenizer.push, ids), detokenizer.flush()]
 
 
@@ -86,7 +86,7 @@ def test_a_character_comes_out_whole(byte_tokenizer: Tokenizer) -> None:
 
 
 def test_pending_says_whether_text_is_missing(byte_tokenizer: Tokenizer) -> None:
-    detokenizer = Detokenizer(byte_tokenizer)
+    detokenizer = Detokenizer.of(byte_tokenizer)
     for token in byte_tokenizer.encode_plain("a🜁b"):
         assert (detokenizer.push(token) == "") == detokenizer.pending
 
@@ -116,7 +116,7 @@ def test_a_window_never_waits_for_long(tokenizers: dict[str, Tokenizer]) -> None
             assert len(ids) <= 20
             return "\ufffd" * len(ids)
 
-    detokenizer = Detokenizer(Broken())
+    detokenizer = Detokenizer.of(Broken())
     texts = [detokenizer.push(0) for _ in range(100)] + [detokenizer.flush()]
     assert "".join(texts) == "\ufffd" * 100
     assert sum(map(len, texts[:-1])) > 90

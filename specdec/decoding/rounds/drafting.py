@@ -58,7 +58,7 @@ class Drafting:
         asked = DraftRound([r.context for r in rows], sampling, None, need_probs=False)
         free = [d for d in self._drafters.values() if d.free]
         offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
-        return {name: _lawful(drafts, sampling) for name, drafts in offers.items()} if sampling.constrained else offers
+        return {name: _allowed(drafts, sampling) for name, drafts in offers.items()} if sampling.constrained else offers
 
     def options(self, b: int, offers: Offers) -> list[Option]:
         """What row b can choose from."""
@@ -133,10 +133,10 @@ class Drafting:
         return q
 
 
-def _lawful(drafts: Drafts, sampling: SamplingBatch) -> Drafts:
+def _allowed(drafts: Drafts, sampling: SamplingBatch) -> Drafts:
     """The drafts up to what the rows' grammars forbid, which would be rejected anyway."""
     lengths, tokens = list(drafts.lengths), drafts.tokens.tolist()
     for row in sampling.constrained:
         if lengths[row] and (grammar := sampling.states[row].grammar) is not None:
-            lengths[row] = grammar.lawful(tokens[row][: lengths[row]])
+            lengths[row] = grammar.allowed(tokens[row][: lengths[row]])
     return replace(drafts, lengths=tuple(lengths))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class FoundMark:
     """A mark that was met: as a token of its own, or spelled in the text."""
 
     name: str
@@ -25,7 +25,7 @@ class MarkSplitter:
         """The end of the text, while it may become a mark."""
         self.idle = not names
 
-    def split(self, token: int, text: str) -> Iterator[str | Mark]:
+    def split(self, token: int, text: str) -> Iterator[str | FoundMark]:
         """What a token adds, in order; `text` is "" for a special one."""
         name = self._tokens.get(token)
         if name is None or (text and not text.endswith(name)):  # the latter was cut by a stop string
@@ -33,7 +33,7 @@ class MarkSplitter:
             return
         yield from self._read(text.removesuffix(name))
         yield from self.rest()
-        yield Mark(name, spelled=False)
+        yield FoundMark(name, spelled=False)
 
     def rest(self) -> Iterator[str]:
         """What was held back: no mark after all."""
@@ -41,7 +41,7 @@ class MarkSplitter:
         if held:
             yield held
 
-    def _read(self, text: str) -> Iterator[str | Mark]:
+    def _read(self, text: str) -> Iterator[str | FoundMark]:
         text = self._held + text
         while True:
             found = [(at, name) for name in self._spelled if (at := text.find(name)) >= 0]
@@ -50,15 +50,12 @@ class MarkSplitter:
             at, name = min(found)
             if at:
                 yield text[:at]
-            yield Mark(name, spelled=True)
+            yield FoundMark(name, spelled=True)
             text = text[at + len(name) :]
-        keep = self._promising(text)
+        longest = max(map(len, self._spelled), default=1) - 1
+        ends = range(min(longest, len(text)), 0, -1)
+        # The longest end that may be the start of a mark is kept.
+        keep = next((n for n in ends if any(name.startswith(text[-n:]) for name in self._spelled)), 0)
         self._held = text[len(text) - keep :]
         if len(text) > keep:
             yield text[: len(text) - keep]
-
-    def _promising(self, text: str) -> int:
-        """How many letters at the end may be the start of a mark."""
-        longest = max(map(len, self._spelled), default=1) - 1
-        ends = range(min(longest, len(text)), 0, -1)
-        return next((n for n in ends if any(name.startswith(text[-n:]) for name in self._spelled)), 0)

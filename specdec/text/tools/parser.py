@@ -11,8 +11,8 @@ import secrets
 import string
 from collections.abc import Iterator
 
-from specdec.text.tools.families import PYTHON_TAG, Dialect
-from specdec.text.tools.marks import Mark, MarkSplitter
+from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat
+from specdec.text.tools.marks import MarkSplitter
 from specdec.text.tools.scanner import CallScanner
 from specdec.types import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 
@@ -24,11 +24,13 @@ class AnswerParser:
     """Reads one answer. `calls`: whether tools were offered; `thoughts`: whether reasoning is looked for; `opened`:
     whether the answer starts inside a thought."""
 
-    def __init__(self, dialect: Dialect, *, calls: bool = False, thoughts: bool = False, opened: bool = False) -> None:
-        self._family = family = dialect.family if calls else None
-        self._begin, self._end = (family.begin or PYTHON_TAG, family.end) if family else ("", "")
-        self._open, close = (dialect.thought if thoughts else None) or ("", "")
-        self._marks = MarkSplitter([self._open, close, self._begin, self._end], dialect.ids)
+    def __init__(
+        self, answer_format: AnswerFormat, *, calls: bool = False, thoughts: bool = False, opened: bool = False
+    ) -> None:
+        self._format = tools = answer_format.tools if calls else None
+        self._begin, self._end = (tools.begin or PYTHON_TAG, tools.end) if tools else ("", "")
+        self._open, close = (answer_format.thought if thoughts else None) or ("", "")
+        self._marks = MarkSplitter([self._open, close, self._begin, self._end], answer_format.ids)
         self._thinking = self._marked = opened and thoughts
         """`_marked`: a mark was met, behind which whitespace means nothing."""
         self._calling = False
@@ -43,11 +45,24 @@ class AnswerParser:
         """What a token adds. `text` is what it adds to the shown text, "" for a special one."""
         if self._marks.idle:
             return [ContentDelta(text)] if text else []
-        return [delta for part in self._marks.split(token, text) for delta in self._part(part)]
+        out: list[Delta] = []
+        for part in self._marks.split(token, text):
+            if isinstance(part, str):
+                out += self._text(part)
+            elif part.spelled and self._scanner is not None and self._scanner.quoted:
+                out += self._text(part.name)
+            else:
+                out += self._end_call()
+                self._calling = part.name == self._begin
+                self._thinking = part.name == self._open
+                self._marked, self._blank, self._spaces = True, True, ""
+        return out
 
     def finish(self, *, cut: bool = False) -> list[Delta]:
         """The answer ends here, wherever that is. `cut`: it would have gone on, so what may be a part of a mark or of a
         call is taken for that, and tells nobody anything."""
+        if self._marks.idle:
+            return []
         held = list(self._marks.rest())
         if cut and self._is_promising(held):
             return []
@@ -58,33 +73,31 @@ class AnswerParser:
         self._spaces = ""
         return out
 
-    def _part(self, part: str | Mark) -> Iterator[Delta]:
-        if isinstance(part, str):
-            yield from self._text(part)
-        elif part.spelled and self._scanner is not None and self._scanner.quoted:
-            yield from self._text(part.name)
-        else:
-            yield from self._end_call()
-            self._calling = part.name == self._begin
-            self._thinking = part.name == self._open
-            self._marked, self._blank, self._spaces = True, True, ""
-
     def _text(self, text: str) -> Iterator[Delta]:
         while text:
             if self._scanner is not None:
-                found, text = self._scanner.feed(text)
-                yield from self._scanned(found)
+                (named, arguments), text = self._scanner.feed(text)
+                if named:
+                    yield ToolCallDelta(self._index, self._new_id(), self._scanner.name, arguments)
+                elif arguments:
+                    yield ToolCallDelta(self._index, arguments=arguments)
+                if self._scanner.done:
+                    yield from self._end_call()
             elif self._calling or self._is_bare_call(text):
                 self._calling, self._spaces = True, ""
                 _, brace, rest = text.partition("{")
                 text, self._scanner = brace + rest, CallScanner() if brace else None
             else:
-                yield from self._plain(text)
-                return
+                whole = self._spaces + (text.lstrip() if self._blank and self._marked else text)
+                body = whole.rstrip()
+                text, self._spaces = "", whole[len(body) :]
+                if body:
+                    self._blank = False
+                    yield ReasoningDelta(body) if self._thinking else ContentDelta(body)
 
     def _is_bare_call(self, text: str) -> bool:
-        """Whether the family marks calls by nothing but an opening brace, and here is one."""
-        bare = self._family is not None and not self._family.begin
+        """Whether the format marks calls by nothing but an opening brace, and here is one."""
+        bare = self._format is not None and not self._format.begin
         return bare and self._blank and not self._thinking and text.lstrip().startswith("{")
 
     def _is_promising(self, held: list[str]) -> bool:
@@ -94,16 +107,6 @@ class AnswerParser:
         read = self._scanner.raw
         return self._scanner.name is None and (read.startswith(_CALL) or _CALL.startswith(read))
 
-    def _scanned(self, found: tuple[bool, str]) -> Iterator[Delta]:
-        assert self._scanner is not None
-        named, arguments = found
-        if named:
-            yield ToolCallDelta(self._index, self._new_id(), self._scanner.name, arguments)
-        elif arguments:
-            yield ToolCallDelta(self._index, arguments=arguments)
-        if self._scanner.done:
-            yield from self._end_call()
-
     def _end_call(self) -> Iterator[Delta]:
         """The object is complete, or will never be."""
         if self._scanner is not None and self._scanner.name is None:
@@ -112,15 +115,7 @@ class AnswerParser:
             self._index += 1
         self._scanner = None
 
-    def _plain(self, text: str) -> Iterator[Delta]:
-        whole = self._spaces + (text.lstrip() if self._blank and self._marked else text)
-        body = whole.rstrip()
-        self._spaces = whole[len(body) :]
-        if body:
-            self._blank = False
-            yield ReasoningDelta(body) if self._thinking else ContentDelta(body)
-
     def _new_id(self) -> str:
-        if self._family is not None and self._family.short_ids:
+        if self._format is not None and self._format.short_ids:
             return "".join(secrets.choice(_LETTERS) for _ in range(9))
         return "call_" + secrets.token_hex(12)

@@ -33,7 +33,22 @@ class CallScanner:
         known, at = self.name is not None, 0
         for letter in text:
             at += 1
-            self._step(letter)
+            if self._quoted:
+                self._quoted = self._escaped or letter != '"'
+                self._escaped = not self._escaped and letter == "\\"
+            elif letter == '"':
+                self._quoted = True
+            elif letter in "{[":
+                self._depth += 1
+                if self._depth == 1:
+                    continue
+            elif letter in "}]":
+                self._depth -= 1
+                self.done = self._depth == 0
+            if self._depth <= 1 and not self._quoted and letter in ":,}":
+                self._turn(letter)
+            else:
+                self._add(letter)
             if self.done:
                 break
         self.raw += text[:at]
@@ -42,24 +57,6 @@ class CallScanner:
         arguments, self._new = self._new, ""
         return (not known, arguments), text[at:]
 
-    def _step(self, letter: str) -> None:
-        if self._quoted:
-            self._quoted = self._escaped or letter != '"'
-            self._escaped = not self._escaped and letter == "\\"
-        elif letter == '"':
-            self._quoted = True
-        elif letter in "{[":
-            self._depth += 1
-            if self._depth == 1:
-                return
-        elif letter in "}]":
-            self._depth -= 1
-            self.done = self._depth == 0
-        if self._depth <= 1 and not self._quoted and letter in ":,}":
-            self._turn(letter)
-        else:
-            self._add(letter)
-
     def _turn(self, letter: str) -> None:
         """Between a key and its value, behind a value, or the closing brace of the value or of the whole."""
         if letter == "}" and not self.done:
@@ -67,7 +64,11 @@ class CallScanner:
         elif letter == ":" and self._key is None:
             self._key, self._part = str(_value(self._part)), ""
         else:
-            self._finish()
+            if self._key == "name" and isinstance(name := _value(self._part), str):
+                self.name = name
+            elif self._key in ("arguments", "parameters") and not self._streaming:
+                self._new += str(_value(self._part))
+            self._key, self._part = None, ""
 
     def _add(self, letter: str) -> None:
         if not self._part and letter.isspace():
@@ -80,14 +81,6 @@ class CallScanner:
     def _streaming(self) -> bool:
         """Arguments that are an object, not the text of one."""
         return self._key in ("arguments", "parameters") and not self._part.startswith('"')
-
-    def _finish(self) -> None:
-        """A value is complete."""
-        if self._key == "name" and isinstance(name := _value(self._part), str):
-            self.name = name
-        elif self._key in ("arguments", "parameters") and not self._streaming:
-            self._new += str(_value(self._part))
-        self._key, self._part = None, ""
 
 
 def _value(text: str) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from specdec.text.tools.families import FAMILIES, Dialect
+from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import Answer, ContentDelta, Delta, Message, ToolCallDelta
 
@@ -71,7 +71,7 @@ def _calls(message: Message) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("seed", [0, 1, 2, 5, 9])
 def test_however_it_is_cut(case: Case, seed: int) -> None:
     family, text, content, reasoning, calls = case
-    parser = AnswerParser(Dialect(FAMILIES[family], THINK), calls=True, thoughts=True)
+    parser = AnswerParser(AnswerFormat(TOOL_FORMATS[family], THINK), calls=True, thoughts=True)
     message = joined(_read(parser, _cut(text, seed)))
     assert (message.content, message.reasoning) == (content, reasoning)
     assert _calls(message) == calls
@@ -83,7 +83,7 @@ def test_half_an_answer(case: Case) -> None:
     """What streams of a call is a prefix of it, and names never change."""
     family, text, *_, calls = case
     for end in range(len(text)):
-        parser = AnswerParser(Dialect(FAMILIES[family], THINK), calls=True, thoughts=True)
+        parser = AnswerParser(AnswerFormat(TOOL_FORMATS[family], THINK), calls=True, thoughts=True)
         deltas = _read(parser, list(text[:end]))
         message = joined(deltas)
         assert [call.name for call in message.tool_calls] == [n for n, _ in calls[: len(message.tool_calls)]]
@@ -95,7 +95,7 @@ def test_half_an_answer(case: Case) -> None:
 def test_a_cut_answer_shows_nothing_that_the_whole_one_does_not(case: Case) -> None:
     family, text, content, reasoning, _ = case
     for end in range(len(text) + 1):
-        parser = AnswerParser(Dialect(FAMILIES[family], THINK), calls=True, thoughts=True)
+        parser = AnswerParser(AnswerFormat(TOOL_FORMATS[family], THINK), calls=True, thoughts=True)
         deltas = [d for i, letter in enumerate(text[:end]) for d in parser.push(i, letter)]
         message = joined([*deltas, *parser.finish(cut=True)])
         assert (content or "").startswith((message.content or "").rstrip()), text[:end]
@@ -109,7 +109,7 @@ def test_only_max_tokens_makes_a_part_of_a_mark_nothing() -> None:
         ("llama3", '{"name": "a', ""),
     ):
         for cut in (False, True):
-            parser = AnswerParser(Dialect(FAMILIES[family], THINK), calls=True, thoughts=True)
+            parser = AnswerParser(AnswerFormat(TOOL_FORMATS[family], THINK), calls=True, thoughts=True)
             deltas = [*parser.push(0, text), *parser.finish(cut=cut)]
             assert joined(deltas).content == (kept if cut else text)
 
@@ -120,26 +120,26 @@ def test_marks_that_are_tokens_are_known_by_their_id() -> None:
         (902, ""), (1, "hm"), (903, ""), (2, "<tool_call> is "), (3, "a mark "),
         (900, "<tool_call>"), (4, '\n{"name": "sub", "arguments": {"x": "</tool_call>"}}'), (901, "</tool_call>"),
     ]  # fmt: skip
-    parser = AnswerParser(Dialect(FAMILIES["hermes"], THINK, ids), calls=True, thoughts=True)
+    parser = AnswerParser(AnswerFormat(TOOL_FORMATS["hermes"], THINK, ids), calls=True, thoughts=True)
     message = joined([d for token, text in tokens for d in parser.push(token, text)] + parser.finish())
     assert (message.content, message.reasoning) == ("<tool_call> is a mark", "hm")
     assert _calls(message) == [("sub", {"x": "</tool_call>"})]
 
 
 def test_an_answer_that_starts_inside_a_thought() -> None:
-    parser = AnswerParser(Dialect(None, THINK), thoughts=True, opened=True)
+    parser = AnswerParser(AnswerFormat(None, THINK), thoughts=True, opened=True)
     message = joined(_read(parser, list("\nfirst\n</think>\n\nthen")))
     assert (message.reasoning, message.content) == ("first", "then")
 
 
 def test_without_tools_or_thoughts_text_is_text() -> None:
-    parser = AnswerParser(Dialect(FAMILIES["hermes"], THINK))
+    parser = AnswerParser(AnswerFormat(TOOL_FORMATS["hermes"], THINK))
     assert parser.push(0, "<think> <tool_call>") == [ContentDelta("<think> <tool_call>")]
     assert (parser.push(1, ""), parser.finish()) == ([], [])
 
 
 def test_arguments_stream() -> None:
-    parser = AnswerParser(Dialect(FAMILIES["hermes"]), calls=True)
+    parser = AnswerParser(AnswerFormat(TOOL_FORMATS["hermes"]), calls=True)
     deltas = _read(parser, [f"<tool_call>\n{ONE}"[i : i + 4] for i in range(0, 80, 4)])
     pieces = [d.arguments for d in deltas if isinstance(d, ToolCallDelta)]
     assert len(pieces) > 5

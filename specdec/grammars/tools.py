@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specdec.errors import InvalidRequest
-from specdec.text.enforcing import as_llguidance_reads
+from specdec.grammars.json_schema import as_llguidance_reads
 from specdec.text.schemas import parameters
-from specdec.text.tools.families import PYTHON_TAG, Dialect, Family
+from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat, ToolFormat
 from specdec.types import Grammar
 
 _ANY = "/(?s:.*)/"
 
 
 def answer_grammar(
-    dialect: Dialect,
+    answer_format: AnswerFormat,
     tools: Sequence[Mapping[str, Any]],
     choice: str,
     *,
@@ -30,39 +30,36 @@ def answer_grammar(
 ) -> Grammar:
     """What may be answered under a tool choice ("auto", "none", "required" or a name). `text`: the form of an answer
     that is text. `opened`: the answer starts inside a thought."""
-    assert dialect.family is not None
-    writer = _Writer(dialect, dialect.family)
+    assert answer_format.tools is not None
+    rules = _Rules(answer_format.tools, answer_format.ids)
     ways = []
     if choice in ("auto", "none"):
-        ways.append(writer.free() if text is None else _form(text))
+        ways.append(rules.free() if text is None else _embedded(text))
     if choice != "none":
         functions = [tool["function"] for tool in tools]
         chosen = [f for f in functions if choice in ("auto", "required", f["name"])]
         several = parallel and choice in ("auto", "required")
-        ways.append(writer.calls(chosen, parallel=several, led=choice == "auto" and text is None))
-    thought = writer.thought(opened=opened) if text is None else ""
-    return Grammar.lark("\n".join([f"start: {thought}({' | '.join(ways)})", *writer.rules, ""]))
+        ways.append(rules.calls(chosen, parallel=several, led=choice == "auto" and text is None))
+    thought = rules.thought(*answer_format.thought, opened=opened) if answer_format.thought and text is None else ""
+    return Grammar.lark("\n".join([f"start: {thought}({' | '.join(ways)})", *rules.texts, ""]))
 
 
-class _Writer:
-    """Writes the parts of one format's answers; what they refer to gathers in `rules`."""
+class _Rules:
+    """Writes the parts of one format's answers; what they refer to gathers in `texts`."""
 
-    def __init__(self, dialect: Dialect, family: Family) -> None:
-        self._dialect, self._family, self._ids = dialect, family, dialect.ids
-        self.rules: list[str] = []
+    def __init__(self, tool_format: ToolFormat, ids: Mapping[str, int]) -> None:
+        self._format, self._ids = tool_format, ids
+        self.texts: list[str] = []
 
-    def thought(self, *, opened: bool) -> str:
+    def thought(self, begin: str, end: str, *, opened: bool) -> str:
         """What goes before the answer proper."""
-        if self._dialect.thought is None:
-            return ""
-        begin, end = self._dialect.thought
         if opened:
             return f"{self._until(end)} /\\s*/ "
         return f"({self._literal(begin)} {self._until(end)} /\\s*/)? "
 
     def free(self) -> str:
         """Any text that is not the start of a call."""
-        begin = self._family.begin
+        begin = self._format.begin
         if not begin:
             return '/\\s*[^\\s{](?s:.*)/ | ""'
         if begin in self._ids:
@@ -71,28 +68,23 @@ class _Writer:
 
     def calls(self, functions: Sequence[Mapping[str, Any]], *, parallel: bool, led: bool) -> str:
         """One call or more; `led`: text may go before."""
-        family, call = self._family, self._call(functions)
-        many = parallel and family.between is not None
-        more = f"({self._literal(family.between or '')} {call})*" if many else ""
-        begin = self._literal(family.begin) if family.begin else f"({self._literal(PYTHON_TAG)})?"
-        begin = self._until(family.begin) if led and family.begin else begin
-        parts = (begin, self._literal(family.before), call, more, self._literal(family.after))
-        return " ".join(filter(None, parts))
-
-    def _call(self, functions: Sequence[Mapping[str, Any]]) -> str:
-        names = []
+        of, names = self._format, []
         for i, function in enumerate(functions):
             name = json.dumps(function["name"], ensure_ascii=False)
-            head = f'{{"name": {name}, "{self._family.arguments}": '
+            head = f'{{"name": {name}, "{of.arguments}": '
             arguments = self._rule(f"arguments_{i}", _json(parameters(function), strict=bool(function.get("strict"))))
             names.append(self._rule(f"call_{i}", f'{json.dumps(head)} {arguments} "}}"'))
-        return self._rule("call", " | ".join(names))
+        call = self._rule("call", " | ".join(names))
+        more = f"({self._literal(of.between)} {call})*" if parallel and of.between is not None else ""
+        begin = self._literal(of.begin) if of.begin else f"({self._literal(PYTHON_TAG)})?"
+        begin = self._until(of.begin) if led and of.begin else begin
+        return " ".join(filter(None, (begin, self._literal(of.before), call, more, self._literal(of.after))))
 
     def _until(self, mark: str) -> str:
         """Any text, then the mark."""
         if mark in self._ids:
             return f"{_ANY} {self._literal(mark)}"
-        return self._rule(f"until_{len(self.rules)}[lazy]", f"/(?s:.*){_pattern(mark)}/")
+        return self._rule(f"until_{len(self.texts)}[lazy]", f"/(?s:.*){_pattern(mark)}/")
 
     def _literal(self, text: str) -> str:
         """Text in which marks are their tokens."""
@@ -101,7 +93,7 @@ class _Writer:
         return " ".join(f"<[{self._ids[p]}]>" if p in self._ids else json.dumps(p) for p in parts)
 
     def _rule(self, name: str, body: str) -> str:
-        self.rules.append(f"{name}: {body}")
+        self.texts.append(f"{name}: {body}")
         return name.removesuffix("[lazy]")
 
 
@@ -113,7 +105,7 @@ def _json(schema: Any, *, strict: bool) -> str:
     return "%json " + json.dumps(as_llguidance_reads(schema, strict=strict), ensure_ascii=False)
 
 
-def _form(grammar: Grammar) -> str:
+def _embedded(grammar: Grammar) -> str:
     """A grammar as a part of another."""
     if grammar.kind == "json_schema":
         return _json(json.loads(grammar.text), strict=grammar.strict)

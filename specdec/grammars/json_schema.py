@@ -9,7 +9,7 @@ from typing import Any
 
 _VALUES = ("const", "default", "enum", "examples")
 """Keywords with data."""
-_TABLES = ("properties", "$defs", "definitions", "dependentSchemas")
+_TABLES = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 """Keywords with schemas by name, which may be any."""
 _PIECE = re.compile(
     r"(?P<bound>\\[bB])|(?P<again>\\(?:[1-9]\d*|k<\w+>))|(?P<look>\(\?<?[=!])"
@@ -45,32 +45,22 @@ class Loosening:
             return [self.schema(inner) for inner in schema]
         if not isinstance(schema, Mapping):
             return schema
-        out = {key: self._inner(key, value) for key, value in schema.items()}
+        out: dict[Any, Any] = {}
+        for key, value in schema.items():
+            if key in _TABLES and isinstance(value, Mapping):
+                out[key] = {name: self.schema(inner) for name, inner in value.items()}
+            else:
+                out[key] = value if key in _VALUES else self.schema(value)
         if isinstance(pattern := out.get("pattern"), str):
-            out["pattern"] = self._pattern(pattern)
+            ways = (pattern, without_assertions(pattern))
+            out["pattern"] = next((way for way in ways if self._takes({"type": "string", "pattern": way})), "")
+            self.lost += [f"pattern {pattern}"] if out["pattern"] != pattern else []
         if isinstance(names := out.get("patternProperties"), Mapping):
-            out |= self._names(names)
+            named = {"type": "object", "patternProperties": {name: {} for name in names}}
+            if not self._takes(named):  # a name that matches two patterns is not taken either
+                self.lost.append("patternProperties")
+                out |= {"patternProperties": {}, "additionalProperties": True}
         return out
-
-    def _inner(self, key: str, value: Any) -> Any:
-        if key in _TABLES and isinstance(value, Mapping):
-            return {name: self.schema(inner) for name, inner in value.items()}
-        return value if key in _VALUES else self.schema(value)
-
-    def _pattern(self, pattern: str) -> str:
-        ways = (pattern, without_assertions(pattern))
-        taken = next((way for way in ways if self._takes({"type": "string", "pattern": way})), "")
-        if taken != pattern:
-            self.lost.append(f"pattern {pattern}")
-        return taken
-
-    def _names(self, names: Mapping[str, Any]) -> dict[str, Any]:
-        """The patterns of names as they are, or any names: a name that matches two is not taken either."""
-        schemas = {name: self.schema(inner) for name, inner in names.items()}
-        if self._takes({"type": "object", "patternProperties": {name: {} for name in schemas}}):
-            return {"patternProperties": schemas}
-        self.lost.append("patternProperties")
-        return {"patternProperties": {}, "additionalProperties": True}
 
 
 def without_assertions(pattern: str) -> str:

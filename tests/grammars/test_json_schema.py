@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from specdec.text.enforcing import Loosening, without_assertions
+from specdec.grammars.json_schema import Loosening, without_assertions
 
 WIDER = {
     r"^(?=.*b)a.*$": "^(?:)a.*$",

@@ -1,0 +1,36 @@
+"""Tool formats are known by their templates."""
+
+from __future__ import annotations
+
+import pytest
+
+from specdec.errors import InvalidRequest
+from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
+
+HERMES = "{% if tools %}<tools>{% endif %}<tool_call>{{ call.name }}</tool_call>"
+LLAMA = 'Environment: ipython {"name": function name, "parameters": dictionary}'
+MISTRAL = "[AVAILABLE_TOOLS]{{ tools }}[/AVAILABLE_TOOLS] [TOOL_CALLS] ["
+
+
+@pytest.mark.parametrize(("template", "name"), [
+    (HERMES, "hermes"), (LLAMA, "llama3"), (MISTRAL, "mistral"), ("{{ messages }}", None), ("", None),
+    ("<tool_call>\n<function=name>", None), ("[TOOL_CALLS]name[ARGS]", None),
+])  # fmt: skip
+def test_detected(template: str, name: str | None) -> None:
+    found = AnswerFormat.of("auto", template, {}).tools
+    assert (found and found.name) == name
+
+
+def test_selected() -> None:
+    assert AnswerFormat.of("mistral", HERMES, {}).tools is TOOL_FORMATS["mistral"]
+    assert AnswerFormat.of("none", HERMES, {}).tools is None
+    with pytest.raises(InvalidRequest, match="tool_format is 'xml'; expected auto, none, hermes"):
+        AnswerFormat.of("xml", HERMES, {})
+
+
+def test_reasoning_and_tokens() -> None:
+    answer_format = AnswerFormat.of("auto", HERMES + "<think></think>", {"<tool_call>": 5, "<think>": 7, "<s>": 1})
+    assert answer_format.thought == ("<think>", "</think>")
+    assert answer_format.ids == {"<tool_call>": 5, "<think>": 7}
+    assert answer_format.opened("user: hi\n<think>\n")
+    assert not answer_format.opened("<think></think>\n\n")
