@@ -75,10 +75,8 @@ class HttpExchange:
                         if data != b"[DONE]" and (event := reader.event(self._chunk(data))):
                             self._deliver(event)
         except httpx.HTTPError as error:
-            broken, stalled = (
-                errors.of_transport(error, server.base, reader.tokens),
-                isinstance(error, httpx.ReadTimeout),
-            )
+            broken = errors.of_transport(error, server.base, reader.tokens)
+            stalled = isinstance(error, httpx.ReadTimeout)
             raise (broken if reader.delivered or stalled else errors.TryAgain(broken)) from error
         if not reader.finished:
             broken = EngineFailed(f"{server.base} ended the stream before the answer, after {reader.tokens} tokens")

@@ -155,10 +155,10 @@ async def test_a_kill_fails_what_is_awaited() -> None:
             await waiting
 
 
-@pytest.mark.parametrize(("prompt", "fate"), [("exit", "ended with exit code 7"), ("segfault", "killed by SIGSEGV")])
-def test_the_cause_of_a_crash_is_named(prompt: str, fate: str) -> None:
+@pytest.mark.parametrize(("prompt", "how"), [("exit", "ended with exit code 7"), ("segfault", "killed by SIGSEGV")])
+def test_the_cause_of_a_crash_is_named(prompt: str, how: str) -> None:
     engine = ProcessEngine(factories.dying, stderr=subprocess.DEVNULL)
-    with engine, pytest.raises(EngineFailed, match=fate):
+    with engine, pytest.raises(EngineFailed, match=how):
         engine.stream(prompt)
 
 
@@ -351,9 +351,9 @@ def test_a_busy_child_is_not_down(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("state", ["held", "never"])
 def test_a_parent_that_is_killed_takes_its_child_with_it(state: str) -> None:
     body = (
-        "def told(stage, fraction):\n"
+        "def show(stage, fraction):\n"
         "    print(*children(), stage, flush=True)\n"
-        f"engine = ProcessEngine(factories.{state}, progress=told)\n"
+        f"engine = ProcessEngine(factories.{state}, progress=show)\n"
         "events = engine.stream('a', max_tokens=factories.HELD)\n"
         "next(events), print('reading', flush=True), list(events)\n"
     )
@@ -409,10 +409,10 @@ def test_an_interrupt_in_the_terminal_is_for_the_parent_alone() -> None:
 
 def test_interrupts_while_it_starts_leave_no_traceback_of_the_child() -> None:
     body = (
-        "def told(stage, fraction): print(stage, flush=True)\n"
+        "def show(stage, fraction): print(stage, flush=True)\n"
         "signal.signal(signal.SIGINT, lambda *_: None)\n"
         "print('starting', flush=True)\n"
-        "engine = ProcessEngine(factories.held, progress=told)\n"
+        "engine = ProcessEngine(factories.held, progress=show)\n"
     )
     with script(body) as parent:
         assert parent.stdout

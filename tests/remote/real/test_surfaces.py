@@ -56,10 +56,10 @@ def test_the_endpoint(url: str, own: str) -> None:
 
 async def test_the_terminal_chat(url: str, own: str) -> None:
     from specdec_tui.core.config import Config
-    from specdec_tui.core.settings import Settings
+    from specdec_tui.core.settings import ChatSettings
     from tests.specdec_tui.running import running
 
-    config = Config(settings=Settings(SamplingParams(temperature=0.0, max_tokens=40)))
+    config = Config(settings=ChatSettings(SamplingParams(temperature=0.0, max_tokens=40)))
     with RemoteEngine(url) as engine:
         async with running(engine, config=config) as chat:
             await chat.ready()
