@@ -136,3 +136,12 @@ class Model(Protocol):
     def warm_up(self) -> None:
         """Whatever would otherwise make the first passes slow."""
         ...
+
+
+class HostModel:
+    """What models have in common whose passes are no part of a captured round."""
+
+    device: DeviceModel | None = None
+
+    def warm_up(self) -> None:
+        """See `Model.warm_up`: there is nothing."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, ModelOptions, Pass
+from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, ModelOptions, Pass
 from specdec.models.eager.attention import Rows, SlotCache
 from specdec.models.families.base import ModelFamily
 from specdec.models.prefixes import PrefixTree
@@ -28,18 +28,13 @@ from specdec.models.weights.layers import Layer, ModelWeights
 from specdec.threads.count import threads
 
 
-class EagerModel:
+class EagerModel(HostModel):
     """One model over slots (see `base.Model`)."""
-
-    device = None
 
     def __init__(self, family: ModelFamily, weights: ModelWeights, cache: SlotCache, info: ModelInfo) -> None:
         self.family, self.weights, self.cache, self.info = family, weights, cache, info
         self.state = SlotState(info.slots, PrefixTree(cache.keys_values))
         self._eps = torch.tensor(family.eps, device=info.device)
-
-    def warm_up(self) -> None:
-        """See `base.Model.warm_up`: there is nothing."""
 
     def run(self, batch: Batch) -> Pass:
         """See `base.Model.run`."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass
+from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, Pass
 from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture
 from specdec.models.transformers.cache import Places
 from specdec.models.transformers.model import TransformersModel
@@ -20,11 +20,9 @@ from specdec.models.transformers.model import TransformersModel
 _WIDTHS = (1, 2, 4, 6, 8, 12, DECODE_ROWS)
 
 
-class CapturedModel:
+class CapturedModel(HostModel):
     """Decode passes of `inner` as graphs; longer ones as they are (see `base.Model`). Its cache has one slot more, for
     rows that only fill up a graph."""
-
-    device = None
 
     def __init__(self, inner: TransformersModel, graphs: Graphs[Pass]) -> None:
         self.inner, self._graphs = inner, graphs
@@ -32,9 +30,6 @@ class CapturedModel:
         self._sizes = rows_to_capture(inner.info.slots)
         self._inputs = GraphInputs(inner.info.slots, inner.info.device, torch.int64)
         self.info: ModelInfo = replace(inner.info, backend="transformers, graphs", captured=True)
-
-    def warm_up(self) -> None:
-        """See `base.Model.warm_up`: there is nothing."""
 
     def run(self, batch: Batch) -> Pass:
         """See `base.Model.run`."""

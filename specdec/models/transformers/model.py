@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined
+from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, Pass, joined
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
 from specdec.models.transformers.cache import StaticSlots
@@ -39,10 +39,8 @@ class Forward:
         return Pass(found.logits[:, found.logits.shape[1] - keep :].float(), wanted), found
 
 
-class TransformersModel:
+class TransformersModel(HostModel):
     """One model over slots (see `base.Model`)."""
-
-    device = None
 
     def __init__(self, model: Any, info: ModelInfo) -> None:
         self.forward, self.info = Forward(model), info
@@ -57,9 +55,6 @@ class TransformersModel:
     def model(self) -> Any:
         """transformers' own."""
         return self.forward.model
-
-    def warm_up(self) -> None:
-        """See `base.Model.warm_up`: there is nothing."""
 
     def run(self, batch: Batch) -> Pass:
         """See `base.Model.run`."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specdec.models.base import Batch, ModelInfo, Pass, joined
+from specdec.models.base import Batch, HostModel, ModelInfo, Pass, joined
 from specdec.models.prefixes import Snapshot, Snapshots
 from specdec.models.state import SlotState
 from specdec.models.transformers.model import Forward
@@ -35,10 +35,8 @@ class _RecurrentState:
     before: Snapshot | None = None
 
 
-class RecurrentModel:
+class RecurrentModel(HostModel):
     """One model over slots (see `base.Model`); rows run one by one."""
-
-    device = None
 
     def __init__(self, model: Any, info: ModelInfo, *, chunks: bool = True) -> None:
         self.forward, self.info = Forward(model), info
@@ -48,14 +46,22 @@ class RecurrentModel:
         """Whether a state can be carried on by several tokens at once."""
         self._live = [_RecurrentState() for _ in range(info.slots)]
 
-    def warm_up(self) -> None:
-        """See `base.Model.warm_up`: there is nothing."""
-
     def run(self, batch: Batch) -> Pass:
         """See `base.Model.run`."""
         threads.fit()
-        each = zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True)
-        return joined([self._row(tokens, slot, start, batch) for tokens, slot, start in each], 0)
+        passes = []
+        for tokens, slot, start in zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True):
+            again = torch.tensor([self._go_back(slot, start)], dtype=torch.int64, device=tokens.device)
+            if again.shape[1] > (_REPLAYED if self.chunks else 0):
+                self._carry_on(again, slot, 0, ())
+                again = again[:, :0]
+            live = self._live[slot]
+            if tokens.shape[1] > 1 and again.shape[1] == 0:
+                live.before = _snapshot(live)
+            found = self._carry_on(torch.cat((again, tokens), 1), slot, batch.keep, batch.features)
+            features = None if found.features is None else found.features[:, again.shape[1] :]
+            passes.append(Pass(found.logits, features))
+        return joined(passes, 0)
 
     def kept(self, slot: int) -> list[int]:
         """See `prefixes.Snapshotted.kept`."""
@@ -72,20 +78,6 @@ class RecurrentModel:
     def resume(self, slot: int, snapshot: Snapshot) -> None:
         """See `prefixes.Snapshotted.resume`."""
         self._live[slot] = _RecurrentState(_cloned(snapshot.state)[0], snapshot.length, snapshot)
-
-    def _row(self, tokens: Tensor, slot: int, start: int, batch: Batch) -> Pass:
-        """One row: what has to run again before `start`, then its tokens [1, M]."""
-        again = torch.tensor([self._go_back(slot, start)], dtype=torch.int64, device=tokens.device)
-        if again.shape[1] > (_REPLAYED if self.chunks else 0):
-            self._carry_on(again, slot, 0, ())
-            again = again[:, :0]
-        live = self._live[slot]
-        if tokens.shape[1] > 1 and again.shape[1] == 0:
-            live.before = _snapshot(live)
-        found = self._carry_on(torch.cat((again, tokens), 1), slot, batch.keep, batch.features)
-        if found.features is None:
-            return found
-        return Pass(found.logits, found.features[:, again.shape[1] :])
 
     def _go_back(self, slot: int, start: int) -> list[int]:
         """Bring the slot's state to `start`, or to the last one kept below; returns the tokens in between."""
