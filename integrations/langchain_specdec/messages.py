@@ -35,24 +35,26 @@ _REPEATED = (
 
 def as_messages(messages: Sequence[BaseMessage]) -> list[Message]:
     """The chat for an engine. Raises InvalidInput for what a text model cannot read."""
-    with translated():
-        return [_message(message) for message in messages]
-
-
-def _message(message: BaseMessage) -> Message:
-    roles: list[Any] = [message.role] if isinstance(message, ChatMessage) else []
-    roles += [role for kind, role in _ROLES.items() if isinstance(message, kind)]
-    if not roles:
-        known = ", ".join(kind.__name__ for kind in _ROLES)
-        raise InvalidInput(f"messages has a {type(message).__name__}; expected {known} or ChatMessage")
-    role = roles[0]
-    blocks = [message.content] if isinstance(message.content, str) else message.content
-    text = "\n".join(filter(None, (_text(block, message) for block in blocks)))
-    if not isinstance(message, AIMessage):
-        return Message(role, text, message.name, (), getattr(message, "tool_call_id", None))
-    calls = [ToolCall(c["id"] or "", c["name"], json.dumps(c["args"], ensure_ascii=False)) for c in message.tool_calls]
-    calls += [ToolCall(c["id"] or "", c["name"] or "", c["args"] or "") for c in message.invalid_tool_calls]
-    return Message(role, text if text or not calls else None, message.name, tuple(calls), None, reasoning_of(message))
+    chat: list[Message] = []
+    for message in messages:
+        roles: list[Any] = [message.role] if isinstance(message, ChatMessage) else []
+        roles += [role for kind, role in _ROLES.items() if isinstance(message, kind)]
+        if not roles:
+            known = ", ".join(kind.__name__ for kind in _ROLES)
+            raise InvalidInput(f"messages has a {type(message).__name__}; expected {known} or ChatMessage")
+        blocks = [message.content] if isinstance(message.content, str) else message.content
+        text = "\n".join(filter(None, (_text(block, message) for block in blocks)))
+        calls, thoughts = list[ToolCall](), None
+        if isinstance(message, AIMessage):
+            for call in message.tool_calls:
+                calls.append(ToolCall(call["id"] or "", call["name"], json.dumps(call["args"], ensure_ascii=False)))
+            for cut in message.invalid_tool_calls:
+                calls.append(ToolCall(cut["id"] or "", cut["name"] or "", cut["args"] or ""))
+            thoughts = reasoning_of(message)
+        content, answered = text if text or not calls else None, getattr(message, "tool_call_id", None)
+        with translated():
+            chat.append(Message(roles[0], content, message.name, tuple(calls), answered, thoughts))
+    return chat
 
 
 def _text(block: Any, message: BaseMessage) -> str:

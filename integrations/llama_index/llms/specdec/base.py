@@ -65,7 +65,8 @@ class SpecDec(Parameters, StructuredByGrammar):
             model, draft = info.target, info.draft or ("lookup" if "lookup" in info.drafters else "none")
         super().__init__(**fields | {"model": model, "draft": draft})
         self._held = Held(engine)
-        self.engine.info  # noqa: B018  what cannot be loaded is refused here
+        if engine is None:  # what cannot be loaded is refused here
+            engines.get(self._load_options())
 
     @model_validator(mode="after")
     def _check(self) -> Self:
