@@ -83,7 +83,10 @@ class Bench:
             peer = Peer(target, draft, engine.info.device, engine.info.dtype)
             runs = {c: self._against_all(engine, misled, peer, c) for c in ("copy", "story")}
             yield from self._speeds(runs["copy"], runs["story"])
-            yield self._acceptance(engine)
+            answers = [self._ours(engine, p, temperature=0.0, speculative=_FORCED_K)() for p in self.prompts]
+        rates = SpecStats.of_all(a.stats for a in answers).acceptance_per_position
+        detail = f"k={_FORCED_K}, per position {' '.join(f'{r:.2f}' for r in rates)}"
+        yield Figure("acceptance at the first position, T=0", rates[0] if rates else 0.0, 0.75, detail=detail)
         yield self._memory()
 
     def rules(self) -> Iterator[RuleRow]:
@@ -154,12 +157,6 @@ class Bench:
             shares.append(equal / len(reference))
         detail = f"{len(reference)} answers each"
         yield Figure("greedy answers equal to transformers'", min(shares), 1.0, detail=detail)
-
-    def _acceptance(self, engine: Engine) -> Figure:
-        answers = [self._ours(engine, p, temperature=0.0, speculative=_FORCED_K)() for p in self.prompts]
-        rates = SpecStats.of_all(a.stats for a in answers).acceptance_per_position
-        detail = f"k={_FORCED_K}, per position {' '.join(f'{r:.2f}' for r in rates)}"
-        return Figure("acceptance at the first position, T=0", rates[0] if rates else 0.0, 0.75, detail=detail)
 
     def _memory(self) -> Figure:
         target = self.loading.target

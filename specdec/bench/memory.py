@@ -35,21 +35,18 @@ def main(target: str, draft: str, speculative: str) -> None:
         content = (Message("user", prompt),) if engine.info.chat_template else prompt
         wanted: Speculative = "auto" if speculative == "auto" else "off"
         engine.generate(content, temperature=0.0, max_tokens=128, speculative=wanted)
-        took = Memory(_peak(), engine.info.weight_bytes, engine.info.cache_bytes)
+        # getrusage also counts what the parent held when it forked, so /proc comes first
+        status = Path("/proc/self/status")
+        if status.exists():
+            line = next(li for li in status.read_text().splitlines() if li.startswith("VmHWM"))
+            peak = int(line.split()[1]) * 1024
+        else:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        took = Memory(peak, engine.info.weight_bytes, engine.info.cache_bytes)
     print(json.dumps(asdict(took)))  # noqa: T201
 
 
-def _peak() -> int:
-    """Peak of this process alone. getrusage also counts what the parent held when it forked, so /proc comes first."""
-    import resource
-
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(li for li in status.read_text().splitlines() if li.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 if __name__ == "__main__":
+    import resource  # which Windows has not
+
     main(*sys.argv[1:4])

@@ -125,9 +125,19 @@ class Serving:
             for turn in range(2 + 4 * self.repeats):
                 wanted = replace(asked[turn % _MANY], id=f"{turn}")
                 order = [here, there] if turn % 2 else [there, here]
-                speeds = {id(engine): _listened(engine, wanted, late) for engine in order}
-                lost.append(1 - speeds[id(there)] / speeds[id(here)])
-            detail = f"{speeds[id(here)]:.0f} tok/s here, {speeds[id(there)]:.0f} in the child"
+                speeds = {}
+                for engine in order:  # by the listener's clock, between the first event and the last
+                    times, tokens = list[float](), 0
+                    for event in engine.stream(wanted):
+                        now = time.perf_counter()
+                        if event.tokens:
+                            times.append(now)
+                            tokens += len(event.tokens)
+                        if event.request_id != wanted.id:
+                            late.append(now - float(event.request_id))
+                    speeds[engine] = (tokens - 1) / (times[-1] - times[0])
+                lost.append(1 - speeds[there] / speeds[here])
+            detail = f"{speeds[here]:.0f} tok/s here, {speeds[there]:.0f} in the child"
         yield Figure("ProcessEngine's overhead", median(lost[2:]), 0.03, at_most=True, detail=detail)
         yield Figure("events late, ms (median)", median(late) * 1e3, 5.0, at_most=True, detail=f"{len(late)} events")
 
@@ -144,19 +154,6 @@ def _speed(engine: Engine, at_once: int, requests: Sequence[Request]) -> float:
 def _answer(engine: Engine, chat: Sequence[Message], max_tokens: int) -> Completion:
     prompt = BenchPrompt("chat", tuple(chat))
     return engine.generate(request(engine, prompt, max_tokens, temperature=0.0, ignore_eos=True))
-
-
-def _listened(engine: Engine, asked: Request, late: list[float]) -> float:
-    """Tokens per second between the first event and the last, by the listener's clock."""
-    times, tokens = [], 0
-    for event in engine.stream(asked):
-        now = time.perf_counter()
-        if event.tokens:
-            times.append(now)
-            tokens += len(event.tokens)
-        if event.request_id != asked.id:
-            late.append(now - float(event.request_id))
-    return (tokens - 1) / (times[-1] - times[0])
 
 
 def stamped(options: LoadOptions, progress: Progress) -> Engine:

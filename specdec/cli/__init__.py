@@ -44,14 +44,6 @@ def _joined(names: Iterable[str]) -> typer.Typer:
     return joined
 
 
-def _listing() -> typer.Typer:
-    """The commands' names with a line each: nothing is imported to list them."""
-    listing = _empty()
-    for name, (_, line) in _COMMANDS.items():
-        listing.command(name, short_help=line)(lambda: None)
-    return listing
-
-
 def __getattr__(name: str) -> typer.Typer:
     if name != "app":
         raise AttributeError(f"module 'specdec.cli' has no attribute {name!r}")
@@ -62,5 +54,10 @@ def __getattr__(name: str) -> typer.Typer:
 def main() -> None:
     """Entry point of `specdec`."""
     asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    app = _listing() if asked == "--help" else _joined([asked] if asked in _COMMANDS else _COMMANDS)
+    if asked == "--help":  # nothing is imported to list the commands
+        app = _empty()
+        for name, (_, line) in _COMMANDS.items():
+            app.command(name, short_help=line)(lambda: None)
+    else:
+        app = _joined([asked] if asked in _COMMANDS else _COMMANDS)
     app()

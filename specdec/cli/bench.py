@@ -20,7 +20,7 @@ from specdec.cli.jsonable import print_json
 from specdec.cli.screen import loaded, loaded_apart, stdout, working
 from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
 from specdec.errors import InvalidRequest
-from specdec.types import LoadOptions, SamplingParams, Speculative
+from specdec.types import LoadOptions, SamplingParams
 
 if TYPE_CHECKING:
     from specdec.bench.figures import Figure
@@ -71,9 +71,13 @@ def bench(
         if json:
             print_json({"figures": figures})
         return
-    report: dict[str, Any] = _beside_peers(loading, max_tokens, repeats, quiet=json) if peers else {}
+    report: dict[str, Any] = _promised_figures(loading, max_tokens, repeats, quiet=json) if peers else {}
     with ExitStack() as stack:
-        modes = _modes(stack, loading, url, plain_url, o.speculative_of(speculative), apart=peers)
+        if url:
+            modes = stack.enter_context(servers(url, plain_url, slots=1)).modes(o.speculative_of(speculative))
+        else:  # apart from transformers where that has computed here
+            engine = stack.enter_context((loaded_apart if peers else loaded)(loading))
+            modes = {"plain": Mode(engine, "off"), "speculative": Mode(engine, o.speculative_of(speculative))}
         stack.enter_context(working("measuring"))
         rows = list(plain_and_speculative(modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats))
         report |= {"rows": [asdict(r) for r in rows], "info": asdict(modes["speculative"].engine.info)}
@@ -96,28 +100,7 @@ def bench(
         stdout().print(_table(shown))
 
 
-def _modes(
-    stack: ExitStack,
-    loading: LoadOptions,
-    url: str | None,
-    plain_url: str | None,
-    speculative: Speculative,
-    *,
-    apart: bool,
-) -> dict[str, Mode]:
-    """Plain and speculative: one engine in both modes, or two servers. `apart`: from what computed here."""
-    if url is None:
-        engine = stack.enter_context((loaded_apart if apart else loaded)(loading))
-        return {"plain": Mode(engine, "off"), "speculative": Mode(engine, speculative)}
-    found = stack.enter_context(servers(url, plain_url, slots=1))
-    if not found.comparable:
-        why = f"for {found.engine.info.runner} cannot switch it off for a request"
-        raise InvalidRequest("plain_url", None, f"a server with the same target and no speculation, {why}")
-    plain = Mode(found.engine, "off") if found.plain is None else Mode(found.plain, "auto")
-    return {"plain": plain, "speculative": Mode(found.engine, speculative)}
-
-
-def _beside_peers(loading: LoadOptions, max_tokens: int, repeats: int, *, quiet: bool) -> dict[str, Any]:
+def _promised_figures(loading: LoadOptions, max_tokens: int, repeats: int, *, quiet: bool) -> dict[str, Any]:
     """Every promised figure, and both accept rules."""
     from specdec.bench.figures import Bench  # torch and transformers come in here
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,9 +14,6 @@ from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, stderr, stdout, working
 from specdec.cluster.spec import Cluster
 from specdec.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from specdec.cluster.plan import ClusterPlan
 
 Action = Literal["show", "compose", "kubernetes", "plan", "launch"]
 _SPREAD, _NETWORK = "How it is spread", "Network"
@@ -74,7 +71,7 @@ def cluster(
     elif action == "launch":
         _launch(wanted, rank, shlex.split(vllm), patience)
     else:
-        _write(_files(wanted, action), output)
+        _write(wanted, action, output)
 
 
 @o.command
@@ -93,31 +90,28 @@ def router(
     typer.echo(written(kind, servers, port, host), nl=False)
 
 
-def _files(wanted: Cluster, action: Action) -> dict[str, str]:
-    """Name -> text."""
+def _write(wanted: Cluster, action: Action, folder: Path | None) -> None:
+    """The files of `action` into the folder, or onto the screen."""
+    nodes = range(wanted.nodes)
+    if wanted.nodes > 1 and wanted.loopback and action != "kubernetes":
+        expected = "the first host's address as the others reach it, for nodes is more than 1"
+        raise InvalidRequest("head", wanted.head, expected)
     if action == "kubernetes":
         from specdec.cluster.kubernetes import kubernetes
 
-        return {"kubernetes.yaml": kubernetes(wanted)}
-    if wanted.nodes > 1 and wanted.loopback:
-        raise InvalidRequest(
-            "head", wanted.head, "the first host's address as the others reach it, for nodes is more than 1"
-        )
-    if action == "compose":
+        files = {"kubernetes.yaml": kubernetes(wanted)}
+    elif action == "compose":
         from specdec.cluster.compose import compose
 
-        return {f"node{rank}/compose.yaml": compose(wanted, rank) for rank in range(wanted.nodes)}
-    from specdec.cluster.vllm import arguments, shell
+        files = {f"node{rank}/compose.yaml": compose(wanted, rank) for rank in nodes}
+    else:
+        from specdec.cluster.vllm import arguments, shell
 
-    return {f"node{rank}.sh": shell(["vllm", "serve", *arguments(wanted, rank)]) + "\n" for rank in range(wanted.nodes)}
-
-
-def _write(files: dict[str, str], folder: Path | None) -> None:
-    if folder is None:
-        for name, text in files.items():
-            typer.echo(f"# {name}\n{text}" if len(files) > 1 else text, nl=False)
-        return
+        files = {f"node{rank}.sh": shell(["vllm", "serve", *arguments(wanted, rank)]) + "\n" for rank in nodes}
     for name, text in files.items():
+        if folder is None:
+            typer.echo(f"# {name}\n{text}" if len(files) > 1 else text, nl=False)
+            continue
         path = folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,33 +142,21 @@ def _launch(wanted: Cluster, rank: int | None, program: list[str], patience: flo
 
 
 def _plan(wanted: Cluster, gpu: str, *, json: bool) -> None:
+    from specdec.cluster.gpus import GIB
     from specdec.cluster.gpus import gpu as known
     from specdec.cluster.plan import plan
     from specdec.cluster.shape import shape
 
-    card = known(gpu)
     target = shape(wanted.folder("target"), wanted.dtype)
-    has_model = wanted.draft not in ("none", "lookup")
-    result = plan(wanted, target, shape(wanted.folder("draft"), wanted.dtype) if has_model else None, card)
-    if json:
-        print_json(
-            asdict(result) | {"fits": result.fits, "cached_tokens": result.cached_tokens, "requests": result.requests}
-        )
-    else:
-        stdout().print(facts_table(_plan_facts(wanted, result)))
-    if not result.fits:
-        raise typer.Exit(1)
-
-
-def _plan_facts(wanted: Cluster, result: ClusterPlan) -> dict[str, str]:
-    gib = 2**30
-    left = max(result.free, 0.0) / gib
+    draft = None if wanted.draft in ("none", "lookup") else shape(wanted.folder("draft"), wanted.dtype)
+    result = plan(wanted, target, draft, known(gpu))
     fits = f"{'yes' if result.fits else 'no'}: {result.cached_tokens} tokens a copy, {result.requests:.1f} contexts of "
     fits = f"{fits}{result.context}" if result.free > 0 else "no: the weights alone need more GPUs, or larger ones"
     hosts = f"{wanted.nodes} hosts of {wanted.gpus_per_node}" if wanted.nodes > 1 else "one host"
+    left = max(result.free, 0.0) / GIB
     facts = {
-        "GPUs": f"{wanted.gpus} x {result.gpu.name} ({result.gpu.memory / gib:.0f} GiB), {hosts}",
-        "weights": f"{result.target_weights / gib:.1f} GiB a GPU, draft {result.draft_weights / gib:.1f} GiB",
+        "GPUs": f"{wanted.gpus} x {result.gpu.name} ({result.gpu.memory / GIB:.0f} GiB), {hosts}",
+        "weights": f"{result.target_weights / GIB:.1f} GiB a GPU, draft {result.draft_weights / GIB:.1f} GiB",
         "cache": f"{result.kv_per_token / 1024:.1f} KiB a token and GPU, {left:.1f} GiB left for it",
         "fits": fits,
         "plain, one request": f"at most {1 / result.round_seconds:.0f} tokens/s",
@@ -182,4 +164,10 @@ def _plan_facts(wanted: Cluster, result: ClusterPlan) -> dict[str, str]:
     if wanted.speculates:
         facts["speculation pays"] = f"above an acceptance length of {result.pays_from:.2f} at k={wanted.k}"
         facts["up to about"] = f"{result.free_rows} requests at once a copy; with more, verifying costs more"
-    return facts
+    if json:
+        derived = ("fits", "cached_tokens", "requests")
+        print_json(asdict(result) | {name: getattr(result, name) for name in derived})
+    else:
+        stdout().print(facts_table(facts))
+    if not result.fits:
+        raise typer.Exit(1)

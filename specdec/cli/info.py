@@ -7,7 +7,7 @@ from dataclasses import asdict
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, loaded, stdout
-from specdec.types import EngineInfo, LoadOptions
+from specdec.types import LoadOptions
 
 _ONE = LoadOptions(slots=1)
 
@@ -16,28 +16,25 @@ _ONE = LoadOptions(slots=1)
 def info(loading: LoadOptions = _ONE, json: o.Json = False) -> None:
     """Load a target with what drafts for it, and say what they are."""
     with loaded(loading) as engine:
-        if json:
-            print_json(asdict(engine.info))
-        else:
-            stdout().print(facts_table(facts(engine.info)))
-
-
-def facts(info: EngineInfo) -> dict[str, str]:
-    """What an engine is made of, for people; of a server, what it tells."""
-    off = info.speculation_unavailable
-    context = f"{info.context} tokens"
+        info = engine.info
+    off, context = info.speculation_unavailable, f"{info.context} tokens"
+    if json:
+        print_json(asdict(info))
+        return
     if info.device == "remote":
         speculation = f"off: {off}" if off else "on" if info.drafters else "the server does not say"
-        return {"target": info.target, "server": info.runner, "speculation": speculation, "context": context}
-    return {
-        "target": f"{info.target} ({info.architecture}, {info.parameters / 1e6:.1f}M parameters)",
-        "draft model": f"{info.draft} ({info.draft_parameters / 1e6:.1f}M parameters)" if info.draft else "none",
-        "drafters": ", ".join(info.drafters) or "none",
-        "accept rule": info.accept_rule,
-        "speculation": f"off: {off}" if off else "available",
-        "runner": f"{info.runner}, {info.device}, {info.dtype}",
-        "context": f"{context}, {info.slots} at once",
-        "vocabulary": f"{info.vocab_size} tokens",
-        "chat template": "yes" if info.chat_template else "no",
-        "memory": f"{info.weight_bytes / 2**20:.0f} MiB weights, {info.cache_bytes / 2**20:.0f} MiB cache",
-    }
+        facts = {"target": info.target, "server": info.runner, "speculation": speculation, "context": context}
+    else:
+        facts = {
+            "target": f"{info.target} ({info.architecture}, {info.parameters / 1e6:.1f}M parameters)",
+            "draft model": f"{info.draft} ({info.draft_parameters / 1e6:.1f}M parameters)" if info.draft else "none",
+            "drafters": ", ".join(info.drafters) or "none",
+            "accept rule": info.accept_rule,
+            "speculation": f"off: {off}" if off else "available",
+            "runner": f"{info.runner}, {info.device}, {info.dtype}",
+            "context": f"{context}, {info.slots} at once",
+            "vocabulary": f"{info.vocab_size} tokens",
+            "chat template": "yes" if info.chat_template else "no",
+            "memory": f"{info.weight_bytes / 2**20:.0f} MiB weights, {info.cache_bytes / 2**20:.0f} MiB cache",
+        }
+    stdout().print(facts_table(facts))

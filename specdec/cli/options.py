@@ -56,9 +56,18 @@ NOTHING = Given()
 
 _GROUPS: dict[Any, dict[str, str]] = {LoadOptions: LOADING, SamplingParams: SAMPLING, Given: LOADING | SAMPLING}
 _HINTS = get_type_hints(LoadOptions) | get_type_hints(SamplingParams)
-_FLAGS = {name: (f"--{name.replace('_', '-')}",) for name, hint in _HINTS.items() if hint is bool}
-_FLAGS["stop_token_ids"] = ("--stop-token-id",)
+_FLAGS = {name: f"--{name.replace('_', '-')}" for name, hint in _HINTS.items() if hint is bool}
+_FLAGS |= {"stop_token_ids": "--stop-token-id"}
 _REPEATED = {Mapping[int, float]: list[str], tuple[str, ...]: list[str], tuple[int, ...]: list[int]}
+_PANELS = {"Models": LOADING, "Sampling (default: the checkpoint's own generation config)": SAMPLING}
+_ANNOTATIONS = {
+    name: Annotated[
+        _REPEATED.get(_HINTS[name], _HINTS[name]),
+        typer.Option(*filter(None, [_FLAGS.get(name)]), help=line, rich_help_panel=panel),
+    ]
+    for panel, group in _PANELS.items()
+    for name, line in group.items()
+}
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -67,11 +76,15 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        if parameter.annotation in _GROUPS:
-            groups[parameter.name] = parameter.default
-            parameters += [_option(name, parameter.default) for name in _GROUPS[parameter.annotation]]
-        else:
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        option = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        if parameter.annotation not in _GROUPS:
+            parameters.append(option)
+            continue
+        groups[parameter.name] = parameter.default
+        for name in _GROUPS[parameter.annotation]:
+            default = getattr(parameter.default, name, None)
+            default = None if default in ((), {}) else default
+            parameters.append(option.replace(name=name, default=default, annotation=_ANNOTATIONS[name]))
 
     @wraps(function)
     def run(**options: Any) -> None:
@@ -85,24 +98,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
-
-
-def _option(name: str, group: object) -> inspect.Parameter:
-    """A field as typer wants it."""
-    hint = _HINTS[name]
-    models = name in LOADING
-    info = typer.Option(
-        *_FLAGS.get(name, ()),
-        help=(LOADING if models else SAMPLING)[name],
-        rich_help_panel="Models" if models else "Sampling (default: the checkpoint's own generation config)",
-    )
-    default = getattr(group, name, None)
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None if default in ((), {}) else default,
-        annotation=Annotated[_REPEATED.get(hint, hint), info],
-    )
 
 
 def speculative_of(value: str) -> Speculative:

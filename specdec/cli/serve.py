@@ -12,7 +12,6 @@ import typer
 
 from specdec.cli import options as o
 from specdec.cli.screen import loaded, loaded_apart, stderr
-from specdec.engine import Engine
 from specdec.errors import InvalidRequest, LoadError
 from specdec.types import LoadOptions
 
@@ -94,8 +93,9 @@ def serve(
 ) -> None:
     """Serve a model to local tools, as OpenAI's API: chat completions, completions, responses."""
     try:
-        from specdec_server import Settings, create_app
         from specdec_server.journal import log_to_stderr
+
+        from specdec_server import Settings, create_app
         from specdec_server.serving import bound, run
         from specdec_server.settings import LOOPBACK
     except ModuleNotFoundError as error:
@@ -126,7 +126,10 @@ def serve(
     )
     waiting = settings.queue + settings.choices + slots  # so that the server refuses first
     loading = replace(loading, target=upstream or loading.target, slots=slots, queue_limit=waiting)
-    with bound(host, port) as found, _loaded(loading) as engine:
+    load = loaded_apart  # so that requests cannot slow decoding
+    if loading.remote:
+        loading, load = replace(loading, api_key=os.environ.get(UPSTREAM_KEY_VARIABLE, "")), loaded  # never our own key
+    with bound(host, port) as found, load(loading) as engine:
         log_to_stderr(log_level)
         found.listen()  # so that whoever reads where is not refused any more
         name, number = found.getsockname()[:2]
@@ -135,13 +138,6 @@ def serve(
         stderr().print(f"listening on {where} {how}", soft_wrap=True)
         run(create_app(engine, settings), settings, found)
     stderr().print("stopped", style="yellow")
-
-
-def _loaded(options: LoadOptions) -> Engine:
-    """In a process of its own, so that requests cannot slow decoding; or the connection to another server."""
-    if options.remote:  # never with our own key
-        return loaded(replace(options, api_key=os.environ.get(UPSTREAM_KEY_VARIABLE, "")))
-    return loaded_apart(options)
 
 
 def _key(file: Path | None) -> str | None:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from specdec.bench.plain import Mode
 from specdec.cli.screen import stderr
 from specdec.errors import InvalidRequest
+from specdec.types import Speculative
 from specdec.verify.cases import Abilities
 
 if TYPE_CHECKING:
@@ -46,6 +48,14 @@ class Servers:
     @property
     def comparable(self) -> bool:
         return self.plain is not None or self.abilities.switch or self.engine.server.speculates is False
+
+    def modes(self, speculative: Speculative) -> dict[str, Mode]:
+        """Plain and speculative, for the bench."""
+        if not self.comparable:
+            why = f"for {self.engine.info.runner} cannot switch it off for a request"
+            raise InvalidRequest("plain_url", None, f"a server with the same target and no speculation, {why}")
+        plain = Mode(self.engine, "off") if self.plain is None else Mode(self.plain, "auto")
+        return {"plain": plain, "speculative": Mode(self.engine, speculative)}
 
 
 @contextmanager

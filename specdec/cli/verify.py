@@ -43,9 +43,8 @@ def verify(
     only_beside_url(url, plain_url)
     left, heading = TimeLeft(), ""
     checks: list[Check] = []
-    found = _server_checks(url, plain_url, trials, left) if url else _all_checks(loading, trials, left)
     try:
-        for drafters, check in found:
+        for drafters, check in _checks(loading, url, plain_url, trials, left):
             checks.append(replace(check, name=f"{check.name} ({drafters})"))
             if json:
                 continue
@@ -65,8 +64,15 @@ def verify(
     raise typer.Exit(exit_code(checks))
 
 
-def _all_checks(loading: LoadOptions, trials: int, left: TimeLeft) -> Checks:
-    """With everything that drafts, then with lookup alone, which a draft model would otherwise outbid."""
+def _checks(loading: LoadOptions, url: str | None, plain_url: str | None, trials: int, left: TimeLeft) -> Checks:
+    """Of a server; or with everything that drafts, then with lookup alone, which a draft model would otherwise
+    outbid."""
+    if url:
+        with servers(url, plain_url, _SLOTS) as found:
+            for check in verify_server(found.engine, found.plain, found.abilities, trials, left):
+                yield found.engine.info.runner, check
+            left.hide()
+        return
     with loaded(loading) as engine:
         both = engine.info.draft is not None
         for check in verify_engine(engine, trials, _part(left, 0, 1 + both)):
@@ -76,13 +82,6 @@ def _all_checks(loading: LoadOptions, trials: int, left: TimeLeft) -> Checks:
         with loaded(replace(loading, draft="lookup")) as engine:
             for check in verify_engine(engine, trials, _part(left, 1, 2)):
                 yield ", ".join(engine.info.drafters), check
-
-
-def _server_checks(url: str, plain_url: str | None, trials: int, left: TimeLeft) -> Checks:
-    with servers(url, plain_url, _SLOTS) as found:
-        for check in verify_server(found.engine, found.plain, found.abilities, trials, left):
-            yield found.engine.info.runner, check
-        left.hide()
 
 
 def _part(whole: Progress, part: int, parts: int) -> Progress:

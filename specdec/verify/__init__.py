@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from specdec.engine import Engine, Progress
 from specdec.errors import EngineError
@@ -60,7 +61,9 @@ def verify_server(
         texts = [*greedy_texts(cases), *guessed_texts(cases)]
         sampled = list(same_distribution(cases, trials))
     else:
-        texts, sampled = ([_missing(f"{what} against plain")] for what in ("greedy text", "distribution"))
+        why = "speculation cannot be switched off per request; name a server without it by --plain-url"
+        names = ("greedy text against plain", "distribution against plain")
+        texts, sampled = ([Step(name, partial(Check, name, "not shown", why))] for name in names)
     before, after = [*repeated_texts(cases), *plain_answers(cases)], [*among_others(cases), *endings(cases)]
     last = "answers at all"
     try:
@@ -69,8 +72,3 @@ def verify_server(
             yield check
     except EngineError as error:
         yield Check(last, "fail", f"it broke down: {error}")
-
-
-def _missing(name: str) -> Step:
-    why = "speculation cannot be switched off per request; name a server without it by --plain-url"
-    return Step(name, lambda: Check(name, "not shown", why))
