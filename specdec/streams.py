@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Unpack
 
 from specdec.engine import Deliver, Engine
@@ -59,8 +60,10 @@ class _Inbox:
         self._items: deque[tuple[asyncio.Queue[Item], Item]] = deque()
         self._woken = False
 
-    def put(self, items: asyncio.Queue[Item], item: Item) -> None:
-        """From any thread. Raises RuntimeError if the loop is closed."""
+    def put(self, stream: weakref.ref[AsyncStream], items: asyncio.Queue[Item], item: Item) -> None:
+        """From any thread, into the items of a stream, unless its reader has dropped it."""
+        if (alive := stream()) is None:
+            return
         self._items.append((items, item))
         if self._woken:
             return
@@ -69,10 +72,10 @@ class _Inbox:
             if (loop := self._loop()) is None:
                 raise RuntimeError("the loop is gone")
             loop.call_soon_threadsafe(self._empty)
-        except RuntimeError:
+        except RuntimeError:  # the loop is closed, so nobody listens any more
             self._woken = False
             self._items.clear()
-            raise
+            alive.on_close()
 
     def _empty(self) -> None:
         self._woken = False  # first, so that whatever is put from here on wakes again
@@ -94,16 +97,8 @@ class AsyncStream:
         loop = asyncio.get_running_loop()
         inbox = _inboxes.get(loop) or _inboxes.setdefault(loop, _Inbox(loop))
         items = self._items = asyncio.Queue[Item]()
-        stream = weakref.ref(self)  # an engine that holds `put` does not keep alive what its reader has dropped
-
-        def put(item: Item) -> None:
-            if alive := stream():
-                try:
-                    inbox.put(items, item)
-                except RuntimeError:  # the loop is closed, so nobody listens any more
-                    alive.on_close()
-
-        self.put: Deliver = put
+        # an engine that holds this does not keep alive a stream that its reader has dropped
+        self.put: Deliver = partial(inbox.put, weakref.ref(self), items)
 
     def enter(self, submit: Callable[[Deliver], Callable[[], None]]) -> None:
         """Hand the request in from a thread, for a loop must not wait for it. `submit` takes the outbox and returns
