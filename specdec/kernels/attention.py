@@ -149,10 +149,10 @@ def _attend(
                 v = tl.load(values + place[:, None] + lane[None, :], mask=old[:, None], other=0.0)
                 if low + offset + STEP > start:
                     fresh = qkv + (b * count + key - start).to(tl.int64) * WIDE + (HEADS + head) * SIZE
+                    write = tile == 0
                     k1, k2, v = _with_new(
-                        k1, k2, v, keys, values, place, fresh, k_norm, key, new, cos, sin, eps, tile == 0, KV, HALF,
-                        NORM,
-                    )  # fmt: skip
+                        k1, k2, v, keys, values, place, fresh, k_norm, key, new, cos, sin, eps, write, KV, HALF, NORM
+                    )
                 score = tl.dot(q1, tl.trans(k1), input_precision=PRECISION)
                 score = tl.dot(q2, tl.trans(k2), score, input_precision=PRECISION) * scale
                 seen = key[None, :] <= position[:, None]
@@ -193,7 +193,7 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class SplitKeys:
     """Where the parts of split keys meet."""
 
     parts: Tensor
@@ -201,7 +201,7 @@ class Parts:
     arrivals: Tensor
 
     @classmethod
-    def on(cls, device: torch.device, blocks: int, splits: int, size: int) -> Parts:
+    def on(cls, device: torch.device, blocks: int, splits: int, size: int) -> SplitKeys:
         """Room for `blocks` (over all rows) of `splits` parts with heads of `size`."""
         cells = blocks * splits * ROWS
         return cls(
@@ -212,9 +212,18 @@ class Parts:
 
 
 def attend(
-    qkv: Tensor, keys: Tensor, values: Tensor, slots: Tensor, starts: Tensor, rotary: tuple[Tensor, Tensor],
-    heads: Heads, parts: Parts, *, window: int | None = None, norms: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:  # fmt: skip
+    qkv: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    slots: Tensor,
+    starts: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    heads: Heads,
+    parts: SplitKeys,
+    *,
+    window: int | None = None,
+    norms: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """qkv [B * M, (N + 2 G) * D] of rows in slots [B] at positions starts [B] (int32) on -> [B * M, N * D].
 
     keys and values [slots, G, capacity, D] are read below each row's start and written from there on; `rotary` are cos

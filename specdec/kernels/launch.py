@@ -45,12 +45,7 @@ def prefetch(pointers):
 def clock():
     """The device's clock, in nanoseconds."""
     return tl.inline_asm_elementwise(
-        "mov.u64 $0, %globaltimer; // $1",
-        "=l,l",
-        [tl.zeros((), tl.int64)],
-        dtype=tl.int64,
-        is_pure=False,
-        pack=1,
+        "mov.u64 $0, %globaltimer; // $1", "=l,l", [tl.zeros((), tl.int64)], dtype=tl.int64, is_pure=False, pack=1
     )
 
 

@@ -150,10 +150,18 @@ class Scratch:
 
 
 def product(
-    x: Tensor, weight: Tensor, out: Tensor, tile: Tile, scratch: Scratch, *,
-    norm: Tensor | None = None, eps: float = 0.0, bias: Tensor | None = None, gated: bool = False, residual: bool =
-    False,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    tile: Tile,
+    scratch: Scratch,
+    *,
+    norm: Tensor | None = None,
+    eps: float = 0.0,
+    bias: Tensor | None = None,
+    gated: bool = False,
+    residual: bool = False,
+) -> Tensor:
     """Fill `out` [R, N] with x [R, K] W^T, W [N, K]; in out's precision, summed in fp32.
 
     `norm` [K]: x goes through RMS norm with this weight first. `gated`: W is [2 N, K], and out = silu(x W1^T) * (x

@@ -36,10 +36,8 @@ def begin(slots: Tensor, tokens: Tensor, lengths: Tensor, drafts: int, stamps: T
     pair = torch.empty((rows, 2), dtype=torch.int64, device=device)
     verify = torch.empty((rows, drafts + 1), dtype=torch.int64, device=device)
     starts = torch.empty(rows, dtype=torch.int32, device=device)
-    _begin[(rows,)](
-        slots, tokens, lengths, pair, verify, starts, stamps, tokens.shape[1], WIDTH=drafts + 1,
-        CLOCK=device.type == "cuda", num_warps=1,
-    )  # fmt: skip
+    given = slots, tokens, lengths, pair, verify, starts, stamps, tokens.shape[1]
+    _begin[(rows,)](*given, WIDTH=drafts + 1, CLOCK=device.type == "cuda", num_warps=1)
     return pair, verify, starts
 
 
@@ -73,13 +71,7 @@ def _settle(
 
 
 def settle(
-    slots: Tensor,
-    allowed: Tensor,
-    tokens: Tensor,
-    lengths: Tensor,
-    verify: Tensor,
-    own: Tensor,
-    stamps: Tensor,
+    slots: Tensor, allowed: Tensor, tokens: Tensor, lengths: Tensor, verify: Tensor, own: Tensor, stamps: Tensor
 ) -> Tensor:
     """Accept the drafts verify[:, 1:] as far as they are the target's own tokens `own` [B, k + 1] and no more than
     `allowed` [B]; write what was accepted, and the target's next token, behind the rows' tokens. The last slot is
@@ -89,8 +81,7 @@ def settle(
     """
     rows, drafts = slots.shape[0], verify.shape[1] - 1
     out = torch.zeros(rows * (2 * drafts + 2) + 3, dtype=torch.int64, device=slots.device)
-    _settle[(rows,)](
-        slots, allowed, tokens, lengths, verify, own, out, stamps, tokens.shape[1], tokens.shape[0] - 1,
-        DRAFTS=drafts, WIDTH=max(2, triton.next_power_of_2(drafts + 1)), CLOCK=slots.device.type == "cuda", num_warps=1,
-    )  # fmt: skip
+    given = slots, allowed, tokens, lengths, verify, own, out, stamps, tokens.shape[1], tokens.shape[0] - 1
+    width, clock = max(2, triton.next_power_of_2(drafts + 1)), slots.device.type == "cuda"
+    _settle[(rows,)](*given, DRAFTS=drafts, WIDTH=width, CLOCK=clock, num_warps=1)
     return out

@@ -99,14 +99,9 @@ def by_rule(product: Product) -> Tile:
         return Tile(32, 32)
     wide = columns >= 65536
     width, split = (128 if wide else 64), 1
-    while _over(columns, width) * split < (_BUSY_GATED if gated else _BUSY) and inner % (2 * split * 64) == 0:
+    while -(-columns // width) * split < (_BUSY_GATED if gated else _BUSY) and inner % (2 * split * 64) == 0:
         split *= 2
     longest = 64 if gated else 128 if wide else 256
     step = next((s for s in (256, 128, 64) if s <= longest and inner % (split * s) == 0), 64)
     far = gated or inner >= 8192
     return Tile(width, step, split, warps=8 if wide else 4, stages=5 if gated else 4, ahead=8 if far else 0)
-
-
-def _over(a: int, b: int) -> int:
-    """a / b, rounded up."""
-    return -(-a // b)

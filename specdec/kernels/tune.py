@@ -25,11 +25,15 @@ def candidates(wanted: Product) -> Iterator[Tile]:
     """The rule's tile and its neighbours, as far as they fit the product."""
     rule = by_rule(wanted)
     yield rule
-    for change in (
-        {"split": rule.split * 2}, {"split": max(rule.split // 2, 1)}, {"inner": rule.inner // 2, "stages": 6},
-        {"inner": rule.inner * 2, "stages": 3}, {"columns": rule.columns * 2, "warps": 8}, {"ahead": 0}, {"ahead": 8},
-        {"ahead": 16}, {"stages": rule.stages - 1}, {"stages": rule.stages + 2},
-    ):  # fmt: skip
+    changes = [
+        *({"split": split} for split in (rule.split * 2, max(rule.split // 2, 1))),
+        {"inner": rule.inner // 2, "stages": 6},
+        {"inner": rule.inner * 2, "stages": 3},
+        {"columns": rule.columns * 2, "warps": 8},
+        *({"ahead": lines} for lines in (0, 8, 16)),
+        *({"stages": stages} for stages in (rule.stages - 1, rule.stages + 2)),
+    ]
+    for change in changes:
         tile = replace(rule, **change)
         if tile != rule and 32 <= tile.inner <= 512 and wanted.inner % (tile.split * tile.inner) == 0:
             yield tile
@@ -50,10 +54,12 @@ def fastest(wanted: Product, device: torch.device) -> Tile:
     scratch = Scratch.on(device, 2 * programs * widest * ROWS, programs)
 
     def seconds(tile: Tile) -> float:
+        def run() -> None:
+            for w in weights:
+                product(x, w, out, tile, scratch, norm=x[0], gated=gated)
+
         try:
-            return float(do_bench_cudagraph(
-                lambda: [product(x, w, out, tile, scratch, norm=x[0], gated=gated) for w in weights], rep=30
-            ))  # fmt: skip
+            return float(do_bench_cudagraph(run, rep=30))
         except Exception:  # noqa: BLE001 - a tile that this GPU has no room for fails in the compiler's own ways
             return float("inf")
 

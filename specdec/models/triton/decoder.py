@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from specdec.kernels import attention
-from specdec.kernels.attention import Heads, Parts
+from specdec.kernels.attention import Heads, SplitKeys
 from specdec.kernels.products import Scratch, product
 from specdec.kernels.tiles import MOST_ROWS, ROWS, Product, Tile, Tiles
 from specdec.models.base import DECODE_ROWS, Pass
@@ -53,7 +53,7 @@ class Decoder:
         self._scratch = _scratch(self._tiles, max(rows * DECODE_ROWS, tokens), device)
         splits = triton.cdiv(capacity, keys)
         blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(tokens))
-        self._parts = Parts.on(device, blocks, splits, family.head_dim)
+        self._parts = SplitKeys.on(device, blocks, splits, family.head_dim)
 
     @property
     def nbytes(self) -> int:
