@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import (
     JsonOutputKeyToolsParser,
@@ -28,15 +28,12 @@ from langchain_specdec.answers import object_of
 from langchain_specdec.errors import InvalidInput
 from langchain_specdec.schemas import json_schema, openai_tool
 
-if TYPE_CHECKING:
-    from langchain_specdec.chat_models import ChatSpecDec
-
 Method = Literal["function_calling", "json_schema", "json_mode"]
 Structured = Runnable[LanguageModelInput, dict[str, Any] | BaseModel]
 
 
 def structured(
-    model: ChatSpecDec,
+    model: BaseChatModel,
     schema: dict[str, Any] | type,
     method: str,
     *,
