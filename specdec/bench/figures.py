@@ -17,7 +17,7 @@ from specdec.bench import memory
 from specdec.bench.checkpoints import folder, hostile_draft
 from specdec.bench.peers import Peer
 from specdec.bench.prompts import BenchPrompt
-from specdec.bench.systems import ours, request, warm_up
+from specdec.bench.systems import make_request, ours, warm_up
 from specdec.bench.timing import Runs, System, all_answers, interleaved, ratio, speed
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest
@@ -109,7 +109,7 @@ class Bench:
                     yield RuleRow(rule, temperature, speed(runs, rule), length, positions)
 
     def _ours(self, engine: Engine, prompt: BenchPrompt, **options: Any) -> System:
-        return ours(engine, request(engine, prompt, self.max_tokens, **options))
+        return ours(engine, make_request(engine, prompt, self.max_tokens, **options))
 
     def _against_all(self, engine: Engine, misled: Engine, peer: Peer, category: str) -> Runs:
         """Everything that is compared, on the prompts of one category."""

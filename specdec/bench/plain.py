@@ -8,7 +8,7 @@ from functools import partial
 from statistics import median
 
 from specdec.bench.prompts import BenchPrompt
-from specdec.bench.systems import ours, request, warm_up
+from specdec.bench.systems import make_request, ours, warm_up
 from specdec.bench.timing import Runs, all_answers, interleaved, ratio, speed
 from specdec.engine import Engine
 from specdec.types import SpecStats, Speculative
@@ -80,10 +80,10 @@ def plain_and_speculative(
     for category in dict.fromkeys(p.category for p in prompts):
         chosen = [p for p in prompts if p.category == category]
         for temperature in temperatures:
-            asked = partial(request, max_tokens=max_tokens, temperature=temperature)
+            make = partial(make_request, max_tokens=max_tokens, temperature=temperature)
             systems = [
                 {
-                    name: ours(m.engine, asked(m.engine, p, speculative=m.speculative, seed=SEED + i))
+                    name: ours(m.engine, make(m.engine, p, speculative=m.speculative, seed=SEED + i))
                     for name, m in modes.items()
                 }
                 for i, p in enumerate(chosen)

@@ -13,7 +13,7 @@ from typing import Any
 
 from specdec.bench.figures import Figure
 from specdec.bench.prompts import BenchPrompt
-from specdec.bench.systems import request
+from specdec.bench.systems import make_request
 from specdec.engine import Deliver, Engine, Progress
 from specdec.loading import load_engine
 from specdec.process import ProcessEngine
@@ -47,17 +47,17 @@ class Serving:
         return load_engine(replace(self.loading, **changes), lambda _stage, _fraction: None)
 
     def _requests(self, engine: Engine, speculative: Speculative) -> list[Request]:
-        """As many as are asked at once, all of the same length."""
-        asked = partial(request, engine, max_tokens=self.max_tokens, temperature=0.0, ignore_eos=True)
-        return [asked(self.prompts[i % len(self.prompts)], speculative=speculative) for i in range(_MANY)]
+        """As many as run at once, all of the same length."""
+        make = partial(make_request, engine, max_tokens=self.max_tokens, temperature=0.0, ignore_eos=True)
+        return [make(self.prompts[i % len(self.prompts)], speculative=speculative) for i in range(_MANY)]
 
     def _at_once(self, engine: Engine) -> Iterator[Figure]:
         """Tokens per second of all requests at once, by those of one after another."""
         modes: dict[Speculative, list[Request]] = {mode: self._requests(engine, mode) for mode in ("off", "auto")}
-        for asked in modes.values():
-            _speed(engine, _MANY, asked)  # what happens only the first time
+        for requests in modes.values():
+            _speed(engine, _MANY, requests)  # what happens only the first time
         runs = [
-            {f"{n} {mode}": _speed(engine, n, asked) for mode, asked in modes.items() for n in (1, _MANY)}
+            {f"{n} {mode}": _speed(engine, n, requests) for mode, requests in modes.items() for n in (1, _MANY)}
             for _ in range(self.repeats)
         ]
         on_gpu = engine.info.device.startswith("cuda")
@@ -71,10 +71,10 @@ class Serving:
 
     def _cancel(self, engine: Engine) -> Figure:
         """How much longer than one round it takes from `close()` to a free slot, at worst."""
-        asked = request(engine, self.prompts[0], 64, temperature=0.0, ignore_eos=True, speculative="off")
+        request = make_request(engine, self.prompts[0], 64, temperature=0.0, ignore_eos=True, speculative="off")
         over = []
         for i in range(5 * self.repeats):
-            events, times = engine.stream(replace(asked, id=f"{i}")), [time.perf_counter()]
+            events, times = engine.stream(replace(request, id=f"{i}")), [time.perf_counter()]
             for _ in range(5 + i % 20):
                 next(events)
                 times.append(time.perf_counter())
@@ -108,10 +108,10 @@ class Serving:
     def _memory(self) -> Figure:
         """Decode speed of work that was done before, with and without the memory of answers."""
         with self._load(remember=32_768) as engine, self._load() as forgetful:
-            asked = self._requests(engine, "auto")[:2]
+            requests = self._requests(engine, "auto")[:2]
             speeds = []
             for repeat in range(1 + self.repeats):
-                pair = [[e.generate(replace(r, id=f"{repeat}")) for r in asked] for e in (engine, forgetful)]
+                pair = [[e.generate(replace(r, id=f"{repeat}")) for r in requests] for e in (engine, forgetful)]
                 speeds.append([median(c.tokens_per_second for c in answers) for answers in pair])
         knows, new = speeds[-1]
         detail = f"{knows:.0f} and {new:.0f} tok/s"
@@ -121,9 +121,9 @@ class Serving:
         """One answer here and in a child process, by turns."""
         lost, late = [], list[float]()
         with self._load() as here, ProcessEngine(partial(stamped, self.loading)) as there:
-            asked = self._requests(here, "off")
+            requests = self._requests(here, "off")
             for turn in range(2 + 4 * self.repeats):
-                wanted = replace(asked[turn % _MANY], id=f"{turn}")
+                wanted = replace(requests[turn % _MANY], id=f"{turn}")
                 order = [here, there] if turn % 2 else [there, here]
                 speeds = {}
                 for engine in order:  # by the listener's clock, between the first event and the last
@@ -153,7 +153,7 @@ def _speed(engine: Engine, at_once: int, requests: Sequence[Request]) -> float:
 
 def _answer(engine: Engine, chat: Sequence[Message], max_tokens: int) -> Completion:
     prompt = BenchPrompt("chat", tuple(chat))
-    return engine.generate(request(engine, prompt, max_tokens, temperature=0.0, ignore_eos=True))
+    return engine.generate(make_request(engine, prompt, max_tokens, temperature=0.0, ignore_eos=True))
 
 
 def stamped(options: LoadOptions, progress: Progress) -> Engine:

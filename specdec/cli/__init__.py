@@ -1,4 +1,4 @@
-"""The command line. Each command is a module, imported when it is asked for: this one only joins them."""
+"""The command line. Each command is a module, imported when it is called: this one only joins them."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def __getattr__(name: str) -> typer.Typer:
 
 def main() -> None:
     """Entry point of `specdec`."""
-    asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if asked == "--help":  # nothing is imported to list the commands
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command == "--help":  # nothing is imported to list the commands
         app = _empty()
         for name, (_, line) in _COMMANDS.items():
             app.command(name, short_help=line)(lambda: None)
     else:
-        app = _joined([asked] if asked in _COMMANDS else _COMMANDS)
+        app = _joined([command] if command in _COMMANDS else _COMMANDS)
     app()

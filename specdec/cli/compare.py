@@ -19,12 +19,12 @@ def print_comparison(engine: Engine, request: Request, *, json: bool) -> None:
     """Both answers, as they come, and their figures. Each side gets a short untimed run first, and neither finds the
     other's prompt in the cache."""
     console, answers = stdout(), []
-    for side, asked in sides(request).items():
+    for side, one in sides(request).items():
         if not json:
-            legend = ", accepted drafts in green" if console.color_system and asked.speculative != "off" else ""
+            legend = ", accepted drafts in green" if console.color_system and one.speculative != "off" else ""
             console.print(f"── {side}{legend}", style="bold")
-        engine.generate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=asked.speculative)
-        answers.append(print_answer(engine, asked, None if json else console, mark_accepted=True))
+        engine.generate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=one.speculative)
+        answers.append(print_answer(engine, one, None if json else console, mark_accepted=True))
         if not json:
             console.print()
     result = Comparison(answers[0], answers[1], engine.info.accept_rule)

@@ -14,7 +14,7 @@ _KNOWN = 0.02
 
 
 class TimeLeft:
-    """Told the share that is done. A bar on a terminal; elsewhere a line now and then."""
+    """Takes the share that is done. A bar on a terminal; elsewhere a line now and then."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -26,7 +26,7 @@ class TimeLeft:
             *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
         )
         self._task = self._bar.add_task("", total=1.0, left="")
-        self._begun = self._told = clock()
+        self._begun = self._printed = clock()
 
     def __call__(self, stage: str, fraction: float) -> None:
         now = self._clock()
@@ -34,8 +34,8 @@ class TimeLeft:
         if self._console.is_terminal:
             self._bar.update(self._task, description=stage, completed=fraction, left=left)
             self._bar.start()
-        elif left and now - self._told >= _EVERY:
-            self._told = now
+        elif left and now - self._printed >= _EVERY:
+            self._printed = now
             self._console.print(f"{fraction:.0%} done ({stage}), {left}", style="dim", soft_wrap=True)
 
     def hide(self) -> None:

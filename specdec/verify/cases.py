@@ -83,6 +83,6 @@ class Cases:
         """The target's own answer."""
         key = (prompt, temperature, seed)
         if key not in self._plain:
-            asked = self.request(prompt, temperature=temperature, seed=seed, speculative=self.plain_mode)
-            self._plain[key] = self.ask(self.plain_engine, asked)
+            request = self.request(prompt, temperature=temperature, seed=seed, speculative=self.plain_mode)
+            self._plain[key] = self.ask(self.plain_engine, request)
         return self._plain[key]

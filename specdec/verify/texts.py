@@ -17,7 +17,7 @@ from specdec.verify.steps import Step
 _TEMPERATURE = 0.8
 SEEDS = (11, 12)
 _EACH = range(len(PROMPTS))
-Asked = Sequence[tuple[int, dict[str, Any]]]
+PromptOptions = Sequence[tuple[int, dict[str, Any]]]
 """Numbers of prompts, each with the options of its request."""
 
 
@@ -36,8 +36,8 @@ def plain_answers(cases: Cases, seeds: Sequence[int] = ()) -> Iterator[Step]:
 def greedy_texts(cases: Cases) -> Iterator[Step]:
     """Greedy, at several numbers of drafted tokens."""
     for k in cases.widths:
-        asked = [(p, {"temperature": 0.0, "speculative": k}) for p in _EACH]
-        yield _comparison(cases, f"greedy text, k={k}", asked)
+        prompts = [(p, {"temperature": 0.0, "speculative": k}) for p in _EACH]
+        yield _comparison(cases, f"greedy text, k={k}", prompts)
 
 
 def guessed_texts(cases: Cases) -> Iterator[Step]:
@@ -57,18 +57,20 @@ def guessed_texts(cases: Cases) -> Iterator[Step]:
 def seeded_texts(cases: Cases) -> Iterator[Step]:
     """Sampled with a seed."""
     for k in cases.widths:
-        asked = [(p, {"temperature": _TEMPERATURE, "seed": seed, "speculative": k}) for p in _EACH for seed in SEEDS]
-        yield _comparison(cases, f"seeded text at T={_TEMPERATURE}, k={k}", asked)
+        prompts = [(p, {"temperature": _TEMPERATURE, "seed": seed, "speculative": k}) for p in _EACH for seed in SEEDS]
+        yield _comparison(cases, f"seeded text at T={_TEMPERATURE}, k={k}", prompts)
 
 
 def among_others(cases: Cases) -> Iterator[Step]:
     """Several requests of different kinds at once, against each alone."""
-    asked: list[tuple[int, dict[str, Any]]] = [
+    prompts: list[tuple[int, dict[str, Any]]] = [
         (p, {"temperature": 0.0, "seed": None, "speculative": k}) for p in _EACH for k in cases.mixture
     ]
     if cases.engine.info.accept_rule == "coupled":
-        asked += [(p, {"temperature": _TEMPERATURE, "seed": SEEDS[0], "speculative": cases.mixture[-1]}) for p in _EACH]
-    yield _comparison(cases, f"{len(asked)} requests at once", asked, at_once=len(asked))
+        prompts += [
+            (p, {"temperature": _TEMPERATURE, "seed": SEEDS[0], "speculative": cases.mixture[-1]}) for p in _EACH
+        ]
+    yield _comparison(cases, f"{len(prompts)} requests at once", prompts, at_once=len(prompts))
 
 
 def repeated_texts(cases: Cases) -> Iterator[Step]:
@@ -90,14 +92,14 @@ def repeated_texts(cases: Cases) -> Iterator[Step]:
         yield Step(name, partial(make, name, options), 2 * len(_EACH), LENGTH)
 
 
-def _comparison(cases: Cases, name: str, asked: Asked, at_once: int = 1) -> Step:
-    make = partial(_compared, cases, name, asked, at_once)
-    return Step(name, make, len(asked), LENGTH, min(at_once, cases.engine.info.slots))
+def _comparison(cases: Cases, name: str, prompts: PromptOptions, at_once: int = 1) -> Step:
+    make = partial(_compared, cases, name, prompts, at_once)
+    return Step(name, make, len(prompts), LENGTH, min(at_once, cases.engine.info.slots))
 
 
-def _compared(cases: Cases, name: str, asked: Asked, at_once: int = 1) -> Check:
-    plain = [cases.plain(p, options["temperature"], options.get("seed")) for p, options in asked]
-    requests = [cases.request(p, **options) for p, options in asked]
+def _compared(cases: Cases, name: str, prompts: PromptOptions, at_once: int = 1) -> Check:
+    plain = [cases.plain(p, options["temperature"], options.get("seed")) for p, options in prompts]
+    requests = [cases.request(p, **options) for p, options in prompts]
     with ThreadPoolExecutor(at_once) as pool:
         answers = list(pool.map(partial(cases.ask, cases.engine), requests))
     drafting = [a for r, a in zip(requests, answers, strict=True) if r.speculative != "off"]
