@@ -15,23 +15,18 @@ from specdec.sampling.state import RowShape, SamplerState, resolved
 _NEUTRAL = RowShape()
 
 
-class _Parameter:
-    """One shaping parameter of all rows: which rows it touches, and its values for these rows [R, 1, 1]."""
-
-    def __init__(self, values: Sequence[float], neutral: float) -> None:
-        self.rows = [i for i, v in enumerate(values) if v != neutral]
-        self.values = [values[i] for i in self.rows]
-        self._all = len(self.rows) == len(values)
-
-    def apply(self, logits: Tensor, processor: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """logits [B, M, V] with `processor` applied to the rows concerned; never in place."""
-        if not self.rows:
-            return logits
-        values = torch.tensor(self.values, dtype=torch.float32, device=logits.device).view(-1, 1, 1)
-        if self._all:
-            return processor(logits, values)
-        rows = torch.tensor(self.rows, device=logits.device)
-        return logits.index_copy(0, rows, processor(logits.index_select(0, rows), values))
+def _apply(
+    logits: Tensor, values: Sequence[float], neutral: float, processor: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """logits [B, M, V] with `processor` applied to the rows whose value is not neutral; never in place."""
+    rows = [i for i, value in enumerate(values) if value != neutral]
+    if not rows:
+        return logits
+    touched = torch.tensor([values[i] for i in rows], dtype=torch.float32, device=logits.device).view(-1, 1, 1)
+    if len(rows) == len(values):
+        return processor(logits, touched)
+    index = torch.tensor(rows, device=logits.device)
+    return logits.index_copy(0, index, processor(logits.index_select(0, index), touched))
 
 
 class SamplingBatch:
@@ -47,12 +42,7 @@ class SamplingBatch:
         self._biased = [i for i, s in enumerate(states) if s.bias is not None]
         self._ending = [i for i, s in enumerate(states) if s.forbidden is not None and s.grammar is None]
         self._penalised = [i for i, s in enumerate(states) if s.counts is not None]
-        shapes = [s.shape for s in states]
-        self._temperature = _Parameter([s.temperature for s in shapes], _NEUTRAL.temperature)
-        self._top_k = _Parameter([s.top_k for s in shapes], _NEUTRAL.top_k)
-        self._top_p = _Parameter([s.top_p for s in shapes], _NEUTRAL.top_p)
-        self._min_p = _Parameter([s.log_min_p for s in shapes], _NEUTRAL.log_min_p)
-        self._shaped = any(p.rows for p in (self._temperature, self._top_k, self._top_p, self._min_p))
+        self._shaped = any(s.shape != _NEUTRAL for s in states)
         self._edited = bool(self.constrained or self._biased or self._ending or self._penalised)
         self.trivial = not self._shaped and not self._edited
 
@@ -91,12 +81,15 @@ class SamplingBatch:
                 logits.index_copy_(0, rows, self._penalise(logits.index_select(0, rows), drafted[rows], first))
         if not self._shaped:
             return logits
-        width = logits.shape[-1]
-        largest = min(int(max(self._top_k.values, default=0)), width)
-        logits = self._temperature.apply(logits, processors.temperature)
-        logits = self._top_k.apply(logits, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest))
-        logits = self._top_p.apply(logits, processors.top_p)
-        return self._min_p.apply(logits, processors.min_p)
+        shapes, width = [s.shape for s in self.states], logits.shape[-1]
+        limits = [s.top_k for s in shapes]
+        largest = min(int(max(limits)), width)
+        logits = _apply(logits, [s.temperature for s in shapes], _NEUTRAL.temperature, processors.temperature)
+        logits = _apply(
+            logits, limits, _NEUTRAL.top_k, lambda x, k: processors.top_k(x, k.long().clamp(max=width), largest)
+        )
+        logits = _apply(logits, [s.top_p for s in shapes], _NEUTRAL.top_p, processors.top_p)
+        return _apply(logits, [s.log_min_p for s in shapes], _NEUTRAL.log_min_p, processors.min_p)
 
     def _constrain(self, logits: Tensor, drafted: Tensor, first: int) -> None:
         """Mask what the grammars forbid, in place. min_tokens is seen to here too, as the grammar has the last word."""

@@ -96,19 +96,18 @@ class SamplingParams:
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
         freeze(self, _COLLECTIONS)
-        given = ((name, getattr(self, name), bounds) for name, bounds in _OPTIONAL.items())
-        check(number for number in given if number[1] is not None)
-        most = math.inf if self.max_tokens is None else self.max_tokens
-        check(
-            [
-                ("presence_penalty", self.presence_penalty, _PENALTY),
-                ("frequency_penalty", self.frequency_penalty, _PENALTY),
-                ("min_tokens", self.min_tokens, (_WHOLE, 0, most, "a whole number from 0 to max_tokens")),
-                *(("stop_token_ids", token, _TOKEN) for token in self.stop_token_ids),
-                *(("logit_bias", token, _TOKEN) for token in self.logit_bias),
-                *((f"logit_bias[{token}]", bias, _BIAS) for token, bias in self.logit_bias.items()),
-            ]
-        )
+        given = [(name, getattr(self, name), bounds) for name, bounds in _OPTIONAL.items()]
+        most = self.max_tokens if isinstance(self.max_tokens, int) else math.inf
+        numbers: list[tuple[str, Any, Bounds]] = [
+            *(number for number in given if number[1] is not None),
+            ("presence_penalty", self.presence_penalty, _PENALTY),
+            ("frequency_penalty", self.frequency_penalty, _PENALTY),
+            ("min_tokens", self.min_tokens, (_WHOLE, 0, most, "a whole number from 0 to max_tokens")),
+            *(("stop_token_ids", token, _TOKEN) for token in self.stop_token_ids),
+            *(("logit_bias", token, _TOKEN) for token in self.logit_bias),
+            *((f"logit_bias[{token}]", bias, _BIAS) for token, bias in self.logit_bias.items()),
+        ]
+        check(numbers)
         for text in self.stop:
             if not isinstance(text, str) or not text:
                 raise InvalidRequest("stop", text, "texts that are not empty")
@@ -157,13 +156,10 @@ class Request:
         object.__setattr__(self, "prompt", _prompt(self.prompt))
         if len(self.prompt) == 0:
             raise InvalidRequest("prompt", self.prompt, "at least one character, message or token")
-        check(
-            [
-                ("priority", self.priority, _PRIORITY),
-                *([] if self.speculative in ("auto", "off") else [("speculative", self.speculative, _DRAFTS)]),
-                *([] if self.timeout is None else [("timeout", self.timeout, _TIMEOUT)]),
-            ]
-        )
+        numbers: list[tuple[str, Any, Bounds]] = [("priority", self.priority, _PRIORITY)]
+        numbers += [] if self.speculative in ("auto", "off") else [("speculative", self.speculative, _DRAFTS)]
+        numbers += [] if self.timeout is None else [("timeout", self.timeout, _TIMEOUT)]
+        check(numbers)
         if self.prediction is not None and not isinstance(self.prediction, str):
             raise InvalidRequest("prediction", self.prediction, "text")
         if not isinstance(self.client, str):
