@@ -93,9 +93,8 @@ def serve(
 ) -> None:
     """Serve a model to local tools, as OpenAI's API: chat completions, completions, responses."""
     try:
-        from specdec_server.journal import log_to_stderr
-
         from specdec_server import Settings, create_app
+        from specdec_server.logs import log_to_stderr
         from specdec_server.serving import bound, run
         from specdec_server.settings import LOOPBACK
     except ModuleNotFoundError as error:

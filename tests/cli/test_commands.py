@@ -19,9 +19,12 @@ from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 def test_info(run: Run) -> None:
     lines = [" ".join(line.split()) for line in run("info").stdout.splitlines()]
     assert lines[:5] == [
-        "target scripted (Script, 16.0M parameters)", "draft model scripted-draft (1.5M parameters)",
-        "drafters lookup, model", "accept rule coupled", "speculation available",
-    ]  # fmt: skip
+        "target scripted (Script, 16.0M parameters)",
+        "draft model scripted-draft (1.5M parameters)",
+        "drafters lookup, model",
+        "accept rule coupled",
+        "speculation available",
+    ]
 
 
 def test_info_says_why_there_is_no_speculation(run: Run, loader: Loader) -> None:
@@ -118,8 +121,10 @@ def test_time_left_is_told_now_and_then_where_there_is_no_terminal(
         now = float(i)
         left("texts", i / 100)
     assert capsys.readouterr().err.splitlines() == [
-        "30% done (texts), about 70 s left", "60% done (texts), about 40 s left", "90% done (texts), about 10 s left"
-    ]  # fmt: skip
+        "30% done (texts), about 70 s left",
+        "60% done (texts), about 40 s left",
+        "90% done (texts), about 10 s left",
+    ]
 
 
 def test_verify_fails_on_a_wrong_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,12 @@ def test_both_answers_then_the_table(run: Run) -> None:
     assert done.exit_code == 0
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines == [
-        "── plain", ANSWER, "", "── speculative", ANSWER, "",
+        "── plain",
+        ANSWER,
+        "",
+        "── speculative",
+        ANSWER,
+        "",
         "plain speculative",
         "tokens/s 250.0 650.0",
         "TTFT 10 ms 10 ms",
@@ -30,7 +35,7 @@ def test_both_answers_then_the_table(run: Run) -> None:
         "acceptance per position 100% 100%",
         "speed-up 2.60x",
         "identical yes",
-    ]  # fmt: skip
+    ]
 
 
 def test_both_sides_have_the_same_seed_and_a_warm_up(run: Run, loader: Loader) -> None:

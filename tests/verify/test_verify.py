@@ -128,8 +128,9 @@ def test_where_nothing_was_accepted_no_answer_ended_inside_a_run() -> None:
     assert shown("texts", [rejected]).verdict == "pass", "that a draft is rejected is also part of it"
     ending = shown("max_tokens", [rejected], inside=True)
     assert (ending.verdict, ending.detail) == (
-        "not shown", "accepted 0 of 3 drafted: there was no accepted run to end in"
-    )  # fmt: skip
+        "not shown",
+        "accepted 0 of 3 drafted: there was no accepted run to end in",
+    )
     assert shown("max_tokens", [], inside=True).verdict == "not shown"
 
 
