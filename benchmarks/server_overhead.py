@@ -19,18 +19,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from benchmarks.streaming_client import Heard, connected
 from specdec.bench.prompts import built_in
+from specdec.engine import Deliver
 from specdec.process import ProcessEngine
-from specdec.streams import AsyncStream, SyncStream
 from specdec.types import GenerationEvent, Request
 from specdec_server import Settings, create_app
-from specdec_server.serving import Server, bound
+from specdec_server.serving import SpecDecServer, bound
 
 MAX_TOKENS = 128
 CHATS = 4
@@ -56,18 +55,17 @@ class Noting(ProcessEngine):
 
     firsts: list[float]
 
-    def _ask(self, request: Request, events: SyncStream | AsyncStream) -> None:
-        put, waiting = events.put, True
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        waiting = True
 
-        def noting(item: Any) -> None:
+        def noting(item: GenerationEvent | BaseException) -> None:
             nonlocal waiting
             if waiting and isinstance(item, GenerationEvent) and item.tokens:
                 waiting = False
                 self.firsts.append(time.monotonic())
-            put(item)
+            deliver(item)
 
-        events.put = noting
-        super()._ask(request, events)
+        return super().submit(request, noting)
 
 
 def chats(stream: int) -> list[Chat]:
@@ -158,7 +156,7 @@ def loaded(slots: int, size: str | None) -> Noting:
 def main(streams: int, repeats: int, size: str | None) -> None:
     settings = Settings(log_prompts=False)
     with bound("127.0.0.1", 0) as found, loaded(streams, size) as engine:
-        server = Server(create_app(engine, settings), settings)
+        server = SpecDecServer(create_app(engine, settings), settings)
         thread = threading.Thread(target=server.run, args=([found],))
         found.listen()
         thread.start()

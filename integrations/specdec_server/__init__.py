@@ -5,11 +5,11 @@ from specdec_server import Settings, create_app
 
 app = create_app(ProcessEngine.load(), Settings(queue=16))   # any ASGI server takes it; `specdec serve` is ours
 
-settings, app, serving   what an operator may set; the application; the server around it
-guard, errors, journal   who may ask; what a refusal reads like; the log
-runs, streaming          the answers being given; how they go out
-chat, completions, responses   each endpoint: its wire, from requests, to answers
-common                   fields and figures that they share
+settings, app, serving         what an operator may set; the application; the server around it
+guard, bodies, errors, logs    who may ask; what was sent; what a refusal reads like; the log
+routes, runs, streaming        what can be asked; the answers being given; how they go out
+chat, completions, responses   each endpoint: its schemas, from requests, to responses
+schemas, figures               what they share
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
@@ -25,15 +24,16 @@ from specdec.errors import (
     PromptTooLong,
     SpecDecError,
 )
-from specdec_server.common.base import Error, ErrorBody, as_json
-from specdec_server.common.unions import fault
+from specdec_server.schemas import ErrorInfo, ErrorResponse
 
 _TELLING = re.compile(r"\d+ \w+ (long|deep)")
 _HARMLESS = (bool, int, float, type(None))
-_TOLD: dict[type[EngineError], tuple[int, str]] = {
+_OWN_WORDS: dict[type[EngineError], tuple[int, str]] = {
     GrammarFailed: (422, "grammar_failed"),
     InvalidLogits: (500, "invalid_logits"),
 }
+"""Errors whose own words a client may read."""
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class Refusal(SpecDecError):
@@ -49,25 +49,23 @@ class Refusal(SpecDecError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.code, self.param = status, message, code, param
-        self.headers = dict(headers or {})
+        self.status, self.headers = status, dict(headers or {})
+        kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+        self.info = ErrorInfo(message=message, type=kind, param=param, code=code)
 
     @property
-    def kind(self) -> str:
-        """OpenAI's `type`."""
-        names = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-        return names.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+    def name(self) -> str:
+        """For the log and for clients that know codes alone."""
+        return self.info.code or self.info.type
 
-    def body(self) -> Error:
-        return Error(error=ErrorBody(message=self.message, type=self.kind, param=self.param, code=self.code))
+    @property
+    def body(self) -> ErrorResponse:
+        return ErrorResponse(error=self.info)
 
     def response(self, scope: Scope) -> JSONResponse:
         """The answer to the request of `scope`, whose line in the log names the error too."""
-        scope["state"]["facts"]["error"] = self.code or self.kind
-        return JSONResponse(self.body().model_dump(), self.status, self.headers)
-
-    def json(self) -> str:
-        return as_json(self.body())
+        scope["state"]["facts"]["error"] = self.name
+        return JSONResponse(self.body.model_dump(), self.status, self.headers)
 
 
 def busy(seconds: float) -> Refusal:
@@ -77,6 +75,11 @@ def busy(seconds: float) -> Refusal:
     return Refusal(429, message, code="queue_full", headers={"Retry-After": wait})
 
 
+def unavailable(message: str, code: str) -> Refusal:
+    """For now."""
+    return Refusal(503, message, code=code, headers={"Retry-After": "5"})
+
+
 def refusal_of(error: BaseException) -> Refusal:
     """Any error as what the client reads of it. Bugs are named by nothing but their being one."""
     match error:
@@ -84,56 +87,30 @@ def refusal_of(error: BaseException) -> Refusal:
             return error
         case PromptTooLong():
             return Refusal(400, str(error), code="context_length_exceeded", param=error.field)
-        case InvalidRequest():
-            return Refusal(400, _without_texts(error), code="invalid_value", param=error.field)
+        case InvalidRequest(value=value):
+            telling = isinstance(value, _HARMLESS) or (isinstance(value, str) and _TELLING.fullmatch(value))
+            message = str(error) if telling else f"{error.field} is not what is expected: {error.expected}"
+            return Refusal(400, message, code="invalid_value", param=error.field)
+        case GrammarFailed() | InvalidLogits():
+            status, code = _OWN_WORDS[type(error)]
+            return Refusal(status, str(error), code=code)
         case EngineBusy():
             return busy(1)
-        case GrammarFailed() | InvalidLogits():
-            status, code = _TOLD[type(error)]
-            return Refusal(status, str(error), code=code)
         case EngineClosed():
-            return Refusal(503, "the engine is not running", code="engine_unavailable", headers={"Retry-After": "5"})
+            return unavailable("the engine is not running", "engine_unavailable")
         case EngineError():
-            return Refusal(503, "the engine failed", code="engine_failed", headers={"Retry-After": "5"})
+            return unavailable("the engine failed", "engine_failed")
         case _:
             return Refusal(500, "the server made a mistake; its log says which", code="internal_error")
 
 
-def _without_texts(error: InvalidRequest) -> str:
-    value = error.value
-    if isinstance(value, _HARMLESS) or (isinstance(value, str) and _TELLING.fullmatch(value)):
-        return str(error)
-    return f"{error.field} is not what is expected: {error.expected}"
-
-
-def install(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Every error that a route lets through becomes an error object."""
-    app.add_exception_handler(Exception, _answer)
-    app.add_exception_handler(SpecDecError, _answer)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(HTTPException, _answer_http)
 
+    async def answer(http: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, HTTPException):  # the router's: there is no such path or method
+            error = Refusal(error.status_code, error.detail, headers=error.headers)
+        return refusal_of(error).response(http.scope)
 
-async def _answer(request: Request, error: Exception) -> JSONResponse:
-    return refusal_of(error).response(request.scope)
-
-
-async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    if isinstance(error.body, bytes):  # FastAPI reads as JSON only what says that it is
-        kind = request.headers.get("content-type")
-        message = f"the Content-Type header is {repr(kind[:80]) if kind else 'missing'}; expected application/json"
-        return Refusal(400, message, code="content_type").response(request.scope)
-    found = fault(error.errors(), error.body)
-    if found.kind == "json_invalid":
-        return Refusal(400, "the body is not JSON", code="invalid_json").response(request.scope)
-    message = f"{found.place or 'the body'}: {found.message}"
-    return Refusal(400, message, code=found.kind, param=found.place or None).response(request.scope)
-
-
-async def _answer_http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    cause = error.__cause__
-    if not isinstance(cause, Refusal):  # one that came while the body was read is hidden behind FastAPI's own
-        cause = Refusal(error.status_code, error.detail, headers=error.headers)
-    return cause.response(request.scope)
+    for kind in (Exception, SpecDecError, HTTPException):
+        app.add_exception_handler(kind, answer)

@@ -1,4 +1,4 @@
-"""Who may ask, decided from the headers alone, before any work.
+"""Who may ask, and how much, decided from the headers alone, before any work.
 
 A page of the web reaches this server in two ways: under its own name, rebound to our address (then Host is wrong), and
 by a request to our address (then Origin, or Sec-Fetch-Site, says so). Both are refused unless they are named.
@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from specdec_server.bodies import too_large
 from specdec_server.errors import Refusal
 from specdec_server.settings import Settings
 
@@ -29,54 +30,43 @@ class Guard:
         self._app, self._check, self._settings = app, check, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif refusal := self._check(scope, Headers(scope=scope), self._settings):
-            await refusal.response(scope)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        app = self._app
+        if scope["type"] == "http" and (refusal := self._check(scope, Headers(scope=scope), self._settings)):
+            app = refusal.response(scope)
+        await app(scope, receive, send)
 
 
 def check_source(scope: Scope, headers: Headers, settings: Settings) -> Refusal | None:
     """Where the request was sent to, and from which page."""
     host = headers.get("host", "")
-    if len(headers.getlist("host")) != 1 or not _known(host, settings):
+    if host.startswith("["):  # IPv6
+        name = host[1:].partition("]")[0]
+    else:
+        name = host.rpartition(":")[0] if host.count(":") == 1 else host
+    known = name.lower() in settings.hosts or (settings.any_address and _is_address(name))
+    if not known or len(headers.getlist("host")) != 1:
         return Refusal(403, "this Host is not served here; --allow-host names further ones", code="host")
     if "content-length" in headers and "transfer-encoding" in headers:
         return Refusal(400, "Content-Length and Transfer-Encoding contradict each other", code="headers")
     origin = headers.get("origin")
     if origin is None:
-        return _foreign_page() if headers.get("sec-fetch-site") == "cross-site" else None
-    own = f"{scope['scheme']}://{host}"
-    return None if origin == own or origin in settings.origins else _foreign_page()
+        foreign = headers.get("sec-fetch-site") == "cross-site"
+    else:
+        foreign = origin != f"{scope['scheme']}://{host}" and origin not in settings.origins
+    if foreign:
+        return Refusal(403, "this Origin may not call here; --allow-origin names those that may", code="origin")
+    return None
 
 
-def check_key(scope: Scope, headers: Headers, settings: Settings) -> Refusal | None:
-    """Whether the key is right. The time that takes says nothing about the key."""
-    if settings.key is None or scope["path"] in OPEN_PATHS:
-        return None
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), settings.key.encode()):
-        return None
-    return Refusal(
-        401, "the API key is missing or wrong", code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
-    )
-
-
-def _foreign_page() -> Refusal:
-    return Refusal(403, "this Origin may not call here; --allow-origin names those that may", code="origin")
-
-
-def _known(host: str, settings: Settings) -> bool:
-    name = _name(host)
-    return name in settings.hosts or (settings.any_address and _is_address(name))
-
-
-def _name(host: str) -> str:
-    """Without the port and the brackets of IPv6."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
+def check_access(scope: Scope, headers: Headers, settings: Settings) -> Refusal | None:
+    """Whether the key is right, which takes a time that says nothing about the key; and how long the body is."""
+    if settings.key is not None and scope["path"] not in OPEN_PATHS:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), settings.key.encode()):
+            message = "the API key is missing or wrong"
+            return Refusal(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+    length = headers.get("content-length", "")
+    return too_large(length, settings.body) if length.isdecimal() and int(length) > settings.body else None
 
 
 def _is_address(name: str) -> bool:

@@ -9,7 +9,6 @@ from specdec.engine import AsyncEventStream
 from specdec.types import GenerationEvent
 
 Numbered = tuple[int, GenerationEvent]
-_Inbox = asyncio.Queue[Numbered | BaseException | None]
 
 
 async def merged(streams: Sequence[AsyncEventStream]) -> AsyncGenerator[Numbered]:
@@ -18,8 +17,18 @@ async def merged(streams: Sequence[AsyncEventStream]) -> AsyncGenerator[Numbered
         async for event in streams[0]:
             yield 0, event
         return
-    inbox = _Inbox(maxsize=1)  # a slow reader slows the taking
-    tasks = [asyncio.create_task(_pump(number, stream, inbox)) for number, stream in enumerate(streams)]
+    inbox = asyncio.Queue[Numbered | BaseException | None](maxsize=1)  # a slow reader slows the taking
+
+    async def pump(number: int, stream: AsyncEventStream) -> None:
+        try:
+            async for event in stream:
+                await inbox.put((number, event))
+        except Exception as error:  # noqa: BLE001  (whoever reads the inbox raises it)
+            await inbox.put(error)
+        else:
+            await inbox.put(None)
+
+    tasks = [asyncio.create_task(pump(number, stream)) for number, stream in enumerate(streams)]
     try:
         left = len(tasks)
         while left:
@@ -34,13 +43,3 @@ async def merged(streams: Sequence[AsyncEventStream]) -> AsyncGenerator[Numbered
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _pump(number: int, stream: AsyncEventStream, inbox: _Inbox) -> None:
-    try:
-        async for event in stream:
-            await inbox.put((number, event))
-    except Exception as error:  # noqa: BLE001  (whoever reads the inbox raises it)
-        await inbox.put(error)
-    else:
-        await inbox.put(None)

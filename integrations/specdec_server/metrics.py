@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from specdec.types import EngineStats, GenerationEvent, SpecStats, Timing, Usage
-from specdec_server.common.figures import Tally
+from specdec.types import Ending, EngineStats
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOKEN_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -18,7 +17,7 @@ class ServerMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = self._counter("requests", "HTTP requests answered", "path", "status")
+        self.requests = self._counter("requests", "HTTP requests answered", "path", "status")
         self._answers = self._counter("answers", "Answers, by how they ended", "outcome")
         self._prompt = self._counter("prompt_tokens", "Tokens of prompts")
         self._cached = self._counter("cached_tokens", "Tokens of prompts that were not computed again")
@@ -40,49 +39,32 @@ class ServerMetrics:
         self._waiting = self._gauge("queued", "Answers that wait for a slot")
         self._slots = self._gauge("slots", "Answers that can run at once")
 
-    def request(self, path: str, status: int) -> None:
-        self._requests.labels(path, status).inc()
-
-    def observe(self, tallies: Iterable[Tally]) -> None:
-        """Answers that will not go on."""
-        for tally in tallies:
-            last = tally.last
-            self._answers.labels(last.finish_reason if last else "cancelled").inc()
-            if last:
-                self._observe(last)
+    def observe(self, endings: Iterable[Ending | None]) -> None:
+        """Answers that will not go on; None is one that has not ended by itself."""
+        for end in endings:
+            self._answers.labels(end.reason if end else "cancelled").inc()
+            if end is None:
+                continue
+            self._prompt.inc(end.usage.prompt_tokens)
+            self._cached.inc(end.usage.cached_tokens)
+            self._completion.inc(end.usage.completion_tokens)
+            self._queued.observe(end.timing.queued)
+            self._ttft.observe(end.timing.ttft)
+            self._whole.observe(end.timing.total)
+            if end.usage.completion_tokens > 1:
+                self._tpot.observe((end.timing.total - end.timing.ttft) / (end.usage.completion_tokens - 1))
+            self._rounds.inc(end.stats.rounds)
+            for d in end.stats.drafters:
+                by_position = ((self._drafted, d.drafted), (self._accepted, d.accepted), (self._tested, d.tested))
+                for counter, counts in by_position:
+                    for position, count in enumerate(counts):
+                        counter.labels(d.drafter, position).inc(count)
 
     def exposition(self, stats: EngineStats, slots: int) -> bytes:
         self._active.set(stats.active)
         self._waiting.set(stats.queued)
         self._slots.set(slots)
         return generate_latest(self.registry)
-
-    def _observe(self, last: GenerationEvent) -> None:
-        assert last.usage and last.timing and last.stats
-        self._observe_usage(last.usage)
-        self._observe_timing(last.timing, last.usage)
-        self._observe_stats(last.stats)
-
-    def _observe_usage(self, usage: Usage) -> None:
-        self._prompt.inc(usage.prompt_tokens)
-        self._cached.inc(usage.cached_tokens)
-        self._completion.inc(usage.completion_tokens)
-
-    def _observe_timing(self, timing: Timing, usage: Usage) -> None:
-        self._queued.observe(timing.queued)
-        self._ttft.observe(timing.ttft)
-        self._whole.observe(timing.total)
-        if usage.completion_tokens > 1:
-            self._tpot.observe((timing.total - timing.ttft) / (usage.completion_tokens - 1))
-
-    def _observe_stats(self, stats: SpecStats) -> None:
-        self._rounds.inc(stats.rounds)
-        for d in stats.drafters:
-            for counter, counts in (
-                (self._drafted, d.drafted), (self._accepted, d.accepted), (self._tested, d.tested)
-            ):  # fmt: skip
-                for position, count in enumerate(counts):
-                    counter.labels(d.drafter, position).inc(count)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"specdec_{name}", text, labels, registry=self.registry)

@@ -1,13 +1,16 @@
-"""What the schema says beyond what FastAPI finds out: the streams, and the errors.
+"""What the schema says beyond what FastAPI finds out: bodies, streams, and the errors.
 
 A stream is described as OpenAPI 3.2 does it: `itemSchema` is one event, and the schema of its data is named.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from specdec_server.common.base import Error, Sent
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from specdec_server.schemas import ErrorResponse, RequestModel, ResponseModel
 
 _STATUSES = {
     400: "The request is wrong; `param` names the field.",
@@ -22,38 +25,51 @@ _STATUSES = {
 }
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error, "description": text} for status, text in _STATUSES.items()
+    status: {"model": ErrorResponse, "description": text} for status, text in _STATUSES.items()
 }
 
 
-def answers(whole: type[Sent], event: type[Sent], *, done: bool) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that answers at once or as a stream of `event`s, the last of which is [DONE] if `done`."""
+def operation(
+    body: type[RequestModel], whole: type[ResponseModel], event: type[ResponseModel], *, done: bool
+) -> dict[str, Any]:
+    """Options of a route that answers a `body` at once or as a stream of `event`s, the last of which is [DONE] if
+    `done`."""
     end = " The last data is `[DONE]`." if done else ""
-    reference = {"$ref": f"#/components/schemas/{event.__name__}"}
     item = {
         "type": "object",
         "required": ["data"],
         "properties": {
             "event": {"type": "string"},
-            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": reference},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": _reference(event)},
         },
     }
     stream = {"itemSchema": item, "schema": {"type": "string"}}
     description = f"The answer; with `stream`, server-sent events, one a round.{end} Comments keep it alive."
-    return ERRORS | {200: {"model": whole, "description": description, "content": {"text/event-stream": stream}}}
+    answers = {200: {"model": whole, "description": description, "content": {"text/event-stream": stream}}}
+    content = {"application/json": {"schema": _reference(body)}}
+    return {
+        "response_model": None,
+        "responses": ERRORS | answers,
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+    }
 
 
-def name_model(schema: dict[str, Any], served: str) -> None:
-    """Requests may name one model, or none."""
-    for component in schema["components"]["schemas"].values():
-        if component.get("title", "").endswith("Request") and "model" in component["properties"]:
-            component["properties"]["model"] = {"title": "Model", "enum": [served, None]}
+def _reference(model: type[RequestModel | ResponseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def add_schemas(schema: dict[str, Any], *models: type[Sent]) -> dict[str, Any]:
-    """Name the events of streams among the schema's components."""
-    components = schema.setdefault("components", {}).setdefault("schemas", {})
-    for model in models:
-        own = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
-        components |= own.pop("$defs", {}) | {model.__name__: own}
-    return schema
+def describe(app: FastAPI, served: str, *models: type[RequestModel | ResponseModel]) -> dict[str, Any]:
+    """The schema of `app`, with these bodies and events among its components. Requests may name one model, or none."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        components = schema["components"]["schemas"]
+        for model in models:
+            mode: Literal["validation", "serialization"] = (
+                "validation" if issubclass(model, RequestModel) else "serialization"
+            )
+            own = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
+            components |= own.pop("$defs", {}) | {model.__name__: own}
+            if issubclass(model, RequestModel):
+                own["properties"]["model"] = {"title": "Model", "enum": [served, None]}
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 
 from specdec.types import ContentDelta, GenerationEvent
-from specdec_server.common.deltas import joined
 from specdec_server.merging import Numbered
 
 _SMOOTHING = 0.3  # the weight of the newest round
@@ -49,7 +48,7 @@ async def _pause(coming: asyncio.Future[Numbered | None], seconds: float) -> Non
 
 def pieces_of(event: GenerationEvent) -> Iterator[GenerationEvent]:
     """One event a token, where the text is plain content, token by token; else the event itself."""
-    if joined(event.deltas) != [ContentDelta("".join(t.text for t in event.tokens))]:
+    if event.deltas != (ContentDelta("".join(t.text for t in event.tokens)),):
         yield event
         return
     *before, last = event.tokens

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TypeVar
 
 from specdec.engine import AsyncEventStream, Engine
-from specdec.errors import EngineClosed, EngineError, InvalidRequest
+from specdec.errors import EngineClosed, EngineError, InvalidRequest, SpecDecError
+from specdec.process import ProcessEngine
 from specdec.streams import AdmittedStream
-from specdec.types import Request
-from specdec_server.common.figures import Tally
-from specdec_server.errors import Refusal, busy
-from specdec_server.journal import tally_facts
-from specdec_server.keeper import Keeper
+from specdec.types import Ending, GenerationEvent, ReasoningDelta, Request
+from specdec_server.errors import Refusal, busy, unavailable
+from specdec_server.figures import Figures
+from specdec_server.logs import line, log
 from specdec_server.merging import Numbered, merged
 from specdec_server.metrics import ServerMetrics
 from specdec_server.settings import Settings
@@ -33,108 +32,135 @@ class Runs:
 
     def __init__(self, engine: Engine, settings: Settings, metrics: ServerMetrics) -> None:
         self.engine, self.settings, self.metrics = engine, settings, metrics
+        self.draining = False
         self._running: set[Run] = set()
         self._seconds = 1.0
         """What an answer takes, smoothed."""
-        self.draining = False
-        self.keeper = Keeper(engine)
+        self._revival: asyncio.Task[None] | None = None
 
     @property
     def answers(self) -> int:
-        return sum(len(run.tallies) for run in self._running)
+        return sum(len(run.endings) for run in self._running)
 
-    async def start(
-        self, requests: Sequence[Request], prompts: Sequence[int], facts: MutableMapping[str, object]
-    ) -> Run:
-        """Answer all of `requests`; `prompts` numbers what each of them answers, `facts` is for the log.
+    async def start(self, requests: Sequence[Request], facts: dict[str, object], choices: int | None = None) -> Run:
+        """Answer all of `requests`, `choices` of which (one) are for each prompt; `facts` is for the log.
 
         Raises Refusal when there is no room, and whatever the engine has against the requests.
         """
-        self._check_room(len(requests))
+        self.check_ready()
+        wanted, slots, answers = len(requests), self.engine.info.slots, self.answers
+        if wanted > self.settings.choices:
+            raise InvalidRequest("n", wanted, f"at most {self.settings.choices} answers to one request")
+        if answers + wanted > slots + self.settings.queue:
+            raise busy(self._seconds * max(1, answers - slots) / slots)
         if self.settings.log_prompts:
             facts["prompt"] = requests[0].prompt
-        run = Run(self, prompts, facts)
+        run = Run(self, facts, wanted, choices or 1)
         self._running.add(run)
         try:
             await run.open(requests)
         except BaseException:
+            self.revive()
             await run.aclose()
             raise
         return run
 
-    def drain(self, grace: float) -> None:
-        """Take no more requests; what still runs after `grace` seconds is ended."""
-        self.draining = self.keeper.resting = True
-        asyncio.get_running_loop().call_later(grace, self._end_all)
-
-    def left(self, run: Run, seconds: float) -> None:
-        self._running.discard(run)
-        self._seconds += _SMOOTHING * (seconds - self._seconds)
-
-    def check_engine(self) -> None:
-        """Raises EngineClosed while there is no engine to ask."""
-        if down := self.engine.down:
-            self.keeper.revive()
-            raise EngineClosed(down)
-
-    def _check_room(self, wanted: int) -> None:
+    def check_ready(self) -> None:
+        """Raises Refusal while the server shuts down, and EngineClosed while there is no engine to ask."""
         if self.draining:
             raise shutting_down()
-        self.check_engine()
-        if wanted > self.settings.choices:
-            raise InvalidRequest("n", wanted, f"at most {self.settings.choices} answers to one request")
-        slots = self.engine.info.slots
-        if self.answers + wanted > slots + self.settings.queue:
-            raise busy(self._seconds * max(1, self.answers - slots) / slots)
+        if down := self.engine.down:
+            self.revive()
+            raise EngineClosed(down)
 
-    def _end_all(self) -> None:
-        for run in list(self._running):
-            run.end(shutting_down())
+    def revive(self) -> None:
+        """Load an engine in a child process again if it will not come back by itself. Requests are refused meanwhile.
+        An engine in this process is its owner's to keep."""
+        engine, revival = self.engine, self._revival
+        if (
+            self.draining
+            or not isinstance(engine, ProcessEngine)
+            or not engine.over
+            or (revival and not revival.done())
+        ):
+            return
+        log.error(line("engine_died", {"why": engine.over}))
+
+        async def restart() -> None:
+            try:
+                await asyncio.to_thread(engine.restart)
+            except SpecDecError as error:
+                log.error(line("engine_lost", {"why": error}))
+            else:
+                log.warning(line("engine_restarted", {}))
+
+        self._revival = asyncio.create_task(restart())
+
+    def drain(self, grace: float) -> None:
+        """Take no more requests; what still runs after `grace` seconds is ended."""
+        self.draining = True
+        for run in self._running:
+            asyncio.get_running_loop().call_later(grace, run.end, shutting_down())
+
+    def left(self, run: Run, seconds: float) -> None:
+        """A run is over, and took so long."""
+        self._running.discard(run)
+        self._seconds += _SMOOTHING * (seconds - self._seconds)
+        self.metrics.observe(run.endings)
 
 
 def shutting_down() -> Refusal:
-    return Refusal(503, "the server is shutting down", code="shutting_down", headers={"Retry-After": "5"})
+    return unavailable("the server is shutting down", "shutting_down")
 
 
 class Run:
-    """The answers to one request."""
+    """The answers to one request, `choices` to each of its prompts."""
 
-    def __init__(self, runs: Runs, prompts: Sequence[int], facts: MutableMapping[str, object]) -> None:
-        self._runs, self.facts = runs, facts
+    def __init__(self, runs: Runs, facts: dict[str, object], answers: int, choices: int) -> None:
+        self._runs, self.facts, self._choices = runs, facts, choices
         self.id = str(facts["id"])
-        self.tallies = [Tally(prompt) for prompt in prompts]
+        self.endings: list[Ending | None] = [None] * answers
+        self._reasoning = 0
         self._begun = time.monotonic()
         self._prefilled = 0.0
         self._streams: list[AsyncEventStream] = []
         self._deadline = asyncio.get_running_loop().time() + runs.settings.request_seconds
         self._waiting: asyncio.Timeout | None = None
-        self._why = Refusal(504, f"no answer within {runs.settings.request_seconds:g} s", code="timeout",
-                            headers={"x-should-retry": "false"})  # fmt: skip
+        self._why: Refusal | None = None
         self._left = False
 
     async def open(self, requests: Sequence[Request]) -> None:
         """Returns when the engine has taken all of them."""
-        await self._in_time(self._admitted(requests))
-
-    async def _admitted(self, requests: Sequence[Request]) -> None:
         for request in requests:
-            self._streams.append(self._runs.engine.astream(replace(request, progress=True)))
+            self._streams.append(self._runs.engine.astream(request))
         for stream in self._streams:
             if isinstance(stream, AdmittedStream):
-                await stream.admitted()
+                await self._in_time(stream.admitted())
 
     async def events(self) -> AsyncGenerator[Numbered]:
         """What comes, with the number of the answer that it belongs to."""
         async with aclosing(merged(self._streams)) as events:
-            while True:
-                if (item := await self._in_time(anext(events, None))) is None:
-                    return
-                index, event = item
+            while None in self.endings:
+                index, event = await self._in_time(anext(events))
                 if event.prefilled is not None:
                     self._prefilled = event.prefilled
                     continue
-                self.tallies[index].add(event)
-                yield item
+                if event.deltas and all(isinstance(delta, ReasoningDelta) for delta in event.deltas):
+                    self._reasoning += len(event.tokens)
+                self.endings[index] = event.end
+                yield index, event
+
+    async def all_events(self) -> list[list[GenerationEvent]]:
+        """Of each answer, once all have ended."""
+        answers: list[list[GenerationEvent]] = [[] for _ in self.endings]
+        async with aclosing(self.events()) as events:
+            async for index, event in events:
+                answers[index].append(event)
+        return answers
+
+    def figures(self) -> Figures:
+        """Of all answers, once they have ended."""
+        return Figures.of([end for end in self.endings if end], self._choices, self._reasoning)
 
     def progress(self) -> str:
         """One line for whoever waits."""
@@ -152,8 +178,20 @@ class Run:
             return
         self._left = True
         self._runs.left(self, time.monotonic() - self._begun)
-        self._runs.metrics.observe(self.tallies)
-        self.facts.update(tally_facts(self.tallies))
+        finished = [end for end in self.endings if end]
+        self.facts |= {"answers": len(self.endings), "finished": len(finished)}
+        if len(finished) == 1:
+            (end,) = finished
+            self.facts |= {
+                "finish": end.reason,
+                "prompt_tokens": end.usage.prompt_tokens,
+                "cached_tokens": end.usage.cached_tokens,
+                "completion_tokens": end.usage.completion_tokens,
+                "queued": end.timing.queued,
+                "ttft": end.timing.ttft,
+                "tokens_per_second": end.timing.tokens_per_second(end.usage.completion_tokens),
+                "acceptance_length": end.stats.acceptance_length,
+            }
         for stream in self._streams:
             await stream.aclose()
 
@@ -162,9 +200,10 @@ class Run:
             async with asyncio.timeout_at(self._deadline) as self._waiting:
                 return await work
         except TimeoutError:
-            raise self._why from None
+            message = f"no answer within {self._runs.settings.request_seconds:g} s"
+            raise self._why or Refusal(504, message, code="timeout", headers={"x-should-retry": "false"}) from None
         except EngineError:
-            self._runs.keeper.revive()
+            self._runs.revive()
             raise
         finally:
             self._waiting = None

@@ -8,17 +8,17 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from specdec_server.common.base import Sent
 from specdec_server.errors import Refusal
 from specdec_server.openapi import ERRORS
-from specdec_server.runs import Runs, shutting_down
+from specdec_server.runs import Runs
+from specdec_server.schemas import ResponseModel
 
 
-class Health(Sent):
+class Health(ResponseModel):
     status: Literal["ok", "ready"]
 
 
-class ModelCard(Sent):
+class ModelCard(ResponseModel):
     id: str
     object: Literal["model"]
     created: int
@@ -27,7 +27,7 @@ class ModelCard(Sent):
     """Tokens that prompt and answer may fill."""
 
 
-class ModelList(Sent):
+class ModelList(ResponseModel):
     object: Literal["list"]
     data: list[ModelCard]
 
@@ -35,8 +35,12 @@ class ModelList(Sent):
 def status_routes(runs: Runs, model: str) -> APIRouter:
     router = APIRouter()
     card = ModelCard(
-        id=model, object="model", created=int(time.time()), owned_by="specdec", max_model_len=runs.engine.info.context
-    )  # fmt: skip
+        id=model,
+        object="model",
+        created=int(time.time()),
+        owned_by="specdec",
+        max_model_len=runs.engine.info.context,
+    )
 
     @router.get("/health")
     async def health() -> Health:
@@ -46,9 +50,7 @@ def status_routes(runs: Runs, model: str) -> APIRouter:
     @router.get("/ready", responses=ERRORS)
     async def ready() -> Health:
         """The server takes requests: its engine is alive, and it is not shutting down."""
-        if runs.draining:
-            raise shutting_down()
-        runs.check_engine()
+        runs.check_ready()
         return Health(status="ready")
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -3,46 +3,63 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from typing import Any
 
 from fastapi import Request as HttpRequest
 from fastapi import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
+from specdec import __version__
 from specdec.types import GenerationEvent
-from specdec_server.common.base import Sent, as_json
 from specdec_server.errors import Refusal, refusal_of
-from specdec_server.journal import log
+from specdec_server.figures import CompletionResponse
+from specdec_server.logs import log
 from specdec_server.pacing import smooth
 from specdec_server.runs import Run
+from specdec_server.schemas import ChoicesRequest, ResponseModel
 from specdec_server.settings import Settings
 
-T = TypeVar("T")
 _MARGIN = 5.0  # seconds that the library waits beyond our own grace, so that our last event comes first
 
 
-class Writer(Protocol):
-    """Turns events into what one kind of client reads."""
+class AnswerWriter(ABC):
+    """Turns the events of a run into what one kind of client reads."""
 
-    def on(self, index: int, event: GenerationEvent) -> Iterator[str]: ...
+    @abstractmethod
+    def event(self, index: int, event: GenerationEvent) -> str:
+        """Server-sent events for what one round added to the answer of this index."""
 
-    def end(self) -> Iterator[str]: ...
+    @abstractmethod
+    def end(self) -> str:
+        """What follows the last round."""
 
-    def failed(self, refusal: Refusal) -> Iterator[str]: ...
+    @abstractmethod
+    def error(self, refusal: Refusal) -> str:
+        """What ends a stream that cannot go on."""
+
+    @abstractmethod
+    def whole(self, answers: Sequence[Sequence[GenerationEvent]]) -> ResponseModel:
+        """All answers at once, from all of their events."""
 
 
-class EventStream(EventSourceResponse):
+class EventStreamResponse(EventSourceResponse):
     """Streams a run. However it ends, the run is left; a generator alone could not promise that, since one that was
     never started runs no `finally`."""
 
-    def __init__(self, run: Run, writer: Writer, settings: Settings) -> None:
+    def __init__(self, run: Run, writer: AnswerWriter, settings: Settings) -> None:
         super().__init__(
-            _blocks(run, writer, settings), sep="\n", ping=settings.keep_alive, ping_message_factory=lambda: _sign(run),
+            _blocks(run, writer, settings),
+            sep="\n",
+            ping=settings.keep_alive,
+            # a comment, which no client takes for data
+            ping_message_factory=lambda: ServerSentEvent(comment=run.progress(), sep="\n"),
             shutdown_grace_period=settings.grace + _MARGIN,
-        )  # fmt: skip
+        )
         self._run = run
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,64 +69,85 @@ class EventStream(EventSourceResponse):
             await self._run.aclose()
 
 
-def _sign(run: Run) -> ServerSentEvent:
-    """A comment, which no client takes for data."""
-    return ServerSentEvent(comment=run.progress(), sep="\n")
-
-
-async def _blocks(run: Run, writer: Writer, settings: Settings) -> AsyncIterator[bytes]:
+async def _blocks(run: Run, writer: AnswerWriter, settings: Settings) -> AsyncIterator[bytes]:
     """All that one event comes to goes out together. An error must not get out: it would cut the body."""
+    left = len(run.endings)
     try:
         async with aclosing(run.events()) as events:
             async for index, event in smooth(events) if settings.pacing == "smooth" else events:
-                if block := "".join(writer.on(index, event)):
+                block = writer.event(index, event)
+                if event.end:
+                    left -= 1
+                    block += writer.end() if not left else ""
+                if block:
                     yield block.encode()
-        yield "".join(writer.end()).encode()
     except Exception as error:  # noqa: BLE001
-        refusal = noted(error)
-        run.facts["error"] = refusal.code or refusal.kind
-        yield "".join(writer.failed(refusal)).encode()
+        refusal = refusal_of(error)
+        if refusal.status >= 500 and refusal is not error:  # what only we may read
+            log.error("failed", exc_info=error)
+        run.facts["error"] = refusal.name
+        yield writer.error(refusal).encode()
 
 
-def noted(error: Exception) -> Refusal:
-    """What the client reads of an error; what only we may read goes to the log."""
-    refusal = refusal_of(error)
-    if refusal.status >= 500 and not isinstance(error, Refusal):
-        log.error("failed", exc_info=error)
-    return refusal
-
-
-async def at_once(http: HttpRequest, run: Run, make: Callable[[list[list[GenerationEvent]]], Sent]) -> Response:
+async def at_once(http: HttpRequest, run: Run, writer: AnswerWriter) -> Response:
     """The whole answer, unless the client leaves before."""
+
+    async def gone() -> None:
+        while (await http.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(run.all_events()), asyncio.ensure_future(gone())
     try:
-        answers = await _unless_gone(http, _collected(run))
-        if answers is None:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
             return Response(status_code=499)
-        return Response(as_json(make(answers)), media_type="application/json")
+        return Response(writer.whole(working.result()).to_json(), media_type="application/json")
     finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
         await run.aclose()
 
 
-async def _collected(run: Run) -> list[list[GenerationEvent]]:
-    answers: list[list[GenerationEvent]] = [[] for _ in run.tallies]
-    async with aclosing(run.events()) as events:
-        async for index, event in events:
-            answers[index].append(event)
-    return answers
+class ChunkWriter(AnswerWriter):
+    """Makes the data of an answer of chat completions or completions: chunks, then [DONE].
 
+    The figures come with the last chunk: OpenAI's own without choices, if usage was asked for; else the one that says
+    why the last choice ended, without usage.
+    """
 
-async def _unless_gone(http: HttpRequest, work: Awaitable[T]) -> T | None:
-    """What `work` comes to, or None if the client left; then the work was cancelled."""
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(http))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+    prefix: str
+    """Of ids."""
+    chunk: type[CompletionResponse]
+    kind: str
+    """The `object` of a chunk."""
 
+    def __init__(self, run: Run, model: str, body: ChoicesRequest) -> None:
+        self._run, self._left = run, len(run.endings)
+        self._token_ids = bool(body.return_token_ids)
+        self._usage = bool(body.stream_options and body.stream_options.include_usage)
+        self._head: dict[str, Any] = {
+            "id": f"{self.prefix}-{run.id}",
+            "created": int(time.time()),
+            "model": model,
+            "system_fingerprint": f"specdec-{__version__}",
+        }
 
-async def _gone(http: HttpRequest) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
+    def end(self) -> str:
+        if not self._usage:
+            return "data: [DONE]\n\n"
+        chunk = self.chunk(object=self.kind, choices=[], **self._head, **vars(self._run.figures()))
+        return f"data: {chunk.to_json()}\n\ndata: [DONE]\n\n"
+
+    def error(self, refusal: Refusal) -> str:
+        return f"data: {refusal.body.to_json()}\n\ndata: [DONE]\n\n"
+
+    def _data(self, choice: ResponseModel, *, finished: bool = False) -> str:
+        chunk = self.chunk(object=self.kind, choices=[choice], **self._head)
+        self._left -= finished
+        if self._usage:
+            chunk.usage = None
+        elif finished and not self._left:
+            figures = self._run.figures()
+            chunk.timings, chunk.metrics = figures.timings, figures.metrics
+        return f"data: {chunk.to_json()}\n\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import ScriptedEngine
-from tests.specdec_server.asking import Asker
+from tests.specdec_server.client import AppClient
 
 
 @pytest.fixture
@@ -14,5 +14,5 @@ def engine() -> ScriptedEngine:
 
 
 @pytest.fixture
-def ask(engine: ScriptedEngine) -> Asker:
-    return Asker(engine)
+def ask(engine: ScriptedEngine) -> AppClient:
+    return AppClient(engine)

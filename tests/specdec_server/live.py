@@ -14,7 +14,7 @@ import httpx
 
 from specdec.engine import Engine
 from specdec_server import Settings, create_app
-from specdec_server.serving import Server, bound
+from specdec_server.serving import SpecDecServer, bound
 
 PATIENCE = 20.0
 
@@ -27,7 +27,7 @@ class LiveServer:
         self.app = create_app(engine, settings)
         self.socket = bound("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
-        self.server = Server(self.app, settings)
+        self.server = SpecDecServer(self.app, settings)
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
         self.thread.start()
         wait_until(lambda: self.server.started)

@@ -11,7 +11,7 @@ import pytest
 
 from specdec_server import Settings
 from tests.fakes import ScriptedEngine
-from tests.specdec_server.asking import CHAT, JSON, error_of
+from tests.specdec_server.client import CHAT, JSON, error_of
 from tests.specdec_server.live import LiveServer, live, read_all, request
 
 PATH = "/v1/chat/completions"

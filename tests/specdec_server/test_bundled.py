@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from specdec.process import ProcessEngine
+from specdec.types import RequestOptions
 from specdec_server import Settings
-from tests.specdec_server.asking import CHAT, JSON, content, deltas, events
+from tests.specdec_server.client import CHAT, JSON, content, deltas, events
 from tests.specdec_server.live import LiveServer, live, read_until, wait_until
 
 PATH = "/v1/chat/completions"
@@ -47,7 +48,7 @@ def chunks(server: LiveServer, **fields: object) -> list[JSON]:
 
 @pytest.mark.parametrize("speculative", ["auto", "off", 4])
 def test_streams_what_the_engine_says(server: LiveServer, engine: ProcessEngine, speculative: object) -> None:
-    options = {"max_tokens": 40, "temperature": 0.8, "seed": 7}
+    options: RequestOptions = {"max_tokens": 40, "temperature": 0.8, "seed": 7}
     expected = engine.generate(CHAT["messages"], **options)
     found = chunks(server, **options, speculative=speculative, return_token_ids=True)
     assert content(found) == expected.text

@@ -8,9 +8,9 @@ import pytest
 
 from specdec.errors import EngineError, GrammarFailed, InvalidLogits
 from specdec.types import Message, ToolCall
-from specdec_server.chat.wire import ChatChunk, ChatCompletion
+from specdec_server.chat.schemas import ChatCompletion, ChatCompletionChunk
 from tests.fakes import SCRIPT, ScriptedEngine, call
-from tests.specdec_server.asking import CHAT, Asker, content, deltas, events
+from tests.specdec_server.client import CHAT, AppClient, content, deltas, events
 
 TEXT = "".join(SCRIPT)
 TOOL = {
@@ -19,7 +19,7 @@ TOOL = {
 }
 
 
-async def test_whole_answer(ask: Asker) -> None:
+async def test_whole_answer(ask: AppClient) -> None:
     answer = await ask.chat()
     ChatCompletion.model_validate(answer)
     assert answer["object"] == "chat.completion" and answer["id"].startswith("chatcmpl-")
@@ -43,7 +43,7 @@ async def test_what_ended_the_request_is_told(
     status: int,
     code: str,
     engine: ScriptedEngine,
-    ask: Asker,
+    ask: AppClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -54,10 +54,10 @@ async def test_what_ended_the_request_is_told(
     assert (told["code"], told["message"]) == (code, str(error))
 
 
-async def test_stream_begins_with_the_role_and_ends_with_the_reason(ask: Asker) -> None:
+async def test_stream_begins_with_the_role_and_ends_with_the_reason(ask: AppClient) -> None:
     chunks = await ask.chat_chunks()
     for chunk in chunks:
-        ChatChunk.model_validate(chunk)
+        ChatCompletionChunk.model_validate(chunk)
         assert "usage" not in chunk
     first, *middle, last = (c for chunk in chunks for c in chunk["choices"])
     assert first["delta"] == {"role": "assistant", "content": "", "refusal": None}
@@ -67,13 +67,13 @@ async def test_stream_begins_with_the_role_and_ends_with_the_reason(ask: Asker) 
     assert content(chunks) == TEXT
 
 
-async def test_one_line_a_round(ask: Asker) -> None:
+async def test_one_line_a_round(ask: AppClient) -> None:
     """The first token, then three a round."""
     chunks = await ask.chat_chunks()
     assert [d["content"] for d in deltas(chunks)[1:4]] == ["Once", " upon a time", ", a fox"]
 
 
-async def test_stream_is_made_of_plain_data_lines(ask: Asker) -> None:
+async def test_stream_is_made_of_plain_data_lines(ask: AppClient) -> None:
     response = await ask.post("/v1/chat/completions", CHAT | {"stream": True})
     lines = response.text.split("\n")
     assert all(line == "" or line.startswith("data: ") for line in lines)
@@ -81,14 +81,14 @@ async def test_stream_is_made_of_plain_data_lines(ask: Asker) -> None:
 
 
 async def test_separators_of_lines_stay_escaped() -> None:
-    ask = Asker(ScriptedEngine(["one\u2028two", "\n\nthree\r", "é"]))
+    ask = AppClient(ScriptedEngine(["one\u2028two", "\n\nthree\r", "é"]))
     response = await ask.post("/v1/chat/completions", CHAT | {"stream": True})
     assert response.text.isascii()
     chunks = [json.loads(text) for _, text in events(response.text)[:-1]]
     assert content(chunks) == "one\u2028two\n\nthree\ré"
 
 
-async def test_usage_comes_alone_at_the_end_if_asked(ask: Asker) -> None:
+async def test_usage_comes_alone_at_the_end_if_asked(ask: AppClient) -> None:
     *chunks, last = await ask.chat_chunks(stream_options={"include_usage": True})
     assert all(chunk["usage"] is None for chunk in chunks)
     assert last["choices"] == []
@@ -97,7 +97,7 @@ async def test_usage_comes_alone_at_the_end_if_asked(ask: Asker) -> None:
     assert "timings" not in chunks[-1]
 
 
-async def test_figures_without_usage_come_with_the_reason(ask: Asker) -> None:
+async def test_figures_without_usage_come_with_the_reason(ask: AppClient) -> None:
     chunks = await ask.chat_chunks()
     assert [i for i, chunk in enumerate(chunks) if "timings" in chunk] == [len(chunks) - 1]
     figures = chunks[-1]["metrics"]["speculative_decoding"]
@@ -110,7 +110,7 @@ async def test_figures_without_usage_come_with_the_reason(ask: Asker) -> None:
     assert figures["drafters"] == [{"drafter": "model", "drafted": [4, 4], "accepted": [4, 4], "tested": [4, 4]}]
 
 
-async def test_several_choices(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_several_choices(ask: AppClient, engine: ScriptedEngine) -> None:
     answer = await ask.chat(n=3, seed=5)
     assert [c["index"] for c in answer["choices"]] == [0, 1, 2]
     assert answer["usage"]["completion_tokens"] == 3 * len(SCRIPT)
@@ -118,7 +118,7 @@ async def test_several_choices(ask: Asker, engine: ScriptedEngine) -> None:
     assert [r.sampling.seed for r in engine.requests[:3]] == [5, 6, 7]
 
 
-async def test_several_choices_streamed(ask: Asker) -> None:
+async def test_several_choices_streamed(ask: AppClient) -> None:
     chunks = await ask.chat_chunks(n=3)
     for index in range(3):
         assert content(chunks, index) == TEXT
@@ -127,7 +127,7 @@ async def test_several_choices_streamed(ask: Asker) -> None:
     assert reasons == ["stop"] * 3
 
 
-async def test_length(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_length(ask: AppClient, engine: ScriptedEngine) -> None:
     answer = await ask.chat(max_completion_tokens=2, max_tokens=9)
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["choices"][0]["message"]["content"] == "Once upon"
@@ -135,7 +135,7 @@ async def test_length(ask: Asker, engine: ScriptedEngine) -> None:
 
 
 async def test_tool_calls_whole() -> None:
-    ask = Asker(ScriptedEngine(call("add", {"a": 1})))
+    ask = AppClient(ScriptedEngine(call("add", {"a": 1})))
     choice = (await ask.chat(tools=[TOOL]))["choices"][0]
     assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None
     (made,) = choice["message"]["tool_calls"]
@@ -144,7 +144,7 @@ async def test_tool_calls_whole() -> None:
 
 
 async def test_tool_calls_streamed() -> None:
-    ask = Asker(ScriptedEngine(call("add", {"a": 12345678901234})))
+    ask = AppClient(ScriptedEngine(call("add", {"a": 12345678901234})))
     chunks = await ask.chat_chunks(tools=[TOOL])
     parts = [p for d in deltas(chunks) for p in d.get("tool_calls", ())]
     first, *others = parts
@@ -160,7 +160,7 @@ async def test_a_client_that_reads_the_first_call_of_a_chunk_alone_misses_nothin
     """As LlamaIndex's OpenAILike and Instructor read, at every draft length; two calls may share a round."""
     made = [{"a": 12345678901234}, {"a": 2}]
     script = ["Well.", *(text for arguments in made for text in call("add", arguments))]
-    ask = Asker(ScriptedEngine(script, width=length + 1))
+    ask = AppClient(ScriptedEngine(script, width=length + 1))
     chunks = await ask.chat_chunks(tools=[TOOL])
     read: dict[int, str] = {}
     for delta in deltas(chunks):
@@ -173,7 +173,7 @@ async def test_a_client_that_reads_the_first_call_of_a_chunk_alone_misses_nothin
 
 async def test_two_calls_in_one_round_are_two_chunks() -> None:
     script = ["<think>", "hm", "</think>", "Yes", *call("add", {"a": 1}), *call("add", {"a": 2})]
-    chunks = await Asker(ScriptedEngine(script, width=64)).chat_chunks(tools=[TOOL], return_token_ids=True)
+    chunks = await AppClient(ScriptedEngine(script, width=64)).chat_chunks(tools=[TOOL], return_token_ids=True)
     found = [[part["index"] for part in delta.get("tool_calls", ())] for delta in deltas(chunks)]
     assert [indices for indices in found if indices] == [[0], [1]]
     first = next(delta for delta in deltas(chunks) if "tool_calls" in delta)
@@ -183,7 +183,7 @@ async def test_two_calls_in_one_round_are_two_chunks() -> None:
 
 
 async def test_reasoning_is_kept_apart() -> None:
-    ask = Asker(ScriptedEngine(["<think>", "hm", "</think>", "Yes"]))
+    ask = AppClient(ScriptedEngine(["<think>", "hm", "</think>", "Yes"]))
     message = (await ask.chat())["choices"][0]["message"]
     assert message["reasoning_content"] == "hm" and message["content"] == "Yes"
     chunks = await ask.chat_chunks()
@@ -191,7 +191,7 @@ async def test_reasoning_is_kept_apart() -> None:
     assert content(chunks) == "Yes"
 
 
-async def test_a_chat_with_calls_reaches_the_engine(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_a_chat_with_calls_reaches_the_engine(ask: AppClient, engine: ScriptedEngine) -> None:
     made = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     messages = [
         {"role": "developer", "content": "Be brief."},
@@ -223,7 +223,9 @@ async def test_a_chat_with_calls_reaches_the_engine(ask: Asker, engine: Scripted
     assert request.tool_choice == "required" and request.parallel_tool_calls is False
 
 
-async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(
+    ask: AppClient, engine: ScriptedEngine
+) -> None:
     """`model_dump()` of what its `.stream()` and `.parse()` return, and fields that a later one may have."""
     function = {"name": "add", "arguments": '{"a": 1}', "parsed_arguments": {"a": 1}}
     made = {"id": "c1", "function": function, "type": "function", "index": 0, "later": None}
@@ -237,18 +239,18 @@ async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(ask: 
     )
 
 
-async def test_null_asks_for_nothing(ask: Asker) -> None:
+async def test_null_asks_for_nothing(ask: AppClient) -> None:
     assert await ask.chat(reasoning_effort=None)
     error = await ask.refused("/v1/chat/completions", CHAT | {"reasoning_effort": "high"})
     assert error["param"] == "reasoning_effort"
 
 
-async def test_a_named_tool(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_a_named_tool(ask: AppClient, engine: ScriptedEngine) -> None:
     await ask.chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "add"}})
     assert engine.requests[0].tool_choice == "add"
 
 
-async def test_every_parameter_reaches_the_engine(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_every_parameter_reaches_the_engine(ask: AppClient, engine: ScriptedEngine) -> None:
     await ask.chat(
         temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.1, presence_penalty=1,
         frequency_penalty=-1, logit_bias={"5": -100, "6": 1.5}, min_tokens=1, max_tokens=9, stop="END",
@@ -271,14 +273,14 @@ async def test_every_parameter_reaches_the_engine(ask: Asker, engine: ScriptedEn
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "integer"}}}, "json_schema"),
     ],
 )
-async def test_response_format(ask: Asker, engine: ScriptedEngine, wanted: object, kind: str) -> None:
+async def test_response_format(ask: AppClient, engine: ScriptedEngine, wanted: object, kind: str) -> None:
     await ask.chat(response_format=wanted)
     grammar = engine.requests[0].sampling.grammar
     assert grammar and grammar.kind == kind
 
 
 @pytest.mark.parametrize("strict", [True, False, None])
-async def test_strict_schemas_are_strict(ask: Asker, engine: ScriptedEngine, strict: bool | None) -> None:
+async def test_strict_schemas_are_strict(ask: AppClient, engine: ScriptedEngine, strict: bool | None) -> None:
     form = {"name": "x", "schema": {"type": "integer"}, "strict": strict}
     tool = {"type": "function", "function": {"name": "add", "strict": strict}}
     await ask.chat(response_format={"type": "json_schema", "json_schema": form}, tools=[tool])
@@ -297,13 +299,13 @@ async def test_strict_schemas_are_strict(ask: Asker, engine: ScriptedEngine, str
         ({"grammar": 'start: "a"'}, "lark"),
     ],
 )
-async def test_structured_outputs(ask: Asker, engine: ScriptedEngine, wanted: object, kind: str) -> None:
+async def test_structured_outputs(ask: AppClient, engine: ScriptedEngine, wanted: object, kind: str) -> None:
     await ask.chat(structured_outputs=wanted)
     grammar = engine.requests[0].sampling.grammar
     assert grammar and grammar.kind == kind
 
 
-async def test_token_ids_on_request(ask: Asker) -> None:
+async def test_token_ids_on_request(ask: AppClient) -> None:
     answer = await ask.chat(return_token_ids=True)
     assert answer["choices"][0]["token_ids"] == list(range(10, 24))
     chunks = await ask.chat_chunks(return_token_ids=True)
@@ -340,7 +342,7 @@ async def test_token_ids_on_request(ask: Asker) -> None:
     ],
 )  # fmt: skip
 async def test_what_is_wrong_is_named(
-    ask: Asker, engine: ScriptedEngine, fields: dict[str, object], param: str | None
+    ask: AppClient, engine: ScriptedEngine, fields: dict[str, object], param: str | None
 ) -> None:
     error = await ask.refused("/v1/chat/completions", CHAT | fields)
     assert error["type"] == "invalid_request_error"
@@ -365,7 +367,7 @@ async def test_what_is_wrong_is_named(
     ],
 )
 async def test_of_a_union_the_part_that_is_wrong_is_named(
-    ask: Asker, fields: dict[str, object], param: str, message: str
+    ask: AppClient, fields: dict[str, object], param: str, message: str
 ) -> None:
     error = await ask.refused("/v1/chat/completions", CHAT | fields)
     assert (error["param"], error["message"]) == (param, f"{param}: {message}")
@@ -380,20 +382,20 @@ async def test_of_a_union_the_part_that_is_wrong_is_named(
         ("poem", "Input should be 'text'"),
     ],
 )
-async def test_what_a_model_cannot_read_is_named(ask: Asker, kind: str, message: str) -> None:
+async def test_what_a_model_cannot_read_is_named(ask: AppClient, kind: str, message: str) -> None:
     parts = [{"type": "text", "text": "What is this?"}, {"type": kind, kind: {"url": "x"}}]
     error = await ask.refused("/v1/chat/completions", {"messages": [{"role": "user", "content": parts}]})
     assert error["param"] == "messages.0.content.1.type"
     assert error["message"] == f"{error['param']}: {message}"
 
 
-async def test_an_unknown_model_is_named(ask: Asker) -> None:
+async def test_an_unknown_model_is_named(ask: AppClient) -> None:
     error = await ask.refused("/v1/chat/completions", CHAT | {"model": "gpt-9"}, 404)
     assert error["code"] == "model_not_found" and "'scripted'" in error["message"]
     assert (await ask.chat(model="scripted"))["model"] == "scripted"
 
 
-async def test_errors_repeat_nothing_of_the_prompt(ask: Asker) -> None:
+async def test_errors_repeat_nothing_of_the_prompt(ask: AppClient) -> None:
     secret = "xyzzy" * 10
     for fields in (
         {"messages": [{"role": secret, "content": secret}]},

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from specdec_server.completions.wire import TextCompletion
+from specdec_server.completions.schemas import TextCompletion
 from tests.fakes import SCRIPT, ScriptedEngine
-from tests.specdec_server.asking import Asker
+from tests.specdec_server.client import AppClient
 
 PATH = "/v1/completions"
 TEXT = "".join(SCRIPT)
 
 
-async def test_whole_answer(ask: Asker) -> None:
+async def test_whole_answer(ask: AppClient) -> None:
     answer = await ask.answer(PATH, {"prompt": "Once"})
     TextCompletion.model_validate(answer)
     assert answer["object"] == "text_completion"
@@ -20,7 +20,7 @@ async def test_whole_answer(ask: Asker) -> None:
     assert answer["usage"]["completion_tokens"] == len(SCRIPT)
 
 
-async def test_streamed(ask: Asker) -> None:
+async def test_streamed(ask: AppClient) -> None:
     chunks = await ask.chunks(PATH, {"prompt": "Once", "stream_options": {"include_usage": True}})
     for chunk in chunks:
         TextCompletion.model_validate(chunk)
@@ -30,7 +30,7 @@ async def test_streamed(ask: Asker) -> None:
     assert last["choices"] == [] and last["usage"]["completion_tokens"] == len(SCRIPT)
 
 
-async def test_several_prompts_times_several_choices(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_several_prompts_times_several_choices(ask: AppClient, engine: ScriptedEngine) -> None:
     answer = await ask.answer(PATH, {"prompt": ["a", "b"], "n": 2, "seed": 1})
     assert [c["index"] for c in answer["choices"]] == [0, 1, 2, 3]
     assert [(r.prompt, r.sampling.seed) for r in engine.requests] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
@@ -39,19 +39,19 @@ async def test_several_prompts_times_several_choices(ask: Asker, engine: Scripte
 
 @pytest.mark.parametrize(("prompt", "expected"), [([1, 2], [(1, 2)]), ([[1, 2], [3]], [(1, 2), (3,)]), (["x"], ["x"])])
 async def test_prompts_of_every_kind(
-    ask: Asker, engine: ScriptedEngine, prompt: object, expected: list[object]
+    ask: AppClient, engine: ScriptedEngine, prompt: object, expected: list[object]
 ) -> None:
     await ask.answer(PATH, {"prompt": prompt})
     assert [r.prompt for r in engine.requests] == expected
 
 
-async def test_sixteen_tokens_are_the_default(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_sixteen_tokens_are_the_default(ask: AppClient, engine: ScriptedEngine) -> None:
     await ask.answer(PATH, {"prompt": "a"})
     await ask.answer(PATH, {"prompt": "a", "max_tokens": None})
     assert [r.sampling.max_tokens for r in engine.requests] == [16, None]
 
 
-async def test_offsets_of_logprobs(ask: Asker) -> None:
+async def test_offsets_of_logprobs(ask: AppClient) -> None:
     chunks = await ask.chunks(PATH, {"prompt": "Once", "logprobs": 0})
     parts = [c["choices"][0]["logprobs"] for c in chunks]
     tokens = [t for p in parts for t in p["tokens"]]
@@ -75,7 +75,7 @@ async def test_offsets_of_logprobs(ask: Asker) -> None:
     ],
 )
 async def test_what_is_wrong_is_named(
-    ask: Asker, engine: ScriptedEngine, fields: dict[str, object], param: str
+    ask: AppClient, engine: ScriptedEngine, fields: dict[str, object], param: str
 ) -> None:
     error = await ask.refused(PATH, fields)
     assert str(error["param"]).startswith(param), error
@@ -93,6 +93,8 @@ async def test_what_is_wrong_is_named(
         ({}, "prompt", "Input should be text or a list"),
     ],
 )
-async def test_of_a_union_the_part_that_is_wrong_is_named(ask: Asker, prompt: object, param: str, message: str) -> None:
+async def test_of_a_union_the_part_that_is_wrong_is_named(
+    ask: AppClient, prompt: object, param: str, message: str
+) -> None:
     error = await ask.refused(PATH, {"prompt": prompt})
     assert (error["param"], error["message"]) == (param, f"{param}: {message}")

@@ -13,7 +13,7 @@ import pytest
 
 from specdec.process import ProcessEngine, child
 from tests.process import factories
-from tests.specdec_server.asking import CHAT, error_of
+from tests.specdec_server.client import CHAT, error_of
 from tests.specdec_server.live import LiveServer, live, read_until, wait_until
 
 SHORT = CHAT | {"max_tokens": 4}

@@ -11,10 +11,10 @@ import pytest
 
 from specdec.types import GenerationEvent, Request
 from specdec_server import Settings
-from specdec_server.protocol import PatientProtocol
 from specdec_server.runs import Run
+from specdec_server.serving import PatientProtocol
 from tests.fakes import ScriptedEngine
-from tests.specdec_server.asking import CHAT
+from tests.specdec_server.client import CHAT
 from tests.specdec_server.live import LiveServer, live, read_all, read_until, request, wait_until
 
 CHAT_PATH = "/v1/chat/completions"
@@ -110,7 +110,7 @@ def test_a_slow_reader_holds_the_stream_back() -> None:
     with live(engine) as server, server.ask(CHAT_PATH, CHAT | {"stream": True}) as connection:
         (run,) = wait_for_runs(server)
         wait_until(lambda: paused(server))
-        assert run.tallies[0].last is None
+        assert run.endings == [None]
         assert read_until(connection, b"[DONE]").count(b"word") == 400 * len(LONG)
 
 
@@ -126,7 +126,7 @@ def paused(server: LiveServer) -> bool:
 
 
 def test_a_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specdec_server.protocol.REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr("specdec_server.serving.REQUEST_SECONDS", 0.2)
     with live(ScriptedEngine()) as server:
         for half in (
             b"POST /v1/chat",
@@ -141,7 +141,7 @@ def test_a_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_long_answer_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time for sending a request is over once it is there."""
-    monkeypatch.setattr("specdec_server.protocol.REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr("specdec_server.serving.REQUEST_SECONDS", 0.1)
     engine = ScriptedEngine(hold=1)
     with live(engine) as server, server.ask(CHAT_PATH, CHAT | {"stream": True}) as connection:
         read_until(connection, b"Once")

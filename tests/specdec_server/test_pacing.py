@@ -13,7 +13,7 @@ from specdec_server import Settings, pacing
 from specdec_server.merging import Numbered
 from specdec_server.pacing import pieces_of, smooth
 from tests.fakes import SCRIPT, ScriptedEngine
-from tests.specdec_server.asking import Asker, content, deltas
+from tests.specdec_server.client import AppClient, content, deltas
 
 
 def event(*texts: str) -> GenerationEvent:
@@ -32,7 +32,7 @@ def test_what_is_not_plain_text_stays_whole() -> None:
 
 
 async def test_the_same_answer_in_smaller_parts(engine: ScriptedEngine) -> None:
-    chunks = await Asker(engine, Settings(pacing="smooth")).chat_chunks()
+    chunks = await AppClient(engine, Settings(pacing="smooth")).chat_chunks()
     assert content(chunks) == "".join(SCRIPT)
     assert len([d for d in deltas(chunks) if d.get("content")]) == len(SCRIPT)
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from specdec.types import Grammar, Message, ToolCall
-from specdec_server.responses.wire import ResponseBody, ResponseEvent
+from specdec_server.responses.schemas import ResponseBody, ResponseEvent
 from tests.fakes import SCRIPT, ScriptedEngine, call
-from tests.specdec_server.asking import JSON, Asker, events
+from tests.specdec_server.client import JSON, AppClient, events
 
 PATH = "/v1/responses"
 TEXT = "".join(SCRIPT)
 TOOL = {"type": "function", "name": "add", "parameters": {"type": "object"}}
 
 
-async def streamed(ask: Asker, body: JSON) -> list[JSON]:
+async def streamed(ask: AppClient, body: JSON) -> list[JSON]:
     response = await ask.post(PATH, body | {"stream": True})
     assert response.status_code == 200, response.text
     found = []
@@ -34,7 +34,7 @@ def of(found: list[JSON], kind: str) -> list[Any]:
     return [e for e in found if e["type"] == kind]
 
 
-async def test_whole_answer(ask: Asker) -> None:
+async def test_whole_answer(ask: AppClient) -> None:
     body = await ask.answer(PATH, {"input": "Hi", "instructions": "Be brief."})
     ResponseBody.model_validate(body)
     assert body["status"] == "completed" and body["store"] is False
@@ -43,7 +43,7 @@ async def test_whole_answer(ask: Asker) -> None:
     assert body["usage"]["output_tokens"] == len(SCRIPT)
 
 
-async def test_events_of_a_message(ask: Asker) -> None:
+async def test_events_of_a_message(ask: AppClient) -> None:
     found = await streamed(ask, {"input": "Hi"})
     kinds = [e["type"].removeprefix("response.") for e in found if not e["type"].endswith("delta")]
     assert kinds == [
@@ -58,8 +58,8 @@ async def test_events_of_a_message(ask: Asker) -> None:
 async def test_the_last_event_has_the_body_of_the_whole_answer() -> None:
     script = ["<think>", "hm", "</think>", "Yes. ", *call("add", {"a": 1})]
     asked = {"input": "Hi", "tools": [TOOL]}
-    last = (await streamed(Asker(ScriptedEngine(script)), asked))[-1]["response"]
-    whole = await Asker(ScriptedEngine(script)).answer(PATH, asked)
+    last = (await streamed(AppClient(ScriptedEngine(script)), asked))[-1]["response"]
+    whole = await AppClient(ScriptedEngine(script)).answer(PATH, asked)
 
     def plain(output: list[JSON]) -> list[JSON]:
         return [{k: v for k, v in item.items() if k not in ("id", "call_id")} for item in output]
@@ -70,7 +70,7 @@ async def test_the_last_event_has_the_body_of_the_whole_answer() -> None:
 
 
 async def test_events_of_calls() -> None:
-    ask = Asker(ScriptedEngine([*call("add", {"a": 1}), *call("add", {"a": 2})]))
+    ask = AppClient(ScriptedEngine([*call("add", {"a": 1}), *call("add", {"a": 2})]))
     found = await streamed(ask, {"input": "Hi", "tools": [TOOL]})
     added = of(found, "response.output_item.added")
     assert [(e["output_index"], e["item"]["name"], e["item"]["arguments"]) for e in added] == [
@@ -84,14 +84,14 @@ async def test_events_of_calls() -> None:
         assert "".join(p["delta"] for p in parts if p["output_index"] == index) == event["arguments"]
 
 
-async def test_a_cut_answer_is_incomplete(ask: Asker) -> None:
+async def test_a_cut_answer_is_incomplete(ask: AppClient) -> None:
     body = await ask.answer(PATH, {"input": "Hi", "max_output_tokens": 2})
     assert body["status"] == "incomplete"
     assert body["incomplete_details"] == {"reason": "max_output_tokens"}
     assert (await streamed(ask, {"input": "Hi", "max_output_tokens": 2}))[-1]["type"] == "response.incomplete"
 
 
-async def test_items_become_turns(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_items_become_turns(ask: AppClient, engine: ScriptedEngine) -> None:
     items = [
         {"role": "user", "content": "Add."},
         {
@@ -117,14 +117,14 @@ async def test_items_become_turns(ask: Asker, engine: ScriptedEngine) -> None:
 
 
 async def test_an_output_can_be_the_next_input(engine: ScriptedEngine) -> None:
-    ask = Asker(ScriptedEngine(["<think>", "hm", "</think>", *call("add", {"a": 1})]))
+    ask = AppClient(ScriptedEngine(["<think>", "hm", "</think>", *call("add", {"a": 1})]))
     output = (await ask.answer(PATH, {"input": "Hi", "tools": [TOOL]}))["output"]
     result = {"type": "function_call_output", "call_id": output[-1]["call_id"], "output": "2"}
     await ask.answer(PATH, {"input": [{"role": "user", "content": "Hi"}, *output, result], "tools": [TOOL]})
 
 
 async def test_what_the_openai_package_makes_of_an_output_can_be_the_next_input(
-    ask: Asker, engine: ScriptedEngine
+    ask: AppClient, engine: ScriptedEngine
 ) -> None:
     """`model_dump()` of what its `.stream()` and `.parse()` return."""
     text: JSON = {
@@ -157,7 +157,7 @@ async def test_what_the_openai_package_makes_of_an_output_can_be_the_next_input(
     )
 
 
-async def test_tools_and_formats_reach_the_engine(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_tools_and_formats_reach_the_engine(ask: AppClient, engine: ScriptedEngine) -> None:
     schema = {"type": "json_schema", "name": "x", "schema": {"type": "integer"}, "strict": True}
     await ask.answer(
         PATH,
@@ -186,7 +186,7 @@ async def test_tools_and_formats_reach_the_engine(ask: Asker, engine: ScriptedEn
         {"input": "Hi", "include": ["reasoning.encrypted_content"]},
     ],
 )
-async def test_what_is_not_there_is_refused(ask: Asker, engine: ScriptedEngine, fields: JSON) -> None:
+async def test_what_is_not_there_is_refused(ask: AppClient, engine: ScriptedEngine, fields: JSON) -> None:
     assert (await ask.refused(PATH, fields))["message"]
     assert not engine.requests
 
@@ -213,6 +213,6 @@ async def test_what_is_not_there_is_refused(ask: Asker, engine: ScriptedEngine, 
         ),
     ],
 )
-async def test_of_an_item_the_part_that_is_wrong_is_named(ask: Asker, item: JSON, param: str, message: str) -> None:
+async def test_of_an_item_the_part_that_is_wrong_is_named(ask: AppClient, item: JSON, param: str, message: str) -> None:
     error = await ask.refused(PATH, {"input": [{"role": "user", "content": "Hi"}, item]})
     assert (error["param"], error["message"]) == (param, f"{param}: {message}")

@@ -7,7 +7,7 @@ import time
 
 from specdec_server import Settings
 from tests.fakes import ScriptedEngine
-from tests.specdec_server.asking import CHAT
+from tests.specdec_server.client import CHAT
 from tests.specdec_server.live import LiveServer, read_all, read_until, wait_until
 
 PATH = "/v1/chat/completions"

@@ -12,11 +12,11 @@ import pytest
 from specdec.types import Request
 from specdec_server import Settings
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
-from tests.specdec_server.asking import CHAT, JSON, Asker, error_of
+from tests.specdec_server.client import CHAT, JSON, AppClient, error_of
 from tests.specdec_server.live import live
 
 
-async def test_models(ask: Asker) -> None:
+async def test_models(ask: AppClient) -> None:
     listed = (await ask.get("/v1/models")).json()
     (card,) = listed["data"]
     assert listed["object"] == "list"
@@ -31,7 +31,7 @@ async def test_models(ask: Asker) -> None:
 
 
 async def test_a_name_of_ones_own(engine: ScriptedEngine) -> None:
-    ask = Asker(engine, Settings(model="mine/own"))
+    ask = AppClient(engine, Settings(model="mine/own"))
     assert (await ask.chat(model="mine/own"))["model"] == "mine/own"
     assert (await ask.get("/v1/models/mine/own")).status_code == 200
 
@@ -39,11 +39,11 @@ async def test_a_name_of_ones_own(engine: ScriptedEngine) -> None:
 async def test_a_folder_goes_by_its_last_name(tmp_path: Path) -> None:
     (tmp_path / "my-model").mkdir()
     for target, name in ((str(tmp_path / "my-model"), "my-model"), ("org/model", "org/model")):
-        ask = Asker(ScriptedEngine(info=replace(SCRIPTED_INFO, target=target)))
+        ask = AppClient(ScriptedEngine(info=replace(SCRIPTED_INFO, target=target)))
         assert (await ask.get("/v1/models")).json()["data"][0]["id"] == name
 
 
-async def test_unknown_paths_are_errors_of_the_same_form(ask: Asker) -> None:
+async def test_unknown_paths_are_errors_of_the_same_form(ask: AppClient) -> None:
     response = await ask.get("/v1/nothing")
     assert response.status_code == 404 and error_of(response)["type"] == "invalid_request_error"
 
@@ -58,7 +58,7 @@ def test_nothing_waits_to_be_sent_together_on_a_kept_connection() -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_ready_says_whether_the_engine_takes_requests(ask: Asker, engine: ScriptedEngine) -> None:
+async def test_ready_says_whether_the_engine_takes_requests(ask: AppClient, engine: ScriptedEngine) -> None:
     assert (await ask.get("/ready")).json() == {"status": "ready"}
     engine.close()
     response = await ask.get("/ready")
@@ -66,18 +66,18 @@ async def test_ready_says_whether_the_engine_takes_requests(ask: Asker, engine: 
     assert error_of(response)["code"] == "engine_unavailable"
 
 
-async def test_every_answer_has_its_request_id(ask: Asker) -> None:
+async def test_every_answer_has_its_request_id(ask: AppClient) -> None:
     response = await ask.post("/v1/chat/completions", CHAT)
     assert response.json()["id"] == f"chatcmpl-{response.headers['x-request-id']}"
     assert (await ask.get("/nothing")).headers["x-request-id"]
 
 
-async def figures(ask: Asker) -> dict[str, float]:
+async def figures(ask: AppClient) -> dict[str, float]:
     text = (await ask.get("/metrics")).text
     return {name: float(value) for name, value in re.findall(r"^(specdec_\S+) (\S+)$", text, re.MULTILINE)}
 
 
-async def test_metrics(ask: Asker) -> None:
+async def test_metrics(ask: AppClient) -> None:
     await ask.chat()
     await ask.chat_chunks(n=2)
     await ask.refused("/v1/chat/completions", CHAT | {"n": 0})
@@ -101,7 +101,7 @@ async def test_metrics(ask: Asker) -> None:
     assert {name: found.get(name) for name in expected} == expected
 
 
-async def test_paths_of_clients_are_no_labels(ask: Asker) -> None:
+async def test_paths_of_clients_are_no_labels(ask: AppClient) -> None:
     for i in range(20):
         await ask.get(f"/v1/models/{i}")
         await ask.get(f"/x{i}")
@@ -109,10 +109,10 @@ async def test_paths_of_clients_are_no_labels(ask: Asker) -> None:
     assert len(labels) == 2
 
 
-async def test_schema_describes_the_streams(ask: Asker) -> None:
+async def test_schema_describes_the_streams(ask: AppClient) -> None:
     schema = (await ask.get("/openapi.json")).json()
     for path, event in (
-        ("/v1/chat/completions", "ChatChunk"),
+        ("/v1/chat/completions", "ChatCompletionChunk"),
         ("/v1/completions", "TextCompletion"),
         ("/v1/responses", "ResponseEvent"),
     ):
@@ -121,7 +121,7 @@ async def test_schema_describes_the_streams(ask: Asker) -> None:
         assert data["contentSchema"] == {"$ref": f"#/components/schemas/{event}"}
         assert content["application/json"]["schema"]["$ref"]
     assert not unresolved(schema, schema)
-    assert schema["components"]["schemas"]["ChatRequest"]["properties"]["model"]["enum"] == ["scripted", None]
+    assert schema["components"]["schemas"]["ChatCompletionRequest"]["properties"]["model"]["enum"] == ["scripted", None]
 
 
 def unresolved(part: object, schema: JSON) -> list[str]:
@@ -136,7 +136,7 @@ def unresolved(part: object, schema: JSON) -> list[str]:
 
 
 async def test_a_bug_is_named_by_nothing(
-    ask: Asker, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ask: AppClient, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("xyzzy, said the user")
@@ -148,7 +148,7 @@ async def test_a_bug_is_named_by_nothing(
 
 
 async def test_an_engine_that_ends_in_the_middle(engine: ScriptedEngine) -> None:
-    ask = Asker(engine)
+    ask = AppClient(engine)
     engine.hold = 2
     engine.go_on()
     stream = engine.astream

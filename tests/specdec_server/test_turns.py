@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import ScriptedEngine
-from tests.specdec_server.asking import CHAT, Asker
+from tests.specdec_server.client import CHAT, AppClient
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": CHAT,
@@ -27,7 +27,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     ],
 )
 async def test_the_user_is_the_client(
-    engine: ScriptedEngine, ask: Asker, path: str, said: dict[str, str], client: str
+    engine: ScriptedEngine, ask: AppClient, path: str, said: dict[str, str], client: str
 ) -> None:
     await ask.answer(path, REQUESTS[path] | said)
     assert {r.client for r in engine.requests} == {client}

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from specdec_server import Settings
-from specdec_server.journal import LineFormatter
+from specdec_server.logs import LineFormatter
 from tests.fakes import SCRIPT, ScriptedEngine
-from tests.specdec_server.asking import CHAT, Asker
+from tests.specdec_server.client import CHAT, AppClient
 
 SECRET = {"messages": [{"role": "user", "content": "xyzzy"}]}
 
@@ -25,7 +25,7 @@ def facts(line: str) -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", line))
 
 
-async def test_one_line_a_request(ask: Asker, lines: pytest.LogCaptureFixture) -> None:
+async def test_one_line_a_request(ask: AppClient, lines: pytest.LogCaptureFixture) -> None:
     response = await ask.post("/v1/chat/completions", SECRET | {"stream": True})
     (line,) = lines.messages
     found = facts(line)
@@ -35,7 +35,7 @@ async def test_one_line_a_request(ask: Asker, lines: pytest.LogCaptureFixture) -
     assert "xyzzy" not in line and "Once" not in line
 
 
-async def test_refusals_have_their_line(ask: Asker, lines: pytest.LogCaptureFixture) -> None:
+async def test_refusals_have_their_line(ask: AppClient, lines: pytest.LogCaptureFixture) -> None:
     await ask.post("/v1/chat/completions", CHAT | {"n": 0})
     await ask.get("/v1/models", origin="https://evil.example")
     assert [facts(line)["status"] for line in lines.messages] == ["400", "403"]
@@ -43,7 +43,7 @@ async def test_refusals_have_their_line(ask: Asker, lines: pytest.LogCaptureFixt
 
 
 async def test_prompts_only_if_asked(engine: ScriptedEngine, lines: pytest.LogCaptureFixture) -> None:
-    await Asker(engine, Settings(log_prompts=True)).post("/v1/chat/completions", SECRET)
+    await AppClient(engine, Settings(log_prompts=True)).post("/v1/chat/completions", SECRET)
     assert "xyzzy" in lines.text
 
 
@@ -57,4 +57,4 @@ def test_traces_only_if_asked(traces: bool) -> None:
         )
     text = LineFormatter(traces=traces).format(record)
     assert ("xyzzy" in text and "Traceback" in text) is traces
-    assert "RuntimeError" in text and "test_journal.py" in text
+    assert "RuntimeError" in text and "test_logs.py" in text

@@ -6,15 +6,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from specdec_server.chat.wire import MAX_MESSAGES, ToolName
-from specdec_server.common.base import Received, Sent
-from specdec_server.common.fields import MAX_TOOLS, Count, Model, Part, Sampling
-from specdec_server.common.figures import Metrics, Timings
+from specdec_server.figures import CompletionMetrics, CompletionTimings, CompletionUsage
+from specdec_server.schemas import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    ContentPart,
+    Count,
+    RequestModel,
+    ResponseModel,
+    SamplingRequest,
+    ToolName,
+)
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
 
-class InputText(Part):
+class InputText(ContentPart):
     type: Literal["input_text", "output_text", "text", "reasoning_text"]
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
@@ -22,7 +29,7 @@ class InputText(Part):
     """These three as an earlier answer or the openai package had them; no model reads them."""
 
 
-class InputMessage(Received):
+class InputMessage(RequestModel):
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[InputText]
@@ -30,7 +37,7 @@ class InputMessage(Received):
     status: Status | None = None
 
 
-class InputCall(Received):
+class InputCall(RequestModel):
     type: Literal["function_call"]
     call_id: str
     name: str
@@ -41,7 +48,7 @@ class InputCall(Received):
     status: Status | None = None
 
 
-class InputResult(Received):
+class InputResult(RequestModel):
     type: Literal["function_call_output"]
     call_id: str
     output: str | list[InputText]
@@ -49,7 +56,7 @@ class InputResult(Received):
     status: Status | None = None
 
 
-class InputReasoning(Received):
+class InputReasoning(RequestModel):
     type: Literal["reasoning"]
     id: str | None = None
     summary: list[Any] | None = None
@@ -77,7 +84,7 @@ InputItem = Annotated[
 ]
 
 
-class FunctionTool(Received):
+class FunctionTool(RequestModel):
     type: Literal["function"]
     name: ToolName
     description: str | None = None
@@ -85,12 +92,12 @@ class FunctionTool(Received):
     strict: bool | None = None
 
 
-class NamedFunction(Received):
+class ToolChoiceFunction(RequestModel):
     type: Literal["function"]
     name: ToolName
 
 
-class TextFormat(Received):
+class TextFormat(RequestModel):
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
     description: str | None = None
@@ -98,21 +105,19 @@ class TextFormat(Received):
     strict: bool | None = None
 
 
-class TextOptions(Received):
+class TextOptions(RequestModel):
     format: TextFormat | None = None
 
 
-class ResponseRequest(Sampling):
+class ResponsesRequest(SamplingRequest):
     """As OpenAI's, except that nothing is kept between requests: the input holds the whole chat."""
 
     input: str | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
-    model: Model | None = None
     instructions: str | None = None
-    stream: bool | None = None
     max_output_tokens: Count | None = None
     text: TextOptions | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoiceFunction | None = None
     parallel_tool_calls: bool | None = None
     prediction: str | None = None
     background: Literal[False] | None = None
@@ -124,26 +129,26 @@ class ResponseRequest(Sampling):
     service_tier: Literal["auto", "default"] | None = None
 
 
-class OutputText(Sent):
+class ResponseOutputText(ResponseModel):
     type: Literal["output_text"]
     text: str
     annotations: list[Any]
 
 
-class ReasoningText(Sent):
+class ReasoningText(ResponseModel):
     type: Literal["reasoning_text"]
     text: str
 
 
-class OutputMessage(Sent):
+class ResponseOutputMessage(ResponseModel):
     type: Literal["message"]
     id: str
     role: Literal["assistant"]
     status: Status
-    content: list[OutputText]
+    content: list[ResponseOutputText]
 
 
-class OutputReasoning(Sent):
+class ResponseReasoning(ResponseModel):
     type: Literal["reasoning"]
     id: str
     summary: list[Any]
@@ -151,7 +156,7 @@ class OutputReasoning(Sent):
     status: Status
 
 
-class OutputCall(Sent):
+class ResponseToolCall(ResponseModel):
     type: Literal["function_call"]
     id: str
     call_id: str
@@ -160,41 +165,53 @@ class OutputCall(Sent):
     status: Status
 
 
-OutputItem = OutputMessage | OutputReasoning | OutputCall
+OutputItem = ResponseOutputMessage | ResponseReasoning | ResponseToolCall
 
 
-class InputDetails(Sent):
+class InputTokensDetails(ResponseModel):
     cached_tokens: int
 
 
-class OutputDetails(Sent):
+class OutputTokensDetails(ResponseModel):
     reasoning_tokens: int
 
 
-class ResponseUsage(Sent):
+class ResponseUsage(ResponseModel):
     input_tokens: int
-    input_tokens_details: InputDetails
+    input_tokens_details: InputTokensDetails
     output_tokens: int
-    output_tokens_details: OutputDetails
+    output_tokens_details: OutputTokensDetails
     total_tokens: int
 
+    @classmethod
+    def of(cls, usage: CompletionUsage) -> ResponseUsage:
+        return cls(
+            input_tokens=usage.prompt_tokens,
+            input_tokens_details=InputTokensDetails(cached_tokens=usage.prompt_tokens_details.cached_tokens),
+            output_tokens=usage.completion_tokens,
+            output_tokens_details=OutputTokensDetails(
+                reasoning_tokens=usage.completion_tokens_details.reasoning_tokens
+            ),
+            total_tokens=usage.total_tokens,
+        )
 
-class ResponseError(Sent):
+
+class ResponseError(ResponseModel):
     code: str
     message: str
 
 
-class Incomplete(Sent):
+class IncompleteDetails(ResponseModel):
     reason: Literal["max_output_tokens"]
 
 
-class ResponseBody(Sent):
+class ResponseBody(ResponseModel):
     id: str
     object: Literal["response"]
     created_at: int
     status: Status
     error: ResponseError | None
-    incomplete_details: Incomplete | None
+    incomplete_details: IncompleteDetails | None
     instructions: str | None
     max_output_tokens: int | None
     model: str
@@ -210,11 +227,11 @@ class ResponseBody(Sent):
     truncation: Literal["disabled"]
     metadata: dict[str, str]
     usage: ResponseUsage | None
-    timings: Timings | None = None
-    metrics: Metrics | None = None
+    timings: CompletionTimings | None = None
+    metrics: CompletionMetrics | None = None
 
 
-class ResponseEvent(Sent):
+class ResponseEvent(ResponseModel):
     """One event of a stream; `type` is its name, and says which of the other fields there are."""
 
     type: str
@@ -224,7 +241,7 @@ class ResponseEvent(Sent):
     content_index: int | None = None
     item_id: str | None = None
     item: OutputItem | None = None
-    part: OutputText | ReasoningText | None = None
+    part: ResponseOutputText | ReasoningText | None = None
     delta: str | None = None
     text: str | None = None
     arguments: str | None = None

@@ -6,15 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from specdec_server.common.answer import Answer
-from specdec_server.common.base import Received, Sent
-from specdec_server.common.fields import MAX_TOOLS, Count, Model, Part, Sampling, StreamOptions
+from specdec_server.figures import CompletionResponse
+from specdec_server.schemas import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    ChoicesRequest,
+    ContentPart,
+    Count,
+    RequestModel,
+    ResponseModel,
+    ToolName,
+)
 
-MAX_MESSAGES = 4096
-ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
-
-class TextPart(Part):
+class TextPart(ContentPart):
     type: Literal["text"]
     cache_control: dict[str, str] | None = None
     """Accepted, as some tools send it: prefixes are cached anyway."""
@@ -23,25 +28,25 @@ class TextPart(Part):
 Content = str | list[TextPart]
 
 
-class FunctionCall(Received):
+class FunctionCallParam(RequestModel):
     name: str
     arguments: str = "{}"
     parsed_arguments: Any = None
     """As the openai package adds it to what it got; no model reads it."""
 
 
-class Call(Received):
+class ToolCallParam(RequestModel):
     id: str = ""
     type: Literal["function"] = "function"
     index: int | None = None
-    function: FunctionCall
+    function: FunctionCallParam
 
 
-class ChatMessage(Received):
+class ChatMessage(RequestModel):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
     name: str | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: list[ToolCallParam] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
     """What an assistant thought before its content."""
@@ -51,7 +56,7 @@ class ChatMessage(Received):
     """These three as an earlier answer or the openai package had them; no model reads them."""
 
 
-class FunctionSpec(Received):
+class FunctionDefinition(RequestModel):
     name: ToolName
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -59,142 +64,137 @@ class FunctionSpec(Received):
     """Arguments follow the schema always: a schema of which a part cannot be enforced is refused if this is true."""
 
 
-class Tool(Received):
+class ChatTool(RequestModel):
     type: Literal["function"]
-    function: FunctionSpec
+    function: FunctionDefinition
 
 
-class NamedFunction(Received):
+class NamedChatFunction(RequestModel):
     name: ToolName
 
 
-class NamedTool(Received):
+class NamedChatTool(RequestModel):
     type: Literal["function"]
-    function: NamedFunction
+    function: NamedChatFunction
 
 
-class JsonSchema(Received):
+class JsonSchema(RequestModel):
     name: str
     description: str | None = None
     schema_: Annotated[dict[str, Any] | bool, Field(alias="schema")] = True
     strict: bool | None = None
 
 
-class ResponseFormat(Received):
+class ResponseFormat(RequestModel):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
-class Prediction(Received):
+class Prediction(RequestModel):
     type: Literal["content"]
     content: Content
 
 
-class ChatRequest(Sampling):
+class ChatCompletionRequest(ChoicesRequest):
     """As OpenAI's; `top_k`, `min_p`, `speculative` and others come on top."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
-    model: Model | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
-    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tools: Annotated[list[ChatTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedChatTool | None = None
     parallel_tool_calls: bool | None = None
     prediction: Prediction | None = None
-    return_token_ids: bool | None = None
     modalities: list[Literal["text"]] | None = None
     metadata: dict[str, str] | None = None
     store: Literal[False] | None = None
     service_tier: Literal["auto", "default"] | None = None
 
 
-class TopLogprob(Sent):
+class TopLogprob(ResponseModel):
     token: str
     logprob: float
     bytes: list[int]
 
 
-class TokenLogprob(TopLogprob):
+class ChatTokenLogprob(TopLogprob):
     top_logprobs: list[TopLogprob]
 
 
-class ChoiceLogprobs(Sent):
-    content: list[TokenLogprob]
+class ChoiceLogprobs(ResponseModel):
+    content: list[ChatTokenLogprob]
     refusal: None = None
 
 
-class SentFunction(Sent):
+class FunctionCall(ResponseModel):
     name: str
     arguments: str
 
 
-class SentCall(Sent):
+class MessageToolCall(ResponseModel):
     id: str
     type: Literal["function"]
-    function: SentFunction
+    function: FunctionCall
 
 
-class SentMessage(Sent):
+class ChatCompletionMessage(ResponseModel):
     role: Literal["assistant"]
     content: str | None
     refusal: None
     reasoning_content: str | None = None
-    tool_calls: list[SentCall] | None = None
+    tool_calls: list[MessageToolCall] | None = None
 
 
 Finish = Literal["stop", "length", "tool_calls"]
 
 
-class Choice(Sent):
+class ChatCompletionChoice(ResponseModel):
     index: int
-    message: SentMessage
+    message: ChatCompletionMessage
     logprobs: ChoiceLogprobs | None
     finish_reason: Finish
     token_ids: list[int] | None = None
 
 
-class ChatCompletion(Answer):
+class ChatCompletion(CompletionResponse):
     object: Literal["chat.completion"]
-    choices: list[Choice]
+    choices: list[ChatCompletionChoice]
 
 
-class FunctionDelta(Sent):
+class ChoiceDeltaFunction(ResponseModel):
     name: str | None = None
     arguments: str
 
 
-class CallDelta(Sent):
+class ChoiceDeltaToolCall(ResponseModel):
     """The first of each index has its id, type and name; `arguments` join to JSON."""
 
     index: int
     id: str | None = None
     type: Literal["function"] | None = None
-    function: FunctionDelta
+    function: ChoiceDeltaFunction
 
 
-class Delta(Sent):
+class ChoiceDelta(ResponseModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
     refusal: None = None
     reasoning_content: str | None = None
-    tool_calls: list[CallDelta] | None = None
+    tool_calls: list[ChoiceDeltaToolCall] | None = None
 
 
-class ChunkChoice(Sent):
+class ChunkChoice(ResponseModel):
     index: int
-    delta: Delta
+    delta: ChoiceDelta
     logprobs: ChoiceLogprobs | None
     finish_reason: Finish | None
     token_ids: list[int] | None = None
 
 
-class ChatChunk(Answer):
+class ChatCompletionChunk(CompletionResponse):
     """What one round added. Usage comes alone, on a last chunk without choices, if it was asked for."""
 
     object: Literal["chat.completion.chunk"]

@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from specdec_server.common.answer import Answer
-from specdec_server.common.base import Sent
-from specdec_server.common.fields import Count, Model, Sampling, StreamOptions
+from specdec_server.figures import CompletionResponse
+from specdec_server.schemas import ChoicesRequest, Count, ResponseModel
 
 MAX_PROMPTS = 128
 DEFAULT_TOKENS = 16
@@ -18,31 +17,26 @@ TokenIds = Annotated[list[int], Field(min_length=1)]
 Prompts = Annotated[list[str] | list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
 
 
-class CompletionRequest(Sampling):
+class CompletionRequest(ChoicesRequest):
     """As OpenAI's; several prompts come to one choice after another."""
 
     prompt: str | TokenIds | Prompts
-    model: Model | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
     """Not beyond n: all answers are the target's own, and none is better."""
     max_tokens: Count | None = DEFAULT_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     prediction: str | None = None
     echo: Literal[False] | None = None
-    return_token_ids: bool | None = None
 
 
-class CompletionLogprobs(Sent):
+class CompletionLogprobs(ResponseModel):
     tokens: list[str]
     token_logprobs: list[float]
     top_logprobs: list[dict[str, float]]
     text_offset: list[int]
 
 
-class CompletionChoice(Sent):
+class CompletionChoice(ResponseModel):
     index: int
     text: str
     logprobs: CompletionLogprobs | None
@@ -50,7 +44,7 @@ class CompletionChoice(Sent):
     token_ids: list[int] | None = None
 
 
-class TextCompletion(Answer):
+class TextCompletion(CompletionResponse):
     """Whole, or what one round added."""
 
     object: Literal["text_completion"]

@@ -14,7 +14,7 @@ CHAT = {"messages": [{"role": "user", "content": "Tell me a story."}]}
 JSON = dict[str, Any]
 
 
-class Asker:
+class AppClient:
     """One application and its client."""
 
     def __init__(self, engine: Engine, settings: Settings | None = None) -> None:

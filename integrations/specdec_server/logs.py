@@ -13,14 +13,12 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from specdec.types import GenerationEvent
-from specdec_server.common.figures import Tally
 from specdec_server.metrics import ServerMetrics
 
 log = logging.getLogger("specdec.server")
@@ -30,14 +28,9 @@ _PLAIN = re.compile(r"[\w.:/+-]+", re.ASCII)
 
 def line(event: str, facts: Mapping[str, object]) -> str:
     """event key=value ..."""
-    return " ".join([event, *(f"{name}={_shown(value)}" for name, value in facts.items())])
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in facts.items()}
+    shown = (f"{name}={text if _PLAIN.fullmatch(text) else json.dumps(text)}" for name, text in texts.items())
+    return " ".join((event, *shown))
 
 
 class LineFormatter(logging.Formatter):
@@ -51,13 +44,9 @@ class LineFormatter(logging.Formatter):
         if self._traces or not record.exc_info:
             return super().format(record)
         error, record.exc_info = record.exc_info[1], None
-        return f"{super().format(record).strip()} {line('error', _place(error))}"
-
-
-def _place(error: BaseException | None) -> dict[str, object]:
-    frames = traceback.extract_tb(error.__traceback__) if error else []
-    last = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
-    return {"kind": type(error).__name__, "at": last}
+        frames = traceback.extract_tb(error.__traceback__) if error else []
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+        return f"{super().format(record).strip()} {line('error', {'kind': type(error).__name__, 'at': place})}"
 
 
 def log_to_stderr(level: Level) -> None:
@@ -68,7 +57,7 @@ def log_to_stderr(level: Level) -> None:
     log.setLevel(level.upper())
 
 
-class Journal:
+class AccessLog:
     """Middleware: gives each request its id, and writes its line when the answer has ended."""
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
@@ -79,45 +68,20 @@ class Journal:
             await self._app(scope, receive, send)
             return
         begun = time.monotonic()
-        facts: dict[str, object] = {"id": uuid.uuid4().hex, "method": scope["method"], "path": scope["path"]}
+        facts: dict[str, Any] = {"id": uuid.uuid4().hex, "method": scope["method"], "path": scope["path"]}
         scope.setdefault("state", {})["facts"] = facts
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 facts["status"] = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = str(facts["id"])
+                MutableHeaders(scope=message)["x-request-id"] = facts["id"]
             await send(message)
 
         try:
             await self._app(scope, receive, sending)
         finally:
             facts["seconds"] = time.monotonic() - begun
+            status = facts.setdefault("status", 499)  # nobody was there any more to be answered
             # a label for what was asked must not be the client's to choose
-            self._close(facts, getattr(scope.get("route"), "path", "other"))
-
-    def _close(self, facts: MutableMapping[str, Any], path: str) -> None:
-        status = facts.setdefault("status", 499)  # nobody was there any more to be answered
-        self._metrics.request(path, status)
-        level = logging.ERROR if status == 500 else logging.INFO
-        log.log(level, line("request", facts))
-
-
-def tally_facts(tallies: list[Tally]) -> dict[str, object]:
-    """What the answers of one request come to."""
-    lasts = [t.last for t in tallies if t.last]
-    facts: dict[str, object] = {"answers": len(tallies), "finished": len(lasts)}
-    return facts | _last_facts(lasts[0]) if len(lasts) == 1 else facts
-
-
-def _last_facts(last: GenerationEvent) -> dict[str, object]:
-    assert last.usage and last.timing and last.stats
-    return {
-        "finish": last.finish_reason,
-        "prompt_tokens": last.usage.prompt_tokens,
-        "cached_tokens": last.usage.cached_tokens,
-        "completion_tokens": last.usage.completion_tokens,
-        "queued": last.timing.queued,
-        "ttft": last.timing.ttft,
-        "tokens_per_second": last.timing.tokens_per_second(last.usage.completion_tokens),
-        "acceptance_length": last.stats.acceptance_length,
-    }
+            self._metrics.requests.labels(getattr(scope.get("route"), "path", "other"), status).inc()
+            log.log(logging.ERROR if status == 500 else logging.INFO, line("request", facts))

@@ -1,1 +1,0 @@
-"""What the endpoints share: fields of requests, figures of answers."""

@@ -1,0 +1,75 @@
+"""From a responses request to the engine's Request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from specdec.types import Message, Request, ToolCall
+from specdec_server.responses.schemas import (
+    InputCall,
+    InputItem,
+    InputMessage,
+    InputReasoning,
+    ResponsesRequest,
+    ToolChoiceFunction,
+)
+from specdec_server.schemas import format_grammar, text_of
+
+
+def response_request(body: ResponsesRequest) -> Request:
+    """Raises InvalidRequest."""
+    grammar = None
+    if body.text and (wanted := body.text.format):
+        grammar = format_grammar(wanted.type, wanted.schema_, wanted.strict, "text.format.schema")
+    functions = [tool.model_dump(exclude_none=True, exclude={"type"}) for tool in body.tools or ()]
+    choice = body.tool_choice
+    return body.to_request(
+        tuple(_turns(body)),
+        max_tokens=body.max_output_tokens,
+        grammar=grammar,
+        prediction=body.prediction,
+        tools=tuple({"type": "function", "function": function} for function in functions),
+        tool_choice=choice.name if isinstance(choice, ToolChoiceFunction) else choice or "auto",
+        parallel_tool_calls=body.parallel_tool_calls is not False,
+    )
+
+
+def _turns(body: ResponsesRequest) -> Iterator[Message]:
+    """An assistant's turn is one, though its reasoning, text and calls come as items of their own."""
+    if body.instructions:
+        yield Message("system", body.instructions)
+    if isinstance(body.input, str):
+        yield Message("user", body.input)
+        return
+    turn: Message | None = None
+    for message in map(_message, body.input):
+        if turn and turn.role == message.role == "assistant":
+            turn = replace(
+                turn,
+                content="\n".join(filter(None, (turn.content, message.content))),
+                tool_calls=(*turn.tool_calls, *message.tool_calls),
+                reasoning="\n".join(filter(None, (turn.reasoning, message.reasoning))) or None,
+            )
+            continue
+        if turn:
+            yield _finished(turn)
+        turn = message
+    if turn:
+        yield _finished(turn)
+
+
+def _message(item: InputItem) -> Message:
+    match item:
+        case InputMessage():
+            return Message("system" if item.role == "developer" else item.role, text_of(item.content))
+        case InputCall():
+            return Message("assistant", None, tool_calls=(ToolCall(item.call_id, item.name, item.arguments),))
+        case InputReasoning():
+            return Message("assistant", "", reasoning=text_of(item.content or []))
+        case _:
+            return Message("tool", text_of(item.output), tool_call_id=item.call_id)
+
+
+def _finished(turn: Message) -> Message:
+    return replace(turn, content=turn.content or None) if turn.tool_calls else turn
