@@ -24,9 +24,9 @@ def placements(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     ways: list[Sequence[Message]] = [
         messages,
         [*first, *rest],
-        [*first, *_told_by_users(rest)],
+        [*first, *_within_users(rest)],
         [*_merged(systems), *(m for m in messages if m.role != "system")],
-        _told_by_users(messages),
+        _within_users(messages),
     ]
     yield from (way for i, way in enumerate(ways) if i and list(way) not in map(list, ways[:i]))
 
@@ -40,12 +40,12 @@ def _merged(messages: Sequence[Message]) -> list[Message]:
     return [Message("system", _joined(messages))] if messages else []
 
 
-def _told_by_users(messages: Sequence[Message]) -> list[Message]:
+def _within_users(messages: Sequence[Message]) -> list[Message]:
     """System texts as a part of the user's texts around them, or as the user's where there are none."""
     out: list[Message] = []
-    for told, group in groupby(messages, lambda m: m.role in ("system", "user")):
+    for moved, group in groupby(messages, lambda m: m.role in ("system", "user")):
         run = list(group)
-        if told and any(m.role == "system" for m in run):
+        if moved and any(m.role == "system" for m in run):
             name = next((m.name for m in run if m.role == "user"), None)
             run = [Message("user", _joined(run), name)]
         out += run

@@ -19,8 +19,10 @@ from typing import Any
 
 _MARK = "\ufdd0"
 """A code point of which Unicode promises that it stays free for such uses, so that no text has it."""
-_JSON = json.JSONEncoder(ensure_ascii=False, skipkeys=True, default=str)
-"""A text within a text is, as JSON has both, within it too."""
+_JSON = json.JSONEncoder(
+    ensure_ascii=False, skipkeys=True, default=lambda value: dict(value) if isinstance(value, Mapping) else str(value)
+)
+"""What holds a text, holds it as JSON too."""
 
 
 class Quoting:

@@ -86,14 +86,14 @@ class Tokenizer:
 
     # ---- text to tokens
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
         """A raw prompt, with the special tokens that the tokenizer itself adds (usually bos)."""
-        return self.encode_plain(text, special=True)
-
-    def encode_plain(self, text: str, *, special: bool = False) -> list[int]:
-        """Text that continues something: no `special` tokens are added."""
         _check_unicode("prompt", text)
         return [int(i) for i in self._backing.encode(text, add_special_tokens=special, verbose=False)]
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Text that continues something: no special tokens are added."""
+        return self.encode(text, special=False)
 
     @property
     def has_chat_template(self) -> bool:
@@ -108,7 +108,7 @@ class Tokenizer:
         _check_unicode("messages.content", *(message.content or "" for message in messages))
         offered = [dict(tool) for tool in tools]
         chat, text = self._placed(messages, offered)
-        tokens = self.encode_plain(text)
+        tokens = self.encode(text, special=False)
         if self._quoting is not None and self._quoting.is_needed(tokens, [chat, offered]):
             tokens = self._quoting.encode(self._written(*self._quoting.quoted([chat, offered])))
         return ChatPrompt(text, tokens)

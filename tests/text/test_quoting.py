@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -127,3 +128,15 @@ def test_tokens_that_are_looked_for_in_normalized_text_cannot_be_hidden(
     backend.add_special_tokens([AddedToken("<|late|>", special=True, normalized=True)])
     chatty = _with_template(backend)
     assert backend.token_to_id("<|late|>") in chatty.chat([Message("user", "a <|late|>")]).tokens
+
+
+def test_names_are_found_however_texts_are_held(tokenizers: dict[str, Tokenizer]) -> None:
+    """Between quotes and backslashes, in mappings of any kind, and beside values that are no JSON."""
+    backend = Backend.from_str(tokenizers["byte_level"]._fast.to_str())
+    backend.add_special_tokens(['<"q\\>'])
+    own = quoting.Quoting(backend)
+    odd = backend.token_to_id('<"q\\>')
+    for texts in (['a<"q\\>b'], {'<"q\\>': 1}, [{"a": MappingProxyType({"b": ['"<"q\\>"']})}, {"x": {1, 2}}]):
+        assert own.is_needed([odd], texts)
+        assert not own.is_needed([0], texts)
+    assert not own.is_needed([odd], [{"a": "<q>"}, None, 3, {("a", "b"): object()}])
