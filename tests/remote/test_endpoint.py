@@ -60,6 +60,9 @@ class TestEndpoint(EngineContract):
         stats = engine.generate(PROMPT, **OPTIONS, speculative=4).stats
         assert stats.drafted >= stats.accepted
         assert stats.rounds > 0
+        assert stats.drafters
+        assert {d.drafter for d in stats.drafters} <= {"model", "lookup", "memory"}
+        assert all(d.tested and d.tested[0] == d.drafted[0] for d in stats.drafters), "as the server counted"
 
     def test_tokenize_counts_what_a_request_uses(self, engine: Engine) -> None:
         assert engine.generate(PROMPT, **OPTIONS).usage.prompt_tokens > 0
