@@ -136,6 +136,7 @@ def test_names_are_found_however_texts_are_held(tokenizers: dict[str, Tokenizer]
     backend.add_special_tokens(['<"q\\>'])
     own = quoting.Quoting(backend)
     odd = backend.token_to_id('<"q\\>')
+    assert odd is not None
     for texts in (['a<"q\\>b'], {'<"q\\>': 1}, [{"a": MappingProxyType({"b": ['"<"q\\>"']})}, {"x": {1, 2}}]):
         assert own.is_needed([odd], texts)
         assert not own.is_needed([0], texts)
