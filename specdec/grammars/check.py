@@ -46,7 +46,7 @@ class _Child:
         self._out = cast("IO[str]", self._process.stdout)
         self._read(_START_SECONDS)
 
-    def ask(self, grammar: str) -> str | None:
+    def check(self, grammar: str) -> str | None:
         """The child's answer, or None when it died or took too long and is gone."""
         with suppress(OSError):
             self._in.write(json.dumps(grammar) + "\n")
@@ -80,7 +80,7 @@ def refusal(grammar: str) -> str:
     global _child  # noqa: PLW0603  one for the process, whoever asks
     with _lock:
         _child = _child or _Child()
-        answer = _child.ask(grammar)
+        answer = _child.check(grammar)
         if answer is None:
             _child.close()
             _child = None

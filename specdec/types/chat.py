@@ -14,7 +14,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that the assistant made; `arguments` is JSON text, as on the wire."""
+    """A call that the assistant made; `arguments` is JSON text, as APIs send it."""
 
     id: str
     name: str

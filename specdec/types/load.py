@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from os import PathLike, fspath
 from typing import Any, Literal, Self, TypedDict, get_args
 
 from specdec.errors import InvalidRequest
+from specdec.types.validation import WHOLE, Bounds, check
 
 AcceptRule = Literal["coupled", "rejection"]
 Name = str | PathLike[str]
@@ -58,12 +60,16 @@ class LoadOptions:
     """Of a server."""
 
     def __post_init__(self) -> None:
-        _whole("slots", self.slots, 1, 1024)
+        none_or_more: Bounds = (WHOLE, 0, math.inf, "a whole number 0 or more")
+        numbers: list[tuple[str, Any, Bounds]] = [
+            ("slots", self.slots, (WHOLE, 1, 1024, "a whole number from 1 to 1024")),
+            ("queue_limit", self.queue_limit, (WHOLE, 1, math.inf, "a whole number 1 or more")),
+            ("prefix_cache_bytes", self.prefix_cache_bytes or 0, none_or_more),
+            ("remember", self.remember, none_or_more),
+        ]
+        check(numbers)
         if self.accept_rule not in get_args(AcceptRule):
             raise InvalidRequest("accept_rule", self.accept_rule, " or ".join(get_args(AcceptRule)))
-        _whole("queue_limit", self.queue_limit, 1)
-        _whole("prefix_cache_bytes", self.prefix_cache_bytes or 0, 0)
-        _whole("remember", self.remember, 0)
         if self.api_key is not None and not self.remote:
             raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
 
@@ -87,9 +93,3 @@ class LoadOptions:
     def changed(self) -> dict[str, Any]:
         """The fields that are not their defaults."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-
-
-def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    if not isinstance(value, int) or value < least or (most is not None and value > most):
-        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
-        raise InvalidRequest(name, value, f"a whole number {bounds}")

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 from specdec.errors import InvalidRequest
 from specdec.types.chat import Message, check_answers
 from specdec.types.grammar import Grammar
-from specdec.types.validation import Bounds, check, freeze
+from specdec.types.validation import NUMBER, WHOLE, Bounds, check, freeze
 
 Speculative = Literal["auto", "off"] | int
 
@@ -25,25 +25,24 @@ MAX_SEED = 2**63 - 1
 Prompt = str | tuple[Message, ...] | tuple[int, ...]
 """Raw text, a chat, or token ids."""
 
-_NUMBER, _WHOLE = (int, float), (int,)
 _POSITIVE = math.nextafter(0, 1)
 _OPTIONAL: Mapping[str, Bounds] = {
-    "temperature": (_NUMBER, 0, 100, "a number from 0 to 100"),
-    "top_k": (_WHOLE, 0, math.inf, "a whole number, 0 (off) or more"),
-    "top_p": (_NUMBER, _POSITIVE, 1, "a number above 0, up to 1"),
-    "min_p": (_NUMBER, 0, 1, "a number from 0 to 1"),
-    "repetition_penalty": (_NUMBER, _POSITIVE, 100, "a number above 0, up to 100"),
-    "max_tokens": (_WHOLE, 1, math.inf, "a whole number, 1 or more"),
-    "seed": (_WHOLE, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}"),
-    "logprobs": (_WHOLE, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}"),
+    "temperature": (NUMBER, 0, 100, "a number from 0 to 100"),
+    "top_k": (WHOLE, 0, math.inf, "a whole number, 0 (off) or more"),
+    "top_p": (NUMBER, _POSITIVE, 1, "a number above 0, up to 1"),
+    "min_p": (NUMBER, 0, 1, "a number from 0 to 1"),
+    "repetition_penalty": (NUMBER, _POSITIVE, 100, "a number above 0, up to 100"),
+    "max_tokens": (WHOLE, 1, math.inf, "a whole number, 1 or more"),
+    "seed": (WHOLE, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}"),
+    "logprobs": (WHOLE, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}"),
 }
 """Of the sampling parameters that may be None."""
-_PENALTY: Bounds = (_NUMBER, -2, 2, "a number from -2 to 2")
-_TOKEN: Bounds = (_WHOLE, 0, math.inf, "token ids, 0 or more")
-_BIAS: Bounds = (_NUMBER, -100, 100, "a number from -100 to 100")
-_PRIORITY: Bounds = (_WHOLE, -100, 100, "a whole number from -100 to 100")
-_TIMEOUT: Bounds = (_NUMBER, _POSITIVE, 1e9, "seconds, more than 0")
-_DRAFTS: Bounds = (_WHOLE, 0, MAX_SPECULATIVE_TOKENS, f"auto, off or a whole number from 0 to {MAX_SPECULATIVE_TOKENS}")
+_PENALTY: Bounds = (NUMBER, -2, 2, "a number from -2 to 2")
+_TOKEN: Bounds = (WHOLE, 0, math.inf, "token ids, 0 or more")
+_BIAS: Bounds = (NUMBER, -100, 100, "a number from -100 to 100")
+_PRIORITY: Bounds = (WHOLE, -100, 100, "a whole number from -100 to 100")
+_TIMEOUT: Bounds = (NUMBER, _POSITIVE, 1e9, "seconds, more than 0")
+_DRAFTS: Bounds = (WHOLE, 0, MAX_SPECULATIVE_TOKENS, f"auto, off or a whole number from 0 to {MAX_SPECULATIVE_TOKENS}")
 _COLLECTIONS = {
     "stop": (tuple, "a text or a list of texts"),
     "stop_token_ids": (tuple, "a list of token ids"),
@@ -102,7 +101,7 @@ class SamplingParams:
             *(number for number in given if number[1] is not None),
             ("presence_penalty", self.presence_penalty, _PENALTY),
             ("frequency_penalty", self.frequency_penalty, _PENALTY),
-            ("min_tokens", self.min_tokens, (_WHOLE, 0, most, "a whole number from 0 to max_tokens")),
+            ("min_tokens", self.min_tokens, (WHOLE, 0, most, "a whole number from 0 to max_tokens")),
             *(("stop_token_ids", token, _TOKEN) for token in self.stop_token_ids),
             *(("logit_bias", token, _TOKEN) for token in self.logit_bias),
             *((f"logit_bias[{token}]", bias, _BIAS) for token, bias in self.logit_bias.items()),

@@ -9,6 +9,7 @@ from specdec.errors import InvalidRequest
 
 Bounds = tuple[tuple[Any, ...], float, float, str]
 """The types of a number, its lowest and its highest value, and what would be right, in words."""
+NUMBER, WHOLE = (int, float), (int,)
 
 
 def check(numbers: Iterable[tuple[str, Any, Bounds]]) -> None:

@@ -1,1 +1,1 @@
-"""Tool calls and reasoning as models write them: families, the grammar of a call, and parsing as it comes."""
+"""Tool calls and reasoning as models write them: their formats, and parsing as it comes."""
