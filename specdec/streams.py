@@ -48,7 +48,8 @@ class SyncStream:
             self.on_close()
 
     def __del__(self) -> None:
-        self.close()
+        if not self._done:
+            self.on_close()
 
 
 class _Inbox:
@@ -125,21 +126,19 @@ class AsyncStream:
             if isinstance(item, BaseException):
                 raise item
         except BaseException:  # the waiting task was cancelled, or the engine failed
-            self._close()
+            await self.aclose()
             raise
         self._done = item.end is not None
         return item
 
     async def aclose(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
         if not self._done:
             self._done = True
             self.on_close()
 
     def __del__(self) -> None:
-        self._close()
+        if not self._done:
+            self.on_close()
 
 
 class AdmittedStream(AsyncStream):
