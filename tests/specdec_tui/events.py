@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from specdec.types import ContentDelta, GenerationEvent, Origin, Round, SpecStats, Timing, Token, Usage
+from specdec.types import ContentDelta, Ending, GenerationEvent, Origin, Round, SpecStats, Timing, Token, Usage
 
 
 def token(text: str, origin: Origin = "plain", number: int = 1, logprob: float | None = None) -> Token:
@@ -26,6 +26,4 @@ def event(
     event = GenerationEvent("x", text, tuple(tokens), round, deltas=(ContentDelta(text),))
     if not last:
         return event
-    return replace(
-        event, finish_reason="stop", usage=Usage(7, 9, 3), timing=Timing(0.0, 0.5, 1.5), stats=SpecStats(1), seed=11
-    )  # fmt: skip
+    return replace(event, end=Ending("stop", Usage(7, 9, 3), Timing(0.0, 0.5, 1.5), SpecStats(1), 11))

@@ -13,9 +13,9 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from specdec.engine import Engine, Progress
+from specdec.types import LoadOptions
 from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config
-from specdec_tui.core.engines import EngineChoice
 from specdec_tui.widgets.gauge_panel import GaugePanel
 
 _PATIENCE = 60.0
@@ -26,10 +26,10 @@ class Garage:
 
     def __init__(self, *engines: Engine | Exception) -> None:
         self._engines = list(engines)
-        self.choices: list[EngineChoice] = []
+        self.choices: list[LoadOptions] = []
 
-    def __call__(self, choice: EngineChoice, progress: Progress) -> Engine:
-        self.choices.append(choice)
+    def __call__(self, options: LoadOptions, progress: Progress) -> Engine:
+        self.choices.append(options)
         progress("target", 0.5)
         engine = self._engines.pop(0) if len(self._engines) > 1 else self._engines[0]
         if isinstance(engine, Exception):
@@ -51,31 +51,31 @@ class Driver:
             await self.pilot.pause(0.01)
 
     async def ready(self) -> None:
-        await self.until(lambda: self.app.desk.engine is not None and self.app.screen_stack[0].query(GaugePanel))
+        await self.until(lambda: self.app.engines.engine is not None and self.app.screen_stack[0].query(GaugePanel))
 
     async def enter(self, text: str) -> None:
-        self.app.prompt.put(text)
+        self.app.main.prompt.put(text)
         await self.pilot.press("enter")
 
     async def ask(self, text: str) -> None:
         """Ask, and wait for the whole answer."""
-        answers = sum(t.is_answer for t in self.app.chat.conversation.path())
+        answers = sum(t.is_answer for t in self.app.main.chat.conversation.path())
         await self.enter(text)
         await self.until(lambda: self.answered > answers)
 
     @property
     def answered(self) -> int:
-        turns = self.app.chat.conversation.path()
-        return 0 if self.app.answering.running else sum(t.is_answer and t.state != "running" for t in turns)
+        turns = self.app.main.chat.conversation.path()
+        return 0 if self.app.main.running else sum(t.is_answer and t.state != "running" for t in turns)
 
     @property
-    def told(self) -> list[str]:
-        """What the app has told so far, in toasts."""
+    def toasts(self) -> list[str]:
+        """What the app has said so far in toasts."""
         return [n.message for n in self.app._notifications]
 
     @property
     def texts(self) -> list[str]:
-        return [t.text for t in self.app.chat.conversation.path()]
+        return [t.text for t in self.app.main.chat.conversation.path()]
 
     def text_of(self, selector: str | type[Widget]) -> str:
         """What a widget of one line or a few shows."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from textual.message import Message as TextualMessage
 from textual.widgets import Markdown
 
 from specdec.errors import EngineFailed, InvalidRequest
-from specdec.types import GenerationEvent, Message, ReasoningDelta, Request, Speculation, ToolCallDelta
+from specdec.types import EngineStats, GenerationEvent, Message, ReasoningDelta, Request, Speculation, ToolCallDelta
 from specdec_tui.app import ChatApp
+from specdec_tui.core.gauge import GaugeState
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.widgets.calls import Calls
-from specdec_tui.widgets.gauge_body import Dial
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.reasoning import Reasoning
 from specdec_tui.widgets.transcript import Earlier, Transcript
@@ -37,7 +35,7 @@ async def test_an_answer_comes_and_says_how() -> None:
         await chat.ask("Tell me a story.")
         assert _sources(chat.app) == [STORY]
         assert "tok/s · 14 tokens · TTFT 10.0 ms · acceptance 100%, length 2.60" in chat.text_of("AnswerView .meta")
-        assert chat.app.prompt.text == ""
+        assert chat.app.main.prompt.text == ""
         assert "Tell me a story." in chat.text_of("#title")
 
 
@@ -47,10 +45,10 @@ async def test_what_the_engine_says_of_itself_is_asked_again_after_an_answer() -
     engine._stats = replace(engine._stats, speculation=Speculation())
     async with running(engine) as chat:
         await chat.ready()
-        assert Dial(speculation=Speculation()).off is None
+        assert GaugeState(engine=EngineStats(speculation=Speculation())).off is None
         engine._stats = replace(engine._stats, speculation=Speculation(True, "pays", ("model",), 3, 100.0, 250.0))
         await chat.ask("Tell me a story.")
-        await chat.until(lambda: chat.app.dials._stats == engine.stats())
+        await chat.until(lambda: chat.app.main.monitor.stats == engine.stats())
 
 
 async def test_the_second_prompt_carries_the_first() -> None:
@@ -74,10 +72,10 @@ async def test_escape_stops_at_once_and_keeps_what_came() -> None:
     async with running(engine) as chat:
         await chat.ready()
         await chat.enter("Go on")
-        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens == 4)
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens == 4)
         await chat.pilot.press("escape")
         await chat.until(lambda: chat.answered)
-        assert chat.app.chat.conversation.path()[-1].state == "cancelled"
+        assert chat.app.main.chat.conversation.path()[-1].state == "cancelled"
         assert chat.texts[-1] == "Once upon a time"
         assert "stopped by you" in chat.text_of("AnswerView .failed")
         assert engine.stats().active == 0
@@ -95,30 +93,23 @@ async def test_the_screen_is_calm_while_it_shares_its_cores(engine: ScriptedEngi
     async with running(engine) as chat:
         await chat.ready()
         await chat.enter("Go on")
-        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens == 4)
-        assert chat.app.prompt.cursor_blink is not beside
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens == 4)
+        assert chat.app.main.prompt.cursor_blink is not beside
         assert _drawn_again(chat.app) is not beside
         await chat.pilot.press("escape")
         await chat.until(lambda: chat.answered)
-        assert chat.app.prompt.cursor_blink
+        assert chat.app.main.prompt.cursor_blink
 
 
 def _drawn_again(app: ChatApp) -> bool:
     """Whether the gauge is, just after it was drawn, when it has changed."""
-    drawn: list[Dial] = []
-    dials = app.dials
-    dials._app = cast(
-        "ChatApp",
-        SimpleNamespace(answering=app.answering, desk=app.desk, chat=app.chat, show_dial=drawn.append),
-    )
-    try:
-        for since in (0, 60):
-            dials._shown, dials._drawn = None, time.perf_counter() - since
-            dials.refresh()
-    finally:
-        dials._app = app
-    assert drawn, "the gauge stands still"
-    return len(drawn) == 2
+    main, monitor, drawn = app.main, app.main.monitor, []
+    for since in (0, 60):
+        now = time.perf_counter()
+        monitor._shown, monitor._drawn = None, now - since
+        drawn.append(monitor.changed(now, app.engines.engine, main.chat.conversation, main.generation))
+    assert drawn[1], "the gauge stands still"
+    return drawn[0] is not None
 
 
 async def test_escape_before_the_first_token_gives_the_prompt_back() -> None:
@@ -128,7 +119,7 @@ async def test_escape_before_the_first_token_gives_the_prompt_back() -> None:
         await chat.enter("Wait")
         await chat.until(lambda: engine.requests)
         await chat.pilot.press("escape")
-        await chat.until(lambda: chat.app.prompt.text == "Wait")
+        await chat.until(lambda: chat.app.main.prompt.text == "Wait")
         assert chat.texts == []
         engine.go_on()
 
@@ -138,13 +129,25 @@ async def test_answering_again_makes_a_branch_and_keys_go_through_them() -> None
         await chat.ready()
         await chat.ask("One")
         await chat.pilot.press("ctrl+r")
-        await chat.until(lambda: len(chat.app.chat.conversation) == 3 and chat.answered)
-        assert chat.app.chat.conversation.head == 3
+        await chat.until(lambda: len(chat.app.main.chat.conversation) == 3 and chat.answered)
+        assert chat.app.main.chat.conversation.head == 3
         await chat.until(lambda: "‹ 2/2 ›" in chat.text_of("AnswerView .meta"))
         chat.app.screen.query_one(AnswerView).focus()
         await chat.pilot.press("left_square_bracket")
-        await chat.until(lambda: chat.app.chat.conversation.head == 2)
+        await chat.until(lambda: chat.app.main.chat.conversation.head == 2)
         await chat.until(lambda: "‹ 1/2 ›" in chat.text_of("AnswerView .meta"))
+
+
+async def test_a_turn_is_not_answered_again_while_an_answer_comes() -> None:
+    async with running(ScriptedEngine(hold=2)) as chat:
+        await chat.ready()
+        await chat.enter("One")
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens == 4)
+        chat.app.screen.query_one(AnswerView).focus()
+        await chat.pilot.press("r")
+        await chat.until(lambda: chat.toasts)
+        assert chat.toasts == ["retry is 'now'; expected no answer under way; Esc stops it"]
+        assert chat.app.main.running
 
 
 async def test_editing_a_past_prompt_branches() -> None:
@@ -155,13 +158,13 @@ async def test_editing_a_past_prompt_branches() -> None:
         await chat.ask("Two")
         chat.app.screen.query(PromptView).first().focus()
         await chat.pilot.press("e")
-        await chat.until(lambda: chat.app.prompt.text == "One")
+        await chat.until(lambda: chat.app.main.prompt.text == "One")
         await chat.enter("Uno")
         await chat.until(lambda: chat.texts == ["Uno", STORY])
         assert [v.turn.text for v in chat.app.screen.query(PromptView)] == ["Uno"]
-        assert chat.app.chat.conversation.siblings(1) == [1, 5]
+        assert chat.app.main.chat.conversation.siblings(1) == [1, 5]
         await chat.pilot.press("escape")
-        assert chat.app.prompt.border_title == ""
+        assert chat.app.main.prompt.border_title == ""
 
 
 async def test_a_refused_prompt_comes_back_with_the_reason() -> None:
@@ -172,8 +175,8 @@ async def test_a_refused_prompt_comes_back_with_the_reason() -> None:
     async with running(Narrow()) as chat:
         await chat.ready()
         await chat.enter("Long")
-        await chat.until(lambda: chat.app.prompt.text == "Long")
-        assert chat.told == ["prompt is '5000 tokens'; expected at most 256"]
+        await chat.until(lambda: chat.app.main.prompt.text == "Long")
+        assert chat.toasts == ["prompt is '5000 tokens'; expected at most 256"]
         assert chat.texts == []
 
 
@@ -195,8 +198,8 @@ async def test_an_engine_that_fails_in_mid_answer_loses_nothing() -> None:
     async with running(Dying()) as chat:
         await chat.ready()
         await chat.enter("Go")
-        await chat.until(lambda: chat.told)
-        assert chat.told == ["the worker died: out of memory"]
+        await chat.until(lambda: chat.toasts)
+        assert chat.toasts == ["the worker died: out of memory"]
         assert chat.texts == ["Go", "Once upon a time"]
         assert "failed: the worker died: out of memory" in chat.text_of("AnswerView .failed")
 
@@ -223,7 +226,7 @@ async def test_reasoning_is_folded_and_calls_are_laid_out() -> None:
         await chat.pilot.press("enter")
         assert "Let me think." in chat.text_of(Reasoning)
         assert chat.text_of(Calls) == '⚙ look␛[2J\n{\n  "what": "fox"\n}'
-        chat.app.prompt.focus()
+        chat.app.main.prompt.focus()
         await chat.ask("/result It is red.")
         assert isinstance(engine.requests[1].prompt[-1], Message)
         assert engine.requests[1].prompt[-1] == Message("tool", "It is red.", name="look\x1b[2J", tool_call_id="c1")
@@ -278,7 +281,7 @@ async def test_long_chats_keep_few_turns_on_the_screen() -> None:
         before = len(chat.app.screen.query(TurnView))
         await chat.pilot.press("ctrl+up")
         await chat.until(lambda: len(chat.app.screen.query(TurnView)) > before)
-        logs = [chat.app.answering.log(t.id) for t in chat.app.chat.conversation.path() if t.is_answer]
+        logs = [chat.app.main.token_log(t.id) for t in chat.app.main.chat.conversation.path() if t.is_answer]
         assert sum(isinstance(log, TokenLog) for log in logs) == 8
 
 
@@ -287,25 +290,25 @@ async def test_earlier_prompts_come_back_with_up() -> None:
         await chat.ready()
         await chat.ask("One")
         await chat.ask("Two")
-        chat.app.prompt.put("Thr")
+        chat.app.main.prompt.put("Thr")
         await chat.pilot.press("up", "up")
-        assert chat.app.prompt.text == "One"
+        assert chat.app.main.prompt.text == "One"
         await chat.pilot.press("down", "down")
-        assert chat.app.prompt.text == "Thr"
+        assert chat.app.main.prompt.text == "Thr"
 
 
 async def test_lines_begin_with_ctrl_j() -> None:
     async with running(ScriptedEngine()) as chat:
         await chat.pilot.press("a", "ctrl+j", "b")
-        assert chat.app.prompt.text == "a\nb"
+        assert chat.app.main.prompt.text == "a\nb"
 
 
 async def test_one_message_a_prompt() -> None:
     """The message hook sees a prompt sent once, whatever the keys before."""
-    sent: dict[int, Prompt.Sent] = {}
+    sent: dict[int, Prompt.Submitted] = {}
 
     def hook(message: TextualMessage) -> None:
-        if isinstance(message, Prompt.Sent):
+        if isinstance(message, Prompt.Submitted):
             sent[id(message)] = message  # the hook sees it at each widget that it passes
 
     async with running(ScriptedEngine(), message_hook=hook) as chat:
@@ -334,7 +337,7 @@ async def test_switching_engines_asks_the_new_one() -> None:
         await chat.ready()
         await chat.ask("One")
         await chat.enter("/draft lookup")
-        await chat.until(lambda: chat.app.desk.engine is new)
+        await chat.until(lambda: chat.app.engines.engine is new)
         assert old.closed
         await chat.ask("Two")
         assert chat.texts == ["One", "old", "Two", "new"]

@@ -9,21 +9,21 @@ from textual.geometry import Offset
 from textual.screen import Screen
 from textual.selection import Selection
 
-from specdec_tui.widgets.code_block import Answer, CodeBlock, CodeLines
+from specdec_tui.widgets.code_block import AnswerMarkdown, CodeBlock, CodeLines
 
 CODE = "".join(f'def bell_{i}(times):\n    return "ding" * {i}  # ok\n\n' for i in range(30))
 
 
 class _App(App[None]):
     def compose(self) -> ComposeResult:
-        yield Answer()
+        yield AnswerMarkdown()
 
 
 async def _drawn(*pieces: str, final: str | None = None) -> tuple[list[str], list[str]]:
     """Code and colours of a fence that came in these pieces."""
     app = _App()
     async with app.run_test(size=(80, 200)) as pilot:
-        answer = app.query_one(Answer)
+        answer = app.query_one(AnswerMarkdown)
         for piece in pieces:
             await answer.append(piece)
         if final:
@@ -56,7 +56,7 @@ async def test_only_new_lines_and_a_few_before_are_coloured() -> None:
     asked: list[int] = []
     app = _App()
     async with app.run_test() as pilot:
-        await app.query_one(Answer).append(f"```python\n{CODE}")
+        await app.query_one(AnswerMarkdown).append(f"```python\n{CODE}")
         await pilot.pause()
         block, lines = app.query_one(CodeBlock), app.query_one(CodeLines)
 
@@ -71,7 +71,7 @@ async def test_only_new_lines_and_a_few_before_are_coloured() -> None:
 async def test_selected_code_is_copied() -> None:
     app = _App()
     async with app.run_test() as pilot:
-        await app.query_one(Answer).append("```python\none = 1\ntwo = 2\n```\n")
+        await app.query_one(AnswerMarkdown).append("```python\none = 1\ntwo = 2\n```\n")
         await pilot.pause()
         selected = app.query_one(CodeLines).get_selection(Selection(Offset(0, 1), None))
     assert selected == ("two = 2", "\n")
@@ -87,7 +87,7 @@ async def test_paragraphs_and_headings_are_laid_out_once(monkeypatch: pytest.Mon
 
     app = _App()
     async with app.run_test(size=(40, 200)) as pilot:
-        answer = app.query_one(Answer)
+        answer = app.query_one(AnswerMarkdown)
         await answer.append("The fox")
         await pilot.pause()
         monkeypatch.setattr(Screen, "_refresh_layout", counted)

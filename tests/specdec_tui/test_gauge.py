@@ -9,7 +9,7 @@ from tests.specdec_tui.events import event, token
 def test_rates_are_counted_from_tokens_not_events() -> None:
     gauge = Gauge(0.0)
     for i in range(11):
-        gauge.see(event([token("a")] * 5), 1.0 + i * 0.1)
+        gauge.add(event([token("a")] * 5), 1.0 + i * 0.1)
     reading = gauge.read(2.0)
     assert reading.tokens == 55
     assert reading.mean == pytest.approx(54)
@@ -19,7 +19,7 @@ def test_rates_are_counted_from_tokens_not_events() -> None:
 
 def test_now_falls_to_nothing_when_nothing_comes() -> None:
     gauge = Gauge(0.0)
-    gauge.see(event([token("a")]), 0.1)
+    gauge.add(event([token("a")]), 0.1)
     assert gauge.read(0.2).now > 0
     assert gauge.read(1.3).now == 0
 
@@ -27,9 +27,9 @@ def test_now_falls_to_nothing_when_nothing_comes() -> None:
 def test_positions_are_conditional() -> None:
     """A draft behind a rejected one was never looked at, so it says nothing about its position."""
     gauge = Gauge(0.0)
-    gauge.see(event([token("a")], [1, 2, 3], 0), 0.1)
-    gauge.see(event([token("a")], [1, 2, 3], 1), 0.2)
-    gauge.see(event([token("a")], [1, 2, 3], 3), 0.3)
+    gauge.add(event([token("a")], [1, 2, 3], 0), 0.1)
+    gauge.add(event([token("a")], [1, 2, 3], 1), 0.2)
+    gauge.add(event([token("a")], [1, 2, 3], 3), 0.3)
     reading = gauge.read(1.0)
     assert reading.stats.acceptance_per_position == pytest.approx((2 / 3, 1 / 2, 1.0))
     assert (reading.stats.drafted, reading.stats.accepted, reading.stats.rounds) == (9, 4, 3)
@@ -39,7 +39,7 @@ def test_positions_are_conditional() -> None:
 
 def test_the_engine_s_own_times_count_at_the_end() -> None:
     gauge = Gauge(0.0)
-    gauge.see(event([token("a")] * 3, last=True), 9.0)
+    gauge.add(event([token("a")] * 3, last=True), 9.0)
     reading = gauge.read(9.0)
     assert (reading.running, reading.ttft, reading.mean) == (False, 0.5, 2.0)
     assert reading.usage is not None
@@ -48,8 +48,8 @@ def test_the_engine_s_own_times_count_at_the_end() -> None:
 
 def test_accepted_tokens_by_drafter() -> None:
     gauge = Gauge(0.0)
-    gauge.see(event([token("a")], [1, 2], 2, drafter="lookup"), 0.1)
-    gauge.see(event([token("a")], [1], 1, drafter="model"), 0.2)
+    gauge.add(event([token("a")], [1, 2], 2, drafter="lookup"), 0.1)
+    gauge.add(event([token("a")], [1], 1, drafter="model"), 0.2)
     drafters = gauge.read(1.0).stats.drafters
     assert [(d.drafter, sum(d.accepted)) for d in drafters] == [("lookup", 2), ("model", 1)]
 

@@ -13,6 +13,7 @@ from textual.widgets import Markdown
 
 import specdec_tui
 from specdec_tui.app import ChatApp
+from specdec_tui.screens.chat import ChatScreen
 from specdec_tui.screens.help import HelpScreen
 from specdec_tui.screens.sessions import SessionsScreen
 from specdec_tui.widgets.transcript import Transcript
@@ -45,7 +46,7 @@ def _bound(kind: type[DOMNode]) -> set[str]:
 @pytest.mark.parametrize("kind", _helpful(), ids=lambda kind: kind.__name__)
 def test_texts_name_only_keys_that_do_something(kind: type[DOMNode]) -> None:
     named = {key.lower() for key in KEY.findall(kind.HELP or "")}
-    assert named <= HANDLED | _bound(kind) | _bound(ChatApp)
+    assert named <= HANDLED | _bound(kind) | _bound(ChatScreen) | _bound(ChatApp)
 
 
 def test_the_texts_are_found() -> None:
@@ -63,7 +64,7 @@ async def test_help_is_about_what_has_the_focus() -> None:
         await chat.ready()
         await chat.ask("Hello")
         for focus, title, keys in (
-            (chat.app.prompt, "# Prompt", ["| `Ctrl+J`, `Shift+Enter`, `Alt+Enter` | New line |"]),
+            (chat.app.main.prompt, "# Prompt", ["| `Ctrl+J`, `Shift+Enter`, `Alt+Enter` | New line |"]),
             (chat.app.screen.query_one(Transcript), "# Conversation", ["| `PgDn` | Page Down |"]),
             (
                 chat.app.screen.query_one(AnswerView),

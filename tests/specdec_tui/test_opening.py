@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from specdec_tui.core.journal import Journal
-from specdec_tui.core.opening import open_store
+from specdec_tui.core.open_store import open_store
 from specdec_tui.core.schema import connect
+from specdec_tui.core.write_queue import WriteQueue
 
 
 def _quiet(why: str | None) -> None:
@@ -78,7 +78,7 @@ def test_a_file_of_a_later_version_is_kept_aside(tmp_path: Path) -> None:
 
 
 def test_failed_writes_are_told_once_kept_and_done_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specdec_tui.core.journal._RETRY", 0.01)
+    monkeypatch.setattr("specdec_tui.core.write_queue._RETRY", 0.01)
     told: list[str | None] = []
     again, room = threading.Event(), threading.Event()
 
@@ -92,19 +92,19 @@ def test_failed_writes_are_told_once_kept_and_done_later(tmp_path: Path, monkeyp
             raise sqlite3.OperationalError("database or disk is full")
         connection.execute("INSERT INTO preset VALUES ('a', '{}')")
 
-    journal = Journal(connect(tmp_path / "sessions.db"), report)
-    journal.put(write)
-    assert not journal.settle(0.1)
+    queue = WriteQueue(connect(tmp_path / "sessions.db"), report)
+    queue.put(write)
+    assert not queue.settle(0.1)
     room.set()
     assert again.wait(10)
     assert told == ["database or disk is full", None]
-    assert journal.close() == 0
+    assert queue.close() == 0
 
 
 def test_what_could_not_be_written_is_counted_at_the_end(tmp_path: Path) -> None:
     def write(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    journal = Journal(connect(tmp_path / "sessions.db"), _quiet)
-    journal.put(write)
-    assert journal.close(0.05) == 1
+    queue = WriteQueue(connect(tmp_path / "sessions.db"), _quiet)
+    queue.put(write)
+    assert queue.close(0.05) == 1

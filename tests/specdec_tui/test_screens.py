@@ -63,7 +63,7 @@ async def test_a_chat_is_resumed_with_its_settings(tmp_path: Path) -> None:
         await chat.ready()
         await chat.until(lambda: chat.texts == ["Hello", STORY])
         await chat.ask("And now?")
-        assert (chat.app.chat.settings.system, chat.app.chat.settings.sampling.temperature) == (
+        assert (chat.app.main.chat.settings.system, chat.app.main.chat.settings.sampling.temperature) == (
             "Be brief.",
             0.25,
         )
@@ -83,10 +83,10 @@ async def test_an_answer_under_way_when_the_chat_ends_is_there_next_time(tmp_pat
         await chat.ready()
         await chat.until(lambda: chat.app.store)
         await chat.enter("Hello")
-        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens == 4)
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens == 4)
     async with running(ScriptedEngine(), database=path, resume="last") as chat:
         await chat.until(lambda: chat.texts == ["Hello", "Once upon a time"])
-        assert chat.app.chat.conversation.path()[-1].state == "interrupted"
+        assert chat.app.main.chat.conversation.path()[-1].state == "interrupted"
         assert "the chat ended while this came" in chat.text_of("AnswerView .failed")
 
 
@@ -107,7 +107,7 @@ async def test_what_was_read_outlives_a_sudden_end(tmp_path: Path) -> None:
         await chat.ready()
         await chat.until(lambda: chat.app.store)
         await chat.enter("Hello")
-        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens == 4)
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens == 4)
         await chat.until(lambda: left() == ["Hello (done)", "Once upon a time (interrupted)"])
         with closing(sqlite3.connect(path)) as reading:
             (message,) = reading.execute("SELECT message FROM turn WHERE state = 'running'").fetchone()
@@ -131,7 +131,7 @@ async def test_parameters_are_checked_as_they_are_written() -> None:
         screen.query_one("#system", Input).value = "Be kind."
         await chat.pilot.press("enter")
         await chat.until(lambda: not isinstance(chat.app.screen, ParamsScreen))
-        settings = chat.app.chat.settings
+        settings = chat.app.main.chat.settings
         assert (settings.sampling.temperature, settings.speculative, settings.system) == (0.5, 3, "Be kind.")
 
 
@@ -163,8 +163,8 @@ async def test_compare_measures_and_judges() -> None:
         await chat.until(lambda: "identical" in chat.text_of("#verdict"))
         assert chat.text_of("#verdict").startswith("2.60x plain   identical")
         await chat.pilot.press("escape")
-        await chat.until(lambda: chat.app.dials.measured)
-        assert chat.app.dials.measured == pytest.approx(2.6)
+        await chat.until(lambda: chat.app.main.monitor.measured)
+        assert chat.app.main.monitor.measured == pytest.approx(2.6)
     plain, speculative = [r for r in engine.requests if r.id in ("plain", "speculative")]
     assert plain.sampling.seed == speculative.sampling.seed
     assert (plain.speculative, speculative.speculative) == ("off", "auto")
@@ -197,7 +197,7 @@ async def test_tokens_tell_about_themselves() -> None:
         await chat.pilot.hover(TokenView, offset=(3, 1))
         await chat.until(lambda: "“Once” id 10 · plain · from prefill" in chat.text_of("#detail"))
         await chat.pilot.press("ctrl+t")
-        assert not chat.app.shows_tokens
+        assert not chat.app.main.shows_tokens
 
 
 def test_a_token_s_probability_is_told_where_it_is_known() -> None:
@@ -205,7 +205,7 @@ def test_a_token_s_probability_is_told_where_it_is_known() -> None:
     from tests.specdec_tui.events import event, token
 
     log = TokenLog()
-    log.see(event([token("a", logprob=-0.6931)]))
+    log.add(event([token("a", logprob=-0.6931)]))
     assert " p 0.500 " in detail(log.entries[0])
 
 
@@ -213,9 +213,9 @@ async def test_completion_by_tab_and_enter() -> None:
     async with running(ScriptedEngine()) as chat:
         await chat.ready()
         await chat.pilot.press(*"/them", "tab")
-        await chat.until(lambda: chat.app.prompt.text == "/theme ")
+        await chat.until(lambda: chat.app.main.prompt.text == "/theme ")
         await chat.pilot.press(*"light", "down", "tab")
-        await chat.until(lambda: chat.app.prompt.text == "/theme light-safe")
+        await chat.until(lambda: chat.app.main.prompt.text == "/theme light-safe")
         await chat.pilot.press("enter")
         await chat.until(lambda: chat.app.theme == "light-safe")
 

@@ -4,7 +4,7 @@ import pytest
 
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, Message
-from specdec_tui.core.settings import NAMES, PRESETS, Settings, shown
+from specdec_tui.core.settings import NAMES, PRESETS, ChatSettings, shown
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from specdec_tui.core.settings import NAMES, PRESETS, Settings, shown
     ],
 )  # fmt: skip
 def test_values_as_typed(name: str, text: str, value: object) -> None:
-    settings = Settings().with_text(name, text)
+    settings = ChatSettings().with_text(name, text)
     full = {"temp": "temperature", "k": "speculative"}.get(name, name)
     assert settings.value(full) == value
 
@@ -35,28 +35,28 @@ def test_values_as_typed(name: str, text: str, value: object) -> None:
 )
 def test_wrong_values_are_refused_by_name(name: str, text: str, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        Settings().with_text(name, text)
+        ChatSettings().with_text(name, text)
 
 
 def test_every_value_can_be_typed_again() -> None:
-    settings = Settings().with_values({
+    settings = ChatSettings().with_values({
         "temperature": 0.5, "stop": ("a", "\n"), "logit_bias": {3: 2.0}, "speculative": 4, "ignore_eos": True
     })  # fmt: skip
-    again = Settings()
+    again = ChatSettings()
     for name in NAMES:
         again = again.with_text(name, shown(settings.value(name)))
     assert again == settings
 
 
 def test_presets_replace_values_and_keep_the_rest() -> None:
-    settings = Settings(system="Be brief.").with_text("top_k", "5").preset(PRESETS["precise"])
+    settings = ChatSettings(system="Be brief.").with_text("top_k", "5").preset(PRESETS["precise"])
     sampling = settings.sampling
     assert (sampling.temperature, sampling.top_k, settings.system) == (0.0, None, "Be brief.")
     assert settings.changed() == {"temperature": 0.0}
 
 
 def test_requests_begin_with_the_system_prompt() -> None:
-    settings = Settings(system="Be brief.").with_grammar(Grammar.json_object())
+    settings = ChatSettings(system="Be brief.").with_grammar(Grammar.json_object())
     request = settings.request((Message("user", "hi"),), speculative=2)
     assert [m.role for m in request.prompt if isinstance(m, Message)] == ["system", "user"]
     assert (request.speculative, request.sampling.grammar) == (2, Grammar.json_object())

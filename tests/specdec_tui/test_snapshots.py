@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.segment import Segment
 
-from specdec_tui.core.config import Config, Screen
+from specdec_tui.core.config import Config, ScreenConfig
 from specdec_tui.screens.compare import CompareScreen
 from tests.fakes import ScriptedEngine
 from tests.specdec_tui.running import Driver, running, words
@@ -79,20 +79,20 @@ class _asked:  # noqa: N801  (a context manager, read as a word)
 
     def __init__(self, size: tuple[int, int], theme: str) -> None:
         engine = ScriptedEngine(words(ANSWER), width=4)
-        self._running = running(engine, size=size, config=Config(screen=Screen(theme=theme)))
+        self._running = running(engine, size=size, config=Config(screen=ScreenConfig(theme=theme)))
 
     async def __aenter__(self) -> Driver:
         chat = await self._running.__aenter__()
-        chat.app.prompt.cursor_blink = False
-        chat.app.dials.refresh = lambda: None  # type: ignore[method-assign]
+        chat.app.main.prompt.cursor_blink = False
+        chat.app.main.refresh_gauge = lambda: None  # type: ignore[method-assign]
         await chat.ready()
         await chat.ask("How do I ring a bell?")
         await chat.until(lambda: chat.text_of("#state") == "ready")
-        live = chat.app.answering.live
+        live = chat.app.main.generation
         assert live
         live.gauge._rates.clear()
-        del chat.app.dials.refresh
-        chat.app.dials.refresh()
+        del chat.app.main.refresh_gauge
+        chat.app.main.refresh_gauge()
         return chat
 
     async def __aexit__(self, *error: object) -> None:

@@ -17,7 +17,7 @@ import pytest
 from specdec.types import ContentDelta, Message, ToolCall
 from specdec_tui.core.chat import Chat
 from specdec_tui.core.schema import _VERSIONS
-from specdec_tui.core.settings import Settings
+from specdec_tui.core.settings import ChatSettings
 from specdec_tui.core.store import Store
 
 _CRASH = """
@@ -26,12 +26,12 @@ from pathlib import Path
 from dataclasses import replace
 from specdec.types import ContentDelta, Message, ReasoningDelta, ToolCallDelta
 from specdec_tui.core.chat import Chat
-from specdec_tui.core.settings import Settings
+from specdec_tui.core.settings import ChatSettings
 from specdec_tui.core.store import Store
 store = Store(Path(sys.argv[1]))
-chat = Chat(Settings())
+chat = Chat(ChatSettings())
 chat.save_in(store)
-prompt = chat.say(Message("user", "Tell me."), None)
+prompt = chat.add(Message("user", "Tell me."), None)
 answer = chat.begin_answer(prompt.id)
 chat.grow(replace(answer, message=Message("assistant", "half "), figures={"tokens": 2}), [ContentDelta("half ")])
 chat.grow(replace(answer, message=Message("assistant", "half an answ"), figures={"tokens": 4}), [
@@ -51,10 +51,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def _chat(store: Store, *texts: str) -> Chat:
-    chat = Chat(Settings())
+    chat = Chat(ChatSettings())
     chat.save_in(store)
     for text in texts:
-        chat.say(Message("user", text), chat.conversation.head)
+        chat.add(Message("user", text), chat.conversation.head)
     return chat
 
 
@@ -64,11 +64,11 @@ def test_a_chat_comes_back_as_it_was(store: Store) -> None:
     call = ToolCall("c1", "find", '{"animal": "fox"}')
     message = Message("assistant", "I look.", tool_calls=(call,), reasoning="Hm.")
     chat.keep(type(answer)(answer.id, 1, message, "done", {"tokens": 4, "seed": 7}))
-    chat.configure(Settings(system="Be brief.").with_text("temperature", "0.5"))
+    chat.configure(ChatSettings(system="Be brief.").with_text("temperature", "0.5"))
     saved = store.load(chat.id)
     assert saved is not None
     assert saved.conversation.path() == chat.conversation.path()
-    assert Chat(Settings(), saved).settings == chat.settings
+    assert Chat(ChatSettings(), saved).settings == chat.settings
 
 
 def test_nothing_is_saved_of_a_chat_without_turns(store: Store) -> None:
@@ -106,7 +106,7 @@ def test_a_taken_back_turn_is_gone(store: Store) -> None:
 
 def test_branches_are_kept_and_the_shown_one_too(store: Store) -> None:
     chat = _chat(store, "one")
-    chat.say(Message("user", "other"), None)
+    chat.add(Message("user", "other"), None)
     chat.show(1)
     saved = store.load(chat.id)
     assert saved is not None
@@ -162,8 +162,8 @@ def test_of_a_running_answer_only_what_is_new_is_written(store: Store) -> None:
 
 
 def test_a_chat_that_is_saved_from_the_middle_of_an_answer_on(store: Store) -> None:
-    chat = Chat(Settings())
-    prompt = chat.say(Message("user", "one"), None)
+    chat = Chat(ChatSettings())
+    prompt = chat.add(Message("user", "one"), None)
     answer = chat.begin_answer(prompt.id)
     chat.grow(replace(answer, message=Message("assistant", "a ")), [ContentDelta("a ")])
     chat.save_in(store)

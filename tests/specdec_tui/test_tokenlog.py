@@ -6,8 +6,8 @@ from tests.specdec_tui.events import event, token
 
 def _log() -> TokenLog:
     log = TokenLog()
-    log.see(event([token("Once", number=1)]))
-    log.see(event([token(" upon", "accepted", 2), token(" time", "recovered", 3)], [2, 1, 9], 1))
+    log.add(event([token("Once", number=1)]))
+    log.add(event([token(" upon", "accepted", 2), token(" time", "recovered", 3)], [2, 1, 9], 1))
     return log
 
 
@@ -36,13 +36,13 @@ def test_lines_can_leave_out_rejected_drafts_and_separators() -> None:
 
 def test_lines_wrap_at_tokens_and_cut_what_is_too_long() -> None:
     log = TokenLog()
-    log.see(event([token("abcdef"), token("gh"), token("0123456789")]))
+    log.add(event([token("abcdef"), token("gh"), token("0123456789")]))
     assert _text(_lines(log, 4)) == ["abcd", "efgh", "0123", "4567", "89"]
 
 
 def test_line_ends_are_shown_and_obeyed() -> None:
     log = TokenLog()
-    log.see(event([token("a\n\nb")]))
+    log.add(event([token("a\n\nb")]))
     assert _text(_lines(log, 9)) == ["a⏎", "⏎", "b"]
 
 
@@ -50,14 +50,14 @@ def test_growing_gives_what_laying_out_anew_gives() -> None:
     log = TokenLog()
     grown = Lines(log, 11, rejected=True, separators=True)
     for i in range(40):
-        log.see(event([token(f"w{i} ", "accepted", i), token("界", "bonus", 99)], [i], 1))
+        log.add(event([token(f"w{i} ", "accepted", i), token("界", "bonus", 99)], [i], 1))
         grown.extend()
     assert grown.lines == _lines(log, 11).lines
 
 
 def test_wide_characters_count_as_two_cells() -> None:
     log = TokenLog()
-    log.see(event([token("界界界")]))
+    log.add(event([token("界界界")]))
     assert _text(_lines(log, 4)) == ["界界", "界"]
 
 
@@ -69,7 +69,7 @@ def test_cells_lead_back_to_entries() -> None:
 
 def test_control_characters_are_pictures() -> None:
     log = TokenLog()
-    log.see(event([token("\x1b[31mred\x07")]))
+    log.add(event([token("\x1b[31mred\x07")]))
     assert _text(_lines(log, 80)) == ["␛[31mred␇"]
 
 

@@ -11,9 +11,9 @@ import pytest
 from specdec.engine import Engine, Progress
 from specdec.errors import CheckpointNotFound
 from specdec.process import ProcessEngine, child
+from specdec.types import LoadOptions
 from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config
-from specdec_tui.core.engines import EngineChoice
 from specdec_tui.widgets.gauge_strip import GaugeStrip
 from specdec_tui.widgets.token_view import TokenView
 from specdec_tui.widgets.turn import PromptView
@@ -23,7 +23,7 @@ from tests.specdec_tui.running import Driver, Garage, running
 from tests.specdec_tui.test_words import HOSTILE
 
 
-def _in_process(choice: EngineChoice, progress: Progress) -> Engine:
+def _in_process(options: LoadOptions, progress: Progress) -> Engine:
     return ProcessEngine(factories.held, progress=progress)
 
 
@@ -32,19 +32,19 @@ async def test_a_killed_engine_is_shown_and_restarted_without_losing_the_chat() 
     async with app.run_test(size=(100, 30)) as pilot:
         chat = Driver(app, pilot)
         await chat.ready()
-        app.chat.configure(app.chat.settings.with_text("max_tokens", "200"))
+        app.main.chat.configure(app.main.chat.settings.with_text("max_tokens", "200"))
         await chat.enter("Go on")
-        await chat.until(lambda: app.answering.live and app.answering.live.tokens == 4)
-        first = app.desk.engine
+        await chat.until(lambda: app.main.generation and app.main.generation.gauge.tokens == 4)
+        first = app.engines.engine
         assert isinstance(first, ProcessEngine)
         os.kill(first.pid, signal.SIGKILL)
-        await chat.until(lambda: chat.answered and chat.told)
-        assert "killed by SIGKILL" in chat.told[0]
+        await chat.until(lambda: chat.answered and chat.toasts)
+        assert "killed by SIGKILL" in chat.toasts[0]
         assert chat.texts == ["Go on", "Once upon a time"]
         await chat.until(lambda: "F8 restarts it" in chat.text_of("#state"))
         await pilot.press("f8")
-        await chat.until(lambda: app.desk.engine is not None and app.desk.engine is not first)
-        app.chat.configure(app.chat.settings.with_text("max_tokens", "5"))
+        await chat.until(lambda: app.engines.engine is not None and app.engines.engine is not first)
+        app.main.chat.configure(app.main.chat.settings.with_text("max_tokens", "5"))
         await chat.ask("Again")
         assert chat.texts[2:] == ["Again", "Once upon a time,"]
 
@@ -54,8 +54,8 @@ async def test_an_engine_that_dies_idle_is_noticed() -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         chat = Driver(app, pilot)
         await chat.ready()
-        assert isinstance(app.desk.engine, ProcessEngine)
-        os.kill(app.desk.engine.pid, signal.SIGKILL)
+        assert isinstance(app.engines.engine, ProcessEngine)
+        os.kill(app.engines.engine.pid, signal.SIGKILL)
         await chat.until(lambda: "killed by SIGKILL · F8 restarts it" in chat.text_of("#state"))
 
 
@@ -67,10 +67,10 @@ async def test_an_engine_that_is_silent_is_told_until_it_speaks_again(
     async with app.run_test(size=(100, 30)) as pilot:
         chat = Driver(app, pilot)
         await chat.ready()
-        assert isinstance(app.desk.engine, ProcessEngine)
-        os.kill(app.desk.engine.pid, signal.SIGSTOP)
+        assert isinstance(app.engines.engine, ProcessEngine)
+        os.kill(app.engines.engine.pid, signal.SIGSTOP)
         await chat.until(lambda: "has not answered for " in chat.text_of("#state"))
-        os.kill(app.desk.engine.pid, signal.SIGCONT)
+        os.kill(app.engines.engine.pid, signal.SIGCONT)
         await chat.until(lambda: chat.text_of("#state") == "ready")
 
 
@@ -81,8 +81,8 @@ async def test_a_missing_checkpoint_is_told_and_the_old_engine_comes_back() -> N
     async with running(garage=garage) as chat:
         await chat.ready()
         await chat.enter("/model nowhere")
-        await chat.until(lambda: chat.app.desk.engine is again)
-        assert chat.told == ["no model at 'nowhere': neither a folder nor a cached hub id"]
+        await chat.until(lambda: chat.app.engines.engine is again)
+        assert chat.toasts == ["no model at 'nowhere': neither a folder nor a cached hub id"]
         assert [c.target for c in garage.choices] == ["bundled", "nowhere", "bundled"]
 
 
@@ -118,9 +118,9 @@ async def test_a_paste_of_a_megabyte_stays_out_of_the_way_and_goes_out_whole() -
     async with running(engine) as chat:
         await chat.ready()
         text = "word " * 200_000
-        chat.app.prompt.post_message(events.Paste(text))
-        await chat.until(lambda: chat.app.prompt.text)
-        assert chat.app.prompt.text == "[pasted text 1: 1,000,000 characters]"
+        chat.app.main.prompt.post_message(events.Paste(text))
+        await chat.until(lambda: chat.app.main.prompt.text)
+        assert chat.app.main.prompt.text == "[pasted text 1: 1,000,000 characters]"
         await chat.pilot.press("enter")
         await chat.until(lambda: chat.answered)
         prompt = engine.requests[0].prompt[-1]
@@ -146,9 +146,9 @@ async def test_wrong_commands_are_told_in_one_line(line: str, message: str) -> N
     async with running(ScriptedEngine()) as chat:
         await chat.ready()
         await chat.app.command(line)
-        await chat.until(lambda: chat.told)
-        assert len(chat.told) == 1
-        assert chat.told[0].startswith(message)
+        await chat.until(lambda: chat.toasts)
+        assert len(chat.toasts) == 1
+        assert chat.toasts[0].startswith(message)
 
 
 async def test_why_speculation_is_off_is_said_loudly() -> None:
@@ -167,5 +167,5 @@ async def test_a_chat_that_cannot_be_saved_goes_on(tmp_path: Path) -> None:
     async with running(ScriptedEngine(), database=tmp_path / "file" / "sessions.db") as chat:
         await chat.ready()
         await chat.ask("Hello")
-        assert "cannot be opened" in chat.told[0]
-        assert "saved in" in chat.told[0]
+        assert "cannot be opened" in chat.toasts[0]
+        assert "saved in" in chat.toasts[0]

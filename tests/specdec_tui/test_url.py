@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from specdec.types import LoadOptions
 from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config
-from specdec_tui.core.engines import EngineChoice, Opener
+from specdec_tui.core.engines import EngineOpener
 from specdec_tui.widgets.token_view import TokenView
 from tests.remote.scripted import Exchange, ScriptedServer, story
 from tests.specdec_tui.running import Driver
@@ -18,7 +19,7 @@ from tests.specdec_tui.running import Driver
 @asynccontextmanager
 async def _chat(server: ScriptedServer) -> AsyncIterator[Driver]:
     with server:
-        app = ChatApp(Config(engine=EngineChoice(url=server.url)), Opener(Path(os.devnull)))
+        app = ChatApp(Config(engine=LoadOptions(server.url)), EngineOpener(Path(os.devnull)))
         async with app.run_test(size=(120, 40)) as pilot:
             chat = Driver(app, pilot)
             await chat.ready()
@@ -34,14 +35,14 @@ async def _broken(exchange: Exchange) -> None:
 async def test_answers_tokens_and_figures_come_from_the_server() -> None:
     server = ScriptedServer("vllm", speculates=True)
     async with _chat(server) as chat:
-        chat.app.chat.configure(chat.app.chat.settings.with_text("max_tokens", "12"))
+        chat.app.main.chat.configure(chat.app.main.chat.settings.with_text("max_tokens", "12"))
         await chat.ask("Tell me")
         await chat.ask("Go on")
         told = " " + " ".join(f"w{i}" for i in range(12))
         assert chat.texts == ["Tell me", told, "Go on", told]
         asked = [exchange.body["messages"] for exchange in server.seen]
         assert [message["content"] for message in asked[1]] == ["Tell me", told, "Go on"]
-        figures = chat.app.chat.conversation.path()[-1].figures
+        figures = chat.app.main.chat.conversation.path()[-1].figures
         assert figures["tokens"] == 12
         await chat.pilot.press("ctrl+t")
         await chat.until(lambda: chat.app.screen.query_one(TokenView).entries >= 12)
@@ -52,9 +53,9 @@ async def test_a_broken_answer_is_told_and_can_be_asked_again() -> None:
     server.answers.extend([_broken, story])
     async with _chat(server) as chat:
         await chat.enter("Tell me")
-        await chat.until(lambda: chat.told)
-        assert server.url.removesuffix("/v1") in chat.told[-1]
-        await chat.until(lambda: not chat.app.answering.running)
+        await chat.until(lambda: chat.toasts)
+        assert server.url.removesuffix("/v1") in chat.toasts[-1]
+        await chat.until(lambda: not chat.app.main.running)
         await chat.pilot.press("ctrl+r")
         await chat.until(lambda: "w0" in chat.texts[-1] and chat.answered)
 
@@ -62,9 +63,9 @@ async def test_a_broken_answer_is_told_and_can_be_asked_again() -> None:
 async def test_escape_ends_the_answer_at_the_server() -> None:
     server = ScriptedServer("vllm", pace=0.05)
     async with _chat(server) as chat:
-        chat.app.chat.configure(chat.app.chat.settings.with_text("max_tokens", "400"))
+        chat.app.main.chat.configure(chat.app.main.chat.settings.with_text("max_tokens", "400"))
         await chat.enter("Tell me")
-        await chat.until(lambda: chat.app.answering.live and chat.app.answering.live.tokens >= 2)
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens >= 2)
         await chat.pilot.press("escape")
         await chat.until(lambda: server.left == 1)
-        assert chat.app.chat.conversation.path()[-1].state == "cancelled"
+        assert chat.app.main.chat.conversation.path()[-1].state == "cancelled"

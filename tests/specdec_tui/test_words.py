@@ -9,13 +9,13 @@ import pytest
 
 from specdec.errors import InvalidRequest
 from specdec.types import Message
+from specdec_tui.commands import SlashCommands
 from specdec_tui.core.code import as_markdown, code_blocks
 from specdec_tui.core.commands import COMMANDS, complete, parse
 from specdec_tui.core.conversation import Conversation
 from specdec_tui.core.export import export
 from specdec_tui.core.models import models
 from specdec_tui.core.safe import one_line, safe
-from specdec_tui.doing import Doing
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\rover\x00\u202egnp.exe\u2066"
 
@@ -41,7 +41,7 @@ def test_commands_are_read() -> None:
 
 
 def test_every_command_is_done_by_a_method() -> None:
-    assert all(hasattr(Doing, f"do_{c.name}") for c in COMMANDS)
+    assert all(hasattr(SlashCommands, f"do_{c.name}") for c in COMMANDS)
 
 
 def _choices(kind: str) -> list[str]:

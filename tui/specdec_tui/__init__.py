@@ -2,9 +2,10 @@
 
     core/      what the chat does, without a screen
     widgets/   what the screen is made of
-    screens/   what opens over it
-    app        ChatApp joins them; answering runs an answer, desk looks after the engine, dials keeps the gauge,
-               doing has the slash commands, serve is for browsers
+    screens/   the chat itself, and what opens over it
+    commands   what the slash commands do to the chat's screen
+    app        ChatApp: engine, sessions and commands around the chat's screen; run begins it, serve is for browsers
 
-The engine runs in a process of its own, or at a URL; this one never imports torch.
+Imports go one way: app, commands, screens, widgets, core. What happens in a widget goes up as Textual's messages and
+actions. The engine runs in a process of its own, or at a URL; this one never imports torch.
 """

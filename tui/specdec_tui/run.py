@@ -27,8 +27,8 @@ def run(config: Config, *, database: Path | None, resume: str | None = None) -> 
     """Run the chat in this terminal; returns how many changes could not be saved."""
     with splash(config.screen.theme):
         from specdec_tui.app import ChatApp  # half a second on a slow machine, with something to look at
-        from specdec_tui.core.engines import Opener
+        from specdec_tui.core.engines import EngineOpener
 
-        app = ChatApp(config, Opener(log_path()), database=database, resume=resume)
+        app = ChatApp(config, EngineOpener(log_path()), database=database, resume=resume)
     asyncio.run(app.run_async())
     return app.unsaved

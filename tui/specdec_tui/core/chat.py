@@ -8,15 +8,15 @@ from typing import Any
 
 from specdec.types import Delta, Message, Request
 from specdec_tui.core.conversation import Conversation, Turn, title_of
-from specdec_tui.core.settings import Settings
-from specdec_tui.core.store import Saved, Store, new_id
+from specdec_tui.core.settings import ChatSettings
+from specdec_tui.core.store import SavedSession, Store, new_id
 
 
 class Chat:
     """Every change is saved as it is made, once there is something to save."""
 
-    def __init__(self, settings: Settings, saved: Saved | None = None) -> None:
-        self.store: Store | None = None
+    def __init__(self, settings: ChatSettings, saved: SavedSession | None = None, store: Store | None = None) -> None:
+        self.store = store
         self.id = saved.session.id if saved else new_id()
         self.title = saved.session.title if saved else ""
         self.conversation = saved.conversation if saved else Conversation()
@@ -31,26 +31,27 @@ class Chat:
             store.begin(self.id, self.title)
             for turn in self.conversation.path():
                 store.save(self.id, turn)
-            self._configure()
+            self.configure(self.settings)
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: ChatSettings) -> None:
         self.settings = settings
-        if len(self.conversation):
-            self._configure()
+        if self.store and len(self.conversation):
+            self.store.configure(self.id, settings.system, settings.changed())
 
     def rename(self, title: str) -> None:
         self.title = title
         if self.store and len(self.conversation):
             self.store.rename(self.id, title)
 
-    def say(self, message: Message, parent: int | None) -> Turn:
+    def add(self, message: Message, parent: int | None) -> Turn:
         """A new turn after `parent`, not an answer."""
-        if not len(self.conversation):
+        turn = self.conversation.add(message, parent)
+        if len(self.conversation) == 1:
             self.title = self.title or title_of(message.content or "")
             if self.store:
                 self.store.begin(self.id, self.title)
-                self._configure()
-        return self.keep(self.conversation.add(message, parent))
+                self.configure(self.settings)
+        return self.keep(turn)
 
     def begin_answer(self, parent: int) -> Turn:
         return self.keep(self.conversation.add(Message("assistant", ""), parent, "running"))
@@ -85,13 +86,9 @@ class Chat:
         """What asks for an answer after `head`."""
         return self.settings.request(messages_of(self.conversation.path(head)), **changes)
 
-    def _configure(self) -> None:
-        if self.store:
-            self.store.configure(self.id, self.settings.system, self.settings.changed())
-
 
 def messages_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
-    """What an engine is told of a path. An answer that failed before its first word is left out, and prompts that then
+    """What an engine gets of a path. An answer that failed before its first word is left out, and prompts that then
     follow each other are one, since many templates take turns."""
     found: list[Message] = []
     for message in (t.message for t in turns):

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from specdec.errors import InvalidRequest
+from specdec_tui.core.config import THEME_NAMES, Config
+from specdec_tui.core.models import models
+from specdec_tui.core.settings import NAMES, Values
+from specdec_tui.core.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,6 @@ COMMANDS = (
 )
 _BY_NAME = {c.name: c for c in COMMANDS}
 
-Choices = Callable[[str], Iterable[str]]
-"""From a Command's `choices` to what could be typed."""
-
 
 def is_command(line: str) -> bool:
     return line.removeprefix("/").partition(" ")[0] in _BY_NAME
@@ -66,7 +67,7 @@ def parse(line: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class Suggestion:
     """What a line could become, and what to say about it."""
 
     line: str
@@ -74,16 +75,38 @@ class Completion:
     help: str = ""
 
 
-def complete(line: str, choices: Choices, most: int = 8) -> list[Completion]:
-    """How a line that begins with a slash could go on."""
+def presets(config: Config, store: Store | None) -> dict[str, Values]:
+    """Built in, from the config file, and saved; the later ones win."""
+    return {**config.presets, **(store.presets() if store else {})}
+
+
+def choices(kind: str, config: Config, store: Store | None) -> Iterable[str]:
+    """What a command's argument is completed from."""
+    match kind:
+        case "setting":
+            return NAMES
+        case "preset":
+            return (*presets(config, store), "save ")
+        case "model":
+            return [m.name for m in models(config.folders)]
+        case "draft":
+            return ["auto", "none", "lookup", *(m.name for m in models(config.folders))]
+        case "theme":
+            return THEME_NAMES
+        case _:
+            return {"switch": ("on", "off"), "copy": ("code",)}[kind]
+
+
+def complete(line: str, choices: Callable[[str], Iterable[str]], most: int = 8) -> list[Suggestion]:
+    """How a line that begins with a slash could go on. `choices` goes from a Command's to what could be typed."""
     if not line.startswith("/") or "\n" in line:
         return []
     name, space, argument = line[1:].partition(" ")
     if not space:
         found = [c for c in COMMANDS if c.name.startswith(name)]
-        return [Completion(f"/{c.name} " if c.usage else f"/{c.name}", f"/{c.name} {c.usage}", c.help) for c in found]
+        return [Suggestion(f"/{c.name} " if c.usage else f"/{c.name}", f"/{c.name} {c.usage}", c.help) for c in found]
     command = _BY_NAME.get(name)
     if command is None or not command.choices:
         return []
     fitting = [c for c in choices(command.choices) if argument.lower() in c.lower() and c != argument]
-    return [Completion(f"/{name} {c}", c) for c in fitting[:most]]
+    return [Suggestion(f"/{name} {c}", c) for c in fitting[:most]]

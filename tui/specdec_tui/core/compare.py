@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 
 from specdec.engine import Engine
-from specdec.types import Completion, GenerationEvent, Request
+from specdec.types import Answer, GenerationEvent, Request
 from specdec.verify.comparison import WARM_UP_TOKENS, Comparison, Side, sides
 
 
@@ -15,15 +15,10 @@ async def compare(engine: Engine, request: Request, see: Callable[[Side, Generat
     found = {}
     for side, asked in sides(request).items():
         await engine.agenerate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=asked.speculative)
-        events = []
-        async for event in _events(engine, asked):
-            events.append(event)
-            see(side, event)
-        found[side] = Completion.of(events)
+        answer = Answer()
+        async with aclosing(engine.astream(asked)) as events:
+            async for event in events:
+                answer.add(event)
+                see(side, event)
+        found[side] = answer.completion
     return Comparison(found["plain"], found["speculative"], engine.info.accept_rule)
-
-
-async def _events(engine: Engine, request: Request) -> AsyncIterator[GenerationEvent]:
-    async with aclosing(engine.astream(request)) as events:
-        async for event in events:
-            yield event

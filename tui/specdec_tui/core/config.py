@@ -1,6 +1,6 @@
 """The config file: what a chat begins with. The command line goes before it.
 
-[engine]    target, draft, device, dtype, context, accept_rule, url
+[engine]    options of specdec.load: target, draft, device, dtype, context, accept_rule, ...; or url, for a server's
 [sampling]  temperature, top_p, ..., speculative
 [screen]    theme, gauge, rejected, system
 [models]    folders = ["~/models"]
@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from specdec.errors import InvalidRequest
-from specdec_tui.core.engines import EngineChoice
-from specdec_tui.core.settings import PRESETS, Settings, Values
+from specdec.types import LoadOptions
+from specdec_tui.core.settings import PRESETS, ChatSettings, Values
 
 THEME_NAMES = ("dark", "light", "dark-safe", "light-safe")
 """The last two have token colours that stay apart for colour-blind eyes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
+class ScreenConfig:
     """How the chat looks."""
 
     theme: str = "dark"
@@ -41,9 +41,9 @@ class Screen:
 class Config:
     """Everything a chat begins with."""
 
-    engine: EngineChoice = field(default_factory=EngineChoice)
-    settings: Settings = field(default_factory=Settings)
-    screen: Screen = field(default_factory=Screen)
+    engine: LoadOptions = field(default_factory=LoadOptions)
+    settings: ChatSettings = field(default_factory=ChatSettings)
+    screen: ScreenConfig = field(default_factory=ScreenConfig)
     folders: tuple[Path, ...] = ()
     presets: Mapping[str, Values] = field(default_factory=lambda: dict(PRESETS))
 
@@ -51,27 +51,23 @@ class Config:
 def read_config(path: Path) -> Config:
     """The file's values over the defaults; the defaults where there is no file. Raises InvalidRequest."""
     try:
-        text = path.read_text("utf-8")
+        tables = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return Config()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest("config", str(path), f"a readable file ({error})") from None
-    try:
-        return _config(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequest("config", str(path), f"TOML ({error})") from None
-
-
-def _config(tables: Mapping[str, Any]) -> Config:
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest("config", str(path), f"a readable file ({error})") from None
     _known("config", tables, ("engine", "sampling", "screen", "models", "presets"))
-    screen = dict(tables.get("screen", {}))
-    settings = replace(Settings(), system=screen.pop("system", None))
-    folders = tables.get("models", {}).get("folders", [])
+    engine, screen = (dict(tables.get(name, {})) for name in ("engine", "screen"))
+    if url := engine.pop("url", None):
+        engine["target"] = url
+    settings = ChatSettings(system=screen.pop("system", None))
     return Config(
-        engine=_filled(EngineChoice, "engine", tables.get("engine", {})),
+        engine=_filled(LoadOptions, "engine", engine),
         settings=settings.with_values(tables.get("sampling", {})),
-        screen=_filled(Screen, "screen", screen),
-        folders=tuple(Path(f) for f in folders),
+        screen=_filled(ScreenConfig, "screen", screen),
+        folders=tuple(Path(f) for f in tables.get("models", {}).get("folders", [])),
         presets=PRESETS | {name: dict(values) for name, values in tables.get("presets", {}).items()},
     )
 

@@ -79,6 +79,11 @@ class Conversation:
     def followers(self, number: int) -> list[int]:
         return self._children.get(number, [])
 
+    def branch(self, number: int) -> tuple[int, int]:
+        """Which of how many alternatives a turn is, from 1."""
+        row = self.siblings(number)
+        return row.index(number) + 1, len(row)
+
     def beside(self, number: int, step: int) -> int:
         """The alternative `step` places further, the turn itself at the end of the row."""
         row = self.siblings(number)

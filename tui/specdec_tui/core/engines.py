@@ -1,60 +1,123 @@
-"""How a chat comes to its engine: which one, in which process, and how it is brought back."""
+"""The chat's engine: opened behind the screen, in a process of its own or at a URL; changed, and closed."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from specdec.engine import AcceptRule, Engine, Progress
+from specdec.engine import Engine, Progress
+from specdec.loading import load_engine
+from specdec.types import LoadOptions
 from specdec_tui.core.frames import FRAME
 
-
-@dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """What to load. With a `url` the models run there, and only `target` names one of them."""
-
-    target: str = "bundled"
-    draft: str = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
-    context: int | None = None
-    accept_rule: AcceptRule = "coupled"
-    trust_remote_code: bool = False
-    url: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.url or self.target
-
-
-Open = Callable[[EngineChoice, Progress], Engine]
+OpenEngine = Callable[[LoadOptions, Progress], Engine]
 """Blocks until the engine is ready. Raising in `progress` gives it up."""
 
 
-class Opener:
-    """Opens engines in a process of their own, or at a URL. Their standard error goes to a log, off the screen."""
+class EngineOpener:
+    """Opens engines. Their standard error goes to a log, off the screen."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def __call__(self, choice: EngineChoice, progress: Progress) -> Engine:
-        if choice.url:
-            from specdec.loading import load
-
-            return load(choice.url, choice.draft, context=choice.context, progress=progress)
+    def __call__(self, options: LoadOptions, progress: Progress) -> Engine:
+        if options.remote:  # what only a local engine can choose may stand in the config file; it is left out
+            kept = LoadOptions(options.target, options.draft, context=options.context, api_key=options.api_key)
+            return load_engine(kept, progress)
         from specdec.process import ProcessEngine
 
-        options = asdict(choice)
-        del options["url"]
+        factory = partial(load_engine, replace(options, slots=1))
         with suppress(OSError):
             self.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log if self.log.parent.is_dir() else "/dev/null", "ab") as stderr:
-            return ProcessEngine.load(**options, slots=1, progress=progress, stderr=stderr, gather=FRAME)
+        with open(self.log if self.log.parent.is_dir() else os.devnull, "ab") as stderr:
+            return ProcessEngine(factory, progress=progress, stderr=stderr, gather=FRAME)
 
 
-def is_beside(engine: Engine) -> bool:
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How far loading has come, 0 to 1."""
+
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The engine takes requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """There is no engine. `previous` is what was loaded before."""
+
+    error: Exception
+    previous: LoadOptions | None
+
+
+class _Abandoned(Exception):
+    """Another engine is wanted by now."""
+
+
+class EngineManager:
+    """Holds at most one engine. Every method returns at once; `report` is called in another thread."""
+
+    def __init__(
+        self, opening: OpenEngine, options: LoadOptions, report: Callable[[Loading | Loaded | LoadFailed], object]
+    ) -> None:
+        self._open, self._report = opening, report
+        self.options = options
+        self.engine: Engine | None = None
+        self._load_number = 0
+
+    @property
+    def down(self) -> str | None:
+        """Why the engine, if there is one, takes no requests."""
+        return self.engine.down if self.engine else None
+
+    def load(self, options: LoadOptions) -> None:
+        """Load this one. The present engine ends first: two of them may not fit into memory."""
+        previous = self.options if self.engine and options != self.options else None
+        self.options = options
+        self._load_number += 1
+        old, self.engine = self.engine, None
+        arguments = (self._load_number, options, old, previous)
+        threading.Thread(target=self._load, args=arguments, name="specdec-loading", daemon=True).start()
+
+    def close(self) -> None:
+        self._load_number += 1
+        engine, self.engine = self.engine, None
+        if engine:
+            engine.close()
+
+    def _load(self, number: int, options: LoadOptions, old: Engine | None, previous: LoadOptions | None) -> None:
+        def progress(stage: str, fraction: float) -> None:
+            if number != self._load_number:
+                raise _Abandoned
+            self._report(Loading(stage, fraction))
+
+        try:
+            if old:
+                old.close()
+            engine = self._open(options, progress)
+        except _Abandoned:
+            return
+        except Exception as error:  # noqa: BLE001  (whatever it is, the screen shows it and goes on)
+            if number == self._load_number:
+                self._report(LoadFailed(error, previous))
+            return
+        if number != self._load_number:
+            engine.close()
+            return
+        self.engine = engine
+        self._report(Loaded())
+
+
+def shares_cores(engine: Engine) -> bool:
     """Whether it decodes in a process of its own, on the cores that draw."""
     return engine.info.device == "cpu" and hasattr(engine, "pid")
 

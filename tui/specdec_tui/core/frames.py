@@ -12,8 +12,8 @@ import re
 FRAME, _FENCE = 1 / 20, 1 / 6
 """Seconds between frames at best, in prose and in a fence."""
 _LONGEST = 0.6
-SHARE, SHARE_BESIDE = 0.3, 0.03
-"""Of the time, that drawing may take; the second where the engine decodes on the same cores and waits for it."""
+DRAWING, DRAWING_SHARED = 0.3, 0.03
+"""Shares of the time that drawing may take; the second where the engine decodes on the same cores and waits for it."""
 _MARK = re.compile(r"^ {0,3}(`{3,}|~{3,})[^`\n]*$", re.MULTILINE)
 
 
@@ -34,7 +34,7 @@ class Frames:
     def feed(self, text: str) -> None:
         self._waiting.append(text)
 
-    def take(self, now: float, share: float = SHARE) -> str:
+    def take(self, now: float, share: float = DRAWING) -> str:
         """The text to show in this frame, often none. Drawing may take `share` of the time until the next."""
         if now < self._next or not self._waiting:
             return ""
@@ -42,7 +42,13 @@ class Frames:
         if self.in_fence:  # half a line would be coloured one way now and another way in the next frame
             text = text[: text.rfind("\n") + 1]
         self._keep("".join(self._waiting)[len(text) :])
-        self._follow(text)
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:  # does the text so far end inside a fence?
+            mark = _MARK.match(line)
+            if mark and self._fence is None:
+                self._fence = mark[1]
+            elif mark and self._fence and mark[1].startswith(self._fence) and not line.strip().strip(mark[1][0]):
+                self._fence = None
         self._next = now + min(max(_FENCE if self.in_fence else FRAME, self._cost / share), _LONGEST)
         return text
 
@@ -58,15 +64,3 @@ class Frames:
 
     def _keep(self, text: str) -> None:
         self._waiting = [text] if text else []
-
-    def _follow(self, text: str) -> None:
-        """Keep track of whether the text so far ends inside a fence."""
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            mark = _MARK.match(line)
-            if mark is None:
-                continue
-            if self._fence is None:
-                self._fence = mark[1]
-            elif mark[1].startswith(self._fence) and not line.strip().strip(mark[1][0]):
-                self._fence = None

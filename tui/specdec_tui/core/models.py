@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,23 +13,24 @@ _FEW = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelOption:
     """What `load` would be called with, and where it comes from."""
 
     name: str
     source: str
 
 
-def models(folders: Iterable[Path] = ()) -> list[Model]:
-    """All that can be loaded without a network."""
-    return [Model("bundled", "comes with specdec"), *_cached(), *(m for f in folders for m in _inside(f))]
-
-
-def _cached() -> Iterator[Model]:
-    """Repositories in the hub's cache that have a config in some snapshot."""
-    for repository in sorted(_hub().glob("models--*")):
-        if any(repository.glob("snapshots/*/config.json")):
-            yield Model(repository.name.removeprefix("models--").replace("--", "/"), "hub cache")
+def models(folders: Iterable[Path] = ()) -> list[ModelOption]:
+    """All that can be loaded without a network: what has a config."""
+    cached = [path for path in sorted(_hub().glob("models--*")) if any(path.glob("snapshots/*/config.json"))]
+    names = [path.name.removeprefix("models--").replace("--", "/") for path in cached]
+    found = [ModelOption("bundled", "comes with specdec"), *(ModelOption(name, "hub cache") for name in names)]
+    for folder in (f.expanduser() for f in folders):
+        with suppress(OSError):
+            inner = sorted(folder.iterdir())[:_FEW] if folder.is_dir() else []
+            models = [path for path in (folder, *inner) if (path / "config.json").is_file()]
+            found += [ModelOption(str(path), f"folder {path.parent}") for path in models]
+    return found
 
 
 def _hub() -> Path:
@@ -36,15 +38,3 @@ def _hub() -> Path:
         return Path(cache)
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     return Path(home).expanduser() / "hub"
-
-
-def _inside(folder: Path) -> Iterator[Model]:
-    """The folder itself, or those in it, that have a config."""
-    folder = folder.expanduser()
-    try:
-        inner = sorted(folder.iterdir())[:_FEW] if folder.is_dir() else []
-    except OSError:
-        return
-    for path in (folder, *inner):
-        if (path / "config.json").is_file():
-            yield Model(str(path), f"folder {path.parent}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ _UNSETTABLE = {"grammar"}  # set by /json and /schema, not by value
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ChatSettings:
     """Immutable; every change is checked by the values of specdec.types themselves."""
 
     sampling: SamplingParams = field(default_factory=SamplingParams)
@@ -30,7 +30,7 @@ class Settings:
     system: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
 
-    def with_values(self, values: Values) -> Settings:
+    def with_values(self, values: Values) -> ChatSettings:
         """Values by name, as they come from a preset or a config file."""
         unknown = set(values) - set(NAMES)
         if unknown:
@@ -41,13 +41,13 @@ class Settings:
         changed.request((Message("user", "?"),))  # Request checks what is not sampling
         return changed
 
-    def with_text(self, name: str, text: str) -> Settings:
+    def with_text(self, name: str, text: str) -> ChatSettings:
         """One value as it was typed: `temperature`, `0.7`."""
         name = _ALIASES.get(name, name)
         if name not in NAMES:
             raise InvalidRequest("setting", name, "one of " + ", ".join(NAMES))
         default = _DEFAULTS[name]
-        value = default if text.strip().lower() in _UNSET else _READERS[name](name, text.strip())
+        value = default if text.strip().lower() in _UNSET else _read(name, text.strip())
         return self.with_values({name: value})
 
     def value(self, name: str) -> Any:
@@ -57,7 +57,7 @@ class Settings:
         """What differs from the defaults, as a preset keeps it."""
         return {n: self.value(n) for n in NAMES if self.value(n) != _DEFAULTS[n]}
 
-    def preset(self, values: Values) -> Settings:
+    def preset(self, values: Values) -> ChatSettings:
         """All values from the preset; the system prompt and the tools stay."""
         return replace(self, sampling=SamplingParams(), speculative="auto").with_values(values)
 
@@ -66,60 +66,40 @@ class Settings:
         request = Request((*system, *messages), self.sampling, self.speculative, tools=self.tools)
         return replace(request, **changes) if changes else request
 
-    def with_grammar(self, grammar: Grammar | None) -> Settings:
+    def with_grammar(self, grammar: Grammar | None) -> ChatSettings:
         return replace(self, sampling=replace(self.sampling, grammar=grammar))
 
 
-def _real(name: str, text: str) -> float:
+def _read(name: str, text: str) -> Any:
+    """A value as it is typed: ids and biases parted by spaces or commas, stop texts by `|` (`\\n` is a line end)."""
+    parts = text.replace(",", " ").split()
+    match name:
+        case "speculative":
+            return text if text in ("auto", "off") else _number(int, name, text, "auto, off or a whole number")
+        case "stop":
+            return tuple(part.replace("\\n", "\n") for part in text.split("|") if part)
+        case "stop_token_ids":
+            return tuple(_number(int, name, part) for part in parts)
+        case "logit_bias":
+            pairs = [part.partition("=") for part in parts]
+            return {_number(int, name, token): _number(float, name, bias, "a number") for token, _, bias in pairs}
+        case "ignore_eos":
+            if text.lower() not in ("on", "off", "true", "false"):
+                raise InvalidRequest(name, text, "on or off")
+            return text.lower() in ("on", "true")
+        case "top_k" | "max_tokens" | "min_tokens" | "seed" | "logprobs":
+            return _number(int, name, text)
+        case _:
+            return _number(float, name, text, "a number")
+
+
+def _number(kind: type[int | float], name: str, text: str, expected: str = "a whole number") -> int | float:
     try:
-        return float(text)
+        return kind(text)
     except ValueError:
-        raise InvalidRequest(name, text, "a number") from None
+        raise InvalidRequest(name, text, expected) from None
 
 
-def _whole(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidRequest(name, text, "a whole number") from None
-
-
-def _speculative(name: str, text: str) -> Speculative:
-    if text in ("auto", "off"):
-        return text  # type: ignore[return-value]
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidRequest(name, text, "auto, off or a whole number") from None
-
-
-def _switch(name: str, text: str) -> bool:
-    if text.lower() not in ("on", "off", "true", "false"):
-        raise InvalidRequest(name, text, "on or off")
-    return text.lower() in ("on", "true")
-
-
-def _texts(_name: str, text: str) -> tuple[str, ...]:
-    """Stop texts, parted by `|`; `\\n` is a line end."""
-    return tuple(part.replace("\\n", "\n") for part in text.split("|") if part)
-
-
-def _ids(name: str, text: str) -> tuple[int, ...]:
-    return tuple(_whole(name, part) for part in text.replace(",", " ").split())
-
-
-def _bias(name: str, text: str) -> dict[int, float]:
-    pairs = (part.partition("=") for part in text.replace(",", " ").split())
-    return {_whole(name, token): _real(name, bias) for token, _, bias in pairs}
-
-
-_Reader = Callable[[str, str], Any]
-_READERS: dict[str, _Reader] = {
-    "temperature": _real, "top_k": _whole, "top_p": _real, "min_p": _real, "repetition_penalty": _real,
-    "presence_penalty": _real, "frequency_penalty": _real, "logit_bias": _bias, "max_tokens": _whole,
-    "min_tokens": _whole, "stop": _texts, "stop_token_ids": _ids, "ignore_eos": _switch, "seed": _whole,
-    "logprobs": _whole, "speculative": _speculative,
-}  # fmt: skip
 _ALIASES = {"k": "speculative", "temp": "temperature", "max": "max_tokens"}
 NAMES = (*(f.name for f in fields(SamplingParams) if f.name not in _UNSETTABLE), "speculative")
 _DEFAULTS: dict[str, Any] = {n: "auto" if n == "speculative" else getattr(SamplingParams(), n) for n in NAMES}

@@ -1,6 +1,6 @@
 """Sessions on disk: saved as they grow, searched by words, and resumed with nothing lost.
 
-Writes go through the journal and never block; reads have a connection of their own.
+Writes go through a queue and never block; reads have a connection of their own.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from specdec.types import ContentDelta, Delta, Message, ReasoningDelta, ToolCallDelta
-from specdec_tui.core.answer import Answer
+from specdec.types import Answer, ContentDelta, Delta, Message, ReasoningDelta, ToolCallDelta
 from specdec_tui.core.conversation import Conversation, Turn
-from specdec_tui.core.journal import Journal, Report, Write
 from specdec_tui.core.schema import connect
+from specdec_tui.core.write_queue import Report, Write, WriteQueue
 
 _SETTLE = 2.0  # seconds a reader waits for writes that were handed in before
 
@@ -39,7 +37,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedSession:
     """A whole session, as it was left."""
 
     session: Session
@@ -64,26 +62,43 @@ class Store:
         writing = connect(path)
         self._reading = connect(path)
         writing.row_factory = self._reading.row_factory = sqlite3.Row
-        self._journal = Journal(writing, report)
-        self._journal.put(_mark_interrupted)
+        self._queue = WriteQueue(writing, report)
+        self._queue.put(_mark_interrupted)
 
     # ------------------------------------------------------------------------------------ writing
 
     def begin(self, session: str, title: str, system: str | None = None) -> None:
         now = time.time()
         values = (session, title, now, now, system)
-        self._put(
-            "INSERT OR IGNORE INTO session (id, title, created, updated, system) VALUES (?, ?, ?, ?, ?)",
-            values,
-        )
+        self._put("INSERT OR IGNORE INTO session (id, title, created, updated, system) VALUES (?, ?, ?, ?, ?)", values)
 
     def save(self, session: str, turn: Turn) -> None:
         """A turn that is new or has changed; it becomes the session's head. What is finished can be searched."""
-        self._journal.put(partial(_save, session, turn))
+
+        def write(connection: sqlite3.Connection) -> None:
+            message, figures = json.dumps(asdict(turn.message)), json.dumps(dict(turn.figures))
+            owner = os.getpid() if turn.state == "running" else None
+            values = (session, turn.id, turn.parent, turn.message.role, message, turn.state, owner, figures)
+            (key,) = connection.execute(_SAVE, values).fetchone()
+            connection.execute("DELETE FROM growth WHERE turn = ?", (key,))
+            if turn.state != "running":
+                _index(connection, key, turn.text)
+                now = time.time()
+                connection.execute("UPDATE session SET updated = ?, head = ? WHERE id = ?", (now, turn.id, session))
+
+        self._queue.put(write)
 
     def grow(self, session: str, turn: Turn, deltas: Sequence[Delta]) -> None:
         """What is new of a running answer. Nothing else of its text is written, however long it has become."""
-        self._journal.put(partial(_grow, session, turn.id, turn.figures, deltas))
+
+        def write(connection: sqlite3.Connection) -> None:
+            figures = json.dumps(dict(turn.figures))
+            found = connection.execute(_GROW, (figures, session, turn.id)).fetchone()
+            if found:  # else it was taken back
+                pieces = json.dumps([[_KINDS[type(delta)], *astuple(delta)] for delta in deltas])
+                connection.execute("INSERT INTO growth (turn, deltas) VALUES (?, ?)", (found[0], pieces))
+
+        self._queue.put(write)
 
     def drop(self, session: str, turn: int) -> None:
         self._put("DELETE FROM turn WHERE session = ? AND id = ?", (session, turn))
@@ -107,7 +122,7 @@ class Store:
 
     def close(self) -> int:
         """Returns how many changes could not be written."""
-        left = self._journal.close()
+        left = self._queue.close()
         self._reading.close()
         return left
 
@@ -125,26 +140,35 @@ class Store:
         pattern = f"%{words.strip()}%"
         return [_session(row) for row in self._rows(_SEARCH, (query, pattern, most))]
 
-    def load(self, session: str) -> Saved | None:
+    def load(self, session: str) -> SavedSession | None:
         rows = self._rows(_ONE, (session,))
         if not rows:
             return None
         head, system, sampling = rows[0]["head"], rows[0]["system"], json.loads(rows[0]["sampling"])
-        turns = [_turn(row) for row in self._rows(_PATHS, (session,))]
-        return Saved(_session(rows[0]), Conversation(turns, head), system, sampling)
+        turns = [
+            Turn(row["id"], row["parent"], _message(row), row["state"], json.loads(row["figures"]))
+            for row in self._rows(_PATHS, (session,))
+        ]
+        return SavedSession(_session(rows[0]), Conversation(turns, head), system, sampling)
 
     def presets(self) -> dict[str, dict[str, Any]]:
         return {row["name"]: json.loads(row["sampling"]) for row in self._rows("SELECT * FROM preset", ())}
 
     def _put(self, statement: str, values: tuple[Any, ...]) -> None:
         write: Write = lambda connection: connection.execute(statement, values)  # noqa: E731
-        self._journal.put(write)
+        self._queue.put(write)
 
     def _rows(self, statement: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
-        self._journal.settle(_SETTLE)
+        self._queue.settle(_SETTLE)
         return self._reading.execute(statement, values).fetchall()
 
 
+_SAVE = """
+INSERT INTO turn (session, id, parent, role, message, state, owner, figures) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (session, id) DO UPDATE SET message = excluded.message, state = excluded.state, owner = excluded.owner,
+figures = excluded.figures RETURNING key
+"""
+_GROW = "UPDATE turn SET figures = ? WHERE session = ? AND id = ? RETURNING key"
 _HEADING = """
 SELECT s.id, s.title, s.updated, s.head, s.system, s.sampling,
        (SELECT count(*) FROM turn WHERE session = s.id) AS turns, {excerpt} AS excerpt FROM session s
@@ -169,45 +193,16 @@ WHERE s.id IN (SELECT session FROM found) OR s.title LIKE ? ORDER BY s.updated D
 """  # noqa: S608  (put together from constants)
 
 
-def _save(session: str, turn: Turn, connection: sqlite3.Connection) -> None:
-    message = json.dumps(asdict(turn.message))
-    owner = os.getpid() if turn.state == "running" else None
-    key = connection.execute(
-        "INSERT INTO turn (session, id, parent, role, message, state, owner, figures) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (session, id) DO UPDATE SET message = excluded.message, state = excluded.state, "
-        "owner = excluded.owner, figures = excluded.figures RETURNING key",
-        (session, turn.id, turn.parent, turn.message.role, message, turn.state, owner, json.dumps(dict(turn.figures))),
-    ).fetchone()[0]  # fmt: skip
-    connection.execute("DELETE FROM growth WHERE turn = ?", (key,))
-    if turn.state != "running":
-        _index(connection, key, turn.text)
-        connection.execute("UPDATE session SET updated = ?, head = ? WHERE id = ?", (time.time(), turn.id, session))
-
-
-def _grow(
-    session: str,
-    turn: int,
-    figures: Mapping[str, float | str],
-    deltas: Sequence[Delta],
-    connection: sqlite3.Connection,
-) -> None:
-    found = connection.execute(
-        "UPDATE turn SET figures = ? WHERE session = ? AND id = ? RETURNING key",
-        (json.dumps(dict(figures)), session, turn),
-    ).fetchone()
-    if found:  # else it was taken back
-        pieces = json.dumps([[_KINDS[type(delta)], *astuple(delta)] for delta in deltas])
-        connection.execute("INSERT INTO growth (turn, deltas) VALUES (?, ?)", (found[0], pieces))
-
-
 def _message(row: sqlite3.Row) -> Message:
     """As it was saved, and all that came afterwards."""
     message, grown = Message.of(json.loads(row["message"])), json.loads(row["grown"])
     if not grown:
         return message
-    answer = Answer.of(message)
+    answer = Answer()
+    answer.content, answer.reasoning = message.content or "", message.reasoning or ""
+    answer.calls = dict(enumerate(message.tool_calls))
     for kind, *values in chain.from_iterable(grown):
-        answer.add(_DELTAS[kind](*values))
+        answer.grow(_DELTAS[kind](*values))
     return answer.message
 
 
@@ -245,8 +240,3 @@ def _alive(process: int) -> bool:
 
 def _session(row: sqlite3.Row) -> Session:
     return Session(row["id"], row["title"], row["updated"], row["turns"], row["excerpt"])
-
-
-def _turn(row: sqlite3.Row) -> Turn:
-    message = _message(row)
-    return Turn(row["id"], row["parent"], message, row["state"], json.loads(row["figures"]))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from rich.cells import cell_len, chop_cells
 
-from specdec.types import GenerationEvent, Origin, Round, Token
+from specdec.types import GenerationEvent, Origin, Round
 from specdec_tui.core.safe import safe
 
 Kind = Origin | Literal["rejected", "separator"]
@@ -38,27 +37,17 @@ class TokenLog:
     entries: list[Entry] = field(default_factory=list)
     _rounds: int = 0
 
-    def see(self, event: GenerationEvent) -> None:
+    def add(self, event: GenerationEvent) -> None:
         """Take over an event: its tokens, and after the accepted ones the drafts that were rejected."""
-        self._rounds += event.round is not None
-        accepted = [t for t in event.tokens if t.origin == "accepted"]
-        own = event.tokens[len(accepted) :]
-        for token in accepted:
-            self._add(token, event.round)
-        if event.round:
-            self.entries.extend(self._rejected(event.round))
-        for token in own:
-            self._add(token, event.round)
-
-    def _add(self, token: Token, round: Round | None) -> None:
-        self.entries.append(Entry(token.text, token.origin, token.id, self._rounds, round, token.logprob))
-
-    def _rejected(self, round: Round) -> Iterator[Entry]:
-        """An engine that does not tell their texts still tells their ids."""
-        ids = round.drafted[round.accepted :]
-        texts = round.rejected or tuple(f"⟨{token}⟩" for token in ids)
-        for token, text in zip(ids, texts, strict=True):
-            yield Entry(text, "rejected", token, self._rounds, round)
+        round = event.round
+        self._rounds += round is not None
+        new = [Entry(t.text, t.origin, t.id, self._rounds, round, t.logprob) for t in event.tokens]
+        if round:  # an engine that does not give the rejected texts still gives their ids
+            ids = round.drafted[round.accepted :]
+            texts = round.rejected or tuple(f"⟨{token}⟩" for token in ids)
+            at = sum(t.origin == "accepted" for t in event.tokens)
+            new[at:at] = [Entry(s, "rejected", t, self._rounds, round) for t, s in zip(ids, texts, strict=True)]
+        self.entries += new
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +75,19 @@ class Lines:
         """Lay out what came since the last time."""
         entries = self.log.entries
         for index in range(self.laid, len(entries)):
-            self._lay(index, entries[index])
+            entry = entries[index]
+            if entry.kind == "rejected" and not self.rejected:
+                continue
+            if entry.round != self._round:
+                self._round = entry.round
+                if self.separators and self._used:
+                    self._put(SEPARATOR, "separator", index)
+            text = safe(entry.text).replace("\t", _TAB)
+            lines = [text.replace("\n", _NEWLINE)] if entry.kind == "rejected" else text.split("\n")
+            for number, line in enumerate(lines, 1):
+                if number > 1:
+                    self._break()
+                self._put(line + _NEWLINE * (number < len(lines)), entry.kind, index)
         self.laid = len(entries)
 
     def line_of(self, entry: int) -> int:
@@ -102,42 +103,21 @@ class Lines:
                 return None if piece.kind == "separator" else piece.entry
         return None
 
-    def _lay(self, index: int, entry: Entry) -> None:
-        if entry.kind == "rejected" and not self.rejected:
-            return
-        if entry.round != self._round:
-            self._round = entry.round
-            if self.separators and self._used:
-                self._put(Piece(SEPARATOR, "separator", index))
-        if entry.kind == "rejected":
-            self._put(Piece(_visible(entry.text.replace("\n", _NEWLINE)), entry.kind, index))
-            return
-        head, *rest = entry.text.split("\n")
-        self._put(Piece(_visible(head + _NEWLINE * bool(rest)), entry.kind, index))
-        for number, line in enumerate(rest, 1):
-            self._break()
-            self._put(Piece(_visible(line + _NEWLINE * (number < len(rest))), entry.kind, index))
-
-    def _put(self, piece: Piece) -> None:
-        width = cell_len(piece.text)
+    def _put(self, text: str, kind: Kind, entry: int) -> None:
+        width = cell_len(text)
         if not width:
             return
         if self._used + width > self.width and self._used:
             self._break()
         if width > self.width:
-            *full, last = chop_cells(piece.text, self.width)
+            *full, text = chop_cells(text, self.width)
             for part in full:
-                self.lines[-1].append(Piece(part, piece.kind, piece.entry))
+                self.lines[-1].append(Piece(part, kind, entry))
                 self._break()
-            piece = Piece(last, piece.kind, piece.entry)
-            width = cell_len(last)
-        self.lines[-1].append(piece)
+            width = cell_len(text)
+        self.lines[-1].append(Piece(text, kind, entry))
         self._used += width
 
     def _break(self) -> None:
         self.lines.append([])
         self._used = 0
-
-
-def _visible(text: str) -> str:
-    return safe(text).replace("\t", _TAB)

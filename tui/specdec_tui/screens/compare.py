@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from specdec.engine import Engine
 from specdec.errors import SpecDecError
-from specdec.types import GenerationEvent, Request
+from specdec.types import Answer, GenerationEvent, Request
 from specdec.verify.comparison import SIDES, Comparison, Side
 from specdec_tui.core.compare import compare
 from specdec_tui.core.gauge import Gauge
@@ -39,19 +39,19 @@ class Column(VerticalScroll):
         self.border_title = side
         self._side = side
         self._gauge: Gauge | None = None
-        self._text = ""
+        self._answer = Answer()
 
-    def see(self, event: GenerationEvent) -> None:
+    def add(self, event: GenerationEvent) -> None:
         now = time.perf_counter()
         self._gauge = self._gauge or Gauge(now)
-        self._gauge.see(event, now)
-        self._text += safe(event.text)
+        self._gauge.add(event, now)
+        self._answer.add(event)
 
     def draw(self) -> None:
         if self._gauge:
             reading = self._gauge.read(time.perf_counter())
             self.border_title = f"{self._side} · {rate(reading.mean)} tok/s · {reading.tokens} tokens"
-            self.query_one(Static).update(self._text)
+            self.query_one(Static).update(safe(self._answer.text))
             self.scroll_end(animate=False)
 
 
@@ -91,26 +91,25 @@ class CompareScreen(ModalScreen[float | None]):
 
     @work
     async def _compare(self) -> None:
+        shown = self.query_one("#verdict", Static)
+
+        def add(side: Side, event: GenerationEvent) -> None:
+            self.query_one(f"#{side}", Column).add(event)
+            if side == "speculative":
+                shown.update("answering speculative …")
+
         try:
-            result = await compare(self._engine, self._request, self._see)
+            result = await compare(self._engine, self._request, add)
         except SpecDecError as error:
-            self._say(Content.styled(one_line(error), "$error"))
+            shown.update(Content.styled(one_line(error), "$error"))
             return
         self._speed_up = result.speed_up
         self._draw()
-        self._say(verdict(result))
-
-    def _see(self, side: Side, event: GenerationEvent) -> None:
-        self.query_one(f"#{side}", Column).see(event)
-        if side == "speculative":
-            self._say(Content("answering speculative …"))
+        shown.update(verdict(result))
 
     def _draw(self) -> None:
         for column in self.query(Column):
             column.draw()
-
-    def _say(self, text: Content) -> None:
-        self.query_one("#verdict", Static).update(text)
 
 
 def verdict(result: Comparison) -> Content:
@@ -120,10 +119,11 @@ def verdict(result: Comparison) -> Content:
     stats = result.speculative.stats
     ttft = milliseconds(1000 * result.speculative.timing.ttft)
     parts: list[str | tuple[str, str]] = [
-        (f"{result.speed_up:.2f}x plain", "bold $success" if faster else "bold $error"), "   ",
+        (f"{result.speed_up:.2f}x plain", "bold $success" if faster else "bold $error"),
+        "   ",
         (result.verdict, "bold $success" if same else "bold $warning"),
         f"   acceptance length {stats.acceptance_length:.2f} · TTFT {ttft} ms",
-    ]  # fmt: skip
+    ]
     if stats.off_reason:
         parts.append((f"\nSpeculation ended off: {one_line(stats.off_reason)}", "$warning"))
     return Content.assemble(*parts)

@@ -31,19 +31,20 @@ class HelpScreen(ModalScreen[None]):
     }
     """
 
-    def __init__(self, about: DOMNode) -> None:
+    def __init__(self, about: DOMNode, chat: Iterable[BindingType]) -> None:
         super().__init__()
         self._about = next((node for node in about.ancestors_with_self if node.HELP), None)
+        self._chat = chat
 
     def compose(self) -> ComposeResult:
+        about = [self._about.HELP or "", *_keys(self._about.BINDINGS)] if self._about else ["# SpecDec\n"]
+        usages = (f" {c.usage}".replace("|", " or ") if c.usage else "" for c in COMMANDS)
+        commands = [f"| `/{c.name}{usage}` | {c.help} |" for c, usage in zip(COMMANDS, usages, strict=True)]
+        keys = ["\n## Keys of the chat\n", *_keys(self._chat), "\n## Commands\n"]
         with VerticalScroll() as scroll:
             scroll.border_title = "Help · Esc closes"
-            yield Markdown(self._text(), open_links=False)
-
-    def _text(self) -> str:
-        about = [self._about.HELP or "", *_keys(self._about.BINDINGS)] if self._about else ["# SpecDec\n"]
-        keys = ["\n## Keys of the chat\n", *_keys(self.app.BINDINGS)]
-        return "\n".join([*about, *keys, "\n## Commands\n", *_commands()])
+            text = "\n".join([*about, *keys, "| command | does |", "|---|---|", *commands])
+            yield Markdown(text, open_links=False)
 
 
 def _keys(bindings: Iterable[BindingType]) -> list[str]:
@@ -59,12 +60,3 @@ def _key(name: str) -> str:
     if shown.islower() and (modifiers or len(shown) > 1):
         shown = shown.capitalize()
     return "`" + "+".join([*(m.capitalize() for m in modifiers), shown]) + "`"
-
-
-def _commands() -> list[str]:
-    lines = [f"| `/{c.name}{_usage(c.usage)}` | {c.help} |" for c in COMMANDS]
-    return ["| command | does |", "|---|---|", *lines]
-
-
-def _usage(usage: str) -> str:
-    return f" {usage}".replace("|", " or ") if usage else ""

@@ -14,14 +14,15 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from specdec_tui.core.engines import EngineChoice
-from specdec_tui.core.models import Model
+from specdec.types import LoadOptions
+from specdec_tui.core.models import ModelOption
 from specdec_tui.core.safe import one_line
 
 _DRAFTERS = (
-    Model("auto", "bundled with bundled, else lookup"), Model("none", "plain decoding, no lookup"),
-    Model("lookup", "text that repeats"),
-)  # fmt: skip
+    ModelOption("auto", "bundled with bundled, else lookup"),
+    ModelOption("none", "plain decoding, no lookup"),
+    ModelOption("lookup", "text that repeats"),
+)
 
 
 class ModelsScreen(ModalScreen[tuple[str, str] | None]):
@@ -47,10 +48,10 @@ Choose a target on the left and what drafts on the right, or write a folder or a
     ModelsScreen Input { border: none; height: 1; margin: 1; background: $panel; }
     """
 
-    def __init__(self, choice: EngineChoice, found: Sequence[Model]) -> None:
+    def __init__(self, options: LoadOptions, found: Sequence[ModelOption]) -> None:
         super().__init__()
         self._lists = {"targets": list(found), "drafts": [*_DRAFTERS, *found]}
-        self._now = {"targets": choice.target, "drafts": choice.draft}
+        self._now = {"targets": options.target, "drafts": options.draft}
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -59,7 +60,11 @@ Choose a target on the left and what drafts on the right, or write a folder or a
                 for name, title in (("targets", "Target"), ("drafts", "Draft")):
                     with Vertical():
                         yield Static(title, markup=False)
-                        yield OptionList(*(Option(_line(m)) for m in self._lists[name]), id=name)
+                        lines = (
+                            Content.assemble((one_line(m.name, 60), "bold"), (f"  {m.source}", "dim"))
+                            for m in self._lists[name]
+                        )
+                        yield OptionList(*map(Option, lines), id=name)
             yield Input(placeholder="folder or hub id [+ draft]")
 
     def on_mount(self) -> None:
@@ -81,7 +86,3 @@ Choose a target on the left and what drafts on the right, or write a folder or a
 
     def _marked(self, column: str) -> str:
         return self._lists[column][self.query_one(f"#{column}", OptionList).highlighted or 0].name
-
-
-def _line(model: Model) -> Content:
-    return Content.assemble((one_line(model.name, 60), "bold"), (f"  {model.source}", "dim"))

@@ -15,16 +15,24 @@ from textual.widgets import Input, Label, Select, Static
 
 from specdec.errors import InvalidRequest
 from specdec_tui.core.safe import one_line
-from specdec_tui.core.settings import NAMES, Settings, Values, shown
+from specdec_tui.core.settings import NAMES, ChatSettings, Values, shown
 
 _HINTS = {
-    "speculative": "auto, off or k", "temperature": "model's own; 0 = greedy", "top_k": "0 = off", "top_p": "up to 1",
-    "min_p": "0 to 1", "max_tokens": "as the context allows", "seed": "a fresh one", "stop": "texts, parted by |",
-    "logit_bias": "id=bias ...", "stop_token_ids": "ids", "logprobs": "0 to 20",
-}  # fmt: skip
+    "speculative": "auto, off or k",
+    "temperature": "model's own; 0 = greedy",
+    "top_k": "0 = off",
+    "top_p": "up to 1",
+    "min_p": "0 to 1",
+    "max_tokens": "as the context allows",
+    "seed": "a fresh one",
+    "stop": "texts, parted by |",
+    "logit_bias": "id=bias ...",
+    "stop_token_ids": "ids",
+    "logprobs": "0 to 20",
+}
 
 
-class ParamsScreen(ModalScreen[Settings | None]):
+class ParamsScreen(ModalScreen[ChatSettings | None]):
     """Returns the settings to use from now on."""
 
     HELP = """\
@@ -52,7 +60,7 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
     ParamsScreen Select { margin: 0 1; }
     """
 
-    def __init__(self, settings: Settings, presets: Mapping[str, Values]) -> None:
+    def __init__(self, settings: ChatSettings, presets: Mapping[str, Values]) -> None:
         super().__init__()
         self._settings, self._presets = settings, presets
 
@@ -93,13 +101,11 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
 
     @on(Input.Submitted)
     def _apply(self) -> None:
+        settings = self._settings.preset({}).with_grammar(self._settings.sampling.grammar)
         try:
-            self.dismiss(self._read())
+            for name in NAMES:
+                settings = settings.with_text(name, self.query_one(f"#{name}", Input).value)
         except InvalidRequest as error:
             self.query_one("#problem", Static).update(one_line(error))
-
-    def _read(self) -> Settings:
-        settings = self._settings.preset({}).with_grammar(self._settings.sampling.grammar)
-        for name in NAMES:
-            settings = settings.with_text(name, self.query_one(f"#{name}", Input).value)
-        return replace(settings, system=self.query_one("#system", Input).value.strip() or None)
+        else:
+            self.dismiss(replace(settings, system=self.query_one("#system", Input).value.strip() or None))

@@ -81,7 +81,9 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
             return
         if event.value.strip():
             self._store.rename(self._renaming, event.value.strip())
-        self._end_renaming()
+        self._renaming = None
+        event.input.value, event.input.placeholder = self._words, "search"
+        self._list()
 
     @on(OptionList.OptionSelected)
     def _open(self) -> None:
@@ -104,41 +106,32 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
         """The first time asks, the second does."""
         chosen = self._chosen
         if chosen is None or chosen.id == self._current:
-            self._say("the open chat stays" if chosen else _HINT)
+            self._hint("the open chat stays" if chosen else _HINT)
         elif chosen.id == self._doomed:
             self._store.delete(chosen.id)
             self._list()
         else:
             self._doomed = chosen.id
-            self._say(f"F8 again deletes “{one_line(chosen.title, 30)}” for ever")
-
-    def _end_renaming(self) -> None:
-        self._renaming = None
-        box = self.query_one(Input)
-        box.value, box.placeholder = self._words, "search"
-        self._list()
+            self._hint(f"F8 again deletes “{one_line(chosen.title, 30)}” for ever")
 
     def _list(self) -> None:
         self._doomed = None
-        self._say(_HINT)
+        self._hint(_HINT)
         self._sessions = self._store.search(self.query_one(Input).value)
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([Option(self._line(s)) for s in self._sessions])
+        for session in self._sessions:
+            when = time.strftime("%d %b %H:%M", time.localtime(session.updated))
+            parts: list[str | tuple[str, str]] = [
+                "● " if session.id == self._current else "  ",
+                (one_line(session.title, 50), "bold"),
+                (f"  {when} · {session.turns} turns", "dim"),
+            ]
+            if session.excerpt:
+                parts.append((f"\n    {one_line(session.excerpt, 70)}", "dim italic"))
+            options.add_option(Option(Content.assemble(*parts)))
         options.highlighted = 0 if self._sessions else None
         self.query_one("#none").display = not self._sessions
 
-    def _line(self, session: Session) -> Content:
-        when = time.strftime("%d %b %H:%M", time.localtime(session.updated))
-        here = "● " if session.id == self._current else "  "
-        parts: list[str | tuple[str, str]] = [
-            here,
-            (one_line(session.title, 50), "bold"),
-            (f"  {when} · {session.turns} turns", "dim"),
-        ]
-        if session.excerpt:
-            parts.append((f"\n    {one_line(session.excerpt, 70)}", "dim italic"))
-        return Content.assemble(*parts)
-
-    def _say(self, text: str) -> None:
+    def _hint(self, text: str) -> None:
         self.query_one(Vertical).border_subtitle = text

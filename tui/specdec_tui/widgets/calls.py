@@ -28,14 +28,14 @@ class Calls(Static):
         self._shown: tuple[ToolCall, ...] = ()
 
     def show(self, calls: Sequence[ToolCall]) -> None:
-        if tuple(calls) != self._shown:
-            self._shown = tuple(calls)
-            self.set_class(bool(calls), "-some")
-            self.update(Content("\n").join(_call(c) for c in calls))
+        if tuple(calls) == self._shown:
+            return
+        from textual.highlight import highlight
 
-
-def _call(call: ToolCall) -> Content:
-    from textual.highlight import highlight
-
-    arguments = safe(pretty_json(call.arguments) or call.arguments)
-    return Content.assemble(("⚙ ", "dim"), (safe(call.name), "bold"), "\n", highlight(arguments, language="json"))
+        self._shown = tuple(calls)
+        self.set_class(bool(calls), "-some")
+        lines = []
+        for call in calls:
+            arguments = highlight(safe(pretty_json(call.arguments) or call.arguments), language="json")
+            lines.append(Content.assemble(("⚙ ", "dim"), (safe(call.name), "bold"), "\n", arguments))
+        self.update(Content("\n").join(lines))

@@ -1,4 +1,4 @@
-"""A text that is said again and again, mostly the same or of the same size."""
+"""A text that is shown again and again, mostly the same or of the same size."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Changing(Steady, Static):
 
     def __init__(self, name: str) -> None:
         super().__init__("", id=name, markup=False)
-        self._said = Content("")
+        self._text = Content("")
 
-    def say(self, text: str | Content) -> None:
-        said = Content(text) if isinstance(text, str) else text
-        if not said.is_same(self._said):
-            before, self._said = self._said, said
-            self.update(said, layout=self._extent(before) != self._extent(said))
+    def show(self, text: str | Content) -> None:
+        new = Content(text) if isinstance(text, str) else text
+        if not new.is_same(self._text):
+            before, self._text = self._text, new
+            self.update(new, layout=self._extent(before) != self._extent(new))
 
     def _extent(self, content: Content) -> tuple[int, int]:
         """Columns and lines, as far as the text decides them."""

@@ -38,7 +38,9 @@ class CodeLines(Steady, Widget):
     def show(self, code: str, highlight: Highlight, *, anew: bool = False) -> None:
         """This code. Lines that are the same as before stay; all that follows the first other one is coloured."""
         plain = code.expandtabs(8).splitlines()
-        kept = 0 if anew else _same(self._plain, plain)
+        pairs = zip(self._plain, plain, strict=False)  # the last one may still have been half a line
+        same = next((i for i, (old, new) in enumerate(pairs) if old != new), min(len(self._plain), len(plain)))
+        kept = 0 if anew else same
         begin = max(0, kept - _BEFORE)
         coloured = highlight("\n".join(plain[begin:])).split("\n", allow_blank=True)
         self._lines[kept:] = coloured[kept - begin : len(plain) - begin]
@@ -56,7 +58,10 @@ class CodeLines(Steady, Widget):
         width = self.content_size.width
         if y >= len(self._lines):
             return Strip.blank(width, self.rich_style)
-        line = self._selected(self._lines[y], y)
+        line = self._lines[y]
+        if (selection := self.text_selection) and (span := selection.get_span(y)):
+            style = Style.from_styles(self.screen.get_component_styles("screen--selection"))
+            line = line.stylize(style, span[0], None if span[1] == -1 else span[1])
         # draws it as a Static would: a line's own rendering knows none of the theme's colours
         strip = Visual.to_strips(self, line, width, 1, self.visual_style, apply_selection=False)[0]
         return strip.apply_offsets(0, y)
@@ -66,14 +71,6 @@ class CodeLines(Steady, Widget):
 
     def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002  (Textual's)
         self.refresh()
-
-    def _selected(self, line: Content, y: int) -> Content:
-        selection = self.text_selection
-        span = selection.get_span(y) if selection else None
-        if span is None:
-            return line
-        style = Style.from_styles(self.screen.get_component_styles("screen--selection"))
-        return line.stylize(style, span[0], None if span[1] == -1 else span[1])
 
 
 class CodeBlock(MarkdownFence):
@@ -115,22 +112,12 @@ class CodeBlock(MarkdownFence):
         return self.highlight(code, self.lexer, ansi=app.native_ansi_color, dark=app.current_theme.dark)
 
 
-def _steady(kind: type[MarkdownBlock]) -> type[MarkdownBlock]:
-    return type(kind.__name__, (Steady, kind), {})
-
-
 _OURS = Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock}
-_BLOCKS = {name: _steady(kind) for name, kind in _OURS.items()}
+_BLOCKS: dict[str, type[MarkdownBlock]] = {n: type(kind.__name__, (Steady, kind), {}) for n, kind in _OURS.items()}
 
 
-class Answer(Steady, Markdown):
+class AnswerMarkdown(Steady, Markdown):
     """Markdown that grows, its fences too."""
 
     BLANK = True  # else an empty text as tall as the answer would be laid out in every frame
     BLOCKS = _BLOCKS
-
-
-def _same(old: list[str], new: list[str]) -> int:
-    """How many lines at the beginning are the same. The last one may still have been half a line."""
-    pairs = zip(old, new, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))

@@ -2,138 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
 from textual.content import Content
 
-from specdec.types import EngineInfo, SpecStats, Speculation
-from specdec_tui.core.gauge import Reading
+from specdec_tui.core.gauge import GaugeState
 from specdec_tui.widgets.figures import bar, curve, milliseconds, rate, size
 
 _POSITIONS = 6
-_Part = str | tuple[str, str]
+_Line = list[str | tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """All that the gauge shows: a reading, and what the engine says of itself."""
-
-    reading: Reading = field(default_factory=Reading)
-    info: EngineInfo | None = None
-    speculation: Speculation = field(default_factory=Speculation)
-    """What the controller decided last."""
-    warning: str | None = None
-    """That drafting is on but does poorly."""
-    device_bytes: int | None = None
-    context_used: int = 0
-    measured: float | None = None
-    """Speed-up that /compare measured last."""
-
-    @property
-    def off(self) -> str | None:
-        """Why speculation is off, or None while it is on."""
-        if self.info and self.info.speculation_unavailable:
-            return self.info.speculation_unavailable
-        if not self.reading.running and self.reading.off:
-            return self.reading.off
-        if self.speculation.on or self.speculation.why == "starting":
-            return None
-        return self.speculation.reason
-
-    @property
-    def speed_up(self) -> tuple[float, bool] | None:
-        """Over plain decoding, and whether that was measured or is the controller's estimate."""
-        if self.measured is not None:
-            return self.measured, True
-        plain, best = self.speculation.plain_rate, self.speculation.rate
-        return None if not plain or not best or self.off else (best / plain, False)
-
-
-def speed_up_part(dial: Dial) -> list[_Part]:
-    known = dial.speed_up
-    if known is None:
-        return []
-    factor, measured = known
-    sign = "" if measured else "≈"
-    return [(f"{sign}{factor:.2f}x plain", "bold $error" if factor < 1 else "bold $success")]
-
-
-def panel(dial: Dial, width: int) -> Content:
-    """Everything below the digits."""
-    blocks = (
-        _speed(dial), _acceptance(dial.reading.stats, width), _rounds(dial.reading, width), _memory(dial)
-    )  # fmt: skip
+def panel(state: GaugeState, width: int) -> Content:
+    """Everything below the digits. The shares at positions are of drafts with all before them accepted."""
+    r, stats, info, room = state.reading, state.reading.stats, state.info, width - 15
+    speed: list[_Line] = [
+        [("mean ", "dim"), rate(r.mean), ("   TTFT ", "dim"), _ttft(state)],
+        [("tokens ", "dim"), f"{r.tokens}   ", *_speed_up(state)],
+    ]
+    acceptance: list[_Line] = [
+        [("Acceptance ", "bold"), (f"{stats.acceptance_rate:.0%}", "bold $token-accepted")],
+        [("drafted  ", "dim"), ("━" * (room if stats.drafted else 0), "$border"), f" {stats.drafted}"],
+        [("accepted ", "dim"), (bar(stats.acceptance_rate, room), "$token-accepted"), f" {stats.accepted}"],
+    ]
+    acceptance[0] += [("  length ", "dim"), (f"{stats.acceptance_length:.2f}", "bold")]
+    for i, share in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
+        filled = bar(share, room)
+        rest = "━" * (room - len(filled))
+        acceptance.append([(f"  at {i:>2}  ", "dim"), (filled, "$token-accepted"), (rest, "$panel"), f" {share:.0%}"])
+    by = ", ".join(f"{d.drafter} {sum(d.accepted)}" for d in stats.drafters)
+    draft, verify = (f"{milliseconds(ms)} ms" for ms in (r.draft_ms, r.verify_ms))
+    rounds: list[_Line] = [
+        [("Rounds ", "bold"), f"{stats.rounds}", ("  by " if by else "", "dim"), by],
+        [("k ", "dim"), (curve(r.chosen, width - 8, 16), "$secondary"), f" {r.chosen[-1] if r.chosen else 0}"],
+        [("draft ", "dim"), draft, ("   verify ", "dim"), verify],
+    ]
+    cached = f"{r.usage.prompt_tokens}, {r.usage.cached_tokens} cached" if r.usage else "–"
+    memory: list[_Line] = [[("Prompt ", "bold"), cached]]
+    if info:
+        share = state.context_used / info.context if info.context else 0.0
+        memory.append([("KV ", "bold"), f"{size(info.cache_bytes * share)} of {size(info.cache_bytes)}"])
+        memory.append([("Weights ", "bold"), size(info.weight_bytes)])
+    if state.engine.device_bytes is not None:
+        memory.append([("GPU ", "bold"), size(state.engine.device_bytes)])
+    blocks = (speed, acceptance, rounds, memory)
     return Content("\n\n").join(Content("\n").join(Content.assemble(*line) for line in block) for block in blocks)
 
 
-def strip(dial: Dial) -> Content:
+def strip(state: GaugeState) -> Content:
     """The same in two lines."""
-    r, stats = dial.reading, dial.reading.stats
-    ttft = "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"
-    first: list[_Part] = [
-        (f"{rate(r.now if r.running else r.mean):>5} tok/s ", "bold $primary"), (curve(r.rates, 12), "$primary"),
-        f"  mean {rate(r.mean)}  TTFT {ttft}  ", *speed_up_part(dial),
-    ]  # fmt: skip
-    second: list[_Part] = [
-        (f"{stats.acceptance_rate:5.0%} accepted ", "bold $token-accepted"),
-        f"length {stats.acceptance_length:.2f}  ",
-        *(part for i, p in enumerate(stats.acceptance_per_position[:_POSITIONS], 1) for part in _small(i, p)),
-        f" k {curve(r.chosen, 10, 16)} {r.chosen[-1] if r.chosen else 0}",
-    ]  # fmt: skip
+    r, stats = state.reading, state.reading.stats
+    first: _Line = [(f"{rate(r.now if r.running else r.mean):>5} tok/s ", "bold $primary")]
+    first += [(curve(r.rates, 12), "$primary"), f"  mean {rate(r.mean)}  TTFT {_ttft(state)}  ", *_speed_up(state)]
+    second: _Line = [(f"{stats.acceptance_rate:5.0%} accepted ", "bold $token-accepted")]
+    second.append(f"length {stats.acceptance_length:.2f}  ")
+    for i, share in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
+        second += [(f"{i}", "dim"), (curve([share], 1, 1.0), "$token-accepted")]
+    second.append(f" k {curve(r.chosen, 10, 16)} {r.chosen[-1] if r.chosen else 0}")
     return Content("\n").join([Content.assemble(*first), Content.assemble(*second)])
 
 
-def off_line(dial: Dial) -> str:
+def off_line(state: GaugeState) -> str:
     """What has to be said loudly, if anything."""
-    return f"Speculation off, because {dial.off}" if dial.off else dial.warning or ""
+    return f"Speculation off, because {state.off}" if state.off else state.engine.warning or ""
 
 
-def _small(position: int, acceptance: float) -> list[_Part]:
-    return [(f"{position}", "dim"), (curve([acceptance], 1, 1.0), "$token-accepted")]
+def _speed_up(state: GaugeState) -> _Line:
+    if state.speed_up is None:
+        return []
+    factor, measured = state.speed_up
+    return [(f"{'' if measured else '≈'}{factor:.2f}x plain", f"bold ${'error' if factor < 1 else 'success'}")]
 
 
-def _speed(dial: Dial) -> Iterator[list[_Part]]:
-    r = dial.reading
-    ttft = "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"
-    yield [("mean ", "dim"), rate(r.mean), ("   TTFT ", "dim"), ttft]
-    yield [("tokens ", "dim"), f"{r.tokens}   ", *speed_up_part(dial)]
-
-
-def _acceptance(stats: SpecStats, width: int) -> Iterator[list[_Part]]:
-    """The shares at positions are of drafts with all before them accepted."""
-    yield [("Acceptance ", "bold"), (f"{stats.acceptance_rate:.0%}", "bold $token-accepted"), ("  length ", "dim"),
-           (f"{stats.acceptance_length:.2f}", "bold")]  # fmt: skip
-    room = width - 15
-    yield [("drafted  ", "dim"), ("━" * (room if stats.drafted else 0), "$border"), f" {stats.drafted}"]
-    yield [("accepted ", "dim"), (bar(stats.acceptance_rate, room), "$token-accepted"), f" {stats.accepted}"]
-    for i, share in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
-        filled = bar(share, room)
-        yield [
-            (f"  at {i:>2}  ", "dim"),
-            (filled, "$token-accepted"),
-            ("━" * (room - len(filled)), "$panel"),
-            f" {share:.0%}",
-        ]
-
-
-def _rounds(r: Reading, width: int) -> Iterator[list[_Part]]:
-    by = ", ".join(f"{d.drafter} {sum(d.accepted)}" for d in r.stats.drafters)
-    yield [("Rounds ", "bold"), f"{r.stats.rounds}", ("  by " if by else "", "dim"), by]
-    now = r.chosen[-1] if r.chosen else 0
-    yield [("k ", "dim"), (curve(r.chosen, width - 8, 16), "$secondary"), f" {now}"]
-    draft, verify = (f"{milliseconds(ms)} ms" for ms in (r.draft_ms, r.verify_ms))
-    yield [("draft ", "dim"), draft, ("   verify ", "dim"), verify]
-
-
-def _memory(dial: Dial) -> Iterator[list[_Part]]:
-    usage, info = dial.reading.usage, dial.info
-    cached = f"{usage.prompt_tokens}, {usage.cached_tokens} cached" if usage else "–"
-    yield [("Prompt ", "bold"), cached]
-    if info:
-        share = dial.context_used / info.context if info.context else 0.0
-        kv = f"{size(info.cache_bytes * share)} of {size(info.cache_bytes)}"
-        yield [("KV ", "bold"), kv]
-        yield [("Weights ", "bold"), size(info.weight_bytes)]
-    if dial.device_bytes is not None:
-        yield [("GPU ", "bold"), size(dial.device_bytes)]
+def _ttft(state: GaugeState) -> str:
+    seconds = state.reading.ttft
+    return "–" if seconds is None else f"{milliseconds(1000 * seconds)} ms"

@@ -6,9 +6,10 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Digits, Sparkline
 
+from specdec_tui.core.gauge import GaugeState
 from specdec_tui.widgets.changing import Changing
 from specdec_tui.widgets.figures import rate
-from specdec_tui.widgets.gauge_body import Dial, off_line, panel
+from specdec_tui.widgets.gauge_body import off_line, panel
 
 _WIDTH = 34
 
@@ -41,14 +42,14 @@ class GaugePanel(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield from (self._off, self._unit, self._digits, self._curve, self._body)
 
-    def show(self, dial: Dial) -> None:
-        reading = dial.reading
-        loud = off_line(dial)
+    def show(self, state: GaugeState) -> None:
+        reading = state.reading
+        loud = off_line(state)
         self._off.set_class(bool(loud), "-on")
-        self._off.say(loud)
-        self._unit.say("tokens/s now" if reading.running else "tokens/s, last answer")
+        self._off.show(loud)
+        self._unit.show("tokens/s now" if reading.running else "tokens/s, last answer")
         speed = reading.now if reading.running else reading.mean
         self._digits.update(rate(speed) if reading.tokens else "–")
         rates = reading.rates[-_WIDTH:]
         self._curve.data = [0.0] * (_WIDTH - len(rates)) + list(rates)
-        self._body.say(panel(dial, _WIDTH))
+        self._body.show(panel(state, _WIDTH))

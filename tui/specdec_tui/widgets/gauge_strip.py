@@ -5,8 +5,9 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from specdec_tui.core.gauge import GaugeState
 from specdec_tui.widgets.changing import Changing
-from specdec_tui.widgets.gauge_body import Dial, off_line, strip
+from specdec_tui.widgets.gauge_body import off_line, strip
 
 
 class GaugeStrip(Vertical):
@@ -29,8 +30,8 @@ class GaugeStrip(Vertical):
         yield self._off
         yield self._lines
 
-    def show(self, dial: Dial) -> None:
-        loud = off_line(dial)
+    def show(self, state: GaugeState) -> None:
+        loud = off_line(state)
         self._off.set_class(bool(loud), "-on")
-        self._off.say(loud)
-        self._lines.say(strip(dial))
+        self._off.show(loud)
+        self._lines.show(strip(state))

@@ -30,8 +30,6 @@ class Heading(Horizontal):
         yield self._title
         yield self._engine
 
-    def show(self, *, title: str | None = None, engine: str | None = None) -> None:
-        """Change what is given."""
-        for part, text in ((self._title, title), (self._engine, engine)):
-            if text is not None:
-                part.say(text)
+    def show(self, *, title: str, engine: str) -> None:
+        self._title.show(title)
+        self._engine.show(engine)

@@ -9,6 +9,8 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from specdec_tui.widgets.suggestions import Suggestions
+
 _LARGE = 4000
 """Characters of a paste that is shown as one word and put in when the prompt is sent."""
 
@@ -35,25 +37,17 @@ that begins with `/` is a command; `Tab` completes it. A large paste is shown as
     }
     """
 
-    class Sent(Message):
-        """The prompt was sent."""
+    class Submitted(Message):
+        """Enter was pressed."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
 
-    class Wanted(Message):
-        """Tab: complete what was typed; `step` chooses among what is offered."""
-
-        def __init__(self, *, accept: bool = False, step: int = 0) -> None:
-            super().__init__()
-            self.accept, self.step = accept, step
-
-    def __init__(self) -> None:
+    def __init__(self, suggestions: Suggestions) -> None:
         super().__init__(id="prompt", placeholder="Ask something, or / for commands")
         self.earlier: list[str] = []
-        self.offering = False
-        """Completions are on the screen."""
+        self._suggestions = suggestions
         self._at = 0
         self._draft = ""
         self._pasted: dict[str, str] = {}
@@ -72,13 +66,21 @@ that begins with `/` is a command; `Tab` completes it. A large paste is shown as
         self.insert("\n")
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
-            self._send()
-        elif self.offering and event.key in ("tab", "up", "down"):
-            steps = {"up": -1, "down": 1}
-            self.post_message(self.Wanted(accept=event.key == "tab", step=steps.get(event.key, 0)))
-        elif not self._recalled(event.key):
-            return
+        key, suggested = event.key, self._suggestions.chosen
+        if key == "enter":
+            text = self.text
+            for word, pasted in self._pasted.items():
+                text = text.replace(word, pasted)
+            if text.strip():
+                self.post_message(self.Submitted(text))
+        elif suggested and key == "tab":
+            self.put(suggested.line)
+        elif suggested and key in ("up", "down"):
+            self._suggestions.step(-1 if key == "up" else 1)
+        else:  # up in the first line and down in the last bring another prompt
+            step = (key == "down" and self.cursor_at_last_line) - (key == "up" and self.cursor_at_first_line)
+            if not step or not self._recall(step):
+                return
         event.stop()
         event.prevent_default()
 
@@ -91,25 +93,13 @@ that begins with `/` is a command; `Tab` completes it. A large paste is shown as
         self._pasted[word] = event.text
         self.insert(word)
 
-    def _send(self) -> None:
-        text = self.text
-        for word, pasted in self._pasted.items():
-            text = text.replace(word, pasted)
-        if text.strip():
-            self.post_message(self.Sent(text))
-
     def clear_all(self) -> None:
         """Empty, with no paste waiting."""
         self._pasted.clear()
         self.text = ""
 
-    def _recalled(self, key: str) -> bool:
-        """Up in the first line and down in the last bring another prompt."""
-        if key == "up" and self.cursor_location[0] == 0:
-            return self._recall(-1)
-        return key == "down" and self.cursor_at_last_line and self._recall(1)
-
     def _recall(self, step: int) -> bool:
+        """Another prompt, if there is one that way."""
         to = self._at + step
         if not 0 <= to <= len(self.earlier):
             return False

@@ -26,7 +26,6 @@ class Status(Horizontal):
         .-warn { color: $warning; text-style: bold; }
         .-full { color: $error; text-style: bold; }
     }
-    Status.-narrow #keys { display: none; }
     """
 
     def __init__(self) -> None:
@@ -38,11 +37,11 @@ class Status(Horizontal):
         yield self._meter
         yield Static("F1 help · ^p commands", id="keys", markup=False)
 
-    def say(self, text: str, *, style: str = "") -> None:
-        """The engine's state."""
-        self._state.say(Content.styled(text, style))
+    def show_state(self, text: str, *, style: str = "") -> None:
+        """The engine's."""
+        self._state.show(Content.styled(text, style))
 
-    def fill(self, used: int, context: int) -> None:
+    def show_context(self, used: int, context: int) -> None:
         """The context meter; a nearly full one is coloured."""
         share = used / context if context else 0.0
         meter = self._meter
@@ -50,4 +49,4 @@ class Status(Horizontal):
         meter.set_class(share >= _FULL, "-full")
         full = "  nearly full" if share >= _FULL else ""
         most = f"{context:,}"  # what is used is as wide as that, so that growing it moves nothing
-        meter.say(f"{bar(share, _METER):─<{_METER}} {used:>{len(most)},} / {most}{full}" if context else "")
+        meter.show(f"{bar(share, _METER):─<{_METER}} {used:>{len(most)},} / {most}{full}" if context else "")

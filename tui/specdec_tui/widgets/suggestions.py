@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
-from specdec_tui.core.commands import Completion
+from specdec_tui.core.commands import Suggestion
 
 _LABEL = 24
 
@@ -25,14 +25,14 @@ class Suggestions(Static):
 
     def __init__(self) -> None:
         super().__init__(markup=False, id="suggestions")
-        self._found: Sequence[Completion] = ()
+        self._found: Sequence[Suggestion] = ()
         self._at = 0
 
     @property
-    def chosen(self) -> Completion | None:
+    def chosen(self) -> Suggestion | None:
         return self._found[self._at] if self._found else None
 
-    def offer(self, found: Sequence[Completion]) -> None:
+    def offer(self, found: Sequence[Suggestion]) -> None:
         """Show these, or nothing."""
         if not found and not self._found:  # most keys
             return
@@ -47,11 +47,9 @@ class Suggestions(Static):
     def _draw(self) -> None:
         most = max(self.size.height, 8)
         start = max(0, self._at - most + 1)
-        rows = enumerate(self._found[start : start + most], start)
-        lines = (self._line(completion, marked=i == self._at) for i, completion in rows)
+        lines = []
+        for i, suggestion in enumerate(self._found[start : start + most], start):
+            style = "bold reverse" if i == self._at else "bold"
+            label = f"{suggestion.label:<{_LABEL}}"
+            lines.append(Content.assemble((label, style), " ", (suggestion.help, "dim")))
         self.update(Content("\n").join(lines))
-
-    @staticmethod
-    def _line(completion: Completion, *, marked: bool) -> Content:
-        style = "bold reverse" if marked else "bold"
-        return Content.assemble((f"{completion.label:<{_LABEL}}", style), " ", (completion.help, "dim"))

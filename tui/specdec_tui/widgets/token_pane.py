@@ -15,9 +15,12 @@ from specdec_tui.widgets.figures import milliseconds
 from specdec_tui.widgets.token_view import TokenView
 
 _LEGEND = (
-    ("accepted", "$token-accepted on $token-accepted 12%"), ("recovered", "underline $token-recovered"),
-    ("bonus", "italic $token-bonus"), ("plain", "$foreground"), ("rejected", "strike $token-rejected"),
-)  # fmt: skip
+    ("accepted", "$token-accepted on $token-accepted 12%"),
+    ("recovered", "underline $token-recovered"),
+    ("bonus", "italic $token-bonus"),
+    ("plain", "$foreground"),
+    ("rejected", "strike $token-rejected"),
+)
 _HINT = "← → or the mouse choose a token"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar, get_args
 
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import BindingType
 from textual.geometry import Region, Size
@@ -15,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from specdec.types import Origin
-from specdec_tui.core.tokenlog import Entry, Lines, Piece, TokenLog
+from specdec_tui.core.tokenlog import Entry, Lines, TokenLog
 
 _KINDS = (*get_args(Origin), "rejected", "separator")
 
@@ -95,7 +94,12 @@ token, whose details are below. `Esc` or `Ctrl+T` goes back to the text.
         width = self.size.width
         row = y + self.scroll_offset.y
         pieces = self._lines.lines[row] if row < len(self._lines.lines) else []
-        segments = [Segment(p.text, self._style(p)) for p in pieces]
+        segments = []
+        for piece in pieces:
+            style = self.get_component_rich_style(f"token--{piece.kind}")
+            if piece.entry == self.cursor and piece.kind != "separator":
+                style += self.get_component_rich_style("token--cursor", partial=True)
+            segments.append(Segment(piece.text, style))
         return Strip(segments).adjust_cell_length(width, self.rich_style).crop(0, width)
 
     def on_resize(self) -> None:
@@ -158,12 +162,6 @@ token, whose details are below. `Esc` or `Ctrl+T` goes back to the text.
     def _entry_at(self, event: events.MouseEvent) -> int | None:
         at = event.get_content_offset(self)
         return None if at is None else self._lines.entry_at(at.x, at.y + self.scroll_offset.y)
-
-    def _style(self, piece: Piece) -> Style:
-        style = self.get_component_rich_style(f"token--{piece.kind}")
-        if piece.entry == self.cursor and piece.kind != "separator":
-            style += self.get_component_rich_style("token--cursor", partial=True)
-        return style
 
     def _lay_out(self) -> None:
         width = self.scrollable_content_region.width

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.containers import Vertical, VerticalScroll
-from textual.message import Message
 from textual.widgets import Static
 
 from specdec_tui.core.conversation import Conversation, Turn
@@ -22,11 +21,8 @@ _MOST = 40
 class Earlier(Static):
     """Stands for the turns above."""
 
-    class Wanted(Message):
-        """Show them."""
-
-    def on_click(self) -> None:
-        self.post_message(self.Wanted())
+    async def on_click(self) -> None:
+        await self.run_action("screen.earlier")
 
 
 class Turns(Steady, Vertical):
@@ -76,24 +72,20 @@ class Transcript(Steady, VerticalScroll, can_focus=True):
             await self._turns.mount_all([view_of(conversation, turn) for turn in turns])
         self._path += turns
         self.anchor()
-        await self._trim()
+        views = list(self.query(TurnView))
+        if len(views) > _MOST:
+            gone = views[: len(views) - _SHOWN]
+            self._hidden += len(gone)
+            with self.app.batch_update():
+                await self.query(Earlier).remove()
+                await self._turns.remove_children(gone)
+                await self._turns.mount_all(self._earlier(), before=0)
 
     async def show_earlier(self, conversation: Conversation) -> None:
         """More of what is above."""
         shown = len(self._path) - self._hidden
         await self.show(conversation, shown + _SHOWN)
         self.scroll_home(animate=False)
-
-    async def _trim(self) -> None:
-        views = list(self.query(TurnView))
-        if len(views) <= _MOST:
-            return
-        gone = views[: len(views) - _SHOWN]
-        self._hidden += len(gone)
-        with self.app.batch_update():
-            await self.query(Earlier).remove()
-            await self._turns.remove_children(gone)
-            await self._turns.mount_all(self._earlier(), before=0)
 
     def _earlier(self) -> list[Earlier]:
         return [Earlier(f"▲ {self._hidden} earlier turns (Ctrl+Up)", markup=False)] if self._hidden else []
@@ -104,10 +96,4 @@ def _greeting() -> Static:
 
 
 def view_of(conversation: Conversation, turn: Turn) -> TurnView:
-    return (AnswerView if turn.is_answer else PromptView)(turn, branch_of(conversation, turn.id))
-
-
-def branch_of(conversation: Conversation, turn: int) -> tuple[int, int]:
-    """Which of how many alternatives a turn is, from 1."""
-    row = conversation.siblings(turn)
-    return row.index(turn) + 1, len(row)
+    return (AnswerView if turn.is_answer else PromptView)(turn, conversation.branch(turn.id))

@@ -10,14 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
 from specdec_tui.core.code import as_markdown
 from specdec_tui.core.conversation import Turn
-from specdec_tui.core.frames import FRAME, SHARE, SHARE_BESIDE, Frames
-from specdec_tui.core.live import Live
+from specdec_tui.core.frames import DRAWING, DRAWING_SHARED, FRAME, Frames
+from specdec_tui.core.generation import Generation
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.calls import Calls
 from specdec_tui.widgets.figures import answer_line
@@ -30,15 +29,17 @@ if TYPE_CHECKING:
 _MOST = 6000
 """Characters of a prompt that are shown; the rest is still sent."""
 _ENDINGS = {
-    "cancelled": "stopped by you", "interrupted": "the chat ended while this came: r answers again", "failed": "failed"
-}  # fmt: skip
+    "cancelled": "stopped by you",
+    "interrupted": "the chat ended while this came: r answers again",
+    "failed": "failed",
+}
 
 
-class Mark(Steady, Widget):
+class FocusBar(Steady, Widget):
     """Stands beside the turn that has the focus. A border there would be drawn anew, all of it, in every frame."""
 
     BLANK = True
-    DEFAULT_CSS = "Mark { dock: left; width: 1; height: 100%; margin: 0 1 0 0; }"
+    DEFAULT_CSS = "FocusBar { dock: left; width: 1; height: 100%; margin: 0 1 0 0; }"
 
 
 class TurnView(Steady, Vertical, can_focus=True):
@@ -47,36 +48,29 @@ class TurnView(Steady, Vertical, can_focus=True):
     BLANK = True  # else an empty text as tall as the turn would be laid out whenever it grows
     HELP = "# A turn\n\n`Tab` and `Shift+Tab` go from turn to turn.\n"
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("c", "ask('copy')", "Copy"),
-        ("b", "ask('code')", "Copy its last code block"),
-        ("r", "ask('retry')", "Answer again"),
-        ("e", "ask('edit')", "Change the prompt and branch"),
-        ("t", "ask('tokens')", "Show an answer's tokens"),
-        ("left_square_bracket", "ask('before')", "Branch before"),
-        ("right_square_bracket", "ask('after')", "Branch after"),
+        ("c", "turn('copy')", "Copy"),
+        ("b", "turn('code')", "Copy its last code block"),
+        ("r", "turn('retry')", "Answer again"),
+        ("e", "turn('edit')", "Change the prompt and branch"),
+        ("t", "turn('tokens')", "Show an answer's tokens"),
+        ("left_square_bracket", "turn('before')", "Branch before"),
+        ("right_square_bracket", "turn('after')", "Branch after"),
     ]
     DEFAULT_CSS = """
     TurnView {
         height: auto; padding: 0 1 0 0; margin: 0 0 1 0;
-        &:focus > Mark { background: $primary; }
+        &:focus > FocusBar { background: $primary; }
         .meta { color: $text-muted; height: auto; padding: 0 2; }
         .failed { color: $error; height: auto; padding: 0 2; margin: 1 0 0 0; }
     }
     """
 
-    class Asked(Message):
-        """A key was pressed on this turn."""
-
-        def __init__(self, turn: int, what: str) -> None:
-            super().__init__()
-            self.turn, self.what = turn, what
-
     def __init__(self, turn: Turn, branch: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
         self.turn, self.branch = turn, branch
 
-    def action_ask(self, what: str) -> None:
-        self.post_message(self.Asked(self.turn.id, what))
+    async def action_turn(self, what: str) -> None:
+        await self.run_action(f"screen.turn({self.turn.id}, '{what}')")
 
     @property
     def branch_mark(self) -> str:
@@ -97,7 +91,7 @@ class PromptView(TurnView):
 
     def compose(self) -> ComposeResult:
         self.set_class(self.turn.message.role == "tool", "-tool")
-        yield Mark()
+        yield FocusBar()
         text = self.turn.text
         more = f"\n… and {len(text) - _MOST:,} more characters" if len(text) > _MOST else ""
         yield Static(Content.assemble(safe(text[:_MOST]), (more, "dim")), classes="said")
@@ -106,7 +100,7 @@ class PromptView(TurnView):
 
 
 class AnswerView(TurnView):
-    """An answer. While it comes, `frame` shows what is due; `finish` draws the whole once more, as it stays."""
+    """An answer. While it comes, `draw` shows what is due; `finish` draws the whole once more, as it stays."""
 
     DEFAULT_CSS = """
     AnswerView {
@@ -120,19 +114,19 @@ class AnswerView(TurnView):
 
     def __init__(self, turn: Turn, branch: tuple[int, int] = (1, 1)) -> None:
         # a twentieth of a second that the first paint does without
-        from specdec_tui.widgets.code_block import Answer
+        from specdec_tui.widgets.code_block import AnswerMarkdown
 
         super().__init__(turn, branch)
         self._frames = Frames()
         self._fed = 0
         self._reasoning, self._calls = Reasoning(), Calls()
         # what a model links to is never opened unasked
-        self._markdown: Markdown = Answer(safe(as_markdown(turn.text)), open_links=False)
+        self._markdown: Markdown = AnswerMarkdown(safe(as_markdown(turn.text)), open_links=False)
         self._failed = Static("", classes="failed", markup=False)
         self._meta = Static("", classes="meta", markup=False)
 
     def compose(self) -> ComposeResult:
-        yield from (Mark(), self._reasoning, self._markdown, self._calls, self._failed, self._meta)
+        yield from (FocusBar(), self._reasoning, self._markdown, self._calls, self._failed, self._meta)
 
     def on_mount(self) -> None:
         self._settle()
@@ -142,17 +136,17 @@ class AnswerView(TurnView):
         """What is shown, as Markdown."""
         return self._markdown.source
 
-    async def frame(self, live: Live, now: float) -> None:
+    async def draw(self, generation: Generation, now: float) -> None:
         """Show what is due. Costs nothing when nothing is."""
         if not self._meta.is_mounted:
             return
-        answer = live.answer
+        answer = generation.answer
         self._reasoning.show(answer.reasoning, thinking=not answer.content)
-        self._calls.show(answer.calls)
+        self._calls.show(tuple(answer.calls.values()))
         if len(answer.content) > self._fed:
             self._frames.feed(safe(answer.content[self._fed :]))
             self._fed = len(answer.content)
-        if text := self._frames.take(now, SHARE_BESIDE if live.beside else SHARE):
+        if text := self._frames.take(now, DRAWING_SHARED if generation.shares_cores else DRAWING):
             begun = time.thread_time()
             await self._markdown.append(text)
             self.call_after_refresh(lambda: self._frames.spent(time.thread_time() - begun))

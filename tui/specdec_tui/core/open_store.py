@@ -8,8 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from specdec_tui.core.journal import Report
 from specdec_tui.core.store import Store
+from specdec_tui.core.write_queue import Report
 
 _LOCKED = ("locked", "busy")
 
@@ -19,12 +19,9 @@ def open_store(path: Path, report: Report) -> tuple[Store, str | None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return Store(path, report), None
-    except sqlite3.OperationalError as error:
-        return _elsewhere(path, error, report)
-    except sqlite3.DatabaseError as error:
-        return _anew(path, error, report)
-    except OSError as error:
-        return _elsewhere(path, error, report)
+    except (sqlite3.DatabaseError, OSError) as error:
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        return (_anew if damaged else _elsewhere)(path, error, report)
 
 
 def _anew(path: Path, error: Exception, report: Report) -> tuple[Store, str]:

@@ -13,20 +13,20 @@ from contextlib import suppress
 
 Write = Callable[[sqlite3.Connection], object]
 Report = Callable[[str | None], None]
-"""Told why writing fails, and None when it works again; called in the journal's thread."""
+"""Told why writing fails, and None when it works again; called in the queue's thread."""
 
 _RETRY = 1.0  # seconds
 
 
-class Journal:
-    """A queue of writes and the thread that does them."""
+class WriteQueue:
+    """Writes that wait, and the thread that does them."""
 
     def __init__(self, connection: sqlite3.Connection, report: Report) -> None:
         self._connection, self._report = connection, report
         self._writes: deque[Write] = deque()
         self._changed = threading.Condition()
         self._closing = self._failing = False
-        self._thread = threading.Thread(target=self._work, name="specdec-journal", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="specdec-writes", daemon=True)
         self._thread.start()
 
     def put(self, write: Write) -> None:
@@ -58,7 +58,9 @@ class Journal:
                     return
                 write = self._writes[0]
             error = self._try(write)
-            self._tell(error)
+            if (error is not None) != self._failing:
+                self._failing = error is not None
+                self._report(str(error) if error else None)
             with self._changed:
                 if error is None:
                     self._writes.popleft()
@@ -76,10 +78,3 @@ class Journal:
                 self._connection.execute("ROLLBACK")
             return error
         return None
-
-    def _tell(self, error: sqlite3.Error | None) -> None:
-        if error and not self._failing:
-            self._report(str(error))
-        elif self._failing and not error:
-            self._report(None)
-        self._failing = error is not None

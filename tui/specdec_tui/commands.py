@@ -1,0 +1,224 @@
+"""What the slash commands do. One method a command, `do_<name>`, as in Python's cmd module."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from specdec.errors import InvalidRequest
+from specdec.types import Grammar, Message
+from specdec_tui.core.commands import presets
+from specdec_tui.core.config import THEME_NAMES
+from specdec_tui.core.conversation import Turn, title_of
+from specdec_tui.core.export import export
+from specdec_tui.core.models import models
+from specdec_tui.core.settings import ChatSettings
+from specdec_tui.screens.chat import ChatScreen
+
+
+class SlashCommands:
+    """Raises InvalidRequest, OSError or a SpecDecError, which the app shows in one line."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        self.screen = screen
+
+    async def run(self, name: str, argument: str) -> None:
+        handler: Callable[[str], Awaitable[object] | None] = getattr(self, f"do_{name}")
+        done = handler(argument)
+        if done is not None:
+            await done
+
+    # --------------------------------------------------------------------------- the screen
+
+    def do_help(self, _argument: str) -> Awaitable[bool]:
+        return self.screen.app.run_action("help")
+
+    def do_quit(self, _argument: str) -> None:
+        self.screen.app.exit()
+
+    def do_gauge(self, _argument: str) -> None:
+        self.screen.toggle_class("-gauge")
+
+    def do_tokens(self, _argument: str) -> None:
+        shown = self.screen.shows_tokens
+        answer = self.screen.chat.conversation.last("assistant")
+        self.screen.show_tokens(None if shown else (answer.id if answer else -1))
+        if shown:
+            self.screen.prompt.focus()
+
+    def do_rejected(self, _argument: str) -> None:
+        if self.screen.pane:
+            self.screen.pane.tokens.action_rejected()
+
+    def do_theme(self, name: str) -> None:
+        if name not in THEME_NAMES:
+            raise InvalidRequest("theme", name, "one of " + ", ".join(THEME_NAMES))
+        self.screen.app.theme = name
+
+    # --------------------------------------------------------------------------- chats
+
+    async def do_new(self, _argument: str) -> None:
+        await self.screen.open(None)
+
+    def do_sessions(self, words: str) -> None:
+        from specdec_tui.screens.sessions import SessionsScreen
+
+        chat, store = self.screen.chat, self.screen.chat.store
+        if store is None:
+            raise InvalidRequest("sessions", None, "a database, which this chat has none of")
+
+        async def open_session(session: str | None) -> None:
+            if saved := store.load(session) if session else None:
+                await self.screen.open(saved)
+
+        self.screen.app.push_screen(SessionsScreen(store, chat.id, words), open_session)
+
+    def do_rename(self, title: str) -> None:
+        if not title:
+            raise InvalidRequest("title", title, "a name for this chat")
+        self.screen.chat.rename(title)
+        self.screen.show_title()
+
+    def do_save(self, name: str) -> None:
+        chat = self.screen.chat
+        slug = "".join(c if c.isalnum() else "-" for c in title_of(chat.title, 40)).strip("-").lower()
+        path = Path(name or f"{slug or 'chat'}.md").expanduser()
+        export(path, chat.title, chat.settings.system, chat.conversation.path())
+        self.screen.toast(f"saved as {path.resolve()}")
+
+    # --------------------------------------------------------------------------- settings
+
+    def do_set(self, argument: str) -> None:
+        name, _, value = argument.replace("=", " ", 1).partition(" ")
+        self._configure(self._settings.with_text(name, value), f"{name}: {value.strip() or 'default'}")
+
+    def do_params(self, _argument: str) -> None:
+        from specdec_tui.screens.params import ParamsScreen
+
+        def apply(changed: ChatSettings | None) -> None:
+            if changed:
+                self.screen.chat.configure(changed)
+
+        screen = ParamsScreen(self._settings, presets(self.screen.config, self.screen.chat.store))
+        self.screen.app.push_screen(screen, apply)
+
+    def do_preset(self, argument: str) -> None:
+        store = self.screen.chat.store
+        verb, _, name = argument.partition(" ")
+        if verb == "save" and name and store:
+            store.save_preset(name, self._settings.changed())
+            self.screen.toast(f"preset {name} saved")
+            return
+        known = presets(self.screen.config, store)
+        if argument not in known:
+            raise InvalidRequest("preset", argument, "one of " + ", ".join(known))
+        self._configure(self._settings.preset(known[argument]), f"preset {argument}")
+
+    def do_system(self, text: str) -> None:
+        self._configure(
+            replace(self._settings, system=text or None), "system prompt set" if text else "no system prompt"
+        )
+
+    def do_json(self, switch: str) -> None:
+        if switch not in ("on", "off"):
+            raise InvalidRequest("json", switch, "on or off")
+        grammar = Grammar.json_object() if switch == "on" else None
+        self._configure(self._settings.with_grammar(grammar), f"JSON answers {switch}")
+
+    def do_schema(self, name: str) -> None:
+        grammar = None if name == "off" else Grammar.json_schema(_read(name))
+        self._configure(self._settings.with_grammar(grammar), "answers follow the schema" if grammar else "no schema")
+
+    def do_tools(self, name: str) -> None:
+        text = "[]" if name == "off" else _read(name)
+        try:
+            tools = json.loads(text)
+        except ValueError as error:
+            raise InvalidRequest("tools", text, f"a JSON list of tools ({error})") from None
+        if not isinstance(tools, list) or not all(isinstance(t, dict) for t in tools):
+            raise InvalidRequest("tools", text, "a JSON list of tools in OpenAI's form")
+        self._configure(replace(self._settings, tools=tuple(tools)), f"{len(tools)} tools offered")
+
+    def do_result(self, text: str) -> None:
+        last = self.screen.chat.conversation.last("assistant")
+        if last is None or not last.message.tool_calls or not text:
+            raise InvalidRequest("result", text, "what the last answer's call returned")
+        call = last.message.tool_calls[-1]
+        self.screen.send(Message("tool", text, name=call.name, tool_call_id=call.id), last.id)
+
+    # --------------------------------------------------------------------------- the engine
+
+    def do_model(self, name: str) -> None:
+        if name:
+            self._load(name, "auto")
+            return
+        from specdec_tui.screens.models import ModelsScreen
+
+        def load(chosen: tuple[str, str] | None) -> None:
+            if chosen:
+                self._load(*chosen)
+
+        found = models(self.screen.config.folders)
+        self.screen.app.push_screen(ModelsScreen(self.screen.engines.options, found), load)
+
+    def do_draft(self, name: str) -> None:
+        if name:
+            self.screen.load_engine(replace(self.screen.engines.options, draft=name))
+        else:
+            self.do_model("")
+
+    def do_restart(self, _argument: str) -> None:
+        self.screen.load_engine(self.screen.engines.options)
+
+    def do_compare(self, _argument: str) -> None:
+        from specdec_tui.screens.compare import CompareScreen
+
+        engine, prompt = self.screen.engines.engine, self._last_prompt
+        if engine is None or self.screen.running:
+            raise InvalidRequest("compare", "now", "an engine that is ready and has nothing else to do")
+
+        def keep(speed_up: float | None) -> None:
+            self.screen.monitor.measured = speed_up or self.screen.monitor.measured
+
+        self.screen.app.push_screen(CompareScreen(engine, self.screen.chat.request(prompt.id)), keep)
+
+    # --------------------------------------------------------------------------- turns
+
+    def do_retry(self, _argument: str) -> None:
+        self.screen.retry(self._last_prompt)
+
+    def do_edit(self, _argument: str) -> None:
+        self.screen.edit(self._last_prompt)
+
+    def do_copy(self, what: str) -> None:
+        answer = self.screen.chat.conversation.last("assistant")
+        if answer is None:
+            raise InvalidRequest("copy", what, "an answer, and there is none yet")
+        self.screen.copy(answer, code=what == "code")
+
+    @property
+    def _last_prompt(self) -> Turn:
+        prompt = self.screen.chat.conversation.last("user")
+        if prompt is None:
+            raise InvalidRequest("prompt", None, "a prompt, and there is none yet")
+        return prompt
+
+    @property
+    def _settings(self) -> ChatSettings:
+        return self.screen.chat.settings
+
+    def _configure(self, changed: ChatSettings, note: str) -> None:
+        self.screen.chat.configure(changed)
+        self.screen.toast(note)
+
+    def _load(self, target: str, draft: str) -> None:
+        """Another target; a server's key is no other's."""
+        self.screen.load_engine(replace(self.screen.engines.options, target=target, draft=draft, api_key=None))
+
+
+def _read(name: str) -> str:
+    if not name:
+        raise InvalidRequest("file", name, "a file's name")
+    return Path(name).expanduser().read_text("utf-8")

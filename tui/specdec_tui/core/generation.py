@@ -1,0 +1,119 @@
+"""An answer under way: listens to the engine's stream, and says what has come so far."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from specdec.engine import Engine
+from specdec.errors import InvalidRequest, SpecDecError
+from specdec.types import Answer, Delta, Request
+from specdec_tui.core.conversation import State, Turn
+from specdec_tui.core.engines import causes
+from specdec_tui.core.gauge import Gauge
+from specdec_tui.core.tokenlog import TokenLog
+
+_PATIENCE = 0.01
+"""Seconds of events on end after which everything else gets its turn."""
+_SAVE_EVERY = 0.1
+
+
+class Generation:
+    """From request to last event. Nothing here waits for a screen."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        request: Request,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        shares_cores: bool = False,
+    ) -> None:
+        self.turn, self.request, self._clock = turn, request, clock
+        self.shares_cores = shares_cores
+        """Whether the engine decodes on the cores that draw."""
+        self.answer = Answer()
+        self.gauge = Gauge(clock())
+        self.log = TokenLog()
+        self.error: SpecDecError | None = None
+        self.running = True
+        self._task: asyncio.Task[None] | None = None
+        self._unsaved: list[Delta] = []
+        self._saved = 0.0
+
+    @property
+    def refused(self) -> bool:
+        """The engine would not begin."""
+        return isinstance(self.error, InvalidRequest) and not self.log.entries
+
+    async def run(self, engine: Engine, every: float, look: Callable[[], Awaitable[None]]) -> None:
+        """Until the answer is there, or cannot come. `look` is called every so many seconds, and at the end. Cancelling
+        this leaves the turn as it is then."""
+        self._task = asyncio.create_task(self._listen(engine))
+        try:
+            while not self._task.done():
+                await asyncio.wait({self._task}, timeout=every)
+                await look()
+            if not self._task.cancelled():
+                self._task.result()
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """The stream is left at once; what came stays."""
+        if self._task:
+            self._task.cancel()
+
+    def now(self, state: State = "running") -> Turn:
+        """The turn as it is at this moment."""
+        reading = self.gauge.read(self._clock())
+        figures: dict[str, float | str] = {
+            "tokens": reading.tokens,
+            "tokens_per_second": round(reading.mean, 2),
+            "ttft": round(reading.ttft or 0.0, 5),
+            "rounds": reading.stats.rounds,
+            "drafted": reading.stats.drafted,
+            "accepted": reading.stats.accepted,
+        }
+        if end := self.answer.end:
+            usage = {"prompt_tokens": end.usage.prompt_tokens, "cached_tokens": end.usage.cached_tokens}
+            figures |= {**usage, "seed": end.seed, "finish": end.reason}
+            if end.stats.off_reason:
+                figures["off"] = end.stats.off_reason
+        if self.error:
+            figures["error"] = causes(self.error)
+        return replace(self.turn, message=self.answer.message, state=state, figures=figures)
+
+    def unsaved(self) -> list[Delta]:
+        """What has come since this was asked last; often nothing, since it is not to be saved with every round."""
+        now = self._clock()
+        if now - self._saved <= _SAVE_EVERY or not self._unsaved:
+            return []
+        self._saved = now
+        new, self._unsaved = self._unsaved, []
+        return new
+
+    async def _listen(self, engine: Engine) -> None:
+        """Cancelling the task cancels the request."""
+        state: State = "cancelled"
+        try:
+            async with aclosing(engine.astream(self.request)) as events:
+                breath = self._clock()
+                async for event in events:
+                    now = self._clock()
+                    self.answer.add(event)
+                    self._unsaved += event.deltas
+                    self.gauge.add(event, now)
+                    self.log.add(event)
+                    if now - breath > _PATIENCE:  # a stream that always has more never waits by itself
+                        await asyncio.sleep(0)
+                        breath = self._clock()
+            state = "done"
+        except SpecDecError as error:
+            self.error, state = error, "failed"
+        finally:
+            self.running = False
+            self.turn = self.now(state)

@@ -1,0 +1,64 @@
+"""What the gauge is to show, and that it is drawn no more often than it changes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from specdec.engine import Engine
+from specdec.types import EngineStats
+from specdec_tui.core.conversation import Conversation
+from specdec_tui.core.gauge import GaugeState, Reading
+from specdec_tui.core.generation import Generation
+
+_SHARED_EVERY = 1.0
+"""Seconds between drawings at least, where the engine decodes on the same cores and waits for them."""
+
+
+class Monitor:
+    """From the answer under way, and the engine's own statistics, to the gauge."""
+
+    def __init__(self) -> None:
+        self.stats = EngineStats()
+        self.measured: float | None = None
+        """Speed-up that /compare measured last."""
+        self._shown: GaugeState | None = None
+        self._drawn = 0.0
+        self._fetching = False
+
+    def forget(self) -> None:
+        """Another engine: what was known of the last one is void."""
+        self.stats, self.measured = EngineStats(), None
+
+    async def fetch(self, engine: Engine | None) -> None:
+        """The engine's statistics, which may take a moment."""
+        if engine is None or self._fetching:
+            return
+        self._fetching = True
+        try:
+            self.stats = await asyncio.to_thread(engine.stats)
+        finally:
+            self._fetching = False
+
+    def changed(
+        self, now: float, engine: Engine | None, conversation: Conversation, generation: Generation | None
+    ) -> GaugeState | None:
+        """What is to be drawn, or None where it would be the same or too soon."""
+        running = generation is not None and generation.running
+        if generation and running:
+            generation.gauge.tick(now)
+            if generation.shares_cores and now - self._drawn < _SHARED_EVERY:
+                return None
+        reading = generation.gauge.read(now) if generation else Reading()
+        figures = next((t.figures for t in reversed(conversation.path()) if "prompt_tokens" in t.figures), {})
+        used = int(figures.get("prompt_tokens", 0)) + int(figures.get("tokens", 0))
+        state = GaugeState(
+            reading,
+            engine.info if engine else None,
+            self.stats,
+            context_used=used + (reading.tokens if running else 0),
+            measured=self.measured,
+        )
+        if state == self._shown:
+            return None
+        self._shown, self._drawn = state, now
+        return state

@@ -1,0 +1,381 @@
+"""The chat itself: the conversation and its figures, the prompt below them."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.screen import Screen
+from textual.widgets import TextArea
+
+from specdec.errors import InvalidRequest
+from specdec.types import LoadOptions, Message
+from specdec_tui.core.chat import Chat
+from specdec_tui.core.code import code_blocks
+from specdec_tui.core.commands import choices, complete
+from specdec_tui.core.config import Config
+from specdec_tui.core.conversation import Turn
+from specdec_tui.core.engines import EngineManager, causes, shares_cores
+from specdec_tui.core.frames import FRAME
+from specdec_tui.core.generation import Generation
+from specdec_tui.core.monitor import Monitor
+from specdec_tui.core.safe import one_line, safe
+from specdec_tui.core.store import SavedSession
+from specdec_tui.core.tokenlog import TokenLog
+from specdec_tui.widgets.heading import Heading
+from specdec_tui.widgets.prompt import Prompt
+from specdec_tui.widgets.status import Status
+from specdec_tui.widgets.suggestions import Suggestions
+from specdec_tui.widgets.transcript import Transcript
+from specdec_tui.widgets.turn import AnswerView
+
+if TYPE_CHECKING:
+    from specdec_tui.widgets.gauge_panel import GaugePanel
+    from specdec_tui.widgets.gauge_strip import GaugeStrip
+    from specdec_tui.widgets.token_pane import TokenPane
+
+_GAUGE_EVERY = 1 / 4
+_WATCH_EVERY = 1.0
+_SHARED_FRAME = 0.1
+"""Seconds between looks at an answer whose engine decodes on the cores that draw: its frames are rarer."""
+_LOGS = 8
+"""Answers whose tokens are kept."""
+
+
+class ChatScreen(Screen[None]):
+    """One chat with one engine."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  (Textual declares it so)
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (12, "-low"), (20, "-high")]  # noqa: RUF012
+    DEFAULT_CSS = """
+    ChatScreen {
+        #body { height: 1fr; }
+        Transcript, TokenPane { width: 1fr; }
+        GaugePanel, GaugeStrip { display: none; }
+        &.-gauge.-wide GaugePanel { display: block; }
+        &.-gauge.-narrow.-high GaugeStrip { display: block; }
+        &.-tokens TokenPane { display: block; }
+        &.-tokens Transcript { display: none; }
+        &.-tiny Heading, &.-tiny Status { display: none; }
+        &.-tiny Prompt { border: none; min-height: 1; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("escape", "leave", "Stop, or back"),
+        ("ctrl+t", "app.command('tokens')", "Tokens"),
+        ("ctrl+r", "app.command('retry')", "Answer again"),
+        ("ctrl+n", "app.command('new')", "New chat"),
+        ("ctrl+o", "app.command('sessions')", "Sessions"),
+        ("ctrl+g", "app.command('gauge')", "Gauge"),
+        ("f2", "app.command('params')", "Parameters"),
+        ("f3", "app.command('model')", "Models"),
+        ("f4", "app.command('copy')", "Copy answer"),
+        ("f5", "app.command('compare')", "Compare"),
+        ("f8", "app.command('restart')", "Restart engine"),
+        ("ctrl+up", "earlier", "Earlier turns"),
+    ]
+
+    def __init__(self, config: Config, engines: EngineManager) -> None:
+        super().__init__()
+        self.config, self.engines = config, engines
+        self.chat = Chat(config.settings)
+        self.monitor = Monitor()
+        self.generation: Generation | None = None
+        """Under way, or the last one."""
+        self.heading, self.transcript, self.status = Heading(), Transcript(), Status()
+        self.suggestions = Suggestions()
+        self.prompt = Prompt(self.suggestions)
+        self.pane: TokenPane | None = None
+        self.gauges: tuple[GaugePanel | GaugeStrip, ...] = ()
+        self._logs: OrderedDict[tuple[str, int], TokenLog] = OrderedDict()
+        self._editing: Turn | None = None
+        self._queued: str | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self.heading
+        with Horizontal(id="body"):
+            yield self.transcript
+        yield self.suggestions
+        yield self.prompt
+        yield self.status
+
+    def on_mount(self) -> None:
+        self.set_class(self.config.screen.gauge, "-gauge")
+        self.prompt.focus()
+        self.show_title()
+
+    async def begin(self) -> None:
+        """Everything that the first paint does without."""
+        from specdec_tui.widgets.gauge_panel import GaugePanel
+        from specdec_tui.widgets.gauge_strip import GaugeStrip
+        from specdec_tui.widgets.token_pane import TokenPane
+
+        self.load_engine(self.engines.options)
+        self.pane, panel, strip = TokenPane(), GaugePanel(), GaugeStrip()
+        await self.query_one("#body").mount(self.pane, panel)
+        await self.mount(strip, before=self.suggestions)
+        self.gauges = (panel, strip)
+        self.pane.tokens.rejected = self.config.screen.rejected
+        self.set_interval(_GAUGE_EVERY, self.refresh_gauge)
+        self.set_interval(_WATCH_EVERY, self.watch_engine)
+
+    def toast(self, what: object) -> None:
+        """One line, safe to show."""
+        failed = isinstance(what, BaseException)
+        text = causes(what) if isinstance(what, BaseException) else what
+        self.notify(one_line(text), severity="error" if failed else "information", markup=False)
+
+    def show_title(self) -> None:
+        engine = self.engines.options.target
+        if self.engines.engine is not None:
+            info = self.engines.engine.info
+            drafts = info.draft or ", ".join(info.drafters) or "nothing that drafts"
+            engine = f"{info.target} + {drafts} · {info.device} {info.dtype}"
+        self.heading.show(title=one_line(self.chat.title) or "New chat", engine=one_line(engine))
+
+    # --------------------------------------------------------------------------- the engine
+
+    def load_engine(self, options: LoadOptions) -> None:
+        self.cancel()
+        self.monitor.forget()
+        self.engines.load(options)
+        self.status.show_state(f"loading {one_line(options.target)}")
+        self.show_title()
+
+    async def engine_loaded(self) -> None:
+        self.status.show_state("ready")
+        self.show_title()
+        await self.monitor.fetch(self.engines.engine)
+        if self._queued:
+            text, self._queued = self._queued, None
+            self.submit(text)
+
+    def watch_engine(self) -> None:
+        """Whether the engine is still there, and what it says of itself."""
+        if down := self.engines.down:
+            self.status.show_state(f"{one_line(down, 80)} · F8 restarts it, the chat stays", style="$error")
+        elif self.running:
+            self._fetch()
+        elif self.engines.engine:
+            self.status.show_state("ready")
+
+    def _fetch(self) -> None:
+        self.run_worker(self.monitor.fetch(self.engines.engine), group="stats", exit_on_error=False)
+
+    def refresh_gauge(self) -> None:
+        """Draw what has changed."""
+        state = self.monitor.changed(time.perf_counter(), self.engines.engine, self.chat.conversation, self.generation)
+        if state is None:
+            return
+        for gauge in self.gauges:
+            if gauge.display:
+                gauge.show(state)
+        if state.info:
+            self.status.show_context(state.context_used, state.info.context)
+
+    # --------------------------------------------------------------------------- prompts and answers
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer is under way."""
+        return self.generation is not None and self.generation.running
+
+    def cancel(self) -> None:
+        """The answer under way is left at once; what came stays."""
+        if self.generation:
+            self.generation.cancel()
+
+    @on(Prompt.Submitted)
+    def _submitted(self, event: Prompt.Submitted) -> None:
+        """A line that begins with a slash is the app's."""
+        if event.text.startswith("/"):
+            return
+        if self.running:
+            self.toast("still answering; Esc stops it")
+        else:
+            self.prompt.remember(event.text)
+            self.prompt.clear_all()
+            self.submit(event.text)
+
+    def submit(self, text: str) -> None:
+        """A prompt after the shown path, or in place of the one that is edited."""
+        if self.engines.engine is None:
+            self._queued = text
+            self.prompt.border_title = "goes out when the engine is ready"
+            return
+        parent = self._editing.parent if self._editing else self.chat.conversation.head
+        self.send(Message("user", text), parent, branch=self._editing is not None)
+
+    @work(exclusive=True, group="answer")
+    async def send(self, message: Message, parent: int | None, *, branch: bool = False) -> None:
+        """A turn of the user's side, and its answer. `branch`: other turns follow its parent already."""
+        self.edit(None)
+        turn = self.chat.add(message, parent)
+        self.show_title()
+        if not branch:
+            await self.transcript.add(self.chat.conversation, [turn])
+        await self._answer(turn, branch=branch)
+
+    def retry(self, prompt: Turn) -> None:
+        """Another answer to the same turn, beside those there are."""
+        if self.running:
+            self.toast(InvalidRequest("retry", "now", "no answer under way; Esc stops it"))
+            return
+        self.chat.conversation.head = prompt.id
+        self.run_worker(self._answer(prompt, branch=True), group="answer", exclusive=True)
+
+    async def _answer(self, prompt: Turn, *, branch: bool) -> None:
+        """From first frame to last, in order whatever happens."""
+        engine, chat = self.engines.engine, self.chat
+        if branch:
+            await self.transcript.show(chat.conversation)
+        if engine is None:
+            self.toast("there is no engine: F8 tries again, F3 chooses another")
+            return
+        self.status.show_state("answering · Esc stops", style="$primary")
+        request = chat.request(prompt.id)
+        generation = Generation(chat.begin_answer(prompt.id), request, shares_cores=shares_cores(engine))
+        self.generation = generation
+        self._logs[chat.id, generation.turn.id] = generation.log
+        while len(self._logs) > _LOGS:
+            self._logs.popitem(last=False)
+        await self.transcript.add(chat.conversation, [generation.turn])
+        if self.shows_tokens and self.pane:
+            self.pane.show(generation.log)
+        self.prompt.cursor_blink = not generation.shares_cores  # half of what is drawn while no frame is
+        try:
+            every = _SHARED_FRAME if generation.shares_cores else FRAME
+            await generation.run(engine, every, lambda: self._draw(generation))
+        finally:
+            self.prompt.cursor_blink = True
+            if generation.running:  # the app is leaving
+                chat.keep(generation.now("interrupted"))
+        await self._finish(generation)
+        self._fetch()  # a short answer is over before anyone looked
+        self.watch_engine()
+        self.show_title()
+        self.refresh_gauge()
+
+    async def _draw(self, generation: Generation) -> None:
+        """One frame of the answer under way."""
+        if new := generation.unsaved():
+            self.chat.grow(generation.now(), new)
+        if self.shows_tokens and self.pane:
+            self.pane.tokens.grow()
+        elif isinstance(view := self.transcript.view(generation.turn.id), AnswerView):
+            await view.draw(generation, time.perf_counter())
+
+    async def _finish(self, generation: Generation) -> None:
+        """Keep what came. If nothing did, the prompt goes back to where it can be changed."""
+        chat, turn = self.chat, generation.turn
+        if generation.log.entries or not (generation.refused or turn.state == "cancelled"):
+            chat.keep(turn)
+            if isinstance(view := self.transcript.view(turn.id), AnswerView):
+                await view.finish(turn, chat.conversation.branch(turn.id))
+        else:
+            prompt = chat.conversation[turn.parent] if turn.parent else None
+            chat.take_back(turn)
+            if prompt and prompt.message.role == "user" and not chat.conversation.followers(prompt.id):
+                chat.take_back(prompt)
+                self.prompt.put(prompt.text)
+            await self.transcript.show(chat.conversation)
+        if generation.error:
+            self.toast(generation.error)
+
+    # --------------------------------------------------------------------------- turns and chats
+
+    async def action_turn(self, number: int, what: str) -> None:
+        """A key on this very turn."""
+        conversation = self.chat.conversation
+        turn = conversation[number]
+        prompt = conversation[turn.parent] if turn.is_answer and turn.parent else turn
+        match what:
+            case "copy" | "code":
+                self.copy(turn, code=what == "code")
+            case "retry":
+                self.retry(prompt)
+            case "edit":
+                self.edit(prompt)
+            case "tokens":
+                self.show_tokens(number)
+            case _:
+                beside = conversation.beside(number, -1 if what == "before" else 1)
+                if beside != number and not self.running:
+                    self.chat.show(beside)
+                    await self.transcript.show(conversation)
+                    if view := self.transcript.view(beside):
+                        view.focus()
+
+    def copy(self, turn: Turn, *, code: bool) -> None:
+        blocks = code_blocks(turn.text)
+        if code and not blocks:
+            self.toast("no code block there")
+            return
+        text = safe(blocks[-1] if code else turn.text)
+        self.app.copy_to_clipboard(text)
+        self.toast(f"copied {len(text):,} characters")
+
+    def edit(self, turn: Turn | None) -> None:
+        """Write an earlier prompt anew; None leaves that."""
+        self._editing = turn
+        self.prompt.border_title = "editing an earlier prompt: Enter branches, Esc leaves" if turn else ""
+        if turn:
+            self.prompt.put(turn.text)
+            self.prompt.focus()
+
+    @property
+    def shows_tokens(self) -> bool:
+        return self.has_class("-tokens")
+
+    def show_tokens(self, turn: int | None) -> None:
+        """An answer as tokens in the transcript's place; None goes back."""
+        self.set_class(turn is not None, "-tokens")
+        if turn is not None and self.pane:
+            self.pane.show(self.token_log(turn))
+            self.pane.tokens.focus()
+
+    def token_log(self, turn: int) -> TokenLog | None:
+        """Those of the last answers are kept."""
+        return self._logs.get((self.chat.id, turn))
+
+    async def open(self, saved: SavedSession | None) -> None:
+        """Another chat, or a new one."""
+        self.cancel()
+        await self.workers.wait_for_complete(w for w in self.workers if w.group == "answer")
+        self.generation = None
+        self.chat = Chat(self.config.settings, saved, self.chat.store)
+        self.edit(None)
+        self.prompt.earlier = [t.text for t in self.chat.conversation.path() if t.message.role == "user"]
+        self.prompt.remember("")
+        await self.transcript.show(self.chat.conversation)
+        self.show_tokens(None)
+        self.show_title()
+        self.prompt.focus()
+
+    # --------------------------------------------------------------------------- keys
+
+    def action_leave(self) -> None:
+        """The nearest thing that can be left."""
+        if self.suggestions.chosen:
+            self.suggestions.offer(())
+        elif self.running:
+            self.cancel()
+        elif self.shows_tokens:
+            self.show_tokens(None)
+        elif self._editing:
+            self.edit(None)
+            self.prompt.clear_all()
+        self.prompt.focus()
+
+    async def action_earlier(self) -> None:
+        await self.transcript.show_earlier(self.chat.conversation)
+
+    @on(TextArea.Changed, "#prompt")
+    def _suggest(self, event: TextArea.Changed) -> None:
+        line = event.text_area.text
+        self.suggestions.offer(complete(line, lambda kind: choices(kind, self.config, self.chat.store)))
