@@ -12,6 +12,7 @@ import torch
 from specdec.models.weights.dense import PackedWeight, dense
 from specdec.threads import count
 from specdec.threads.count import ThreadCount, spare_one
+from specdec.threads.loading import in_thread
 from tests.models.exact import needs_one_kernel
 
 
@@ -104,6 +105,20 @@ def test_fewer_threads_while_others_keep_stopping_them(monkeypatch: pytest.Monke
     assert taken[-100:].count(1) >= 90, "it is tried now and then whether they are free again, and no more"
     machine.free = 2
     assert set(machine.counts(20)[100:]) == {2}
+
+
+def test_a_thread_that_begins_while_there_are_fewer_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, 2)
+    machine.free = 1
+    assert machine.counts(0.5)[-1] == 1
+
+    def begin() -> tuple[int, int]:
+        before = torch.get_num_threads()
+        machine.threads.fit()
+        return before, torch.get_num_threads()
+
+    assert in_thread(begin) == (1, 2)
+    assert torch.get_num_threads() == 1, "each thread has its own number"
 
 
 @pytest.mark.parametrize(("free", "fits"), [(15, 15), (14, 14), (12, 12), (5, 5), (2, 2), (0, 1)])
