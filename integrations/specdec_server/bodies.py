@@ -83,7 +83,7 @@ class _BodyError:
 
     @classmethod
     def of(cls, error: Mapping[str, Any], body: Any) -> _BodyError:
-        kind, location, message = error["type"], error["loc"], error["msg"]
+        kind, location, message, given = error["type"], error["loc"], error["msg"], error["input"]
         arms = []
         for at, part in enumerate(location):
             if part in (range(len(body)) if isinstance(body, list) else body if isinstance(body, dict) else ()):
@@ -93,9 +93,9 @@ class _BodyError:
         expected = error["ctx"]["expected"] if kind == "literal_error" else _KINDS.get(kind)
         if kind == "none_required":  # what is in a field that nobody knows
             kind, message = "extra_forbidden", "Extra inputs are not permitted"
-        elif expected and "'text'" in expected and isinstance(location[-2], int) and error["input"] in _UNREADABLE:
+        elif isinstance(given, str) and given in _UNREADABLE and "content" in location and location[-1] == "type":
             kind, expected = "unsupported_part", None
-            message = f"{_UNREADABLE[error['input']]} are not supported; expected a part of type text"
+            message = f"{_UNREADABLE[given]} are not supported; expected a part of type text"
         return cls(location, tuple(arms), kind, message, expected)
 
     @property

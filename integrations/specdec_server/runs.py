@@ -76,13 +76,10 @@ class Runs:
     def revive(self) -> None:
         """Load an engine in a child process again if it will not come back by itself. Requests are refused meanwhile.
         An engine in this process is its owner's to keep."""
-        engine, revival = self.engine, self._revival
-        if (
-            self.draining
-            or not isinstance(engine, ProcessEngine)
-            or not engine.over
-            or (revival and not revival.done())
-        ):
+        engine = self.engine
+        if not isinstance(engine, ProcessEngine) or not engine.over:
+            return
+        if self.draining or (self._revival and not self._revival.done()):
             return
         log.error(line("engine_died", {"why": engine.over}))
 

@@ -389,6 +389,16 @@ async def test_what_a_model_cannot_read_is_named(ask: AppClient, kind: str, mess
     assert error["message"] == f"{error['param']}: {message}"
 
 
+async def test_a_type_of_no_type_is_named(ask: AppClient) -> None:
+    error = await ask.refused("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": [1]}]}]})
+    assert error["message"] == "messages.0.content.0.type: Input should be 'text'"
+
+
+async def test_tools_are_no_parts_of_a_message(ask: AppClient) -> None:
+    error = await ask.refused("/v1/chat/completions", CHAT | {"tools": [{"type": "file"}]})
+    assert error["message"] == "tools.0.type: Input should be 'function'"
+
+
 async def test_an_unknown_model_is_named(ask: AppClient) -> None:
     error = await ask.refused("/v1/chat/completions", CHAT | {"model": "gpt-9"}, 404)
     assert error["code"] == "model_not_found" and "'scripted'" in error["message"]

@@ -12,6 +12,7 @@ from specdec.types import ContentDelta, GenerationEvent, ReasoningDelta, Token
 from specdec_server import Settings, pacing
 from specdec_server.merging import Numbered
 from specdec_server.pacing import pieces_of, smooth
+from specdec_server.settings import Pacing
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.specdec_server.client import AppClient, content, deltas
 
@@ -36,6 +37,12 @@ async def test_the_same_answer_in_smaller_parts(engine: ScriptedEngine) -> None:
     assert content(chunks) == "".join(SCRIPT)
     assert len([d for d in deltas(chunks) if d.get("content")]) == len(SCRIPT)
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("pacing", ["round", "smooth"])
+async def test_figures_come_once(engine: ScriptedEngine, pacing: Pacing) -> None:
+    chunks = await AppClient(engine, Settings(pacing=pacing)).chat_chunks(n=3)
+    assert [i for i, chunk in enumerate(chunks) if "timings" in chunk] == [len(chunks) - 1]
 
 
 async def test_pieces_are_spread_over_the_time_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
