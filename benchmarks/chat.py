@@ -95,7 +95,7 @@ def paced(pace: Pace) -> Any:
 
 
 async def inside(app: Any, scenario: Callable[[Any], Coroutine[Any, Any, dict[str, Any]]], out: Path) -> None:
-    while app.desk.engine is None or not app.gauges:
+    while app.engines.engine is None or not app.main.gauges:
         await asyncio.sleep(0.01)
     try:
         out.write_text(json.dumps(await scenario(app)))
@@ -106,21 +106,23 @@ async def inside(app: Any, scenario: Callable[[Any], Coroutine[Any, Any, dict[st
 async def on_time(app: Any, pace: Pace, *, tokens: bool = False) -> dict[str, Any]:
     """Ask once, type all the while, and see when the end of the answer is on the screen."""
     if tokens:
-        app.show_tokens(-1)
-        app.prompt.focus()
+        app.main.show_tokens(-1)
+        app.main.prompt.focus()
     lags: list[float] = []
     drawn = _watch(app)
     typing = asyncio.create_task(_type(app, lags))
     cpu = time.process_time()
-    app.ask("Go")
-    wall = await drawn - app.desk.engine.begun
+    app.main.submit("Go")
+    wall = await drawn - app.engines.engine.begun
     cpu = time.process_time() - cpu
     typing.cancel()
     return {
-        "tokens": len(pace.words), "late_percent": round(100 * (wall / pace.seconds - 1), 2),
-        "key_ms_p50": round(1000 * median(lags), 1), "key_ms_p95": round(1000 * quantiles(lags, n=20)[-1], 1),
+        "tokens": len(pace.words),
+        "late_percent": round(100 * (wall / pace.seconds - 1), 2),
+        "key_ms_p50": round(1000 * median(lags), 1),
+        "key_ms_p95": round(1000 * quantiles(lags, n=20)[-1], 1),
         "cpu_percent": round(100 * cpu / wall, 1),
-    }  # fmt: skip
+    }
 
 
 def _watch(app: Any) -> asyncio.Future[float]:
@@ -142,9 +144,9 @@ async def _type(app: Any, lags: list[float]) -> None:
     from textual import events
 
     while True:
-        before, pressed = len(app.prompt.text), time.perf_counter()
+        before, pressed = len(app.main.prompt.text), time.perf_counter()
         app.post_message(events.Key("x", "x"))
-        while len(app.prompt.text) == before:
+        while len(app.main.prompt.text) == before:
             await asyncio.sleep(0.001)
         lags.append(time.perf_counter() - pressed)
         await asyncio.sleep(KEY_EVERY)
@@ -166,7 +168,7 @@ async def turns(app: Any, count: int = 200) -> dict[str, Any]:
 
 
 async def _answered(app: Any, prompt: str) -> None:
-    app.ask(prompt)  # waiting must not wake: each look would stop the engine on one of its cores
+    app.main.submit(prompt)  # waiting must not wake: each look would stop the engine on one of its cores
     await app.workers.wait_for_complete([w for w in app.workers if w.group == "answer"])
 
 
@@ -198,7 +200,7 @@ async def decoding(app: Any, seeds: int = 10, each: int = 10) -> dict[str, Any]:
 async def _shown(app: Any, seed: int) -> float:
     await _ready(app, seed)
     await _answered(app, STORY)
-    figures = app.chat.conversation.last("assistant").figures
+    figures = app.main.chat.conversation.last("assistant").figures
     assert figures["tokens"] == DECODING["max_tokens"]
     return float(figures["tokens_per_second"])
 
@@ -207,16 +209,16 @@ async def _bare(app: Any, seed: int) -> float:
     from specdec.types import Completion, Message
 
     await _ready(app, seed)
-    request = app.chat.settings.request((Message("user", STORY),))
-    answer: Completion = await asyncio.to_thread(app.desk.engine.generate, request)
+    request = app.main.chat.settings.request((Message("user", STORY),))
+    answer: Completion = await asyncio.to_thread(app.engines.engine.generate, request)
     assert answer.usage.completion_tokens == DECODING["max_tokens"]
     return answer.tokens_per_second
 
 
 async def _ready(app: Any, seed: int) -> None:
     """A new chat, before either way."""
-    await app.open(None)
-    app.chat.configure(app.chat.settings.with_values({**DECODING, "seed": seed}))
+    await app.main.open(None)
+    app.main.chat.configure(app.main.chat.settings.with_values({**DECODING, "seed": seed}))
 
 
 def forgetful(_choice: Any, progress: Any) -> Any:
@@ -236,7 +238,6 @@ def large(_choice: Any, progress: Any) -> Any:
 
 
 def inner(name: str, out: Path) -> None:
-
     from specdec_tui.app import ChatApp
     from specdec_tui.core.config import Config
 

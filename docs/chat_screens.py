@@ -14,8 +14,8 @@ from textual.pilot import Pilot
 
 from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config
-from specdec_tui.core.engines import Opener
-from specdec_tui.core.settings import Settings
+from specdec_tui.core.engines import EngineOpener
+from specdec_tui.core.settings import ChatSettings
 
 DOCS = Path(__file__).parent
 PROMPT = "Tell me a story about a shy fox who finds a silver bell."
@@ -29,12 +29,12 @@ async def _until(pilot: Pilot[None], predicate: Callable[[], object]) -> None:
 
 async def _session(*pictures: tuple[str, str]) -> None:
     """One chat; `pictures` are a file's stem and the keys before it is drawn."""
-    settings = Settings().with_values({"temperature": 0.8, "max_tokens": 160, "seed": 7})
-    app = ChatApp(Config(settings=settings), Opener(Path(os.devnull)))
+    settings = ChatSettings().with_values({"temperature": 0.8, "max_tokens": 160, "seed": 7})
+    app = ChatApp(Config(settings=settings), EngineOpener(Path(os.devnull)))
     async with app.run_test(size=(120, 36)) as pilot:
-        await _until(pilot, lambda: app.desk.engine is not None and app.gauges)
-        app.ask(PROMPT)
-        await _until(pilot, lambda: app.answering.live and not app.answering.running)
+        await _until(pilot, lambda: app.engines.engine is not None and app.main.gauges)
+        app.main.submit(PROMPT)
+        await _until(pilot, lambda: app.main.generation and not app.main.running)
         for stem, keys in pictures:
             await pilot.press(*keys.split())
             await _until(pilot, lambda: app.screen is app.main or "x plain" in _verdict(app))
