@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from specdec.decoding.forms import AnswerForms
-from specdec.decoding.sequence import Deliver, Running
+from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.drafters.base import DraftContext
+from specdec.engine import Deliver
 from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.sampling.state import SamplerState
 from specdec.text.output import AnswerText

@@ -20,11 +20,11 @@ from specdec.decoding.forms import AnswerForms
 from specdec.decoding.prefill import Prefill
 from specdec.decoding.rounds.runner import RoundRunner
 from specdec.decoding.scheduler import Scheduler
-from specdec.decoding.sequence import Deliver, Outcome, Running
+from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.calibration import calibrate
 from specdec.decoding.speculation.controller import Controller
 from specdec.drafters.base import Drafter, Seen
-from specdec.engine import Engine, to_count
+from specdec.engine import Deliver, Engine, to_count
 from specdec.errors import (
     EngineClosed,
     EngineFailed,

@@ -14,6 +14,7 @@ from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.decoding.speculation.controller import Option
 from specdec.decoding.speculation.stats import StatsBuilder
 from specdec.drafters.base import DraftContext
+from specdec.engine import Deliver
 from specdec.errors import DeadlineExceeded, GrammarFailed, InvalidLogits
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
@@ -33,8 +34,6 @@ from specdec.types import (
     Usage,
     merged,
 )
-
-Deliver = Callable[[GenerationEvent | BaseException], None]
 
 
 @dataclass(frozen=True, slots=True)
