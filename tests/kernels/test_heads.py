@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from specdec.decoding.rounds.base import Outcomes
 from specdec.decoding.rounds.device import DeviceRounds
 from tests.decoding import test_heads
 from tests.kernels.test_runner import load
@@ -15,9 +16,14 @@ from tests.kernels.test_runner import load
 def test_rounds_of_the_device(tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("specdec.decoding.engine.calibrate", test_heads._guess)
     monkeypatch.setattr(test_heads, "COUNT", 24 if torch.cuda.is_available() else 6)  # the interpreter takes its time
-    led: list[int] = []
+    led: list[DeviceRounds] = []
     collect = DeviceRounds.collect
-    monkeypatch.setattr(DeviceRounds, "collect", lambda self: (led.append(1), collect(self))[1])
+
+    def noting(self: DeviceRounds) -> Outcomes:
+        led.append(self)
+        return collect(self)
+
+    monkeypatch.setattr(DeviceRounds, "collect", noting)
     reference = test_heads.repeating(tmp_path)
     engine, head = test_heads.engine_over(load(tmp_path, device), reference)
     with engine:
