@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from time import perf_counter
 
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest, SpecDecError
@@ -24,19 +24,12 @@ _SAVE_EVERY = 0.1
 class Generation:
     """From request to last event. Nothing here waits for a screen."""
 
-    def __init__(
-        self,
-        turn: Turn,
-        request: Request,
-        clock: Callable[[], float] = time.perf_counter,
-        *,
-        shares_cores: bool = False,
-    ) -> None:
-        self.turn, self.request, self._clock = turn, request, clock
+    def __init__(self, turn: Turn, request: Request, *, shares_cores: bool = False) -> None:
+        self.turn, self.request = turn, request
         self.shares_cores = shares_cores
         """Whether the engine decodes on the cores that draw."""
         self.answer = Answer()
-        self.gauge = Gauge(clock())
+        self.gauge = Gauge(perf_counter())
         self.log = TokenLog()
         self.error: SpecDecError | None = None
         self.running = True
@@ -69,7 +62,7 @@ class Generation:
 
     def now(self, state: State = "running") -> Turn:
         """The turn as it is at this moment."""
-        reading = self.gauge.read(self._clock())
+        reading = self.gauge.read(perf_counter())
         figures: dict[str, float | str] = {
             "tokens": reading.tokens,
             "tokens_per_second": round(reading.mean, 2),
@@ -88,8 +81,8 @@ class Generation:
         return replace(self.turn, message=self.answer.message, state=state, figures=figures)
 
     def unsaved(self) -> list[Delta]:
-        """What has come since this was asked last; often nothing, since it is not to be saved with every round."""
-        now = self._clock()
+        """What has come since the last call; often nothing, since it is not to be saved with every round."""
+        now = perf_counter()
         if now - self._saved <= _SAVE_EVERY or not self._unsaved:
             return []
         self._saved = now
@@ -101,16 +94,16 @@ class Generation:
         state: State = "cancelled"
         try:
             async with aclosing(engine.astream(self.request)) as events:
-                breath = self._clock()
+                breath = perf_counter()
                 async for event in events:
-                    now = self._clock()
+                    now = perf_counter()
                     self.answer.add(event)
                     self._unsaved += event.deltas
                     self.gauge.add(event, now)
                     self.log.add(event)
                     if now - breath > _PATIENCE:  # a stream that always has more never waits by itself
                         await asyncio.sleep(0)
-                        breath = self._clock()
+                        breath = perf_counter()
             state = "done"
         except SpecDecError as error:
             self.error, state = error, "failed"
