@@ -36,7 +36,7 @@ OPTIONS = {"max_tokens": 48, "temperature": 0}
 
 
 @dataclass
-class Tally:
+class LoadResult:
     """What came of all requests."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -44,8 +44,11 @@ class Tally:
     """Bytes that the server and its engine held, by the second."""
 
     def broken(self) -> list[str]:
-        found = [f"{self.counts[name]} answers {name}" for name in ("wrong", "cut", "hung", "refused otherwise")
-                 if self.counts[name]]  # fmt: skip
+        found = [
+            f"{self.counts[name]} answers {name}"
+            for name in ("wrong", "cut", "hung", "refused otherwise")
+            if self.counts[name]
+        ]
         settled = self.memory[len(self.memory) // 4 :]
         if settled and settled[-1] > 1.1 * settled[0]:
             found.append(f"memory grew from {settled[0] >> 20} to {settled[-1] >> 20} MiB")
@@ -56,7 +59,7 @@ def chat(prompt: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}]
 
 
-async def one_client(port: int, until: float, leaving: float, expected: Mapping[str, str], tally: Tally) -> None:
+async def one_client(port: int, until: float, leaving: float, expected: Mapping[str, str], result: LoadResult) -> None:
     prompts = cycle(random.sample(PROMPTS, len(PROMPTS)))
     while time.monotonic() < until:
         prompt = next(prompts)
@@ -65,19 +68,19 @@ async def one_client(port: int, until: float, leaving: float, expected: Mapping[
             async with asyncio.timeout(HANG):
                 heard = await ask(port, chat(prompt), leave_after=leave_after, **OPTIONS)
         except TimeoutError:
-            tally.counts["hung"] += 1
+            result.counts["hung"] += 1
             continue
         if heard is None:
-            tally.counts["left"] += 1
+            result.counts["left"] += 1
         elif heard.status == 429:
-            tally.counts["told to come again"] += 1
+            result.counts["told to come again"] += 1
             await asyncio.sleep(min(heard.retry_after, until - time.monotonic(), 5) * random.uniform(0.5, 1))
         elif heard.status != 200:
-            tally.counts["refused otherwise"] += 1
+            result.counts["refused otherwise"] += 1
         elif not heard.done:
-            tally.counts["cut"] += 1
+            result.counts["cut"] += 1
         else:
-            tally.counts["right" if heard.text == expected[prompt] else "wrong"] += 1
+            result.counts["right" if heard.text == expected[prompt] else "wrong"] += 1
 
 
 async def alone(port: int) -> dict[str, str]:
@@ -90,9 +93,9 @@ async def alone(port: int) -> dict[str, str]:
     return found
 
 
-async def watch(pid: int, tally: Tally) -> None:
+async def watch(pid: int, result: LoadResult) -> None:
     while True:
-        tally.memory.append(sum(map(resident, family(pid))))
+        result.memory.append(sum(map(resident, family(pid))))
         await asyncio.sleep(1)
 
 
@@ -107,13 +110,13 @@ def resident(pid: int) -> int:
     return 1024 * int(found[1]) if found else 0
 
 
-async def load(port: int, pid: int, clients: int, leaving: float, seconds: float) -> Tally:
-    tally, expected = Tally(), await alone(port)
-    watching = asyncio.create_task(watch(pid, tally))
+async def load(port: int, pid: int, clients: int, leaving: float, seconds: float) -> LoadResult:
+    result, expected = LoadResult(), await alone(port)
+    watching = asyncio.create_task(watch(pid, result))
     until = time.monotonic() + seconds
-    await asyncio.gather(*(one_client(port, until, leaving, expected, tally) for _ in range(clients)))
+    await asyncio.gather(*(one_client(port, until, leaving, expected, result) for _ in range(clients)))
     watching.cancel()
-    return tally
+    return result
 
 
 def busy(port: int) -> float:
@@ -147,10 +150,10 @@ def serving() -> Iterator[tuple[int, int]]:
 
 def main(clients: int, leaving: float, seconds: float) -> int:
     with serving() as (port, pid):
-        tally = asyncio.run(load(port, pid, clients, leaving, seconds))
-        broken = tally.broken() + ([] if freed(port) else ["slots are not free at the end"])
-    print(f"{clients} clients, {seconds:.0f} s: {dict(tally.counts)}")
-    print(f"memory, MiB: {[m >> 20 for m in tally.memory[:: max(1, len(tally.memory) // 10)]]}")
+        result = asyncio.run(load(port, pid, clients, leaving, seconds))
+        broken = result.broken() + ([] if freed(port) else ["slots are not free at the end"])
+    print(f"{clients} clients, {seconds:.0f} s: {dict(result.counts)}")
+    print(f"memory, MiB: {[m >> 20 for m in result.memory[:: max(1, len(result.memory) // 10)]]}")
     print("\n".join(f"BROKEN: {what}" for what in broken) or "every promise kept")
     return bool(broken)
 

@@ -106,11 +106,16 @@ def _heard(sent: float, first: float | None, raw: bytes) -> Heard:
     chunks = [json.loads(text) for text in data if text != "[DONE]"]
     choices = [choice for chunk in chunks for choice in chunk.get("choices", ())]
     return Heard(
-        status, float(fields.get("retry-after", 0)), sent, first, time.monotonic(),
+        status,
+        float(fields.get("retry-after", 0)),
+        sent,
+        first,
+        time.monotonic(),
         "".join(choice["delta"].get("content") or "" for choice in choices),
         choices[-1]["finish_reason"] if choices else None,
-        bool(data) and data[-1] == "[DONE]" and "error" not in chunks[-1], chunks[-1] if chunks else {},
-    )  # fmt: skip
+        bool(data) and data[-1] == "[DONE]" and "error" not in chunks[-1],
+        chunks[-1] if chunks else {},
+    )
 
 
 def _unchunked(body: bytes) -> bytes:

@@ -50,7 +50,7 @@ def requests_seen(server: LiveServer) -> int:
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example:8", "[::2]", "", "0.0.0.0"],
-)  # fmt: skip
+)
 def test_dns_rebinding(server: LiveServer, host: str) -> None:
     seen = requests_seen(server)
     assert status(server, request(PATH, CHAT, host)) == 403

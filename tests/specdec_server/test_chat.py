@@ -230,9 +230,17 @@ async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(
     function = {"name": "add", "arguments": '{"a": 1}', "parsed_arguments": {"a": 1}}
     made = {"id": "c1", "function": function, "type": "function", "index": 0, "later": None}
     parsed = {
-        "content": None, "refusal": None, "role": "assistant", "annotations": None, "audio": None, "later": None,
-        "function_call": None, "tool_calls": [made], "parsed": {"a": 1}, "reasoning_content": "hm",
-    }  # fmt: skip
+        "content": None,
+        "refusal": None,
+        "role": "assistant",
+        "annotations": None,
+        "audio": None,
+        "later": None,
+        "function_call": None,
+        "tool_calls": [made],
+        "parsed": {"a": 1},
+        "reasoning_content": "hm",
+    }
     await ask.chat(messages=[*CHAT["messages"], parsed, {"role": "tool", "tool_call_id": "c1", "content": "2"}])
     assert engine.requests[0].prompt[1] == Message(
         "assistant", None, tool_calls=(ToolCall("c1", "add", '{"a": 1}'),), reasoning="hm"
@@ -252,11 +260,25 @@ async def test_a_named_tool(ask: AppClient, engine: ScriptedEngine) -> None:
 
 async def test_every_parameter_reaches_the_engine(ask: AppClient, engine: ScriptedEngine) -> None:
     await ask.chat(
-        temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.1, presence_penalty=1,
-        frequency_penalty=-1, logit_bias={"5": -100, "6": 1.5}, min_tokens=1, max_tokens=9, stop="END",
-        stop_token_ids=[3], ignore_eos=True, seed=-1, logprobs=True, top_logprobs=2, speculative=4,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=7,
+        min_p=0.1,
+        repetition_penalty=1.1,
+        presence_penalty=1,
+        frequency_penalty=-1,
+        logit_bias={"5": -100, "6": 1.5},
+        min_tokens=1,
+        max_tokens=9,
+        stop="END",
+        stop_token_ids=[3],
+        ignore_eos=True,
+        seed=-1,
+        logprobs=True,
+        top_logprobs=2,
+        speculative=4,
         prediction={"type": "content", "content": "Once"},
-    )  # fmt: skip
+    )
     (request,) = engine.requests
     s = request.sampling
     assert (s.temperature, s.top_p, s.top_k, s.min_p, s.repetition_penalty) == (0.5, 0.9, 7, 0.1, 1.1)
@@ -340,7 +362,7 @@ async def test_token_ids_on_request(ask: AppClient) -> None:
         ({"temprature": 1}, "temprature"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, None),
     ],
-)  # fmt: skip
+)
 async def test_what_is_wrong_is_named(
     ask: AppClient, engine: ScriptedEngine, fields: dict[str, object], param: str | None
 ) -> None:

@@ -47,9 +47,15 @@ async def test_events_of_a_message(ask: AppClient) -> None:
     found = await streamed(ask, {"input": "Hi"})
     kinds = [e["type"].removeprefix("response.") for e in found if not e["type"].endswith("delta")]
     assert kinds == [
-        "created", "in_progress", "output_item.added", "content_part.added", "output_text.done", "content_part.done",
-        "output_item.done", "completed",
-    ]  # fmt: skip
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "completed",
+    ]
     assert "".join(e["delta"] for e in of(found, "response.output_text.delta")) == TEXT
     assert of(found, "response.output_text.done")[0]["text"] == TEXT
     assert len(of(found, "response.output_text.delta")) == 6, "one a round"
@@ -135,22 +141,38 @@ async def test_what_the_openai_package_makes_of_an_output_can_be_the_next_input(
         "parsed": {"a": 1},
     }
     made: JSON = {
-        "arguments": "{}", "call_id": "c1", "name": "add", "type": "function_call", "id": "fc_2", "async_": None,
-        "caller": None, "namespace": None, "status": "completed", "parsed_arguments": {},
-    }  # fmt: skip
+        "arguments": "{}",
+        "call_id": "c1",
+        "name": "add",
+        "type": "function_call",
+        "id": "fc_2",
+        "async_": None,
+        "caller": None,
+        "namespace": None,
+        "status": "completed",
+        "parsed_arguments": {},
+    }
     items = [
         {"role": "user", "content": "Hi"},
         {
-            "id": "rs_0", "summary": [], "type": "reasoning", "content": [{"text": "hm", "type": "reasoning_text"}],
-            "encrypted_content": None, "status": "completed",
+            "id": "rs_0",
+            "summary": [],
+            "type": "reasoning",
+            "content": [{"text": "hm", "type": "reasoning_text"}],
+            "encrypted_content": None,
+            "status": "completed",
         },
         {
-            "id": "msg_1", "content": [text], "role": "assistant", "status": "completed", "type": "message",
+            "id": "msg_1",
+            "content": [text],
+            "role": "assistant",
+            "status": "completed",
+            "type": "message",
             "phase": None,
         },
         made,
         {"type": "function_call_output", "call_id": "c1", "output": "2"},
-    ]  # fmt: skip
+    ]
     await ask.answer(PATH, {"input": items})
     assert engine.requests[0].prompt[1] == Message(
         "assistant", "Yes.", tool_calls=(ToolCall("c1", "add", "{}"),), reasoning="hm"

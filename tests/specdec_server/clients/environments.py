@@ -35,8 +35,13 @@ def run(name: str, *command: str | Path, seconds: float = 900, environment: Mapp
     """What a program of an environment printed; its failure is the test's."""
     program, *arguments = command
     done = subprocess.run(
-        [programs(name) / program, *arguments], capture_output=True, text=True, timeout=seconds, check=False,
-        env={**os.environ, **(environment or {})}, cwd=ROOT,
-    )  # fmt: skip
+        [programs(name) / program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        env={**os.environ, **(environment or {})},
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
     return done.stdout

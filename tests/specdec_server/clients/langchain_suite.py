@@ -18,9 +18,13 @@ class TestEndpoint(ChatModelIntegrationTests):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {
-            "model": "bundled", "base_url": os.environ["SPECDEC_URL"], "api_key": "none", "temperature": 0,
-            "max_tokens": 120, "stream_usage": True,
-        }  # fmt: skip
+            "model": "bundled",
+            "base_url": os.environ["SPECDEC_URL"],
+            "api_key": "none",
+            "temperature": 0,
+            "max_tokens": 120,
+            "stream_usage": True,
+        }
 
     @property
     def has_tool_choice(self) -> bool:

@@ -63,23 +63,23 @@ def test_aider_edits_a_file_as_the_model_says(tmp_path: Path) -> None:
     )
     with live(engine) as scripted:
         home = {
-            "HOME": str(tmp_path), "OPENAI_API_BASE": f"http://127.0.0.1:{scripted.port}/v1", "OPENAI_API_KEY": "none",
-        }  # fmt: skip
-        run(
-            "aider", "aider", "--no-git", "--yes-always", "--no-check-update", "--analytics-disable", "--model",
-            "openai/scripted", "--edit-format", "whole", "--chat-history-file", tmp_path / "chat.md",
-            "--input-history-file", tmp_path / "input", "--no-show-model-warnings", "--message", "Say bye.", file,
-            environment=home,
-        )  # fmt: skip
+            "HOME": str(tmp_path),
+            "OPENAI_API_BASE": f"http://127.0.0.1:{scripted.port}/v1",
+            "OPENAI_API_KEY": "none",
+        }
+        flags = "--no-git --yes-always --no-check-update --analytics-disable --no-show-model-warnings"
+        asked = ["--model", "openai/scripted", "--edit-format", "whole", "--message", "Say bye."]
+        history = ["--chat-history-file", tmp_path / "chat.md", "--input-history-file", tmp_path / "input"]
+        run("aider", "aider", *flags.split(), *asked, *history, file, environment=home)
     assert file.read_text() == "print('bye')\n"
 
 
 def test_schemathesis() -> None:
     """5,000 cases of the schema, valid and not: no answer is a 5xx, and each is what the schema says."""
     with bundled_server("--context", "64") as short:  # answers are not what this is about
-        printed = run(
-            "schemathesis", "schemathesis", "run", f"{short.url}/openapi.json", "--max-examples", "1700", "--checks",
-            "not_a_server_error,status_code_conformance,content_type_conformance", "--phases", "fuzzing", "--workers",
-            "4", "--request-timeout", "60", "--suppress-health-check", "all", seconds=3500,
-        )  # fmt: skip
+        checks = "not_a_server_error,status_code_conformance,content_type_conformance"
+        options = f"--max-examples 1700 --checks {checks} --phases fuzzing --workers 4 --request-timeout 60"
+        options += " --suppress-health-check all"
+        asked = ("schemathesis", "run", f"{short.url}/openapi.json", *options.split())
+        printed = run("schemathesis", *asked, seconds=3500)
     assert int(printed.split(" generated, ")[0].split()[-1]) >= 5000

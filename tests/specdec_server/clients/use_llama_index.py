@@ -48,9 +48,15 @@ def tools(llm: OpenAILike) -> None:
 
 if __name__ == "__main__":
     llm = OpenAILike(
-        model="bundled", api_base=sys.argv[1], api_key="none", is_chat_model=True, is_function_calling_model=True,
-        temperature=0, max_tokens=40, context_window=1024,
-    )  # fmt: skip
+        model="bundled",
+        api_base=sys.argv[1],
+        api_key="none",
+        is_chat_model=True,
+        is_function_calling_model=True,
+        temperature=0,
+        max_tokens=40,
+        context_window=1024,
+    )
     sync_forms(llm)
     asyncio.run(async_forms(llm))
     tools(llm)
