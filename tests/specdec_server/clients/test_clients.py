@@ -69,7 +69,12 @@ def test_aider_edits_a_file_as_the_model_says(tmp_path: Path) -> None:
         }
         flags = "--no-git --yes-always --no-check-update --analytics-disable --no-show-model-warnings"
         asked = ["--model", "openai/scripted", "--edit-format", "whole", "--message", "Say bye."]
-        history = ["--chat-history-file", tmp_path / "chat.md", "--input-history-file", tmp_path / "input"]
+        history: list[str | Path] = [
+            "--chat-history-file",
+            tmp_path / "chat.md",
+            "--input-history-file",
+            tmp_path / "input",
+        ]
         run("aider", "aider", *flags.split(), *asked, *history, file, environment=home)
     assert file.read_text() == "print('bye')\n"
 
