@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from specdec.decoding.rounds.base import Outcomes
-from specdec.decoding.rounds.base import Outcomes
 from specdec.decoding.rounds.device import DeviceRounds
 from tests.decoding import test_heads
 from tests.kernels.test_runner import load
