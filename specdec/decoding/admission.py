@@ -61,6 +61,7 @@ class Admission:
         return Running(
             request=request,
             context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember),
+            tokens=tokens,
             sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
             output=AnswerText(self.tokenizer, params.stop),
             parser=self.forms.parser(request, opened=opened),

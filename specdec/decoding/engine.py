@@ -65,7 +65,9 @@ class LocalEngine(Engine):
         self._controller = Controller()
         self._rounds = RoundRunner(parts.target, parts.drafters, self._controller, parts.accept_rule)
         self._state = parts.target.state
-        self._prefill = Prefill(parts.target, self._controller.verify_cost, self._rounds.observe, self._rounds.features)
+        self._prefill = Prefill(
+            parts.target, self._controller.verify_cost, self._rounds.observers, self._rounds.features
+        )
         self._scheduler = Scheduler(self._state, parts.queue_limit)
         vocab_size = parts.target.info.vocab_size
         self._admission = Admission(
@@ -188,7 +190,8 @@ class LocalEngine(Engine):
     def _step(self) -> None:
         """Schedule, read some of the prompts, run a round; sleep if there is nothing to do."""
         with self._wake:
-            self._wake.wait_for(lambda: self._closed or not self._scheduler.idle)
+            while self._scheduler.idle and not self._closed:
+                self._wake.wait()
             leaving = self._scheduler.leaving()
         for row in leaving:
             self._release(row, cancelled=int(row.cancelled))
@@ -234,7 +237,7 @@ class LocalEngine(Engine):
         logits = self._prefill.advance(row, alone=alone)
         if logits is None:
             if row.request.progress:
-                done = self._state[row.context.slot].length / len(row.tokens)
+                done = self._state.slots[row.context.slot].length / len(row.tokens)
                 row.deliver(GenerationEvent(row.request.id, prefilled=done))
         else:
             self._settle(row, self._rounds.first(row, logits))
@@ -255,7 +258,8 @@ class LocalEngine(Engine):
             seen = round.accepted + 1
             self._state.commit(row.context.slot, min(start + seen, len(row.tokens)))
             features = None if outcome.features is None else outcome.features[:seen]
-            self._rounds.observe(Seen(row.context, start, seen, features, round.drafter, outcome.on_device))
+            for drafter in self._rounds.observers:
+                drafter.observe(Seen(row.context, start, seen, features, round.drafter, outcome.on_device))
             self._add(rounds=1, drafted=len(round.drafted), accepted=round.accepted)
         if event.end is not None:
             self._release(row, finished=1, **asdict(event.end.usage))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from specdec.decoding.rounds.clock import DeviceClock
 from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.costs import CostCurve
-from specdec.drafters.base import Seen
+from specdec.drafters.base import Drafter, Seen
 from specdec.models.base import Batch, Model
 
 _CHUNKS = (512, 256, 128, 64, 32)
@@ -21,18 +21,18 @@ _STALL = 0.05
 
 
 class Prefill:
-    """Runs one chunk at a time. `verify_cost` tells the time of a chunk until one was measured; `observe` hears of all
+    """Runs one chunk at a time. `verify_cost` tells the time of a chunk until one was measured; `observers` hear of all
     that the target has seen, with its `features`."""
 
     def __init__(
         self,
         target: Model,
         verify_cost: CostCurve,
-        observe: Callable[[Seen], None] = lambda _seen: None,
+        observers: Sequence[Drafter] = (),
         features: tuple[int, ...] = (),
     ) -> None:
         self._target, self._guess = target, verify_cost
-        self._observe, self._features = observe, features
+        self._observers, self._features = observers, features
         self._clock, self._cost = DeviceClock(target.info.device), CostCurve()
         self._timed: tuple[int, Any, Any] | None = None
 
@@ -41,14 +41,17 @@ class Prefill:
         remains of a chunk while answers are being written. What only known prefixes hold is not counted on."""
         began, read = time.perf_counter(), 0
         for row in sorted(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id)):
-            left = len(row.tokens) - self._target.state.shared(row.context.slot, row.tokens)
-            spent = time.perf_counter() - began + self._seconds(left)
-            if read and not (read + left <= self._size(alone=False) and spent <= _STALL):
-                return
-            read += left
+            state, slot = self._target.state, row.context.slot
+            if read:
+                left = len(row.tokens) - state.shared(slot, row.tokens)
+                spent = time.perf_counter() - began + self._seconds(left)
+                if read + left > self._size(alone=False) or spent > _STALL:
+                    return
+            before = None if row.cached is None else state.slots[slot].length
             yield row
             if not row.prefilled:
                 return
+            read += row.context.prompt_length - ((row.cached or 0) if before is None else before)
 
     def advance(self, row: Running, *, alone: bool) -> Tensor | None:
         """Run the next chunk of a prompt; `alone` when no answer waits for it. The last one gives the logits [1, 1, V]
@@ -56,9 +59,9 @@ class Prefill:
         slot, state = row.context.slot, self._target.state
         if row.cached is None:
             row.cached = state.begin(slot, row.tokens)
-            if row.cached:
-                self._observe(Seen(row.context, 0, row.cached))
-        start = state[slot].length
+            for drafter in self._observers if row.cached else ():
+                drafter.observe(Seen(row.context, 0, row.cached))
+        start = state.slots[slot].length
         end = min(start + self._size(alone=alone), len(row.tokens))
         done = end == len(row.tokens)
         chunk = torch.tensor([row.tokens[start:end]], device=self._target.info.device)
@@ -67,7 +70,8 @@ class Prefill:
         self._timed = (end - start, began, self._clock.mark())
         state.commit(slot, end)
         features = None if found.features is None else found.features[0]
-        self._observe(Seen(row.context, start, end - start, features))
+        for drafter in self._observers:
+            drafter.observe(Seen(row.context, start, end - start, features))
         return found.logits if done else None
 
     def _size(self, *, alone: bool) -> int:

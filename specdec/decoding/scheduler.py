@@ -61,11 +61,10 @@ class Scheduler:
 
     def admit(self) -> None:
         """Give free slots to those who wait."""
-        while self._waiting and len(self.running) < len(self._state):
-            row = self.waiting()[0]
-            free = [slot for slot in range(len(self._state)) if slot not in self.running]
-            shared = {slot: self._state.shared(slot, row.tokens) for slot in free}
-            slot = max(free, key=lambda slot: (shared[slot], -self._state[slot].length))
+        while self._waiting and len(self.running) < len(self._state.slots):
+            row = self._waiting[0] if len(self._waiting) == 1 else self.waiting()[0]
+            free = [slot for slot in range(len(self._state.slots)) if slot not in self.running]
+            slot = self._state.nearest(free, row.tokens)
             row.context.slot, row.started = slot, self._now()
             self._waiting.remove(row)
             self.running[slot] = row

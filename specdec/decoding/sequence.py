@@ -62,6 +62,8 @@ class Running:
 
     request: Request
     context: DraftContext
+    tokens: list[int]
+    """The context's own: the prompt and what was committed."""
     sampler: SamplerState
     output: AnswerText
     parser: AnswerParser
@@ -93,10 +95,6 @@ class Running:
     """Tokens that their reader has got."""
     _pending: deque[tuple[int, Origin, float | None, tuple[tuple[int, float], ...]]] = field(default_factory=deque)
     """Tokens whose text is held back."""
-
-    @property
-    def tokens(self) -> list[int]:
-        return self.context.tokens
 
     @property
     def deadline(self) -> float:
@@ -138,7 +136,11 @@ class Running:
                 "expected weights without NaN, and a dtype that is wide enough for them, like float32"
             )
         self.first = self.first or time.perf_counter()
-        scores, grammar, committed = self._scores(outcome), self.sampler.grammar, list[int]()
+        top, grammar, committed = self.sampler.params.logprobs, self.sampler.grammar, list[int]()
+        scores: Sequence[tuple[float | None, tuple[tuple[int, float], ...]]] = [(None, ())] * len(outcome.tokens)
+        if top is not None and outcome.logits is not None:
+            tokens = outcome.logits.new_tensor(outcome.tokens).long()
+            scores = logprobs(outcome.logits[: len(tokens)], tokens, top)
         taken, complete = (len(outcome.tokens), False) if grammar is None else grammar.progress(outcome.tokens)
         pieces: list[Token] = []
         for i, token in enumerate(outcome.tokens):
@@ -162,14 +164,6 @@ class Running:
         self.tokens.extend(committed)
         self.sampler.commit(committed)
         return self._event(pieces, outcome.round)
-
-    def _scores(self, outcome: Outcome) -> Sequence[tuple[float | None, tuple[tuple[int, float], ...]]]:
-        """Each token's logprob and the likeliest ones, if they were asked for."""
-        top = self.sampler.params.logprobs
-        if top is None or outcome.logits is None:
-            return [(None, ())] * len(outcome.tokens)
-        tokens = outcome.logits.new_tensor(outcome.tokens).long()
-        return logprobs(outcome.logits[: len(tokens)], tokens, top)
 
     def _released(self, released: Released) -> list[Token]:
         """The tokens whose text may be shown now; text that may still become a stop string is held back."""

@@ -61,14 +61,14 @@ class DraftModelDrafter:
         state, slot, length = self.model.state, seen.context.slot, len(seen.context.tokens)
         ahead = self._ahead.pop(slot, 0)
         if seen.drafter == self.name:
-            held = length - _PAIR if seen.on_device else state[slot].length + min(seen.count - 1, ahead)
+            held = length - _PAIR if seen.on_device else state.slots[slot].length + min(seen.count - 1, ahead)
             state.commit(slot, min(held, length))
 
     def release(self, context: DraftContext) -> None:
         """What the slot holds is kept, there and among the prefixes: another sequence may begin with the same
         tokens."""
         self._ahead.pop(context.slot, None)
-        if self.model.state[context.slot].tokens is context.tokens:
+        if self.model.state.slots[context.slot].tokens is context.tokens:
             self.model.state.save(context.slot)
 
     def approach(self, context: DraftContext, lag: int, budget: int) -> int:
@@ -89,7 +89,7 @@ class DraftModelDrafter:
 
     def lag(self, context: DraftContext) -> int:
         """How many of the sequence's tokens the slot lacks."""
-        return len(context.tokens) - self.model.state[context.slot].length
+        return len(context.tokens) - self.model.state.slots[context.slot].length
 
     def _plan(self, contexts: Sequence[DraftContext]) -> tuple[Batch, list[bool]] | None:
         """Bring the slots to within one short pass of their sequences: the pass, and which of them are. None when none
@@ -114,8 +114,8 @@ class DraftModelDrafter:
         tokens, starts = [], []
         for context, lag in zip(contexts, lags, strict=True):
             if lag == 0:
-                state.commit(context.slot, min(state[context.slot].length, room - width))
-            starts.append(len(context.tokens) - width if lag else state[context.slot].length)
+                state.commit(context.slot, min(state.slots[context.slot].length, room - width))
+            starts.append(len(context.tokens) - width if lag else state.slots[context.slot].length)
             tokens.append(context.tokens[-width:] if lag else [0] * width)
         batch = Batch(self._to_model(tokens), [c.slot for c in contexts], starts, keep=1)
         return batch, [lag > 0 for lag in lags]

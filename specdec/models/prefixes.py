@@ -72,7 +72,7 @@ class PrefixTree:
     def restore(self, slot: int, tokens: list[int], held: int) -> int:
         """See `state.Prefixes.restore`."""
         at = 0
-        for node, shared in self._path(tokens):
+        for node, shared in self._path(tokens) if self.tokens else ():
             skip, end = max(0, held - at), at + shared
             if skip < shared:
                 for view, kept in zip(self._keys_values(slot, at + skip, end), node.kept, strict=True):

@@ -6,6 +6,7 @@ Sequences that begin alike share what was computed: in the slot itself, or throu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,19 +56,21 @@ class SlotState:
     """The slots of one model. Used by its worker only."""
 
     def __init__(self, slots: int, prefixes: Prefixes) -> None:
-        self._slots = [Slot() for _ in range(slots)]
+        self.slots = [Slot() for _ in range(slots)]
         self.prefixes = prefixes
 
-    def __len__(self) -> int:
-        return len(self._slots)
-
-    def __getitem__(self, slot: int) -> Slot:
-        return self._slots[slot]
+    def nearest(self, free: Sequence[int], tokens: list[int]) -> int:
+        """Which of the `free` slots shares most with a new sequence; of several the one that holds least."""
+        ranked = [
+            (self.shared(slot, tokens) if self.slots[slot].length else 0, -self.slots[slot].length, -slot)
+            for slot in free
+        ]
+        return -max(ranked)[2]
 
     def shared(self, slot: int, tokens: list[int]) -> int:
         """How many leading `tokens` the slot holds."""
-        held = self._slots[slot]
-        if held.tokens is tokens:
+        held = self.slots[slot]
+        if held.tokens is tokens or not held.length:
             return held.length
         return min(shared_prefix(held.tokens, tokens), held.length)
 
@@ -75,29 +78,29 @@ class SlotState:
         """Give the slot to the sequence `tokens`, if it is not its own already; returns how many of them it holds: what
         it shares with the last one, or more if a known prefix says so, but never the last token, whose logits are
         wanted."""
-        held = self._slots[slot]
+        held = self.slots[slot]
         if held.tokens is tokens:
             return held.length
         most = min(self.shared(slot, tokens), len(tokens) - 1)
-        reached = self.prefixes.reachable(slot, most)
+        reached = self.prefixes.reachable(slot, most) if most else 0
         # until it is restored the slot is nobody's: an error may come between
-        self._slots[slot] = Slot(tokens)
+        self.slots[slot] = Slot(tokens)
         length = self.prefixes.restore(slot, tokens[:-1], reached)
-        self._slots[slot].length = length
+        self.slots[slot].length = length
         return length
 
     def commit(self, slot: int, length: int) -> None:
         """The slot holds the first `length` tokens of its sequence, and what lies beyond is taken back."""
-        self._slots[slot].length = length
+        self.slots[slot].length = length
 
     def wipe(self, slot: int) -> None:
         """Forget all that the slot holds, and what it is made of: it may be NaN, which no mask hides."""
-        self._slots[slot].length = 0
+        self.slots[slot].length = 0
         self.prefixes.wipe(slot)
 
     def save(self, slot: int) -> None:
         """What the slot holds can be found from now on by sequences in other slots."""
-        held = self._slots[slot]
+        held = self.slots[slot]
         if held.length:
             self.prefixes.save(slot, held.tokens[: held.length])
 

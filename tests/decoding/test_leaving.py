@@ -95,7 +95,7 @@ def _check_caches(engine: LocalEngine) -> None:
     for state, limit in ((engine._state, KEPT), (model.model.state, 1000)):
         tree = cast("PrefixTree", state.prefixes)
         assert _tokens(tree) == tree.tokens <= limit
-        assert len(state) == 4
+        assert len(state.slots) == 4
 
 
 def _tokens(cache: PrefixTree) -> int:

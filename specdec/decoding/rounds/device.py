@@ -136,7 +136,7 @@ class DeviceRounds:
         flown = {row for flight in self._flights for row in flight.plan.rows}
         fresh = [row for row in rows if row not in flown]
         for row in fresh:
-            self._table.upload(self._target.state[row.context.slot], row, self._target.info.vocab_size)
+            self._table.upload(self._target.state.slots[row.context.slot], row, self._target.info.vocab_size)
         contexts = [row.context for row in fresh]
         return drafter is None or not fresh or self._drafters[drafter].ready(contexts)
 
@@ -185,7 +185,7 @@ class DeviceRounds:
         for b, (row, choice) in enumerate(zip(flight.plan.rows, flight.plan.choices, strict=True)):
             part = values[b * width : (b + 1) * width]
             accepted, drafted = part[flight.drafts + 1], part[flight.drafts + 2 :][: choice.length]
-            held = self._target.state[row.context.slot]
+            held = self._target.state.slots[row.context.slot]
             if held.tokens is row.tokens:  # else its sequence has left, and another one has begun there
                 held.uploaded = len(row.tokens) + accepted + 1
             option = choice.option if choice.length else None

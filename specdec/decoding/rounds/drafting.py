@@ -10,7 +10,7 @@ from torch import Tensor
 
 from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.controller import Choice, Option
-from specdec.drafters.base import Drafter, DraftRound, Drafts, Seen
+from specdec.drafters.base import Drafter, DraftRound, Drafts
 from specdec.models.base import ModelInfo
 from specdec.sampling.batch import SamplingBatch
 from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule
@@ -45,7 +45,8 @@ class Drafting:
 
     def __init__(self, drafters: Sequence[Drafter], target: ModelInfo, rule: AcceptRule) -> None:
         self._drafters = {d.name: d for d in drafters}
-        self._observers = [d for d in drafters if not d.free]
+        self.observers = [d for d in drafters if not d.free]
+        """Who hears what the target has seen."""
         self._device, self._vocab_size = target.device, target.vocab_size
         self._need_probs = rule == "rejection"
         self.features = next((d.features for d in drafters if d.features), ())
@@ -96,11 +97,6 @@ class Drafting:
             lengths[p.row] = p.length
         drawn = [p for p in parts if p.drafts.probs is not None]
         return Drafted(tokens, tuple(lengths), self._probs(tokens, drawn) if drawn else None)
-
-    def observe(self, seen: Seen) -> None:
-        """Tell what the target has seen to whoever keeps up with it."""
-        for drafter in self._observers:
-            drafter.observe(seen)
 
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""

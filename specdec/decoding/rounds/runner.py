@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -12,10 +13,13 @@ from specdec.decoding.rounds.drafting import Drafting
 from specdec.decoding.rounds.host import HostRounds
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Controller, Row
-from specdec.drafters.base import Drafter, Seen
+from specdec.drafters.base import Drafter
 from specdec.models.base import Model
 from specdec.sampling.batch import SamplingBatch
 from specdec.types import AcceptRule
+
+if TYPE_CHECKING:
+    from specdec.decoding.rounds.device import DeviceRounds
 
 
 class RoundRunner:
@@ -28,6 +32,7 @@ class RoundRunner:
     def __init__(self, target: Model, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule) -> None:
         self._controller = controller
         self._drafting = Drafting(drafters, target.info, rule)
+        self.observers, self.features = self._drafting.observers, self._drafting.features
         self._host = HostRounds(target, self._drafting, controller, rule)
         self._device = None
         if target.device is not None and rule == "coupled":
@@ -43,11 +48,6 @@ class RoundRunner:
         """Device memory that graphs take."""
         return self._device.graph_bytes if self._device else 0
 
-    @property
-    def features(self) -> tuple[int, ...]:
-        """The target's layers that drafters read."""
-        return self._drafting.features
-
     def warm_up(self) -> None:
         """What would otherwise make the first answers wait."""
         if self._device is not None:
@@ -62,7 +62,7 @@ class RoundRunner:
         began = time.perf_counter()
         plan = self._plan(rows)
         planned = time.perf_counter()
-        outcomes = self._from_device(plan)
+        outcomes = self._from_device(self._device, plan) if self._device else {}
         led = not outcomes
         if led:
             self._host.submit(plan)
@@ -72,10 +72,6 @@ class RoundRunner:
             if outcome.option and (round := outcome.round):
                 self._controller.observe(row.acceptance, outcome.option, len(round.drafted), round.accepted)
         return [outcomes.get(row) for row in rows]
-
-    def observe(self, seen: Seen) -> None:
-        """Tell the drafters what the target has seen."""
-        self._drafting.observe(seen)
 
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""
@@ -97,11 +93,9 @@ class RoundRunner:
             row.decided(self._controller.decision, self._controller.warning)
         return Plan(self._batch[0], sampling, choices, offers)
 
-    def _from_device(self, plan: Plan) -> Outcomes:
+    @staticmethod
+    def _from_device(device: DeviceRounds, plan: Plan) -> Outcomes:
         """What the device brings for these rows; nothing where the host has to run the plan."""
-        device = self._device
-        if device is None:
-            return {}
         if device.accepts(plan):
             device.submit(plan)
         while device.pending:

@@ -113,6 +113,10 @@ class Controller:
         """One choice a row, with the most expected tokens per second together; rows with `forced` are taken as they
         are."""
         self._rounds += 1
+        if not any(row.options for row in rows):
+            if any(row.room > 0 and row.forced is None for row in rows):
+                self.decision = Speculation(why="nothing to draft from")
+            return (Choice(),) * len(rows)
         scored = [_Scored.of(row) for row in rows]
         plain = self._evaluate(scored, 0, None)
         paid = sorted({o.drafter for r in rows for o in r.options if not o.free})

@@ -88,7 +88,7 @@ class RecurrentModel(HostModel):
             self.resume(slot, live.before)
         else:
             self._live[slot] = _RecurrentState()
-        reached, tokens = self._live[slot].length, self.state[slot].tokens
+        reached, tokens = self._live[slot].length, self.state.slots[slot].tokens
         if start > min(len(tokens), max(live.length, reached)):
             raise ValueError(f"slot {slot} holds {live.length} positions; expected a start up to there, not {start}")
         return tokens[reached:start]
