@@ -61,11 +61,9 @@ class SlotState:
 
     def nearest(self, free: Sequence[int], tokens: list[int]) -> int:
         """Which of the `free` slots shares most with a new sequence; of several the one that holds least."""
-        ranked = [
-            (self.shared(slot, tokens) if self.slots[slot].length else 0, -self.slots[slot].length, -slot)
-            for slot in free
-        ]
-        return -max(ranked)[2]
+        shared = {slot: self.shared(slot, tokens) for slot in free if self.slots[slot].length}
+        ranked = [(-shared.get(slot, 0), self.slots[slot].length, slot) for slot in free]
+        return min(ranked)[2]
 
     def shared(self, slot: int, tokens: list[int]) -> int:
         """How many leading `tokens` the slot holds."""
