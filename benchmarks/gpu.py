@@ -94,13 +94,13 @@ def _load(
     return with_kernels(model) if cuda else model
 
 
-def equal_share(runner: Model, role: str, prompts: Sequence[list[int]]) -> float:
+def equal_share(model: Model, role: str, prompts: Sequence[list[int]]) -> float:
     """How often the large model's most likely token is that of the small one, over all positions of the prompts."""
-    small = load_model(bundled(role), device=runner.info.device, dtype=runner.info.dtype, context=CONTEXT)  # type: ignore[arg-type]
+    small = load_model(bundled(role), device=model.info.device, dtype=model.info.dtype, context=CONTEXT)  # type: ignore[arg-type]
     equal = []
     for ids in prompts:
-        tokens = torch.tensor([ids], device=runner.info.device)
-        large, true = (r.run(Batch(tokens, [0], [0], len(ids))).logits.argmax(-1) for r in (runner, small))
+        tokens = torch.tensor([ids], device=model.info.device)
+        large, true = (r.run(Batch(tokens, [0], [0], len(ids))).logits.argmax(-1) for r in (model, small))
         equal.append((large == true).float().mean().item())
     return statistics.mean(equal)
 
@@ -126,31 +126,31 @@ def _median(run: Callable[[], object], device: torch.device, repeats: int = 9) -
     return statistics.median(seconds[2:])
 
 
-def read_bytes(runner: Model) -> int:
+def read_bytes(model: Model) -> int:
     """Of weights, for one pass: all of them but the embedding, of which a row is read."""
-    return runner.info.weight_bytes - _weights(runner).embedding.nbytes
+    return model.info.weight_bytes - _weights(model).embedding.nbytes
 
 
-def _weights(runner: Model) -> ModelWeights:
-    inner: Any = getattr(runner, "inner", runner)
+def _weights(model: Model) -> ModelWeights:
+    inner: Any = getattr(model, "inner", model)
     return cast("ModelWeights", inner.weights)
 
 
-def pass_ms(runner: Model, rows: int, sequences: int = 1) -> float:
+def pass_ms(model: Model, rows: int, sequences: int = 1) -> float:
     """One pass over `rows` tokens of each of some sequences, behind 400 others; on a GPU the graph alone."""
-    tokens = torch.randint(3, 8000, (sequences, rows), device=runner.info.device)
+    tokens = torch.randint(3, 8000, (sequences, rows), device=model.info.device)
     batch = Batch(tokens, list(range(sequences)), [400] * sequences, rows)
-    graphs: Any = getattr(runner, "graphs", None)
-    runner.run(batch)
+    graphs: Any = getattr(model, "graphs", None)
+    model.run(batch)
 
     def once() -> object:
         if graphs is None:
-            return runner.run(batch).logits
+            return model.run(batch).logits
         # with the inputs that it was last given
-        return graphs.run((id(runner), sequences, rows, 2 if rows > 1 else 1, ()), lambda: None)
+        return graphs.run((id(model), sequences, rows, 2 if rows > 1 else 1, ()), lambda: None)
 
     repeats = 20 if graphs else 1
-    return _median(lambda: [once() for _ in range(repeats)], runner.info.device) / repeats * 1000
+    return _median(lambda: [once() for _ in range(repeats)], model.info.device) / repeats * 1000
 
 
 def measure(
@@ -311,16 +311,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     floors = [read_bytes(r) / bandwidth * 1000 for r in (target, draft)]
     print(f"{where}, {arguments.dtype}; copies move {bandwidth / 1e12:.2f} TB/s")
     facts: dict[str, Any] = {"device": where, "bandwidth": bandwidth, "floor_ms": floors}
-    for role, runner, floor in zip(("target", "draft"), (target, draft), floors, strict=True):
-        share = equal_share(runner, role, work.prompts)
+    for role, model, floor in zip(("target", "draft"), (target, draft), floors, strict=True):
+        share = equal_share(model, role, work.prompts)
         facts[role] = {
-            "like": runner.info.name,
+            "like": model.info.name,
             "equal": share,
-            "pass_ms": {m: pass_ms(runner, m) for m in (1, 2, 6, 16)},
+            "pass_ms": {m: pass_ms(model, m) for m in (1, 2, 6, 16)},
         }
         times = ", ".join(f"{m}: {ms:.3f}" for m, ms in facts[role]["pass_ms"].items())
         print(
-            f"{role} like {runner.info.name}: floor {floor:.3f} ms; ms a pass by rows {times}; same argmax as the "
+            f"{role} like {model.info.name}: floor {floor:.3f} ms; ms a pass by rows {times}; same argmax as the "
             f"small model {share:.1%}",
             flush=True,
         )

@@ -14,8 +14,8 @@ class EngineInfo:
     target: str
     draft: str | None
     architecture: str
-    runner: str
-    """"llama" or "hf", and how it runs, e.g. "llama (eager)"."""
+    backend: str
+    """What runs it: "eager", "triton", "transformers", or a server and its address."""
     device: str
     dtype: str
     context: int
