@@ -87,7 +87,7 @@ class Admission:
             return self.tokenizer.encode(prompt), False
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
-            chat = self.tokenizer.chat(messages, _tools(request))
+            chat = self.tokenizer.chat(messages, _tools(request), request.template)
             return chat.tokens, self.forms.answer_format.opened(chat.text)
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)

@@ -55,6 +55,8 @@ class ServerDialect:
     max_seed: int = MAX_SEED
     without_speculation: tuple[str, ...] = ()
     """Parameters that it takes only while it does not speculate."""
+    template: bool = False
+    """Whether chat_template_kwargs reach the chat template."""
     takes_ids: bool = True
     """As a prompt."""
     recount: str | None = None
@@ -77,6 +79,7 @@ OURS = ServerDialect(
     _same(*_ALIKE, *_VLLM),
     _ALL_GRAMMARS | {"json_schema": lambda grammar: _format(grammar, strict=grammar.strict)},
     always={"return_token_ids": True},
+    template=True,
     switch="speculative",
     prediction=True,
     raw_prediction=True,
@@ -86,6 +89,7 @@ VLLM = ServerDialect(
     _same(*_ALIKE, *_VLLM),
     _ALL_GRAMMARS,
     always={"return_token_ids": True},
+    template=True,
     without_speculation=("min_p", "logit_bias"),
     advice="start it with --enable-per-request-metrics --per-request-spec-decode-metrics summary",
 )
@@ -93,11 +97,13 @@ SGLANG = ServerDialect(
     "SGLang",
     _same(*_ALIKE, *_VLLM),
     _OPENAI_GRAMMARS | {"regex": lambda grammar: {"regex": grammar.text}},
+    template=True,
 )
 LLAMA_CPP = ServerDialect(
     "llama.cpp",
     _same(*_ALIKE, "top_k", "min_p", "ignore_eos") | {"repetition_penalty": "repeat_penalty"},
     unset=_NEUTRAL,
+    template=True,
     max_seed=2**32 - 2,  # its -1 asks for a random one
 )
 LLAMA_CPP_PYTHON = ServerDialect(

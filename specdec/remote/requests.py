@@ -104,6 +104,10 @@ def _prompt(request: Request, server: ServerInfo, *, chat: bool) -> Fields:
         fields["tool_choice"] = choice if choice in ("auto", "none", "required") else named
         if not request.parallel_tool_calls:
             fields["parallel_tool_calls"] = False
+    if chat and request.template:
+        if not dialect.template:
+            raise _refusal("template", dict(request.template), "{}", server)
+        fields["chat_template_kwargs"] = dict(request.template)
     if logprobs is not None:
         fields |= {"logprobs": True, "top_logprobs": logprobs} if chat else {"logprobs": logprobs}
     if (text := request.prediction) is not None:

@@ -99,27 +99,34 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return bool(getattr(self._backing, "chat_template", None))
 
-    def chat(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> ChatPrompt:
-        """The chat as the checkpoint's template writes it, up to where the assistant's answer starts. The template
-        writes bos itself where the model wants one. System messages are moved where it does not take them, or leaves
+    def chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+    ) -> ChatPrompt:
+        """The chat as the checkpoint's template writes it with these variables, up to where the assistant's answer
+        starts. The template writes bos itself where the model wants one. System messages are moved where it does not take them, or leaves
         them out (see `placement`), and names of special tokens in the texts of the chat are text (see `quoting`)."""
         if not self.has_chat_template:
             raise InvalidRequest("prompt", [message.role for message in messages], _NO_TEMPLATE)
         _check_unicode("messages.content", *(message.content or "" for message in messages))
-        offered = [dict(tool) for tool in tools]
-        chat, text = self._placed(messages, offered)
+        offered, given = [dict(tool) for tool in tools], dict(variables or {})
+        chat, text = self._placed(messages, offered, given)
         tokens = self.encode(text, special=False)
-        if self._quoting is not None and self._quoting.is_needed(tokens, [chat, offered]):
-            tokens = self._quoting.encode(self._written(*self._quoting.quoted([chat, offered])))
+        if self._quoting is not None and self._quoting.is_needed(tokens, [chat, offered, given]):
+            tokens = self._quoting.encode(self._written(*self._quoting.quoted([chat, offered, given])))
         return ChatPrompt(text, tokens)
 
-    def _placed(self, messages: Sequence[Message], tools: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    def _placed(
+        self, messages: Sequence[Message], tools: list[dict[str, Any]], variables: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], str]:
         """The nearest chat of which the template shows every system text, else the nearest that it takes; its text."""
         refused, taken = list[InvalidRequest](), list[tuple[list[dict[str, Any]], str]]()
         for placed in placements(messages):
             chat = [_as_openai(message) for message in placed]
             try:
-                taken.append((chat, self._written(chat, tools)))
+                taken.append((chat, self._written(chat, tools, variables)))
             except InvalidRequest as error:
                 refused.append(error)
                 continue
@@ -129,10 +136,10 @@ class Tokenizer:
             raise refused[0]
         return taken[0]
 
-    def _written(self, chat: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
+    def _written(self, chat: list[dict[str, Any]], tools: list[dict[str, Any]], variables: dict[str, Any]) -> str:
         try:
             text = self._backing.apply_chat_template(
-                chat, tools=tools or None, add_generation_prompt=True, tokenize=False
+                chat, tools=tools or None, add_generation_prompt=True, tokenize=False, **variables
             )
         except Exception as error:  # templates are programs: any of jinja's errors and Python's own
             expected = f"a chat that the checkpoint's template takes ({_one_line(error)})"

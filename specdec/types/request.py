@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import uuid
@@ -48,6 +49,8 @@ _COLLECTIONS = {
     "stop_token_ids": (tuple, "a list of token ids"),
     "logit_bias": (dict, "a mapping of token ids to numbers"),
 }
+_TAKEN = ("messages", "tools", "chat_template", "add_generation_prompt", "continue_final_message")
+"""No variables of a chat template, or such as other fields give."""
 _NEUTRAL: Mapping[str, float] = {
     "temperature": 1.0,
     "top_k": 0,
@@ -131,6 +134,8 @@ class Request:
     name of a tool with a call of that tool. Calls always follow their tool's schema; more than one only with
     `parallel_tool_calls`. A function that is `strict` has a schema that is (see `Grammar`). Beside tools
     `sampling.grammar` is the form of an answer in text.
+    `template` are variables of the chat template, such as enable_thinking, whose values are as JSON has them; they mean
+    nothing to a template that does not read them, and to a prompt that is not a chat.
     Of those who wait, higher `priority` goes first, and clients (by `client`, any name) take turns. An answer that is
     not finished `timeout` seconds after it was asked for ends with DeadlineExceeded.
     """
@@ -142,6 +147,7 @@ class Request:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool = True
+    template: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
     client: str = ""
     timeout: float | None = None
@@ -164,7 +170,13 @@ class Request:
         if not isinstance(self.client, str):
             raise InvalidRequest("client", self.client, "a name")
         check_answers([m for m in self.prompt if isinstance(m, Message)])
-        freeze(self, {"tools": (tuple, "a list of JSON schemas")})
+        freeze(
+            self,
+            {
+                "tools": (tuple, "a list of JSON schemas"),
+                "template": (_template, "a mapping of names to values as JSON has them, without " + ", ".join(_TAKEN)),
+            },
+        )
         self._check_tools([_tool_name(i, tool) for i, tool in enumerate(self.tools)])
 
     def _check_tools(self, names: Sequence[str]) -> None:
@@ -194,6 +206,13 @@ class Request:
             raise InvalidRequest("options", sorted(unknown), "fields of Request or SamplingParams")
         sampling = replace(options.pop("sampling", SamplingParams()), **shaping)
         return cls(_prompt(prompt), sampling, **options)
+
+
+def _template(value: Any) -> dict[str, Any]:
+    variables: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    if taken := variables.keys() & _TAKEN:
+        raise ValueError(taken)
+    return variables
 
 
 def _tool_name(index: int, tool: object) -> str:
@@ -252,6 +271,7 @@ class RequestOptions(TypedDict, total=False):
     tools: Sequence[Mapping[str, Any]]
     tool_choice: str
     parallel_tool_calls: bool
+    template: Mapping[str, Any]
     priority: int
     client: str
     timeout: float | None

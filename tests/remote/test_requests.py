@@ -82,6 +82,18 @@ def test_neutral_values_are_never_refused(dialect: ServerDialect) -> None:
     _body(dialect, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, min_tokens=0, ignore_eos=False)
 
 
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+def test_variables_of_the_template(dialect: ServerDialect) -> None:
+    variables = {"enable_thinking": False}
+    assert "chat_template_kwargs" not in _body(dialect)
+    assert "chat_template_kwargs" not in _body(dialect, "text", template=variables)
+    if dialect.template:
+        assert _body(dialect, template=variables)["chat_template_kwargs"] == variables
+    else:
+        with pytest.raises(InvalidRequest, match="^template is"):
+            _body(dialect, template=variables)
+
+
 def test_llama_cpp_is_told_what_others_take_from_the_checkpoint() -> None:
     body = _body(LLAMA_CPP)
     assert [body[n] for n in ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")] == [

@@ -69,6 +69,14 @@ def test_chat_template_sees_tools_calls_and_results(chatty: Tokenizer) -> None:
     assert "tool: 3 for c1 by add" in text
 
 
+def test_chat_template_sees_its_variables(chatty: Tokenizer) -> None:
+    chatty._backing.chat_template = "{{ messages[0].content }}{{ '!' if loud else '.' }}"
+    assert chatty.chat([Message("user", "a")]).text == "a."
+    assert chatty.chat([Message("user", "a")], (), {"loud": True, "other": 1}).text == "a!"
+    with pytest.raises(InvalidRequest, match="tokenize"):
+        chatty.chat([Message("user", "a")], (), {"tokenize": True})
+
+
 def test_refusing_template_is_an_invalid_request(chatty: Tokenizer) -> None:
     chatty._backing.chat_template = "{{ raise_exception('no ' + messages[0].role + '\n today') }}"
     with pytest.raises(InvalidRequest, match=r"\['user', 'system'\]; .* takes \(no user today\)") as caught:

@@ -90,6 +90,10 @@ def test_ranges(field: str, wrong: list[Any], right: list[Any]) -> None:
         (lambda: Request("x", prediction=5), "prediction"),
         (lambda: Request("x", tools=("f",)), "tools[0]"),
         (lambda: Request("x", tools=5), "tools"),
+        (lambda: Request("x", template=5), "template"),
+        (lambda: Request("x", template={"when": math.nan}), "template"),
+        (lambda: Request("x", template={"when": object()}), "template"),
+        (lambda: Request("x", template={"chat_template": "{{ 1 }}"}), "template"),
         (lambda: Request.of("x", temprature=1), "options"),
         (lambda: Request.of(Request("x"), temperature=1), "options"),
         (lambda: Message("boss", "x"), "messages.role"),
@@ -128,6 +132,10 @@ def test_values_do_not_share_what_they_were_given() -> None:
     bias[2] = 2.0
     stops.append("b")
     assert (params.logit_bias, params.stop) == ({1: 1.0}, ("a",))
+    variables = {"tags": ["a"]}
+    request = Request("x", template=variables)
+    variables["tags"].append("b")
+    assert pickle.loads(pickle.dumps(request)).template == {"tags": ["a"]}
 
 
 def test_one_stop_string_is_not_its_letters() -> None:
