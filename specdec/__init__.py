@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from specdec.types import Token as Token
     from specdec.types import ToolCall as ToolCall
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "engine": "AsyncEventStream Engine EventStream",

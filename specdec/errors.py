@@ -10,7 +10,8 @@
     │   ├── UnsupportedModel      no decoder-only causal language model, weights in a form that cannot be read, or
     │   │                         remote code not allowed
     │   ├── DeviceUnavailable     the device asked for is not on this machine
-    │   └── NotEnoughMemory       the device cannot hold the model and its slots
+    │   ├── NotEnoughMemory       the device cannot hold the model and its slots
+    │   └── MissingExtra          a part of specdec is not installed (also an ImportError)
     └── EngineError
         ├── EngineBusy            the queue is full; try again later
         ├── DeadlineExceeded      the answer took longer than the request allowed
@@ -24,6 +25,12 @@ Messages are one line: what is wrong, the value, and what would be right.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DISTRIBUTION = "specdec-engine"
+"""What to install: `specdec` on PyPI is another project."""
 
 
 def first_line(error: BaseException) -> str:
@@ -88,6 +95,21 @@ class DeviceUnavailable(LoadError):
 
 class NotEnoughMemory(LoadError):
     """The device cannot hold the model and its slots; the message says what would fit."""
+
+
+class MissingExtra(LoadError, ImportError):
+    """What was asked for comes with an extra that is not installed; the message is the command that adds it."""
+
+
+@contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Around the imports of what comes with an extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("specdec"):  # ours are all there, whichever extra is
+            raise
+        raise MissingExtra(f"{what} needs {error.name}: pip install '{DISTRIBUTION}[{name}]'") from None
 
 
 class EngineError(SpecDecError):

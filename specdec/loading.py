@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Unpack
 
 from specdec.engine import Engine, Progress
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, extra
 from specdec.types.load import LoadKeywords, LoadOptions, Name
 
 
@@ -33,8 +33,9 @@ def load_engine(options: LoadOptions, progress: Progress) -> Engine:
         from specdec.remote.load import load_remote
 
         return load_remote(options)
-    from specdec.decoding.assembly import load_local  # torch comes in here, and only here
-    from specdec.threads.loading import in_thread
+    with extra("local", "a model on this machine"):
+        from specdec.decoding.assembly import load_local  # torch comes in here, and only here
+        from specdec.threads.loading import in_thread
 
     return in_thread(lambda: load_local(options, progress))
 

@@ -5,8 +5,11 @@ from langchain_specdec import ChatSpecDec
 ChatSpecDec().invoke("Tell me a story about a fox.")
 """
 
-from langchain_specdec.chat_models import ChatSpecDec
-from langchain_specdec.errors import InputTooLong, InvalidInput
-from langchain_specdec.llms import SpecDecLLM
+from specdec.errors import extra
+
+with extra("langchain", "ChatSpecDec"):
+    from langchain_specdec.chat_models import ChatSpecDec
+    from langchain_specdec.errors import InputTooLong, InvalidInput
+    from langchain_specdec.llms import SpecDecLLM
 
 __all__ = ["ChatSpecDec", "InputTooLong", "InvalidInput", "SpecDecLLM"]

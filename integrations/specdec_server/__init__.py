@@ -14,5 +14,8 @@ schemas, figures               what they share
 
 from __future__ import annotations
 
-from specdec_server.app import create_app as create_app
-from specdec_server.settings import Settings as Settings
+from specdec.errors import extra
+
+with extra("server", "the server"):
+    from specdec_server.app import create_app as create_app
+    from specdec_server.settings import Settings as Settings

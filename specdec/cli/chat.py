@@ -11,7 +11,7 @@ import typer
 
 from specdec.cli import options as o
 from specdec.cli.screen import stderr
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, extra
 
 if TYPE_CHECKING:
     from specdec_tui.core.config import Config
@@ -39,7 +39,7 @@ def chat(
 ) -> None:
     """Chat in the terminal, and see how fast the answers come and why. The config file can hold all of these."""
     own = {"target": url, "speculative": speculative, "system": system, "theme": theme}
-    try:
+    with extra("tui", "the chat"):
         begin = _config(config, preset, given | {name: value for name, value in own.items() if value is not None})
         if serve:
             from specdec_tui.serve import serve as run_server
@@ -49,8 +49,6 @@ def chat(
         from specdec_tui.run import database_path, run
 
         left = run(begin, database=None if unsaved else database_path(), resume=resume)
-    except ModuleNotFoundError as error:
-        raise InvalidRequest("specdec chat", error.name, "pip install 'specdec[tui]'") from None
     if left:
         stderr().print(f"{left} changes could not be saved", style="red")
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from specdec.cli.answer import Stopped, print_answer, stats_line
 from specdec.cli.compare import print_comparison
 from specdec.cli.jsonable import completion_json, print_json
 from specdec.cli.screen import loaded, stderr, stdout
+from specdec.cli.servers import Url
 from specdec.errors import InvalidRequest
 from specdec.types import EngineInfo, LoadOptions, Message, Request, SamplingParams
 
@@ -26,6 +27,7 @@ def generate(
         str | None, typer.Argument(help="The prompt; - reads it from stdin; none takes a built-in one.")
     ] = None,
     loading: LoadOptions = o.FORGETFUL,
+    url: Url = None,
     speculative: Annotated[str, typer.Option(help="auto, off, or drafted tokens a round.")] = "auto",
     compare: Annotated[bool, typer.Option("--compare", help="Answer plain and speculative, and compare.")] = False,
     json: o.Json = False,
@@ -40,7 +42,7 @@ def generate(
     request = Request(text, sampling, o.speculative_of(speculative), prediction)
     if prompt is None and not json:
         stderr().print(f"> {DEMO_PROMPT}", style="dim")
-    with loaded(loading) as engine:
+    with loaded(replace(loading, target=url or loading.target)) as engine:
         request = replace(request, prompt=messages(text, system, engine.info, raw=raw))
         try:
             if compare:

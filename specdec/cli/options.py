@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from specdec.cli.screen import reported
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, extra
 from specdec.types import LoadOptions, SamplingParams, Speculative
 
 FORGETFUL = LoadOptions(slots=1, prefix_cache_bytes=0, remember=0)
@@ -88,7 +88,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def run(**options: Any) -> None:
-        with reported():
+        with reported(), extra("local", "this"):  # what serves and chats says so itself
             for group, default in groups.items():
                 given = {name: value for name in _GROUPS[type(default)] if (value := options.pop(name)) is not None}
                 if "logit_bias" in given:

@@ -12,7 +12,7 @@ import typer
 
 from specdec.cli import options as o
 from specdec.cli.screen import loaded, loaded_apart, stderr
-from specdec.errors import InvalidRequest, LoadError
+from specdec.errors import InvalidRequest, extra
 from specdec.types import LoadOptions
 
 KEY_VARIABLE = "SPECDEC_API_KEY"
@@ -92,13 +92,11 @@ def serve(
     grace: Annotated[float, typer.Option(help="For running answers at shutdown.", rich_help_panel=_LIMITS)] = 10,
 ) -> None:
     """Serve a model to local tools, as OpenAI's API: chat completions, completions, responses."""
-    try:
+    with extra("server", "the server"):
         from specdec_server import Settings, create_app
         from specdec_server.logs import log_to_stderr
         from specdec_server.serving import bound, run
         from specdec_server.settings import LOOPBACK
-    except ModuleNotFoundError as error:
-        raise LoadError(f"the server needs {error.name}: pip install 'specdec[server]'") from None
     key = _key(api_key_file)
     try:
         loopback = ip_address(host).is_loopback

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,8 +72,6 @@ def judged(name: str, plain: Sequence[Completion], drafted: Sequence[Completion]
 def p_value(first: Sequence[int], second: Sequence[int]) -> float | None:
     """Of the hypothesis that two samples of the same size come from one distribution: the tail of chi-square. None:
     nearly all are one token, and nothing can be told by them."""
-    import torch
-
     counts = Counter(first), Counter(second)
     common = [token for token, n in (counts[0] + counts[1]).items() if n >= _MIN_BIN]
     a, b = ([count[token] for token in common] for count in counts)
@@ -82,5 +81,16 @@ def p_value(first: Sequence[int], second: Sequence[int]) -> float | None:
     if len(a) < 2:
         return None
     statistic = sum((x - y) ** 2 / (x + y) for x, y in zip(a, b, strict=True))
-    half = torch.tensor([(len(a) - 1) / 2, statistic / 2], dtype=torch.float64)
-    return float(torch.special.gammaincc(half[0], half[1]))
+    return chi_square_tail(statistic, len(a) - 1)
+
+
+def chi_square_tail(statistic: float, degrees: int) -> float:
+    """The probability of more: of one degree or of two, and a term for every two more."""
+    half = statistic / 2
+    if not half:
+        return 1.0
+    a, tail = (0.5, math.erfc(math.sqrt(half))) if degrees % 2 else (1.0, math.exp(-half))
+    while a < degrees / 2:
+        tail += math.exp(a * math.log(half) - half - math.lgamma(a + 1))
+        a += 1
+    return tail

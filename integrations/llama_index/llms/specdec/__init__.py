@@ -8,6 +8,9 @@
 `llama_index` and `llama_index.llms` have no `__init__`: they are namespaces shared with llama-index-core.
 """
 
-from llama_index.llms.specdec.base import SpecDec
+from specdec.errors import extra
+
+with extra("llama-index", "SpecDec"):
+    from llama_index.llms.specdec.base import SpecDec
 
 __all__ = ["SpecDec"]
