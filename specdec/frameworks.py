@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from specdec.loading import served
-from specdec.types import Ending, LoadOptions, Request, SamplingParams, Speculative
+from specdec.types import Ending, LoadOptions, Reasoning, Request, SamplingParams, Speculative
 
 
 class Parameters(BaseModel):
@@ -52,6 +52,9 @@ class Parameters(BaseModel):
     """None: as many as the context allows."""
     min_tokens: int | None = None
     seed: int | None = None
+    reasoning: Reasoning | bool | None = None
+    """Whether the target thinks before it answers: False, True, or an effort ("low", "high" ...)."""
+    max_reasoning_tokens: int | None = None
     speculative: Speculative = "auto"
     """"auto", "off", or drafted tokens a round."""
     timeout: float | None = None

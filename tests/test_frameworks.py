@@ -49,6 +49,7 @@ def test_every_parameter_reaches_its_place(engines: SharedEngines, kind: type[Pa
         "trust_remote_code": True,
     }
     request: dict[str, Any] = {"temperature": 0.5, "min_tokens": 2, "seed": 3, "speculative": 4, "timeout": 5.0}
+    request |= {"reasoning": False, "max_reasoning_tokens": 9}
     made = kind(model="a", api_key=SecretStr("secret"), **loading, **request)
     assert made._load_options() == LoadOptions("a", **loading)
     assert made._request_options().items() >= request.items()

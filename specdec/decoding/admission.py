@@ -19,6 +19,7 @@ from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.sampling.state import SamplerState
 from specdec.text.output import AnswerText
 from specdec.text.tokenizer import Tokenizer
+from specdec.text.tools.formats import Thought
 from specdec.types import MAX_SEED, Message, Request, Speculation
 
 
@@ -42,7 +43,7 @@ class Admission:
     def admit(self, request: Request, deliver: Deliver) -> Running:
         """Everything that can be wrong with a request is found here."""
         self.forms.check(request)
-        tokens, opened = self._prompt(request)
+        tokens, thought = self._prompt(request)
         if not tokens:
             raise InvalidRequest("prompt", "", "text that is at least one token")
         if len(tokens) >= self.context:
@@ -53,7 +54,7 @@ class Admission:
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
         ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
-        grammar = self.forms.matcher(request, opened=opened)
+        grammar = self.forms.matcher(request, thought)
         speculative = request.speculative
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
         guess = self.tokenizer.encode_plain(request.prediction) if request.prediction else ()
@@ -64,7 +65,7 @@ class Admission:
             tokens=tokens,
             sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
             output=AnswerText(self.tokenizer, params.stop),
-            parser=self.forms.parser(request, opened=opened),
+            parser=self.forms.parser(request, thought),
             token_text=self.tokenizer.token_text,
             token_bytes=self.tokenizer.token_bytes,
             end_ids=ending,
@@ -80,18 +81,20 @@ class Admission:
         self.forms.check(request)
         return tuple(self._prompt(request)[0])
 
-    def _prompt(self, request: Request) -> tuple[list[int], bool]:
-        """Its tokens, and whether the answer starts inside a thought."""
+    def _prompt(self, request: Request) -> tuple[list[int], Thought]:
+        """Its tokens, and how the answer's thought stands behind them."""
         prompt = request.prompt
         if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt), False
+            return self.tokenizer.encode(prompt), self.forms.thought(request, None)
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
-            chat = self.tokenizer.chat(messages, _tools(request), request.template)
-            return chat.tokens, self.forms.answer_format.opened(chat.text)
+            thinks = self.forms.answer_format.thought is not None
+            told = self.tokenizer.reasoning.told(request.reasoning, thinks=thinks)
+            chat = self.tokenizer.chat(messages, _tools(request), told | dict(request.template))
+            return chat.tokens, self.forms.thought(request, chat.text)
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)
-        return ids, False
+        return ids, self.forms.thought(request, None)
 
     def _check_ids(self, field: str, ids: Sequence[int]) -> None:
         for token in ids:

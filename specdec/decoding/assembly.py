@@ -95,6 +95,8 @@ def assemble(
         cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
         tool_format=writes.tools.name if writes.tools else None,
         reasoning=writes.thought is not None,
+        reasoning_levels=tokenizer.reasoning.levels,
+        template_variables=tokenizer.reasoning.variables,
     )
     rule, limit = options.accept_rule, options.queue_limit
     return LocalEngine(Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, writes))

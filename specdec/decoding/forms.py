@@ -12,7 +12,7 @@ from specdec.grammars.compiler import GrammarCompiler, loosened
 from specdec.grammars.matcher import Matcher
 from specdec.grammars.tools import answer_grammar
 from specdec.text.schemas import parameters
-from specdec.text.tools.formats import AnswerFormat
+from specdec.text.tools.formats import AnswerFormat, Thought
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import Grammar, Request
 
@@ -31,16 +31,25 @@ class AnswerForms:
             expected = "none: this checkpoint's chat template has no tool calls in a known format"
             raise InvalidRequest("tools", names, expected)
 
-    def parser(self, request: Request, *, opened: bool) -> AnswerParser:
-        """`opened`: the prompt ends inside a thought. A form that is asked for holds from the first token on, so there
-        is no thought before it."""
-        calls = bool(request.tools) and request.tool_choice != "none"
-        return AnswerParser(self.answer_format, calls=calls, thoughts=request.sampling.grammar is None, opened=opened)
+    def thought(self, request: Request, prompt: str | None) -> Thought:
+        """`prompt` is a chat as its template writes it; behind any other a form holds from the first token on."""
+        thought = self.answer_format.thought_behind(prompt or "")
+        formed = request.sampling.grammar is not None
+        if formed and thought == "possible" and (prompt is None or request.reasoning == "off"):
+            return "none"
+        return thought
 
-    def matcher(self, request: Request, *, opened: bool) -> Matcher | None:
+    def parser(self, request: Request, thought: Thought) -> AnswerParser:
+        """For an answer that starts like this."""
+        calls = bool(request.tools) and request.tool_choice != "none"
+        thoughts = thought != "none" or request.sampling.grammar is None
+        return AnswerParser(self.answer_format, calls=calls, thoughts=thoughts, opened=thought == "open")
+
+    def matcher(self, request: Request, thought: Thought) -> Matcher | None:
         """At the start of the answer's grammar; None where it may be any text."""
-        params = request.sampling
-        if not request.tools:
+        params, most = request.sampling, request.max_reasoning_tokens
+        bare = thought == "none" or (params.grammar is None and most is None)
+        if not request.tools and bare:
             return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
         try:
             grammar = answer_grammar(
@@ -49,13 +58,14 @@ class AnswerForms:
                 request.tool_choice,
                 parallel=request.parallel_tool_calls,
                 text=params.grammar and loosened(params.grammar),
-                opened=opened,
+                thought=thought,
+                most=most,
             )
             return self.grammars.matcher(grammar, ignore_eos=params.ignore_eos)
         except InvalidRequest as error:
             if error.field == "grammar" and params.grammar is not None:
                 self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos)
-            raise self._blame(request, error) from error
+            raise (self._blame(request, error) if request.tools else error) from error
 
     def _blame(self, request: Request, error: InvalidRequest) -> InvalidRequest:
         """Which tool it is, if one alone is refused too; where time ran out there is none left to find out."""

@@ -1,4 +1,4 @@
-"""The Lark grammar (llguidance's) of an answer to a request with tools: text, calls by their schemas, or either.
+"""The Lark grammar (llguidance's) of an answer that has parts: a thought, then text, calls by their schemas, or either.
 
 JSON in a call has the separators with which chat templates write it; see `Grammar`.
 """
@@ -10,13 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specdec.errors import InvalidRequest
 from specdec.grammars.json_schema import as_llguidance_reads
 from specdec.text.schemas import parameters
-from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat, ToolFormat
+from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat, Thought
 from specdec.types import Grammar
 
-_ANY = "/(?s:.*)/"
+_ANY, _SPACE = "/(?s:.*)/", "/\\s{0,8}/"
 
 
 def answer_grammar(
@@ -26,39 +25,46 @@ def answer_grammar(
     *,
     parallel: bool = True,
     text: Grammar | None = None,
-    opened: bool = False,
+    thought: Thought = "possible",
+    most: int | None = None,
 ) -> Grammar:
     """What may be answered under a tool choice ("auto", "none", "required" or a name). `text`: the form of an answer
-    that is text. `opened`: the answer starts inside a thought."""
-    assert answer_format.tools is not None
-    rules = _Rules(answer_format.tools, answer_format.ids)
+    that is text. `most`: tokens of the thought."""
+    rules = _Rules(answer_format, calls=bool(tools))
     ways = []
     if choice in ("auto", "none"):
-        ways.append(rules.free() if text is None else _embedded(text))
-    if choice != "none":
+        ways.append(rules.free() if text is None else rules.form(text))
+    if tools and choice != "none":
         functions = [tool["function"] for tool in tools]
         chosen = [f for f in functions if choice in ("auto", "required", f["name"])]
         several = parallel and choice in ("auto", "required")
         ways.append(rules.calls(chosen, parallel=several, led=choice == "auto" and text is None))
-    thought = rules.thought(*answer_format.thought, opened=opened) if answer_format.thought and text is None else ""
-    return Grammar.lark("\n".join([f"start: {thought}({' | '.join(ways)})", *rules.texts, ""]))
+    return Grammar.lark("\n".join([f"start: {rules.thought(thought, most)}({' | '.join(ways)})", *rules.texts, ""]))
 
 
 class _Rules:
     """Writes the parts of one format's answers; what they refer to gathers in `texts`."""
 
-    def __init__(self, tool_format: ToolFormat, ids: Mapping[str, int]) -> None:
-        self._format, self._ids = tool_format, ids
+    def __init__(self, answer_format: AnswerFormat, *, calls: bool) -> None:
+        self._format, self._ids, self._marks = answer_format.tools, answer_format.ids, answer_format.thought
+        self._calls = calls
         self.texts: list[str] = []
 
-    def thought(self, begin: str, end: str, *, opened: bool) -> str:
+    def thought(self, thought: Thought, most: int | None) -> str:
         """What goes before the answer proper."""
-        if opened:
-            return f"{self._until(end)} /\\s*/ "
-        return f"({self._literal(begin)} {self._until(end)} /\\s*/)? "
+        if self._marks is None or thought == "none":
+            return ""
+        begin, end = self._marks
+        rest = f"{self._until(end) if most is None else self._at_most(most, end)} {_SPACE}"
+        return f"{rest} " if thought == "open" else f"({self._literal(begin)} {rest})? "
+
+    def form(self, form: Grammar) -> str:
+        return self._rule("form", _embedded(form))
 
     def free(self) -> str:
         """Any text that is not the start of a call."""
+        if self._format is None or not self._calls:
+            return _ANY
         begin = self._format.begin
         if not begin:
             return '/\\s*[^\\s{](?s:.*)/ | ""'
@@ -68,7 +74,8 @@ class _Rules:
 
     def calls(self, functions: Sequence[Mapping[str, Any]], *, parallel: bool, led: bool) -> str:
         """One call or more; `led`: text may go before."""
-        of, names = self._format, []
+        of, names = self._format, list[str]()
+        assert of is not None
         for i, function in enumerate(functions):
             name = json.dumps(function["name"], ensure_ascii=False)
             head = f'{{"name": {name}, "{of.arguments}": '
@@ -86,6 +93,11 @@ class _Rules:
             return f"{_ANY} {self._literal(mark)}"
         return self._rule(f"until_{len(self.texts)}[lazy]", f"/(?s:.*){_pattern(mark)}/")
 
+    def _at_most(self, most: int, mark: str) -> str:
+        """So many tokens of any text, then the mark."""
+        text = _ANY if mark in self._ids else f"{_ANY} & ~/(?s:.*){_pattern(mark)}(?s:.*)/"
+        return f"{self._rule(f'thought[max_tokens={most}]', text)} {self._literal(mark)}"
+
     def _literal(self, text: str) -> str:
         """Text in which marks are their tokens."""
         marks = "|".join(map(re.escape, self._ids)) or "(?!)"
@@ -94,7 +106,7 @@ class _Rules:
 
     def _rule(self, name: str, body: str) -> str:
         self.texts.append(f"{name}: {body}")
-        return name.removesuffix("[lazy]")
+        return name.partition("[")[0]
 
 
 def _pattern(text: str) -> str:
@@ -115,4 +127,4 @@ def _embedded(grammar: Grammar) -> str:
         return "/" + re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", grammar.text) + "/"
     if grammar.kind == "choice":
         return " | ".join(map(json.dumps, json.loads(grammar.text)))
-    raise InvalidRequest("grammar", grammar.text, "a form other than lark beside tools")
+    return f"%lark {{\n{grammar.text}\n}}"

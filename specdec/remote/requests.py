@@ -9,7 +9,7 @@ from typing import Any
 from specdec.errors import InvalidRequest
 from specdec.remote.dialects import Fields
 from specdec.remote.server import ServerInfo
-from specdec.types import Message, Request, SamplingParams
+from specdec.types import EFFORTS, Message, Request, SamplingParams
 
 _NEUTRAL: dict[str, Any] = {
     "temperature": None,
@@ -54,6 +54,8 @@ def http_request(request: Request, server: ServerInfo) -> HttpRequest:
         body[dialect.switch] = request.speculative
     elif not (request.speculative == "auto" or (server.speculates is False and request.speculative in ("off", 0))):
         raise _refusal("speculative", request.speculative, "'auto'", server)
+    if dialect.remember and not request.remember:
+        body["remember"] = False
     if request.client:
         body["user"] = request.client
     return HttpRequest("/chat/completions" if chat else "/completions", body, seed)
@@ -104,10 +106,8 @@ def _prompt(request: Request, server: ServerInfo, *, chat: bool) -> Fields:
         fields["tool_choice"] = choice if choice in ("auto", "none", "required") else named
         if not request.parallel_tool_calls:
             fields["parallel_tool_calls"] = False
-    if chat and request.template:
-        if not dialect.template:
-            raise _refusal("template", dict(request.template), "{}", server)
-        fields["chat_template_kwargs"] = dict(request.template)
+    if chat:
+        fields |= _template(request, server)
     if logprobs is not None:
         fields |= {"logprobs": True, "top_logprobs": logprobs} if chat else {"logprobs": logprobs}
     if (text := request.prediction) is not None:
@@ -115,6 +115,24 @@ def _prompt(request: Request, server: ServerInfo, *, chat: bool) -> Fields:
             raise _refusal("prediction", text, "None", server)
         fields["prediction"] = {"type": "content", "content": text} if chat else text
     return fields
+
+
+def _template(request: Request, server: ServerInfo) -> Fields:
+    """What the chat template is told. Which of the usual variables it reads is not known here; none minds another."""
+    reasoning, most, told = request.reasoning, request.max_reasoning_tokens, dict[str, Any]()
+    if most is not None:
+        raise _refusal("max_reasoning_tokens", most, "None", server)
+    if reasoning != "auto":
+        told = dict.fromkeys(("enable_thinking", "thinking"), reasoning != "off")
+        told |= {"reasoning_effort": reasoning} if reasoning in EFFORTS else {}
+    if server.dialect.template:
+        variables = told | dict(request.template)
+        return {"chat_template_kwargs": variables} if variables else {}
+    if request.template:
+        raise _refusal("template", dict(request.template), "{}", server)
+    if told:
+        raise _refusal("reasoning", reasoning, "'auto'", server)
+    return {}
 
 
 def message(value: Message) -> Fields:

@@ -27,6 +27,7 @@ from specdec.text.detokenizer import Detokenizer
 from specdec.text.pieces import Pieces, fallback_byte, pieces_of
 from specdec.text.placement import placements, shows_systems
 from specdec.text.quoting import Quoting
+from specdec.text.reasoning import ReasoningControl
 from specdec.types import Message, token_text
 
 _FILES = (
@@ -106,8 +107,9 @@ class Tokenizer:
         variables: Mapping[str, Any] | None = None,
     ) -> ChatPrompt:
         """The chat as the checkpoint's template writes it with these variables, up to where the assistant's answer
-        starts. The template writes bos itself where the model wants one. System messages are moved where it does not take them, or leaves
-        them out (see `placement`), and names of special tokens in the texts of the chat are text (see `quoting`)."""
+        starts. The template writes bos itself where the model wants one. System messages are moved where it does not
+        take them, or leaves them out (see `placement`), and names of special tokens in the texts of the chat are text
+        (see `quoting`)."""
         if not self.has_chat_template:
             raise InvalidRequest("prompt", [message.role for message in messages], _NO_TEMPLATE)
         _check_unicode("messages.content", *(message.content or "" for message in messages))
@@ -157,6 +159,11 @@ class Tokenizer:
         if isinstance(template, dict):
             template = template.get("tool_use", template.get("default", ""))
         return str(template)
+
+    @cached_property
+    def reasoning(self) -> ReasoningControl:
+        """How the template is told of reasoning."""
+        return ReasoningControl.of(self.template)
 
     # ---- tokens to text
 

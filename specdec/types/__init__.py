@@ -35,10 +35,13 @@ from specdec.types.info import Queued as Queued
 from specdec.types.load import AcceptRule as AcceptRule
 from specdec.types.load import LoadKeywords as LoadKeywords
 from specdec.types.load import LoadOptions as LoadOptions
+from specdec.types.request import EFFORTS as EFFORTS
 from specdec.types.request import MAX_LOGPROBS as MAX_LOGPROBS
 from specdec.types.request import MAX_SEED as MAX_SEED
 from specdec.types.request import MAX_SPECULATIVE_TOKENS as MAX_SPECULATIVE_TOKENS
+from specdec.types.request import Effort as Effort
 from specdec.types.request import Prompt as Prompt
+from specdec.types.request import Reasoning as Reasoning
 from specdec.types.request import Request as Request
 from specdec.types.request import RequestOptions as RequestOptions
 from specdec.types.request import SamplingParams as SamplingParams

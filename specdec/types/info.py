@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from specdec.types.request import Reasoning
 from specdec.types.speculation import Speculation
 
 
@@ -35,6 +36,10 @@ class EngineInfo:
     it takes no tools."""
     reasoning: bool = False
     """Whether the chat template knows of reasoning."""
+    reasoning_levels: tuple[Reasoning, ...] = ()
+    """Those of `Request.reasoning` that the chat template tells apart, beside "auto"."""
+    template_variables: tuple[str, ...] = ()
+    """What the chat template reads of `Request.template`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from specdec.errors import InvalidRequest
 from specdec.types.chat import Message, check_answers
@@ -16,6 +16,12 @@ from specdec.types.grammar import Grammar
 from specdec.types.validation import NUMBER, WHOLE, Bounds, check, freeze
 
 Speculative = Literal["auto", "off"] | int
+
+Effort = Literal["minimal", "low", "medium", "high", "xhigh", "max"]
+Reasoning = Literal["auto", "off", "on"] | Effort
+
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+"""From little to much."""
 
 MAX_SPECULATIVE_TOKENS = 16
 
@@ -43,6 +49,7 @@ _TOKEN: Bounds = (WHOLE, 0, math.inf, "token ids, 0 or more")
 _BIAS: Bounds = (NUMBER, -100, 100, "a number from -100 to 100")
 _PRIORITY: Bounds = (WHOLE, -100, 100, "a whole number from -100 to 100")
 _TIMEOUT: Bounds = (NUMBER, _POSITIVE, 1e9, "seconds, more than 0")
+_THOUGHT: Bounds = (WHOLE, 1, math.inf, "a whole number, 1 or more")
 _DRAFTS: Bounds = (WHOLE, 0, MAX_SPECULATIVE_TOKENS, f"auto, off or a whole number from 0 to {MAX_SPECULATIVE_TOKENS}")
 _COLLECTIONS = {
     "stop": (tuple, "a text or a list of texts"),
@@ -134,6 +141,9 @@ class Request:
     name of a tool with a call of that tool. Calls always follow their tool's schema; more than one only with
     `parallel_tool_calls`. A function that is `strict` has a schema that is (see `Grammar`). Beside tools
     `sampling.grammar` is the form of an answer in text.
+    `reasoning` is whether the model shall think before it answers, and how much: "auto" leaves it to the chat template;
+    "off" (or False), "on" (or True) or an effort is told to the template in its own words (of those it tells apart
+    `EngineInfo.reasoning_levels`). A thought ends at `max_reasoning_tokens`. A form, and calls, come after the thought.
     `template` are variables of the chat template, such as enable_thinking, whose values are as JSON has them; they mean
     nothing to a template that does not read them, and to a prompt that is not a chat.
     Of those who wait, higher `priority` goes first, and clients (by `client`, any name) take turns. An answer that is
@@ -147,6 +157,8 @@ class Request:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool = True
+    reasoning: Reasoning = "auto"
+    max_reasoning_tokens: int | None = None
     template: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
     client: str = ""
@@ -163,8 +175,13 @@ class Request:
             raise InvalidRequest("prompt", self.prompt, "at least one character, message or token")
         numbers: list[tuple[str, Any, Bounds]] = [("priority", self.priority, _PRIORITY)]
         numbers += [] if self.speculative in ("auto", "off") else [("speculative", self.speculative, _DRAFTS)]
+        numbers += [("max_reasoning_tokens", most, _THOUGHT)] if (most := self.max_reasoning_tokens) is not None else []
         numbers += [] if self.timeout is None else [("timeout", self.timeout, _TIMEOUT)]
         check(numbers)
+        if isinstance(self.reasoning, bool):
+            object.__setattr__(self, "reasoning", "on" if self.reasoning else "off")
+        if self.reasoning not in ("auto", "off", "on", *EFFORTS):
+            raise InvalidRequest("reasoning", self.reasoning, "auto, off, on or an effort: " + ", ".join(EFFORTS))
         if self.prediction is not None and not isinstance(self.prediction, str):
             raise InvalidRequest("prediction", self.prediction, "text")
         if not isinstance(self.client, str):
@@ -271,6 +288,8 @@ class RequestOptions(TypedDict, total=False):
     tools: Sequence[Mapping[str, Any]]
     tool_choice: str
     parallel_tool_calls: bool
+    reasoning: Reasoning | bool
+    max_reasoning_tokens: int | None
     template: Mapping[str, Any]
     priority: int
     client: str

@@ -89,9 +89,14 @@ def test_variables_of_the_template(dialect: ServerDialect) -> None:
     assert "chat_template_kwargs" not in _body(dialect, "text", template=variables)
     if dialect.template:
         assert _body(dialect, template=variables)["chat_template_kwargs"] == variables
+        told = _body(dialect, reasoning="high", template={"thinking": "yes"})["chat_template_kwargs"]
+        assert told == {"enable_thinking": True, "thinking": "yes", "reasoning_effort": "high"}
     else:
-        with pytest.raises(InvalidRequest, match="^template is"):
-            _body(dialect, template=variables)
+        for options in ({"template": variables}, {"reasoning": "off"}):
+            with pytest.raises(InvalidRequest, match=rf"^{next(iter(options))} is"):
+                _body(dialect, **options)
+    with pytest.raises(InvalidRequest, match=r"^max_reasoning_tokens is"):
+        _body(dialect, max_reasoning_tokens=5)
 
 
 def test_llama_cpp_is_told_what_others_take_from_the_checkpoint() -> None:
@@ -158,6 +163,9 @@ def test_prediction_goes_only_where_it_is_known() -> None:
 def test_speculation_is_asked_for_where_it_can_be() -> None:
     assert _body(OURS, speculative="off")["speculative"] == "off"
     assert "speculative" not in _body(VLLM)
+    assert _body(OURS, remember=False)["remember"] is False
+    assert "remember" not in _body(OURS), "servers of ours from before know no such field"
+    assert "remember" not in _body(VLLM, remember=False)
 
 
 def test_seeds_fit_the_server() -> None:

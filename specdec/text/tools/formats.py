@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from specdec.errors import InvalidRequest
 
@@ -39,6 +40,8 @@ _SIGNS = {"hermes": ("<tool_call>",), "mistral": ("[TOOL_CALLS]",), "llama3": ("
 _FOREIGN = ("<function=", "[ARGS]")
 """Signs of calls that are not written as one JSON object."""
 _THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+Thought = Literal["none", "possible", "open"]
+"""Where an answer starts: without a thought, maybe with one, or inside one."""
 PYTHON_TAG = "<|python_tag|>"
 """Llama 3 may write it before a call."""
 
@@ -64,6 +67,9 @@ class AnswerFormat:
         wanted = [*(thought or ()), *((tools.begin, tools.end, PYTHON_TAG) if tools else ())]
         return cls(tools, thought, {mark: tokens[mark] for mark in wanted if mark in tokens})
 
-    def opened(self, prompt: str) -> bool:
-        """Whether the prompt ends inside a thought, as some templates have it."""
-        return self.thought is not None and prompt.rstrip().endswith(self.thought[0])
+    def thought_behind(self, prompt: str) -> Thought:
+        """Some templates end a prompt inside a thought, or behind an empty one."""
+        begin, end = self.thought or ("", "")
+        if self.thought is None or prompt.rstrip().endswith(end):
+            return "none"
+        return "open" if prompt.rstrip().endswith(begin) else "possible"

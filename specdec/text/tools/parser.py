@@ -29,11 +29,12 @@ class AnswerParser:
     ) -> None:
         self._format = tools = answer_format.tools if calls else None
         self._begin, self._end = (tools.begin or PYTHON_TAG, tools.end) if tools else ("", "")
-        self._open, close = (answer_format.thought if thoughts else None) or ("", "")
-        self._marks = MarkSplitter([self._open, close, self._begin, self._end], answer_format.ids)
+        self._open, self._close = (answer_format.thought if thoughts else None) or ("", "")
+        self._marks = MarkSplitter([self._open, self._close, self._begin, self._end], answer_format.ids)
         self._thinking = self._marked = opened and thoughts
         """`_marked`: a mark was met, behind which whitespace means nothing."""
         self._calling = False
+        self._past_thought = False
         self._blank = True
         """Nothing but whitespace was read since the last mark."""
         self._spaces = ""
@@ -49,11 +50,12 @@ class AnswerParser:
         for part in self._marks.split(token, text):
             if isinstance(part, str):
                 out += self._text(part)
-            elif part.spelled and self._scanner is not None and self._scanner.quoted:
+            elif part.spelled and self._is_quoted(part.name):
                 out += self._text(part.name)
             else:
                 out += self._end_call()
                 self._calling = part.name == self._begin
+                self._past_thought = self._past_thought or self._thinking
                 self._thinking = part.name == self._open
                 self._marked, self._blank, self._spaces = True, True, ""
         return out
@@ -92,8 +94,14 @@ class AnswerParser:
                 body = whole.rstrip()
                 text, self._spaces = "", whole[len(body) :]
                 if body:
-                    self._blank = False
+                    self._blank, self._past_thought = False, self._past_thought or not self._thinking
                     yield ReasoningDelta(body) if self._thinking else ContentDelta(body)
+
+    def _is_quoted(self, mark: str) -> bool:
+        """Whether a mark that is spelled is text here: in a string of a call, or of a thought where none can be."""
+        if self._scanner is not None and self._scanner.quoted:
+            return True
+        return (mark == self._open and self._past_thought) or (mark == self._close and not self._thinking)
 
     def _is_bare_call(self, text: str) -> bool:
         """Whether the format marks calls by nothing but an opening brace, and here is one."""

@@ -32,5 +32,6 @@ def test_reasoning_and_tokens() -> None:
     answer_format = AnswerFormat.of("auto", HERMES + "<think></think>", {"<tool_call>": 5, "<think>": 7, "<s>": 1})
     assert answer_format.thought == ("<think>", "</think>")
     assert answer_format.ids == {"<tool_call>": 5, "<think>": 7}
-    assert answer_format.opened("user: hi\n<think>\n")
-    assert not answer_format.opened("<think></think>\n\n")
+    prompts = ["user: hi\n<think>\n", "<think></think>\n\n", "user: <think> hi"]
+    assert [answer_format.thought_behind(prompt) for prompt in prompts] == ["open", "none", "possible"]
+    assert AnswerFormat().thought_behind(prompts[0]) == "none"

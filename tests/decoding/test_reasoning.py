@@ -1,0 +1,95 @@
+"""Thoughts through the whole engine, on random logits: a form holds behind them, wherever drafts end."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from specdec.decoding.engine import LocalEngine
+from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
+from specdec.types import Completion, Grammar
+from tests.decoding.toy import ToyModel, byte_tokenizer, toy_engine
+
+THINK = ("<think>", "</think>")
+CHAT = [{"role": "user", "content": "hi"}]
+TEMPLATE = "{{ messages[0].content }}:{{ '<think></think>' if thinking is false else '<think>\n' if thinking }}"
+SCHEMA = {"type": "object", "properties": {"a": {"enum": [1, 2]}, "b": {"type": "boolean"}}, "required": ["a", "b"]}
+TOOL = {"type": "function", "function": {"name": "rest", "parameters": {"type": "object", "properties": {}}}}
+FORMS = {
+    "schema": (Grammar.json_schema(SCHEMA), r'\{"a": [12], "b": (true|false)\}'),
+    "regex": (Grammar.regex("[ab]{2,5}/[cd]"), "[ab]{2,5}/[cd]"),
+    "choice": (Grammar.choice(["<think>", "a</think>"]), "<think>|a</think>"),
+    "lark": (Grammar.lark('start: form form\nform: "x" | "y"  // of two }'), "[xy]{2}"),
+}
+LENGTHS = ("off", 1, 4, 16)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LocalEngine]:
+    target = ToyModel(context=512)
+    ending = byte_tokenizer().encode("</think>")
+    for letter, following in pairwise(ending):
+        target.first[letter, following] += 60  # a random model would hardly ever end its thought
+    target.first[:, ending[0]] += 4
+    answer_format = AnswerFormat(TOOL_FORMATS["hermes"], THINK)
+    with toy_engine("near", "grammar", answer_format=answer_format, template=TEMPLATE, target=target) as engine:
+        yield engine
+
+
+def _ask(engine: LocalEngine, seed: int, **options: Any) -> list[Completion]:
+    """The same, at every draft length."""
+    options = {"seed": seed, "max_tokens": 400, "reasoning": "on"} | options
+    answers = [engine.generate(CHAT, speculative=length, **options) for length in LENGTHS]
+    assert len({answer.token_ids for answer in answers}) == 1
+    return answers
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_holds_behind_the_thought(engine: LocalEngine, name: str) -> None:
+    form, pattern = FORMS[name]
+    for seed in range(3):
+        for answer in _ask(engine, seed, grammar=form):
+            thought, end, rest = answer.text.partition("</think>")
+            assert (answer.finish_reason, end) == ("stop", "</think>")
+            assert answer.message.reasoning == thought.strip() != ""
+            assert re.fullmatch(pattern, answer.message.content or ""), rest
+
+
+def test_a_model_that_may_think_may_still_not(engine: LocalEngine) -> None:
+    form, pattern = FORMS["regex"]
+    for answer in _ask(engine, 0, grammar=form, reasoning="auto"):
+        assert re.fullmatch(pattern, answer.message.content or "")
+    begin = byte_tokenizer().encode("<")[0]
+    for answer in _ask(engine, 0, grammar=form, reasoning="auto", logit_bias={begin: 100.0}, max_tokens=20):
+        assert answer.text.startswith("<think>")
+        assert answer.message.reasoning
+        assert not answer.message.content
+
+
+def test_no_thought_where_it_is_off_or_the_prompt_is_no_chat(engine: LocalEngine) -> None:
+    form, begin = Grammar.json_schema(SCHEMA), byte_tokenizer().encode("<")[0]
+    asked: list[tuple[Any, dict[str, Any]]] = [(CHAT, {"reasoning": False}), ("raw", {})]
+    for prompt, options in asked:
+        answer = engine.generate(prompt, grammar=form, seed=1, logit_bias={begin: 100.0}, **options)
+        assert json.loads(answer.text).keys() == {"a", "b"}
+        assert answer.message.content == answer.text
+
+
+@pytest.mark.parametrize("options", [{}, {"grammar": FORMS["schema"][0]}, {"tools": [TOOL], "tool_choice": "required"}])
+def test_a_bounded_thought(engine: LocalEngine, options: dict[str, Any]) -> None:
+    never = {byte_tokenizer().encode("<")[0]: -100.0}
+    for answer in _ask(engine, 2, max_reasoning_tokens=7, logit_bias=never, **options):
+        assert list(answer.token_ids[7:15]) == byte_tokenizer().encode("</think>")
+        assert answer.message.content or answer.message.tool_calls
+
+
+def test_a_required_call_comes_behind_the_thought(engine: LocalEngine) -> None:
+    for answer in _ask(engine, 3, tools=[TOOL], tool_choice="rest"):
+        assert answer.message.reasoning
+        assert [call.name for call in answer.message.tool_calls] == ["rest"]
+        assert not answer.message.content
