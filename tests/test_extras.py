@@ -62,7 +62,6 @@ def server() -> Iterator[str]:
         ("local", "serve --port 0"),
         ("local", "tune x"),
         ("server", "serve"),
-        ("tui", "chat"),
         ("tui", "chat --serve"),
     ],
 )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Annotated, Any
 
 import typer
+
+from specdec import __version__
+from specdec.errors import DISTRIBUTION
 
 _COMMANDS = {
     "generate": ("generate", "Answer a prompt, streaming."),
@@ -15,49 +21,84 @@ _COMMANDS = {
     "bench": ("bench", "Measure plain against speculative generation."),
     "verify": ("verify", "Check on your own pair that speculation changes nothing but the speed."),
     "info": ("info", "Load a target with what drafts for it, and say what they are."),
+    "models": ("models", "List the models that are on this machine, and how each would run."),
+    "doctor": ("doctor", "Say what is installed here, and try it in some seconds."),
     "tune": ("tune", "Find the fastest tiles of a model's products on this GPU, once."),
     "cluster": ("cluster", "Put a target and its draft on vLLM, over GPUs and hosts."),
     "router": ("cluster", "Put several servers behind one address, by a router that exists."),
 }
-_SETTINGS = {"cluster": {"allow_extra_args": True, "ignore_unknown_options": True}}  # vLLM's own go through
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "cluster": {"allow_extra_args": True, "ignore_unknown_options": True},  # vLLM's own go through
+    "serve": {"auto_envvar_prefix": "SPECDEC"},  # SPECDEC_TARGET is --target: for containers and units
+}
+_FIRST = """\
+specdec answers with your model, sooner, and never changes what it says.
+
+  specdec generate --compare     answer a prompt twice, plain and speculative
+  specdec chat                   talk to a model
+  specdec serve                  an OpenAI-compatible endpoint for your tools
+  specdec doctor                 what is installed here, and does it work?
+
+Your own models: --target FOLDER, HUB-ID or URL, and --draft a small one with the same tokenizer.
+specdec models lists what is here, specdec --help all commands."""
 
 
-def _empty() -> typer.Typer:
+def _root(
+    ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        typer.echo(f"{DISTRIBUTION} {__version__}")
+    elif ctx.invoked_subcommand is None:
+        typer.echo(_FIRST)
+
+
+def _joined(names: Iterable[str], function: Callable[[str], Callable[..., None]]) -> typer.Typer:
     joined = typer.Typer(
         name="specdec",
         help="Speculative decoding that never changes what the target model says.",
-        no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-    joined.callback()(lambda: None)  # a single command stays a command
-    return joined
-
-
-def _joined(names: Iterable[str]) -> typer.Typer:
-    joined = _empty()
+    joined.callback(invoke_without_command=True)(_root)
     for name in names:
-        module = import_module(f"specdec.cli.{_COMMANDS[name][0]}")
-        joined.command(name, epilog=getattr(module, "EPILOG", None), context_settings=_SETTINGS.get(name))(
-            getattr(module, name)
-        )
+        command = function(name)
+        epilog = getattr(sys.modules[command.__module__], "EPILOG", None)
+        short, settings = _COMMANDS[name][1], _SETTINGS.get(name)
+        joined.command(name, short_help=short, epilog=epilog, context_settings=settings)(command)
     return joined
+
+
+def _function(name: str) -> Callable[..., None]:
+    return getattr(import_module(f"specdec.cli.{_COMMANDS[name][0]}"), name)  # type: ignore[no-any-return]
 
 
 def __getattr__(name: str) -> typer.Typer:
     if name != "app":
         raise AttributeError(f"module 'specdec.cli' has no attribute {name!r}")
-    globals()["app"] = _joined(_COMMANDS)
+    globals()["app"] = _joined(_COMMANDS, _function)
     return globals()["app"]  # type: ignore[no-any-return]
+
+
+def _warn_of_namesake() -> None:
+    try:
+        found = distribution("specdec")
+    except PackageNotFoundError:
+        return
+    if any(
+        file.as_posix() == "specdec/__init__.py" for file in found.files or ()
+    ):  # it was written over ours, or will be
+        other = f"specdec {found.version} is installed here too: another project, whose files have the names of ours"
+        typer.echo(f"{other}; pip uninstall specdec, then install {DISTRIBUTION} again", err=True)
 
 
 def main() -> None:
     """Entry point of `specdec`."""
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if command == "--help":  # nothing is imported to list the commands
-        app = _empty()
-        for name, (_, line) in _COMMANDS.items():
-            app.command(name, short_help=line)(lambda: None)
-    else:
-        app = _joined([command] if command in _COMMANDS else _COMMANDS)
-    app()
+    _warn_of_namesake()
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command in _COMMANDS:
+        app = _joined([command], _function)
+    elif "_SPECDEC_COMPLETE" in os.environ:  # the shell asks what could follow
+        app = _joined(_COMMANDS, _function)
+    else:  # nothing is imported to list the commands
+        app = _joined(_COMMANDS, lambda _name: lambda: None)
+    app(prog_name="specdec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,8 @@ def chat(
 ) -> None:
     """Chat in the terminal, and see how fast the answers come and why. The config file can hold all of these."""
     own = {"target": url, "speculative": speculative, "system": system, "theme": theme}
+    if not serve and not _on_screen():
+        raise InvalidRequest("terminal", None, "one to chat in; specdec generate answers a prompt without")
     with extra("tui", "the chat"):
         begin = _config(config, preset, given | {name: value for name, value in own.items() if value is not None})
         if serve:
@@ -52,6 +55,11 @@ def chat(
     if left:
         stderr().print(f"{left} changes could not be saved", style="red")
         raise typer.Exit(1)
+
+
+def _on_screen() -> bool:
+    """In a terminal, or behind textual-serve, which names its driver."""
+    return "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
 
 
 def _config(path: Path | None, preset: str | None, given: dict[str, Any]) -> Config:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import TextIO
 
 import typer
 from rich.console import Console
@@ -16,15 +18,22 @@ from specdec.errors import SpecDecError
 from specdec.loading import load_engine
 from specdec.types import LoadOptions
 
+_WIDEST = 10_000
+
 
 def stdout() -> Console:
     """For answers. Made when needed: the terminal's width and colours are looked up then."""
-    return Console(highlight=False, soft_wrap=True)
+    return _console(sys.stdout)
 
 
 def stderr() -> Console:
     """For everything that is not the answer."""
-    return Console(stderr=True, highlight=False)
+    return _console(sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    """Where nobody sees it, lines are as long as they are."""
+    return Console(file=file, highlight=False, width=None if file.isatty() else _WIDEST)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
         return 0
 
     monkeypatch.setattr("specdec_tui.run.run", run)
+    monkeypatch.setattr("specdec.cli.chat._on_screen", lambda: True)
     monkeypatch.setattr("specdec_tui.run.config_path", lambda: tmp_path / "none.toml")
     return begun
 
@@ -57,3 +58,11 @@ def test_wrong_values_are_one_line(run: Run, begun: list[Config], arguments: tup
     done = run("chat", *arguments)
     assert (done.exit_code, done.stderr) == (2, f"error: {said}\n")
     assert not begun
+
+
+def test_without_a_terminal_there_is_no_chat(run: Run) -> None:
+    done = run("chat")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert (
+        done.stderr == "error: terminal is None; expected one to chat in; specdec generate answers a prompt without\n"
+    )

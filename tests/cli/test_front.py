@@ -1,0 +1,94 @@
+"""What a newcomer types first, and what `specdec` says when something is in its place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Loader, Run
+
+
+def _specdec(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "specdec", *arguments]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_alone_it_says_what_to_do_first() -> None:
+    done = _specdec()
+    assert (done.returncode, done.stderr) == (0, "")
+    for first in ("specdec generate --compare", "specdec chat", "specdec serve", "specdec doctor", "--target"):
+        assert first in done.stdout
+
+
+def test_version_help_and_a_wrong_word() -> None:
+    assert _specdec("--version").stdout == "specdec-engine 0.2.0\n"
+    assert "doctor" in _specdec("-h").stdout
+    assert "--target" in _specdec("generate", "-h").stdout
+    assert "Did you mean 'generate'?" in _specdec("generat").stderr
+
+
+def test_the_shell_completes_options() -> None:
+    asked = {"_SPECDEC_COMPLETE": "complete_bash", "COMP_WORDS": "specdec generate --temp", "COMP_CWORD": "2"}
+    assert "--temperature" in _specdec(**asked).stdout
+
+
+def test_another_project_of_this_name_is_told(tmp_path: Path) -> None:
+    info = tmp_path / "specdec-9.9.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: specdec\nVersion: 9.9\n")
+    (info / "RECORD").write_text("specdec/__init__.py,,\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    assert _specdec("--version", PYTHONPATH=path).stderr == (
+        "specdec 9.9 is installed here too: another project, whose files have the names of ours; "
+        "pip uninstall specdec, then install specdec-engine again\n"
+    )
+
+
+def test_what_servers_need_comes_from_the_environment(
+    run: Run, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECDEC_HOST", "0.0.0.0")
+    done = run("serve")
+    assert "error: host is '0.0.0.0'; expected a loopback address, or a key" in done.stderr
+    monkeypatch.setenv("SPECDEC_TARGET", "someone/else")
+    run("info")
+    assert loader.calls[0].target == "bundled", "of servers alone"
+
+
+def test_doctor(run: Run) -> None:
+    done = run("doctor", "--json")
+    said = json.loads(done.stdout)
+    assert done.exit_code == 0 and said["works"] is True
+    assert said["self_test"].endswith("the same text")
+    assert said["facts"]["local"].startswith("torch ")
+
+
+def test_doctor_says_what_fails(run: Run, loader: Loader) -> None:
+    loader.engine.close()
+    done = run("doctor")
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[-1].startswith("FAILS: ")
+
+
+def test_lines_are_not_broken_where_nobody_sees_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = run("doctor").stdout.splitlines()
+    assert all(line.split()[0] != line.strip() for line in lines), "each has its name and its value"
+
+
+def test_models(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    broken = tmp_path / "mine" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "config.json").write_text("{")
+    done = run("models", str(tmp_path / "mine"), "--json")
+    assert done.exit_code == 0, done.output
+    bundled, other = json.loads(done.stdout)
+    assert (bundled["name"], bundled["format"], bundled["runs"]) == ("bundled", "BF16", "kernels")
+    assert other["name"] == str(broken)
+    assert other["runs"].startswith("no: ")
