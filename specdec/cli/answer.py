@@ -67,7 +67,9 @@ def stats_line(completion: Completion) -> str:
     if stats.drafted:
         parts.append(f"acceptance length {stats.acceptance_length:.2f}")
         parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted")
-    if stats.off_reason or not stats.drafted:
+    elif stats.unknown:
+        parts.append(f"speculation {stats.unknown}")
+    else:
         parts.append(f"speculation off: {stats.off_reason or 'no round was long enough to draft'}")
     parts.append(f"seed {completion.seed}")
     if stats.warning:

@@ -41,7 +41,7 @@ def print_comparison(engine: Engine, request: Request, *, json: bool) -> None:
         return
     console.print(comparison_table(result))
     if reason := result.speculative.stats.off_reason:
-        console.print(f"speculation ended off: {reason}", style="yellow")
+        console.print(f"speculation off: {reason}", style="yellow")
 
 
 def comparison_table(result: Comparison) -> Table:

@@ -48,6 +48,8 @@ class ServerDialect:
     always: Mapping[str, Any] = field(default_factory=dict)
     switch: str | None = None
     """The field of `speculative`: speculation can be set per request."""
+    remember: bool = False
+    """It can be told to neither draft from recent answers nor leave one."""
     prediction: bool = False
     """Beside a chat."""
     raw_prediction: bool = False
@@ -81,6 +83,7 @@ OURS = ServerDialect(
     always={"return_token_ids": True},
     template=True,
     switch="speculative",
+    remember=True,
     prediction=True,
     raw_prediction=True,
 )

@@ -79,7 +79,7 @@ class Speculation:
         rates = "" if self.rate is None else f": {self.plain_rate:.0f} -> {self.rate:.0f} tok/s"
         if self.on:
             return f"on: {' and '.join(self.drafters)}, {self.length} a round{rates}"
-        return f"off: {self.reason}{rates}"
+        return self.reason if self.why == "unknown" else f"off: {self.reason}{rates}"
 
     @property
     def reason(self) -> str:
@@ -128,8 +128,15 @@ class SpecStats:
 
     @property
     def off_reason(self) -> str | None:
-        """Why the answer ended with speculation off, for people; None where it was on, or no round was planned."""
-        return None if self.speculation.on or self.speculation.why == "starting" else self.speculation.reason
+        """Why nothing was drafted for the whole answer, for people; None where something was, no round was planned, or
+        nobody knows."""
+        decided = self.speculation
+        return None if self.drafted or decided.on or decided.why in ("starting", "unknown") else decided.reason
+
+    @property
+    def unknown(self) -> str | None:
+        """Why there are no figures, for people; None where there are."""
+        return self.speculation.reason if self.speculation.why == "unknown" and not self.drafted else None
 
     @property
     def drafted(self) -> int:

@@ -38,7 +38,8 @@ def shown(name: str, answers: Sequence[Completion], *, inside: bool = False) -> 
     elif stats.drafted:
         detail = f"{counts}: there was no accepted run to end in"
     else:
-        why = f"off: {stats.off_reason}" if stats.off_reason else "no drafter had anything to propose"
+        off = f"off: {stats.off_reason}" if stats.off_reason else "no drafter had anything to propose"
+        why = stats.unknown or off
         detail = f"{counts}: {why}"
     return Check(name, verdict, detail, tokens, stats.drafted, stats.accepted)
 

@@ -62,9 +62,9 @@ def test_accepted_tokens_are_coloured_where_there_is_colour() -> None:
     assert screen.getvalue().startswith("Once\x1b[32m upon a\x1b[0m time")
 
 
-def test_speculation_that_ended_off_says_why(run: Run, loader: Loader) -> None:
+def test_speculation_that_was_off_says_why(run: Run, loader: Loader) -> None:
     loader.engine = ScriptedEngine(width=1, off_reason="drafting costs more than it saves")
-    assert "speculation ended off: drafting costs more" in run("generate", "Hello", "--compare").stdout
+    assert "speculation off: drafting costs more" in run("generate", "Hello", "--compare").stdout
 
 
 def test_json(run: Run) -> None:

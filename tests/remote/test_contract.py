@@ -79,6 +79,6 @@ class TestServerWithoutIds(EngineContract):
         assert completion.tokens_per_second > 0
 
     def test_speculation_does_not_change_the_answer(self, engine: Engine) -> None:
-        assert "unknown: the server" in str(engine.generate(PROMPT, **OPTIONS).stats.off_reason)
+        assert "unknown: the server" in str(engine.generate(PROMPT, **OPTIONS).stats.unknown)
         with pytest.raises(InvalidRequest, match="speculative is 'off'"):
             engine.stream(PROMPT, speculative="off")

@@ -175,7 +175,7 @@ def test_our_own_server_counts_by_itself() -> None:
     ]
     metrics = _summary(3, 6, [1, 1, 1])
     assert metrics.speculative_decoding
-    told = metrics.speculative_decoding.model_dump() | {"drafters": drafters, "off_reason": "drafting costs more"}
+    told = metrics.speculative_decoding.model_dump() | {"drafters": drafters}
     stats = spec_stats(SERVER, StreamedMetrics.model_validate({"speculative_decoding": told}), None, None)
     assert stats.drafters == (
         DrafterStats("lookup", (2, 1), (1, 0), (2, 1)),
@@ -183,7 +183,11 @@ def test_our_own_server_counts_by_itself() -> None:
     )
     assert (stats.rounds, stats.drafted, stats.accepted) == (3, 6, 3)
     assert stats.acceptance_per_position == pytest.approx((2 / 3, 1 / 2, 0))
-    assert stats.off_reason == "drafting costs more"
+    assert stats.off_reason is None
+    none = {"num_spec_steps": 3, "num_draft_tokens": 0, "num_accepted_draft_tokens": 0, "acceptance_histogram": [3]}
+    told = none | {"drafters": [], "off_reason": "drafting costs more"}
+    stats = spec_stats(SERVER, StreamedMetrics.model_validate({"speculative_decoding": told}), None, None)
+    assert (stats.rounds, stats.off_reason) == (3, "drafting costs more")
 
 
 def test_figures_of_others() -> None:
@@ -205,7 +209,8 @@ def test_figures_of_others() -> None:
     ],
 )
 def test_no_figures_say_why(server: ServerInfo, why: str) -> None:
-    assert why in str(spec_stats(server, None, None, None).off_reason)
+    stats = spec_stats(server, None, None, None)
+    assert why in str(stats.off_reason or stats.unknown)
 
 
 def test_metrics_are_summed_over_engines() -> None:

@@ -16,7 +16,7 @@ CODE = "".join(f'def bell_{i}(times):\n    return "ding" * {i}  # ok\n\n' for i 
 
 class _App(App[None]):
     def compose(self) -> ComposeResult:
-        yield AnswerMarkdown()
+        yield AnswerMarkdown("")
 
 
 async def _drawn(*pieces: str, final: str | None = None) -> tuple[list[str], list[str]]:

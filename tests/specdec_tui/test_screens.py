@@ -163,8 +163,9 @@ async def test_compare_measures_and_judges() -> None:
         await chat.until(lambda: "identical" in chat.text_of("#verdict"))
         assert chat.text_of("#verdict").startswith("2.60x plain   identical")
         await chat.pilot.press("escape")
-        await chat.until(lambda: chat.app.main.monitor.measured)
-        assert chat.app.main.monitor.measured == pytest.approx(2.6)
+        await chat.until(lambda: "measured" in chat.app.main.chat.conversation.path()[-1].figures)
+        assert chat.app.main.chat.conversation.path()[-1].figures["measured"] == pytest.approx(2.6)
+        await chat.until(lambda: " 2.60x plain" in chat.text_of("GaugePanel #body"))
     plain, speculative = [r for r in engine.requests if r.id in ("plain", "speculative")]
     assert plain.sampling.seed == speculative.sampling.seed
     assert (plain.speculative, speculative.speculative) == ("off", "auto")

@@ -17,7 +17,7 @@ from tests.specdec_tui.running import Driver
 
 
 @asynccontextmanager
-async def _chat(server: ScriptedServer) -> AsyncIterator[Driver]:
+async def chat_with(server: ScriptedServer) -> AsyncIterator[Driver]:
     with server:
         app = ChatApp(Config(engine=LoadOptions(server.url)), EngineOpener(Path(os.devnull)))
         async with app.run_test(size=(120, 40)) as pilot:
@@ -34,7 +34,7 @@ async def _broken(exchange: Exchange) -> None:
 
 async def test_answers_tokens_and_figures_come_from_the_server() -> None:
     server = ScriptedServer("vllm", speculates=True)
-    async with _chat(server) as chat:
+    async with chat_with(server) as chat:
         chat.app.main.chat.configure(chat.app.main.chat.settings.with_text("max_tokens", "12"))
         await chat.ask("Tell me")
         await chat.ask("Go on")
@@ -51,7 +51,7 @@ async def test_answers_tokens_and_figures_come_from_the_server() -> None:
 async def test_a_broken_answer_is_told_and_can_be_asked_again() -> None:
     server = ScriptedServer("vllm")
     server.answers.extend([_broken, story])
-    async with _chat(server) as chat:
+    async with chat_with(server) as chat:
         await chat.enter("Tell me")
         await chat.until(lambda: chat.toasts)
         assert server.url.removesuffix("/v1") in chat.toasts[-1]
@@ -62,7 +62,7 @@ async def test_a_broken_answer_is_told_and_can_be_asked_again() -> None:
 
 async def test_escape_ends_the_answer_at_the_server() -> None:
     server = ScriptedServer("vllm", pace=0.05)
-    async with _chat(server) as chat:
+    async with chat_with(server) as chat:
         chat.app.main.chat.configure(chat.app.main.chat.settings.with_text("max_tokens", "400"))
         await chat.enter("Tell me")
         await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens >= 2)

@@ -14,6 +14,7 @@ from specdec.types import (
     ContentDelta,
     Decision,
     Delta,
+    DrafterStats,
     Ending,
     GenerationEvent,
     Message,
@@ -152,7 +153,7 @@ def test_what_was_decided_is_a_value_with_a_sentence() -> None:
     off = Speculation(why="does not pay", plain_rate=20.0, rate=11.0)
     assert str(off) == "off: drafting costs more than it saves: 20 -> 11 tok/s"
     told = Speculation(why="unknown", detail="the server does not say")
-    assert (told.reason, str(told)) == ("unknown: the server does not say", "off: unknown: the server does not say")
+    assert (told.reason, str(told)) == ("unknown: the server does not say", "unknown: the server does not say")
     refused = Speculation(why="unavailable", detail="no slots")
     assert refused.reason == "no slots"
 
@@ -161,3 +162,11 @@ def test_only_what_was_decided_off_has_a_reason() -> None:
     assert SpecStats(1).off_reason is None, "no round was planned"
     assert SpecStats(1, speculation=Speculation(True, "pays", ("model",), 4)).off_reason is None
     assert SpecStats(1, speculation=Speculation(why="requested")).off_reason == "as the request asked"
+    drafted = (DrafterStats("model", (3,), (1,), (3,)),)
+    assert SpecStats(4, drafted, Speculation(why="does not pay")).off_reason is None, "the end is not the whole answer"
+
+
+def test_unknown_is_neither_off_nor_nothing() -> None:
+    silent = SpecStats(0, speculation=Speculation(why="unknown", detail="the server does not say"))
+    assert (silent.off_reason, silent.unknown) == (None, "unknown: the server does not say")
+    assert SpecStats(1, speculation=Speculation(why="requested")).unknown is None

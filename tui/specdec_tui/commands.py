@@ -180,7 +180,9 @@ class SlashCommands:
             raise InvalidRequest("compare", "now", "an engine that is ready and has nothing else to do")
 
         def keep(speed_up: float | None) -> None:
-            self.screen.monitor.measured = speed_up or self.screen.monitor.measured
+            answer = self.screen.chat.conversation.last("assistant")
+            if speed_up and answer and answer.parent == prompt.id:
+                self.screen.chat.keep(replace(answer, figures={**answer.figures, "measured": round(speed_up, 3)}))
 
         self.screen.app.push_screen(CompareScreen(engine, self.screen.chat.request(prompt.id)), keep)
 

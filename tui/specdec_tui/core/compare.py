@@ -6,8 +6,15 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from specdec.engine import Engine
+from specdec.remote.server import ServerInfo
 from specdec.types import Answer, GenerationEvent, Request
 from specdec.verify.comparison import WARM_UP_TOKENS, Comparison, Side, sides
+
+
+def forgets(engine: Engine) -> bool:
+    """Whether it can be told to leave recent answers alone: each of ours, and no other server."""
+    server: ServerInfo | None = getattr(engine, "server", None)
+    return server is None or server.dialect.remember
 
 
 async def compare(engine: Engine, request: Request, see: Callable[[Side, GenerationEvent], None]) -> Comparison:

@@ -6,7 +6,7 @@ Chunks of text say nothing about speed: a round of five tokens is one chunk. `cl
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from specdec.types import (
@@ -18,6 +18,7 @@ from specdec.types import (
     Round,
     SpecStats,
     Speculation,
+    ToolCallDelta,
     Usage,
 )
 
@@ -25,6 +26,10 @@ _WINDOW = 1.0
 """Seconds that "now" means."""
 _ROUNDS = 120
 _RATES = 120
+_PLAIN_ROUNDS = 4
+"""As many without drafts say what one takes."""
+_LETTERS = 4
+"""Characters of a token, about, for servers that do not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,45 @@ class Reading:
     ttft: float | None = None
     stats: SpecStats = field(default_factory=lambda: SpecStats(0))
     """Of the rounds so far; what was decided about drafting is known at the end."""
+    estimated: bool = False
+    """The server does not say its tokens, or not yet: they are counted from the text."""
+    speed_up: float | None = None
+    """Over plain decoding, of the whole answer: an estimate from its rounds' measured times."""
+    measured: float | None = None
+    """The same, as /compare measured it."""
     chosen: tuple[int, ...] = ()
     """Drafted tokens of the latest rounds, oldest first."""
     rates: tuple[float, ...] = ()
     draft_ms: float = 0.0
     verify_ms: float = 0.0
     usage: Usage | None = None
+
+    @classmethod
+    def of(cls, figures: Mapping[str, float | str]) -> Reading:
+        """Of an answer that is long over, from what is kept beside it. The positions and the curves are gone."""
+
+        def number(name: str) -> float:
+            return float(figures.get(name, 0))
+
+        drafted, accepted, off = int(number("drafted")), int(number("accepted")), figures.get("off")
+        stats = SpecStats(
+            int(number("rounds")),
+            (DrafterStats("", (drafted,), (accepted,)),) if drafted else (),
+            Speculation(why="unavailable", detail=str(off)) if off else Speculation(),
+        )
+        known = "prompt_tokens" in figures
+        return cls(
+            tokens=int(number("tokens")),
+            mean=number("tokens_per_second"),
+            ttft=number("ttft") or None,
+            stats=stats,
+            estimated=bool(figures.get("estimated")),
+            speed_up=number("speed_up") or None,
+            measured=number("measured") or None,
+            usage=Usage(int(number("prompt_tokens")), int(number("tokens")), int(number("cached_tokens")))
+            if known
+            else None,
+        )
 
 
 class Gauge:
@@ -55,22 +93,37 @@ class Gauge:
         self._began = now
         self._first: float | None = None
         self._last = now
-        self._arrived: deque[tuple[float, int]] = deque()
+        self._arrived: deque[tuple[float, float]] = deque()
         self._rates: deque[float] = deque(maxlen=_RATES)
         self._rounds: deque[Round] = deque(maxlen=_ROUNDS)
         self._drafters: dict[str, DrafterStats] = {}
-        self.tokens = self._done_rounds = 0
+        self._pace = Pace()
+        self._counted = self._done_rounds = 0
+        self._guessed = 0.0
         self._end: Ending | None = None
+
+    @property
+    def tokens(self) -> int:
+        """By their ids, else by the server's usage, else guessed from the text."""
+        told = self._end.usage.completion_tokens if self._end else 0
+        return self._counted or told or round(self._guessed)
+
+    @property
+    def estimated(self) -> bool:
+        return self._guessed > 0 and not self._counted and not (self._end and self._end.usage.completion_tokens)
 
     def add(self, event: GenerationEvent, now: float) -> None:
         """Count one event."""
-        if event.tokens:
+        letters = sum(len(d.arguments if isinstance(d, ToolCallDelta) else d.text) for d in event.deltas)
+        if new := len(event.tokens) or letters / _LETTERS:
             self._first = self._first or now
             self._last = now
-            self.tokens += len(event.tokens)
-            self._arrived.append((now, len(event.tokens)))
+            self._arrived.append((now, new))
+        self._counted += len(event.tokens)
+        self._guessed += letters / _LETTERS
         if round := event.round:
             self._rounds.append(round)
+            self._pace.add(round, len(event.tokens))
             self._done_rounds += 1
             if round.drafter:
                 before = self._drafters.get(round.drafter, DrafterStats(round.drafter))
@@ -81,21 +134,25 @@ class Gauge:
         """Note the present speed for the curve."""
         self._rates.append(self._now(now))
 
-    def read(self, now: float) -> Reading:
+    def read(self, now: float, plain_rate: float | None = None) -> Reading:
+        """`plain_rate`: tokens/s without drafts, for an answer that had no such rounds."""
         end = self._end
         seconds = self._last - (self._first or self._last)
         mean = (self.tokens - 1) / seconds if seconds > 0 else 0.0
         ttft = None if self._first is None else self._first - self._began
-        if end:  # the engine's own times count
-            mean, ttft = end.timing.tokens_per_second(self.tokens), end.timing.ttft
-        decided = end.stats.speculation if end else Speculation()
+        stats = SpecStats(self._done_rounds, tuple(d for _, d in sorted(self._drafters.items())))
+        if end:  # the engine's own times and counts
+            mean, ttft, stats = end.timing.tokens_per_second(self.tokens), end.timing.ttft, end.stats
+            plain_rate = stats.speculation.plain_rate or plain_rate
         return Reading(
             running=end is None,
             tokens=self.tokens,
             now=self._now(now),
             mean=mean,
             ttft=ttft,
-            stats=SpecStats(self._done_rounds, tuple(d for _, d in sorted(self._drafters.items())), decided),
+            stats=stats,
+            estimated=self.estimated,
+            speed_up=self._pace.speed_up(stats, plain_rate),
             chosen=tuple(len(r.drafted) for r in self._rounds),
             rates=tuple(self._rates),
             draft_ms=_mean_ms([r.draft_seconds for r in self._rounds if r.drafted]),
@@ -112,35 +169,49 @@ class Gauge:
         return sum(count for _, count in self._arrived) / seconds
 
 
+@dataclass(slots=True)
+class Pace:
+    """What an answer's rounds took, and what they would have taken without drafts."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    plain_rounds: int = 0
+    plain_seconds: float = 0.0
+
+    def add(self, round: Round, tokens: int) -> None:
+        took = round.draft_seconds + round.verify_seconds
+        self.tokens += tokens
+        self.seconds += took
+        if not round.drafted:
+            self.plain_rounds += 1
+            self.plain_seconds += took
+
+    def speed_up(self, stats: SpecStats, plain_rate: float | None) -> float | None:
+        """Over plain decoding. A plain token takes as long as the answer's own rounds without drafts did, else as the
+        engine knows. No pass of the target can be worth more than the tokens that it gave."""
+        known = self.plain_rounds >= _PLAIN_ROUNDS
+        plain = self.plain_seconds / self.plain_rounds if known else 1 / plain_rate if plain_rate else None
+        if plain is None or not stats.drafted or not self.seconds:
+            return None
+        return min(self.tokens * plain / self.seconds, stats.acceptance_length)
+
+
 def _mean_ms(seconds: Sequence[float]) -> float:
     return 1000 * sum(seconds) / len(seconds) if seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class GaugeState:
-    """All that the gauge shows: the last answer's figures, and what the engine says of itself."""
+    """All that the gauge shows: the figures of the answer beside it, and what the engine says of itself."""
 
     reading: Reading = field(default_factory=Reading)
     info: EngineInfo | None = None
     engine: EngineStats = field(default_factory=EngineStats)
     context_used: int = 0
-    measured: float | None = None
-    """Speed-up that /compare measured last."""
 
     @property
     def off(self) -> str | None:
-        """Why speculation is off, or None while it is on."""
+        """Why nothing is drafted, if nothing was in the answer beside it; None where that is not known."""
         if self.info and self.info.speculation_unavailable:
             return self.info.speculation_unavailable
-        if not self.reading.running and self.reading.stats.off_reason:
-            return self.reading.stats.off_reason
-        decided = self.engine.speculation
-        return None if decided.on or decided.why == "starting" else decided.reason
-
-    @property
-    def speed_up(self) -> tuple[float, bool] | None:
-        """Over plain decoding, and whether that was measured or is the controller's estimate."""
-        if self.measured is not None:
-            return self.measured, True
-        plain, best = self.engine.speculation.plain_rate, self.engine.speculation.rate
-        return None if not plain or not best or self.off else (best / plain, False)
+        return None if self.reading.running else self.reading.stats.off_reason

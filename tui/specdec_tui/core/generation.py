@@ -40,7 +40,12 @@ class Generation:
     @property
     def refused(self) -> bool:
         """The engine would not begin."""
-        return isinstance(self.error, InvalidRequest) and not self.log.entries
+        return isinstance(self.error, InvalidRequest) and not self.begun
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of the answer came; not every server tells its tokens."""
+        return bool(self.log.entries or self.answer.content or self.answer.reasoning or self.answer.calls)
 
     async def run(self, engine: Engine, every: float, look: Callable[[], Awaitable[None]]) -> None:
         """Until the answer is there, or cannot come. `look` is called every so many seconds, and at the end. Cancelling
@@ -71,6 +76,10 @@ class Generation:
             "drafted": reading.stats.drafted,
             "accepted": reading.stats.accepted,
         }
+        if reading.estimated:
+            figures["estimated"] = 1
+        if reading.speed_up:
+            figures["speed_up"] = round(reading.speed_up, 3)
         if end := self.answer.end:
             usage = {"prompt_tokens": end.usage.prompt_tokens, "cached_tokens": end.usage.cached_tokens}
             figures |= {**usage, "seed": end.seed, "finish": end.reason}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from specdec.engine import Engine
 from specdec.types import EngineStats
@@ -19,15 +20,13 @@ class Monitor:
 
     def __init__(self) -> None:
         self.stats = EngineStats()
-        self.measured: float | None = None
-        """Speed-up that /compare measured last."""
         self._shown: GaugeState | None = None
         self._drawn = 0.0
         self._fetching = False
 
     def forget(self) -> None:
         """Another engine: what was known of the last one is void."""
-        self.stats, self.measured = EngineStats(), None
+        self.stats = EngineStats()
 
     async def fetch(self, engine: Engine | None) -> None:
         """The engine's statistics, which may take a moment."""
@@ -42,13 +41,22 @@ class Monitor:
     def changed(
         self, now: float, engine: Engine | None, conversation: Conversation, generation: Generation | None
     ) -> GaugeState | None:
-        """What is to be drawn, or None where it would be the same or too soon."""
+        """What is to be drawn, or None where it would be the same or too soon. The gauge stands beside the last answer
+        of the shown path."""
         running = generation is not None and generation.running
         if generation and running:
             generation.gauge.tick(now)
             if generation.shares_cores and now - self._drawn < _SHARED_EVERY:
                 return None
-        reading = generation.gauge.read(now) if generation else Reading()
+        answer = conversation.last("assistant")
+        if answer is None:
+            reading = Reading()
+        elif generation and generation.turn.id == answer.id:
+            measured = Reading.of(answer.figures).measured
+            reading = generation.gauge.read(now, self.stats.speculation.plain_rate)
+            reading = replace(reading, running=running, measured=measured)
+        else:
+            reading = Reading.of(answer.figures)
         figures = next((t.figures for t in reversed(conversation.path()) if "prompt_tokens" in t.figures), {})
         used = int(figures.get("prompt_tokens", 0)) + int(figures.get("tokens", 0))
         state = GaugeState(
@@ -56,7 +64,6 @@ class Monitor:
             engine.info if engine else None,
             self.stats,
             context_used=used + (reading.tokens if running else 0),
-            measured=self.measured,
         )
         if state == self._shown:
             return None

@@ -173,8 +173,7 @@ class ChatScreen(Screen[None]):
         if state is None:
             return
         for gauge in self.gauges:
-            if gauge.display:
-                gauge.show(state)
+            gauge.show(state)
         if state.info:
             self.status.show_context(state.context_used, state.info.context)
 
@@ -240,7 +239,7 @@ class ChatScreen(Screen[None]):
         self.status.show_state("answering · Esc stops", style="$primary")
         request = chat.request(prompt.id)
         generation = Generation(chat.begin_answer(prompt.id), request, shares_cores=shares_cores(engine))
-        self.generation = generation
+        before, self.generation = self.generation, generation
         self._logs[chat.id, generation.turn.id] = generation.log
         while len(self._logs) > _LOGS:
             self._logs.popitem(last=False)
@@ -255,7 +254,8 @@ class ChatScreen(Screen[None]):
             self.prompt.cursor_blink = True
             if generation.running:  # the app is leaving
                 chat.keep(generation.now("interrupted"))
-        await self._finish(generation)
+        if not await self._finish(generation):
+            self.generation = before
         self._fetch()  # a short answer is over before anyone looked
         self.watch_engine()
         self.show_title()
@@ -270,10 +270,11 @@ class ChatScreen(Screen[None]):
         elif isinstance(view := self.transcript.view(generation.turn.id), AnswerView):
             await view.draw(generation, time.perf_counter())
 
-    async def _finish(self, generation: Generation) -> None:
-        """Keep what came. If nothing did, the prompt goes back to where it can be changed."""
+    async def _finish(self, generation: Generation) -> bool:
+        """Keep what came, and whether anything did. If not, the prompt goes back to where it can be changed."""
         chat, turn = self.chat, generation.turn
-        if generation.log.entries or not (generation.refused or turn.state == "cancelled"):
+        kept = generation.begun or not (generation.refused or turn.state == "cancelled")
+        if kept:
             chat.keep(turn)
             if isinstance(view := self.transcript.view(turn.id), AnswerView):
                 await view.finish(turn, chat.conversation.branch(turn.id))
@@ -286,6 +287,7 @@ class ChatScreen(Screen[None]):
             await self.transcript.show(chat.conversation)
         if generation.error:
             self.toast(generation.error)
+        return kept
 
     # --------------------------------------------------------------------------- turns and chats
 

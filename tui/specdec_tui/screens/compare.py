@@ -17,7 +17,7 @@ from specdec.engine import Engine
 from specdec.errors import SpecDecError
 from specdec.types import Answer, GenerationEvent, Request
 from specdec.verify.comparison import SIDES, Comparison, Side
-from specdec_tui.core.compare import compare
+from specdec_tui.core.compare import compare, forgets
 from specdec_tui.core.gauge import Gauge
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.figures import milliseconds, rate
@@ -105,25 +105,31 @@ class CompareScreen(ModalScreen[float | None]):
             return
         self._speed_up = result.speed_up
         self._draw()
-        shown.update(verdict(result))
+        shown.update(verdict(result, may_know=not forgets(self._engine)))
 
     def _draw(self) -> None:
         for column in self.query(Column):
             column.draw()
 
 
-def verdict(result: Comparison) -> Content:
-    """Speed-up, red below 1, and whether the texts are the same."""
+def verdict(result: Comparison, *, may_know: bool = False) -> Content:
+    """Speed-up, red below 1, and whether the texts are the same. `may_know`: the second side may have been drafted from
+    the first one's answer."""
     faster = result.speed_up >= 1
     same = result.verdict == "identical"
     stats = result.speculative.stats
+    length = f"{stats.acceptance_length:.2f}" if stats.drafted and stats.rounds else "–"
     ttft = milliseconds(1000 * result.speculative.timing.ttft)
     parts: list[str | tuple[str, str]] = [
         (f"{result.speed_up:.2f}x plain", "bold $success" if faster else "bold $error"),
         "   ",
         (result.verdict, "bold $success" if same else "bold $warning"),
-        f"   acceptance length {stats.acceptance_length:.2f} · TTFT {ttft} ms",
+        f"   acceptance length {length} · TTFT {ttft} ms",
     ]
     if stats.off_reason:
-        parts.append((f"\nSpeculation ended off: {one_line(stats.off_reason)}", "$warning"))
+        parts.append((f"\nSpeculation off: {one_line(stats.off_reason)}", "$warning"))
+    if may_know:
+        parts.append(
+            ("\nThis server cannot be told to forget: it may draft from the answer it has just given.", "$warning")
+        )
     return Content.assemble(*parts)

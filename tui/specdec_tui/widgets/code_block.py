@@ -16,7 +16,9 @@ from textual.widget import Widget
 from textual.widgets import Markdown
 from textual.widgets._markdown import MarkdownBlock, MarkdownFence
 
+from specdec_tui.core.markdown import parser
 from specdec_tui.widgets.steady import Steady
+from specdec_tui.widgets.table_block import TableBlock
 
 _BEFORE = 40
 """Lines before the new ones that are read again, so that most of what spans lines is coloured right as it grows."""
@@ -112,7 +114,7 @@ class CodeBlock(MarkdownFence):
         return self.highlight(code, self.lexer, ansi=app.native_ansi_color, dark=app.current_theme.dark)
 
 
-_OURS = Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock}
+_OURS = Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock, "table_open": TableBlock}
 _BLOCKS: dict[str, type[MarkdownBlock]] = {n: type(kind.__name__, (Steady, kind), {}) for n, kind in _OURS.items()}
 
 
@@ -121,3 +123,7 @@ class AnswerMarkdown(Steady, Markdown):
 
     BLANK = True  # else an empty text as tall as the answer would be laid out in every frame
     BLOCKS = _BLOCKS
+
+    def __init__(self, text: str) -> None:
+        # what a model links to is never opened unasked
+        super().__init__(text, parser_factory=parser, open_links=False)

@@ -39,13 +39,18 @@ def bar(share: float, width: int) -> str:
 
 
 def answer_line(figures: Mapping[str, float | str]) -> str:
-    """How an answer came, in one line."""
-    tokens, drafted, rounds = (float(figures.get(n, 0)) for n in ("tokens", "drafted", "rounds"))
-    accepted = float(figures.get("accepted", 0))
-    parts = [f"{rate(float(figures.get('tokens_per_second', 0)))} tok/s", f"{tokens:.0f} tokens"]
-    parts.append(f"TTFT {milliseconds(1000 * float(figures.get('ttft', 0)))} ms")
-    if drafted and rounds:
-        parts.append(f"acceptance {accepted / drafted:.0%}, length {1 + accepted / rounds:.2f}")
+    """How an answer came, in one line. What is not known is left out."""
+    tokens, drafted, rounds, accepted, speed, ttft = (
+        float(figures.get(n, 0)) for n in ("tokens", "drafted", "rounds", "accepted", "tokens_per_second", "ttft")
+    )
+    about = "≈" if figures.get("estimated") else ""
+    parts = [f"{about}{rate(speed)} tok/s"] if speed else []
+    parts.append(f"{about}{tokens:.0f} tokens")
+    if ttft:
+        parts.append(f"TTFT {milliseconds(1000 * ttft)} ms")
+    if drafted:
+        length = f", length {1 + accepted / rounds:.2f}" if rounds else ""
+        parts.append(f"acceptance {accepted / drafted:.0%}{length}")
     if figures.get("finish") == "length":
         parts.append("cut at its longest")
     return " · ".join(parts)

@@ -4,59 +4,75 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from specdec_tui.core.gauge import GaugeState
+from specdec.types import SpecStats
+from specdec_tui.core.gauge import GaugeState, Reading
 from specdec_tui.widgets.figures import bar, curve, milliseconds, rate, size
 
 _POSITIONS = 6
+_ACCEPTED = "bold $token-accepted"
 _Line = list[str | tuple[str, str]]
 
 
 def panel(state: GaugeState, width: int) -> Content:
-    """Everything below the digits. The shares at positions are of drafts with all before them accepted."""
-    r, stats, info, room = state.reading, state.reading.stats, state.info, width - 15
+    """Everything below the digits, as far as it is known. The shares at positions are of drafts with all before them
+    accepted."""
+    r, info = state.reading, state.info
     speed: list[_Line] = [
-        [("mean ", "dim"), rate(r.mean), ("   TTFT ", "dim"), _ttft(state)],
-        [("tokens ", "dim"), f"{r.tokens}   ", *_speed_up(state)],
-    ]
-    acceptance: list[_Line] = [
-        [("Acceptance ", "bold"), (f"{stats.acceptance_rate:.0%}", "bold $token-accepted")],
-        [("drafted  ", "dim"), ("━" * (room if stats.drafted else 0), "$border"), f" {stats.drafted}"],
-        [("accepted ", "dim"), (bar(stats.acceptance_rate, room), "$token-accepted"), f" {stats.accepted}"],
-    ]
-    acceptance[0] += [("  length ", "dim"), (f"{stats.acceptance_length:.2f}", "bold")]
-    for i, share in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
-        filled = bar(share, room)
-        rest = "━" * (room - len(filled))
-        acceptance.append([(f"  at {i:>2}  ", "dim"), (filled, "$token-accepted"), (rest, "$panel"), f" {share:.0%}"])
-    by = ", ".join(f"{d.drafter} {sum(d.accepted)}" for d in stats.drafters)
-    draft, verify = (f"{milliseconds(ms)} ms" for ms in (r.draft_ms, r.verify_ms))
-    rounds: list[_Line] = [
-        [("Rounds ", "bold"), f"{stats.rounds}", ("  by " if by else "", "dim"), by],
-        [("k ", "dim"), (curve(r.chosen, width - 8, 16), "$secondary"), f" {r.chosen[-1] if r.chosen else 0}"],
-        [("draft ", "dim"), draft, ("   verify ", "dim"), verify],
+        [("mean ", "dim"), rate(r.mean) if r.mean else "–", ("   TTFT ", "dim"), _ttft(r)],
+        [("tokens ", "dim"), _tokens(r), "   ", *_speed_up(r)],
     ]
     cached = f"{r.usage.prompt_tokens}, {r.usage.cached_tokens} cached" if r.usage else "–"
     memory: list[_Line] = [[("Prompt ", "bold"), cached]]
-    if info:
+    if info and info.cache_bytes:
         share = state.context_used / info.context if info.context else 0.0
         memory.append([("KV ", "bold"), f"{size(info.cache_bytes * share)} of {size(info.cache_bytes)}"])
+    if info and info.weight_bytes:
         memory.append([("Weights ", "bold"), size(info.weight_bytes)])
     if state.engine.device_bytes is not None:
         memory.append([("GPU ", "bold"), size(state.engine.device_bytes)])
-    blocks = (speed, acceptance, rounds, memory)
-    return Content("\n\n").join(Content("\n").join(Content.assemble(*line) for line in block) for block in blocks)
+    blocks = (speed, _acceptance(r.stats, width - 15), _rounds(r, width - 8), memory)
+    lines = (Content("\n").join(Content.assemble(*line) for line in block) for block in blocks if block)
+    return Content("\n\n").join(lines)
+
+
+def _acceptance(stats: SpecStats, room: int) -> list[_Line]:
+    share, length = _shares(stats)
+    lines: list[_Line] = [[("Acceptance ", "bold"), (share, _ACCEPTED), ("  length ", "dim"), (length, "bold")]]
+    if not stats.drafted:
+        return [*lines, [(stats.unknown, "dim")]] if stats.unknown else lines
+    lines.append([("drafted  ", "dim"), ("━" * room, "$border"), f" {stats.drafted}"])
+    filled = bar(stats.acceptance_rate, room)
+    lines.append([("accepted ", "dim"), (f"{filled:<{room}}", "$token-accepted"), f" {stats.accepted}"])
+    for i, share_here in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
+        filled = bar(share_here, room)
+        rest = "━" * (room - len(filled))
+        lines.append([(f"  at {i:>2}  ", "dim"), (filled, "$token-accepted"), (rest, "$panel"), f" {share_here:.0%}"])
+    return lines
+
+
+def _rounds(r: Reading, width: int) -> list[_Line]:
+    if not r.stats.rounds:
+        return []
+    by = ", ".join(f"{d.drafter} {sum(d.accepted)}" for d in r.stats.drafters if d.drafter)
+    lines: list[_Line] = [[("Rounds ", "bold"), f"{r.stats.rounds}", ("  by " if by else "", "dim"), by]]
+    if r.chosen:
+        draft, verify = (f"{milliseconds(ms)} ms" for ms in (r.draft_ms, r.verify_ms))
+        lines.append([("k ", "dim"), (curve(r.chosen, width, 16), "$secondary"), f" {r.chosen[-1]}"])
+        lines.append([("draft ", "dim"), draft, ("   verify ", "dim"), verify])
+    return lines
 
 
 def strip(state: GaugeState) -> Content:
     """The same in two lines."""
-    r, stats = state.reading, state.reading.stats
-    first: _Line = [(f"{rate(r.now if r.running else r.mean):>5} tok/s ", "bold $primary")]
-    first += [(curve(r.rates, 12), "$primary"), f"  mean {rate(r.mean)}  TTFT {_ttft(state)}  ", *_speed_up(state)]
-    second: _Line = [(f"{stats.acceptance_rate:5.0%} accepted ", "bold $token-accepted")]
-    second.append(f"length {stats.acceptance_length:.2f}  ")
-    for i, share in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
-        second += [(f"{i}", "dim"), (curve([share], 1, 1.0), "$token-accepted")]
-    second.append(f" k {curve(r.chosen, 10, 16)} {r.chosen[-1] if r.chosen else 0}")
+    r, (share, length) = state.reading, _shares(state.reading.stats)
+    speed = rate(r.now if r.running else r.mean) if r.tokens else "–"
+    first: _Line = [(f"{speed:>5} tok/s ", "bold $primary"), (curve(r.rates, 12), "$primary")]
+    first += [f"  tokens {_tokens(r)}  TTFT {_ttft(r)}  ", *_speed_up(r)]
+    second: _Line = [(f"{share:>5} accepted ", _ACCEPTED), f"length {length}  "]
+    for i, at_position in enumerate(r.stats.acceptance_per_position[:_POSITIONS], 1):
+        second += [(f"{i}", "dim"), (curve([at_position], 1, 1.0), "$token-accepted")]
+    if r.chosen:
+        second.append(f" k {curve(r.chosen, 10, 16)} {r.chosen[-1]}")
     return Content("\n").join([Content.assemble(*first), Content.assemble(*second)])
 
 
@@ -65,13 +81,26 @@ def off_line(state: GaugeState) -> str:
     return f"Speculation off, because {state.off}" if state.off else state.engine.warning or ""
 
 
-def _speed_up(state: GaugeState) -> _Line:
-    if state.speed_up is None:
+def _shares(stats: SpecStats) -> tuple[str, str]:
+    """Acceptance rate and length."""
+    return (
+        f"{stats.acceptance_rate:.0%}" if stats.drafted else "–",
+        f"{stats.acceptance_length:.2f}" if stats.drafted and stats.rounds else "–",
+    )
+
+
+def _speed_up(r: Reading) -> _Line:
+    """Measured by /compare, else estimated."""
+    factor = r.measured or r.speed_up
+    if factor is None:
         return []
-    factor, measured = state.speed_up
-    return [(f"{'' if measured else '≈'}{factor:.2f}x plain", f"bold ${'error' if factor < 1 else 'success'}")]
+    return [(f"{'' if r.measured else '≈'}{factor:.2f}x plain", f"bold ${'error' if factor < 1 else 'success'}")]
 
 
-def _ttft(state: GaugeState) -> str:
-    seconds = state.reading.ttft
-    return "–" if seconds is None else f"{milliseconds(1000 * seconds)} ms"
+def _tokens(r: Reading) -> str:
+    """A server that does not say how many is not taken at a guess."""
+    return f"{'≈' if r.estimated else ''}{r.tokens}" if r.tokens else "–"
+
+
+def _ttft(r: Reading) -> str:
+    return "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"

@@ -38,16 +38,26 @@ class GaugePanel(VerticalScroll, can_focus=False):
         self._off, self._unit, self._body = (Changing(name) for name in ("off", "unit", "body"))
         self._digits = Digits("–")
         self._curve = Sparkline([0.0])
+        self._state = GaugeState()
 
     def compose(self) -> ComposeResult:
         yield from (self._off, self._unit, self._digits, self._curve, self._body)
 
     def show(self, state: GaugeState) -> None:
-        reading = state.reading
+        self._state = state
+        if self.display:
+            self._draw()
+
+    def on_show(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        state, reading = self._state, self._state.reading
         loud = off_line(state)
         self._off.set_class(bool(loud), "-on")
         self._off.show(loud)
-        self._unit.show("tokens/s now" if reading.running else "tokens/s, last answer")
+        unit = "tokens/s now" if reading.running else "tokens/s"
+        self._unit.show(f"{unit}, estimated from the text" if reading.estimated else unit)
         speed = reading.now if reading.running else reading.mean
         self._digits.update(rate(speed) if reading.tokens else "–")
         rates = reading.rates[-_WIDTH:]

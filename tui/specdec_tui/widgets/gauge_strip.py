@@ -25,13 +25,22 @@ class GaugeStrip(Vertical):
     def __init__(self) -> None:
         super().__init__()
         self._off, self._lines = Changing("off"), Changing("lines")
+        self._state = GaugeState()
 
     def compose(self) -> ComposeResult:
         yield self._off
         yield self._lines
 
     def show(self, state: GaugeState) -> None:
-        loud = off_line(state)
+        self._state = state
+        if self.display:
+            self._draw()
+
+    def on_show(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        loud = off_line(self._state)
         self._off.set_class(bool(loud), "-on")
         self._off.show(loud)
-        self._lines.show(strip(state))
+        self._lines.show(strip(self._state))

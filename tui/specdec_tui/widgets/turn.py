@@ -120,8 +120,7 @@ class AnswerView(TurnView):
         self._frames = Frames()
         self._fed = 0
         self._reasoning, self._calls = Reasoning(), Calls()
-        # what a model links to is never opened unasked
-        self._markdown: Markdown = AnswerMarkdown(safe(as_markdown(turn.text)), open_links=False)
+        self._markdown: Markdown = AnswerMarkdown(safe(as_markdown(turn.text)))
         self._failed = Static("", classes="failed", markup=False)
         self._meta = Static("", classes="meta", markup=False)
 

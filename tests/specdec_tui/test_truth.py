@@ -1,0 +1,213 @@
+"""What the chat shows is true: each figure belongs to the answer beside it, and what is not known is not shown."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.content import Content
+
+from specdec.errors import InvalidRequest
+from specdec.types import EngineStats, Request, Round, SpecStats, Speculation
+from specdec_tui.core.gauge import Gauge, GaugeState, Pace, Reading
+from specdec_tui.core.tables import Table
+from specdec_tui.screens.compare import CompareScreen
+from specdec_tui.widgets.gauge_body import panel
+from specdec_tui.widgets.table_block import TableLines
+from tests.fakes import ScriptedEngine
+from tests.remote.scripted import Exchange, ScriptedServer
+from tests.specdec_tui.events import event, token
+from tests.specdec_tui.running import Driver, running
+from tests.specdec_tui.test_url import chat_with
+
+BODY = "GaugePanel #body"
+
+
+def _round(drafted: int, accepted: int, seconds: float) -> Round:
+    return Round("model" if drafted else None, tuple(range(drafted)), accepted, 0.0, seconds)
+
+
+def test_the_speed_up_is_of_the_whole_answer() -> None:
+    """Its last round, or the controller's best, may be far from it."""
+    gauge = Gauge(0.0)
+    for _ in range(4):
+        gauge.add(replace(event([token("a")]), round=_round(0, 0, 0.010)), 0.1)
+    for _ in range(4):
+        gauge.add(replace(event([token("a")] * 2), round=_round(4, 1, 0.012)), 0.1)
+    # 12 tokens in 88 ms; plain ones would have taken 120
+    assert gauge.read(1.0, plain_rate=1.0).speed_up == pytest.approx(120 / 88)
+
+
+def test_the_speed_up_is_never_above_the_acceptance_length() -> None:
+    gauge = Gauge(0.0)
+    for accepted in (1, 0, 0):
+        gauge.add(replace(event([token("a")] * (1 + accepted)), round=_round(4, accepted, 0.001)), 0.1)
+    assert gauge.read(1.0, plain_rate=1.0).speed_up == pytest.approx(1 + 1 / 3)
+    assert gauge.read(1.0).speed_up is None, "what a plain token takes is not known"
+    assert Pace(5, 1.0).speed_up(SpecStats(5), 10.0) is None, "nothing was drafted"
+
+
+def test_off_is_only_what_had_no_drafts() -> None:
+    decided = Speculation(why="nothing to draft from")
+    idle = GaugeState(engine=EngineStats(speculation=decided))
+    assert idle.off is None, "no answer yet"
+    drafted = Reading.of({"rounds": 5, "drafted": 9, "accepted": 4})
+    assert GaugeState(replace(drafted, stats=replace(drafted.stats, speculation=decided))).off is None
+    assert GaugeState(Reading(stats=SpecStats(5, (), decided))).off == "nothing to draft from"
+
+
+def test_what_is_not_known_is_no_zero() -> None:
+    silent = Speculation(why="unknown", detail="the server does not say")
+    text = panel(GaugeState(Reading(tokens=9, stats=SpecStats(0, (), silent))), 34).plain
+    assert "Acceptance –  length –" in text
+    assert "unknown: the server does not say" in text
+    assert not any(wrong in text for wrong in ("0%", "1.00", "0 B", "Rounds", "KV"))
+
+
+async def test_what_our_server_says_reaches_the_gauge() -> None:
+    server = ScriptedServer("ours", speculates=True)
+    async with chat_with(server) as chat:
+        await chat.ask("Tell me")
+        await chat.until(lambda: "accepted" in chat.text_of(BODY))
+        assert "Acceptance 100%  length 3.00" in chat.text_of(BODY)
+        assert "Rounds 4  by model 8" in chat.text_of(BODY)
+        assert "KV" not in chat.text_of(BODY)
+        assert not chat.app.screen.query_one("GaugePanel #off").display
+
+
+async def test_both_sides_of_a_comparison_leave_recent_answers_alone() -> None:
+    server = ScriptedServer("ours", speculates=True)
+    async with chat_with(server) as chat:
+        await chat.ask("Tell me")
+        await _compare(chat)
+        assert [exchange.body.get("remember") for exchange in server.seen] == [None, None, False, None, False]
+        assert "cannot be told" not in chat.text_of("#verdict")
+
+
+async def test_a_server_that_cannot_be_told_may_know_the_answer() -> None:
+    async with chat_with(ScriptedServer("vllm")) as chat:
+        await chat.ask("Tell me")
+        await _compare(chat)
+        assert "cannot be told to forget" in chat.text_of("#verdict")
+
+
+async def _compare(chat: Driver) -> None:
+    await chat.pilot.press("f5")
+    await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
+    await chat.until(lambda: "identical" in chat.text_of("#verdict") or "part" in chat.text_of("#verdict"))
+
+
+async def test_without_token_ids_usage_counts_and_the_speed_is_marked_until_then() -> None:
+    go_on = threading.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.send({"choices": [{"index": 0, "delta": {"content": "twenty letters in it"}}]})
+        await asyncio.to_thread(go_on.wait)
+        await exchange.send({"choices": [{"index": 0, "delta": {"content": "!"}, "finish_reason": "stop"}]})
+        await exchange.send({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}})
+        await exchange.send("[DONE]")
+        await exchange.end()
+
+    server = ScriptedServer("llamacpp")
+    server.answers.append(slow)
+    async with chat_with(server) as chat:
+        await chat.enter("Tell me")
+        await chat.until(lambda: "tokens ≈5" in chat.text_of(BODY))
+        assert "estimated from the text" in chat.text_of("GaugePanel #unit")
+        go_on.set()
+        await chat.until(lambda: chat.answered)
+        await chat.until(lambda: "tokens 9" in chat.text_of(BODY))
+        assert "≈" not in chat.text_of(BODY)
+        assert chat.app.main.chat.conversation.path()[-1].figures["tokens"] == 9
+
+
+class _Picky(ScriptedEngine):
+    """Refuses what it is asked to."""
+
+    def astream(self, prompt: Request | Any, **options: Any) -> Any:
+        if isinstance(prompt, Request) and "no" in str(prompt.prompt[-1]):
+            raise InvalidRequest("prompt", "5000 tokens", "at most 256")
+        return super().astream(prompt, **options)
+
+
+async def test_the_gauge_stands_beside_its_answer() -> None:
+    async with running(_Picky()) as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        await chat.until(lambda: "tokens 14" in chat.text_of(BODY))
+        before = chat.text_of(BODY)
+        await chat.enter("no")
+        await chat.until(lambda: chat.toasts and not chat.app.main.running)
+        await chat.pilot.pause(0.6)
+        assert chat.text_of(BODY) == before, "a refused request is no answer"
+        await _compare(chat)
+        await chat.pilot.press("escape")
+        await chat.until(lambda: "2.60x plain" in chat.text_of(BODY) and "≈" not in chat.text_of(BODY))
+        await chat.enter("/set max_tokens 5")
+        await chat.ask("Again")
+        await chat.until(lambda: "tokens 5" in chat.text_of(BODY))
+        assert "2.60x plain" not in chat.text_of(BODY).replace("≈2.60x plain", "")
+
+
+async def test_a_gauge_that_comes_into_sight_shows_this_answer() -> None:
+    async with running(ScriptedEngine(), size=(80, 30)) as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        await chat.until(lambda: "tokens 14" in chat.text_of("GaugeStrip #lines"))
+        await chat.pilot.resize_terminal(130, 40)
+        await chat.until(lambda: "tokens 14" in chat.text_of(BODY))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["if a<b and c>d", "a List<String> here", "<div>a box</div>", "<br>", r"so \[x^2 + y_1 * z_2\] is", r"\(a_1 b_2\)"],
+)
+async def test_markup_in_an_answer_is_literal(text: str) -> None:
+    async with running(ScriptedEngine([text])) as chat:
+        await chat.ready()
+        await chat.ask("Show me")
+        await chat.until(lambda: text in _shown(chat))
+
+
+def _shown(chat: Driver) -> str:
+    return "".join(str(w.render()) for w in chat.app.screen.query("AnswerMarkdown MarkdownParagraph"))
+
+
+TABLE = """\
+| Language | Year | For |
+|---|---:|:-:|
+| Python | 1991 | everything that fits in a notebook |
+| C | 1972 | os |
+"""
+
+
+@pytest.mark.parametrize("width", [120, 60, 30, 20])
+async def test_every_cell_of_a_table_can_be_read(width: int) -> None:
+    async with running(ScriptedEngine([TABLE]), size=(width, 40)) as chat:
+        await chat.ready()
+        await chat.ask("Show me")
+        table = chat.app.screen.query_one(TableLines)
+        await chat.until(lambda: "1972" in str(table.render()))
+        drawn = str(table.render())
+        for word in ("Language", "Year", "Python", "1991", "everything", "notebook", "1972"):
+            assert word in drawn
+        assert max(map(len, drawn.splitlines())) <= table.size.width
+        assert table.size.height == len(drawn.splitlines())
+
+
+def test_columns_keep_their_side() -> None:
+    cells = [[Content(word) for word in row] for row in (["a", "12345"], ["b", "1"])]
+    lines = Table([Content("x"), Content("y")], cells, ["left", "right"]).lines(40)
+    assert [line.plain for line in lines] == ["x │     y", "──┼──────", "a │ 12345", "b │     1"]
+
+
+def test_a_large_table_is_laid_out_at_once() -> None:
+    rows = [[Content(f"cell {r} {c} with some words to wrap") for c in range(5)] for r in range(40)]
+    began = time.thread_time()
+    Table([Content(f"head {c}") for c in range(5)], rows, ["left"] * 5).lines(90)
+    assert time.thread_time() - began < 0.5, "keys wait for it"
