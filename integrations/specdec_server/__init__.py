@@ -1,4 +1,4 @@
-"""The engine behind an OpenAI-compatible endpoint: chat completions, completions, responses, streamed as they come.
+"""The engine behind an endpoint as OpenAI's and Anthropic's: chats, completions, responses and messages, streamed.
 
 from specdec.process import ProcessEngine
 from specdec_server import Settings, create_app
@@ -8,8 +8,9 @@ app = create_app(ProcessEngine.load(), Settings(queue=16))   # any ASGI server t
 settings, app, serving         what an operator may set; the application; the server around it
 guard, bodies, errors, logs    who may ask; what was sent; what a refusal reads like; the log
 routes, runs, streaming        what can be asked; the answers being given; how they go out
-chat, completions, responses   each endpoint: its schemas, from requests, to responses
-schemas, figures               what they share
+chat, completions, responses, messages   each endpoint: its schemas, from requests, to responses
+fields, mappings               what becomes of the fields that clients send beyond the schemas
+schemas, turns, figures        what they share
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from specdec_server.guard import Guard, check_access, check_source
 from specdec_server.logs import AccessLog
 from specdec_server.metrics import ServerMetrics
 from specdec_server.openapi import describe
-from specdec_server.routes import DESCRIBED, answer_routes
+from specdec_server.routes import DESCRIBED, answer_routes, counting_routes
 from specdec_server.runs import Runs
 from specdec_server.settings import Settings
 from specdec_server.status import status_routes
@@ -36,6 +36,7 @@ def create_app(engine: Engine, settings: Settings | None = None) -> FastAPI:
     model = settings.model or (Path(target).resolve().name if Path(target).exists() else target)
     app.include_router(status_routes(runs, model))
     app.include_router(answer_routes(runs, model))
+    app.include_router(counting_routes(runs, model))
     add_error_handlers(app)
     # the last one added is the first to see a request
     app.add_middleware(Guard, check=check_access, settings=settings)
@@ -45,7 +46,7 @@ def create_app(engine: Engine, settings: Settings | None = None) -> FastAPI:
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["x-request-id", "x-specdec-ignored", "retry-after"],
         )
     app.add_middleware(Guard, check=check_source, settings=settings)
     app.add_middleware(AccessLog, metrics=metrics)

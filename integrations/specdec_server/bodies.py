@@ -16,9 +16,11 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from specdec_server.errors import Refusal
-from specdec_server.schemas import RequestModel
+from specdec_server.fields import settle
+from specdec_server.schemas import SamplingRequest
+from specdec_server.settings import Settings
 
-Body = TypeVar("Body", bound=RequestModel)
+Body = TypeVar("Body", bound=SamplingRequest)
 
 _KINDS = {
     "string_type": "text",
@@ -31,18 +33,30 @@ _KINDS = {
 }
 """What would be right where a value is of another kind."""
 _UNREADABLE = {
+    "image": "images",
     "image_url": "images",
     "input_image": "images",
     "input_audio": "audio files",
     "video_url": "videos",
+    "document": "documents",
     "file": "files",
     "input_file": "files",
 }
 """Types of parts as clients send them to models that read more than text."""
 
 
-async def received(http: HttpRequest, schema: type[Body], limit: int) -> Body:
-    """The body, of at most `limit` bytes. Raises Refusal. JSON is parsed once, and only what says that it is JSON."""
+async def received(http: HttpRequest, schema: type[Body], settings: Settings) -> Body:
+    """The body. Raises Refusal. JSON is parsed once, and only what says that it is JSON."""
+    body = await _json(http, settings.body)
+    if not settings.strict and (ignored := settle(body, schema.form)):
+        http.state.facts["ignored"] = ", ".join(ignored)
+    try:
+        return schema.model_validate(body)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False), body) from None
+
+
+async def _json(http: HttpRequest, limit: int) -> Any:
     kind = http.headers.get("content-type")
     media = (kind or "").partition(";")[0].strip().lower()
     if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):
@@ -55,15 +69,11 @@ async def received(http: HttpRequest, schema: type[Body], limit: int) -> Body:
             if len(raw) > limit:
                 raise too_large(f"more than {limit}", limit)
         # refuses what may be in no field of any type: unpaired surrogates, NaN, hundreds of levels
-        body = from_json(raw, allow_inf_nan=False)
+        return from_json(raw, allow_inf_nan=False)
     except ClientDisconnect:
         raise Refusal(400, "the body ended early", code="incomplete_body") from None
     except ValueError as error:
         raise Refusal(400, f"the body is not JSON: {error}", code="invalid_json") from None
-    try:
-        return schema.model_validate(body)
-    except ValidationError as error:
-        raise _refusal(error.errors(include_url=False), body) from None
 
 
 def too_large(length: str, limit: int) -> Refusal:
@@ -93,9 +103,11 @@ class _BodyError:
         expected = error["ctx"]["expected"] if kind == "literal_error" else _KINDS.get(kind)
         if kind == "none_required":  # what is in a field that nobody knows
             kind, message = "extra_forbidden", "Extra inputs are not permitted"
-        elif isinstance(given, str) and given in _UNREADABLE and "content" in location and location[-1] == "type":
+        name = given.get("type") if kind == "unsupported_block" and isinstance(given, dict) else given
+        at_type = location[-1:] == ("type",) or kind == "unsupported_block"
+        if isinstance(name, str) and name in _UNREADABLE and "content" in location and at_type:
             kind, expected = "unsupported_part", None
-            message = f"{_UNREADABLE[given]} are not supported; expected a part of type text"
+            message = f"{_UNREADABLE[name]} are not supported; expected a part of type text"
         return cls(location, tuple(arms), kind, message, expected)
 
     @property

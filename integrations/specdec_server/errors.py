@@ -24,7 +24,7 @@ from specdec.errors import (
     PromptTooLong,
     SpecDecError,
 )
-from specdec_server.schemas import ErrorInfo, ErrorResponse
+from specdec_server.schemas import ErrorInfo, ErrorResponse, MessageErrorInfo, MessageErrorResponse
 
 _TELLING = re.compile(r"\d+ \w+ (long|deep)")
 _HARMLESS = (bool, int, float, type(None))
@@ -33,6 +33,17 @@ _OWN_WORDS: dict[type[EngineError], tuple[int, str]] = {
     InvalidLogits: (500, "invalid_logits"),
 }
 """Errors whose own words a client may read."""
+MESSAGES_PATH = "/v1/messages"
+"""Where Anthropic's clients ask, which read errors in a form of its own."""
+_MESSAGE_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -62,10 +73,17 @@ class Refusal(SpecDecError):
     def body(self) -> ErrorResponse:
         return ErrorResponse(error=self.info)
 
+    @property
+    def message_body(self) -> MessageErrorResponse:
+        """As Anthropic's clients read it."""
+        kind = _MESSAGE_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+        return MessageErrorResponse(type="error", error=MessageErrorInfo(type=kind, message=self.info.message))
+
     def response(self, scope: Scope) -> JSONResponse:
         """The answer to the request of `scope`, whose line in the log names the error too."""
         scope["state"]["facts"]["error"] = self.name
-        return JSONResponse(self.body.model_dump(), self.status, self.headers)
+        body = self.message_body if scope["path"].startswith(MESSAGES_PATH) else self.body
+        return JSONResponse(body.model_dump(), self.status, self.headers)
 
 
 def busy(seconds: float) -> Refusal:

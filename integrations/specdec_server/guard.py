@@ -61,8 +61,10 @@ def check_source(scope: Scope, headers: Headers, settings: Settings) -> Refusal 
 def check_access(scope: Scope, headers: Headers, settings: Settings) -> Refusal | None:
     """Whether the key is right, which takes a time that says nothing about the key; and how long the body is."""
     if settings.key is not None and scope["path"] not in OPEN_PATHS:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), settings.key.encode()):
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        keys = [bearer.strip()] if scheme.lower() == "bearer" else []
+        keys += headers.getlist("x-api-key")[:1]
+        if not any(hmac.compare_digest(key.encode(), settings.key.encode()) for key in keys):
             message = "the API key is missing or wrong"
             return Refusal(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
     length = headers.get("content-length", "")

@@ -74,7 +74,10 @@ class AccessLog:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 facts["status"] = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = facts["id"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = facts["id"]
+                if "ignored" in facts:
+                    headers["x-specdec-ignored"] = facts["ignored"]
             await send(message)
 
         try:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from specdec_server.schemas import ErrorResponse, RequestModel, ResponseModel
+from specdec_server.schemas import ErrorResponse, MessageErrorResponse, RequestModel, ResponseModel
 
 _STATUSES = {
     400: "The request is wrong; `param` names the field.",
@@ -29,8 +29,19 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+MESSAGE_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": MessageErrorResponse, "description": text} for status, text in _STATUSES.items()
+}
+"""Anthropic's, of its endpoints."""
+
+
 def operation(
-    body: type[RequestModel], whole: type[ResponseModel], event: type[ResponseModel], *, done: bool
+    body: type[RequestModel],
+    whole: type[ResponseModel],
+    event: type[ResponseModel],
+    *,
+    done: bool,
+    errors: dict[int | str, dict[str, Any]] = ERRORS,
 ) -> dict[str, Any]:
     """Options of a route that answers a `body` at once or as a stream of `event`s, the last of which is [DONE] if
     `done`."""
@@ -46,12 +57,17 @@ def operation(
     stream = {"itemSchema": item, "schema": {"type": "string"}}
     description = f"The answer; with `stream`, server-sent events, one a round.{end} Comments keep it alive."
     answers = {200: {"model": whole, "description": description, "content": {"text/event-stream": stream}}}
+    return {"response_model": None, "responses": errors | answers, "openapi_extra": _body(body)}
+
+
+def counting(body: type[RequestModel], errors: dict[int | str, dict[str, Any]] = ERRORS) -> dict[str, Any]:
+    """Options of a route that counts the tokens of a `body`."""
+    return {"responses": errors, "openapi_extra": _body(body)}
+
+
+def _body(body: type[RequestModel]) -> dict[str, Any]:
     content = {"application/json": {"schema": _reference(body)}}
-    return {
-        "response_model": None,
-        "responses": ERRORS | answers,
-        "openapi_extra": {"requestBody": {"required": True, "content": content}},
-    }
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _reference(model: type[RequestModel | ResponseModel]) -> dict[str, str]:

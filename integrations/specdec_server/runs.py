@@ -65,6 +65,11 @@ class Runs:
             raise
         return run
 
+    async def count(self, request: Request) -> int:
+        """The tokens of a prompt, its tools included."""
+        self.check_ready()
+        return len(await asyncio.to_thread(self.engine.tokenize, request))
+
     def check_ready(self) -> None:
         """Raises Refusal while the server shuts down, and EngineClosed while there is no engine to ask."""
         if self.draining:

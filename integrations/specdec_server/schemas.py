@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from specdec.errors import InvalidRequest
-from specdec.types import MAX_SEED, Grammar, Prompt, Request, SamplingParams
+from specdec.types import MAX_SEED, Effort, Grammar, Prompt, Reasoning, Request, SamplingParams
 
 MAX_STOPS = 16
-MAX_TOOLS = 128
+MAX_TOOLS = 1024
 MAX_BIASES = 1024
 MAX_MESSAGES = 4096
 LEAST_LOGPROB = -9999.0
@@ -21,7 +21,9 @@ LEAST_LOGPROB = -9999.0
 Stop = Annotated[str, Field(max_length=1000)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
 Whole = Annotated[int, Field(ge=0, le=2**31)]
-ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")]
+Form = Literal["chat", "completions", "responses", "messages"]
+"""Of a body: what its fields are called, and what may be in them."""
 
 
 class RequestModel(BaseModel):
@@ -51,6 +53,18 @@ class ErrorInfo(ResponseModel):
 
 class ErrorResponse(ResponseModel):
     error: ErrorInfo
+
+
+class MessageErrorInfo(ResponseModel):
+    type: str
+    message: str
+
+
+class MessageErrorResponse(ResponseModel):
+    """Anthropic's form of an error."""
+
+    type: Literal["error"]
+    error: MessageErrorInfo
 
 
 class ContentPart(RequestModel):
@@ -103,8 +117,9 @@ class StructuredOutputs(RequestModel):
 
 
 class SamplingRequest(RequestModel):
-    """What requests for chat completions, completions and responses share: OpenAI's parameters and our engine's."""
+    """What all bodies share: OpenAI's parameters and our engine's."""
 
+    form: ClassVar[Form]
     model: Annotated[str, Field(max_length=1000)] | None = None
     stream: bool | None = None
     temperature: float | None = None
@@ -122,7 +137,14 @@ class SamplingRequest(RequestModel):
     seed: int | None = None
     speculative: Literal["auto", "off"] | int | None = None
     """auto drafts as many tokens as pay, off none, a number that many every round."""
+    remember: bool | None = None
+    """False: neither draft from recent answers nor leave one."""
     structured_outputs: StructuredOutputs | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Variables of the chat template."""
+    enable_thinking: bool | None = None
+    reasoning_effort: Literal["none"] | Effort | None = None
+    max_reasoning_tokens: Count | None = None
     user: str | None = None
     """Whose turn it is among those who wait."""
     safety_identifier: str | None = None
@@ -172,9 +194,20 @@ class SamplingRequest(RequestModel):
             sampling,
             "auto" if self.speculative is None else self.speculative,
             client=self.user or self.safety_identifier or "",
+            reasoning=self._reasoning,
+            max_reasoning_tokens=self.max_reasoning_tokens,
+            template=self.chat_template_kwargs or {},
             progress=True,
+            remember=self.remember is not False,
             **options,
         )
+
+    @property
+    def _reasoning(self) -> Reasoning:
+        effort = self.reasoning_effort
+        if effort == "none" or self.enable_thinking is False:
+            return "off"
+        return effort or ("on" if self.enable_thinking else "auto")
 
 
 class StreamOptions(RequestModel):

@@ -39,6 +39,8 @@ class Settings:
     grace: float = 10.0
     """What running answers get to finish in once the server is told to stop."""
     pacing: Pacing = "round"
+    strict: bool = False
+    """Refuse the fields that are else mapped or ignored (see `fields`)."""
     log_prompts: bool = False
 
     def __post_init__(self) -> None:

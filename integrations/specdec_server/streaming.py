@@ -30,6 +30,14 @@ _MARGIN = 5.0  # seconds that the library waits beyond our own grace, so that ou
 class AnswerWriter(ABC):
     """Turns the events of a run into what one kind of client reads."""
 
+    def begin(self) -> str:
+        """What goes out before the first token."""
+        return ""
+
+    def ping(self, progress: str) -> ServerSentEvent:
+        """What keeps a connection alive; a comment, which no client takes for data."""
+        return ServerSentEvent(comment=progress, sep="\n")
+
     @abstractmethod
     def event(self, index: int, event: GenerationEvent) -> str:
         """Server-sent events for what one round added to the answer of this index."""
@@ -56,8 +64,7 @@ class EventStreamResponse(EventSourceResponse):
             _blocks(run, writer, settings),
             sep="\n",
             ping=settings.keep_alive,
-            # a comment, which no client takes for data
-            ping_message_factory=lambda: ServerSentEvent(comment=run.progress(), sep="\n"),
+            ping_message_factory=lambda: writer.ping(run.progress()),
             shutdown_grace_period=settings.grace + _MARGIN,
         )
         self._run = run
@@ -72,6 +79,8 @@ class EventStreamResponse(EventSourceResponse):
 async def _blocks(run: Run, writer: AnswerWriter, settings: Settings) -> AsyncIterator[bytes]:
     """All that one event comes to goes out together. An error must not get out: it would cut the body."""
     left = len(run.endings)
+    if begun := writer.begin():
+        yield begun.encode()
     try:
         async with aclosing(run.events()) as events:
             async for index, event in smooth(events) if settings.pacing == "smooth" else events:

@@ -56,6 +56,10 @@ def serve(
         Literal["round", "smooth"],
         typer.Option(help="Stream a round at a time, or its tokens evenly.", rich_help_panel=_SERVER),
     ] = "round",
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse fields that are else mapped or ignored.", rich_help_panel=_SERVER),
+    ] = False,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         typer.Option(help="debug shows traces of errors.", rich_help_panel=_SERVER),
@@ -91,7 +95,7 @@ def serve(
     keep_alive: Annotated[float, typer.Option(help="Between comments on a stream.", rich_help_panel=_LIMITS)] = 10,
     grace: Annotated[float, typer.Option(help="For running answers at shutdown.", rich_help_panel=_LIMITS)] = 10,
 ) -> None:
-    """Serve a model to local tools, as OpenAI's API: chat completions, completions, responses."""
+    """Serve a model to local tools, as OpenAI's API (chat completions, completions, responses) and Anthropic's."""
     with extra("server", "the server"):
         from specdec_server import Settings, create_app
         from specdec_server.logs import log_to_stderr
@@ -119,6 +123,7 @@ def serve(
         keep_alive=keep_alive,
         grace=grace,
         pacing=pacing,
+        strict=strict,
         log_prompts=log_prompts,
     )
     waiting = settings.queue + settings.choices + slots  # so that the server refuses first

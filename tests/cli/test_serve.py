@@ -69,10 +69,11 @@ def test_serves_until_told_to_stop() -> None:
     """In the middle of a stream, which ends as it would have."""
     asked = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 40, "stream": True}
     with (
-        bundled_server("--slots", "1") as server,  # which sends the signal, and wants exit code 0
+        bundled_server("--slots", "1", "--strict") as server,  # which sends the signal, and wants exit code 0
         httpx.stream("POST", f"{server.base}/chat/completions", json=asked, timeout=60) as stream,
     ):
         lines = stream.iter_lines()
         assert '"role":"assistant"' in next(lines)
+        assert httpx.post(f"{server.base}/chat/completions", json=asked | {"verbosity": "low"}).status_code == 400
         server.process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line][-1] == "data: [DONE]"

@@ -196,7 +196,7 @@ def test_unpaired_surrogates(server: LiveServer) -> None:
     "fields",
     [
         {"chat_template": "{{ ''.__class__.__mro__[1].__subclasses__() }}"},
-        {"chat_template_kwargs": {"x": "{% for i in range(10**9) %}{% endfor %}"}},
+        {"chat_template_kwargs": {"chat_template": "{% for i in range(10**9) %}{% endfor %}"}},
         {"documents": [{}]},
         {"extra_body": {"chat_template": "x"}},
     ],
@@ -217,6 +217,33 @@ def test_too_many_of_everything(server: LiveServer) -> None:
         {"max_tokens": 2**40},
     ):
         assert server.post(PATH, CHAT | fields).status_code == 400, fields
+
+
+@pytest.mark.parametrize("kind", ["a\r\nX-Evil: 1", "é", "a" * 10_000, "a,b", ""])
+def test_what_is_ignored_forges_no_header(server: LiveServer, kind: str) -> None:
+    answer = server.post(PATH, CHAT | {"tools": [{"type": kind}]})
+    assert answer.status_code == 200 and answer.headers["x-specdec-ignored"] == "tools.other"
+    assert "x-evil" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "junk", [None, 1, "x", [], {}, [1], ["x"], [[]], [{}], {"type": 1}, {"type": {}}, [{"type": []}]]
+)
+@pytest.mark.parametrize("path", [PATH, "/v1/responses", "/v1/messages"])
+def test_any_value_anywhere(server: LiveServer, path: str, junk: object) -> None:
+    """What is mapped is yet unchecked."""
+    message = {
+        "role": "assistant",
+        "content": junk,
+        "tool_calls": junk,
+        "reasoning_details": junk,
+        "tool_call_id": junk,
+    }
+    chat = "messages input tools tool_choice response_format chat_template_kwargs max_tokens top_k reasoning thinking"
+    for name in [*chat.split(), "metadata", "output_config", "system", "text"]:
+        assert server.post(path, CHAT | {"input": "a", name: junk}).status_code in (200, 400)
+    for messages in ([message, message], [message | {"role": "tool"}], [message | {"role": junk}]):
+        assert server.post(path, {"messages": messages, "input": messages}).status_code in (200, 400)
 
 
 def test_schema_bombs(server: LiveServer) -> None:
@@ -309,6 +336,16 @@ def test_right_key(closed: LiveServer) -> None:
     for path in ("/v1/models", "/metrics"):
         assert closed.client.get(path).status_code == 401
         assert closed.client.get(path, headers={"Authorization": "Bearer s3cret"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_the_key_as_anthropics_clients_send_it(closed: LiveServer, path: str) -> None:
+    for headers in ({}, {"x-api-key": "s3cre"}, {"x-api-key": "s3crets"}, {"Authorization": "Bearer x"}):
+        refused = closed.client.post(path, json=CHAT, headers=headers)
+        assert refused.status_code == 401 and "s3cret" not in refused.text
+        assert refused.json()["error"]["type"] == "authentication_error"
+    for right in ({"x-api-key": "s3cret"}, {"Authorization": "Bearer s3cret", "x-api-key": "x"}):
+        assert closed.client.post(path, json=CHAT, headers=right).status_code == 200
 
 
 def test_supervisors_need_no_key(closed: LiveServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from specdec.errors import EngineError, GrammarFailed, InvalidLogits
 from specdec.types import Message, ToolCall
 from specdec_server.chat.schemas import ChatCompletion, ChatCompletionChunk
+from specdec_server.settings import Settings
 from tests.fakes import SCRIPT, ScriptedEngine, call
 from tests.specdec_server.client import CHAT, AppClient, content, deltas, events
 
@@ -248,9 +249,9 @@ async def test_what_the_openai_package_makes_of_an_answer_can_be_sent_back(
 
 
 async def test_null_asks_for_nothing(ask: AppClient) -> None:
-    assert await ask.chat(reasoning_effort=None)
-    error = await ask.refused("/v1/chat/completions", CHAT | {"reasoning_effort": "high"})
-    assert error["param"] == "reasoning_effort"
+    assert await ask.chat(typical_p=None)
+    error = await ask.refused("/v1/chat/completions", CHAT | {"typical_p": 0.5})
+    assert error["param"] == "typical_p"
 
 
 async def test_a_named_tool(ask: AppClient, engine: ScriptedEngine) -> None:
@@ -277,6 +278,7 @@ async def test_every_parameter_reaches_the_engine(ask: AppClient, engine: Script
         logprobs=True,
         top_logprobs=2,
         speculative=4,
+        remember=False,
         prediction={"type": "content", "content": "Once"},
     )
     (request,) = engine.requests
@@ -285,7 +287,7 @@ async def test_every_parameter_reaches_the_engine(ask: AppClient, engine: Script
     assert (s.presence_penalty, s.frequency_penalty, s.logit_bias) == (1, -1, {5: -100, 6: 1.5})
     assert (s.min_tokens, s.max_tokens, s.stop, s.stop_token_ids) == (1, 9, ("END",), (3,))
     assert s.ignore_eos and s.logprobs == 2 and s.seed is not None and s.seed >= 0
-    assert request.speculative == 4 and request.prediction == "Once"
+    assert request.speculative == 4 and request.prediction == "Once" and not request.remember
 
 
 @pytest.mark.parametrize(
@@ -379,7 +381,7 @@ async def test_what_is_wrong_is_named(
         ({"stop": ["a", 1]}, "stop.1", "Input should be text"),
         ({"stop": 1}, "stop", "Input should be text or a list"),
         ({"speculative": "fast"}, "speculative", "Input should be 'auto' or 'off' or a whole number"),
-        ({"tool_choice": {"type": "auto"}}, "tool_choice.type", "Input should be 'function'"),
+        ({"tool_choice": {"type": "web"}}, "tool_choice.type", "Input should be 'function'"),
         ({"messages": ["Hi"]}, "messages.0", "Input should be an object"),
         (
             {"messages": [{"role": "user", "content": 1}]},
@@ -416,8 +418,9 @@ async def test_a_type_of_no_type_is_named(ask: AppClient) -> None:
     assert error["message"] == "messages.0.content.0.type: Input should be 'text'"
 
 
-async def test_tools_are_no_parts_of_a_message(ask: AppClient) -> None:
-    error = await ask.refused("/v1/chat/completions", CHAT | {"tools": [{"type": "file"}]})
+async def test_tools_are_no_parts_of_a_message() -> None:
+    strict = AppClient(ScriptedEngine(), Settings(strict=True))
+    error = await strict.refused("/v1/chat/completions", CHAT | {"tools": [{"type": "file"}]})
     assert error["message"] == "tools.0.type: Input should be 'function'"
 
 

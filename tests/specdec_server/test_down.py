@@ -21,6 +21,9 @@ POSTS = {
     "/v1/chat/completions": SHORT,
     "/v1/completions": {"prompt": "a", "max_tokens": 4},
     "/v1/responses": {"input": "a"},
+    "/v1/messages": SHORT,
+    "/v1/messages/count_tokens": SHORT,
+    "/v1/chat/completions/input_tokens": SHORT,
 }
 
 
@@ -45,11 +48,11 @@ def server(engine: ProcessEngine) -> Iterator[LiveServer]:
 
 
 def refused(answer: httpx.Response) -> bool:
-    return (
-        answer.status_code == 503
-        and answer.headers["retry-after"] == "5"
-        and error_of(answer)["code"] in ("engine_unavailable", "engine_failed")
-    )
+    if answer.status_code != 503 or answer.headers["retry-after"] != "5":
+        return False
+    if answer.request.url.path.startswith("/v1/messages"):
+        return bool(answer.json()["error"]["type"] == "overloaded_error")
+    return error_of(answer)["code"] in ("engine_unavailable", "engine_failed")
 
 
 def all_refused(server: LiveServer) -> bool:

@@ -31,10 +31,10 @@ def held() -> Iterator[tuple[ScriptedEngine, LiveServer]]:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("path", [CHAT_PATH, "/v1/completions", "/v1/responses"])
+@pytest.mark.parametrize("path", [CHAT_PATH, "/v1/completions", "/v1/responses", "/v1/messages"])
 def test_a_client_that_leaves_frees_its_slot(held: tuple[ScriptedEngine, LiveServer], path: str, stream: bool) -> None:
     engine, server = held
-    prompt = {"messages": CHAT["messages"]} if path == CHAT_PATH else {"prompt": "a"}
+    prompt = {"messages": CHAT["messages"]} if path in (CHAT_PATH, "/v1/messages") else {"prompt": "a"}
     body = ({"input": "a"} if path == "/v1/responses" else prompt) | {"stream": stream}
     connection = server.ask(path, body)
     if stream:

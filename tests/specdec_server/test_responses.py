@@ -203,9 +203,8 @@ async def test_tools_and_formats_reach_the_engine(ask: AppClient, engine: Script
         {"input": "Hi", "previous_response_id": "resp_1"},
         {"input": "Hi", "background": True},
         {"input": "Hi", "text": {"format": {"type": "json_schema", "name": "x"}}},
-        {"input": "Hi", "tools": [{"type": "web_search"}]},
         {"input": [{"type": "item_reference", "id": "x"}]},
-        {"input": "Hi", "include": ["reasoning.encrypted_content"]},
+        {"input": "Hi", "top_logprobs": 3},
     ],
 )
 async def test_what_is_not_there_is_refused(ask: AppClient, engine: ScriptedEngine, fields: JSON) -> None:
@@ -238,3 +237,71 @@ async def test_what_is_not_there_is_refused(ask: AppClient, engine: ScriptedEngi
 async def test_of_an_item_the_part_that_is_wrong_is_named(ask: AppClient, item: JSON, param: str, message: str) -> None:
     error = await ask.refused(PATH, {"input": [{"role": "user", "content": "Hi"}, item]})
     assert (error["param"], error["message"]) == (param, f"{param}: {message}")
+
+
+CODEX = {
+    "model": "scripted",
+    "instructions": "You are a coding agent.",
+    "input": [
+        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Sandboxed."}]},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Add."}]},
+        {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "x" * 100},
+        {"type": "function_call", "name": "add", "arguments": "{}", "call_id": "c1", "id": None},
+        {"type": "function_call_output", "call_id": "c1", "output": "2"},
+        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Mind the time."}]},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "So."}],
+            "phase": "commentary",
+        },
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Go on."}]},
+    ],
+    "tools": [
+        {"type": "function", "name": "add", "description": "Adds.", "strict": False, "parameters": {"type": "object"}},
+        {"type": "web_search", "external_web_access": False},
+        {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}},
+        {"type": "namespace", "name": "mcp", "description": "x", "tools": []},
+        {"type": "image_generation", "output_format": "png"},
+    ],
+    "tool_choice": "auto",
+    "parallel_tool_calls": False,
+    "reasoning": None,
+    "store": False,
+    "stream": True,
+    "include": ["reasoning.encrypted_content"],
+    "service_tier": "priority",
+    "prompt_cache_key": "x",
+    "text": {"verbosity": "low"},
+    "client_metadata": {"installation": "x"},
+}
+
+
+@pytest.mark.parametrize("reasoning", [None, {"effort": "high", "summary": "auto"}])
+async def test_the_body_of_codex_streams_to_its_end(reasoning: JSON | None) -> None:
+    script = ["<think>", "hm", "</think>", "Yes. ", *call("add", {"a": 1}), *call("add", {"a": 2})]
+    engine = ScriptedEngine(script, width=16)
+    ask = AppClient(engine)
+    response = await ask.post(PATH, CODEX | {"reasoning": reasoning})
+    assert response.status_code == 200, response.text
+    ignored = set(response.headers["x-specdec-ignored"].split(", "))
+    skipped = {"tools.web_search", "tools.custom", "tools.namespace", "tools.image_generation"}
+    named = {"include", "text.verbosity", "client_metadata", "service_tier", "prompt_cache_key"}
+    items = {"input[].encrypted_content", "input[].phase"}
+    assert ignored - {"reasoning.summary"} == skipped | named | items
+    found = await streamed(ask, CODEX | {"reasoning": reasoning})
+    assert found[-1]["type"] == "response.completed"
+    open_items = [(e["type"].rsplit(".")[-1], e["output_index"]) for e in found if "output_item" in e["type"]]
+    assert open_items == [(what, index) for index in range(4) for what in ("added", "done")], "they close in order"
+    (request, _) = engine.requests
+    assert request.reasoning == ("high" if reasoning else "auto")
+    assert request.prompt == (
+        Message("system", "You are a coding agent."),
+        Message("system", "Sandboxed."),
+        Message("user", "Add."),
+        Message("assistant", None, tool_calls=(ToolCall("c1", "add", "{}"),)),
+        Message("tool", "2", tool_call_id="c1"),
+        Message("system", "Mind the time."),
+        Message("assistant", "So."),
+        Message("user", "Go on."),
+    )

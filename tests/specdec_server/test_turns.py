@@ -13,6 +13,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": {"prompt": ["Once", "Twice"], "n": 2},
     "/v1/responses": {"input": "Once"},
+    "/v1/messages": CHAT,
 }
 
 

@@ -98,6 +98,7 @@ class Prediction(RequestModel):
 class ChatCompletionRequest(ChoicesRequest):
     """As OpenAI's; `top_k`, `min_p`, `speculative` and others come on top."""
 
+    form = "chat"
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None

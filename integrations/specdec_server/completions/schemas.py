@@ -20,6 +20,7 @@ Prompts = Annotated[list[str] | list[TokenIds], Field(min_length=1, max_length=M
 class CompletionRequest(ChoicesRequest):
     """As OpenAI's; several prompts come to one choice after another."""
 
+    form = "completions"
     prompt: str | TokenIds | Prompts
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
     """Not beyond n: all answers are the target's own, and none is better."""

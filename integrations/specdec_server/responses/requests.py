@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from specdec.types import Message, Request, ToolCall
 from specdec_server.responses.schemas import (
@@ -15,6 +14,7 @@ from specdec_server.responses.schemas import (
     ToolChoiceFunction,
 )
 from specdec_server.schemas import format_grammar, text_of
+from specdec_server.turns import joined_turns
 
 
 def response_request(body: ResponsesRequest) -> Request:
@@ -25,7 +25,8 @@ def response_request(body: ResponsesRequest) -> Request:
     functions = [tool.model_dump(exclude_none=True, exclude={"type"}) for tool in body.tools or ()]
     choice = body.tool_choice
     return body.to_request(
-        tuple(_turns(body)),
+        # an assistant's turn is one, though its reasoning, text and calls come as items of their own
+        tuple(joined_turns(_messages(body), "assistant")),
         max_tokens=body.max_output_tokens,
         grammar=grammar,
         prediction=body.prediction,
@@ -35,28 +36,16 @@ def response_request(body: ResponsesRequest) -> Request:
     )
 
 
-def _turns(body: ResponsesRequest) -> Iterator[Message]:
-    """An assistant's turn is one, though its reasoning, text and calls come as items of their own."""
+def _messages(body: ResponsesRequest) -> Iterator[Message]:
     if body.instructions:
         yield Message("system", body.instructions)
     if isinstance(body.input, str):
         yield Message("user", body.input)
         return
-    turn: Message | None = None
-    for message in map(_message, body.input):
-        if turn and turn.role == message.role == "assistant":
-            turn = replace(
-                turn,
-                content="\n".join(filter(None, (turn.content, message.content))),
-                tool_calls=(*turn.tool_calls, *message.tool_calls),
-                reasoning="\n".join(filter(None, (turn.reasoning, message.reasoning))) or None,
-            )
-            continue
-        if turn:
-            yield _finished(turn)
-        turn = message
-    if turn:
-        yield _finished(turn)
+    for item in body.input:
+        # thoughts that only their maker can read are none
+        if not isinstance(item, InputReasoning) or item.content:
+            yield _message(item)
 
 
 def _message(item: InputItem) -> Message:
@@ -69,7 +58,3 @@ def _message(item: InputItem) -> Message:
             return Message("assistant", "", reasoning=text_of(item.content or []))
         case _:
             return Message("tool", text_of(item.output), tool_call_id=item.call_id)
-
-
-def _finished(turn: Message) -> Message:
-    return replace(turn, content=turn.content or None) if turn.tool_calls else turn

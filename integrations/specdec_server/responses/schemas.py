@@ -112,6 +112,7 @@ class TextOptions(RequestModel):
 class ResponsesRequest(SamplingRequest):
     """As OpenAI's, except that nothing is kept between requests: the input holds the whole chat."""
 
+    form = "responses"
     input: str | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
     instructions: str | None = None
     max_output_tokens: Count | None = None
@@ -194,6 +195,11 @@ class ResponseUsage(ResponseModel):
             ),
             total_tokens=usage.total_tokens,
         )
+
+
+class InputTokens(ResponseModel):
+    object: Literal["response.input_tokens"]
+    input_tokens: int
 
 
 class ResponseError(ResponseModel):

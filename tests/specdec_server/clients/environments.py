@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2] / "out" / "clients"
 PACKAGES = {
     "openai": ("openai>=3", "llm"),
+    "anthropic": ("anthropic>=2",),
     "langchain": ("langchain-openai>=1", "langchain-tests>=1"),
     "llama_index": ("llama-index-llms-openai-like>=0.8",),
     "schemathesis": ("schemathesis>=4",),

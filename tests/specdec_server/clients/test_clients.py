@@ -29,6 +29,10 @@ def test_openai(server: Bundled) -> None:
     run("openai", "python", HERE / "use_openai.py", server.base)
 
 
+def test_anthropic(server: Bundled) -> None:
+    run("anthropic", "python", HERE / "use_anthropic.py", server.url)
+
+
 def test_llama_index(server: Bundled) -> None:
     run("llama_index", "python", HERE / "use_llama_index.py", server.base)
 
