@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+import specdec
+from specdec.errors import DISTRIBUTION
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PACKAGES: list[str] = PROJECT["tool"]["importlinter"]["root_packages"]
 SHIPPED = [ROOT / folder for folder in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+_EXTRA = re.compile(r"pip install[^`\n]*?['\" ]([\w-]+)\[")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -21,3 +28,23 @@ def test_every_package_is_shipped_with_its_types(package: str) -> None:
     folder = Path(spec.origin).parent
     assert (folder / "py.typed").is_file()
     assert any(folder.is_relative_to(shipped) for shipped in SHIPPED), folder
+
+
+def test_nobody_is_told_to_install_another_project() -> None:
+    """`specdec` on PyPI is not ours."""
+    kinds = (".py", ".md", ".toml", ".service", ".yml", ".yaml", "")
+    for path in _tracked():
+        if path.suffix in kinds and path.is_file() and "log" not in path.parts:
+            text = path.read_text("utf-8", errors="ignore")
+            assert "specdec" not in _EXTRA.findall(text), path
+            assert not re.search(r"pip install ['\"]?specdec(?![-\w])", text), path
+
+
+def test_the_version_is_one() -> None:
+    assert PROJECT["project"]["version"] == specdec.__version__
+    assert PROJECT["project"]["name"] == DISTRIBUTION
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / line for line in listed.stdout.splitlines()]
