@@ -65,6 +65,21 @@ def test_calls_a_tool(server: LiveServer) -> None:
     assert found[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def test_a_bound_above_the_context_is_cut_to_it(server: LiveServer) -> None:
+    """As Claude Code sends it to any model."""
+    asked = CHAT | {"max_tokens": 32_000, "structured_outputs": {"choice": ["yes", "no"]}}
+    for path in (PATH, "/v1/messages"):
+        assert server.post(path, asked).status_code == 200
+
+
+def test_what_is_counted_is_what_is_read(server: LiveServer) -> None:
+    tool = {"name": "get_weather", "input_schema": TOOL["function"]["parameters"]}  # type: ignore[index]
+    asked = CHAT | {"system": "Be brief.", "tools": [tool], "max_tokens": 4}
+    counted = server.post("/v1/messages/count_tokens", asked).json()["input_tokens"]
+    usage = server.post("/v1/messages", asked).json()["usage"]
+    assert usage["input_tokens"] + usage["cache_read_input_tokens"] == counted > 20
+
+
 def test_follows_a_schema(server: LiveServer) -> None:
     number = {"properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
     schema = {"type": "object"} | number

@@ -172,6 +172,21 @@ async def test_a_client_that_reads_the_first_call_of_a_chunk_alone_misses_nothin
     assert content(chunks) == "Well."
 
 
+@pytest.mark.parametrize("width", [*range(2, 18), 64])
+async def test_a_stream_comes_to_the_whole_answer(width: int) -> None:
+    """However many tokens come at once: in the widest round thinking ends and two calls are made."""
+    script = ["<think>", "hm", "</think>", "Yes. ", *call("add", {"a": 1}), *call("add", {"a": 2})]
+    ask = AppClient(ScriptedEngine(script, width=width))
+    whole = (await ask.chat(tools=[TOOL], speculative="off"))["choices"][0]["message"]
+    found = deltas(await ask.chat_chunks(tools=[TOOL]))
+    assert "".join(d.get("content") or "" for d in found) == whole["content"]
+    assert "".join(d.get("reasoning_content") or "" for d in found) == whole["reasoning_content"]
+    parts = [part for d in found for part in d.get("tool_calls", ())]
+    for index, made in enumerate(whole["tool_calls"]):
+        arguments = [part["function"]["arguments"] for part in parts if part["index"] == index]
+        assert "".join(arguments) == made["function"]["arguments"]
+
+
 async def test_two_calls_in_one_round_are_two_chunks() -> None:
     script = ["<think>", "hm", "</think>", "Yes", *call("add", {"a": 1}), *call("add", {"a": 2})]
     chunks = await AppClient(ScriptedEngine(script, width=64)).chat_chunks(tools=[TOOL], return_token_ids=True)

@@ -1,4 +1,4 @@
-"""Virtual environments for clients, made on first use and kept."""
+"""Environments for clients, made on first use and kept: virtual ones of Python, and folders of npm's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PACKAGES = {
     "schemathesis": ("schemathesis>=4",),
     "aider": ("aider-chat>=0.86",),
 }
+NPM_PACKAGES = {"codex": "@openai/codex", "claude": "@anthropic-ai/claude-code"}
 
 
 def programs(name: str) -> Path:
@@ -25,11 +26,15 @@ def programs(name: str) -> Path:
     folder = ROOT / name
     done = folder / ".done"
     if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        python = str(folder / "bin" / "python")
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[name]], check=True)
+        if name in PACKAGES:
+            venv.create(folder, with_pip=True, clear=True)
+            install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *PACKAGES[name]]
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            install = ["npm", "install", "--silent", "--prefix", str(folder), NPM_PACKAGES[name]]
+        subprocess.run(install, check=True)
         done.touch()
-    return folder / "bin"
+    return folder / ("bin" if name in PACKAGES else "node_modules/.bin")
 
 
 def run(name: str, *command: str | Path, seconds: float = 900, environment: Mapping[str, str] | None = None) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.fakes import SCRIPTED_INFO, ScriptedEngine
+from specdec.types import GenerationEvent, Message, Request
+from tests.fakes import SCRIPTED_INFO, ScriptedEngine, call
 from tests.specdec_server.bundled import Bundled, bundled_server
-from tests.specdec_server.clients.environments import HERE, run
+from tests.specdec_server.clients.environments import HERE, programs, run
 from tests.specdec_server.live import live
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -92,3 +95,53 @@ def test_schemathesis() -> None:
         asked = ("schemathesis", "run", f"{short.url}/openapi.json", *options.split())
         printed = run("schemathesis", *asked, seconds=3500)
     assert int(printed.split(" generated, ")[0].split()[-1]) >= 5000
+
+
+class CallingEngine(ScriptedEngine):
+    """Calls a tool, and then says what came of it."""
+
+    def __init__(self, tool: str, arguments: Mapping[str, Any]) -> None:
+        super().__init__(call(tool, arguments), info=replace(SCRIPTED_INFO, context=200_000))
+
+    def _admit(self, request: Request) -> tuple[Request, list[GenerationEvent]]:
+        last = request.prompt[-1]
+        if isinstance(last, Message) and last.role == "tool":
+            self.script = self.speculative_script = ["It says: ", last.content or ""]
+        return super()._admit(request)
+
+
+def test_claude_code_uses_a_tool(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    assert node
+    engine = CallingEngine("Bash", {"command": "echo fox-$((40 + 2))", "description": "Says something."})
+    with live(engine) as scripted:
+        home = {
+            "HOME": str(tmp_path),
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{scripted.port}",
+            "ANTHROPIC_AUTH_TOKEN": "none",
+            "ANTHROPIC_MODEL": "scripted",
+            "ANTHROPIC_DEFAULT_HAIKU_MODEL": "scripted",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        }
+        program = programs("claude") / "../@anthropic-ai/claude-code/cli-wrapper.cjs"
+        printed = run("claude", node, program, "-p", "Say it.", "--allowedTools", "Bash", environment=home)
+    assert "It says: fox-42" in printed
+
+
+def test_codex_uses_a_tool(tmp_path: Path) -> None:
+    """What came of it is told, whatever that is: the sandbox may not start here."""
+    engine = CallingEngine("exec_command", {"cmd": "echo fox"})
+    (tmp_path / ".codex").mkdir()
+    with live(engine) as scripted:
+        (tmp_path / ".codex" / "config.toml").write_text(
+            f"""model = "scripted"
+model_provider = "specdec"
+[model_providers.specdec]
+name = "SpecDec"
+base_url = "http://127.0.0.1:{scripted.port}/v1"
+wire_api = "responses"
+"""
+        )
+        asked = ("exec", "--skip-git-repo-check", "Say it.")
+        printed = run("codex", "codex", *asked, environment={"HOME": str(tmp_path)})
+    assert "It says: " in printed and len(engine.requests) == 2
