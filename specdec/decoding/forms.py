@@ -43,7 +43,10 @@ class AnswerForms:
         """For an answer that starts like this."""
         calls = bool(request.tools) and request.tool_choice != "none"
         thoughts = thought != "none" or request.sampling.grammar is None
-        return AnswerParser(self.answer_format, calls=calls, thoughts=thoughts, opened=thought == "open")
+        schemas = {tool["function"]["name"]: parameters(tool["function"]) for tool in request.tools}
+        return AnswerParser(
+            self.answer_format, calls=calls, thoughts=thoughts, opened=thought == "open", schemas=schemas
+        )
 
     def matcher(self, request: Request, thought: Thought) -> Matcher | None:
         """At the start of the answer's grammar; None where it may be any text."""
@@ -52,6 +55,11 @@ class AnswerForms:
         if not request.tools and bare:
             return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
         try:
+            for tool in request.tools:
+                if tool["function"].get(
+                    "strict"
+                ):  # a text of its own may hold less than the schema, and is not checked
+                    self.grammars.matcher(_form(tool), ignore_eos=False)
             grammar = answer_grammar(
                 self.answer_format,
                 [_loosened(tool) for tool in request.tools],

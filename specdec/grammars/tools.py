@@ -10,11 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specdec.errors import InvalidRequest
 from specdec.grammars.json_schema import as_llguidance_reads
 from specdec.text.schemas import parameters
-from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat, Thought
+from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat, ArgumentTags, Thought, ToolFormat
+from specdec.text.tools.heads import types_of
 from specdec.types import Grammar
 
+_OF_ANY_TEXT = {"type", "description", "title", "default", "examples"}
+"""Keywords of an argument's schema that any text keeps."""
 _ANY, _SPACE = "/(?s:.*)/", "/\\s{0,8}/"
 
 
@@ -77,15 +81,54 @@ class _Rules:
         of, names = self._format, list[str]()
         assert of is not None
         for i, function in enumerate(functions):
-            name = json.dumps(function["name"], ensure_ascii=False)
-            head = f'{{"name": {name}, "{of.arguments}": '
-            arguments = self._rule(f"arguments_{i}", _json(parameters(function), strict=bool(function.get("strict"))))
-            names.append(self._rule(f"call_{i}", f'{json.dumps(head)} {arguments} "}}"'))
-        call = self._rule("call", " | ".join(names))
+            name, strict = function["name"], bool(function.get("strict"))
+            if of.head is not None and of.head.tags is not None:
+                arguments = self._tagged(i, of.head.tags, parameters(function), strict=strict)
+            else:
+                arguments = self._rule(f"arguments_{i}", _json(parameters(function), strict=strict))
+            names.append(self._rule(f"call_{i}", self._one_call(of, name, arguments)))
+        call = self._rule("call", f"({' | '.join(names)}) {self._literal(of.tail)}")
         more = f"({self._literal(of.between)} {call})*" if parallel and of.between is not None else ""
         begin = self._literal(of.begin) if of.begin else f"({self._literal(PYTHON_TAG)})?"
         begin = self._until(of.begin) if led and of.begin else begin
         return " ".join(filter(None, (begin, self._literal(of.before), call, more, self._literal(of.after))))
+
+    def _one_call(self, of: ToolFormat, name: str, arguments: str) -> str:
+        if of.head is None:
+            head = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "{of.arguments}": '
+            return f'{json.dumps(head)} {arguments} "}}"'
+        mark, pattern = of.head.number
+        number = f"{self._literal(mark)} /{pattern}/" if pattern else ""
+        return f"{self._literal(of.head.lead + name)} {number} {self._literal(of.head.name_end)} {arguments}"
+
+    def _tagged(self, call: int, tags: ArgumentTags, schema: Mapping[str, Any], *, strict: bool) -> str:
+        """The pairs in the order of the schema, or any where it does not name them."""
+        named, required = schema.get("properties") or {}, schema.get("required", ())
+        if not named and schema.get("additionalProperties", True) is not False:
+            key = f"{self._literal(tags.key)} /[^<>\\n]+/ {self._literal(tags.key_end + tags.value)}"
+            return f"({key} {self._text(tags)})*"
+        tables = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+        pairs = []
+        for i, (name, described) in enumerate(named.items()):
+            start = self._literal(f"{tags.key}{name}{tags.key_end}{tags.value}")
+            types = types_of(schema, name)
+            if types is not None and "string" not in types:
+                value = self._rule(f"value_{call}_{i}", _json({**described, **tables}, strict=strict))
+            elif types == {"string"} and "enum" in described:
+                value = f"({' | '.join(map(self._literal, described['enum']))})"
+            elif strict and (beyond := described.keys() - _OF_ANY_TEXT):
+                raise InvalidRequest("grammar", sorted(beyond), "none of an argument that stands without quotes")
+            else:
+                value = ""
+            value = f"{value} {self._literal(tags.value_end + tags.gap)}" if value else self._text(tags)
+            pairs.append(f"({start} {value})" + ("" if name in required else "?"))
+        return " ".join(pairs)
+
+    def _text(self, tags: ArgumentTags) -> str:
+        """Of an argument, with what ends it."""
+        if tags.value_end.strip() in self._ids:
+            return f"{_ANY} {self._literal(tags.value_end + tags.gap)}"
+        return f"{self._until(tags.value_end)} {self._literal(tags.gap)}"
 
     def _until(self, mark: str) -> str:
         """Any text, then the mark."""
@@ -110,7 +153,7 @@ class _Rules:
 
 
 def _pattern(text: str) -> str:
-    return re.escape(text).replace("/", "\\/")
+    return re.escape(text).replace("/", "\\/").replace("\\\n", "\\n")
 
 
 def _json(schema: Any, *, strict: bool) -> str:

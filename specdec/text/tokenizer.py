@@ -39,6 +39,7 @@ _FILES = (
     "spiece.model",
     "tekken.json",
 )
+_JSON = json.JSONEncoder(ensure_ascii=False)
 _NO_TEMPLATE = "text: this checkpoint has no chat template"
 
 
@@ -131,7 +132,11 @@ class Tokenizer:
                 taken.append((chat, self._written(chat, tools, variables)))
             except InvalidRequest as error:
                 refused.append(error)
-                continue
+                chat = [_with_texts(message) for message in chat]  # some templates want arguments as text
+                try:
+                    taken.append((chat, self._written(chat, tools, variables)))
+                except InvalidRequest:
+                    continue
             if shows_systems(taken[-1][1], messages):
                 return taken[-1]
         if not taken:
@@ -287,6 +292,16 @@ def _as_openai(message: Message) -> dict[str, Any]:
         function = {"name": call.name, "arguments": arguments}
         out.setdefault("tool_calls", []).append({"id": call.id, "type": "function", "function": function})
     return out
+
+
+def _with_texts(message: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the arguments of calls as JSON text."""
+    if "tool_calls" not in message:
+        return message
+    functions = [call["function"] for call in message["tool_calls"]]
+    texts = [f["arguments"] if isinstance(f["arguments"], str) else _JSON.encode(f["arguments"]) for f in functions]
+    calls = zip(message["tool_calls"], functions, texts, strict=True)
+    return message | {"tool_calls": [c | {"function": f | {"arguments": text}} for c, f, text in calls]}
 
 
 def _config_eos(path: Path) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ class EngineInfo:
     speculation_unavailable: str | None = None
     """Why this engine can never speculate, or None."""
     tool_format: str | None = None
-    """How the model writes tool calls: "hermes", "llama3" or "mistral"; "server" where a server reads them; None where
+    """How the model writes tool calls: "hermes", "qwen_xml", "mistral" ...; "server" where a server reads them; None where
     it takes no tools."""
     reasoning: bool = False
     """Whether the chat template knows of reasoning."""

@@ -12,7 +12,7 @@ import pytest
 
 from specdec.decoding.engine import LocalEngine
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
-from specdec.types import Completion, Grammar
+from specdec.types import Completion, Grammar, Speculative
 from tests.decoding.toy import ToyModel, byte_tokenizer, toy_engine
 
 THINK = ("<think>", "</think>")
@@ -26,7 +26,7 @@ FORMS = {
     "choice": (Grammar.choice(["<think>", "a</think>"]), "<think>|a</think>"),
     "lark": (Grammar.lark('start: form form\nform: "x" | "y"  // of two }'), "[xy]{2}"),
 }
-LENGTHS = ("off", 1, 4, 16)
+LENGTHS: tuple[Speculative, ...] = ("off", 1, 4, 16)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def engine() -> Iterator[LocalEngine]:
 
 def _ask(engine: LocalEngine, seed: int, **options: Any) -> list[Completion]:
     """The same, at every draft length."""
-    options = {"seed": seed, "max_tokens": 400, "reasoning": "on"} | options
+    options = dict[str, Any](seed=seed, max_tokens=400, reasoning="on") | options
     answers = [engine.generate(CHAT, speculative=length, **options) for length in LENGTHS]
     assert len({answer.token_ids for answer in answers}) == 1
     return answers

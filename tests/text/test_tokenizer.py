@@ -69,6 +69,15 @@ def test_chat_template_sees_tools_calls_and_results(chatty: Tokenizer) -> None:
     assert "tool: 3 for c1 by add" in text
 
 
+def test_arguments_are_text_where_the_template_joins_them(chatty: Tokenizer) -> None:
+    call = "{{ '<' + messages[1].tool_calls[0].function.arguments + '>' }}"
+    chatty._backing.chat_template = call
+    chat = [Message("user", "x"), Message("assistant", None, tool_calls=(ToolCall("1", "f", '{"a": "é"}'),))]
+    assert chatty.chat(chat).text == '<{"a": "é"}>'
+    chatty._backing.chat_template = call.replace("arguments", "arguments.a")
+    assert chatty.chat(chat).text == "<é>"
+
+
 def test_chat_template_sees_its_variables(chatty: Tokenizer) -> None:
     chatty._backing.chat_template = "{{ messages[0].content }}{{ '!' if loud else '.' }}"
     assert chatty.chat([Message("user", "a")]).text == "a."

@@ -10,9 +10,34 @@ from specdec.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
+class ArgumentTags:
+    """Arguments as pairs, `key KEY key_end value VALUE value_end gap` each: texts as they are, other values as JSON."""
+
+    key: str
+    key_end: str
+    value: str
+    value_end: str
+    gap: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallHead:
+    """How a call starts that is no JSON object: `lead NAME ARGUMENTS`, where `name_end` is before arguments in JSON."""
+
+    lead: str
+    name_end: str
+    number: tuple[str, str] = ("", "")
+    """What stands behind the name, before `name_end`: a mark, and a pattern of letters or digits."""
+    call_id: str = ""
+    """How a call's id comes of its `name` and `number`; "" where the model writes none."""
+    tags: ArgumentTags | None = None
+    """Arguments that are not JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolFormat:
-    """One way to write calls: `begin before CALL (between CALL)* after`, where a CALL is a JSON object of a name and
-    `arguments`. Nothing but text and reasoning goes before, and nothing follows."""
+    """One way to write calls: `begin before CALL tail (between CALL tail)* after`. A CALL is a JSON object of a name
+    and `arguments`, or starts with a `head`. Nothing but text and reasoning goes before, and nothing follows."""
 
     name: str
     begin: str
@@ -22,23 +47,67 @@ class ToolFormat:
     """None where an answer holds one call at most."""
     after: str
     end: str = ""
-    """The mark behind a call, within `between` and `after`."""
+    """The mark behind a call or behind all, within `between` and `after`."""
     arguments: str = "arguments"
     short_ids: bool = False
     """The template takes call ids of nine letters and digits only."""
+    head: CallHead | None = None
+    tail: str = ""
+    signs: tuple[str, ...] = ()
+    """Texts of a template that has its model write so; formats with more telling ones come first."""
 
 
-_HERMES_END = "</tool_call>"
-TOOL_FORMATS: Mapping[str, ToolFormat] = {
-    "hermes": ToolFormat(
-        "hermes", "<tool_call>", "\n", f"\n{_HERMES_END}\n<tool_call>\n", f"\n{_HERMES_END}", end=_HERMES_END
+_CALL, _CALL_END = "<tool_call>", "</tool_call>"
+_NEXT, _LAST = f"\n{_CALL_END}\n{_CALL}\n", f"\n{_CALL_END}"
+_DEEPSEEK, _DEEPSEEK_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+_ONE, _ONE_END, _SEP = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"
+_KIMI, _KIMI_END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
+_MISTRAL = "[TOOL_CALLS]"
+_QWEN_TAGS = ArgumentTags("<parameter=", ">", "\n", "\n</parameter>", "\n")
+_GLM_TAGS = ArgumentTags("<arg_key>", "</arg_key>", "\n<arg_value>", "</arg_value>", "\n")
+_GLM_DENSE_TAGS = ArgumentTags("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "")
+_FORMATS = (
+    ToolFormat(
+        "kimi", _KIMI, "", "", _KIMI_END, _KIMI_END, signs=(_KIMI,),
+        head=CallHead("<|tool_call_begin|>functions.", "<|tool_call_argument_begin|>", (":", "[0-9]{1,4}"),
+                      "functions.{name}:{number}"),
+        tail="<|tool_call_end|>",
     ),
-    "llama3": ToolFormat("llama3", "", "", None, "", arguments="parameters"),
-    "mistral": ToolFormat("mistral", "[TOOL_CALLS]", " [", ", ", "]", short_ids=True),
-}
-_SIGNS = {"hermes": ("<tool_call>",), "mistral": ("[TOOL_CALLS]",), "llama3": ("ipython", '"parameters"')}
-_FOREIGN = ("<function=", "[ARGS]")
-"""Signs of calls that are not written as one JSON object."""
+    ToolFormat(
+        "deepseek_r1", _DEEPSEEK, "", "\n", _DEEPSEEK_END, _DEEPSEEK_END, signs=(_DEEPSEEK, "```json"),
+        head=CallHead(f"{_ONE}function{_SEP}", "\n```json\n"), tail=f"\n```{_ONE_END}",
+    ),
+    ToolFormat(
+        "deepseek", _DEEPSEEK, "", "", _DEEPSEEK_END, _DEEPSEEK_END, signs=(_DEEPSEEK,),
+        head=CallHead(_ONE, _SEP), tail=_ONE_END,
+    ),
+    ToolFormat(
+        "glm", _CALL, "", f"{_CALL_END}\n{_CALL}", _CALL_END, _CALL_END, signs=("<arg_key>", "</arg_key>\n"),
+        head=CallHead("", "\n", tags=_GLM_TAGS),
+    ),
+    ToolFormat(
+        "glm_dense", _CALL, "", f"{_CALL_END}{_CALL}", _CALL_END, _CALL_END, signs=("<arg_key>",),
+        head=CallHead("", "", tags=_GLM_DENSE_TAGS),
+    ),
+    ToolFormat(
+        "qwen_xml", _CALL, "\n", _NEXT, _LAST, _CALL_END, signs=(_CALL, "<function=", "<parameter="),
+        head=CallHead("<function=", ">\n", tags=_QWEN_TAGS), tail="</function>",
+    ),
+    ToolFormat(
+        "mistral_ids", _MISTRAL, "", _MISTRAL, "", short_ids=True, signs=("[CALL_ID]", "[ARGS]"),
+        head=CallHead("", "[ARGS]", ("[CALL_ID]", "[a-zA-Z0-9]{9}"), "{number}"),
+    ),
+    ToolFormat(
+        "mistral_args", _MISTRAL, "", _MISTRAL, "", short_ids=True, signs=(_MISTRAL, "[ARGS]"),
+        head=CallHead("", "[ARGS]"),
+    ),
+    ToolFormat("hermes", _CALL, "\n", _NEXT, _LAST, _CALL_END, signs=(_CALL,)),
+    ToolFormat("mistral", _MISTRAL, " [", ", ", "]", short_ids=True, signs=(_MISTRAL,)),
+    ToolFormat("llama3", "", "", None, "", arguments="parameters", signs=("ipython", '"parameters"')),
+)  # fmt: skip
+TOOL_FORMATS: Mapping[str, ToolFormat] = {form.name: form for form in _FORMATS}
+_FOREIGN = "<function="
+"""A sign of calls that no format here has, but for the one that knows it."""
 _THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
 Thought = Literal["none", "possible", "open"]
 """Where an answer starts: without a thought, maybe with one, or inside one."""
@@ -60,12 +129,16 @@ class AnswerFormat:
         """`name` is "auto" (as the chat template shows), "none" or a tool format; `tokens` are the added ones."""
         if name not in ("auto", "none", *TOOL_FORMATS):
             raise InvalidRequest("tool_format", name, "auto, none, " + " or ".join(TOOL_FORMATS))
-        if name == "auto" and not any(sign in template for sign in _FOREIGN):
-            name = next((name for name, signs in _SIGNS.items() if all(sign in template for sign in signs)), name)
+        if name == "auto":
+            read = template.replace("\\n", "\n")
+            name = next((form.name for form in _FORMATS if all(sign in read for sign in form.signs)), name)
+            if _FOREIGN in template and _FOREIGN not in TOOL_FORMATS.get(name, _FORMATS[-1]).signs:
+                name = "none"
         tools = TOOL_FORMATS.get(name)
         thought = next((marks for marks in _THOUGHTS if all(mark in template for mark in marks)), None)
         wanted = [*(thought or ()), *((tools.begin, tools.end, PYTHON_TAG) if tools else ())]
-        return cls(tools, thought, {mark: tokens[mark] for mark in wanted if mark in tokens})
+        inner = [mark for mark in tokens if len(mark) > 1 and any(mark in text for text in inner_texts(tools))]
+        return cls(tools, thought, {mark: tokens[mark] for mark in (*wanted, *inner) if mark in tokens})
 
     def thought_behind(self, prompt: str) -> Thought:
         """Some templates end a prompt inside a thought, or behind an empty one."""
@@ -73,3 +146,12 @@ class AnswerFormat:
         if self.thought is None or prompt.rstrip().endswith(end):
             return "none"
         return "open" if prompt.rstrip().endswith(begin) else "possible"
+
+
+def inner_texts(tools: ToolFormat | None) -> tuple[str, ...]:
+    """What stands around the name and the arguments of a call that has a head."""
+    if tools is None or tools.head is None:
+        return ()
+    head, tags = tools.head, tools.head.tags
+    around = (tags.key, tags.key_end, tags.value, tags.value_end) if tags else ()
+    return (head.lead, head.number[0], head.name_end, tools.tail, *around)

@@ -12,6 +12,8 @@ class FoundMark:
 
     name: str
     spelled: bool
+    shown: str
+    """What it adds to the text; "" for a special token."""
 
 
 class MarkSplitter:
@@ -33,7 +35,7 @@ class MarkSplitter:
             return
         yield from self._read(text.removesuffix(name))
         yield from self.rest()
-        yield FoundMark(name, spelled=False)
+        yield FoundMark(name, spelled=False, shown=name if text else "")
 
     def rest(self) -> Iterator[str]:
         """What was held back: no mark after all."""
@@ -50,7 +52,7 @@ class MarkSplitter:
             at, name = min(found)
             if at:
                 yield text[:at]
-            yield FoundMark(name, spelled=True)
+            yield FoundMark(name, spelled=True, shown=name)
             text = text[at + len(name) :]
         longest = max(map(len, self._spelled), default=1) - 1
         ends = range(min(longest, len(text)), 0, -1)

@@ -11,26 +11,39 @@ import secrets
 import string
 from collections.abc import Iterator
 
-from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat
+from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat, inner_texts
+from specdec.text.tools.heads import HeadScanner, Schemas, with_marks
 from specdec.text.tools.marks import MarkSplitter
 from specdec.text.tools.scanner import CallScanner
 from specdec.types import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 
 _LETTERS = string.ascii_letters + string.digits
 _CALL = '{"name": "'
+_SEAL = 0xFDD1
+"""The first of some code points of which Unicode promises that no text has them."""
 
 
 class AnswerParser:
     """Reads one answer. `calls`: whether tools were offered; `thoughts`: whether reasoning is looked for; `opened`:
-    whether the answer starts inside a thought."""
+    whether the answer starts inside a thought. `schemas` tell texts from values where calls do not."""
 
     def __init__(
-        self, answer_format: AnswerFormat, *, calls: bool = False, thoughts: bool = False, opened: bool = False
+        self,
+        answer_format: AnswerFormat,
+        *,
+        calls: bool = False,
+        thoughts: bool = False,
+        opened: bool = False,
+        schemas: Schemas | None = None,
     ) -> None:
-        self._format = tools = answer_format.tools if calls else None
+        tools, self._schemas = answer_format.tools if calls else None, schemas or {}
+        within = [mark for mark in answer_format.ids if any(mark in text for text in inner_texts(tools))]
+        self._seals = {mark: chr(_SEAL + i) for i, mark in enumerate(within)}
+        self._format = with_marks(tools, self._sealed) if tools else None
         self._begin, self._end = (tools.begin or PYTHON_TAG, tools.end) if tools else ("", "")
         self._open, self._close = (answer_format.thought if thoughts else None) or ("", "")
-        self._marks = MarkSplitter([self._open, self._close, self._begin, self._end], answer_format.ids)
+        names = dict.fromkeys([self._open, self._close, self._begin, self._end, *within])
+        self._marks = MarkSplitter(names, answer_format.ids)
         self._thinking = self._marked = opened and thoughts
         """`_marked`: a mark was met, behind which whitespace means nothing."""
         self._calling = False
@@ -39,7 +52,7 @@ class AnswerParser:
         """Nothing but whitespace was read since the last mark."""
         self._spaces = ""
         """Whitespace that is dropped if a mark follows."""
-        self._scanner: CallScanner | None = None
+        self._scanner: CallScanner | HeadScanner | None = None
         self._index = 0
 
     def push(self, token: int, text: str) -> list[Delta]:
@@ -50,9 +63,12 @@ class AnswerParser:
         for part in self._marks.split(token, text):
             if isinstance(part, str):
                 out += self._text(part)
+            elif part.name in self._seals and part.name != self._begin:
+                out += self._text(self._seals[part.name] if self._calling else part.shown)
             elif part.spelled and self._is_quoted(part.name):
                 out += self._text(part.name)
             else:
+                out += self._close_call()
                 out += self._end_call()
                 self._calling = part.name == self._begin
                 self._past_thought = self._past_thought or self._thinking
@@ -78,17 +94,13 @@ class AnswerParser:
     def _text(self, text: str) -> Iterator[Delta]:
         while text:
             if self._scanner is not None:
-                (named, arguments), text = self._scanner.feed(text)
-                if named:
-                    yield ToolCallDelta(self._index, self._new_id(), self._scanner.name, arguments)
-                elif arguments:
-                    yield ToolCallDelta(self._index, arguments=arguments)
+                added, text = self._scanner.feed(text)
+                yield from self._call(*added)
                 if self._scanner.done:
                     yield from self._end_call()
             elif self._calling or self._is_bare_call(text):
                 self._calling, self._spaces = True, ""
-                _, brace, rest = text.partition("{")
-                text, self._scanner = brace + rest, CallScanner() if brace else None
+                text = self._new_call(text)
             else:
                 whole = self._spaces + (text.lstrip() if self._blank and self._marked else text)
                 body = whole.rstrip()
@@ -96,6 +108,41 @@ class AnswerParser:
                 if body:
                     self._blank, self._past_thought = False, self._past_thought or not self._thinking
                     yield ReasoningDelta(body) if self._thinking else ContentDelta(body)
+
+    def _new_call(self, text: str) -> str:
+        """Where a call starts, its text is left."""
+        assert self._format is not None
+        if self._format.head is not None:
+            text = text.lstrip()
+            self._scanner = HeadScanner(self._format, self._schemas) if text else None
+            return text
+        _, brace, rest = text.partition("{")
+        self._scanner = CallScanner() if brace else None
+        return brace + rest
+
+    def _call(self, named: bool, arguments: str) -> Iterator[Delta]:
+        scanner = self._scanner
+        arguments = self._unsealed(arguments)
+        if named and scanner is not None:
+            yield ToolCallDelta(self._index, scanner.call_id or self._new_id(), scanner.name, arguments)
+        elif arguments:
+            yield ToolCallDelta(self._index, arguments=arguments)
+
+    def _close_call(self) -> Iterator[Delta]:
+        """A mark ends the call, which may lack what the mark tells."""
+        if isinstance(self._scanner, HeadScanner):
+            yield from self._call(*self._scanner.close())
+
+    def _sealed(self, text: str) -> str:
+        """Marks that are tokens are letters that no text has, within a call, so that text like them stays text."""
+        for mark, seal in self._seals.items():
+            text = text.replace(mark, seal)
+        return text
+
+    def _unsealed(self, text: str) -> str:
+        for mark, seal in self._seals.items():
+            text = text.replace(seal, mark)
+        return text
 
     def _is_quoted(self, mark: str) -> bool:
         """Whether a mark that is spelled is text here: in a string of a call, or of a thought where none can be."""
@@ -118,7 +165,7 @@ class AnswerParser:
     def _end_call(self) -> Iterator[Delta]:
         """The object is complete, or will never be."""
         if self._scanner is not None and self._scanner.name is None:
-            yield ContentDelta(self._scanner.raw)
+            yield ContentDelta(self._unsealed(self._scanner.raw))
         elif self._scanner is not None:
             self._index += 1
         self._scanner = None

@@ -13,6 +13,7 @@ class CallScanner:
         self.raw = ""
         """All that was read."""
         self.name: str | None = None
+        self.call_id = ""
         self.done = False
         self._depth = 0
         self._quoted = self._escaped = False

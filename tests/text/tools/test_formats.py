@@ -14,7 +14,11 @@ MISTRAL = "[AVAILABLE_TOOLS]{{ tools }}[/AVAILABLE_TOOLS] [TOOL_CALLS] ["
 
 @pytest.mark.parametrize(("template", "name"), [
     (HERMES, "hermes"), (LLAMA, "llama3"), (MISTRAL, "mistral"), ("{{ messages }}", None), ("", None),
-    ("<tool_call>\n<function=name>", None), ("[TOOL_CALLS]name[ARGS]", None),
+    ("<tool_call>\n<function=name>", None), ("[TOOL_CALLS]name[ARGS]", "mistral_args"),
+    ("[TOOL_CALLS]name[CALL_ID]id[ARGS]", "mistral_ids"), ("{{ '<|tool_calls_section_begin|>' }}", "kimi"),
+    ("<tool_call>\n<function=name>\n<parameter=key>", "qwen_xml"), ("<tool_call>{{ n }}<arg_key>", "glm_dense"),
+    ("{{ '<tool_call>' + n + '\\n<arg_key>' + k + '</arg_key>\\n<arg_value>' }}", "glm"),
+    ("<｜tool▁calls▁begin｜>{{ n }}\n```json\n", "deepseek_r1"), ("<｜tool▁calls▁begin｜>{{ n }}", "deepseek"),
 ])  # fmt: skip
 def test_detected(template: str, name: str | None) -> None:
     found = AnswerFormat.of("auto", template, {}).tools
@@ -24,7 +28,7 @@ def test_detected(template: str, name: str | None) -> None:
 def test_selected() -> None:
     assert AnswerFormat.of("mistral", HERMES, {}).tools is TOOL_FORMATS["mistral"]
     assert AnswerFormat.of("none", HERMES, {}).tools is None
-    with pytest.raises(InvalidRequest, match="tool_format is 'xml'; expected auto, none, hermes"):
+    with pytest.raises(InvalidRequest, match="tool_format is 'xml'; expected auto, none, kimi"):
         AnswerFormat.of("xml", HERMES, {})
 
 

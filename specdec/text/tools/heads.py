@@ -1,0 +1,242 @@
+"""Reads one call that starts with a head, and arguments in JSON or in tags, while it is still being written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, Protocol
+
+from specdec.text.tools.formats import ArgumentTags, ToolFormat
+
+Schemas = Mapping[str, Mapping[str, Any]]
+"""The tools' parameters, by their names."""
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
+"""How templates in Python write some values."""
+
+
+def with_marks(tool_format: ToolFormat, rewrite: Callable[[str], str]) -> ToolFormat:
+    """The same, with what stands within a call rewritten."""
+    head = tool_format.head
+    if head is None:
+        return tool_format
+    tags = head.tags and ArgumentTags(*(rewrite(getattr(head.tags, f.name)) for f in fields(head.tags)))
+    number = (rewrite(head.number[0]), head.number[1])
+    head = replace(head, lead=rewrite(head.lead), name_end=rewrite(head.name_end), number=number, tags=tags)
+    return replace(tool_format, head=head, tail=rewrite(tool_format.tail))
+
+
+class ArgumentReader(Protocol):
+    """Turns arguments as they are written into JSON."""
+
+    done: bool
+    quoted: bool
+
+    def feed(self, text: str) -> tuple[str, str]:
+        """The JSON that `text` adds, and the text behind the arguments."""
+        ...
+
+    def close(self) -> str:
+        """The JSON that is still missing, where the call ends here."""
+        ...
+
+
+class HeadScanner:
+    """Takes a call's text from its lead on; says nothing before the name is known, and never fails."""
+
+    def __init__(self, tool_format: ToolFormat, schemas: Schemas) -> None:
+        assert tool_format.head is not None
+        self._head, self._tail, self._schemas = tool_format.head, tool_format.tail.strip(), schemas
+        self.raw = ""
+        """All that was read."""
+        self.name: str | None = None
+        self.call_id = ""
+        """The model's own, or ""."""
+        self.done = False
+        self._held = ""
+        """The head, then the tail, as far as it was read."""
+        self._arguments: ArgumentReader | None = None
+
+    @property
+    def quoted(self) -> bool:
+        """Inside a text."""
+        return self._arguments is not None and self._arguments.quoted
+
+    def feed(self, text: str) -> tuple[tuple[bool, str], str]:
+        """Whether the name has come to be known and which arguments were added; and the text behind the call."""
+        known, added, whole = self.name is not None, "", text
+        if self._arguments is None:
+            self._held += text
+            text = self._read_head()
+        if self._arguments is not None and not self._arguments.done:
+            added, text = self._arguments.feed(text)
+        if self._arguments is not None and self._arguments.done:
+            self._held += text
+            _, found, text = self._held.partition(self._tail) if self._tail else ("", "found", self._held)
+            self.done = bool(found)
+        rest = text if self.done else ""
+        self.raw += whole.removesuffix(rest) if rest else whole
+        return (not known and self.name is not None, added), rest
+
+    def close(self) -> tuple[bool, str]:
+        """The same, where the mark behind the call is met."""
+        known = self.name is not None
+        if self._arguments is None and self._head.tags is not None:
+            self._name(self._held)
+        if self._arguments is None or self._arguments.done:
+            return False, ""
+        return not known, self._arguments.close()
+
+    def _read_head(self) -> str:
+        """The text behind it, "" while it is not complete."""
+        ends = [end for end in (self._head.name_end,) if end.strip()]
+        tags = self._head.tags
+        found = [(at, end) for end in ends if (at := self._held.find(end.strip())) >= 0]
+        found += [(at, "") for at in ([self._held.find(tags.key)] if tags else []) if at >= 0]
+        if not found:
+            return ""
+        at, end = min(found)
+        rest = self._held[at + len(end.strip()) :]
+        self._name(self._held[:at])
+        return rest
+
+    def _name(self, head: str) -> None:
+        lead, (mark, _) = self._head.lead.strip(), self._head.number
+        head = head.strip()
+        self._held = ""
+        if not head.startswith(lead) or head == lead:
+            self._held = head
+            return
+        name, _, number = head.removeprefix(lead).partition(mark) if mark else (head.removeprefix(lead), "", "")
+        self.name = name.strip()
+        self.call_id = self._head.call_id.format(name=self.name, number=number.strip()) if number else ""
+        tags, schema = self._head.tags, self._schemas.get(self.name, {})
+        self._arguments = TagReader(tags, self._tail, schema) if tags else JsonReader()
+
+
+class JsonReader:
+    """Arguments that are a JSON object already."""
+
+    def __init__(self) -> None:
+        self.done = self.quoted = self._escaped = False
+        self._depth = 0
+
+    def feed(self, text: str) -> tuple[str, str]:
+        for at, letter in enumerate(text):
+            if self.quoted:
+                self.quoted = self._escaped or letter != '"'
+                self._escaped = not self._escaped and letter == "\\"
+            else:
+                self.quoted = letter == '"'
+                self._depth += (letter in "{[") - (letter in "}]")
+                if letter in "}]" and self._depth == 0:
+                    self.done = True
+                    return text[: at + 1].lstrip(), text[at + 1 :]
+        return (text if self._depth or self.quoted else text.lstrip()), ""
+
+    def close(self) -> str:
+        return ""
+
+
+class TagReader:
+    """Arguments as tagged pairs. Those whose schema is of a text alone stream; others come out once they are whole."""
+
+    def __init__(self, tags: ArgumentTags, tail: str, schema: Mapping[str, Any]) -> None:
+        self._tags, self._tail, self._schema = tags, tail, schema
+        self.done = self.quoted = False
+        self._held = self._key = ""
+        self._count = 0
+        self._streams = False
+
+    def feed(self, text: str) -> tuple[str, str]:
+        self._held += text
+        out = ""
+        while not self.done:
+            added = self._value() if self.quoted else self._next()
+            if added is None:
+                return out, ""
+            out += added
+        return out, self._held
+
+    def close(self) -> str:
+        if self.quoted:
+            return ""
+        self.done = True
+        return "}" if self._count else "{}"
+
+    def _next(self) -> str | None:
+        """Go on to the next value, or to the end; None where that is not written yet."""
+        tags = self._tags
+        end = self._held.find(self._tail) if self._tail else -1
+        start = self._held.find(tags.key)
+        if end >= 0 and (start < 0 or end < start):
+            self._held = self._held[end:]
+            return self.close()
+        key, found, rest = self._held[start + len(tags.key) :].partition(tags.key_end)
+        mark = tags.value.strip()
+        at = rest.find(mark) if mark else 0
+        if start < 0 or not found or at < 0 or (not mark and not rest):
+            return None
+        rest = rest[at + len(mark) :]
+        self._held = rest if mark else rest.removeprefix("\n")
+        self._key, self.quoted = key.strip(), True
+        self._streams = types_of(self._schema, self._key) == {"string"}
+        self._count += 1
+        opening = f"{', ' if self._count > 1 else '{'}{json.dumps(self._key, ensure_ascii=False)}: "
+        return opening + '"' if self._streams else opening
+
+    def _value(self) -> str | None:
+        value, found, rest = self._held.partition(self._tags.value_end.strip())
+        if not found:
+            return self._part() if self._streams else None
+        if self._tags.value_end.startswith("\n"):
+            value = value.removesuffix("\n")
+        self._held, self.quoted = rest, False
+        return f'{_escaped(value)}"' if self._streams else as_json(value, types_of(self._schema, self._key))
+
+    def _part(self) -> str | None:
+        """Of a text: all that cannot be a part of its end."""
+        end, held = self._tags.value_end, self._held
+        ends = {end, end.strip()}
+        keep = max((n for e in ends for n in range(1, len(e)) if held.endswith(e[:n])), default=0)
+        part, self._held = held[: len(held) - keep], held[len(held) - keep :]
+        return _escaped(part) or None
+
+
+def types_of(schema: Mapping[str, Any], key: str) -> set[str] | None:
+    """Which types of JSON an argument may have; None where its schema does not tell."""
+    described = (schema.get("properties") or {}).get(key)
+    ways = described.get("anyOf", [described]) if isinstance(described, Mapping) else []
+    types = set[str]()
+    for way in ways:
+        if not isinstance(way, Mapping):
+            return None
+        values = way.get("enum", [way["const"]] if "const" in way else [])
+        kind = way.get("type", "string" if values and all(isinstance(v, str) for v in values) else None)
+        if kind is None:
+            return None
+        types |= {kind} if isinstance(kind, str) else set(kind)
+    return types or None
+
+
+def as_json(text: str, types: set[str] | None) -> str:
+    """A value as it was written: JSON, unless only a text can be meant."""
+    stripped = _PYTHON.get(text.strip(), text.strip())
+    try:
+        value = json.loads(stripped)
+    except ValueError:
+        return json.dumps(text, ensure_ascii=False)
+    if isinstance(value, str) and types is not None and "string" in types:
+        return json.dumps(text, ensure_ascii=False)
+    if types is not None and "string" in types and not _kinds(value) & types:
+        return json.dumps(text, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _kinds(value: object) -> set[str]:
+    names = {bool: {"boolean"}, int: {"integer", "number"}, float: {"number"}, list: {"array"}, dict: {"object"}}
+    return names.get(type(value), {"null"})
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
