@@ -51,10 +51,11 @@ def chat(
             return
         from specdec_tui.run import database_path, run
 
-        left = run(begin, database=None if unsaved else database_path(), resume=resume)
+        left, code = run(begin, database=None if unsaved else database_path(), resume=resume)
     if left:
         stderr().print(f"{left} changes could not be saved", style="red")
-        raise typer.Exit(1)
+    if left or code:
+        raise typer.Exit(code or 1)
 
 
 def _on_screen() -> bool:

@@ -16,9 +16,9 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
     """What the screen was begun with; nobody's own config file is read."""
     begun: list[Config] = []
 
-    def run(config: Config, *, database: Path | None, resume: str | None) -> int:
+    def run(config: Config, *, database: Path | None, resume: str | None) -> tuple[int, int]:
         begun.append(config)
-        return 0
+        return 0, 0
 
     monkeypatch.setattr("specdec_tui.run.run", run)
     monkeypatch.setattr("specdec.cli.chat._on_screen", lambda: True)

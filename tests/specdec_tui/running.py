@@ -90,9 +90,10 @@ async def running(
     size: tuple[int, int] = (120, 40),
     database: Path | None = None,
     resume: str | None = None,
+    typed: str = "",
     **options: Any,
 ) -> AsyncIterator[Driver]:
-    app = ChatApp(config or Config(), garage or Garage(*engines), database=database, resume=resume)
+    app = ChatApp(config or Config(), garage or Garage(*engines), database=database, resume=resume, typed=typed)
     async with app.run_test(size=size, **options) as pilot:
         yield Driver(app, pilot)
 

@@ -14,10 +14,10 @@ from textual.content import Content
 from specdec.errors import InvalidRequest
 from specdec.types import EngineStats, Request, Round, SpecStats, Speculation
 from specdec_tui.core.gauge import Gauge, GaugeState, Pace, Reading
-from specdec_tui.core.tables import Table
 from specdec_tui.screens.compare import CompareScreen
 from specdec_tui.widgets.gauge_body import panel
 from specdec_tui.widgets.table_block import TableLines
+from specdec_tui.widgets.tables import Table
 from tests.fakes import ScriptedEngine
 from tests.remote.scripted import Exchange, ScriptedServer
 from tests.specdec_tui.events import event, token

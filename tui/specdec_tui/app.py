@@ -15,7 +15,7 @@ from textual.command import Provider
 
 from specdec.errors import SpecDecError
 from specdec_tui.commands import SlashCommands
-from specdec_tui.core.commands import COMMANDS, is_command, parse
+from specdec_tui.core.commands import COMMANDS, for_app, is_command, parse
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading, OpenEngine, causes
 from specdec_tui.core.safe import one_line
@@ -34,7 +34,7 @@ def _palette() -> type[Provider]:
 
 class ChatApp(App[None]):
     """`opening` makes engines; `database` is where sessions are kept, None for nowhere; `resume` is a session's id, or
-    "last"."""
+    "last"; `typed` is what was typed before there was a prompt."""
 
     TITLE = "SpecDec"
     COMMANDS = {_palette}  # noqa: RUF012  (Textual declares it so)
@@ -44,7 +44,13 @@ class ChatApp(App[None]):
     ]
 
     def __init__(
-        self, config: Config, opening: OpenEngine, *, database: Path | None = None, resume: str | None = None
+        self,
+        config: Config,
+        opening: OpenEngine,
+        *,
+        database: Path | None = None,
+        resume: str | None = None,
+        typed: str = "",
     ) -> None:
         super().__init__()
         self.engines = EngineManager(opening, config.engine, partial(self.call_later, self._engine_changed))
@@ -54,7 +60,7 @@ class ChatApp(App[None]):
         self.store: Store | None = None
         self.unsaved = 0
         """Changes that could not be written, known at the end."""
-        self._database, self._resume = database, resume
+        self._database, self._resume, self._typed = database, resume, typed
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = config.screen.theme
@@ -69,6 +75,13 @@ class ChatApp(App[None]):
 
     async def _begin(self) -> None:
         """Everything that the first paint did without."""
+        *entered, begun = self._typed.split("\n")
+        self.main.prompt.put(begun + self.main.prompt.text)
+        for line in filter(str.strip, entered):
+            if for_app(line):
+                await self.command(line)
+            else:
+                self.main.queue.put(line)
         await self.main.begin()
         if self._database:
             await self._open_store(self._database)
@@ -88,13 +101,13 @@ class ChatApp(App[None]):
             return
         if note:
             self.main.toast(note)
+        self.main.chat.save_in(self.store)
         if not len(self.main.chat.conversation) and self._resume:
             latest = [s.id for s in self.store.sessions(1)] if self._resume == "last" else [self._resume]
             if saved := self.store.load(latest[0]) if latest else None:
                 await self.main.open(saved)
             elif latest:
                 self.main.toast(f"there is no session {self._resume!r}; /sessions lists them")
-        self.main.chat.save_in(self.store)
 
     async def on_unmount(self) -> None:
         self.main.cancel()
@@ -125,7 +138,7 @@ class ChatApp(App[None]):
     async def _submitted(self, event: Prompt.Submitted) -> None:
         """What is marked among the suggestions stands for a name that was typed in part."""
         line, prompt, chosen = event.text, self.main.prompt, self.main.suggestions.chosen
-        if not line.startswith("/"):
+        if not for_app(line):
             return
         if chosen and " " not in line and not is_command(line):
             line = chosen.line
@@ -154,6 +167,12 @@ class ChatApp(App[None]):
             self.main.prompt.focus()
         else:
             await self.command(f"/{name}")
+
+    def action_command_palette(self) -> None:
+        from specdec_tui.palette import PagedPalette
+
+        if not isinstance(self.screen, PagedPalette):
+            self.push_screen(PagedPalette(id="--command-palette"))
 
     def action_help(self) -> None:
         from specdec_tui.screens.help import HelpScreen

@@ -91,8 +91,10 @@ class SlashCommands:
     # --------------------------------------------------------------------------- settings
 
     def do_set(self, argument: str) -> None:
-        name, _, value = argument.replace("=", " ", 1).partition(" ")
-        self._configure(self._settings.with_text(name, value), f"{name}: {value.strip() or 'default'}")
+        named = argument.partition(" ")[0]
+        name, _, value = argument.partition("=" if "=" in named else " ")
+        value = value.strip().removeprefix("= ")
+        self._configure(self._settings.with_text(name, value), f"{name}: {value or 'default'}")
 
     def do_params(self, _argument: str) -> None:
         from specdec_tui.screens.params import ParamsScreen

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from specdec_tui.core.config import Config
+from specdec_tui.early_keys import EarlyKeys
 from specdec_tui.splash import splash
+
+if TYPE_CHECKING:
+    from specdec_tui.app import ChatApp
 
 
 def config_path() -> Path:
@@ -23,12 +31,23 @@ def log_path() -> Path:
     return Path(platformdirs.user_log_dir("specdec"), "engine.log")
 
 
-def run(config: Config, *, database: Path | None, resume: str | None = None) -> int:
-    """Run the chat in this terminal; returns how many changes could not be saved."""
-    with splash(config.screen.theme):
-        from specdec_tui.app import ChatApp  # half a second on a slow machine, with something to look at
-        from specdec_tui.core.engines import EngineOpener
+def run(config: Config, *, database: Path | None, resume: str | None = None) -> tuple[int, int]:
+    """Run the chat in this terminal; returns how many changes could not be saved, and the exit code."""
+    with EarlyKeys() as keys:
+        with splash(config.screen.theme):
+            from specdec_tui.app import ChatApp  # half a second on a slow machine, with something to look at
+            from specdec_tui.core.engines import EngineOpener
 
-        app = ChatApp(config, EngineOpener(log_path()), database=database, resume=resume)
-    asyncio.run(app.run_async())
-    return app.unsaved
+            opener = EngineOpener(log_path())
+            app = ChatApp(config, opener, database=database, resume=resume, typed=keys.read())
+        asyncio.run(_run(app))
+    return app.unsaved, app.return_code or 0
+
+
+async def _run(app: ChatApp) -> None:
+    """Whoever ends the process ends the chat: it saves, and gives the terminal back as it was."""
+    loop = asyncio.get_running_loop()
+    if sys.platform != "win32":
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, partial(app.exit, return_code=128 + number))
+    await app.run_async()

@@ -1,7 +1,4 @@
-"""The first paint: the chat's frame, drawn before anything large is imported. The app then draws over it.
-
-Typed keys wait in the terminal until the app reads them.
-"""
+"""The first paint: the chat's frame, drawn before anything large is imported. The app then draws over it."""
 
 from __future__ import annotations
 

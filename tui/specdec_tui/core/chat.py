@@ -29,8 +29,9 @@ class Chat:
         self.store = store
         if len(self.conversation):
             store.begin(self.id, self.title)
-            for turn in self.conversation.path():
+            for turn in self.conversation.turns:
                 store.save(self.id, turn)
+            store.show(self.id, self.conversation.head)
             self.configure(self.settings)
 
     def configure(self, settings: ChatSettings) -> None:
@@ -85,6 +86,26 @@ class Chat:
     def request(self, head: int, **changes: Any) -> Request:
         """What asks for an answer after `head`."""
         return self.settings.request(messages_of(self.conversation.path(head)), **changes)
+
+
+def open_chat(settings: ChatSettings, saved: SavedSession | None, before: Chat) -> tuple[Chat, str | None]:
+    """Another chat, or a new one, in the place of one that is left; and what has to be said about it. Two windows that
+    wrote one session would write over each other's turns, so the second gets a copy."""
+    if (store := before.store) is None:
+        return Chat(settings, saved), None
+    store.release(before.id)
+    if saved is None or store.take(saved.session.id):
+        return Chat(settings, saved, store), None
+    turns = (replace(t, state="interrupted") if t.state == "running" else t for t in saved.conversation.turns)
+    title = f"{saved.session.title} (copy)"
+    copied = replace(
+        saved,
+        session=replace(saved.session, id=new_id(), title=title),
+        conversation=Conversation(turns, saved.conversation.head),
+    )
+    chat = Chat(settings, copied)
+    chat.save_in(store)
+    return chat, "this chat is open in another window: here is a copy of it"
 
 
 def messages_of(turns: Sequence[Turn]) -> tuple[Message, ...]:

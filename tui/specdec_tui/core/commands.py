@@ -57,6 +57,14 @@ def is_command(line: str) -> bool:
     return line.removeprefix("/").partition(" ")[0] in _BY_NAME
 
 
+def for_app(line: str) -> bool:
+    """A command, or a word alone that was meant as one. All else that begins with a slash is a question."""
+    name, *more = line[1:].split() or [""]
+    if not line.startswith("/") or is_command(line) or more:
+        return line.startswith("/") and is_command(line)
+    return bool(get_close_matches(name, _BY_NAME, 1)) or any(known.startswith(name) for known in _BY_NAME)
+
+
 def parse(line: str) -> tuple[str, str]:
     """A command's name and its argument. Raises InvalidRequest for what is none."""
     name, _, argument = line.removeprefix("/").partition(" ")

@@ -47,6 +47,11 @@ class Conversation:
     def __getitem__(self, number: int) -> Turn:
         return self._turns[number]
 
+    @property
+    def turns(self) -> Iterable[Turn]:
+        """All of them, each after its parent."""
+        return self._turns.values()
+
     def add(self, message: Message, parent: int | None, state: State = "done", **figures: float | str) -> Turn:
         """A new last turn after `parent`."""
         turn = Turn(max(self._turns, default=0) + 1, parent, message, state, figures)

@@ -17,6 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from specdec.types import Answer, ContentDelta, Delta, Message, ReasoningDelta, ToolCallDelta
 from specdec_tui.core.conversation import Conversation, Turn
 from specdec_tui.core.schema import connect
@@ -64,10 +66,34 @@ class Store:
         writing.row_factory = self._reading.row_factory = sqlite3.Row
         self._queue = WriteQueue(writing, report)
         self._queue.put(_mark_interrupted)
+        self._locks: dict[str, FileLock] = {}
+
+    # ------------------------------------------------------------------------------------ whose session it is
+
+    def take(self, session: str) -> bool:
+        """Nobody else may write it, until it is released or this process ends. False: somebody else has it."""
+        if session in self._locks:
+            return True
+        folder = self.path.with_name(f"{self.path.name}.open")
+        lock = FileLock(folder / session, timeout=0, thread_local=False)
+        try:
+            folder.mkdir(exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            return False
+        except OSError:  # a file system without locks: then as before there were any
+            return True
+        self._locks[session] = lock
+        return True
+
+    def release(self, session: str) -> None:
+        if lock := self._locks.pop(session, None):
+            lock.release()
 
     # ------------------------------------------------------------------------------------ writing
 
     def begin(self, session: str, title: str, system: str | None = None) -> None:
+        self.take(session)
         now = time.time()
         values = (session, title, now, now, system)
         self._put("INSERT OR IGNORE INTO session (id, title, created, updated, system) VALUES (?, ?, ?, ?, ?)", values)
@@ -114,8 +140,13 @@ class Store:
     def rename(self, session: str, title: str) -> None:
         self._put("UPDATE session SET title = ?, named = 1 WHERE id = ?", (title, session))
 
-    def delete(self, session: str) -> None:
+    def delete(self, session: str) -> bool:
+        """False where it is open elsewhere: whoever writes it could not go on."""
+        if not self.take(session):
+            return False
         self._put("DELETE FROM session WHERE id = ?", (session,))
+        self.release(session)
+        return True
 
     def save_preset(self, name: str, values: Mapping[str, Any]) -> None:
         self._put("INSERT OR REPLACE INTO preset VALUES (?, ?)", (name, json.dumps(values)))
@@ -123,6 +154,8 @@ class Store:
     def close(self) -> int:
         """Returns how many changes could not be written."""
         left = self._queue.close()
+        for session in list(self._locks):
+            self.release(session)
         self._reading.close()
         return left
 

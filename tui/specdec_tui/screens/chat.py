@@ -12,12 +12,13 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import TextArea
+from textual.worker import Worker, WorkerState
 
 from specdec.errors import InvalidRequest
 from specdec.types import LoadOptions, Message
-from specdec_tui.core.chat import Chat
+from specdec_tui.core.chat import Chat, open_chat
 from specdec_tui.core.code import code_blocks
-from specdec_tui.core.commands import choices, complete
+from specdec_tui.core.commands import choices, complete, for_app
 from specdec_tui.core.config import Config
 from specdec_tui.core.conversation import Turn
 from specdec_tui.core.engines import EngineManager, causes, shares_cores
@@ -29,6 +30,7 @@ from specdec_tui.core.store import SavedSession
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.widgets.heading import Heading
 from specdec_tui.widgets.prompt import Prompt
+from specdec_tui.widgets.queue import Queue
 from specdec_tui.widgets.status import Status
 from specdec_tui.widgets.suggestions import Suggestions
 from specdec_tui.widgets.transcript import Transcript
@@ -88,18 +90,18 @@ class ChatScreen(Screen[None]):
         self.generation: Generation | None = None
         """Under way, or the last one."""
         self.heading, self.transcript, self.status = Heading(), Transcript(), Status()
-        self.suggestions = Suggestions()
-        self.prompt = Prompt(self.suggestions)
+        self.suggestions, self.queue = Suggestions(), Queue()
+        self.prompt = Prompt(self.suggestions, self.queue)
         self.pane: TokenPane | None = None
         self.gauges: tuple[GaugePanel | GaugeStrip, ...] = ()
         self._logs: OrderedDict[tuple[str, int], TokenLog] = OrderedDict()
         self._editing: Turn | None = None
-        self._queued: str | None = None
 
     def compose(self) -> ComposeResult:
         yield self.heading
         with Horizontal(id="body"):
             yield self.transcript
+        yield self.queue
         yield self.suggestions
         yield self.prompt
         yield self.status
@@ -118,7 +120,7 @@ class ChatScreen(Screen[None]):
         self.load_engine(self.engines.options)
         self.pane, panel, strip = TokenPane(), GaugePanel(), GaugeStrip()
         await self.query_one("#body").mount(self.pane, panel)
-        await self.mount(strip, before=self.suggestions)
+        await self.mount(strip, before=self.queue)
         self.gauges = (panel, strip)
         self.pane.tokens.rejected = self.config.screen.rejected
         self.set_interval(_GAUGE_EVERY, self.refresh_gauge)
@@ -151,9 +153,7 @@ class ChatScreen(Screen[None]):
         self.status.show_state("ready")
         self.show_title()
         await self.monitor.fetch(self.engines.engine)
-        if self._queued:
-            text, self._queued = self._queued, None
-            self.submit(text)
+        self.send_next()
 
     def watch_engine(self) -> None:
         """Whether the engine is still there, and what it says of itself."""
@@ -191,22 +191,40 @@ class ChatScreen(Screen[None]):
 
     @on(Prompt.Submitted)
     def _submitted(self, event: Prompt.Submitted) -> None:
-        """A line that begins with a slash is the app's."""
-        if event.text.startswith("/"):
+        """What is no command of the app's: sent, or put behind what waits."""
+        if for_app(event.text):
             return
-        if self.running:
-            self.toast("still answering; Esc stops it")
-        else:
-            self.prompt.remember(event.text)
-            self.prompt.clear_all()
+        if self._editing and (self.busy or self.engines.engine is None):
+            self.toast("an edited prompt has to wait; Esc stops the answer that comes")
+            return
+        self.prompt.remember(event.text)
+        self.prompt.clear_all()
+        if self._editing:
             self.submit(event.text)
+            return
+        if event.text.strip():
+            self.queue.put(event.text)
+        self.send_next()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way, from its prompt to its last frame."""
+        return any(w.group == "answer" and not w.is_finished for w in self.workers)
+
+    def send_next(self) -> None:
+        """The first prompt that waits, if nothing else is to be done before."""
+        if self.queue.texts and self.engines.engine and not self.busy:
+            self.submit(self.queue.take(0))
+
+    @on(Worker.StateChanged)
+    def _answered(self, event: Worker.StateChanged) -> None:
+        """After an answer that came to its end; one that was stopped or failed leaves it to the user to go on."""
+        done = self.generation is not None and self.generation.turn.state == "done"
+        if event.worker.group == "answer" and event.state is WorkerState.SUCCESS and done:
+            self.send_next()
 
     def submit(self, text: str) -> None:
         """A prompt after the shown path, or in place of the one that is edited."""
-        if self.engines.engine is None:
-            self._queued = text
-            self.prompt.border_title = "goes out when the engine is ready"
-            return
         parent = self._editing.parent if self._editing else self.chat.conversation.head
         self.send(Message("user", text), parent, branch=self._editing is not None)
 
@@ -350,7 +368,9 @@ class ChatScreen(Screen[None]):
         self.cancel()
         await self.workers.wait_for_complete(w for w in self.workers if w.group == "answer")
         self.generation = None
-        self.chat = Chat(self.config.settings, saved, self.chat.store)
+        self.chat, note = open_chat(self.config.settings, saved, self.chat)
+        if note:
+            self.toast(note)
         self.edit(None)
         self.prompt.earlier = [t.text for t in self.chat.conversation.path() if t.message.role == "user"]
         self.prompt.remember("")

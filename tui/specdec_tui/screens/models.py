@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from specdec.types import LoadOptions
 from specdec_tui.core.models import ModelOption
 from specdec_tui.core.safe import one_line
+from specdec_tui.widgets.options import Options
 
 _DRAFTERS = (
     ModelOption("auto", "bundled with bundled, else lookup"),
@@ -45,7 +46,7 @@ Choose a target on the left and what drafts on the right, or write a folder or a
     ModelsScreen Horizontal Vertical { width: 1fr; padding: 0 1; }
     ModelsScreen OptionList { height: 1fr; border: none; background: $surface; scrollbar-size-vertical: 1; }
     ModelsScreen OptionList:focus { background: $panel; }
-    ModelsScreen Input { border: none; height: 1; margin: 1; background: $panel; }
+    ModelsScreen Input { margin: 1; background: $panel; }
     """
 
     def __init__(self, options: LoadOptions, found: Sequence[ModelOption]) -> None:
@@ -64,8 +65,8 @@ Choose a target on the left and what drafts on the right, or write a folder or a
                             Content.assemble((one_line(m.name, 60), "bold"), (f"  {m.source}", "dim"))
                             for m in self._lists[name]
                         )
-                        yield OptionList(*map(Option, lines), id=name)
-            yield Input(placeholder="folder or hub id [+ draft]")
+                        yield Options(*map(Option, lines), id=name)
+            yield Input(placeholder="folder or hub id [+ draft]", compact=True)
 
     def on_mount(self) -> None:
         for name, found in self._lists.items():

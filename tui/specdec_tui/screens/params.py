@@ -51,7 +51,7 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
     ParamsScreen Grid {
         grid-size: 4; grid-columns: auto 1fr auto 1fr; grid-rows: 1; grid-gutter: 0 1; height: auto; padding: 1 1;
     }
-    ParamsScreen Input { border: none; height: 1; background: $panel; padding: 0 1; }
+    ParamsScreen Input { background: $panel; padding: 0 1; }
     ParamsScreen Input:focus { background: $primary 20%; }
     ParamsScreen Input.-wrong { background: $error 30%; }
     ParamsScreen Label { color: $text-muted; }
@@ -74,8 +74,8 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
                     for name in NAMES:
                         yield Label(name)
                         text = shown(self._settings.value(name))
-                        yield Input(text, placeholder=_HINTS.get(name, ""), id=name)
-                yield Input(self._settings.system or "", placeholder="system prompt", id="system")
+                        yield Input(text, placeholder=_HINTS.get(name, ""), id=name, compact=True)
+                yield Input(self._settings.system or "", placeholder="system prompt", id="system", compact=True)
                 yield Static("", id="problem", markup=False)
 
     def on_mount(self) -> None:

@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.store import Session, Store
+from specdec_tui.widgets.options import Options
 
 _HINT = "Enter opens · F2 renames · F8 deletes, twice · Esc closes"
 
@@ -41,7 +42,7 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
         width: 84; max-width: 96%; height: 80%; padding: 0 1; background: $surface; border: round $primary;
         border-title-color: $primary; border-subtitle-color: $text-muted;
     }
-    SessionsScreen Input { border: none; height: 1; margin: 1 1; background: $panel; }
+    SessionsScreen Input { margin: 1 1; background: $panel; }
     SessionsScreen OptionList { height: 1fr; border: none; background: $surface; scrollbar-size-vertical: 1; }
     SessionsScreen #none { padding: 1 2; color: $text-muted; display: none; }
     """
@@ -56,8 +57,8 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title, box.border_subtitle = "Sessions", _HINT
-            yield Input(self._words, placeholder="search")
-            yield OptionList()
+            yield Input(self._words, placeholder="search", compact=True)
+            yield Options()
             yield Static("No chat has these words.", id="none")
 
     def on_mount(self) -> None:
@@ -107,9 +108,10 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
         chosen = self._chosen
         if chosen is None or chosen.id == self._current:
             self._hint("the open chat stays" if chosen else _HINT)
-        elif chosen.id == self._doomed:
-            self._store.delete(chosen.id)
+        elif chosen.id == self._doomed and self._store.delete(chosen.id):
             self._list()
+        elif chosen.id == self._doomed:
+            self._hint("it is open in another window, and stays")
         else:
             self._doomed = chosen.id
             self._hint(f"F8 again deletes “{one_line(chosen.title, 30)}” for ever")

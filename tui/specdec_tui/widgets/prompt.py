@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from specdec_tui.widgets.queue import Queue
 from specdec_tui.widgets.suggestions import Suggestions
 
 _LARGE = 4000
@@ -22,7 +23,8 @@ class Prompt(TextArea):
 # Prompt
 
 `Enter` sends, `Esc` stops an answer. `Up` in the first line and `Down` in the last bring back earlier prompts. A line
-that begins with `/` is a command; `Tab` completes it. A large paste is shown as one word, and goes out whole.
+that begins with `/` is a command; `Tab` completes it. A large paste is shown as one word, and goes out whole. What is
+sent while an answer comes, or before there is an engine, waits above the prompt; `Up` takes the last one back.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("ctrl+j,shift+enter,alt+enter", "line", "New line"),
@@ -44,10 +46,10 @@ that begins with `/` is a command; `Tab` completes it. A large paste is shown as
             super().__init__()
             self.text = text
 
-    def __init__(self, suggestions: Suggestions) -> None:
+    def __init__(self, suggestions: Suggestions, queue: Queue) -> None:
         super().__init__(id="prompt", placeholder="Ask something, or / for commands")
         self.earlier: list[str] = []
-        self._suggestions = suggestions
+        self._suggestions, self._queue = suggestions, queue
         self._at = 0
         self._draft = ""
         self._pasted: dict[str, str] = {}
@@ -71,10 +73,12 @@ that begins with `/` is a command; `Tab` completes it. A large paste is shown as
             text = self.text
             for word, pasted in self._pasted.items():
                 text = text.replace(word, pasted)
-            if text.strip():
+            if text.strip() or self._queue.texts:
                 self.post_message(self.Submitted(text))
         elif suggested and key == "tab":
             self.put(suggested.line)
+        elif key == "up" and not self.text and self._queue.texts:
+            self.put(self._queue.take(-1))
         elif suggested and key in ("up", "down"):
             self._suggestions.step(-1 if key == "up" else 1)
         else:  # up in the first line and down in the last bring another prompt

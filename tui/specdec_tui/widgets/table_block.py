@@ -11,8 +11,8 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets._markdown import MarkdownBlock, MarkdownTable, MarkdownTD, MarkdownTH, MarkdownTR
 
-from specdec_tui.core.tables import Align, Table
 from specdec_tui.widgets.steady import Steady
+from specdec_tui.widgets.tables import Align, Table
 
 
 class TableLines(Steady, Widget):

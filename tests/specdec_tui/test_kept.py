@@ -1,0 +1,260 @@
+"""What is typed or read is never lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.screen import Screen
+from textual.widgets import Input
+
+from specdec.errors import CheckpointNotFound
+from specdec_tui.core.commands import for_app
+from specdec_tui.core.store import Store
+from specdec_tui.early_keys import written
+from specdec_tui.screens.models import ModelsScreen
+from specdec_tui.screens.params import ParamsScreen
+from specdec_tui.screens.sessions import SessionsScreen
+from specdec_tui.widgets.options import Options
+from specdec_tui.widgets.queue import Queue
+from tests.fakes import SCRIPT, ScriptedEngine
+from tests.remote.scripted import Exchange, ScriptedServer
+from tests.specdec_tui.running import Garage, running
+from tests.specdec_tui.test_url import chat_with
+
+STORY = "".join(SCRIPT)
+
+
+@pytest.mark.parametrize(
+    ("key", "screen", "field"),
+    [("f2", ParamsScreen, "#temperature"), ("f2", ParamsScreen, "#system"), ("f3", ModelsScreen, "Input"),
+     ("ctrl+o", SessionsScreen, "Input")],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(120, 40), (60, 20)])
+async def test_what_is_typed_into_a_dialog_is_seen(
+    key: str, screen: type[Screen[object]], field: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    async with running(ScriptedEngine(), size=size, database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.app.store)
+        await chat.pilot.press(key)
+        await chat.until(lambda: isinstance(chat.app.screen, screen))
+        box = chat.app.screen.query_one(field, Input)
+        box.focus()
+        await chat.pilot.press(*"0.25")
+        await chat.until(lambda: "0.25" in "".join(s.text for s in box.render_line(0)))
+        assert box.size.height == 1
+        assert "0.25" in chat.app.export_screenshot()
+
+
+async def test_a_stopped_answer_of_a_server_without_ids_stays() -> None:
+    async def endless(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.send({"choices": [{"index": 0, "delta": {"content": "Half of an answer"}}]})
+        await exchange.writer.wait_closed()
+
+    server = ScriptedServer("llamacpp")
+    server.answers.append(endless)
+    async with chat_with(server) as chat:
+        await chat.enter("Tell me")
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.begun)
+        await chat.pilot.press("escape")
+        await chat.until(lambda: chat.answered)
+        assert chat.texts == ["Tell me", "Half of an answer"]
+        assert "stopped by you" in chat.text_of("AnswerView .failed")
+
+
+async def test_a_chat_that_is_open_elsewhere_is_copied(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    async with running(ScriptedEngine(), database=path) as first:
+        await first.ready()
+        await first.until(lambda: first.app.store)
+        await first.ask("Hello")
+        async with running(ScriptedEngine(), database=path, resume="last") as second:
+            await second.ready()
+            await second.until(lambda: second.texts)
+            assert any("open in another window" in said for said in second.toasts)
+            assert second.texts == ["Hello", STORY]
+            assert second.app.main.chat.id != first.app.main.chat.id
+            await second.ask("From the second")
+            await first.ask("From the first")
+            assert second.app.store
+            assert not second.app.store.delete(first.app.main.chat.id), "it is still written"
+    store = Store(path)
+    saved = [store.load(session.id) for session in store.sessions()]
+    store.close()
+    asked = {s.session.title: [t.text for t in s.conversation.path()][::2] for s in saved if s}
+    assert asked == {"Hello": ["Hello", "From the first"], "Hello (copy)": ["Hello", "From the second"]}
+
+
+async def test_prompts_before_the_engine_is_there_wait_in_sight_and_in_order() -> None:
+    engine = ScriptedEngine()
+    garage = Garage(CheckpointNotFound("no model at 'x'"), engine)
+    async with running(garage=garage) as chat:
+        await chat.until(lambda: "F8 tries again" in chat.text_of("#state"))
+        for text in ("One", "Two", "Three"):
+            await chat.enter(text)
+        await chat.until(lambda: "3 waiting" in chat.text_of(Queue))
+        assert all(text in chat.text_of(Queue) for text in ("One", "Two", "Three"))
+        await chat.pilot.press("up")
+        assert chat.app.main.prompt.text == "Three"
+        await chat.enter("Four")
+        await chat.pilot.press("f8")
+        await chat.until(lambda: chat.texts == ["One", STORY, "Two", STORY, "Four", STORY])
+        assert not chat.app.screen.query_one(Queue).display
+
+
+async def test_what_waits_behind_a_stopped_answer_waits_for_the_user() -> None:
+    engine = ScriptedEngine(hold=2)
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.enter("One")
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens == 4)
+        await chat.enter("Two")
+        assert "1 waiting" in chat.text_of(Queue)
+        await chat.pilot.press("escape")
+        await chat.until(lambda: not chat.app.main.busy)
+        assert "1 waiting" in chat.text_of(Queue)
+        engine.go_on()
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.texts == ["One", "Once upon a time", "Two", STORY])
+
+
+async def test_page_keys_before_there_is_a_list_do_nothing() -> None:
+    async with running(ScriptedEngine(), size=(30, 6)) as chat:
+        await chat.ready()
+        await chat.pilot.press("f3", "pagedown", "pageup")
+        await chat.until(lambda: isinstance(chat.app.screen, ModelsScreen))
+        for lines in chat.app.screen.query(Options):
+            lines.action_page_down()
+        await chat.pilot.press("escape", "ctrl+p", "pageup", "pagedown", "escape")
+        await chat.pilot.pause()
+        assert chat.app.return_code is None
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [("/set stop a=b", "stop", ("a=b",)), ("/set logit_bias 1=5", "logit_bias", {1: 5.0}), ("/set top_k=4", "top_k", 4),
+     ("/set temperature = 0.5", "temperature", 0.5), ("/set stop =", "stop", ("=",))],
+)  # fmt: skip
+async def test_a_setting_is_taken_as_it_is_written(line: str, name: str, value: object) -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.enter(line)
+        await chat.until(lambda: chat.toasts)
+        assert chat.app.main.chat.settings.value(name) == value
+
+
+async def test_what_is_no_command_is_a_question() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.ask("/usr/bin is what?")
+        assert chat.texts[0] == "/usr/bin is what?"
+
+
+@pytest.mark.parametrize(
+    ("line", "ours"),
+    [("/set k 3", True), ("/se", True), ("/", True), ("/compar", True), ("/usr/bin", False), ("/tmp is full", False),
+     ("a /set", False), ("", False)],
+)  # fmt: skip
+def test_commands_and_questions(line: str, ours: bool) -> None:
+    assert for_app(line) is ours
+
+
+def test_early_keys_are_what_they_write() -> None:
+    assert written("Helo\x7flo, w\x1b[Aorld\x1bOP\t!\x1b") == "Hello, world!"
+    assert written("one\rtwo") == "one\ntwo"
+
+
+async def test_what_was_typed_early_is_in_the_prompt() -> None:
+    engine = ScriptedEngine()
+    async with running(engine, typed="First\nand then") as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.texts == ["First", STORY])
+        assert chat.app.main.prompt.text == "and then"
+
+
+_CHAT = """
+import sys
+from specdec_tui.core.config import Config
+from specdec_tui import run
+from tests.fakes import ScriptedEngine
+import specdec_tui.core.engines as engines
+engines.EngineOpener = lambda log: (lambda options, progress: ScriptedEngine())
+import specdec_tui.app as app
+if sys.argv[1] == "crash":
+    app.ChatApp.action_help = lambda self: 1 / 0
+sys.exit(run.run(Config(), database=None)[1])
+"""
+
+
+class _Window:
+    """A chat in a terminal of its own."""
+
+    def __init__(self, how: str) -> None:
+        import pty
+        import threading
+
+        ours, theirs = pty.openpty()
+        self.terminal = ours
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+        command = [sys.executable, "-c", _CHAT, how]
+        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+        os.close(theirs)
+        self.shown = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        try:
+            while piece := os.read(self.terminal, 65536):
+                self.shown += piece
+        except OSError:  # the other end is closed
+            return
+
+    def until(self, text: bytes) -> None:
+        import time
+
+        deadline = time.monotonic() + 30
+        while text not in self.shown:
+            assert time.monotonic() < deadline, self.shown[-2000:]
+            time.sleep(0.02)
+
+    def end(self) -> int:
+        code = self.process.wait(30)
+        self._reader.join(10)
+        return code
+
+
+@pytest.fixture
+def window(request: pytest.FixtureRequest) -> Iterator[_Window]:
+    window = _Window(request.param)
+    yield window
+    window.process.kill()
+    window.process.wait()
+    os.close(window.terminal)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")
+@pytest.mark.parametrize("window", ["plain"], indirect=True)
+def test_who_ends_the_process_gets_the_terminal_back(window: _Window) -> None:
+    os.write(window.terminal, b"typed early")
+    window.until(b"typed early")
+    window.until(b"ready")
+    window.process.send_signal(signal.SIGTERM)
+    assert window.end() == 128 + signal.SIGTERM
+    for mode in (b"?1049", b"?1000", b"?2004"):
+        assert window.shown.rfind(mode + b"l") > window.shown.rfind(mode + b"h"), mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")
+@pytest.mark.parametrize("window", ["crash"], indirect=True)
+def test_a_crash_is_no_success(window: _Window) -> None:
+    window.until(b"ready")
+    os.write(window.terminal, b"\x1bOP")
+    assert window.end() == 1
