@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from specdec_server import mappings
-from specdec_server.mappings import JSON, FieldMapping
+from specdec_server.mappings import FieldMapping, FieldPlace
 from specdec_server.schemas import Form
 
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -62,14 +62,14 @@ _MESSAGES: tuple[Form, ...] = ("messages",)
 
 TABLE = (
     _mapped(
-        mappings.length,
+        mappings.instead(-1, None),
         "-1 and null: as many tokens as the context allows. More than that is cut to it.",
         "max_tokens",
         "max_completion_tokens",
         "max_output_tokens",
     ),
     _mapped(mappings.whole_number, "100.0 is 100.", "n", "best_of", "seed", "min_tokens", "logprobs", "top_logprobs"),
-    _mapped(mappings.top_k, "-1: off, as 0 is.", "top_k"),
+    _mapped(mappings.instead(-1, 0), "-1: off, as 0 is.", "top_k"),
     _mapped(mappings.renamed("repetition_penalty"), "`repetition_penalty`.", "repeat_penalty"),
     _mapped(None, "Whose turn it is among those who wait.", "user", "safety_identifier"),
     _mapped(mappings.moved("user"), "`user`.", "metadata.user_id", forms=_MESSAGES),
@@ -131,7 +131,7 @@ TABLE = (
     _mapped(mappings.tool_choice(nested=False), "As of a chat.", "tool_choice", forms=_RESPONSES),
     _mapped(mappings.schema_of_format, "Beside json_object: a JSON schema.", "response_format.schema", forms=_CHAT),
     _mapped(
-        mappings.truncation,
+        mappings.instead("auto", "disabled"),
         "auto is disabled: a prompt that is too long is refused, and never cut.",
         "truncation",
         forms=_RESPONSES,
@@ -232,7 +232,7 @@ TABLE = (
     ),
     _refused("Templates are the model's own.", "chat_template", "documents"),
     _refused("Nothing is kept between requests.", "previous_response_id", "conversation", "prompt", forms=_RESPONSES),
-    _refused("Not there yet.", "background", example=True, forms=_RESPONSES),
+    _refused("Not there yet.", "background", "top_logprobs", example=3, forms=_RESPONSES),
     _refused("Not there yet.", "suffix", "echo", example="x", forms=("completions",)),
     _refused("Older forms of `tools` and `tool_choice`.", "functions", "function_call", forms=_CHAT),
     _refused("Older names of `structured_outputs`.", "guided_json", "guided_regex", "guided_choice", "guided_grammar"),
@@ -249,14 +249,15 @@ def settle(body: Any, form: Form) -> list[str]:
         if form in rule.forms and (rule.mapping or rule.treatment == "ignored"):
             for path in rule.paths:
                 for holder, key in list(_places(body, path)):
+                    place = FieldPlace(body, holder, key)
                     if rule.mapping:
-                        ignored |= dict.fromkeys(rule.mapping(body, holder, key))
-                    elif holder.pop(key):  # null, false and nothing ask for nothing
+                        ignored |= dict.fromkeys(rule.mapping(place) or ())
+                    elif place.take():  # null, false and nothing ask for nothing
                         ignored[path] = None
     return list(ignored)
 
 
-def _places(value: Any, path: str) -> Iterator[tuple[JSON, str]]:
+def _places(value: Any, path: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Where in `value` the field of this path is."""
     head, _, rest = path.partition(".")
     name = head.removesuffix("[]")

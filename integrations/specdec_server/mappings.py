@@ -1,108 +1,112 @@
 """What a field of a client's becomes among those that the schemas know.
 
-Each function changes a parsed body that nothing was checked of yet: where a value is not of the kind it should be, it
-stays for the schema to refuse. `holder[key]` is the field, `body` all of it. What of a field has no meaning here is
-returned by name.
+Each function changes a parsed body of which nothing was checked yet: what is not of the kind it should be stays for the
+schema to refuse. What of a field has no meaning here is returned by name.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from specdec.errors import InvalidRequest
 
 JSON = dict[str, Any]
-FieldMapping = Callable[[JSON, JSON, str], Iterable[str]]
 
 _SWITCHES = {"disabled": False} | dict.fromkeys(("enabled", "adaptive", "auto", "between_tools"), True)
 _CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 
 
-def whole_number(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG001
+@dataclass(frozen=True, slots=True)
+class FieldPlace:
+    """A field: `holder[key]`, somewhere in `body`."""
+
+    body: JSON
+    holder: JSON
+    key: str
+
+    @property
+    def value(self) -> Any:
+        return self.holder[self.key]
+
+    def take(self) -> Any:
+        return self.holder.pop(self.key)
+
+    def set(self, value: Any) -> None:
+        self.holder[self.key] = value
+
+
+FieldMapping = Callable[[FieldPlace], Iterable[str] | None]
+
+
+def whole_number(place: FieldPlace) -> None:
     """100.0 is a whole number, as languages without such numbers write it."""
-    value = holder[key]
-    if isinstance(value, float) and value.is_integer():
-        holder[key] = int(value)
-    return ()
+    if isinstance(place.value, float) and place.value.is_integer():
+        place.set(int(place.value))
 
 
-def length(body: JSON, holder: JSON, key: str) -> Iterable[str]:
-    """-1 sets no bound."""
-    whole_number(body, holder, key)
-    if holder[key] == -1:
-        holder[key] = None
-    return ()
+def instead(given: Any, meant: Any) -> FieldMapping:
+    """The value `given` is `meant`."""
 
+    def change(place: FieldPlace) -> None:
+        whole_number(place)
+        if place.value == given:
+            place.set(meant)
 
-def top_k(body: JSON, holder: JSON, key: str) -> Iterable[str]:
-    """-1 is vLLM's and llama.cpp's way to say off."""
-    whole_number(body, holder, key)
-    if holder[key] == -1:
-        holder[key] = 0
-    return ()
+    return change
 
 
 def renamed(name: str) -> FieldMapping:
     """The field is called `name` here."""
-    return lambda _, holder, key: _move(holder, key, holder, name)
+    return lambda place: _move(place, place.holder, name)
 
 
 def moved(name: str) -> FieldMapping:
     """The field is the body's own, called `name` here."""
-    return lambda body, holder, key: _move(holder, key, body, name)
+    return lambda place: _move(place, place.body, name)
 
 
-def _move(holder: JSON, key: str, to: JSON, name: str) -> Iterable[str]:
-    value = holder.pop(key)
+def _move(place: FieldPlace, to: JSON, name: str) -> None:
+    value = place.take()
     if value is not None:
         if to.get(name) not in (None, value):
-            raise InvalidRequest(key, None, f"the same as {name}, or none beside it")
+            raise InvalidRequest(place.key, None, f"the same as {name}, or none beside it")
         to[name] = value
-    return ()
 
 
-def truncation(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG001
-    if holder[key] == "auto":
-        holder[key] = "disabled"
-    return ()
-
-
-def schema_of_format(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG001
+def schema_of_format(place: FieldPlace) -> None:
     """llama.cpp's and older servers' form of a JSON schema."""
-    if holder.get("type") == "json_object":
-        holder |= {"type": "json_schema", "json_schema": {"name": "schema", "schema": holder.pop(key)}}
-    return ()
+    if place.holder.get("type") == "json_object":
+        place.holder.update(type="json_schema", json_schema={"name": "schema", "schema": place.take()})
 
 
-def switch(body: JSON, holder: JSON, key: str) -> Iterable[str]:
+def switch(place: FieldPlace) -> None:
     """Thinking on or off: true or false, a word for it, an effort, or an object of which all else was mapped."""
-    value = holder.pop(key)
+    value = place.take()
     if isinstance(value, str) and value not in _SWITCHES:
-        body["reasoning_effort"] = value
+        place.body["reasoning_effort"] = value
     elif isinstance(value, str | bool):
-        body["enable_thinking"] = _SWITCHES[value] if isinstance(value, str) else value
+        place.body["enable_thinking"] = _SWITCHES[value] if isinstance(value, str) else value
     elif value:
-        holder[key] = value
-    return ()
+        place.set(value)
 
 
 def own_tools(own: str) -> FieldMapping:
     """Tools of another type than `own` are such as a service runs: they are skipped, and named."""
 
-    def skip(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG001
-        if not isinstance(holder[key], list):
-            return ()
+    def skip(place: FieldPlace) -> Iterable[str]:
         kept, skipped = list[Any](), list[str]()
-        for tool in holder[key]:
+        for tool in place.value if isinstance(place.value, list) else ():
             kind = tool.get("type") if isinstance(tool, dict) else None
             if not isinstance(kind, str) or kind == own:
                 kept.append(tool)
             else:  # what a client writes must not become a header as it is
                 skipped.append(f"tools.{kind}" if re.fullmatch(r"\w{1,40}", kind, re.ASCII) else "tools.other")
-        holder[key] = kept
+        if skipped:
+            place.set(kept)
         return skipped
 
     return skip
@@ -111,16 +115,15 @@ def own_tools(own: str) -> FieldMapping:
 def tool_choice(*, nested: bool) -> FieldMapping:
     """All forms that there are of it; `nested`: a tool is named as in a chat."""
 
-    def choose(body: JSON, holder: JSON, key: str) -> Iterable[str]:
-        choice = holder[key]
+    def choose(place: FieldPlace) -> None:
+        choice = place.value
         if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-            choice = _allowed(body, choice)
+            choice = _allowed(place.body, choice)
         kind = choice.get("type") if isinstance(choice, dict) else choice
         if isinstance(kind, str) and kind in _CHOICES:
-            holder[key] = _CHOICES[kind]
+            place.set(_CHOICES[kind])
         elif kind in ("function", "tool") and isinstance(name := _tool_name(choice), str):
-            holder[key] = {"type": "function"} | ({"function": {"name": name}} if nested else {"name": name})
-        return ()
+            place.set({"type": "function"} | ({"function": {"name": name}} if nested else {"name": name}))
 
     return choose
 
@@ -142,34 +145,31 @@ def _tool_name(tool: Any) -> Any:
     return function.get("name") if isinstance(function, dict) else None
 
 
-def arguments(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG001
+def arguments(place: FieldPlace) -> None:
     """An object is as good as its text; null is an empty one."""
-    if holder[key] is None or isinstance(holder[key], dict):
-        holder[key] = json.dumps(holder[key] or {}, ensure_ascii=False)
-    return ()
+    if place.value is None or isinstance(place.value, dict):
+        place.set(json.dumps(place.value or {}, ensure_ascii=False))
 
 
-def refusal_part(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG001
+def refusal_part(place: FieldPlace) -> None:
     """What a hosted model would not say is text that it said."""
-    if holder.get("type") == "refusal":
-        holder |= {"type": "text", "text": holder.pop(key)}
-    return ()
+    if place.holder.get("type") == "refusal":
+        place.holder.update(type="text", text=place.take())
 
 
-def reasoning_details(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG001
+def reasoning_details(place: FieldPlace) -> None:
     """OpenRouter's form: texts, summaries, and what only its maker can read."""
-    details = holder.pop(key)
-    parts = [detail for detail in details if isinstance(detail, Mapping)] if isinstance(details, list) else []
+    details = place.take()
+    parts = [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
     texts = [text for part in parts if isinstance(text := part.get("text") or part.get("summary"), str)]
-    if texts and not holder.get("reasoning_content"):
-        holder["reasoning_content"] = "".join(texts)
-    return ()
+    if texts and not place.holder.get("reasoning_content"):
+        place.holder["reasoning_content"] = "".join(texts)
 
 
-def history(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG001
+def history(place: FieldPlace) -> None:
     """Content that is null, and ids that are: results answer the calls before them in order."""
     waiting = list[str]()
-    for number, message in enumerate(holder[key] if isinstance(holder[key], list) else ()):
+    for number, message in enumerate(place.value if isinstance(place.value, list) else ()):
         role = message.get("role") if isinstance(message, dict) else None
         if role in ("assistant", "tool") and message.get("content") is None and not message.get("tool_calls"):
             message["content"] = ""
@@ -180,7 +180,6 @@ def history(body: JSON, holder: JSON, key: str) -> Iterable[str]:  # noqa: ARG00
                 message["tool_call_id"] = waiting.pop(0)
             elif message["tool_call_id"] in waiting:
                 waiting.remove(message["tool_call_id"])
-    return ()
 
 
 def _call_ids(calls: Any, number: int) -> list[str]:
