@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: demo chat serve test lint types imports bench check setup clean
+.PHONY: demo chat serve test lowest lint types imports bench build image check setup clean
 
 demo: setup  ## answer a prompt with the bundled pair, plain and speculative
 	$(BIN)/specdec generate --compare
@@ -28,6 +28,22 @@ types: setup  ## mypy, strict
 imports: setup  ## which package may import which
 	$(BIN)/lint-imports
 
+lowest:  ## the tests of what stands on other packages, with the lowest versions of these that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(PYTHON) .ci/lowest.py >$(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet -c $(VENV)-lowest/lowest.txt -e '.[dev]'
+	$(VENV)-lowest/bin/python -m pytest -q -W ignore::pydantic.warnings.UnsupportedFieldAttributeWarning \
+	  tests/cli tests/specdec_server tests/langchain_specdec tests/llama_index_specdec tests/remote
+
+build: setup  ## wheel and sdist in dist/, checked: what they hold, how large they are, what an index would show
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/contents.py dist
+
+image:  ## a container with the endpoint; CUDA=1 for NVIDIA GPUs
+	docker build --build-arg CUDA=$(CUDA) -t specdec .
+
 bench: setup  ## every promised figure, with its target
 	$(BIN)/specdec bench --peers
 
@@ -41,8 +57,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "specdec needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip uninstall --quiet --yes specdec  # what this was called once, or another project
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -43,6 +43,8 @@ def test_nobody_is_told_to_install_another_project() -> None:
 def test_the_version_is_one() -> None:
     assert PROJECT["project"]["version"] == specdec.__version__
     assert PROJECT["project"]["name"] == DISTRIBUTION
+    for document in ("CHANGELOG.md", "CITATION.cff"):
+        assert specdec.__version__ in (ROOT / document).read_text("utf-8"), document
 
 
 def _tracked() -> list[Path]:

@@ -93,5 +93,5 @@ def facts_table(facts: Mapping[str, str]) -> Table:
     table.add_column(style="dim")
     table.add_column()
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))  # brackets are no markup
     return table

@@ -68,6 +68,11 @@ def test_doctor(run: Run) -> None:
     assert said["facts"]["local"].startswith("torch ")
 
 
+def test_doctor_names_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specdec.cli.doctor._EXTRAS", {"server": ("no-such-distribution",)})
+    assert "no: pip install 'specdec-engine[server]'" in run("doctor").stdout
+
+
 def test_doctor_says_what_fails(run: Run, loader: Loader) -> None:
     loader.engine.close()
     done = run("doctor")
