@@ -13,6 +13,7 @@ from specdec.grammars.matcher import Matcher
 from specdec.grammars.tools import answer_grammar
 from specdec.text.schemas import parameters
 from specdec.text.tools.formats import AnswerFormat, Thought
+from specdec.text.tools.harmony import HarmonyParser
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import Grammar, Request
 
@@ -39,11 +40,13 @@ class AnswerForms:
             return "none"
         return thought
 
-    def parser(self, request: Request, thought: Thought) -> AnswerParser:
+    def parser(self, request: Request, thought: Thought) -> AnswerParser | HarmonyParser:
         """For an answer that starts like this."""
         calls = bool(request.tools) and request.tool_choice != "none"
         thoughts = thought != "none" or request.sampling.grammar is None
         schemas = {tool["function"]["name"]: parameters(tool["function"]) for tool in request.tools}
+        if self.answer_format.channels is not None:
+            return HarmonyParser(self.answer_format.ids, calls=calls)
         return AnswerParser(
             self.answer_format, calls=calls, thoughts=thoughts, opened=thought == "open", schemas=schemas
         )

@@ -51,7 +51,7 @@ class _Rules:
 
     def __init__(self, answer_format: AnswerFormat, *, calls: bool) -> None:
         self._format, self._ids, self._marks = answer_format.tools, answer_format.ids, answer_format.thought
-        self._calls = calls
+        self._calls, self._channels = calls, answer_format.channels
         self.texts: list[str] = []
 
     def thought(self, thought: Thought, most: int | None) -> str:
@@ -59,14 +59,19 @@ class _Rules:
         if self._marks is None or thought == "none":
             return ""
         begin, end = self._marks
-        rest = f"{self._until(end) if most is None else self._at_most(most, end)} {_SPACE}"
+        rest = f"{self._until(end) if most is None else self._at_most(most, end)} {self._behind_thought()}"
         return f"{rest} " if thought == "open" else f"({self._literal(begin)} {rest})? "
 
+    def _behind_thought(self) -> str:
+        return self._literal(self._channels.next) if self._channels else _SPACE
+
     def form(self, form: Grammar) -> str:
-        return self._rule("form", _embedded(form))
+        return f"{self._literal(self._channels.text if self._channels else '')} {self._rule('form', _embedded(form))}"
 
     def free(self) -> str:
         """Any text that is not the start of a call."""
+        if self._channels is not None:
+            return f"{self._literal(self._channels.text)} {_ANY}"
         if self._format is None or not self._calls:
             return _ANY
         begin = self._format.begin
@@ -89,6 +94,9 @@ class _Rules:
             names.append(self._rule(f"call_{i}", self._one_call(of, name, arguments)))
         call = self._rule("call", f"({' | '.join(names)}) {self._literal(of.tail)}")
         more = f"({self._literal(of.between)} {call})*" if parallel and of.between is not None else ""
+        if self._channels is not None and self._marks is not None:
+            lead = f"{self._literal(self._channels.lead)} {self._until(self._marks[1])} {self._behind_thought()}"
+            return f"({lead})? {call}" if led else call
         begin = self._literal(of.begin) if of.begin else f"({self._literal(PYTHON_TAG)})?"
         begin = self._until(of.begin) if led and of.begin else begin
         return " ".join(filter(None, (begin, self._literal(of.before), call, more, self._literal(of.after))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -126,17 +126,12 @@ class Tokenizer:
     ) -> tuple[list[dict[str, Any]], str]:
         """The nearest chat of which the template shows every system text, else the nearest that it takes; its text."""
         refused, taken = list[InvalidRequest](), list[tuple[list[dict[str, Any]], str]]()
-        for placed in placements(messages):
-            chat = [_as_openai(message) for message in placed]
+        for chat in _forms(messages):
             try:
                 taken.append((chat, self._written(chat, tools, variables)))
             except InvalidRequest as error:
                 refused.append(error)
-                chat = [_with_texts(message) for message in chat]  # some templates want arguments as text
-                try:
-                    taken.append((chat, self._written(chat, tools, variables)))
-                except InvalidRequest:
-                    continue
+                continue
             if shows_systems(taken[-1][1], messages):
                 return taken[-1]
         if not taken:
@@ -292,6 +287,14 @@ def _as_openai(message: Message) -> dict[str, Any]:
         function = {"name": call.name, "arguments": arguments}
         out.setdefault("tool_calls", []).append({"id": call.id, "type": "function", "function": function})
     return out
+
+
+def _forms(messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
+    for placed in placements(messages):
+        chat = [_as_openai(message) for message in placed]
+        yield chat
+        if any(message.tool_calls for message in messages):  # some templates want arguments as text
+            yield [_with_texts(message) for message in chat]
 
 
 def _with_texts(message: dict[str, Any]) -> dict[str, Any]:

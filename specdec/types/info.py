@@ -32,8 +32,8 @@ class EngineInfo:
     speculation_unavailable: str | None = None
     """Why this engine can never speculate, or None."""
     tool_format: str | None = None
-    """How the model writes tool calls: "hermes", "qwen_xml", "mistral" ...; "server" where a server reads them; None where
-    it takes no tools."""
+    """How the model writes tool calls: "hermes", "qwen_xml", "mistral" ...; "server" where a server reads them; None
+    where it takes no tools."""
     reasoning: bool = False
     """Whether the chat template knows of reasoning."""
     reasoning_levels: tuple[Reasoning, ...] = ()

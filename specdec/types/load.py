@@ -54,7 +54,7 @@ class LoadOptions:
     remember: int = 32_768
     """Tokens of recent answers that later ones, whosever they are, may be drafted from (0: none)."""
     tool_format: str = "auto"
-    """How the model writes tool calls: "auto" (as its chat template shows), "none", or a name of `text/tools/formats`."""
+    """How the model writes tool calls: "auto" (as its chat template shows), "none", or by a name of `tools.formats`."""
     trust_remote_code: bool = False
     api_key: str | None = None
     """Of a server."""

@@ -11,6 +11,7 @@ from specdec.grammars.compiler import GrammarCompiler
 from specdec.grammars.tools import answer_grammar
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
+from specdec.types import Grammar
 from tests.decoding.toy import EOS, VOCAB, byte_tokenizer
 from tests.text.tools.test_heads import CALLS, THINK, WRITTEN
 
@@ -52,6 +53,30 @@ def test_holds_calls_to_their_schema(family: str) -> None:
     text = WRITTEN[family]
     for right, wrong in (("true", '"yes"'), ("[2, ", "2, ["), ("loud", "load")):
         assert not _takes(family, text.replace(right, wrong)), right
+
+
+def _harmony(text: str, choice: str = "auto", form: Grammar | None = None) -> bool:
+    tokenizer = Tokenizer(byte_tokenizer())
+    answer_format = AnswerFormat.harmony(TOOL_FORMATS["harmony"], {})
+    grammar = answer_grammar(answer_format, TOOLS if form is None else [], choice, text=form)
+    matcher = GrammarCompiler(tokenizer, VOCAB, [EOS]).matcher(grammar, ignore_eos=False)
+    return matcher.allowed([*tokenizer.encode_plain(text), EOS]) == len(tokenizer.encode_plain(text)) + 1
+
+
+def test_channels() -> None:
+    thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+    final = "<|channel|>final<|message|>"
+    call = '<|channel|>commentary to=functions.say <|constrain|>json<|message|>{"text": "a", "loud": true}'
+    lead = "<|channel|>commentary<|message|>Well.<|end|><|start|>assistant"
+    assert all(_harmony(thought + rest) for rest in (final + "Yes.", call, lead + call))
+    assert _harmony(thought + call, "required") and _harmony(call, "say")
+    assert not _harmony(thought + final + "Yes.", "required")
+    assert not _harmony(thought + call.replace("true", "1"))
+    assert not _harmony(thought + call, "add")
+    form = Grammar.json_schema({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+    assert _harmony(f'{thought}{final}{{"a": 1}}', form=form)
+    assert not _harmony(f"{thought}{final}a", form=form)
+    assert not _harmony('{"a": 1}', form=form)
 
 
 @pytest.mark.parametrize("family", ["qwen_xml", "glm"])

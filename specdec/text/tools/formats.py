@@ -57,6 +57,16 @@ class ToolFormat:
     """Texts of a template that has its model write so; formats with more telling ones come first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Where each part of an answer is a message of its own, on a channel: what goes before one in text, before one in
+    text that calls follow, and behind the end of a message before the next."""
+
+    text: str
+    lead: str
+    next: str
+
+
 _CALL, _CALL_END = "<tool_call>", "</tool_call>"
 _NEXT, _LAST = f"\n{_CALL_END}\n{_CALL}\n", f"\n{_CALL_END}"
 _DEEPSEEK, _DEEPSEEK_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
@@ -101,11 +111,18 @@ _FORMATS = (
         "mistral_args", _MISTRAL, "", _MISTRAL, "", short_ids=True, signs=(_MISTRAL, "[ARGS]"),
         head=CallHead("", "[ARGS]"),
     ),
+    ToolFormat(
+        "harmony", "", "", None, "", signs=("<|channel|>", "<|message|>", "functions."),
+        head=CallHead("<|channel|>commentary to=functions.", " <|constrain|>json<|message|>"),
+    ),
     ToolFormat("hermes", _CALL, "\n", _NEXT, _LAST, _CALL_END, signs=(_CALL,)),
     ToolFormat("mistral", _MISTRAL, " [", ", ", "]", short_ids=True, signs=(_MISTRAL,)),
     ToolFormat("llama3", "", "", None, "", arguments="parameters", signs=("ipython", '"parameters"')),
 )  # fmt: skip
 TOOL_FORMATS: Mapping[str, ToolFormat] = {form.name: form for form in _FORMATS}
+_HARMONY = Channels("<|channel|>final<|message|>", "<|channel|>commentary<|message|>", "<|start|>assistant")
+_HARMONY_THOUGHT = ("<|channel|>analysis<|message|>", "<|end|>")
+HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>")
 _FOREIGN = "<function="
 """A sign of calls that no format here has, but for the one that knows it."""
 _THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
@@ -123,6 +140,7 @@ class AnswerFormat:
     thought: tuple[str, str] | None = None
     """The marks around reasoning."""
     ids: Mapping[str, int] = field(default_factory=dict)
+    channels: Channels | None = None
 
     @classmethod
     def of(cls, name: str, template: str, tokens: Mapping[str, int]) -> AnswerFormat:
@@ -135,10 +153,18 @@ class AnswerFormat:
             if _FOREIGN in template and _FOREIGN not in TOOL_FORMATS.get(name, _FORMATS[-1]).signs:
                 name = "none"
         tools = TOOL_FORMATS.get(name)
+        if all(mark in template for mark in HARMONY_MARKS[:4]):
+            return cls.harmony(tools, tokens)
         thought = next((marks for marks in _THOUGHTS if all(mark in template for mark in marks)), None)
         wanted = [*(thought or ()), *((tools.begin, tools.end, PYTHON_TAG) if tools else ())]
         inner = [mark for mark in tokens if len(mark) > 1 and any(mark in text for text in inner_texts(tools))]
         return cls(tools, thought, {mark: tokens[mark] for mark in (*wanted, *inner) if mark in tokens})
+
+    @classmethod
+    def harmony(cls, tools: ToolFormat | None, tokens: Mapping[str, int]) -> AnswerFormat:
+        """That of gpt-oss."""
+        ids = {mark: tokens[mark] for mark in HARMONY_MARKS if mark in tokens}
+        return cls(tools, _HARMONY_THOUGHT, ids, _HARMONY)
 
     def thought_behind(self, prompt: str) -> Thought:
         """Some templates end a prompt inside a thought, or behind an empty one."""

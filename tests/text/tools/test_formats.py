@@ -18,6 +18,7 @@ MISTRAL = "[AVAILABLE_TOOLS]{{ tools }}[/AVAILABLE_TOOLS] [TOOL_CALLS] ["
     ("[TOOL_CALLS]name[CALL_ID]id[ARGS]", "mistral_ids"), ("{{ '<|tool_calls_section_begin|>' }}", "kimi"),
     ("<tool_call>\n<function=name>\n<parameter=key>", "qwen_xml"), ("<tool_call>{{ n }}<arg_key>", "glm_dense"),
     ("{{ '<tool_call>' + n + '\\n<arg_key>' + k + '</arg_key>\\n<arg_value>' }}", "glm"),
+    ("<|start|>assistant to=functions.{{ n }}<|channel|>commentary json<|message|> <|constrain|>", "harmony"),
     ("<｜tool▁calls▁begin｜>{{ n }}\n```json\n", "deepseek_r1"), ("<｜tool▁calls▁begin｜>{{ n }}", "deepseek"),
 ])  # fmt: skip
 def test_detected(template: str, name: str | None) -> None:
