@@ -13,6 +13,7 @@ ROOT = HERE.parents[2] / "out" / "clients"
 PACKAGES = {
     "openai": ("openai>=3", "llm"),
     "anthropic": ("anthropic>=2",),
+    "anthropic_frameworks": ("langchain-anthropic>=1", "litellm>=1.80"),
     "langchain": ("langchain-openai>=1", "langchain-tests>=1"),
     "llama_index": ("llama-index-llms-openai-like>=0.8",),
     "schemathesis": ("schemathesis>=4",),

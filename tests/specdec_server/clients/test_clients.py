@@ -36,6 +36,11 @@ def test_anthropic(server: Bundled) -> None:
     run("anthropic", "python", HERE / "use_anthropic.py", server.url)
 
 
+def test_anthropic_frameworks(server: Bundled) -> None:
+    home = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    run("anthropic_frameworks", "python", HERE / "use_anthropic_frameworks.py", server.url, environment=home)
+
+
 def test_llama_index(server: Bundled) -> None:
     run("llama_index", "python", HERE / "use_llama_index.py", server.base)
 
