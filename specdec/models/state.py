@@ -100,7 +100,7 @@ class SlotState:
         self.prefixes.wipe(slot)
 
     def save(self, slot: int) -> None:
-        """What the slot holds can be found from now on by sequences in other slots; where memory is short, it cannot."""
+        """What the slot holds can be found from now on by sequences in other slots, unless memory is short."""
         held = self.slots[slot]
         if held.length:
             with suppress(torch.OutOfMemoryError):  # no answer depends on it
