@@ -59,6 +59,8 @@ class ServerDialect:
     """As a prompt."""
     recount: str | None = None
     """Where to have a text counted, for a server that streams neither token ids nor usage."""
+    metrics: bool = False
+    """Whether /metrics says that it speculates."""
     advice: str = ""
     """How to make it tell what speculation did."""
 
@@ -87,6 +89,7 @@ VLLM = ServerDialect(
     _ALL_GRAMMARS,
     always={"return_token_ids": True},
     without_speculation=("min_p", "logit_bias"),
+    metrics=True,
     advice="start it with --enable-per-request-metrics --per-request-spec-decode-metrics summary",
 )
 SGLANG = ServerDialect(
