@@ -188,3 +188,37 @@ def test_a_slot_is_as_large_as_what_it_may_hold(kind: str, tmp_path: Path) -> No
     _give(model, 0, ids[0])
     model.run(Batch(ids, [0], [0], 0))
     assert 0 < model.snapshot(0, 64).nbytes <= model.info.cache_bytes // 3
+
+
+def test_a_pass_further_back_that_fails_leaves_what_was_seen(tmp_path: Path) -> None:
+    """As where a draft model runs several sequences together, one of which lacks less than another."""
+    model, ids = _load("mamba2", tmp_path), tokens(1, 40)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :20], [0], [0], 0))
+
+    def full_memory(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    hook = model.forward.model.backbone.layers[-1].register_forward_pre_hook(full_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.run(Batch(ids[:, 15:22], [0], [15], 1))
+    hook.remove()
+    close(model.run(Batch(ids[:, 20:22], [0], [20], 1)).logits, full(models.build("mamba2"), ids)[:, 21:22])
+
+
+def test_what_follows_a_prompt_does_not_run_the_prompt_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single tokens that are taken back: a draft model's."""
+    model, ids = _load("mamba2", tmp_path), tokens(1, 60)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :50], [0], [0], 0))
+    widths: list[int] = []
+    step = model._step
+
+    def noting(tokens: Tensor, *rest: Any) -> Pass:
+        widths.append(tokens.shape[1])
+        return step(tokens, *rest)
+
+    monkeypatch.setattr(model, "_step", noting)
+    for start in (50, 51, 51):
+        model.run(Batch(ids[:, start : start + 1], [0], [start], 1))
+    assert sum(widths) <= 4

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specdec.models.base import Batch, HostModel, ModelInfo, Pass, joined
+from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, Pass, joined
 from specdec.models.prefixes import Snapshot, Snapshots
 from specdec.models.state import SlotState
 from specdec.models.transformers.model import Forward
@@ -34,7 +34,12 @@ class _RecurrentState:
     length: int = 0
     before: Snapshot | None = None
     most: int = 0
-    """Up to where the slot has ever been; lies beyond `length` where a pass failed on the way there."""
+    """Up to where the sequence has been; beyond `length` where it went back, or a pass failed."""
+
+    def keep(self) -> None:
+        """Keep the state as it is now."""
+        if self.before is None or self.before.length != self.length:
+            self.before = _snapshot(self)
 
 
 class RecurrentModel(HostModel):
@@ -59,9 +64,11 @@ class RecurrentModel(HostModel):
             if alone:
                 self._carry_on(again, slot, 0, ())
                 again = again[:, :0]
-            if alone or (tokens.shape[1] > 1 and again.shape[1] == 0):
-                live.before = _snapshot(live)
+            if alone or (1 < tokens.shape[1] <= DECODE_ROWS and again.shape[1] == 0):
+                live.keep()
             found = self._carry_on(torch.cat((again, tokens), 1), slot, batch.keep, batch.features)
+            if tokens.shape[1] > DECODE_ROWS:  # of a prompt, where nothing is taken back but what comes behind it
+                live.keep()
             features = None if found.features is None else found.features[:, again.shape[1] :]
             passes.append(Pass(found.logits, features))
         return joined(passes, 0)
@@ -93,7 +100,7 @@ class RecurrentModel(HostModel):
             self.resume(slot, live.before)
         else:
             self._live[slot] = _RecurrentState()
-        self._live[slot].most = start
+        self._live[slot].most = live.most if start else 0
         return tokens[self._live[slot].length : start]
 
     def _carry_on(self, tokens: Tensor, slot: int, keep: int, features: tuple[int, ...]) -> Pass:
