@@ -23,7 +23,7 @@ def info(loading: LoadOptions = _ONE, json: o.Json = False) -> None:
         return
     if info.device == "remote":
         speculation = f"off: {off}" if off else "on" if info.drafters else "the server does not say"
-        facts = {"target": info.target, "server": info.runner, "speculation": speculation, "context": context}
+        facts = {"target": info.target, "server": info.backend, "speculation": speculation, "context": context}
     else:
         facts = {
             "target": f"{info.target} ({info.architecture}, {info.parameters / 1e6:.1f}M parameters)",
@@ -31,7 +31,7 @@ def info(loading: LoadOptions = _ONE, json: o.Json = False) -> None:
             "drafters": ", ".join(info.drafters) or "none",
             "accept rule": info.accept_rule,
             "speculation": f"off: {off}" if off else "available",
-            "runner": f"{info.runner}, {info.device}, {info.dtype}",
+            "backend": f"{info.backend}, {info.device}, {info.dtype}",
             "context": f"{context}, {info.slots} at once",
             "vocabulary": f"{info.vocab_size} tokens",
             "chat template": "yes" if info.chat_template else "no",

@@ -52,7 +52,7 @@ class Servers:
     def modes(self, speculative: Speculative) -> dict[str, Mode]:
         """Plain and speculative, for the bench."""
         if not self.comparable:
-            why = f"for {self.engine.info.runner} cannot switch it off for a request"
+            why = f"for {self.engine.info.backend} cannot switch it off for a request"
             raise InvalidRequest("plain_url", None, f"a server with the same target and no speculation, {why}")
         plain = Mode(self.engine, "off") if self.plain is None else Mode(self.plain, "auto")
         return {"plain": plain, "speculative": Mode(self.engine, speculative)}

@@ -70,7 +70,7 @@ def _checks(loading: LoadOptions, url: str | None, plain_url: str | None, trials
     if url:
         with servers(url, plain_url, _SLOTS) as found:
             for check in verify_server(found.engine, found.plain, found.abilities, trials, left):
-                yield found.engine.info.runner, check
+                yield found.engine.info.backend, check
             left.hide()
         return
     with loaded(loading) as engine:

@@ -80,7 +80,7 @@ def assemble(
         target=options.target,
         draft=draft.info.name if draft else None,
         architecture=at.architecture,
-        runner=at.backend,
+        backend=at.backend,
         device=str(at.device),
         dtype=str(at.dtype).removeprefix("torch."),
         context=at.context,

@@ -147,12 +147,12 @@ async def _client(api_key: str | None, silence: float) -> httpx.AsyncClient:
 
 
 def _info(server: ServerInfo, context: int | None, slots: int) -> EngineInfo:
-    runner = " ".join(filter(None, (server.dialect.name, server.version, "at", server.base)))
+    backend = " ".join(filter(None, (server.dialect.name, server.version, "at", server.base)))
     return EngineInfo(
         target=server.model,
         draft=None,
         architecture="unknown",
-        runner=runner,
+        backend=backend,
         device="remote",
         dtype="unknown",
         context=context or server.context or DEFAULT_CONTEXT,

@@ -14,8 +14,8 @@ class EngineInfo:
     target: str
     draft: str | None
     architecture: str
-    runner: str
-    """"llama" or "hf", and how it runs, e.g. "llama (eager)"."""
+    backend: str
+    """What runs the target: "eager", "triton", "transformers", or a server's name, version and address."""
     device: str
     dtype: str
     context: int

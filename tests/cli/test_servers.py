@@ -44,7 +44,7 @@ def test_bench_of_two_servers(servers: tuple[ScriptedServer, ScriptedServer]) ->
     (row,) = report["rows"]
     assert row["acceptance_length"] == pytest.approx(3.0, abs=0.1)
     assert row["identical"] == row["answers"] == 1
-    assert report["info"]["runner"] == f"vLLM 0.32.0 at {drafting.url}"
+    assert report["info"]["backend"] == f"vLLM 0.32.0 at {drafting.url}"
     assert "by the server's own count, for all its clients: acceptance length" in shown.stderr
 
 

@@ -128,7 +128,7 @@ def engine_over(target: Model, reference: Any) -> tuple[LocalEngine, Head]:
         assert checked_device.capacity
     at = target.info
     info = EngineInfo(
-        target="tiny", draft="head", architecture=at.architecture, runner=at.backend, device=str(at.device),
+        target="tiny", draft="head", architecture=at.architecture, backend=at.backend, device=str(at.device),
         dtype="float32", context=at.context, vocab_size=at.vocab_size, slots=at.slots, drafters=("head",),
         accept_rule="coupled",
         chat_template=False, parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,

@@ -129,7 +129,7 @@ def toy_engine(
     runner.state.prefixes.limit = kept * TOKEN_BYTES
     chosen = [d for kind in kinds for d in drafters(kind, runner)]  # type: ignore[arg-type]
     info = EngineInfo(
-        target="toy", draft=None, architecture="Toy", runner="toy", device="cpu", dtype="float32",
+        target="toy", draft=None, architecture="Toy", backend="toy", device="cpu", dtype="float32",
         context=runner.info.context, vocab_size=VOCAB, slots=runner.info.slots,
         drafters=tuple(d.name for d in chosen), accept_rule=accept_rule, chat_template=bool(template),
         parameters=0, draft_parameters=0, weight_bytes=0, cache_bytes=0,

@@ -22,7 +22,7 @@ def test_the_bundled_target(tmp_path: Path) -> None:
         RemoteEngine(url) as engine,
         specdec.load(draft="none", dtype="float32") as local,
     ):
-        assert engine.info.runner.startswith("llama-cpp-python at")
+        assert engine.info.backend.startswith("llama-cpp-python at")
         _says_the_same(engine, local)
         _keeps_its_seeds(engine)
         _refuses_by_name(engine)
