@@ -51,7 +51,7 @@ SCRIPT = (
 )
 
 SCRIPTED_INFO = EngineInfo(
-    target="scripted", draft="scripted-draft", architecture="Script", backend="llama (eager)", device="cpu",
+    target="scripted", draft="scripted-draft", architecture="Script", backend="eager", device="cpu",
     dtype="float32", context=256, vocab_size=1000, slots=2, drafters=("lookup", "model"), accept_rule="coupled",
     chat_template=True, parameters=16_000_000, draft_parameters=1_500_000, weight_bytes=70_000_000,
     cache_bytes=9_000_000, tool_format="hermes", reasoning=True,

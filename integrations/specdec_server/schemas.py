@@ -35,7 +35,7 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """Part of an answer. Fields that were never set stay off the wire; those set to None are null on it."""
+    """Part of an answer. Fields that were never set are left out; those set to None are null."""
 
     model_config = ConfigDict(extra="forbid")
 

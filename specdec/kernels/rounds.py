@@ -1,6 +1,6 @@
 """The ends of a round on the device: where its rows stand, and what becomes of its drafts.
 
-`Slots` is what the device knows of each slot; one program sees to one row.
+`SlotTable` is what the device knows of each slot; one program sees to one row.
 """
 
 from __future__ import annotations

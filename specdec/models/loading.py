@@ -64,7 +64,7 @@ def load_model(
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
         spread = memory.check(folder, config, spread=spread, **options) or spread
-    family = families.describe(config)
+    family = families.describe(config) if formats.method_of(config) in formats.READ else None
     if family is None or spread:
         from specdec.models.transformers import loading
 

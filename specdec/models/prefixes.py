@@ -96,11 +96,11 @@ class PrefixTree:
     def _split(self, node: _TreeNode, at: int) -> _TreeNode:
         """Cut a node in two; returns the upper one. Both copy their part, else either would keep all of it alive."""
         assert node.parent is not None
-        upper = _TreeNode(node.tokens[:at], tuple(k[..., :at, :].clone() for k in node.kept), node.parent)
-        upper.used = node.used
+        above, below = (tuple(k[..., part, :].clone() for k in node.kept) for part in (slice(at), slice(at, None)))
+        # nothing was changed until here, where memory may run out
+        upper = _TreeNode(node.tokens[:at], above, node.parent, used=node.used)
         node.parent.children[upper.tokens[0]] = upper
-        node.tokens, node.parent = node.tokens[at:], upper
-        node.kept = tuple(k[..., at:, :].clone() for k in node.kept)
+        node.tokens, node.kept, node.parent = node.tokens[at:], below, upper
         upper.children[node.tokens[0]] = node
         return upper
 
@@ -153,11 +153,8 @@ class Snapshots:
         self._kept: OrderedDict[tuple[int, ...], Snapshot] = OrderedDict()
         self._bytes = 0
         self.limit = 0
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens the states kept stand for."""
-        return sum(map(len, self._kept))
+        self.tokens = 0
+        """How many tokens the states kept stand for. A number of its own: it is read while the worker saves."""
 
     def reachable(self, slot: int, length: int) -> int:
         """See `state.Prefixes.reachable`."""
@@ -176,9 +173,12 @@ class Snapshots:
         if key not in self._kept:
             self._kept[key] = self._model.snapshot(slot, length)
             self._bytes += self._kept[key].nbytes
+            self.tokens += length
         self._kept.move_to_end(key)
         while self._bytes > self.limit:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+            dropped = self._kept.popitem(last=False)[1]
+            self._bytes -= dropped.nbytes
+            self.tokens -= dropped.length
 
     def restore(self, slot: int, tokens: list[int], held: int) -> int:
         """See `state.Prefixes.restore`."""

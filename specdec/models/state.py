@@ -7,8 +7,11 @@ Sequences that begin alike share what was computed: in the slot itself, or throu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import torch
 
 
 class Prefixes(Protocol):
@@ -97,10 +100,11 @@ class SlotState:
         self.prefixes.wipe(slot)
 
     def save(self, slot: int) -> None:
-        """What the slot holds can be found from now on by sequences in other slots."""
+        """What the slot holds can be found from now on by sequences in other slots, unless memory is short."""
         held = self.slots[slot]
         if held.length:
-            self.prefixes.save(slot, held.tokens[: held.length])
+            with suppress(torch.OutOfMemoryError):  # no answer depends on it
+                self.prefixes.save(slot, held.tokens[: held.length])
 
 
 def shared_prefix(a: list[int], b: list[int]) -> int:

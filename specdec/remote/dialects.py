@@ -63,6 +63,8 @@ class ServerDialect:
     """As a prompt."""
     recount: str | None = None
     """Where to have a text counted, for a server that streams neither token ids nor usage."""
+    metrics: bool = False
+    """Whether /metrics says that it speculates."""
     advice: str = ""
     """How to make it tell what speculation did."""
 
@@ -94,6 +96,7 @@ VLLM = ServerDialect(
     always={"return_token_ids": True},
     template=True,
     without_speculation=("min_p", "logit_bias"),
+    metrics=True,
     advice="start it with --enable-per-request-metrics --per-request-spec-decode-metrics summary",
 )
 SGLANG = ServerDialect(

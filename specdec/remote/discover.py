@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from specdec.errors import InvalidRequest, LoadError
 from specdec.remote import errors
-from specdec.remote.dialects import VLLM, of_owner
+from specdec.remote.dialects import of_owner
 from specdec.remote.metrics import DRAFTS, counters
 from specdec.remote.server import Address, ServerInfo
 
@@ -47,7 +47,7 @@ async def discover(client: httpx.AsyncClient, address: Address) -> ServerInfo:
         version = Version.model_validate_json(await _get(client, f"{server.root}/version")).version
     except ValidationError:
         version = None
-    page = await _get(client, f"{server.root}/metrics") if dialect is VLLM else ""
+    page = await _get(client, f"{server.root}/metrics") if dialect.metrics else ""
     return replace(server, version=version, speculates=DRAFTS in counters(page) if page else None)
 
 

@@ -16,7 +16,7 @@ class EngineInfo:
     draft: str | None
     architecture: str
     backend: str
-    """What runs it: "eager", "triton", "transformers", or a server and its address."""
+    """What runs the target: "eager", "triton", "transformers", or a server's name, version and address."""
     device: str
     dtype: str
     context: int

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from specdec.decoding.engine import LocalEngine
 from specdec.errors import EngineClosed, EngineFailed, InvalidLogits, InvalidRequest, OutOfMemory
@@ -203,6 +204,23 @@ def test_without_memory_the_youngest_fails_and_the_others_go_on() -> None:
         assert texts == [wanted] * 2
         runner.full_above = None
         assert engine.generate("abc", **LONG).token_ids == wanted
+
+
+def test_without_memory_for_prefixes_answers_end_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = ToyModel(slots=2)
+
+    def full(slot: int, tokens: list[int]) -> None:
+        raise torch.OutOfMemoryError
+
+    with toy_engine("near", target=target) as engine:
+        wanted = engine.generate("abc", **LONG).token_ids
+        long = engine.stream("abc", **LONG)
+        next(iter(long))
+        monkeypatch.setattr(target.state.prefixes, "save", full)
+        assert engine.generate("abc", **{**LONG, "max_tokens": 20}).token_ids == wanted[:20]
+        assert engine.stats().active == 1
+        list(long)
+        assert engine.stats().active == 0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,6 +83,31 @@ def test_nothing_is_kept_where_nothing_may_be() -> None:
     cache = tree(model, 0)
     saved(model, cache, [1, 2, 3])
     assert (cache.tokens, restored(model, cache, [1, 2, 3])) == (0, 0)
+
+
+def test_where_memory_runs_out_what_is_kept_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each of the copies that keeping a branch takes."""
+    for copies in range(3):
+        model = ToyModel()
+        cache = tree(model, 100)
+        saved(model, cache, [1, 2, 3, 4, 5])
+        write(model, 0, [1, 2, 9])
+        left, clone = iter(range(copies)), torch.Tensor.clone
+
+        def short(tensor: torch.Tensor, left: Iterator[int] = left, clone: Any = clone) -> torch.Tensor:
+            if next(left, None) is None:
+                raise torch.OutOfMemoryError
+            found: torch.Tensor = clone(tensor)
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "clone", short)
+            with pytest.raises(torch.OutOfMemoryError):
+                cache.save(0, [1, 2, 9])
+        assert restored(model, cache, [1, 2, 3, 4, 5]) == 5
+        saved(model, cache, [1, 2, 9])
+        assert (restored(model, cache, [1, 2, 3, 4, 5]), restored(model, cache, [1, 2, 9])) == (5, 3)
+        assert cache.tokens == 6
 
 
 def test_random_sequences_against_brute_force() -> None:

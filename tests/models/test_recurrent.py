@@ -116,3 +116,109 @@ def test_known_prefixes_are_not_computed_again(kind: str, tmp_path: Path) -> Non
     model.state.prefixes.limit = 0
     model.state.save(0)
     assert model.state.begin(1, [3, 4, 5]) == 0
+
+
+def test_replays_end_where_single_tokens_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a draft model's are, round after round."""
+    model, ids = _load("mamba2", tmp_path), tokens(1, 60)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :5], [0], [0], 0))
+    widths: list[int] = []
+    step = model._step
+
+    def noting(tokens: Tensor, *rest: Any) -> Pass:
+        widths.append(tokens.shape[1])
+        return step(tokens, *rest)
+
+    monkeypatch.setattr(model, "_step", noting)
+    for start in range(5, 50):
+        for token in (start, start + 1):
+            model.run(Batch(ids[:, token : token + 1], [0], [token], 1))
+    assert max(widths) <= 1 + 17
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "qwen3-next", "lfm2", "jamba"])
+def test_a_pass_that_fails_halfway_is_run_again(kind: str, tmp_path: Path) -> None:
+    """Memory runs out behind the first layers, which have taken the tokens in already."""
+    model, ids = _load(kind, tmp_path), tokens(1, 40)
+    truth = full(models.build(kind), ids)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :10], [0], [0], 0))
+    model.run(Batch(ids[:, 10:14], [0], [10], 0))
+
+    def full_memory(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    layers = getattr(model.forward.model, "model", None) or model.forward.model.backbone
+    for start, end in ((14, 19), (12, 17), (17, 18), (18, 19)):
+        hook = layers.layers[-1].register_forward_pre_hook(full_memory)
+        with pytest.raises(torch.OutOfMemoryError):
+            model.run(Batch(ids[:, start:end], [0], [start], 1))
+        hook.remove()
+        close(model.run(Batch(ids[:, start:end], [0], [start], 1)).logits, truth[:, end - 1 : end])
+    hook = layers.layers[-1].register_forward_pre_hook(full_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.run(Batch(ids[:, 19:20], [0], [19], 1))
+    hook.remove()
+    other = tokens(1, 20, seed=5)
+    truth = full(models.build(kind), other)
+    model.state.commit(0, 0)
+    _give(model, 0, other[0])
+    for start, end in ((0, 1), (1, 2), (2, 20), (4, 12)):  # nothing is left of the one before
+        close(model.run(Batch(other[:, start:end], [0], [start], 1)).logits, truth[:, end - 1 : end])
+
+
+def test_unknown_ids_run_again_as_the_last_one(tmp_path: Path) -> None:
+    """A draft model may know fewer ids than its target, whose tokens the slot's are."""
+    model, ids = _load("mamba2", tmp_path), tokens(1, 20)
+    known = ids.clone()
+    known[0, 8] = models.VOCAB - 1
+    given = known.clone()
+    given[0, 8] = models.VOCAB + 3
+    truth = full(models.build("mamba2"), known)
+    _give(model, 0, given[0])
+    for start, end in ((0, 6), (6, 14), (10, 12)):
+        close(model.run(Batch(known[:, start:end], [0], [start], 1)).logits, truth[:, end - 1 : end])
+
+
+@pytest.mark.parametrize("kind", models.HYBRID)
+def test_a_slot_is_as_large_as_what_it_may_hold(kind: str, tmp_path: Path) -> None:
+    """Prefixes get as many bytes as the slots take: room for a whole state of each."""
+    model, ids = _load(kind, tmp_path), tokens(1, 64)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids, [0], [0], 0))
+    assert 0 < model.snapshot(0, 64).nbytes <= model.info.cache_bytes // 3
+
+
+def test_a_pass_further_back_that_fails_leaves_what_was_seen(tmp_path: Path) -> None:
+    """As where a draft model runs several sequences together, one of which lacks less than another."""
+    model, ids = _load("mamba2", tmp_path), tokens(1, 40)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :20], [0], [0], 0))
+
+    def full_memory(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    hook = model.forward.model.backbone.layers[-1].register_forward_pre_hook(full_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.run(Batch(ids[:, 15:22], [0], [15], 1))
+    hook.remove()
+    close(model.run(Batch(ids[:, 20:22], [0], [20], 1)).logits, full(models.build("mamba2"), ids)[:, 21:22])
+
+
+def test_what_follows_a_prompt_does_not_run_the_prompt_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single tokens that are taken back: a draft model's."""
+    model, ids = _load("mamba2", tmp_path), tokens(1, 60)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :50], [0], [0], 0))
+    widths: list[int] = []
+    step = model._step
+
+    def noting(tokens: Tensor, *rest: Any) -> Pass:
+        widths.append(tokens.shape[1])
+        return step(tokens, *rest)
+
+    monkeypatch.setattr(model, "_step", noting)
+    for start in (50, 51, 51):
+        model.run(Batch(ids[:, start : start + 1], [0], [start], 1))
+    assert sum(widths) <= 4

@@ -1,4 +1,4 @@
-"""What goes over the wire of /v1/responses, both ways."""
+"""The bodies of /v1/responses: what comes, and what is sent back."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ def describe(config: Any) -> ModelFamily | None:
     rotary, types = config.rope_parameters, getattr(config, "layer_types", None)
     if (
         config.hidden_act != "silu"
-        or getattr(config, "quantization_config", None) is not None
         or rotary.get("rope_type") not in rope.KINDS
         or rotary.get("partial_rotary_factor", 1.0) != 1.0
         or set(types or ()) - {"full_attention", "sliding_attention"}

@@ -23,7 +23,7 @@ from specdec.models.graphs import Graphs
 from specdec.models.transformers import probes
 from specdec.models.transformers.graphs import CapturedModel
 from specdec.models.transformers.model import TransformersModel
-from specdec.models.transformers.recurrent import RecurrentModel
+from specdec.models.transformers.recurrent import RecurrentModel, keys_values
 from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import headers
 
@@ -74,8 +74,10 @@ def _recurrent(model: Any, info: ModelInfo, probe: probes.Probe) -> RecurrentMod
     for chunks in (True, False):
         found = RecurrentModel(model, info, chunks=chunks)
         if probe.carries_on(found):
-            held = info.slots * found.snapshot(0, probe.count).nbytes
-            return RecurrentModel(model, replace(info, cache_bytes=held), chunks=chunks)
+            held = found.snapshot(0, probe.count)
+            growing = sum(part.nbytes for part in keys_values(held.state))
+            each = held.nbytes - growing + growing * info.context // held.length
+            return RecurrentModel(model, replace(info, cache_bytes=info.slots * each), chunks=chunks)
     raise UnsupportedModel(f"{info.architecture}: its passes with a cache do not give its own logits")
 
 

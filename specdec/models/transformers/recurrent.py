@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specdec.models.base import Batch, HostModel, ModelInfo, Pass, joined
+from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, Pass, joined
 from specdec.models.prefixes import Snapshot, Snapshots
 from specdec.models.state import SlotState
 from specdec.models.transformers.model import Forward
@@ -33,6 +33,13 @@ class _RecurrentState:
     state: Any = None
     length: int = 0
     before: Snapshot | None = None
+    most: int = 0
+    """Up to where the sequence has been; beyond `length` where it went back, or a pass failed."""
+
+    def keep(self) -> None:
+        """Keep the state as it is now."""
+        if self.before is None or self.before.length != self.length:
+            self.before = _snapshot(self)
 
 
 class RecurrentModel(HostModel):
@@ -52,13 +59,16 @@ class RecurrentModel(HostModel):
         passes = []
         for tokens, slot, start in zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True):
             again = torch.tensor([self._go_back(slot, start)], dtype=torch.int64, device=tokens.device)
-            if again.shape[1] > (_REPLAYED if self.chunks else 0):
+            again = again.clamp(max=self.info.vocab_size - 1)  # a draft model may know fewer ids than its target
+            live, alone = self._live[slot], again.shape[1] > (_REPLAYED if self.chunks else 0)
+            if alone:
                 self._carry_on(again, slot, 0, ())
                 again = again[:, :0]
-            live = self._live[slot]
-            if tokens.shape[1] > 1 and again.shape[1] == 0:
-                live.before = _snapshot(live)
+            if alone or (1 < tokens.shape[1] <= DECODE_ROWS and again.shape[1] == 0):
+                live.keep()
             found = self._carry_on(torch.cat((again, tokens), 1), slot, batch.keep, batch.features)
+            if tokens.shape[1] > DECODE_ROWS:  # of a prompt, where nothing is taken back but what comes behind it
+                live.keep()
             features = None if found.features is None else found.features[:, again.shape[1] :]
             passes.append(Pass(found.logits, features))
         return joined(passes, 0)
@@ -66,7 +76,7 @@ class RecurrentModel(HostModel):
     def kept(self, slot: int) -> list[int]:
         """See `prefixes.Snapshotted.kept`."""
         live = self._live[slot]
-        return [live.length, *([live.before.length] if live.before else [])]
+        return sorted((live.length, *([live.before.length] if live.before else [])), reverse=True)
 
     def snapshot(self, slot: int, length: int) -> Snapshot:
         """See `prefixes.Snapshotted.snapshot`."""
@@ -77,21 +87,21 @@ class RecurrentModel(HostModel):
 
     def resume(self, slot: int, snapshot: Snapshot) -> None:
         """See `prefixes.Snapshotted.resume`."""
-        self._live[slot] = _RecurrentState(_cloned(snapshot.state)[0], snapshot.length, snapshot)
+        self._live[slot] = _RecurrentState(_cloned(snapshot.state)[0], snapshot.length, snapshot, snapshot.length)
 
     def _go_back(self, slot: int, start: int) -> list[int]:
         """Bring the slot's state to `start`, or to the last one kept below; returns the tokens in between."""
-        live = self._live[slot]
-        if live.length == start:
+        live, tokens = self._live[slot], self.state.slots[slot].tokens
+        if live.length == start > 0:
             return []
+        if start > min(len(tokens), live.most):
+            raise ValueError(f"slot {slot} holds {live.most} positions; expected a start up to there, not {start}")
         if live.before is not None and live.before.length <= start:
             self.resume(slot, live.before)
         else:
             self._live[slot] = _RecurrentState()
-        reached, tokens = self._live[slot].length, self.state.slots[slot].tokens
-        if start > min(len(tokens), max(live.length, reached)):
-            raise ValueError(f"slot {slot} holds {live.length} positions; expected a start up to there, not {start}")
-        return tokens[reached:start]
+        self._live[slot].most = live.most if start else 0
+        return tokens[self._live[slot].length : start]
 
     def _carry_on(self, tokens: Tensor, slot: int, keep: int, features: tuple[int, ...]) -> Pass:
         """The slot's state through tokens [1, M]."""
@@ -103,8 +113,11 @@ class RecurrentModel(HostModel):
 
     def _step(self, tokens: Tensor, live: _RecurrentState, keep: int, features: tuple[int, ...]) -> Pass:
         options = {} if live.state is None else {self.cache_name: live.state}
+        length = live.length
+        live.state, live.length = None, 0  # a pass that fails leaves its state half written
         found, output = self.forward(tokens, keep, features, **options)
-        live.state, live.length = getattr(output, self.cache_name), live.length + tokens.shape[1]
+        live.state, live.length = getattr(output, self.cache_name), length + tokens.shape[1]
+        live.most = max(live.most, live.length)
         return found
 
 
@@ -116,10 +129,13 @@ def _snapshot(live: _RecurrentState) -> Snapshot:
 def _cloned(state: Any) -> tuple[Any, int]:
     """A copy that passes over the original leave alone, and how many bytes it holds. Keys and values are shared: a pass
     puts new tensors in their place, where it writes into recurrent states."""
-    memo: dict[int, Any] = {}
-    for layer in getattr(state, "layers", ()):
-        for held in (getattr(layer, "keys", None), getattr(layer, "values", None)):
-            if isinstance(held, Tensor):
-                memo[id(held)] = held
+    memo: dict[int, Any] = {id(held): held for held in keys_values(state)}
     copied = copy.deepcopy(state, memo)
     return copied, sum(found.nbytes for found in memo.values() if isinstance(found, Tensor))
+
+
+def keys_values(state: Any) -> list[Tensor]:
+    """The keys and values in a state of transformers."""
+    layers = getattr(state, "layers", ())
+    found = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
+    return [held for held in found if isinstance(held, Tensor)]

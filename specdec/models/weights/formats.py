@@ -14,6 +14,8 @@ from typing import Any
 from specdec.errors import UnsupportedModel
 from specdec.models.weights.checkpoint import headers, read_json
 
+READ: frozenset[str | None] = frozenset({None})
+"""The methods whose weights `layers.py` reads. Of others transformers makes a model."""
 PACKAGES = {
     "awq": ("gptqmodel", "accelerate"),
     "bitsandbytes": ("bitsandbytes", "accelerate"),
@@ -57,7 +59,8 @@ def check(folder: Path, config: Any) -> None:
     """Raise UnsupportedModel for weights that would be misread, or that nothing installed here can read."""
     method = method_of(config)
     if method is not None:
-        _check_known(folder, method)
+        if method not in READ:
+            _check_known(folder, method)
         return
     # ModelOpt may write what it did into a file of its own and nowhere else
     said = read_json(folder / _MODELOPT).get("quantization") if (folder / _MODELOPT).exists() else {}
