@@ -59,6 +59,8 @@ class ServerDialect:
     """Parameters that it takes only while it does not speculate."""
     template: bool = False
     """Whether chat_template_kwargs reach the chat template."""
+    reasoning: bool = False
+    """Whether it says reasoning to the template in the template's words, and bounds a thought."""
     takes_ids: bool = True
     """As a prompt."""
     recount: str | None = None
@@ -84,6 +86,7 @@ OURS = ServerDialect(
     _ALL_GRAMMARS | {"json_schema": lambda grammar: _format(grammar, strict=grammar.strict)},
     always={"return_token_ids": True},
     template=True,
+    reasoning=True,
     switch="speculative",
     remember=True,
     prediction=True,

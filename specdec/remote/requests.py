@@ -120,6 +120,11 @@ def _prompt(request: Request, server: ServerInfo, *, chat: bool) -> Fields:
 def _template(request: Request, server: ServerInfo) -> Fields:
     """What the chat template is told. Which of the usual variables it reads is not known here; none minds another."""
     reasoning, most, told = request.reasoning, request.max_reasoning_tokens, dict[str, Any]()
+    if server.dialect.reasoning:
+        told |= {"reasoning_effort": reasoning} if reasoning in EFFORTS else {}
+        told |= {"enable_thinking": reasoning == "on"} if reasoning in ("on", "off") else {}
+        told |= {"max_reasoning_tokens": most} if most is not None else {}
+        return told | ({"chat_template_kwargs": dict(request.template)} if request.template else {})
     if most is not None:
         raise _refusal("max_reasoning_tokens", most, "None", server)
     if reasoning != "auto":

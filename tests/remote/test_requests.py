@@ -89,14 +89,24 @@ def test_variables_of_the_template(dialect: ServerDialect) -> None:
     assert "chat_template_kwargs" not in _body(dialect, "text", template=variables)
     if dialect.template:
         assert _body(dialect, template=variables)["chat_template_kwargs"] == variables
-        told = _body(dialect, reasoning="high", template={"thinking": "yes"})["chat_template_kwargs"]
-        assert told == {"enable_thinking": True, "thinking": "yes", "reasoning_effort": "high"}
     else:
         for options in ({"template": variables}, {"reasoning": "off"}):
             with pytest.raises(InvalidRequest, match=rf"^{next(iter(options))} is"):
                 _body(dialect, **options)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
+def test_reasoning(dialect: ServerDialect) -> None:
+    if dialect.reasoning:
+        body = _body(dialect, reasoning="high", max_reasoning_tokens=5)
+        assert (body["reasoning_effort"], body["max_reasoning_tokens"]) == ("high", 5)
+        assert [_body(dialect, reasoning=value)["enable_thinking"] for value in ("on", "off")] == [True, False]
+        return
     with pytest.raises(InvalidRequest, match=r"^max_reasoning_tokens is"):
         _body(dialect, max_reasoning_tokens=5)
+    if dialect.template:
+        told = _body(dialect, reasoning="high", template={"thinking": "yes"})["chat_template_kwargs"]
+        assert told == {"enable_thinking": True, "thinking": "yes", "reasoning_effort": "high"}
 
 
 def test_llama_cpp_is_told_what_others_take_from_the_checkpoint() -> None:

@@ -73,6 +73,7 @@ _DEEPSEEK, _DEEPSEEK_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁e
 _ONE, _ONE_END, _SEP = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"
 _KIMI, _KIMI_END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 _MISTRAL = "[TOOL_CALLS]"
+_HARMONY_SIGNS = ("<|start|>", "<|channel|>", "<|message|>")
 _QWEN_TAGS = ArgumentTags("<parameter=", ">", "\n", "\n</parameter>", "\n")
 _GLM_TAGS = ArgumentTags("<arg_key>", "</arg_key>", "\n<arg_value>", "</arg_value>", "\n")
 _GLM_DENSE_TAGS = ArgumentTags("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "")
@@ -112,7 +113,7 @@ _FORMATS = (
         head=CallHead("", "[ARGS]"),
     ),
     ToolFormat(
-        "harmony", "", "", None, "", signs=("<|channel|>", "<|message|>", "functions."),
+        "harmony", "", "", None, "", signs=(*_HARMONY_SIGNS, "functions."),
         head=CallHead("<|channel|>commentary to=functions.", " <|constrain|>json<|message|>"),
     ),
     ToolFormat("hermes", _CALL, "\n", _NEXT, _LAST, _CALL_END, signs=(_CALL,)),
@@ -153,7 +154,7 @@ class AnswerFormat:
             if _FOREIGN in template and _FOREIGN not in TOOL_FORMATS.get(name, _FORMATS[-1]).signs:
                 name = "none"
         tools = TOOL_FORMATS.get(name)
-        if all(mark in template for mark in HARMONY_MARKS[:4]):
+        if all(mark in template for mark in _HARMONY_SIGNS):
             return cls.harmony(tools, tokens)
         thought = next((marks for marks in _THOUGHTS if all(mark in template for mark in marks)), None)
         wanted = [*(thought or ()), *((tools.begin, tools.end, PYTHON_TAG) if tools else ())]

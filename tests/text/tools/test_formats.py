@@ -18,7 +18,7 @@ MISTRAL = "[AVAILABLE_TOOLS]{{ tools }}[/AVAILABLE_TOOLS] [TOOL_CALLS] ["
     ("[TOOL_CALLS]name[CALL_ID]id[ARGS]", "mistral_ids"), ("{{ '<|tool_calls_section_begin|>' }}", "kimi"),
     ("<tool_call>\n<function=name>\n<parameter=key>", "qwen_xml"), ("<tool_call>{{ n }}<arg_key>", "glm_dense"),
     ("{{ '<tool_call>' + n + '\\n<arg_key>' + k + '</arg_key>\\n<arg_value>' }}", "glm"),
-    ("<|start|>assistant to=functions.{{ n }}<|channel|>commentary json<|message|> <|constrain|>", "harmony"),
+    ("<|start|>assistant to=functions.{{ n }}<|channel|>commentary json<|message|>", "harmony"),
     ("<｜tool▁calls▁begin｜>{{ n }}\n```json\n", "deepseek_r1"), ("<｜tool▁calls▁begin｜>{{ n }}", "deepseek"),
 ])  # fmt: skip
 def test_detected(template: str, name: str | None) -> None:
@@ -31,6 +31,13 @@ def test_selected() -> None:
     assert AnswerFormat.of("none", HERMES, {}).tools is None
     with pytest.raises(InvalidRequest, match="tool_format is 'xml'; expected auto, none, kimi"):
         AnswerFormat.of("xml", HERMES, {})
+
+
+def test_channels_are_known_without_tools() -> None:
+    found = AnswerFormat.of("auto", "<|start|>assistant<|channel|>final<|message|>", {"<|channel|>": 3, "<|end|>": 4})
+    assert (found.tools, found.ids) == (None, {"<|channel|>": 3, "<|end|>": 4})
+    assert found.channels is not None
+    assert found.thought_behind("<|end|><|start|>assistant") == "possible"
 
 
 def test_reasoning_and_tokens() -> None:
