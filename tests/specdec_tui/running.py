@@ -70,8 +70,9 @@ class Driver:
 
     @property
     def toasts(self) -> list[str]:
-        """What the app has said so far in toasts."""
-        return [n.message for n in self.app._notifications]
+        """What the app has said so far in toasts, and what it says went wrong."""
+        problem = self.app.main.problem.text
+        return [n.message for n in self.app._notifications] + ([problem] if problem else [])
 
     @property
     def texts(self) -> list[str]:

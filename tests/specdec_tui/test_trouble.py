@@ -137,7 +137,7 @@ async def test_a_paste_of_a_megabyte_stays_out_of_the_way_and_goes_out_whole() -
         ("/preset nothing", "preset is 'nothing'; expected one of default"),
         ("/retry", "prompt is None; expected a prompt, and there is none yet"),
         ("/copy", "copy is ''; expected an answer"),
-        ("/tools missing.json", "[Errno 2] No such file or directory: 'missing.json'"),
+        ("/tools missing.json", "missing.json: No such file or directory"),
         ("/sessions", "sessions is None; expected a database"),
         ("/json perhaps", "json is 'perhaps'; expected on or off"),
     ],

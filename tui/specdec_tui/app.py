@@ -13,7 +13,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 
-from specdec.errors import SpecDecError
+from specdec.errors import InvalidRequest, SpecDecError
 from specdec_tui.commands import SlashCommands
 from specdec_tui.core.commands import COMMANDS, for_app, is_command, parse
 from specdec_tui.core.config import Config
@@ -23,6 +23,8 @@ from specdec_tui.core.store import Store
 from specdec_tui.screens.chat import ChatScreen
 from specdec_tui.themes import THEMES
 from specdec_tui.widgets.prompt import Prompt
+from specdec_tui.widgets.transcript import Transcript
+from specdec_tui.widgets.turn import TurnView
 
 
 def _palette() -> type[Provider]:
@@ -64,6 +66,10 @@ class ChatApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = config.screen.theme
+        known = [b.id for b in self.main.BINDINGS if isinstance(b, Binding) and b.id]
+        if unknown := sorted(set(config.keys) - set(known)):
+            raise InvalidRequest("keys", ", ".join(unknown), "one of " + ", ".join(known))
+        self.set_keymap(config.keys)
 
     def get_default_screen(self) -> ChatScreen:
         return self.main
@@ -176,8 +182,10 @@ class ChatApp(App[None]):
 
     def action_help(self) -> None:
         from specdec_tui.screens.help import HelpScreen
+        from specdec_tui.widgets.token_view import TokenView
 
         if isinstance(self.screen, HelpScreen):
             self.screen.dismiss()
         else:
-            self.push_screen(HelpScreen(self.focused or self.screen, [*self.BINDINGS, *self.main.BINDINGS]))
+            keys = [*self.BINDINGS, *self.main.BINDINGS]
+            self.push_screen(HelpScreen(self.focused or self.screen, keys, (Prompt, Transcript, TurnView, TokenView)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 from specdec.errors import InvalidRequest
-from specdec.types import Grammar, Message
+from specdec.types import Grammar, LoadOptions, Message
 from specdec_tui.core.commands import presets
 from specdec_tui.core.config import THEME_NAMES
 from specdec_tui.core.conversation import Turn, title_of
@@ -152,24 +153,24 @@ class SlashCommands:
 
     # --------------------------------------------------------------------------- the engine
 
-    def do_model(self, name: str) -> None:
+    async def do_model(self, name: str) -> None:
         if name:
-            self._load(name, "auto")
+            await self._load(name, "auto")
             return
         from specdec_tui.screens.models import ModelsScreen
 
-        def load(chosen: tuple[str, str] | None) -> None:
+        async def load(chosen: tuple[str, str] | None) -> None:
             if chosen:
-                self._load(*chosen)
+                await self._load(*chosen)
 
         found = models(self.screen.config.folders)
         self.screen.app.push_screen(ModelsScreen(self.screen.engines.options, found), load)
 
-    def do_draft(self, name: str) -> None:
+    async def do_draft(self, name: str) -> None:
         if name:
-            self.screen.load_engine(replace(self.screen.engines.options, draft=name))
+            await self._load_checked(replace(self.screen.engines.options, draft=name))
         else:
-            self.do_model("")
+            await self.do_model("")
 
     def do_restart(self, _argument: str) -> None:
         self.screen.load_engine(self.screen.engines.options)
@@ -217,9 +218,15 @@ class SlashCommands:
         self.screen.chat.configure(changed)
         self.screen.toast(note)
 
-    def _load(self, target: str, draft: str) -> None:
+    async def _load(self, target: str, draft: str) -> None:
         """Another target; a server's key is no other's."""
-        self.screen.load_engine(replace(self.screen.engines.options, target=target, draft=draft, api_key=None))
+        await self._load_checked(replace(self.screen.engines.options, target=target, draft=draft, api_key=None))
+
+    async def _load_checked(self, options: LoadOptions) -> None:
+        """What does not exist is refused while the present engine still runs."""
+        self.screen.status.show_state("looking for the model")
+        await asyncio.to_thread(self.screen.engines.check, options)
+        self.screen.load_engine(options)
 
 
 def _read(name: str) -> str:

@@ -5,6 +5,7 @@
 [screen]    theme, gauge, rejected, system
 [models]    folders = ["~/models"]
 [presets.NAME]  sampling values
+[keys]      NAME = "key,key": other keys for what F1 lists; compare = "f9"
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Config:
     screen: ScreenConfig = field(default_factory=ScreenConfig)
     folders: tuple[Path, ...] = ()
     presets: Mapping[str, Values] = field(default_factory=lambda: dict(PRESETS))
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Other keys, by the name of what they do."""
 
 
 def read_config(path: Path) -> Config:
@@ -58,7 +61,7 @@ def read_config(path: Path) -> Config:
         raise InvalidRequest("config", str(path), f"TOML ({error})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest("config", str(path), f"a readable file ({error})") from None
-    _known("config", tables, ("engine", "sampling", "screen", "models", "presets"))
+    _known("config", tables, ("engine", "sampling", "screen", "models", "presets", "keys"))
     engine, screen = (dict(tables.get(name, {})) for name in ("engine", "screen"))
     if url := engine.pop("url", None):
         engine["target"] = url
@@ -69,6 +72,7 @@ def read_config(path: Path) -> Config:
         screen=_filled(ScreenConfig, "screen", screen),
         folders=tuple(Path(f) for f in tables.get("models", {}).get("folders", [])),
         presets=PRESETS | {name: dict(values) for name, values in tables.get("presets", {}).items()},
+        keys={name: str(key) for name, key in tables.get("keys", {}).items()},
     )
 
 

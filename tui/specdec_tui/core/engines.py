@@ -11,9 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from specdec.engine import Engine, Progress
+from specdec.errors import CheckpointNotFound
 from specdec.loading import load_engine
 from specdec.types import LoadOptions
 from specdec_tui.core.frames import FRAME
+from specdec_tui.core.models import known
+
+_NO_CHECKPOINT = ("bundled", "auto", "none", "lookup")
 
 OpenEngine = Callable[[LoadOptions, Progress], Engine]
 """Blocks until the engine is ready. Raising in `progress` gives it up."""
@@ -24,6 +28,13 @@ class EngineOpener:
 
     def __init__(self, log: Path) -> None:
         self.log = log
+
+    @staticmethod
+    def check(options: LoadOptions) -> None:
+        """Raises CheckpointNotFound for what is neither here nor at the hub; takes a moment."""
+        for name in (options.target, options.draft):
+            if not options.remote and name not in _NO_CHECKPOINT and not known(name):
+                raise CheckpointNotFound(f"no model {name!r}: neither a folder here nor known to the hub")
 
     def __call__(self, options: LoadOptions, progress: Progress) -> Engine:
         if options.remote:  # what only a local engine can choose may stand in the config file; it is left out
@@ -79,6 +90,11 @@ class EngineManager:
         """Why the engine, if there is one, takes no requests."""
         return self.engine.down if self.engine else None
 
+    def check(self, options: LoadOptions) -> None:
+        """Raises what is plainly wrong with these, while the present engine still runs. Blocks for a moment."""
+        if check := getattr(self._open, "check", None):
+            check(options)
+
     def load(self, options: LoadOptions) -> None:
         """Load this one. The present engine ends first: two of them may not fit into memory."""
         previous = self.options if self.engine and options != self.options else None
@@ -124,9 +140,25 @@ def shares_cores(engine: Engine) -> bool:
 
 def causes(error: BaseException) -> str:
     """An error and what it came from, in one line."""
-    chain = [str(error)]
+    chain = [_words(error)]
     while error.__cause__ is not None:
         error = error.__cause__
-        if str(error) not in chain[-1]:
-            chain.append(str(error))
+        if _words(error) not in chain[-1]:
+            chain.append(_words(error))
     return ": ".join(chain)
+
+
+def _words(error: BaseException) -> str:
+    """As it is said to somebody before a screen: errors of the library speak of its calls."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error)
+    for call, key in _ON_SCREEN:
+        text = text.replace(call, key)
+    return text
+
+
+_ON_SCREEN = (
+    ("restart() brings it back", "F8 brings it back"),
+    ("pass api_key= or set SPECDEC_API_KEY", "set SPECDEC_API_KEY, or api_key in [engine] of chat.toml"),
+)

@@ -12,6 +12,10 @@ _FEW = 200
 """Models of one folder; a list longer than this helps nobody."""
 
 
+_PATIENCE = 5.0
+"""Seconds that the hub may take to answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOption:
     """What `load` would be called with, and where it comes from."""
@@ -31,6 +35,20 @@ def models(folders: Iterable[Path] = ()) -> list[ModelOption]:
             models = [path for path in (folder, *inner) if (path / "config.json").is_file()]
             found += [ModelOption(str(path), f"folder {path.parent}") for path in models]
     return found
+
+
+def known(name: str) -> bool:
+    """Whether there is such a model: here, in the hub's cache, or at the hub."""
+    if Path(name).expanduser().exists() or name in [m.name for m in models()]:
+        return True
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        HfApi().model_info(name, timeout=_PATIENCE)
+    except (HFValidationError, OfflineModeIsEnabled, HfHubHTTPError, OSError):
+        return False
+    return True
 
 
 def _hub() -> Path:

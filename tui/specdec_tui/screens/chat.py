@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import tempfile
 import time
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
-from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual import events, on, work
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import TextArea
@@ -29,6 +34,8 @@ from specdec_tui.core.safe import one_line, safe
 from specdec_tui.core.store import SavedSession
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.widgets.heading import Heading
+from specdec_tui.widgets.keyed import Keyed
+from specdec_tui.widgets.problem import Problem
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.queue import Queue
 from specdec_tui.widgets.status import Status
@@ -45,6 +52,8 @@ _GAUGE_EVERY = 1 / 4
 _WATCH_EVERY = 1.0
 _SHARED_FRAME = 0.1
 """Seconds between looks at an answer whose engine decodes on the cores that draw: its frames are rarer."""
+_TWICE = 2.0
+"""Seconds in which the same key counts as twice."""
 _LOGS = 8
 """Answers whose tokens are kept."""
 
@@ -68,18 +77,20 @@ class ChatScreen(Screen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("escape", "leave", "Stop, or back"),
-        ("ctrl+t", "app.command('tokens')", "Tokens"),
-        ("ctrl+r", "app.command('retry')", "Answer again"),
-        ("ctrl+n", "app.command('new')", "New chat"),
-        ("ctrl+o", "app.command('sessions')", "Sessions"),
-        ("ctrl+g", "app.command('gauge')", "Gauge"),
-        ("f2", "app.command('params')", "Parameters"),
-        ("f3", "app.command('model')", "Models"),
-        ("f4", "app.command('copy')", "Copy answer"),
-        ("f5", "app.command('compare')", "Compare"),
-        ("f8", "app.command('restart')", "Restart engine"),
-        ("ctrl+up", "earlier", "Earlier turns"),
+        Binding("escape", "leave", "Stop, or back", id="leave"),
+        Binding("ctrl+c", "interrupt", "Stop, clear the line, twice: leave", priority=True, id="interrupt"),
+        Binding("ctrl+t", "app.command('tokens')", "Tokens", id="tokens"),
+        Binding("ctrl+r", "app.command('retry')", "Answer again", id="retry"),
+        Binding("ctrl+n", "app.command('new')", "New chat", id="new"),
+        Binding("ctrl+o", "app.command('sessions')", "Sessions", id="sessions"),
+        Binding("f6", "app.command('gauge')", "Gauge", id="gauge"),
+        Binding("f2", "app.command('params')", "Parameters", id="params"),
+        Binding("f3", "app.command('model')", "Models", id="model"),
+        Binding("f4", "app.command('copy')", "Copy answer", id="copy"),
+        Binding("f5", "app.command('compare')", "Compare", id="compare"),
+        Binding("f8", "app.command('restart')", "Restart engine", id="restart"),
+        Binding("ctrl+g", "editor", "Write in an editor", id="editor"),
+        Binding("ctrl+up", "earlier", "Earlier turns", id="earlier"),
     ]
 
     def __init__(self, config: Config, engines: EngineManager) -> None:
@@ -90,7 +101,8 @@ class ChatScreen(Screen[None]):
         self.generation: Generation | None = None
         """Under way, or the last one."""
         self.heading, self.transcript, self.status = Heading(), Transcript(), Status()
-        self.suggestions, self.queue = Suggestions(), Queue()
+        self.suggestions, self.queue, self.problem = Suggestions(), Queue(), Problem()
+        self._leaving = 0.0
         self.prompt = Prompt(self.suggestions, self.queue)
         self.pane: TokenPane | None = None
         self.gauges: tuple[GaugePanel | GaugeStrip, ...] = ()
@@ -101,6 +113,7 @@ class ChatScreen(Screen[None]):
         yield self.heading
         with Horizontal(id="body"):
             yield self.transcript
+        yield self.problem
         yield self.queue
         yield self.suggestions
         yield self.prompt
@@ -120,17 +133,18 @@ class ChatScreen(Screen[None]):
         self.load_engine(self.engines.options)
         self.pane, panel, strip = TokenPane(), GaugePanel(), GaugeStrip()
         await self.query_one("#body").mount(self.pane, panel)
-        await self.mount(strip, before=self.queue)
+        await self.mount(strip, before=self.problem)
         self.gauges = (panel, strip)
         self.pane.tokens.rejected = self.config.screen.rejected
         self.set_interval(_GAUGE_EVERY, self.refresh_gauge)
         self.set_interval(_WATCH_EVERY, self.watch_engine)
 
     def toast(self, what: object) -> None:
-        """One line, safe to show."""
-        failed = isinstance(what, BaseException)
-        text = causes(what) if isinstance(what, BaseException) else what
-        self.notify(one_line(text), severity="error" if failed else "information", markup=False)
+        """Safe to show: news for a moment; what went wrong whole, and until something else is done."""
+        if isinstance(what, BaseException):
+            self.problem.show(one_line(causes(what), 2000))
+        else:
+            self.notify(one_line(what), markup=False)
 
     def show_title(self) -> None:
         engine = self.engines.options.target
@@ -192,6 +206,7 @@ class ChatScreen(Screen[None]):
     @on(Prompt.Submitted)
     def _submitted(self, event: Prompt.Submitted) -> None:
         """What is no command of the app's: sent, or put behind what waits."""
+        self.problem.show("")
         if for_app(event.text):
             return
         if self._editing and (self.busy or self.engines.engine is None):
@@ -219,6 +234,8 @@ class ChatScreen(Screen[None]):
     @on(Worker.StateChanged)
     def _answered(self, event: Worker.StateChanged) -> None:
         """After an answer that came to its end; one that was stopped or failed leaves it to the user to go on."""
+        if event.worker.group == "answer" and event.worker.is_finished and not self.app.app_focus:
+            self.app.bell()  # nobody is looking
         done = self.generation is not None and self.generation.turn.state == "done"
         if event.worker.group == "answer" and event.state is WorkerState.SUCCESS and done:
             self.send_next()
@@ -383,6 +400,7 @@ class ChatScreen(Screen[None]):
 
     def action_leave(self) -> None:
         """The nearest thing that can be left."""
+        self.problem.show("")
         if self.suggestions.chosen:
             self.suggestions.offer(())
         elif self.running:
@@ -393,6 +411,56 @@ class ChatScreen(Screen[None]):
             self.edit(None)
             self.prompt.clear_all()
         self.prompt.focus()
+
+    def action_interrupt(self) -> None:
+        """What Ctrl+C means in a terminal: copies what is selected, else stops, else clears the line, else leaves."""
+        now = time.monotonic()
+        if self.prompt.selected_text:
+            self.prompt.action_copy()
+        elif self.get_selected_text():
+            self.action_copy_text()
+        elif self.busy:
+            self.cancel()
+        elif self.prompt.text:
+            self.prompt.remember(self.prompt.text)  # Up brings it back
+            self.prompt.clear_all()
+        elif now - self._leaving < _TWICE:
+            self.app.exit()
+        else:
+            self._leaving = now
+            self.toast("Ctrl+C again leaves")
+
+    def action_page(self, by: int) -> None:
+        """Scroll what is read, from wherever the focus is."""
+        shown = self.pane.tokens if self.shows_tokens and self.pane else self.transcript
+        (shown.scroll_page_up if by < 0 else shown.scroll_page_down)(animate=False)
+
+    def on_key(self, event: events.Key) -> None:
+        """What nothing else takes is meant for the prompt."""
+        bound = any(key in self.active_bindings for key in event.aliases)
+        if event.is_printable and event.character and not bound and self.focused is not self.prompt:
+            event.stop()
+            self.prompt.focus()
+            self.prompt.insert(event.character)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.status.show_keys(next((n.KEYS for n in event.widget.ancestors_with_self if isinstance(n, Keyed)), ""))
+
+    def action_editor(self) -> None:
+        """What is written goes on in the user's own editor."""
+        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        with tempfile.TemporaryDirectory(prefix="specdec-") as folder:
+            file = Path(folder, "prompt.md")
+            file.write_text(self.prompt.whole, "utf-8")
+            try:
+                with self.app.suspend():
+                    subprocess.run([*command, str(file)], check=True)  # noqa: S603  (the user's own command)
+            except (OSError, subprocess.CalledProcessError, SuspendNotSupported) as error:
+                self.toast(error)
+                return
+            written = file.read_text("utf-8").removesuffix("\n")
+        self.prompt.clear_all()
+        self.prompt.put(written)
 
     async def action_earlier(self) -> None:
         await self.transcript.show_earlier(self.chat.conversation)

@@ -1,5 +1,5 @@
-"""Help for whatever has the focus: what it is, its keys, the chat's keys and commands. Keys are read from the bindings:
-a list of its own would soon name one that does nothing."""
+"""Help on one page: whatever has the focus, the chat's keys and commands, and the keys of everything else. Keys are
+read from the bindings: a list of its own would soon name one that does nothing."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ class HelpScreen(ModalScreen[None]):
     }
     """
 
-    def __init__(self, about: DOMNode, chat: Iterable[BindingType]) -> None:
+    def __init__(self, about: DOMNode, chat: Iterable[BindingType], others: Iterable[type[DOMNode]]) -> None:
         super().__init__()
         self._about = next((node for node in about.ancestors_with_self if node.HELP), None)
         self._chat = chat
+        self._others = [kind for kind in others if not isinstance(self._about, kind)]
 
     def compose(self) -> ComposeResult:
         about = [self._about.HELP or "", *_keys(self._about.BINDINGS)] if self._about else ["# SpecDec\n"]
         usages = (f" {c.usage}".replace("|", " or ") if c.usage else "" for c in COMMANDS)
         commands = [f"| `/{c.name}{usage}` | {c.help} |" for c, usage in zip(COMMANDS, usages, strict=True)]
+        others = [line for kind in self._others for line in [f"\n#{kind.HELP}", *_keys(kind.BINDINGS)]]
         keys = ["\n## Keys of the chat\n", *_keys(self._chat), "\n## Commands\n"]
         with VerticalScroll() as scroll:
             scroll.border_title = "Help · Esc closes"
-            text = "\n".join([*about, *keys, "| command | does |", "|---|---|", *commands])
+            text = "\n".join([*about, *keys, "| command | does |", "|---|---|", *commands, *others])
             yield Markdown(text, open_links=False)
 
 

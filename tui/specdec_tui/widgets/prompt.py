@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from specdec_tui.widgets.keyed import Keyed
 from specdec_tui.widgets.queue import Queue
 from specdec_tui.widgets.suggestions import Suggestions
 
@@ -16,8 +17,10 @@ _LARGE = 4000
 """Characters of a paste that is shown as one word and put in when the prompt is sent."""
 
 
-class Prompt(TextArea):
+class Prompt(TextArea, Keyed):
     """Enter sends; Shift+Enter, Alt+Enter or Ctrl+J begins a line."""
+
+    KEYS = "Enter sends · / commands"
 
     HELP = """\
 # Prompt
@@ -28,6 +31,9 @@ sent while an answer comes, or before there is an engine, waits above the prompt
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("ctrl+j,shift+enter,alt+enter", "line", "New line"),
+        ("ctrl+d", "end", "Leave, if the line is empty"),
+        ("pageup", "screen.page(-1)", "Scroll up"),
+        ("pagedown", "screen.page(1)", "Scroll down"),
     ]
     DEFAULT_CSS = """
     Prompt {
@@ -54,6 +60,14 @@ sent while an answer comes, or before there is an engine, waits above the prompt
         self._draft = ""
         self._pasted: dict[str, str] = {}
 
+    @property
+    def whole(self) -> str:
+        """With what was pasted in its place."""
+        text = self.text
+        for word, pasted in self._pasted.items():
+            text = text.replace(word, pasted)
+        return text
+
     def put(self, text: str) -> None:
         """Text to go on with."""
         self.text = text
@@ -64,15 +78,20 @@ sent while an answer comes, or before there is an engine, waits above the prompt
             self.earlier.append(text)
         self._at = len(self.earlier)
 
+    def action_end(self) -> None:
+        """As a shell has it."""
+        if self.text:
+            self.action_delete_right()
+        else:
+            self.app.exit()
+
     def action_line(self) -> None:
         self.insert("\n")
 
     async def _on_key(self, event: events.Key) -> None:
         key, suggested = event.key, self._suggestions.chosen
         if key == "enter":
-            text = self.text
-            for word, pasted in self._pasted.items():
-                text = text.replace(word, pasted)
+            text = self.whole
             if text.strip() or self._queue.texts:
                 self.post_message(self.Submitted(text))
         elif suggested and key == "tab":

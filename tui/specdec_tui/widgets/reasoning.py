@@ -9,10 +9,13 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from specdec_tui.core.safe import safe
+from specdec_tui.widgets.keyed import Keyed
 
 
-class Reasoning(Static, can_focus=True):
+class Reasoning(Static, Keyed, can_focus=True):
     """One line that opens."""
+
+    KEYS = "Enter opens or folds · Esc prompt"
 
     HELP = "# Reasoning\n\nWhat the model thought before its answer. `Enter` or a click opens and folds it.\n"
     BINDINGS: ClassVar[list[BindingType]] = [("enter,space", "fold", "Open or fold")]

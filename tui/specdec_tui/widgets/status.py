@@ -5,7 +5,6 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Static
 
 from specdec_tui.widgets.changing import Changing
 from specdec_tui.widgets.figures import bar
@@ -21,7 +20,7 @@ class Status(Horizontal):
     Status {
         height: 1; background: $panel; padding: 0 1; color: $text-muted;
         Static { width: auto; text-wrap: nowrap; text-overflow: ellipsis; }
-        #state { width: 1fr; }
+        #state { width: 1fr; min-width: 12; }
         #context { padding: 0 2; }
         .-warn { color: $warning; text-style: bold; }
         .-full { color: $error; text-style: bold; }
@@ -30,16 +29,20 @@ class Status(Horizontal):
 
     def __init__(self) -> None:
         super().__init__()
-        self._state, self._meter = Changing("state"), Changing("context")
+        self._state, self._meter, self._keys = Changing("state"), Changing("context"), Changing("keys")
 
     def compose(self) -> ComposeResult:
         yield self._state
         yield self._meter
-        yield Static("F1 help · ^p commands", id="keys", markup=False)
+        yield self._keys
 
     def show_state(self, text: str, *, style: str = "") -> None:
         """The engine's."""
         self._state.show(Content.styled(text, style))
+
+    def show_keys(self, text: str) -> None:
+        """Of what has the focus."""
+        self._keys.show(f"F1 keys · {text}" if text else "F1 keys")
 
     def show_context(self, used: int, context: int) -> None:
         """The context meter; a nearly full one is coloured."""

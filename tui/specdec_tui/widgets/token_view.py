@@ -15,12 +15,15 @@ from textual.strip import Strip
 
 from specdec.types import Origin
 from specdec_tui.core.tokenlog import Entry, Lines, TokenLog
+from specdec_tui.widgets.keyed import Keyed
 
 _KINDS = (*get_args(Origin), "rejected", "separator")
 
 
-class TokenView(ScrollView, can_focus=True):
+class TokenView(ScrollView, Keyed, can_focus=True):
     """Tokens coloured by where each came from; a cursor tells more about one."""
+
+    KEYS = "← → choose · x rejected · Esc text"
 
     HELP = """\
 # Tokens

@@ -9,6 +9,7 @@ from textual.widgets import Static
 
 from specdec_tui.core.conversation import Conversation, Turn
 from specdec_tui.splash import GREETING
+from specdec_tui.widgets.keyed import Keyed
 from specdec_tui.widgets.steady import Steady
 from specdec_tui.widgets.turn import AnswerView, PromptView, TurnView
 
@@ -31,8 +32,10 @@ class Turns(Steady, Vertical):
     BLANK = True  # as for a turn
 
 
-class Transcript(Steady, VerticalScroll, can_focus=True):
+class Transcript(Steady, VerticalScroll, Keyed, can_focus=True):
     """Views of the turns on the shown path, or of its end."""
+
+    KEYS = "↑ ↓ scroll · Tab a turn · Esc prompt"
 
     BLANK = True
     HELP = "# Conversation\n\n`Tab` goes from turn to turn.\n"

@@ -20,6 +20,7 @@ from specdec_tui.core.generation import Generation
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.calls import Calls
 from specdec_tui.widgets.figures import answer_line
+from specdec_tui.widgets.keyed import Keyed
 from specdec_tui.widgets.reasoning import Reasoning
 from specdec_tui.widgets.steady import Steady
 
@@ -42,8 +43,10 @@ class FocusBar(Steady, Widget):
     DEFAULT_CSS = "FocusBar { dock: left; width: 1; height: 100%; margin: 0 1 0 0; }"
 
 
-class TurnView(Steady, Vertical, can_focus=True):
+class TurnView(Steady, Vertical, Keyed, can_focus=True):
     """What all turns have: focus, and keys that act on this very turn."""
+
+    KEYS = "c copy · r again · e edit · t tokens · Esc prompt"
 
     BLANK = True  # else an empty text as tall as the turn would be laid out whenever it grows
     HELP = "# A turn\n\n`Tab` and `Shift+Tab` go from turn to turn.\n"

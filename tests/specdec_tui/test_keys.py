@@ -1,0 +1,188 @@
+"""The chat behaves as a terminal does."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from specdec.errors import EngineFailed, InvalidRequest
+from specdec_tui.app import ChatApp
+from specdec_tui.core.config import Config, read_config
+from specdec_tui.core.engines import EngineOpener, causes
+from specdec_tui.core.models import known
+from specdec_tui.screens.compare import CompareScreen
+from specdec_tui.widgets.transcript import Transcript
+from specdec_tui.widgets.turn import AnswerView, TurnView
+from tests.fakes import SCRIPT, ScriptedEngine
+from tests.specdec_tui.running import Garage, running
+
+
+async def test_interrupt_stops_then_clears_then_leaves() -> None:
+    async with running(ScriptedEngine(hold=2)) as chat:
+        await chat.ready()
+        await chat.enter("Go on")
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens == 4)
+        chat.app.main.prompt.put("half a thought")
+        await chat.pilot.press("ctrl+c")
+        await chat.until(lambda: not chat.app.main.busy)
+        assert chat.app.main.chat.conversation.path()[-1].state == "cancelled"
+        assert chat.app.main.prompt.text == "half a thought"
+        await chat.pilot.press("ctrl+c")
+        assert chat.app.main.prompt.text == ""
+        await chat.pilot.press("up")
+        assert chat.app.main.prompt.text == "half a thought", "it is among the earlier ones"
+        await chat.pilot.press("ctrl+c", "ctrl+c")
+        assert chat.app.return_code is None
+        assert "Ctrl+C again leaves" in chat.toasts
+        await chat.pilot.press("ctrl+c")
+        await chat.until(lambda: chat.app.return_code == 0)
+
+
+async def test_the_end_of_input_leaves_on_an_empty_line_alone() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        chat.app.main.prompt.text = "ab"
+        await chat.pilot.press("ctrl+d")
+        assert chat.app.main.prompt.text == "b"
+        assert chat.app.return_code is None
+        chat.app.main.prompt.text = ""
+        await chat.pilot.press("ctrl+d")
+        await chat.until(lambda: chat.app.return_code == 0)
+
+
+async def test_typing_reaches_the_prompt() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        chat.app.screen.query_one(Transcript).focus()
+        await chat.pilot.press(*"hello")
+        assert chat.app.main.prompt.text == "hello"
+        assert chat.app.main.prompt.has_focus
+
+
+async def test_page_keys_scroll_the_conversation() -> None:
+    async with running(ScriptedEngine([f"line {i}\n\n" for i in range(60)]), size=(80, 24)) as chat:
+        await chat.ready()
+        await chat.ask("Go")
+        transcript = chat.app.screen.query_one(Transcript)
+        await chat.until(lambda: transcript.scroll_offset.y == transcript.max_scroll_y > 0)
+        end = transcript.scroll_offset.y
+        await chat.pilot.press("pageup")
+        await chat.until(lambda: transcript.scroll_offset.y < end)
+        assert chat.app.main.prompt.has_focus
+        await chat.pilot.press("pagedown")
+        await chat.until(lambda: transcript.scroll_offset.y == end)
+
+
+async def test_the_last_line_has_the_keys_of_what_has_the_focus() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.ask("Go")
+        await chat.until(lambda: chat.text_of("#keys") == "F1 keys · Enter sends · / commands")
+        chat.app.screen.query_one(AnswerView).focus()
+        await chat.until(lambda: chat.text_of("#keys") == f"F1 keys · {TurnView.KEYS}")
+
+
+async def test_what_went_wrong_stays_whole_until_something_else_is_done() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.enter("/schema missing.json")
+        await chat.until(lambda: chat.text_of("#problem") == "missing.json: No such file or directory")
+        assert not chat.app._notifications
+        await chat.ask("Hello")
+        assert not chat.app.screen.query_one("#problem").display
+        assert chat.texts[-1] == "".join(SCRIPT)
+
+
+def test_errors_speak_of_keys_not_of_calls() -> None:
+    died = EngineFailed("the engine's process was killed; restart() brings it back")
+    assert causes(died) == "the engine's process was killed; F8 brings it back"
+    assert causes(FileExistsError(17, "File exists", "x")) == "x: File exists"
+
+
+async def test_commands_on_a_turn_are_its_own_keys() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.ask("Go")
+        chat.app.screen.query_one(AnswerView).focus()
+        await chat.pilot.press("e")
+        await chat.until(lambda: chat.app.main.prompt.text == "Go")
+
+
+async def test_other_keys_come_from_the_config_file() -> None:
+    async with running(ScriptedEngine(), config=Config(keys={"compare": "f9"})) as chat:
+        await chat.ready()
+        await chat.ask("Go")
+        await chat.pilot.press("f5")
+        assert chat.app.screen is chat.app.main
+        await chat.pilot.press("f9")
+        await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
+    with pytest.raises(InvalidRequest, match="keys is 'fly'; expected one of leave, interrupt, tokens"):
+        ChatApp(Config(keys={"fly": "f9"}), Garage(ScriptedEngine()))
+
+
+def test_keys_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "chat.toml"
+    file.write_text('[keys]\ncompare = "f9"\n')
+    assert read_config(file).keys == {"compare": "f9"}
+
+
+async def test_a_prompt_goes_through_an_editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "editor.py"
+    script.write_text("import sys\nfile = open(sys.argv[1], 'a')\nfile.write(' and more\\n')\n")
+    monkeypatch.setenv("VISUAL", f"{sys.executable} {script}")
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        monkeypatch.setattr(chat.app, "suspend", nullcontext)
+        chat.app.main.prompt.put("something")
+        await chat.pilot.press("ctrl+g")
+        await chat.until(lambda: chat.app.main.prompt.text == "something and more")
+        monkeypatch.setenv("VISUAL", str(tmp_path / "none"))
+        await chat.pilot.press("ctrl+g")
+        await chat.until(lambda: "No such file or directory" in chat.text_of("#problem"))
+        assert chat.app.main.prompt.text == "something and more"
+
+
+async def test_a_model_that_does_not_exist_leaves_the_engine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specdec_tui.core.engines.known", lambda name: name == "here/model")
+    engine = ScriptedEngine()
+
+    class Checking(Garage):
+        check = staticmethod(EngineOpener.check)
+
+    async with running(garage=Checking(engine, ScriptedEngine(["Other"]))) as chat:
+        await chat.ready()
+        await chat.enter("/model nowhere/model")
+        await chat.until(lambda: "no model 'nowhere/model'" in chat.text_of("#problem"))
+        assert chat.app.engines.engine is engine
+        assert not engine.closed
+        await chat.enter("/model here/model")
+        await chat.until(lambda: engine.closed)
+
+
+def test_models_are_known_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", _unreachable)
+    assert known(str(tmp_path))
+    assert not known("nowhere/model")
+
+
+def _unreachable(*_: object, **__: object) -> None:
+    raise ConnectionError("no network")
+
+
+async def test_who_looks_elsewhere_hears_that_the_answer_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[bool] = []
+    engine = ScriptedEngine()
+    async with running(engine) as chat:
+        await chat.ready()
+        monkeypatch.setattr(chat.app, "bell", lambda: rung.append(True))
+        await chat.ask("Seen")
+        engine.hold = 2
+        await chat.enter("Unseen")
+        await chat.until(lambda: chat.app.main.generation and chat.app.main.generation.gauge.tokens == 4)
+        assert not rung
+        chat.app.app_focus = False
+        engine.go_on()
+        await chat.until(lambda: rung)
