@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from specdec.cli.screen import reported
 from specdec.errors import InvalidRequest, extra
@@ -19,7 +21,7 @@ FORGETFUL = LoadOptions(slots=1, prefix_cache_bytes=0, remember=0)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
 LOADING = {
-    "target": "Target model: bundled, a folder or a hub id.",
+    "target": "Target model: bundled, a folder, a hub id or a server's URL.",
     "draft": "What drafts: auto, none, lookup, a folder or a hub id.",
     "device": "auto, cpu, cuda, cuda:1, ...",
     "dtype": "auto, float32, bfloat16 or float16.",
@@ -88,7 +90,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def run(**options: Any) -> None:
-        with reported(), extra("local", "this"):  # what serves and chats says so itself
+        # what serves and chats names its own extra
+        with reported(), as_typed(parameters), extra("local", "this"):
             for group, default in groups.items():
                 given = {name: value for name in _GROUPS[type(default)] if (value := options.pop(name)) is not None}
                 if "logit_bias" in given:
@@ -98,6 +101,20 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+@contextmanager
+def as_typed(parameters: Sequence[inspect.Parameter]) -> Iterator[None]:
+    """What is wrong with a field is said of the option that gives it."""
+    try:
+        yield
+    except InvalidRequest as error:
+        for parameter in parameters:
+            (about,) = getattr(parameter.annotation, "__metadata__", (None,))
+            if parameter.name == error.field and isinstance(about, OptionInfo):
+                flags = about.param_decls or (f"--{error.field.replace('_', '-')}",)
+                raise InvalidRequest(flags[0], error.value, error.expected) from None
+        raise
 
 
 def speculative_of(value: str) -> Speculative:

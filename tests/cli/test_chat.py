@@ -49,9 +49,9 @@ def test_a_url_is_the_target(run: Run, begun: list[Config]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--config", "nowhere.toml"), "config is 'nowhere.toml'; expected a file"),
-        (("--preset", "wild"), "preset is 'wild'; expected one of default, precise, balanced, creative"),
-        (("--temperature", "-1"), "temperature is -1.0; expected a number from 0 to 100"),
+        (("--config", "nowhere.toml"), "--config is 'nowhere.toml'; expected a file"),
+        (("--preset", "wild"), "--preset is 'wild'; expected one of default, precise, balanced, creative"),
+        (("--temperature", "-1"), "--temperature is -1.0; expected a number from 0 to 100"),
     ],
 )
 def test_wrong_values_are_one_line(run: Run, begun: list[Config], arguments: tuple[str, ...], said: str) -> None:

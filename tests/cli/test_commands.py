@@ -66,10 +66,10 @@ def test_bench_json(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--category", "poems"], "category is 'poems'; expected one of chat, copy, json, story, tools"),
+        (["--category", "poems"], "--category is 'poems'; expected one of chat, copy, json, story, tools"),
         (["nowhere.txt"], "prompts is 'nowhere.txt'; expected a file that can be read"),
-        (["--temperature", "-1"], "temperature is -1.0; expected a number from 0 to 100"),
-        (["--peers", "--draft", "lookup"], "draft is 'lookup'; expected a draft model"),
+        (["--temperature", "-1"], "--temperature is -1.0; expected a number from 0 to 100"),
+        (["--peers", "--draft", "lookup"], "--draft is 'lookup'; expected a draft model"),
     ],
 )
 def test_bench_refuses(run: Run, arguments: list[str], said: str) -> None:

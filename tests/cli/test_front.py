@@ -54,7 +54,7 @@ def test_what_servers_need_comes_from_the_environment(
 ) -> None:
     monkeypatch.setenv("SPECDEC_HOST", "0.0.0.0")
     done = run("serve")
-    assert "error: host is '0.0.0.0'; expected a loopback address, or a key" in done.stderr
+    assert "error: --host is '0.0.0.0'; expected a loopback address, or a key" in done.stderr
     monkeypatch.setenv("SPECDEC_TARGET", "someone/else")
     run("info")
     assert loader.calls[0].target == "bundled", "of servers alone"

@@ -41,7 +41,7 @@ def test_prompt_is_text_without_a_chat_template(run: Run, loader: Loader) -> Non
     assert loader.engine.requests[0].prompt == "Hello"
     refused = run("generate", "Hello", "--system", "Be kind.")
     assert refused.exit_code == 2
-    assert "system is 'Be kind.'; expected a target with a chat template" in refused.stderr
+    assert "--system is 'Be kind.'; expected a target with a chat template" in refused.stderr
 
 
 def test_prompt_from_stdin(run: Run, loader: Loader) -> None:
@@ -100,12 +100,12 @@ def test_bytes_of_tokens_are_numbers(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--temperature", "nan"], "temperature is nan; expected a number from 0 to 100"),
-        (["--top-p", "0"], "top_p is 0.0; expected a number above 0, up to 1"),
-        (["--speculative", "99"], "speculative is 99; expected auto, off or a whole number from 0 to 16"),
-        (["--speculative", "much"], "speculative is 'much'; expected auto, off or a whole number"),
-        (["--logit-bias", "five"], "logit_bias is 'five'; expected ID=BIAS, such as 42=-5"),
-        (["--raw", "--system", "x"], "system is 'x'; expected no --raw"),
+        (["--temperature", "nan"], "--temperature is nan; expected a number from 0 to 100"),
+        (["--top-p", "0"], "--top-p is 0.0; expected a number above 0, up to 1"),
+        (["--speculative", "99"], "--speculative is 99; expected auto, off or a whole number from 0 to 16"),
+        (["--speculative", "much"], "--speculative is 'much'; expected auto, off or a whole number"),
+        (["--logit-bias", "five"], "--logit-bias is 'five'; expected ID=BIAS, such as 42=-5"),
+        (["--raw", "--system", "x"], "--system is 'x'; expected no --raw"),
     ],
 )
 def test_wrong_values_are_one_line(run: Run, arguments: list[str], said: str) -> None:

@@ -29,7 +29,7 @@ def test_a_port_in_use(run: Run) -> None:
         port = taken.getsockname()[1]
         result = run("serve", "--port", str(port))
     assert result.exit_code == 2
-    assert f"error: port is {port}; expected a port that nothing listens on" in result.output
+    assert f"error: --port is {port}; expected a port that nothing listens on" in result.output
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "99999", "http"])
@@ -40,7 +40,7 @@ def test_no_port_at_all(run: Run, port: str) -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7"])
 def test_a_host_that_is_not_ours(run: Run, host: str) -> None:
     result = run("serve", "--host", host, "--allow-anyone")
-    assert result.exit_code == 2 and f"error: host is '{host}'; expected an address of this machine" in result.output
+    assert result.exit_code == 2 and f"error: --host is '{host}'; expected an address of this machine" in result.output
 
 
 def test_beyond_this_machine_only_with_a_key(run: Run) -> None:

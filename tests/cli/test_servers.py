@@ -51,7 +51,7 @@ def test_bench_of_two_servers(servers: tuple[ScriptedServer, ScriptedServer]) ->
 def test_bench_needs_something_to_compare_with(servers: tuple[ScriptedServer, ScriptedServer]) -> None:
     refused = _run("bench", "--url", servers[0].url)
     assert refused.exit_code == 2
-    assert "plain_url is None; expected a server with the same target and no speculation" in refused.output
+    assert "--plain-url is None; expected a server with the same target and no speculation" in refused.output
     alone = _run("bench", "--plain-url", servers[1].url)
     assert alone.exit_code == 2
     assert "expected a --url beside it" in alone.output
