@@ -54,6 +54,10 @@ class AnswerForms:
     def matcher(self, request: Request, thought: Thought) -> Matcher | None:
         """At the start of the answer's grammar; None where it may be any text."""
         params, most = request.sampling, request.max_reasoning_tokens
+        end = self.answer_format.thought[1] if self.answer_format.thought else ""
+        if most is not None and thought != "none" and end not in self.answer_format.ids:
+            expected = f"None: the end of this model's thoughts, {end}, is no token"
+            raise InvalidRequest("max_reasoning_tokens", most, expected)
         bare = thought == "none" or (params.grammar is None and most is None)
         if not request.tools and bare:
             return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None

@@ -146,8 +146,7 @@ class _Rules:
 
     def _at_most(self, most: int, mark: str) -> str:
         """So many tokens of any text, then the mark."""
-        text = _ANY if mark in self._ids else f"{_ANY} & ~/(?s:.*){_pattern(mark)}(?s:.*)/"
-        return f"{self._rule(f'thought[max_tokens={most}]', text)} {self._literal(mark)}"
+        return f"{self._rule(f'thought[max_tokens={most}]', _ANY)} {self._literal(mark)}"
 
     def _literal(self, text: str) -> str:
         """Text in which marks are their tokens."""

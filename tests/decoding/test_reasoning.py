@@ -9,16 +9,24 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from specdec.decoding.engine import LocalEngine
+from specdec.errors import InvalidRequest
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.types import Completion, Grammar, Speculative
-from tests.decoding.toy import ToyModel, byte_tokenizer, toy_engine
+from tests.decoding import toy
+from tests.decoding.toy import VOCAB, ToyModel, byte_tokenizer, toy_engine
 
-THINK = ("<think>", "</think>")
+THINK, TOKENS = ("<think>", "</think>"), ("þ", "ÿ")
 CHAT = [{"role": "user", "content": "hi"}]
 TEMPLATE = "{{ messages[0].content }}:{{ '<think></think>' if thinking is false else '<think>\n' if thinking }}"
-SCHEMA = {"type": "object", "properties": {"a": {"enum": [1, 2]}, "b": {"type": "boolean"}}, "required": ["a", "b"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"enum": [1, 2]}, "b": {"type": "boolean"}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
 TOOL = {"type": "function", "function": {"name": "rest", "parameters": {"type": "object", "properties": {}}}}
 FORMS = {
     "schema": (Grammar.json_schema(SCHEMA), r'\{"a": [12], "b": (true|false)\}'),
@@ -80,12 +88,36 @@ def test_no_thought_where_it_is_off_or_the_prompt_is_no_chat(engine: LocalEngine
         assert answer.message.content == answer.text
 
 
+def _with_tokens() -> PreTrainedTokenizerFast:
+    """Two bytes that no text has are the marks."""
+    backing = byte_tokenizer()
+    backing.add_special_tokens({"additional_special_tokens": list(TOKENS)})
+    assert len(backing) == VOCAB
+    return backing
+
+
 @pytest.mark.parametrize("options", [{}, {"grammar": FORMS["schema"][0]}, {"tools": [TOOL], "tool_choice": "required"}])
-def test_a_bounded_thought(engine: LocalEngine, options: dict[str, Any]) -> None:
-    never = {byte_tokenizer().encode("<")[0]: -100.0}
-    for answer in _ask(engine, 2, max_reasoning_tokens=7, logit_bias=never, **options):
-        assert list(answer.token_ids[7:15]) == byte_tokenizer().encode("</think>")
-        assert answer.message.content or answer.message.tool_calls
+@pytest.mark.parametrize("reasoning", ["on", "auto"])
+def test_a_bounded_thought(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], reasoning: str) -> None:
+    """Where the template opens it and where the model does; forms and calls come behind it."""
+    monkeypatch.setattr(toy, "byte_tokenizer", _with_tokens)
+    begin, end = (int(_with_tokens().convert_tokens_to_ids(mark)) for mark in TOKENS)
+    target = ToyModel(context=512)
+    answer_format = AnswerFormat(TOOL_FORMATS["hermes"], TOKENS, dict(zip(TOKENS, (begin, end), strict=True)))
+    template = TEMPLATE.replace(THINK[0], TOKENS[0]).replace(THINK[1], TOKENS[1])
+    with toy_engine("near", "grammar", answer_format=answer_format, template=template, target=target) as engine:
+        bias = {end: -100.0} | ({begin: 100.0} if reasoning == "auto" else {})
+        for answer in _ask(engine, 2, max_reasoning_tokens=7, logit_bias=bias, reasoning=reasoning, **options):
+            opened = int(reasoning == "auto")
+            assert answer.token_ids[opened + 7] == end
+            assert end not in answer.token_ids[: opened + 7]
+            assert answer.message.reasoning
+            assert answer.message.content or answer.message.tool_calls
+
+
+def test_a_bound_needs_an_end_that_is_a_token(engine: LocalEngine) -> None:
+    with pytest.raises(InvalidRequest, match=r"max_reasoning_tokens is 7; expected None: .* is no token"):
+        engine.generate(CHAT, max_reasoning_tokens=7)
 
 
 def test_a_required_call_comes_behind_the_thought(engine: LocalEngine) -> None:
@@ -93,3 +125,23 @@ def test_a_required_call_comes_behind_the_thought(engine: LocalEngine) -> None:
         assert answer.message.reasoning
         assert [call.name for call in answer.message.tool_calls] == ["rest"]
         assert not answer.message.content
+
+
+def test_channels() -> None:
+    """Of Harmony: a thought, then a call or a form, each as a message of its own."""
+    target, ending = ToyModel(context=512), byte_tokenizer().encode("<|end|>")
+    for before, letter, following in zip(ending, ending[1:], ending[2:], strict=False):
+        target.first[letter, following] += 30
+        target.second[before, following] += 60
+    target.first[:, ending[0]] += 4
+    target.first[ending[0], ending[1]] += 60
+    target.first[ending[-1], ending[3]] -= 200
+    answer_format = AnswerFormat.harmony(TOOL_FORMATS["harmony"], {})
+    form, pattern = FORMS["schema"]
+    with toy_engine("near", "grammar", answer_format=answer_format, template=TEMPLATE, target=target) as engine:
+        for answer in _ask(engine, 1, grammar=form, reasoning="auto"):
+            assert "<|channel|>final<|message|>" in answer.text
+            assert re.fullmatch(pattern, answer.message.content or "")
+        for answer in _ask(engine, 2, tools=[TOOL], tool_choice="required", reasoning="auto"):
+            assert [(call.name, call.arguments) for call in answer.message.tool_calls] == [("rest", "{}")]
+            assert not answer.message.content

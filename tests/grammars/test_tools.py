@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,10 +13,10 @@ from specdec.errors import InvalidRequest
 from specdec.grammars.compiler import GrammarCompiler
 from specdec.grammars.tools import answer_grammar
 from specdec.text.tokenizer import Tokenizer
-from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
+from specdec.text.tools.formats import HARMONY_MARKS, TOOL_FORMATS, AnswerFormat
 from specdec.types import Grammar
 from tests.decoding.toy import EOS, VOCAB, byte_tokenizer
-from tests.text.tools.test_heads import CALLS, THINK, WRITTEN
+from tests.text.tools.test_heads import CALLS, MARKS, THINK, WRITTEN
 
 
 def _tool(name: str, properties: dict[str, Any], *, strict: bool = False) -> dict[str, Any]:
@@ -28,24 +31,36 @@ TOOLS = [
 ]
 
 
-def _takes(family: str, text: str, choice: str = "required", tools: Any = TOOLS) -> bool:
-    tokenizer = Tokenizer(byte_tokenizer())
-    grammar = answer_grammar(AnswerFormat(TOOL_FORMATS[family], THINK), tools, choice)
-    matcher = GrammarCompiler(tokenizer, VOCAB, [EOS]).matcher(grammar, ignore_eos=False)
-    return matcher.allowed([*tokenizer.encode_plain(text), EOS]) == len(tokenizer.encode_plain(text)) + 1
+def _takes(
+    family: str, written: str, choice: str = "required", tools: Any = TOOLS, special: Sequence[str] = (), **more: Any
+) -> bool:
+    """`special` are marks that are tokens."""
+    backing = byte_tokenizer()
+    backing.add_special_tokens({"additional_special_tokens": list(special)})
+    tokenizer = Tokenizer(backing)
+    ids = {mark: int(backing.convert_tokens_to_ids(mark)) for mark in special}
+    harmony = family == "harmony"
+    form = TOOL_FORMATS[family]
+    answer_format = AnswerFormat.harmony(form, ids) if harmony else AnswerFormat(form, THINK, ids)
+    grammar = answer_grammar(answer_format, tools, choice, **more)
+    matcher = GrammarCompiler(tokenizer, VOCAB + len(ids), [EOS]).matcher(grammar, ignore_eos=False)
+    return matcher.allowed([*tokenizer.encode_plain(written), EOS]) == len(tokenizer.encode_plain(written)) + 1
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["tokens", "text"])
 @pytest.mark.parametrize("family", WRITTEN)
-def test_takes_what_templates_write(family: str) -> None:
+def test_takes_what_templates_write(family: str, marked: bool) -> None:
     text = WRITTEN[family]
-    assert _takes(family, text)
-    assert _takes(family, f"<think>hm</think>\n\n{text}")
-    assert _takes(family, f"Well.\n\n{text}", "auto")
-    assert not _takes(family, "Well.")
+    special = list(dict.fromkeys([*THINK, *re.findall(MARKS, text)])) if marked else []
+    takes = partial(_takes, family, special=special)
+    assert takes(text)
+    assert takes(f"<think>hm</think>\n\n{text}")
+    assert takes(f"Well.\n\n{text}", "auto")
+    assert not takes("Well.")
     for name, other in (("add", "edd"), ("say", "saw")):
-        assert not _takes(family, text.replace(name, other))
+        assert not takes(text.replace(name, other))
     for call, _ in CALLS:
-        assert not _takes(family, text, call), "one call of that tool is asked for"
+        assert not takes(text, call), "one call of that tool is asked for"
 
 
 @pytest.mark.parametrize("family", WRITTEN)
@@ -55,28 +70,24 @@ def test_holds_calls_to_their_schema(family: str) -> None:
         assert not _takes(family, text.replace(right, wrong)), right
 
 
-def _harmony(text: str, choice: str = "auto", form: Grammar | None = None) -> bool:
-    tokenizer = Tokenizer(byte_tokenizer())
-    answer_format = AnswerFormat.harmony(TOOL_FORMATS["harmony"], {})
-    grammar = answer_grammar(answer_format, TOOLS if form is None else [], choice, text=form)
-    matcher = GrammarCompiler(tokenizer, VOCAB, [EOS]).matcher(grammar, ignore_eos=False)
-    return matcher.allowed([*tokenizer.encode_plain(text), EOS]) == len(tokenizer.encode_plain(text)) + 1
+@pytest.mark.parametrize("special", [HARMONY_MARKS, ()], ids=["tokens", "text"])
+def test_channels(special: Sequence[str]) -> None:
+    def takes(text: str, choice: str = "auto", form: Grammar | None = None) -> bool:
+        return _takes("harmony", text, choice, TOOLS if form is None else [], special, text=form)
 
-
-def test_channels() -> None:
     thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
     final = "<|channel|>final<|message|>"
     call = '<|channel|>commentary to=functions.say <|constrain|>json<|message|>{"text": "a", "loud": true}'
     lead = "<|channel|>commentary<|message|>Well.<|end|><|start|>assistant"
-    assert all(_harmony(thought + rest) for rest in (final + "Yes.", call, lead + call))
-    assert _harmony(thought + call, "required") and _harmony(call, "say")
-    assert not _harmony(thought + final + "Yes.", "required")
-    assert not _harmony(thought + call.replace("true", "1"))
-    assert not _harmony(thought + call, "add")
+    assert all(takes(thought + rest) for rest in (final + "Yes.", call, lead + call))
+    assert takes(thought + call, "required") and takes(call, "say")
+    assert not takes(thought + final + "Yes.", "required")
+    assert not takes(thought + call.replace("true", "1"))
+    assert not takes(thought + call, "add")
     form = Grammar.json_schema({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
-    assert _harmony(f'{thought}{final}{{"a": 1}}', form=form)
-    assert not _harmony(f"{thought}{final}a", form=form)
-    assert not _harmony('{"a": 1}', form=form)
+    assert takes(f'{thought}{final}{{"a": 1}}', form=form)
+    assert not takes(f"{thought}{final}a", form=form)
+    assert not takes('{"a": 1}', form=form)
 
 
 @pytest.mark.parametrize("family", ["qwen_xml", "glm"])
