@@ -68,3 +68,9 @@ async def test_a_closed_engine_is_loaded_anew(engines: SharedEngines) -> None:
         llm.engine.close()
         assert [r async for r in await llm.astream_complete("Hello")]
     assert ChatSpecDec(model="a")._engine({}) is llm.engine
+
+
+def test_reasoning_of_a_call_goes_before_that_of_the_class(engines: SharedEngines) -> None:
+    chat, llm = ChatSpecDec(reasoning=False), SpecDec(reasoning="high")
+    assert [chat._request("x", None, options).reasoning for options in ({}, {"reasoning": "low"})] == ["off", "low"]
+    assert [llm._request("x", options).reasoning for options in ({}, {"reasoning": True})] == ["high", "on"]
