@@ -60,7 +60,7 @@ def chat(
 
 def _on_screen() -> bool:
     """In a terminal, or behind textual-serve, which names its driver."""
-    return "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
+    return "TEXTUAL_DRIVER" in os.environ or all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def _config(path: Path | None, preset: str | None, given: dict[str, Any]) -> Config:
