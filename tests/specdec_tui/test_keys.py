@@ -13,6 +13,7 @@ from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config, read_config
 from specdec_tui.core.engines import EngineOpener, causes
 from specdec_tui.core.models import known
+from specdec_tui.core.sequences import clipboard
 from specdec_tui.screens.compare import CompareScreen
 from specdec_tui.widgets.transcript import Transcript
 from specdec_tui.widgets.turn import AnswerView, TurnView
@@ -186,3 +187,21 @@ async def test_who_looks_elsewhere_hears_that_the_answer_is_there(monkeypatch: p
         chat.app.app_focus = False
         engine.go_on()
         await chat.until(lambda: rung)
+
+
+async def test_what_is_copied_is_sent_and_nothing_more_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
+    async with running(ScriptedEngine(["Hi"])) as chat:
+        await chat.ready()
+        monkeypatch.setattr(chat.app, "say", said.append)
+        await chat.ask("Go")
+        assert said == ["\x1b]0;Go · SpecDec\x07"]
+        await chat.pilot.press("f4")
+        await chat.until(lambda: chat.toasts)
+        assert chat.toasts == ["2 characters sent to the terminal's clipboard; not every terminal takes them"]
+        assert said[1:] == ["\x1b]52;c;SGk=\x07\x1bPtmux;\x1b\x1b]52;c;SGk=\x07\x1b\\"]
+
+
+def test_outside_tmux_the_sequence_is_bare() -> None:
+    assert clipboard("Hi", {}) == "\x1b]52;c;SGk=\x07"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from textual.command import Provider
 
 from specdec.errors import InvalidRequest, SpecDecError
 from specdec_tui.commands import SlashCommands
+from specdec_tui.core import sequences
 from specdec_tui.core.commands import COMMANDS, for_app, is_command, parse
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading, OpenEngine, causes
@@ -77,7 +79,21 @@ class ChatApp(App[None]):
     # --------------------------------------------------------------------------- beginning and end
 
     def on_mount(self) -> None:
+        self.say(sequences.KEEP_TITLE)
         self.call_after_refresh(self._begin)
+
+    def watch_title(self, title: str) -> None:
+        """Of the terminal's window too."""
+        self.say(sequences.title(title))
+
+    def say(self, sequence: str) -> None:
+        """To the terminal itself."""
+        if self._driver:
+            self._driver.write(sequence)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        self._clipboard = text
+        self.say(sequences.clipboard(text, os.environ))
 
     async def _begin(self) -> None:
         """Everything that the first paint did without."""
@@ -116,6 +132,7 @@ class ChatApp(App[None]):
                 self.main.toast(f"there is no session {self._resume!r}; /sessions lists them")
 
     async def on_unmount(self) -> None:
+        self.say(sequences.TITLE_BACK)
         self.main.cancel()
         if self.store:
             self.unsaved = self.store.close()

@@ -152,7 +152,9 @@ class ChatScreen(Screen[None]):
             info = self.engines.engine.info
             drafts = info.draft or ", ".join(info.drafters) or "nothing that drafts"
             engine = f"{info.target} + {drafts} · {info.device} {info.dtype}"
-        self.heading.show(title=one_line(self.chat.title) or "New chat", engine=one_line(engine))
+        title = one_line(self.chat.title) or "New chat"
+        self.heading.show(title=title, engine=one_line(engine))
+        self.app.title = f"{title} · SpecDec"
 
     # --------------------------------------------------------------------------- the engine
 
@@ -355,7 +357,7 @@ class ChatScreen(Screen[None]):
             return
         text = safe(blocks[-1] if code else turn.text)
         self.app.copy_to_clipboard(text)
-        self.toast(f"copied {len(text):,} characters")
+        self.toast(f"{len(text):,} characters sent to the terminal's clipboard; not every terminal takes them")
 
     def edit(self, turn: Turn | None) -> None:
         """Write an earlier prompt anew; None leaves that."""
