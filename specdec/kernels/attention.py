@@ -23,7 +23,7 @@ STEP = 64
 """Keys looked at together."""
 LINE = tl.constexpr(64)
 """Elements of 16 bits that a prefetch brings."""
-SUMS = tl.constexpr(16)
+SUMS = tl.constexpr(8)
 """How often the sum of a row's weights is taken: what a tensor core takes."""
 
 

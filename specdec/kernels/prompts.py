@@ -20,24 +20,36 @@ from specdec.kernels.launch import INTERPRETED
 from specdec.kernels.products import finish, weigh
 from specdec.kernels.tiles import ROWS, Tile
 
-LEAST = 256
+LEAST = 128
 """Rows from which on these kernels are faster than the narrow ones."""
 _WIDE = 128
 """Rows, and columns, of a program."""
+_MANY = 1024
+"""Rows from which on there are programs enough of twice as many columns."""
 _INNER = 64
 """Of K, at a time."""
+_QUERIES, _STAGES = 64, 2
 
 
 @triton.jit(do_not_specialize=["rows"])
 def _normed(
-    x, norm, out, squares, rows, K: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr
+    x,
+    norm,
+    out,
+    squares,
+    rows,
+    K: tl.constexpr,
+    ROWS: tl.constexpr,
+    INNER: tl.constexpr,
+    SPLIT: tl.constexpr,
+    STAGES: tl.constexpr = 4,
 ):
     """out [rows, K] = x * norm, and the sums of squares [SPLIT, rows]. As `_product` adds them: cut in the same way."""
     share = tl.program_id(1)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inner = share * tl.cdiv(K, SPLIT) + tl.arange(0, INNER)
     total = tl.zeros((ROWS,), tl.float32)
-    for at in tl.range(0, K // SPLIT, INNER, num_stages=4):
+    for at in tl.range(0, K // SPLIT, INNER, num_stages=STAGES):
         within = inner + at < K
         keep = (row < rows)[None, :] & within[:, None]
         place = row.to(tl.int64)[None, :] * K + (inner + at)[:, None]
@@ -119,8 +131,11 @@ def product(
             x, norm, normed, squares, rows, K=inner, ROWS=ROWS, INNER=tile.inner, SPLIT=tile.split, num_warps=tile.warps
         )  # fmt: skip
         x = normed
-    step = min(_INNER, tile.inner)
-    wide = _WIDE // 2 if gated and tile.split > 1 else _WIDE  # all sums lie in registers
+    step, wide = min(_INNER, tile.inner), _WIDE  # all sums have to lie in registers
+    if gated and tile.split > 1:
+        wide //= 2
+    elif not gated and tile.split == 1 and rows >= _MANY:
+        wide *= 2
     _product[(triton.cdiv(columns, wide) * triton.cdiv(rows, _WIDE),)](
         TensorDescriptor.from_tensor(x, [_WIDE, step]), TensorDescriptor.from_tensor(weight, [wide, step]),
         x if bias is None else bias, out, squares, rows, eps,
@@ -168,6 +183,7 @@ def _attend(
     qkv, keys, values, out, slots, starts, count, scale,
     HEADS: tl.constexpr, KV: tl.constexpr, SIZE: tl.constexpr, CAPACITY: tl.constexpr, WINDOW: tl.constexpr,
     KEYS: tl.constexpr, STEP: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
+    HELD: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
     """As `attention._attend` over one sequence whose rows `_placed` has prepared; keys and values [slots * KV *
     CAPACITY, SIZE] by descriptors. One program goes through all keys of its queries, part by part."""
@@ -182,11 +198,16 @@ def _attend(
     position, column = start + m, (head * GROUP + index % GROUP) * SIZE
     q_at = qkv + (m.to(tl.int64) * WIDE + column)[:, None] + lane[None, :]
     q = tl.load(q_at, mask=mine[:, None], other=0.0)
+    if HELD:
+        # Times one, so that it lies in registers: from shared memory the scores are half as fast.
+        same = (lane[:, None] == lane[None, :]).to(q.dtype)
+        q = tl.dot(q, same, input_precision=PRECISION).to(q.dtype)
     lowest = start + tile * ROWS // GROUP
     end = tl.minimum(start + (tile * ROWS + ROWS - 1) // GROUP + 1, start + count)
     first, whole = 0, (lowest + 1) // STEP * STEP  # keys below `whole` are seen by every row
     if WINDOW > 0:
-        first, whole = tl.maximum(lowest - WINDOW + 1, 0) // STEP * STEP, 0
+        first = tl.maximum(lowest - WINDOW + 1, 0) // STEP * STEP
+        whole = first
     most = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, SIZE), tl.float32)
@@ -200,7 +221,7 @@ def _attend(
             score = tl.dot(q, tl.trans(keys.load([cached + at, 0])), input_precision=PRECISION)
             v = values.load([cached + at, 0])
             peak, mass, part = weighed(score, v, scale, peak, mass, part, PRECISION)
-        for at in range(middle, high, STEP):
+        for at in tl.range(middle, high, STEP, num_stages=TAIL):
             key = at + tl.arange(0, STEP)
             score = tl.dot(q, tl.trans(keys.load([cached + at, 0])), input_precision=PRECISION)
             seen = key[None, :] <= tl.minimum(position, end - 1)[:, None]
@@ -235,12 +256,12 @@ def attend(
         qkv, keys, values, slots, starts, *rotary, q_norm, k_norm, count, heads.eps, HEADS=heads.heads,
         KV=heads.kv_heads, HALF=size // 2, CAPACITY=capacity, STEP=STEP, ROWS=ROWS, NORM=norms is not None, num_warps=4,
     )  # fmt: skip
-    wide = _WIDE if size <= 128 else _WIDE // 2
-    rows = heads.heads // heads.kv_heads * count
+    queries = heads.heads // heads.kv_heads * count
     held = [TensorDescriptor.from_tensor(t.view(-1, size), [step, size]) for t in (keys, values)]
-    _attend[(triton.cdiv(rows, wide), heads.kv_heads)](
+    _attend[(triton.cdiv(queries, _QUERIES), heads.kv_heads)](
         qkv, *held, out, slots, starts, count, size**-0.5 * 1.4426950408889634, HEADS=heads.heads, KV=heads.kv_heads,
-        SIZE=size, CAPACITY=capacity, WINDOW=window or 0, KEYS=heads.keys, STEP=step, ROWS=wide, PRECISION="ieee",
-        num_warps=8, num_stages=2,
+        SIZE=size, CAPACITY=capacity, WINDOW=window or 0, KEYS=heads.keys, STEP=step, ROWS=_QUERIES, PRECISION="ieee",
+        HELD=True, TAIL=1 if window is None else _STAGES, num_warps=_QUERIES // 16 if size <= 128 else 8,
+        num_stages=_STAGES,
     )  # fmt: skip
     return out

@@ -54,7 +54,7 @@ def test_products(rows: int, columns: int, inner: int, tile: Tile | None, how: s
         for name, n in (("norm", inner), ("bias", columns))
     }
     stream = torch.randn(rows, columns, device=device).to(DTYPE)
-    scratch = Scratch.on(device, 1 << (26 if CUDA else 18), 4096)
+    scratch = Scratch.on(device, 1 << (26 if CUDA else 18), 1 << 15)
     narrow = products.product(x, weight, stream.clone(), tile, scratch, **options)
     wide = prompts.product(x, weight, stream.clone(), tile, **options)
     assert same_bits(wide, narrow)
