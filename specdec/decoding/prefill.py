@@ -40,6 +40,8 @@ class Prefill:
         self._longest = _LONGEST_ON_CPU if on_cpu else _CHUNKS[0]
         self._tried = _LONGEST_ON_CPU // 2
         """The longest chunk whose time is known."""
+        self._each = 0.0
+        """Seconds a token in the last chunk: more behind a long prompt than at its start."""
 
     def turns(self, prompts: Iterable[Running]) -> Iterator[Running]:
         """Whose prompt shall `advance` next, one after another: the first, and others that can be finished in what
@@ -82,9 +84,10 @@ class Prefill:
             return chunks[0]
         if self._timed and self._timed[0] in chunks:  # read only now, since it has passed on the device meanwhile
             size, began, ended = self._timed
-            self._cost.observe(size, self._clock.seconds(began, ended))
-            self._tried, self._timed = max(self._tried, size), None
+            seconds = self._clock.seconds(began, ended)
+            self._cost.observe(size, seconds)
+            self._tried, self._each, self._timed = max(self._tried, size), seconds / size, None
         return next((s for s in chunks if s <= 2 * self._tried and self._seconds(s) <= _STALL), chunks[-1])
 
     def _seconds(self, size: int) -> float:
-        return self._cost.estimate(size) or self._guess.estimate(size)
+        return max(self._cost.estimate(size) or self._guess.estimate(size), self._each * size)
