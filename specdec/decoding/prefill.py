@@ -17,7 +17,7 @@ from specdec.models.base import Batch, Model
 
 _CHUNKS = (2048, 1024, 512, 256, 128, 64, 32)
 _LONGEST_ON_CPU = 512
-_STALL = 0.05
+_STALL = 0.04
 """Seconds that a chunk may take while answers are being written: they wait for it."""
 
 

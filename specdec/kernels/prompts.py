@@ -28,28 +28,18 @@ _MANY = 1024
 """Rows from which on there are programs enough of twice as many columns."""
 _INNER = 64
 """Of K, at a time."""
-_QUERIES, _STAGES = 64, 2
+_QUERIES = 64
+"""Of a program, with the heads that share a key."""
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _normed(
-    x,
-    norm,
-    out,
-    squares,
-    rows,
-    K: tl.constexpr,
-    ROWS: tl.constexpr,
-    INNER: tl.constexpr,
-    SPLIT: tl.constexpr,
-    STAGES: tl.constexpr = 4,
-):
+def _normed(x, norm, out, squares, rows, K: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr):
     """out [rows, K] = x * norm, and the sums of squares [SPLIT, rows]. As `_product` adds them: cut in the same way."""
     share = tl.program_id(1)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inner = share * tl.cdiv(K, SPLIT) + tl.arange(0, INNER)
     total = tl.zeros((ROWS,), tl.float32)
-    for at in tl.range(0, K // SPLIT, INNER, num_stages=STAGES):
+    for at in tl.range(0, K // SPLIT, INNER, num_stages=8):
         within = inner + at < K
         keep = (row < rows)[None, :] & within[:, None]
         place = row.to(tl.int64)[None, :] * K + (inner + at)[:, None]
@@ -183,7 +173,7 @@ def _attend(
     qkv, keys, values, out, slots, starts, count, scale,
     HEADS: tl.constexpr, KV: tl.constexpr, SIZE: tl.constexpr, CAPACITY: tl.constexpr, WINDOW: tl.constexpr,
     KEYS: tl.constexpr, STEP: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
-    HELD: tl.constexpr, TAIL: tl.constexpr,
+    TAIL: tl.constexpr,
 ):  # fmt: skip
     """As `attention._attend` over one sequence whose rows `_placed` has prepared; keys and values [slots * KV *
     CAPACITY, SIZE] by descriptors. One program goes through all keys of its queries, part by part."""
@@ -198,10 +188,9 @@ def _attend(
     position, column = start + m, (head * GROUP + index % GROUP) * SIZE
     q_at = qkv + (m.to(tl.int64) * WIDE + column)[:, None] + lane[None, :]
     q = tl.load(q_at, mask=mine[:, None], other=0.0)
-    if HELD:
-        # Times one, so that it lies in registers: from shared memory the scores are half as fast.
-        same = (lane[:, None] == lane[None, :]).to(q.dtype)
-        q = tl.dot(q, same, input_precision=PRECISION).to(q.dtype)
+    # Times one, so that it lies in registers: from shared memory the scores take longer.
+    same = (lane[:, None] == lane[None, :]).to(q.dtype)
+    q = tl.dot(q, same, input_precision=PRECISION).to(q.dtype)
     lowest = start + tile * ROWS // GROUP
     end = tl.minimum(start + (tile * ROWS + ROWS - 1) // GROUP + 1, start + count)
     first, whole = 0, (lowest + 1) // STEP * STEP  # keys below `whole` are seen by every row
@@ -251,7 +240,7 @@ def attend(
     count, capacity, size = qkv.shape[0], keys.shape[2], heads.size
     out = torch.empty((count, heads.heads * size), dtype=qkv.dtype, device=qkv.device)
     q_norm, k_norm = (qkv, qkv) if norms is None else norms
-    step = min(STEP, heads.keys)
+    step, stages = min(STEP, heads.keys), 3 if size <= 128 else 2
     _placed[(triton.cdiv(count, STEP), heads.heads + heads.kv_heads)](
         qkv, keys, values, slots, starts, *rotary, q_norm, k_norm, count, heads.eps, HEADS=heads.heads,
         KV=heads.kv_heads, HALF=size // 2, CAPACITY=capacity, STEP=STEP, ROWS=ROWS, NORM=norms is not None, num_warps=4,
@@ -261,7 +250,6 @@ def attend(
     _attend[(triton.cdiv(queries, _QUERIES), heads.kv_heads)](
         qkv, *held, out, slots, starts, count, size**-0.5 * 1.4426950408889634, HEADS=heads.heads, KV=heads.kv_heads,
         SIZE=size, CAPACITY=capacity, WINDOW=window or 0, KEYS=heads.keys, STEP=step, ROWS=_QUERIES, PRECISION="ieee",
-        HELD=True, TAIL=1 if window is None else _STAGES, num_warps=_QUERIES // 16 if size <= 128 else 8,
-        num_stages=_STAGES,
+        TAIL=1 if window is None else stages, num_warps=4 if size <= 128 else 8, num_stages=stages,
     )  # fmt: skip
     return out

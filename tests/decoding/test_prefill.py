@@ -29,8 +29,8 @@ def test_chunks_beside_answers_grow_with_what_was_measured(monkeypatch: pytest.M
     for timed in (
         None,
         (512, 0.0, 0.012),
-        (1024, 0.0, 0.023),
-        (2048, 0.0, 0.046),
+        (1024, 0.0, 0.018),
+        (2048, 0.0, 0.039),
         (2048, 0.0, 0.08),
         (1024, 0.0, 0.04),
     ):
