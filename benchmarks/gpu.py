@@ -71,7 +71,7 @@ class Row:
 
 def load_pair(name: str, device: torch.device, dtype: torch.dtype, slots: int) -> tuple[Model, Model]:
     target, draft = PAIRS[name]
-    return _load(target, "target", device, dtype, slots), _load(draft, "draft", device, dtype, slots)
+    return load(target, "target", device, dtype, slots), load(draft, "draft", device, dtype, slots)
 
 
 def shaped(name: str, slots: int, *, progress: Progress) -> LocalEngine:  # noqa: ARG001  (a process's factory)
@@ -81,15 +81,23 @@ def shaped(name: str, slots: int, *, progress: Progress) -> LocalEngine:  # noqa
     return assemble(LoadOptions(PAIRS[name][0].like, remember=0), target, draft, tokenizer, eos_ids=frozenset())
 
 
-def _load(
-    size: Size, role: str, device: torch.device, dtype: torch.dtype, slots: int, *, hostile: bool = False
+def load(
+    size: Size,
+    role: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    slots: int,
+    *,
+    context: int = CONTEXT,
+    hostile: bool = False,
 ) -> Model:
+    """A model of such a size, by kernels where there is a GPU."""
     source = Embedded(bundled(role), size, device, hostile=hostile)  # type: ignore[arg-type]
     cuda = device.type == "cuda"
     family = families.describe(source.config)
     assert family is not None
     model = eager.load(
-        source, family, name=size.like, device=device, dtype=dtype, context=CONTEXT, slots=slots, spare=int(cuda)
+        source, family, name=size.like, device=device, dtype=dtype, context=context, slots=slots, spare=int(cuda)
     )
     return with_kernels(model) if cuda else model
 
@@ -110,10 +118,11 @@ def copy_bandwidth(device: torch.device) -> float:
     size = (1 << 30) if device.type == "cuda" else (1 << 27)
     a = torch.empty(size // 4, dtype=torch.float32, device=device)
     b = torch.empty_like(a)
-    return 2 * size / _median(lambda: b.copy_(a), device)
+    return 2 * size / median(lambda: b.copy_(a), device)
 
 
-def _median(run: Callable[[], object], device: torch.device, repeats: int = 9) -> float:
+def median(run: Callable[[], object], device: torch.device, repeats: int = 9) -> float:
+    """Seconds that `run` takes."""
     seconds = []
     for _ in range(repeats + 2):
         if device.type == "cuda":
@@ -150,7 +159,7 @@ def pass_ms(model: Model, rows: int, sequences: int = 1) -> float:
         return graphs.run((id(model), sequences, rows, 2 if rows > 1 else 1, ()), lambda: None)
 
     repeats = 20 if graphs else 1
-    return _median(lambda: [once() for _ in range(repeats)], model.info.device) / repeats * 1000
+    return median(lambda: [once() for _ in range(repeats)], model.info.device) / repeats * 1000
 
 
 def measure(
@@ -215,7 +224,7 @@ def together(engine: LocalEngine, work: Work, count: int) -> tuple[float, float]
 def hostile(target: Model, name: str, tokenizer: Tokenizer, work: Work) -> Iterator[Row]:
     """The same target under a draft of random weights: `auto` must not be slower than plain."""
     size = PAIRS[name][1]
-    draft = _load(size, "draft", target.info.device, target.info.dtype, target.info.slots, hostile=True)
+    draft = load(size, "draft", target.info.device, target.info.dtype, target.info.slots, hostile=True)
     options = LoadOptions("target", "none", prefix_cache_bytes=0)  # the draft model alone
     with assemble(options, target, draft, tokenizer, eos_ids=frozenset()) as engine:
         plain, texts = measure(engine, work, "hostile draft, plain", 0.0, "off", None)
@@ -226,7 +235,7 @@ def hostile(target: Model, name: str, tokenizer: Tokenizer, work: Work) -> Itera
 def transformers_rows(name: str, device: torch.device, dtype: torch.dtype, work: Work) -> Iterator[Row]:
     """transformers' own generate: plain, with a static cache and torch.compile, and assisted."""
     models = [
-        _in_transformers(size, role, device, dtype) for size, role in zip(PAIRS[name], ("target", "draft"), strict=True)
+        in_transformers(size, role, device, dtype) for size, role in zip(PAIRS[name], ("target", "draft"), strict=True)
     ]
     target, draft = models
     few = min(64, work.tokens)
@@ -243,7 +252,8 @@ def transformers_rows(name: str, device: torch.device, dtype: torch.dtype, work:
     )
 
 
-def _in_transformers(size: Size, role: str, device: torch.device, dtype: torch.dtype) -> Any:
+def in_transformers(size: Size, role: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """transformers' own model of such a size."""
     from transformers import LlamaForCausalLM
 
     source = Embedded(bundled(role), size, device)  # type: ignore[arg-type]

@@ -15,8 +15,9 @@ from specdec.decoding.speculation.costs import CostCurve
 from specdec.drafters.base import Drafter, Seen
 from specdec.models.base import Batch, Model
 
-_CHUNKS = (512, 256, 128, 64, 32)
-_STALL = 0.05
+_CHUNKS = (2048, 1024, 512, 256, 128, 64, 32)
+_LONGEST_ON_CPU = 512
+_STALL = 0.04
 """Seconds that a chunk may take while answers are being written: they wait for it."""
 
 
@@ -35,6 +36,12 @@ class Prefill:
         self._observers, self._features = observers, features
         self._clock, self._cost = DeviceClock(target.info.device), CostCurve()
         self._timed: tuple[int, Any, Any] | None = None
+        on_cpu = target.info.device.type == "cpu"
+        self._longest = _LONGEST_ON_CPU if on_cpu else _CHUNKS[0]
+        self._tried = _LONGEST_ON_CPU // 2
+        """The longest chunk whose time is known."""
+        self._each = 0.0
+        """Seconds a token in the last chunk: more behind a long prompt than at its start."""
 
     def turns(self, prompts: Iterable[Running]) -> Iterator[Running]:
         """Whose prompt shall `advance` next, one after another: the first, and others that can be finished in what
@@ -75,14 +82,16 @@ class Prefill:
         return found.logits if done else None
 
     def _size(self, *, alone: bool) -> int:
-        """Tokens of a chunk: as many as pass without a stall."""
+        """Tokens of a chunk: as many as pass without a stall, but at most twice as many as were tried."""
+        chunks = [size for size in _CHUNKS if size <= self._longest]
         if alone:
-            return _CHUNKS[0]
-        if self._timed and self._timed[0] in _CHUNKS:  # read only now, since it has passed on the device meanwhile
+            return chunks[0]
+        if self._timed and self._timed[0] in chunks:  # read only now, since it has passed on the device meanwhile
             size, began, ended = self._timed
-            self._cost.observe(size, self._clock.seconds(began, ended))
-            self._timed = None
-        return next((size for size in _CHUNKS if self._seconds(size) <= _STALL), _CHUNKS[-1])
+            seconds = self._clock.seconds(began, ended)
+            self._cost.observe(size, seconds)
+            self._tried, self._each, self._timed = max(self._tried, size), seconds / size, None
+        return next((s for s in chunks if s <= 2 * self._tried and self._seconds(s) <= _STALL), chunks[-1])
 
     def _seconds(self, size: int) -> float:
-        return self._cost.estimate(size) or self._guess.estimate(size)
+        return max(self._cost.estimate(size) or self._guess.estimate(size), self._each * size)

@@ -23,10 +23,12 @@ STEP = 64
 """Keys looked at together."""
 LINE = tl.constexpr(64)
 """Elements of 16 bits that a prefetch brings."""
+SUMS = tl.constexpr(8)
+"""How often the sum of a row's weights is taken: what a tensor core takes."""
 
 
 @triton.jit
-def _turned(at, weight, position, cos, sin, keep, eps, HALF: tl.constexpr, NORM: tl.constexpr):
+def turned(at, weight, position, cos, sin, keep, eps, HALF: tl.constexpr, NORM: tl.constexpr):
     """The halves of heads [n, HALF] at `at` [n], normed by `weight` if they are, at rotary `position` [n]; fp32."""
     lane = tl.arange(0, HALF)
     first = tl.load(at[:, None] + lane[None, :], mask=keep[:, None], other=0.0)
@@ -53,7 +55,7 @@ def _with_new(
     """k1, k2 [n, HALF] and v [n, 2 HALF] with the `new` ones among them taken from the product, at `fresh` [n], and
     where the program is to `write` them, put into the cache at `place` [n]."""
     lane, half = tl.arange(0, 2 * HALF), tl.arange(0, HALF)
-    n1, n2 = _turned(fresh, k_norm, key, cos, sin, new, eps, HALF, NORM)
+    n1, n2 = turned(fresh, k_norm, key, cos, sin, new, eps, HALF, NORM)
     n1, n2 = n1.to(k1.dtype), n2.to(k1.dtype)
     nv = tl.load((fresh + KV * 2 * HALF)[:, None] + lane[None, :], mask=new[:, None], other=0.0)
     if write:
@@ -64,15 +66,38 @@ def _with_new(
 
 
 @triton.jit
-def _weighed(score, v, most, total, acc, PRECISION: tl.constexpr):
+def weighed(score, v, scale, most, total, acc, PRECISION: tl.constexpr):
     """One step of a softmax over keys that come a few at a time (Milakov and Gimelshein 2018, as in FlashAttention):
-    the largest score so far, the sum of the weights, and the weighted sum of values."""
-    higher = tl.maximum(most, tl.max(score, 1))
+    the largest score so far, the sum of the weights (16 times, side by side), and the weighted sum of values.
+
+    Each sum has one order for any number of queries. So the weights are added by a product, like the values, and what a
+    compiler may or may not take together is said outright (`fma`).
+    """
+    higher = tl.maximum(most, tl.max(score, 1) * scale)
     safe = tl.where(higher == float("-inf"), 0.0, higher)
-    p = tl.exp2(score - safe[:, None])
-    shrink = tl.exp2(most - safe)
-    total = total * shrink + tl.sum(p, 1)
-    acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision=PRECISION)
+    factor = tl.full(score.shape, 1.0, tl.float32) * scale
+    p = tl.exp2(tl.fma(score, factor, tl.zeros_like(score) - safe[:, None])).to(v.dtype)
+    shrink = tl.exp2(most - safe)[:, None]
+    ones = tl.full((score.shape[1], SUMS), 1.0, v.dtype)
+    total = tl.dot(p, ones, total * shrink, input_precision=PRECISION)
+    acc = tl.dot(p, v, acc * shrink, input_precision=PRECISION)
+    return higher, total, acc
+
+
+@triton.jit
+def once(total):
+    """One of the equal columns [rows, SUMS]."""
+    return tl.sum(tl.where((tl.arange(0, SUMS) == 0)[None, :], total, 0.0), 1)
+
+
+@triton.jit
+def join(most, total, acc, peak, mass, part):
+    """The softmax over some keys (the largest score, the sum of the weights, the weighted sum) and over the next."""
+    higher = tl.maximum(most, peak)
+    safe = tl.where(higher == float("-inf"), 0.0, higher)
+    before, after = tl.exp2(most - safe), tl.exp2(peak - safe)
+    total = tl.fma(mass, after, total * before)
+    acc = tl.fma(part, tl.zeros_like(part) + after[:, None], acc * before[:, None])
     return higher, total, acc
 
 
@@ -88,12 +113,7 @@ def _joined(parts, weights, home, active, ROWS: tl.constexpr, SIZE: tl.constexpr
         peak = tl.load(theirs, cache_modifier=".cg")
         mass = tl.load(theirs + ROWS, cache_modifier=".cg")
         part = tl.load(parts + (home + other) * ROWS * SIZE + cell, cache_modifier=".cg")
-        higher = tl.maximum(most, peak)
-        safe = tl.where(higher == float("-inf"), 0.0, higher)
-        mine_by, theirs_by = tl.exp2(most - safe), tl.exp2(peak - safe)
-        total = total * mine_by + mass * theirs_by
-        acc = acc * mine_by[:, None] + part * theirs_by[:, None]
-        most = higher
+        most, total, acc = join(most, total, acc, peak, mass, part)
     return acc / total[:, None]
 
 
@@ -133,11 +153,11 @@ def _attend(
         position = start + m
         row = (b * count + m).to(tl.int64)
         at = qkv + row * WIDE + (head * GROUP + index % GROUP) * SIZE
-        q1, q2 = _turned(at, q_norm, position, cos, sin, mine, eps, HALF, NORM)
+        q1, q2 = turned(at, q_norm, position, cos, sin, mine, eps, HALF, NORM)
         kind = qkv.dtype.element_ty
         q1, q2 = q1.to(kind), q2.to(kind)
         most = tl.full((ROWS,), float("-inf"), tl.float32)
-        total = tl.zeros((ROWS,), tl.float32)
+        sums = tl.zeros((ROWS, SUMS), tl.float32)
         acc = tl.zeros((ROWS, SIZE), tl.float32)
         for offset in range(0, KEYS, STEP):
             key = low + offset + tl.arange(0, STEP)
@@ -154,11 +174,13 @@ def _attend(
                         k1, k2, v, keys, values, place, fresh, k_norm, key, new, cos, sin, eps, write, KV, HALF, NORM
                     )
                 score = tl.dot(q1, tl.trans(k1), input_precision=PRECISION)
-                score = tl.dot(q2, tl.trans(k2), score, input_precision=PRECISION) * scale
+                score = tl.dot(q2, tl.trans(k2), score, input_precision=PRECISION)
                 seen = key[None, :] <= position[:, None]
                 if WINDOW > 0:
                     seen = seen & (key[None, :] > position[:, None] - WINDOW)
-                most, total, acc = _weighed(tl.where(seen, score, float("-inf")), v, most, total, acc, PRECISION)
+                score = tl.where(seen, score, float("-inf"))
+                most, sums, acc = weighed(score, v, scale, most, sums, acc, PRECISION)
+        total = once(sums)
         where = (row * (HEADS * SIZE) + (head * GROUP + index % GROUP) * SIZE)[:, None] + lane[None, :]
         active = tl.cdiv(end, KEYS)
         if active == 1:

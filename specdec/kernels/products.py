@@ -61,6 +61,37 @@ def _added(
     return acc, gate, total
 
 
+@triton.jit
+def weigh(v, norm, inner, within, total):
+    """What comes before a product whose rows are normed: v [n, rows] times the norm's weight, and its squares added to
+    `total`."""
+    wide = v.to(tl.float32)
+    total += tl.sum(wide * wide, 0)
+    return (wide * tl.load(norm + inner, mask=within, other=0.0).to(tl.float32)[:, None]).to(v.dtype), total
+
+
+@triton.jit
+def finish(
+    acc, gate, total, bias, out, row, column, rows, eps,
+    N: tl.constexpr, K: tl.constexpr, NORM: tl.constexpr, BIAS: tl.constexpr, GATED: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+):  # fmt: skip
+    """What comes after a product: acc [columns, rows] to its place in `out` [rows, N]."""
+    if NORM:
+        factor = tl.rsqrt(total / K + eps)[None, :]
+        acc *= factor
+        gate *= factor
+    if BIAS:
+        acc += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[:, None]
+    if GATED:
+        acc *= gate * tl.sigmoid(gate)
+    keep = (column < N)[:, None] & (row < rows)[None, :]
+    where = row.to(tl.int64)[None, :] * N + column[:, None]
+    if RESIDUAL:
+        acc += tl.load(out + where, mask=keep, other=0.0).to(tl.float32)
+    tl.store(out + where, acc.to(out.dtype.element_ty), mask=keep)
+
+
 @triton.jit(do_not_specialize=["rows", "eps"])  # the same code for any number of rows, so the same bits
 def _product(
     x, weight, norm, bias, out, shares, squares, arrivals, rows, eps,
@@ -95,9 +126,7 @@ def _product(
             w = tl.load(w_at + at, mask=(column < N)[:, None] & within[None, :], other=0.0)
         v = tl.load(x_at + at, mask=(row < rows)[None, :] & within[:, None], other=0.0)
         if NORM:
-            wide = v.to(tl.float32)
-            total += tl.sum(wide * wide, 0)
-            v = (wide * tl.load(norm + inner + at, mask=within, other=0.0).to(tl.float32)[:, None]).to(v.dtype)
+            v, total = weigh(v, norm, inner + at, within, total)
         if GATED:
             gate = tl.dot(w, v, gate, input_precision=PRECISION)
             u = tl.load(w_at + at + N * K, mask=(column < N)[:, None] & within[None, :], other=0.0)
@@ -116,19 +145,7 @@ def _product(
         if SPLIT > 1:
             acc, gate, total = _added(acc, gate, total, shares, squares, ROWS, BLOCK_N, EACH, SPLIT, NORM, GATED)
             tl.store(arrivals + tile, 0)
-        if NORM:
-            factor = tl.rsqrt(total / K + eps)[None, :]
-            acc *= factor
-            gate *= factor
-        if BIAS:
-            acc += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[:, None]
-        if GATED:
-            acc *= gate * tl.sigmoid(gate)
-        keep = (column < N)[:, None] & (row < rows)[None, :]
-        where = row.to(tl.int64)[None, :] * N + column[:, None]
-        if RESIDUAL:
-            acc += tl.load(out + where, mask=keep, other=0.0).to(tl.float32)
-        tl.store(out + where, acc.to(out.dtype.element_ty), mask=keep)
+        finish(acc, gate, total, bias, out, row, column, rows, eps, N, K, NORM, BIAS, GATED, RESIDUAL)
 
 
 @dataclass(frozen=True, slots=True)

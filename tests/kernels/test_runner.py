@@ -37,11 +37,13 @@ class Here:
         self.inner.warm_up()
 
 
-def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, slots: int = 3) -> TritonModel:
+def load(
+    folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, slots: int = 3, context: int = 64
+) -> TritonModel:
     family = families.describe(read_config(folder))
     assert family is not None
     inner = eager.load(
-        Safetensors(folder), family, name="tiny", device=device, dtype=dtype, context=64, slots=slots, spare=1
+        Safetensors(folder), family, name="tiny", device=device, dtype=dtype, context=context, slots=slots, spare=1
     )
     return TritonModel(inner, Graphs(capture=device.type == "cuda"))
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from specdec.kernels import attention
+from specdec.kernels import attention, prompts
 from specdec.kernels.attention import Heads, SplitKeys
 from specdec.kernels.products import Scratch, product
 from specdec.kernels.tiles import MOST_ROWS, ROWS, Product, Tile, Tiles
@@ -24,6 +24,7 @@ from specdec.models.weights.layers import Layer
 _SPLITS = 32
 """At most so many programs share the keys of a sequence."""
 _LEAST_KEYS = 128
+_LONGEST, _LONGEST_NARROW = 2048, 256
 _FORMATS = {"dense"}
 """Weight formats that `product` reads."""
 
@@ -41,18 +42,22 @@ def unsupported(model: EagerModel) -> str | None:
 
 
 class Decoder:
-    """One model's pass: `rows` sequences of up to DECODE_ROWS tokens at once, or one of up to `tokens`."""
+    """One model's pass: `rows` sequences of up to DECODE_ROWS tokens at once, or one of up to `longest`."""
 
-    def __init__(self, model: EagerModel, rows: int, tokens: int, tiles: Tiles) -> None:
+    def __init__(self, model: EagerModel, rows: int, tiles: Tiles) -> None:
         family, device = model.family, model.info.device
         self._model, self._device = model, device
         capacity = model.cache.capacity
         keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(capacity, _SPLITS)))
         self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps, keys)
         self._tiles = {(wanted.columns, wanted.inner): tiles.of(wanted) for wanted in products_of(model)}
-        self._scratch = _scratch(self._tiles, max(rows * DECODE_ROWS, tokens), device)
+        # Not with windows: see the log of 2026-11-30, "Not understood".
+        self._exact = prompts.exact(self._tiles, model.info.dtype, device) and not any(family.windows)
+        self.longest = _LONGEST if self._exact else _LONGEST_NARROW
+        narrow = prompts.LEAST if self._exact else _LONGEST_NARROW
+        self._scratch = _scratch(self._tiles, narrow if self._exact else max(rows * DECODE_ROWS, narrow), device)
         splits = triton.cdiv(capacity, keys)
-        blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(tokens))
+        blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(narrow))
         self._parts = SplitKeys.on(device, blocks, splits, family.head_dim)
 
     @property
@@ -98,18 +103,12 @@ class Decoder:
         cache, family = self._model.cache, self._model.family
         qkv = self._product(x, layer.qkv, self._fresh(x, layer.qkv.columns, x.dtype), norm=layer.input_norm)
         norms = None if layer.head_norms is None else (layer.head_norms[0], layer.head_norms[family.heads])
-        found = attention.attend(
-            qkv,
-            cache.tensor[2 * index],
-            cache.tensor[2 * index + 1],
-            slots,
-            starts,
-            (cache.rope.cos, cache.rope.sin),
-            self._heads,
-            self._parts,
-            window=family.windows[index],
-            norms=norms,
-        )
+        given = (qkv, cache.tensor[2 * index], cache.tensor[2 * index + 1], slots, starts)
+        rotary, window = (cache.rope.cos, cache.rope.sin), family.windows[index]
+        if self._wide(x) and len(slots) == 1:
+            found = prompts.attend(*given, rotary, self._heads, window=window, norms=norms)
+        else:
+            found = attention.attend(*given, rotary, self._heads, self._parts, window=window, norms=norms)
         self._product(found, layer.out, x, residual=True)
 
     def _fresh(self, x: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
@@ -125,18 +124,27 @@ class Decoder:
         gated: bool = False,
         residual: bool = False,
     ) -> Tensor:
+        tile, eps, bias = self._tiles[out.shape[1], x.shape[1]], self._model.family.eps, weight.bias
+        if self._wide(x):
+            return prompts.product(
+                x, weight.tensor, out, tile, norm=norm, eps=eps, bias=bias, gated=gated, residual=residual
+            )
         return product(
             x,
             weight.tensor,
             out,
-            self._tiles[out.shape[1], x.shape[1]],
+            tile,
             self._scratch,
             norm=norm,
-            eps=self._model.family.eps,
-            bias=weight.bias,
+            eps=eps,
+            bias=bias,
             gated=gated,
             residual=residual,
         )
+
+    def _wide(self, x: Tensor) -> bool:
+        """Whether there are rows enough for the kernels of prompts."""
+        return self._exact and x.shape[0] >= prompts.LEAST
 
 
 def products_of(model: EagerModel) -> list[Product]:

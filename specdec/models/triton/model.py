@@ -17,9 +17,9 @@ from specdec.models.eager.model import EagerModel
 from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture
 from specdec.models.triton.decoder import Decoder
 
-PREFILL = 256
-"""Tokens of one pass, at most: longer ones are cut."""
-_WIDTHS = (1, 2, 4, 6, 8, 12, 16, DECODE_ROWS, 32, 64, 128, PREFILL)
+_WIDTHS = (1, 2, 4, 6, 8, 12, 16, DECODE_ROWS, 32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)
+_KEPT = 256
+"""Tokens of one pass, at most, where the logits of several are kept."""
 
 
 class TritonModel:
@@ -33,7 +33,7 @@ class TritonModel:
         self.sizes = rows_to_capture(inner.info.slots)
         device = inner.info.device
         self.tiles = Tiles(torch.cuda.get_device_name(device) if device.type == "cuda" else "none")
-        self.decode = Decoder(inner, inner.info.slots, PREFILL, self.tiles)
+        self.decode = Decoder(inner, inner.info.slots, self.tiles)
         held = inner.info.cache_bytes + self.decode.nbytes
         self.info: ModelInfo = replace(inner.info, backend="triton", cache_bytes=held, captured=True)
         self._inputs = GraphInputs(self.spare, device, torch.int32)
@@ -57,9 +57,9 @@ class TritonModel:
             each = zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True)
             rows = [Batch(row, [slot], [start], batch.keep, batch.features) for row, slot, start in each]
             return joined([self.run(row) for row in rows], 0)
-        parts = []
-        for at in range(0, count, PREFILL):
-            part = batch.tokens[:, at : at + PREFILL]
+        parts, longest = [], self.decode.longest if batch.keep < 2 else _KEPT
+        for at in range(0, count, longest):
+            part = batch.tokens[:, at : at + longest]
             left = count - at - part.shape[1]
             keep = min(max(batch.keep - left, 0), part.shape[1])
             starts = [start + at for start in batch.starts]
@@ -70,11 +70,11 @@ class TritonModel:
         """See `base.Model.warm_up`: the passes that prompts are read in. Where that was never done Triton first
         compiles their kernels."""
         for width in _WIDTHS:
-            if DECODE_ROWS < width <= self.capacity:
+            if DECODE_ROWS < width <= min(self.capacity, self.decode.longest):
                 self.run(Batch(torch.zeros(1, width, dtype=torch.int64), [self.spare], [0], 1))
 
     def _pass(self, batch: Batch) -> Pass:
-        """Up to PREFILL tokens of one row, or up to DECODE_ROWS of several. The result stays valid."""
+        """Up to `decode.longest` tokens of one row, or up to DECODE_ROWS of several. The result stays valid."""
         rows, count = batch.tokens.shape
         padded, width = bucket(rows, self.sizes), bucket(count, _WIDTHS)
         if max(batch.starts) + width > self.capacity:

@@ -1,0 +1,255 @@
+"""Products and attention of many rows, near the speed of the tensor cores, with the bits of `products` and `attention`.
+
+A row's result is the same sums in the same order: shares of K are summed apart and added in their order, and so are the
+fixed parts of the keys. Only the tile is another. What the narrow kernels do on the way to their products (norm, rotary
+positions, cache write) is a kernel of its own here, so that the tensor cores read memory as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from specdec.kernels.attention import STEP, SUMS, Heads, join, once, turned, weighed
+from specdec.kernels.launch import INTERPRETED
+from specdec.kernels.products import finish, weigh
+from specdec.kernels.tiles import ROWS, Tile
+
+LEAST = 128
+"""Rows from which on these kernels are faster than the narrow ones."""
+_WIDE = 128
+"""Rows, and columns, of a program."""
+_MANY = 1024
+"""Rows from which on there are programs enough of twice as many columns."""
+_INNER = 64
+"""Of K, at a time."""
+_QUERIES = 64
+"""Of a program, with the heads that share a key."""
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _normed(x, norm, out, squares, rows, K: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, SPLIT: tl.constexpr):
+    """out [rows, K] = x * norm, and the sums of squares [SPLIT, rows]. As `_product` adds them: cut in the same way."""
+    share = tl.program_id(1)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    inner = share * tl.cdiv(K, SPLIT) + tl.arange(0, INNER)
+    total = tl.zeros((ROWS,), tl.float32)
+    for at in tl.range(0, K // SPLIT, INNER, num_stages=8):
+        within = inner + at < K
+        keep = (row < rows)[None, :] & within[:, None]
+        place = row.to(tl.int64)[None, :] * K + (inner + at)[:, None]
+        v, total = weigh(tl.load(x + place, mask=keep, other=0.0), norm, inner + at, within, total)
+        tl.store(out + place, v, mask=keep)
+    tl.store(squares + share * rows + row, total, mask=row < rows)
+
+
+@triton.jit(do_not_specialize=["rows", "eps"])
+def _product(
+    x, weight, bias, out, squares, rows, eps,
+    N: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
+    SPLIT: tl.constexpr, NORM: tl.constexpr, BIAS: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """x [rows, K] and weight [N, K] (gated: [2 N, K]) by descriptors, out [rows, N], squares [SPLIT, rows]."""
+    across = tl.cdiv(rows, ROWS)
+    top = tl.program_id(0) % across * ROWS
+    left = tl.program_id(0) // across * COLUMNS
+    row, column = top + tl.arange(0, ROWS), left + tl.arange(0, COLUMNS)
+    SHARE: tl.constexpr = K // SPLIT
+    acc = tl.zeros((COLUMNS, ROWS), tl.float32)
+    gate = tl.zeros((COLUMNS, ROWS), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    for share in tl.static_range(SPLIT):
+        part = tl.zeros((COLUMNS, ROWS), tl.float32)
+        other = tl.zeros((COLUMNS, ROWS), tl.float32)
+        for at in range(share * SHARE, share * SHARE + SHARE, INNER):
+            v = tl.trans(x.load([top, at]))
+            w = weight.load([left, at])
+            if GATED:
+                other = tl.dot(w, v, other, input_precision=PRECISION)
+                w = weight.load([N + left, at])
+            part = tl.dot(w, v, part, input_precision=PRECISION)
+        if NORM:
+            squared = tl.load(squares + share * rows + row, mask=row < rows, other=0.0)
+        else:
+            squared = total
+        if share == 0:
+            acc, gate, total = part, other, squared
+        else:
+            acc += part
+            gate += other
+            total += squared
+    finish(acc, gate, total, bias, out, row, column, rows, eps, N, K, NORM, BIAS, GATED, RESIDUAL)
+
+
+def exact(tiles: Mapping[tuple[int, int], Tile], dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether these kernels have the bits of the narrow ones, for products [columns, inner] in these tiles.
+
+    That was tried on Hopper, in 16 bits. There the order in which a tensor core adds does not depend on its tile."""
+    hopper = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9 and dtype.itemsize == 2
+    fit = all(
+        inner % 8 == 0 and (tile.split == 1 or inner % (tile.split * min(_INNER, tile.inner)) == 0)
+        for (_, inner), tile in tiles.items()
+    )
+    return fit and (INTERPRETED or (hopper and all(tile.columns >= 64 for tile in tiles.values())))
+
+
+def product(
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    tile: Tile,
+    *,
+    norm: Tensor | None = None,
+    eps: float = 0.0,
+    bias: Tensor | None = None,
+    gated: bool = False,
+    residual: bool = False,
+) -> Tensor:
+    """What `products.product` does, with the bits that `tile` has there."""
+    (rows, inner), columns = x.shape, out.shape[1]
+    squares = x
+    if norm is not None:
+        squares = torch.empty((tile.split, rows), dtype=torch.float32, device=x.device)
+        normed = torch.empty_like(x)
+        _normed[(triton.cdiv(rows, ROWS), tile.split)](
+            x, norm, normed, squares, rows, K=inner, ROWS=ROWS, INNER=tile.inner, SPLIT=tile.split, num_warps=tile.warps
+        )  # fmt: skip
+        x = normed
+    step, wide = min(_INNER, tile.inner), _WIDE  # all sums have to lie in registers
+    if gated and tile.split > 1:
+        wide //= 2
+    elif not gated and tile.split == 1 and rows >= _MANY:
+        wide *= 2
+    _product[(triton.cdiv(columns, wide) * triton.cdiv(rows, _WIDE),)](
+        TensorDescriptor.from_tensor(x, [_WIDE, step]), TensorDescriptor.from_tensor(weight, [wide, step]),
+        x if bias is None else bias, out, squares, rows, eps,
+        N=columns, K=inner, ROWS=_WIDE, COLUMNS=wide, INNER=step, SPLIT=tile.split, NORM=norm is not None,
+        BIAS=bias is not None, GATED=gated, RESIDUAL=residual, PRECISION="ieee", num_warps=8, num_stages=4,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit(do_not_specialize=["count"])
+def _placed(
+    qkv, keys, values, slots, starts, cos, sin, q_norm, k_norm, count, eps,
+    HEADS: tl.constexpr, KV: tl.constexpr, HALF: tl.constexpr, CAPACITY: tl.constexpr, STEP: tl.constexpr,
+    ROWS: tl.constexpr, NORM: tl.constexpr,
+):  # fmt: skip
+    """Heads of qkv [count, (HEADS + 2 KV) * 2 HALF] normed and rotated: queries where they are, keys and values to the
+    cache. One program takes STEP tokens of one head."""
+    SIZE: tl.constexpr = 2 * HALF
+    WIDE: tl.constexpr = (HEADS + 2 * KV) * SIZE
+    head, first = tl.program_id(1), tl.program_id(0) * STEP
+    start, slot = tl.load(starts), tl.load(slots).to(tl.int64)
+    half, lane = tl.arange(0, HALF), tl.arange(0, SIZE)
+    if head < HEADS:
+        for low in tl.static_range(0, STEP, ROWS):
+            token = first + low + tl.arange(0, ROWS)
+            keep = token < count
+            at = qkv + token.to(tl.int64) * WIDE + head * SIZE
+            q1, q2 = turned(at, q_norm, start + token, cos, sin, keep, eps, HALF, NORM)
+            tl.store(at[:, None] + half[None, :], q1.to(qkv.dtype.element_ty), mask=keep[:, None])
+            tl.store(at[:, None] + HALF + half[None, :], q2.to(qkv.dtype.element_ty), mask=keep[:, None])
+    else:
+        key = first + tl.arange(0, STEP)
+        new = key < count
+        fresh = qkv + key.to(tl.int64) * WIDE + head * SIZE
+        place = ((slot * KV + head - HEADS) * CAPACITY + start + key) * SIZE
+        k1, k2 = turned(fresh, k_norm, start + key, cos, sin, new, eps, HALF, NORM)
+        v = tl.load((fresh + KV * SIZE)[:, None] + lane[None, :], mask=new[:, None], other=0.0)
+        tl.store(keys + place[:, None] + half[None, :], k1.to(qkv.dtype.element_ty), mask=new[:, None])
+        tl.store(keys + place[:, None] + HALF + half[None, :], k2.to(qkv.dtype.element_ty), mask=new[:, None])
+        tl.store(values + place[:, None] + lane[None, :], v, mask=new[:, None])
+
+
+@triton.jit(do_not_specialize=["count"])
+def _attend(
+    qkv, keys, values, out, slots, starts, count, scale,
+    HEADS: tl.constexpr, KV: tl.constexpr, SIZE: tl.constexpr, CAPACITY: tl.constexpr, WINDOW: tl.constexpr,
+    KEYS: tl.constexpr, STEP: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
+    TAIL: tl.constexpr,
+):  # fmt: skip
+    """As `attention._attend` over one sequence whose rows `_placed` has prepared; keys and values [slots * KV *
+    CAPACITY, SIZE] by descriptors. One program goes through all keys of its queries, part by part."""
+    GROUP: tl.constexpr = HEADS // KV
+    WIDE: tl.constexpr = (HEADS + 2 * KV) * SIZE
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)  # those with the most keys first
+    head = tl.program_id(1)
+    start, slot = tl.load(starts), tl.load(slots)
+    cached = (slot * KV + head) * CAPACITY
+    lane, index = tl.arange(0, SIZE), tile * ROWS + tl.arange(0, ROWS)
+    m, mine = index // GROUP, index < GROUP * count
+    position, column = start + m, (head * GROUP + index % GROUP) * SIZE
+    q_at = qkv + (m.to(tl.int64) * WIDE + column)[:, None] + lane[None, :]
+    q = tl.load(q_at, mask=mine[:, None], other=0.0)
+    # Times one, so that it lies in registers: from shared memory the scores take longer.
+    same = (lane[:, None] == lane[None, :]).to(q.dtype)
+    q = tl.dot(q, same, input_precision=PRECISION).to(q.dtype)
+    lowest = start + tile * ROWS // GROUP
+    end = tl.minimum(start + (tile * ROWS + ROWS - 1) // GROUP + 1, start + count)
+    first, whole = 0, (lowest + 1) // STEP * STEP  # keys below `whole` are seen by every row
+    if WINDOW > 0:
+        first = tl.maximum(lowest - WINDOW + 1, 0) // STEP * STEP
+        whole = first
+    most = tl.full((ROWS,), float("-inf"), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    acc = tl.zeros((ROWS, SIZE), tl.float32)
+    for low in range(first // KEYS * KEYS, end, KEYS):
+        peak = tl.full((ROWS,), float("-inf"), tl.float32)
+        mass = tl.zeros((ROWS, SUMS), tl.float32)
+        part = tl.zeros((ROWS, SIZE), tl.float32)
+        begin, high = tl.maximum(low, first), tl.minimum(low + KEYS, end)
+        middle = tl.maximum(tl.minimum(whole, high), begin)
+        for at in range(begin, middle, STEP):
+            score = tl.dot(q, tl.trans(keys.load([cached + at, 0])), input_precision=PRECISION)
+            v = values.load([cached + at, 0])
+            peak, mass, part = weighed(score, v, scale, peak, mass, part, PRECISION)
+        for at in tl.range(middle, high, STEP, num_stages=TAIL):
+            key = at + tl.arange(0, STEP)
+            score = tl.dot(q, tl.trans(keys.load([cached + at, 0])), input_precision=PRECISION)
+            seen = key[None, :] <= tl.minimum(position, end - 1)[:, None]
+            if WINDOW > 0:
+                seen = seen & (key[None, :] > position[:, None] - WINDOW)
+            v = values.load([cached + at, 0])
+            v = tl.where((key < end)[:, None], v, 0.0)  # what lies behind the last key may be anything
+            peak, mass, part = weighed(tl.where(seen, score, float("-inf")), v, scale, peak, mass, part, PRECISION)
+        most, total, acc = join(most, total, acc, peak, once(mass), part)
+    where = (m.to(tl.int64) * (HEADS * SIZE) + column)[:, None] + lane[None, :]
+    tl.store(out + where, (acc / total[:, None]).to(out.dtype.element_ty), mask=mine[:, None])
+
+
+def attend(
+    qkv: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    slots: Tensor,
+    starts: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    heads: Heads,
+    *,
+    window: int | None = None,
+    norms: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """What `attention.attend` does, for one sequence; the queries in `qkv` are replaced by rotated ones."""
+    count, capacity, size = qkv.shape[0], keys.shape[2], heads.size
+    out = torch.empty((count, heads.heads * size), dtype=qkv.dtype, device=qkv.device)
+    q_norm, k_norm = (qkv, qkv) if norms is None else norms
+    step, stages = min(STEP, heads.keys), 3 if size <= 128 else 2
+    _placed[(triton.cdiv(count, STEP), heads.heads + heads.kv_heads)](
+        qkv, keys, values, slots, starts, *rotary, q_norm, k_norm, count, heads.eps, HEADS=heads.heads,
+        KV=heads.kv_heads, HALF=size // 2, CAPACITY=capacity, STEP=STEP, ROWS=ROWS, NORM=norms is not None, num_warps=4,
+    )  # fmt: skip
+    queries = heads.heads // heads.kv_heads * count
+    held = [TensorDescriptor.from_tensor(t.view(-1, size), [step, size]) for t in (keys, values)]
+    _attend[(triton.cdiv(queries, _QUERIES), heads.kv_heads)](
+        qkv, *held, out, slots, starts, count, size**-0.5 * 1.4426950408889634, HEADS=heads.heads, KV=heads.kv_heads,
+        SIZE=size, CAPACITY=capacity, WINDOW=window or 0, KEYS=heads.keys, STEP=step, ROWS=_QUERIES, PRECISION="ieee",
+        TAIL=1 if window is None else stages, num_warps=4 if size <= 128 else 8, num_stages=stages,
+    )  # fmt: skip
+    return out

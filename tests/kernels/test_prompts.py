@@ -1,0 +1,154 @@
+"""Products and attention of many rows: the bits of the kernels for a few."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from specdec.kernels import attention, products, prompts
+from specdec.kernels.attention import Heads, SplitKeys
+from specdec.kernels.products import Scratch
+from specdec.kernels.tiles import Product, Tile, by_rule
+from specdec.models.base import Batch
+from tests.kernels.bits import same_bits
+from tests.kernels.test_runner import Here, load, saved
+from tests.models.models import tokens
+
+CUDA = torch.cuda.is_available()
+DTYPE = torch.bfloat16 if CUDA else torch.float16
+EPS = 1e-5
+SHAPES = [(1, 64, 128, Tile(64, 64)), (17, 136, 96, Tile(64, 64)), (130, 100, 256, Tile(64, 64, 2))]
+GPU_SHAPES = [
+    (rows, columns, inner, None)
+    for rows, columns, inner in [
+        (1, 6144, 4096), (200, 4096, 4096), (333, 4096, 14336), (700, 3072, 2048), (257, 2048, 8192), (65, 1000, 1000),
+        (511, 960, 576), (128, 2560, 2560), (600, 576, 1536), (300, 5120, 5120),
+    ]
+]  # fmt: skip
+HOW: dict[str, dict[str, bool]] = {
+    "plain": {},
+    "normed": {"norm": True, "bias": True},
+    "gated": {"norm": True, "gated": True},
+    "added": {"residual": True},
+}
+
+
+@pytest.mark.parametrize("how", list(HOW))
+@pytest.mark.parametrize(("rows", "columns", "inner", "tile"), GPU_SHAPES if CUDA else SHAPES)
+def test_products(rows: int, columns: int, inner: int, tile: Tile | None, how: str, device: torch.device) -> None:
+    torch.manual_seed(rows)
+    asked = HOW[how]
+    gated = asked.get("gated", False)
+    tile = tile or by_rule(Product(columns, inner, gated, DTYPE))
+    assert prompts.exact({(columns, inner): tile}, DTYPE, device)
+    x, weight = (torch.randn(n, inner, device=device).to(DTYPE) for n in (rows, columns * (1 + gated)))
+    weight *= 0.1
+    options: dict[str, Any] = {"eps": EPS, "gated": gated, "residual": "residual" in asked}
+    options |= {
+        name: torch.rand(n, device=device).to(DTYPE) if name in asked else None
+        for name, n in (("norm", inner), ("bias", columns))
+    }
+    stream = torch.randn(rows, columns, device=device).to(DTYPE)
+    scratch = Scratch.on(device, 1 << (26 if CUDA else 18), 1 << 15)
+    narrow = products.product(x, weight, stream.clone(), tile, scratch, **options)
+    wide = prompts.product(x, weight, stream.clone(), tile, **options)
+    assert same_bits(wide, narrow)
+    precise = torch.empty(rows, columns, dtype=torch.float32, device=device)
+    if not options["residual"]:
+        narrow = products.product(x, weight, precise.clone(), tile, scratch, **options)
+        assert same_bits(prompts.product(x, weight, precise, tile, **options), narrow)
+
+
+def _cached(count: int, start: int, heads: Heads, capacity: int, device: torch.device) -> dict[str, Any]:
+    torch.manual_seed(count + start)
+    size = heads.size
+    held = torch.randn(2, 2, heads.kv_heads, capacity, size, device=device).to(DTYPE)
+    held[:, 0] = torch.nan  # a slot of others
+    held[:, 1, :, start:] = torch.nan  # nothing is read behind the last key
+    angle = torch.rand(capacity + 16, 1, size, device=device) * 6
+    return {
+        "qkv": torch.randn(count, (heads.heads + 2 * heads.kv_heads) * size, device=device).to(DTYPE),
+        "keys": held[0],
+        "values": held[1],
+        "slots": torch.tensor([1], dtype=torch.int32, device=device),
+        "starts": torch.tensor([start], dtype=torch.int32, device=device),
+        "rotary": (angle.cos(), angle.sin()),
+        "heads": heads,
+    }
+
+
+def _copied(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in given.items()}
+
+
+CASES = [(70, 0, 4, 2, 32, None), (40, 33, 3, 1, 32, 50), (5, 130, 4, 4, 64, None)]
+GPU_CASES = [
+    (700, 0, 32, 8, 128, None), (300, 1001, 32, 8, 128, None), (257, 63, 32, 8, 64, None), (129, 500, 9, 3, 64, None),
+    (512, 700, 32, 8, 128, 100), (260, 900, 14, 2, 64, 300), (65, 1, 16, 16, 128, None), (40, 777, 16, 8, 256, None),
+    (1, 1100, 32, 8, 128, 513), (640, 640, 8, 1, 32, None), (448, 100, 4, 2, 32, 6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("keys", [128, 512] if CUDA else [64, 128])
+@pytest.mark.parametrize(("count", "start", "heads", "kv_heads", "size", "window"), GPU_CASES if CUDA else CASES)
+def test_attention(
+    count: int,
+    start: int,
+    heads: int,
+    kv_heads: int,
+    size: int,
+    window: int | None,
+    keys: int,
+    normed: bool,
+    device: torch.device,
+) -> None:
+    shape, capacity = Heads(heads, kv_heads, size, EPS, keys), 1536 if CUDA else 192
+    given = _cached(count, start, shape, capacity, device)
+    norms = tuple(torch.rand(2, size, device=device).to(DTYPE)) if normed else None
+    options = {"window": window, "norms": norms}
+    one, other = _copied(given), _copied(given)
+    parts = SplitKeys.on(device, shape.blocks(count), -(-capacity // keys), size)
+    narrow = attention.attend(**one, parts=parts, **options)  # type: ignore[arg-type]
+    wide = prompts.attend(**other, **options)  # type: ignore[arg-type]
+    assert same_bits(wide, narrow)
+    assert bool(narrow.isfinite().all())
+    for name in ("keys", "values"):
+        assert same_bits(other[name][1, :, : start + count], one[name][1, :, : start + count])
+        assert bool(other[name][0].isnan().all())
+        assert bool(other[name][1, :, start + count :].isnan().all())
+
+
+@pytest.mark.parametrize("kind", ["qwen3", *(["llama-llama3", "mistral-window", "qwen2"] if CUDA else [])])
+def test_a_prompt_in_any_pieces(
+    kind: str, tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt in one pass, in pieces of odd sizes, and token by token at its end: the same logits, keys and values."""
+    least, length = (64, 700) if CUDA else (16, 60)
+    monkeypatch.setattr(prompts, "LEAST", least)
+    saved(kind, tmp_path)
+    model = load(tmp_path, device, DTYPE, context=length + 20)
+    runner, ids = Here(model), tokens(1, length + 4)
+
+    def read(slot: int, pieces: list[int]) -> tuple[Tensor, Tensor]:
+        at = 0
+        for piece in pieces:
+            runner.run(Batch(ids[:, at : at + piece], [slot], [at], 0))
+            at += piece
+        assert at == length
+        logits = runner.run(Batch(ids[:, length:], [slot], [length], 4)).logits
+        return logits, model.inner.cache.tensor[:, slot, :, :length].clone()
+
+    chance = random.Random(kind)
+    cuts = [sorted(chance.sample(range(1, length), 3)) for _ in range(2)]
+    pieces = [[b - a for a, b in zip([0, *cut], [*cut, length], strict=True)] for cut in cuts]
+    narrow = [min(least - 1, length - at) for at in range(0, length, least - 1)]
+    wanted = read(0, narrow)
+    for slot, cut in ((1, [length]), (2, pieces[0]), (1, pieces[1])):
+        found = read(slot, cut)
+        assert all(same_bits(a, b) for a, b in zip(found, wanted, strict=True))
