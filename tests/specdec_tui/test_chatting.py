@@ -78,7 +78,7 @@ async def test_escape_stops_at_once_and_keeps_what_came() -> None:
         await chat.until(lambda: chat.answered)
         assert chat.app.main.chat.conversation.path()[-1].state == "cancelled"
         assert chat.texts[-1] == "Once upon a time"
-        assert "stopped by you" in chat.text_of("AnswerView .failed")
+        await chat.until(lambda: "stopped by you" in chat.text_of("AnswerView .failed"))
         assert engine.stats().active == 0
         engine.go_on()
 

@@ -194,7 +194,7 @@ class ChatApp(App[None]):
     def action_command_palette(self) -> None:
         from specdec_tui.palette import PagedPalette
 
-        if not isinstance(self.screen, PagedPalette):
+        if not any(isinstance(screen, PagedPalette) for screen in self.screen_stack):  # under help, say
             self.push_screen(PagedPalette(id="--command-palette"))
 
     def action_help(self) -> None:
