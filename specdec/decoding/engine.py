@@ -241,7 +241,8 @@ class LocalEngine(Engine):
                 row.deliver(GenerationEvent(row.request.id, prefilled=done))
         else:
             self._settle(row, self._rounds.first(row, logits))
-            self._state.save(row.context.slot)  # others may begin like this one while it is still written
+            # Others may begin like this one while it is still written. The last token is never taken from what is known.
+            self._state.save(row.context.slot, row.context.prompt_length - 1)
 
     def _settle(self, row: Running, outcome: Outcome) -> None:
         """Commit what a pass decided, emit it, and free the slot if the answer is finished."""

@@ -99,12 +99,14 @@ class SlotState:
         self.slots[slot].length = 0
         self.prefixes.wipe(slot)
 
-    def save(self, slot: int) -> None:
-        """What the slot holds can be found from now on by sequences in other slots, unless memory is short."""
+    def save(self, slot: int, most: int | None = None) -> None:
+        """What the slot holds, or the first `most` tokens of it, can be found from now on by sequences in other slots,
+        unless memory is short."""
         held = self.slots[slot]
-        if held.length:
+        length = held.length if most is None else min(most, held.length)
+        if length:
             with suppress(torch.OutOfMemoryError):  # no answer depends on it
-                self.prefixes.save(slot, held.tokens[: held.length])
+                self.prefixes.save(slot, held.tokens[:length])
 
 
 def shared_prefix(a: list[int], b: list[int]) -> int:

@@ -12,7 +12,7 @@ from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
 from specdec.models.loading import load_model
 from specdec.text.tokenizer import Tokenizer
-from specdec.types import LoadOptions
+from specdec.types import Completion, LoadOptions
 from tests.decoding.toy import byte_tokenizer
 from tests.models import models
 
@@ -72,3 +72,17 @@ def test_a_conversation_goes_on_from_what_is_held(engine: LocalEngine) -> None:
     following = engine.generate(longer, max_tokens=8, temperature=0.0, speculative=4)
     assert following.usage.cached_tokens >= len(PROMPT)
     assert following.token_ids == _ids(engine, longer, temperature=0.0, speculative="off")[:8]
+
+
+def test_a_prompt_asked_again_is_not_read_again(engine: LocalEngine) -> None:
+    """All but its last token, whose logits are wanted: in whatever slot, and while the first answer is written."""
+    prompt = [*range(3, 43), 7]
+    first = engine.generate(prompt, max_tokens=20, temperature=0.0, speculative=4)
+    again = engine.generate(prompt, max_tokens=20, temperature=0.0, speculative="off")
+    assert again.usage.cached_tokens == len(prompt) - 1
+    assert again.token_ids == first.token_ids
+    streams = [engine.stream([9, *prompt], max_tokens=20, temperature=0.0, ignore_eos=True) for _ in range(2)]
+    begun = [next(iter(stream)) for stream in streams]
+    both = [Completion.of([event, *stream]) for event, stream in zip(begun, streams, strict=True)]
+    assert both[1].usage.cached_tokens == len(prompt)
+    assert both[0].token_ids == both[1].token_ids

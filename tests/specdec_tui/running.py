@@ -18,7 +18,7 @@ from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config
 from specdec_tui.widgets.gauge_panel import GaugePanel
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 class Garage:

@@ -66,9 +66,8 @@ class RecurrentModel(HostModel):
                 again = again[:, :0]
             if alone or (1 < tokens.shape[1] <= DECODE_ROWS and again.shape[1] == 0):
                 live.keep()
-            found = self._carry_on(torch.cat((again, tokens), 1), slot, batch.keep, batch.features)
-            if tokens.shape[1] > DECODE_ROWS:  # of a prompt, where nothing is taken back but what comes behind it
-                live.keep()
+            read = self._read if tokens.shape[1] > DECODE_ROWS else self._carry_on
+            found = read(torch.cat((again, tokens), 1), slot, batch.keep, batch.features)
             features = None if found.features is None else found.features[:, again.shape[1] :]
             passes.append(Pass(found.logits, features))
         return joined(passes, 0)
@@ -102,6 +101,14 @@ class RecurrentModel(HostModel):
             self._live[slot] = _RecurrentState()
         self._live[slot].most = live.most if start else 0
         return tokens[self._live[slot].length : start]
+
+    def _read(self, tokens: Tensor, slot: int, keep: int, features: tuple[int, ...]) -> Pass:
+        """Part of a prompt [1, M], with its end if there are logits to `keep`. The state is kept where the same prompt
+        would be taken up: before its last token, whose logits are wanted again."""
+        early = tokens.shape[1] - min(keep, 1)
+        found = self._carry_on(tokens[:, :early], slot, max(keep - 1, 0), features)
+        self._live[slot].keep()
+        return joined([found, self._carry_on(tokens[:, early:], slot, 1, features)], 1) if keep else found
 
     def _carry_on(self, tokens: Tensor, slot: int, keep: int, features: tuple[int, ...]) -> Pass:
         """The slot's state through tokens [1, M]."""
