@@ -241,7 +241,7 @@ class LocalEngine(Engine):
                 row.deliver(GenerationEvent(row.request.id, prefilled=done))
         else:
             self._settle(row, self._rounds.first(row, logits))
-            # Others may begin like this one while it is still written. The last token is never taken from what is known.
+            # others may begin like this one while it is still written; its last token is never taken from what is known
             self._state.save(row.context.slot, row.context.prompt_length - 1)
 
     def _settle(self, row: Running, outcome: Outcome) -> None:
