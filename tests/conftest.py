@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Nothing a test does may reach for a hub, colour its output or depend on the width of the terminal that runs it.
@@ -11,3 +12,7 @@ os.environ.update({"HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "100", "TE
 # Without a GPU the kernels run in Triton's interpreter. Triton decides that when it is first imported, by whomever.
 if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
     os.environ["TRITON_INTERPRET"] = "1"
+
+# A shell's background jobs, and all that they start, ignore Ctrl-C; the programs that tests interrupt must not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
