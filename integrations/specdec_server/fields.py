@@ -9,7 +9,7 @@ so is every field that is not known. `Settings.strict` refuses all that are not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -241,34 +241,44 @@ TABLE = (
 )
 
 
+_SETTLED: Mapping[Form, Sequence[tuple[str, str, FieldRule]]] = {
+    form: [
+        (path.partition(".")[0].removesuffix("[]"), path, rule)
+        for rule in TABLE
+        for path in rule.paths
+        if form in rule.forms and (rule.mapping or rule.treatment == "ignored")
+    ]
+    for form in FORMS
+}
+"""The body's own field, the path that begins with it, and what becomes of it."""
+
+
 def settle(body: Any, form: Form) -> list[str]:
     """Map what is mapped and drop what is ignored, in place. Returns what was ignored. The rest is the schema's to
     judge."""
     ignored = dict[str, None]()
-    for rule in TABLE:
-        if form in rule.forms and (rule.mapping or rule.treatment == "ignored"):
-            for path in rule.paths:
-                for holder, key in list(_places(body, path)):
-                    place = FieldPlace(body, holder, key)
-                    if rule.mapping:
-                        ignored |= dict.fromkeys(rule.mapping(place) or ())
-                    elif place.take():  # null, false and nothing ask for nothing
-                        ignored[path] = None
+    for root, path, rule in _SETTLED[form] if isinstance(body, dict) else ():
+        for holder, key in _places(body, path) if root in body else ():
+            place = FieldPlace(body, holder, key)
+            if rule.mapping:
+                ignored |= dict.fromkeys(rule.mapping(place) or ())
+            elif place.take():  # null, false and nothing ask for nothing
+                ignored[path] = None
     return list(ignored)
 
 
-def _places(value: Any, path: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Where in `value` the field of this path is."""
-    head, _, rest = path.partition(".")
-    name = head.removesuffix("[]")
-    if not isinstance(value, dict) or name not in value:
-        return
-    if not rest:
-        yield value, name
-        return
-    inner = value[name]
-    for item in inner if head != name and isinstance(inner, list) else (inner,):
-        yield from _places(item, rest)
+def _places(body: Any, path: str) -> list[tuple[dict[str, Any], str]]:
+    """Where in `body` the fields of this path are. A conversation may have hundreds of messages."""
+    *way, key = path.split(".")
+    holders = [body]
+    for step in way:
+        name = step.removesuffix("[]")
+        inner = [h[name] for h in holders if isinstance(h, dict) and name in h]
+        if name != step:
+            inner = [item for held in inner for item in (held if isinstance(held, list) else (held,))]
+        holders = inner
+    key = key.removesuffix("[]")
+    return [(h, key) for h in holders if isinstance(h, dict) and key in h]
 
 
 def page() -> str:
