@@ -105,14 +105,15 @@ class ResponseReader:
         end, request = time.perf_counter(), self._request
         usage = self._usage or StreamedUsage()
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
-        queued = (self._metrics.queue_time_ms if self._metrics else None) or 0.0
+        first = (self._first or end) - self._start
+        queued = (self._metrics.queue_time_ms if self._metrics else None) or 0.0  # by the server's own clock
         stats = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
         if request.speculative in ("off", 0) and not stats.drafted and self._server.dialect.switch:
             stats = replace(stats, speculation=Speculation(why="requested"))
         ending = Ending(
             self._finish or "stop",
             Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0),
-            Timing(queued / 1000, (self._first or end) - self._start, end - self._start),
+            Timing(min(queued / 1000, first), first, end - self._start),
             stats,
             self._seed,
             self._stop,
