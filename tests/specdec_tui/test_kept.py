@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,8 +219,6 @@ class _Window:
             return
 
     def until(self, text: bytes) -> None:
-        import time
-
         deadline = time.monotonic() + 30
         while text not in self.shown:
             assert time.monotonic() < deadline, self.shown[-2000:]
@@ -250,6 +249,25 @@ def test_who_ends_the_process_gets_the_terminal_back(window: _Window) -> None:
     assert window.end() == 128 + signal.SIGTERM
     for mode in (b"?1049", b"?1000", b"?2004"):
         assert window.shown.rfind(mode + b"l") > window.shown.rfind(mode + b"h"), mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")
+def test_a_terminal_that_is_closed_ends_the_chat() -> None:
+    import pty
+
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(sys.executable, [sys.executable, "-c", _CHAT, "plain"], {**os.environ, "TERM": "xterm-256color"})
+    shown = b""
+    while b"ready" not in shown:
+        shown += os.read(terminal, 65536)
+    os.close(terminal)
+    deadline = time.monotonic() + 30
+    while not (ended := os.waitpid(process, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
+    assert os.waitstatus_to_exitcode(ended[1]) == 128 + signal.SIGHUP
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")

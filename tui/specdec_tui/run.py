@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,9 @@ from specdec_tui.splash import splash
 
 if TYPE_CHECKING:
     from specdec_tui.app import ChatApp
+
+_LEAVING = 3.0
+"""Seconds that a chat has to save and to leave once its terminal is gone."""
 
 
 def config_path() -> Path:
@@ -48,6 +53,19 @@ async def _run(app: ChatApp) -> None:
     """Whoever ends the process ends the chat: it saves, and gives the terminal back as it was."""
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, partial(app.exit, return_code=128 + number))
+        loop.add_signal_handler(signal.SIGTERM, partial(app.exit, return_code=128 + signal.SIGTERM))
+        loop.add_signal_handler(signal.SIGHUP, _hang_up, app)
     await app.run_async()
+
+
+def _hang_up(app: ChatApp) -> None:
+    """The terminal is gone. What is still written to it goes nowhere: an error would end the thread that Textual writes
+    by, and then leaving waits for it for ever."""
+    code = 128 + signal.SIGHUP
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nowhere, stream)
+    last_resort = threading.Timer(_LEAVING, os._exit, (code,))  # that thread may have ended already
+    last_resort.daemon = True
+    last_resort.start()
+    app.exit(return_code=code)
