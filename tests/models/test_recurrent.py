@@ -76,11 +76,8 @@ def test_not_beyond_what_it_has_seen(tmp_path: Path) -> None:
         model.run(Batch(ids[:, 9:], [0], [9], 1))
 
 
-def test_what_was_rejected_does_not_run_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds in which nothing is accepted: the tokens that run again stay few."""
-    model, ids = _load("mamba2", tmp_path), tokens(1, 60)
-    _give(model, 0, ids[0])
-    model.run(Batch(ids[:, :5], [0], [0], 0))
+def _widths(model: RecurrentModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens each pass from now on takes."""
     widths: list[int] = []
     step = model._step
 
@@ -89,6 +86,15 @@ def test_what_was_rejected_does_not_run_for_ever(tmp_path: Path, monkeypatch: py
         return step(tokens, *rest)
 
     monkeypatch.setattr(model, "_step", noting)
+    return widths
+
+
+def test_what_was_rejected_does_not_run_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds in which nothing is accepted: the tokens that run again stay few."""
+    model, ids = _load("mamba2", tmp_path), tokens(1, 60)
+    _give(model, 0, ids[0])
+    model.run(Batch(ids[:, :5], [0], [0], 0))
+    widths = _widths(model, monkeypatch)
     for start in range(5, 50):
         model.run(Batch(ids[:, start : start + 5], [0], [start], 5))
     assert max(widths) <= 5 + 17
@@ -123,14 +129,7 @@ def test_replays_end_where_single_tokens_are_taken_back(tmp_path: Path, monkeypa
     model, ids = _load("mamba2", tmp_path), tokens(1, 60)
     _give(model, 0, ids[0])
     model.run(Batch(ids[:, :5], [0], [0], 0))
-    widths: list[int] = []
-    step = model._step
-
-    def noting(tokens: Tensor, *rest: Any) -> Pass:
-        widths.append(tokens.shape[1])
-        return step(tokens, *rest)
-
-    monkeypatch.setattr(model, "_step", noting)
+    widths = _widths(model, monkeypatch)
     for start in range(5, 50):
         for token in (start, start + 1):
             model.run(Batch(ids[:, token : token + 1], [0], [token], 1))
@@ -211,14 +210,7 @@ def test_what_follows_a_prompt_does_not_run_the_prompt_again(tmp_path: Path, mon
     model, ids = _load("mamba2", tmp_path), tokens(1, 60)
     _give(model, 0, ids[0])
     model.run(Batch(ids[:, :50], [0], [0], 0))
-    widths: list[int] = []
-    step = model._step
-
-    def noting(tokens: Tensor, *rest: Any) -> Pass:
-        widths.append(tokens.shape[1])
-        return step(tokens, *rest)
-
-    monkeypatch.setattr(model, "_step", noting)
+    widths = _widths(model, monkeypatch)
     for start in (50, 51, 51):
         model.run(Batch(ids[:, start : start + 1], [0], [start], 1))
     assert sum(widths) <= 4
