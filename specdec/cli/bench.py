@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from specdec.bench.plain import Mode, plain_and_speculative
-from specdec.bench.prompts import built_in, from_file
+from specdec.bench.plain import CategoryRow, Mode, plain_and_speculative
+from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.cli import options as o
 from specdec.cli.compare import percentages
 from specdec.cli.jsonable import print_json
@@ -52,52 +52,60 @@ def bench(
     json: o.Json = False,
 ) -> None:
     """Measure plain against speculative generation."""
+    only_beside_url(url, plain_url)
     temperatures = temperature or [0.0, 0.8]
     for value in temperatures:
         SamplingParams(temperature=value, max_tokens=max_tokens)
-    if prompts and category:
-        raise InvalidRequest("category", category[0], "no prompt files beside it")
-    chosen = [p for path in prompts or () for p in from_file(path)] or built_in(category or ())
-    if url and not (prompts or category):
-        chosen = [p for p in chosen if not p.tools]  # which servers parse only if they were started so
-    chosen = chosen[:limit]
-    only_beside_url(url, plain_url)
+    chosen = _chosen(prompts or (), category or (), over_http=url is not None)[:limit]
+    report: dict[str, Any]
     if serving:
         if url:
             raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
         from specdec.bench.serving import Serving  # torch comes in here
 
-        figures = _shown(Serving(loading, chosen, max_tokens, repeats).figures(), quiet=json)
-        if json:
-            print_json({"figures": figures})
-        return
-    report: dict[str, Any] = _promised_figures(loading, max_tokens, repeats, quiet=json) if peers else {}
-    with ExitStack() as stack:
-        if url:
-            modes = stack.enter_context(servers(url, plain_url, slots=1)).modes(o.speculative_of(speculative))
-        else:  # apart from transformers where that has computed here
-            engine = stack.enter_context((loaded_apart if peers else loaded)(loading))
-            modes = {"plain": Mode(engine, "off"), "speculative": Mode(engine, o.speculative_of(speculative))}
-        stack.enter_context(working("measuring"))
-        rows = list(plain_and_speculative(modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats))
-        report |= {"rows": [asdict(r) for r in rows], "info": asdict(modes["speculative"].engine.info)}
+        report = {"figures": _shown(Serving(loading, chosen, max_tokens, repeats).figures(), quiet=json)}
+    else:
+        report = _promised_figures(loading, max_tokens, repeats, quiet=json) if peers else {}
+        with ExitStack() as stack:
+            if url:
+                modes = stack.enter_context(servers(url, plain_url, slots=1)).modes(o.speculative_of(speculative))
+            else:  # apart from transformers where that has computed here
+                engine = stack.enter_context((loaded_apart if peers else loaded)(loading))
+                modes = {"plain": Mode(engine, "off"), "speculative": Mode(engine, o.speculative_of(speculative))}
+            stack.enter_context(working("measuring"))
+            rows = list(plain_and_speculative(modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats))
+            report |= {"rows": [asdict(r) for r in rows], "info": asdict(modes["speculative"].engine.info)}
+        if not json:
+            stdout().print(_speeds(rows))
     if json:
         print_json(report)
-    else:
-        shown = (
-            {
-                "prompts": r.category,
-                "T": f"{r.temperature:g}",
-                "tokens/s\nplain": f"{r.plain:.0f}",
-                "\nspeculative": f"{r.speculative:.0f}",
-                "speed-up": f"{r.speed_up:.2f}x",
-                "acceptance\nlength": f"{r.acceptance_length:.2f}",
-                "acceptance\nper position": percentages(r.acceptance_per_position[:3]),
-                "identical": f"{r.identical}/{r.answers}",
-            }
-            for r in rows
-        )
-        stdout().print(_table(shown))
+
+
+def _chosen(files: Sequence[Path], categories: Sequence[str], *, over_http: bool) -> list[BenchPrompt]:
+    """The files' prompts, or the built-in ones."""
+    if files and categories:
+        raise InvalidRequest("category", categories[0], "no prompt files beside it")
+    prompts = [p for path in files for p in from_file(path)] or built_in(categories)
+    if over_http and not (files or categories):
+        return [p for p in prompts if not p.tools]  # which servers parse only if they were started so
+    return prompts
+
+
+def _speeds(rows: Iterable[CategoryRow]) -> Table:
+    """Plain against speculative, a line for each kind of prompts and temperature."""
+    return _table(
+        {
+            "prompts": r.category,
+            "T": f"{r.temperature:g}",
+            "tokens/s\nplain": f"{r.plain:.0f}",
+            "\nspeculative": f"{r.speculative:.0f}",
+            "speed-up": f"{r.speed_up:.2f}x",
+            "acceptance\nlength": f"{r.acceptance_length:.2f}",
+            "acceptance\nper position": percentages(r.acceptance_per_position[:3]),
+            "identical": f"{r.identical}/{r.answers}",
+        }
+        for r in rows
+    )
 
 
 def _promised_figures(loading: LoadOptions, max_tokens: int, repeats: int, *, quiet: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
@@ -15,20 +15,13 @@ from typer.models import OptionInfo
 from specdec.cli.screen import reported
 from specdec.errors import InvalidRequest, extra
 from specdec.types import LoadOptions, SamplingParams, Speculative
+from specdec.types.load import MEANINGS
 
 FORGETFUL = LoadOptions(slots=1, prefix_cache_bytes=0, remember=0)
 """Where answers are compared, none may profit from another."""
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
-LOADING = {
-    "target": "Target model: bundled, a folder, a hub id or a server's URL.",
-    "draft": "What drafts: auto, none, lookup, a folder or a hub id.",
-    "device": "auto, cpu, cuda, cuda:1, ...",
-    "dtype": "auto, float32, bfloat16 or float16.",
-    "context": "Tokens that prompt and answer may fill.",
-    "accept_rule": "Accept rule.",
-    "trust_remote_code": "Run code from the checkpoint.",
-}
+LOADING = {name: meaning.help for name, meaning in MEANINGS.items() if meaning.help}
 """Fields of LoadOptions that are options, and their help."""
 SAMPLING = {
     "temperature": "0 = greedy.",
@@ -56,7 +49,6 @@ class Given(dict[str, Any]):
 
 NOTHING = Given()
 
-_GROUPS: dict[Any, dict[str, str]] = {LoadOptions: LOADING, SamplingParams: SAMPLING, Given: LOADING | SAMPLING}
 _HINTS = get_type_hints(LoadOptions) | get_type_hints(SamplingParams)
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name, hint in _HINTS.items() if hint is bool}
 _FLAGS |= {"stop_token_ids": "--stop-token-id"}
@@ -72,28 +64,38 @@ _ANNOTATIONS = {
 }
 
 
+_GROUPS = {LoadOptions: LOADING, SamplingParams: SAMPLING, Given: LOADING | SAMPLING}
+
+
+def _group(kind: Any) -> Mapping[str, Any]:
+    """The options that a parameter of this type stands for: all fields of a dataclass whose annotations are options."""
+    if kind in _GROUPS:
+        return {name: _ANNOTATIONS[name] for name in _GROUPS[kind]}
+    return get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
+
+
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose errors are a line. For a parameter of type LoadOptions, SamplingParams or Given it has the
-    options of that group, with the parameter's own default as theirs."""
+    """A command whose errors are a line. For a parameter of type LoadOptions, SamplingParams, Given, or a dataclass of
+    its own options, it has the options of that group, with the parameter's own default as theirs."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
         option = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        if parameter.annotation not in _GROUPS:
+        if not (group := _group(parameter.annotation)):
             parameters.append(option)
             continue
         groups[parameter.name] = parameter.default
-        for name in _GROUPS[parameter.annotation]:
+        for name, annotation in group.items():
             default = getattr(parameter.default, name, None)
             default = None if default in ((), {}) else default
-            parameters.append(option.replace(name=name, default=default, annotation=_ANNOTATIONS[name]))
+            parameters.append(option.replace(name=name, default=default, annotation=annotation))
 
     @wraps(function)
     def run(**options: Any) -> None:
         # what serves and chats names its own extra
         with reported(), as_typed(parameters), extra("local", "this"):
             for group, default in groups.items():
-                given = {name: value for name in _GROUPS[type(default)] if (value := options.pop(name)) is not None}
+                given = {name: value for name in _group(type(default)) if (value := options.pop(name)) is not None}
                 if "logit_bias" in given:
                     given["logit_bias"] = logit_bias_of(given["logit_bias"])
                 options[group] = Given(given) if isinstance(default, Given) else replace(default, **given)

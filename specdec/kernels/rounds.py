@@ -43,9 +43,20 @@ def begin(slots: Tensor, tokens: Tensor, lengths: Tensor, drafts: int, stamps: T
 
 @triton.jit
 def _settle(
-    slots, allowed, tokens, lengths, verify, own, out, stamps, capacity, spare,
-    DRAFTS: tl.constexpr, WIDTH: tl.constexpr, CLOCK: tl.constexpr,
-):  # fmt: skip
+    slots,
+    allowed,
+    tokens,
+    lengths,
+    verify,
+    own,
+    out,
+    stamps,
+    capacity,
+    spare,
+    DRAFTS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    CLOCK: tl.constexpr,
+):
     row, rows = tl.program_id(0), tl.num_programs(0)
     slot, most = tl.load(slots + row), tl.load(allowed + row)
     length = tl.load(lengths + slot)

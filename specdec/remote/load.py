@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from specdec.errors import InvalidRequest
 from specdec.remote.engine import RemoteEngine
-from specdec.types.load import LoadOptions
-
-_OURS = ("target", "draft", "context", "slots", "api_key")
-"""What is not the server's to decide. Its queue and caches are, but nobody is refused for naming them."""
-_IGNORED = ("queue_limit", "prefix_cache_bytes", "remember")
+from specdec.types.load import MEANINGS, LoadOptions
 
 
 def load_remote(options: LoadOptions) -> RemoteEngine:
     """Connect."""
     for name, value in options.changed().items():
-        if name not in (*_OURS, *_IGNORED):
+        if MEANINGS[name].url == "refused":
             only = getattr(LoadOptions(), name)
             raise InvalidRequest(name, value, f"{only!r} beside a URL: the server decides that when it is started")
     engine = RemoteEngine(options.target, api_key=options.api_key, context=options.context, slots=options.slots)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from os import PathLike, fspath
-from typing import Any, Literal, Self, TypedDict, get_args
+from typing import Annotated, Any, Literal, Self, TypedDict, get_args, get_type_hints
 
 from specdec.errors import InvalidRequest
 from specdec.types.validation import WHOLE, Bounds, check
@@ -14,8 +15,18 @@ AcceptRule = Literal["coupled", "rejection"]
 Name = str | PathLike[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What an option is to the command line, and beside a target that is a server's URL."""
+
+    help: str = ""
+    """Of the command line's option; empty: it has none."""
+    url: Literal["kept", "ignored", "refused"] = "refused"
+    """Ours to decide; the server's, though nobody is refused for naming it; the server's alone."""
+
+
 class LoadKeywords(TypedDict, total=False):
-    """The fields of LoadOptions but target and draft, as options of a call."""
+    """The fields of LoadOptions but target and draft, as options of a call, where type checkers read them."""
 
     device: str
     dtype: str
@@ -34,29 +45,30 @@ class LoadKeywords(TypedDict, total=False):
 class LoadOptions:
     """What to load, and how. Raises InvalidRequest for values that no engine can have."""
 
-    target: str = "bundled"
-    """"bundled", a local folder, a hub id, or the base URL of an OpenAI-compatible server (http://host:8000/v1)."""
-    draft: str = "auto"
-    """"auto" (the bundled draft for the bundled target, lookup in the text so far for every other), "none", "lookup", a
-    folder or a hub id (used together with lookup)."""
-    device: str = "auto"
-    dtype: str = "auto"
-    context: int | None = None
-    """Tokens per slot, prompt and answer together (default: the model's own, at most 8192)."""
-    slots: int = 4
+    target: Annotated[
+        str, Meaning("Target model: bundled, a folder, a hub id or a server's URL (http://host:8000/v1).", "kept")
+    ] = "bundled"
+    draft: Annotated[str, Meaning("What drafts: auto, none, lookup, a folder or a hub id.", "kept")] = "auto"
+    """"auto": the bundled draft for the bundled target, lookup in the text so far for every other; lookup is used
+    beside folders and hub ids too."""
+    device: Annotated[str, Meaning("auto, cpu, cuda, cuda:1, ...")] = "auto"
+    dtype: Annotated[str, Meaning("auto, float32, bfloat16 or float16.")] = "auto"
+    context: Annotated[int | None, Meaning("Tokens that prompt and answer may fill.", "kept")] = None
+    """Default: the model's own, at most 8192."""
+    slots: Annotated[int, Meaning(url="kept")] = 4
     """How many requests run at once."""
-    accept_rule: AcceptRule = "coupled"
-    queue_limit: int = 256
+    accept_rule: Annotated[AcceptRule, Meaning("Accept rule.")] = "coupled"
+    queue_limit: Annotated[int, Meaning(url="ignored")] = 256
     """How many requests wait for a slot before EngineBusy."""
-    prefix_cache_bytes: int | None = None
+    prefix_cache_bytes: Annotated[int | None, Meaning(url="ignored")] = None
     """Memory for what earlier requests computed, for later ones that begin alike (default: as much as the slots take,
     and no more than half of a GPU's free memory; 0: only what free slots hold)."""
-    remember: int = 32_768
+    remember: Annotated[int, Meaning(url="ignored")] = 32_768
     """Tokens of recent answers that later ones, whosever they are, may be drafted from (0: none)."""
-    tool_format: str = "auto"
+    tool_format: Annotated[str, Meaning()] = "auto"
     """How the model writes tool calls: "auto" (as its chat template shows), "none", or by a name of `tools.formats`."""
-    trust_remote_code: bool = False
-    api_key: str | None = None
+    trust_remote_code: Annotated[bool, Meaning("Run code from the checkpoint.")] = False
+    api_key: Annotated[str | None, Meaning(url="kept")] = None
     """Of a server."""
 
     def __post_init__(self) -> None:
@@ -93,3 +105,10 @@ class LoadOptions:
     def changed(self) -> dict[str, Any]:
         """The fields that are not their defaults."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+MEANINGS: Mapping[str, Meaning] = {
+    name: next(about for about in hint.__metadata__ if isinstance(about, Meaning))
+    for name, hint in get_type_hints(LoadOptions, include_extras=True).items()
+}
+"""Of every field of LoadOptions."""

@@ -7,58 +7,31 @@ import shlex
 import subprocess
 import tempfile
 import time
-from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from textual import events, on, work
+from textual import events, on
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.screen import Screen
 from textual.widgets import TextArea
-from textual.worker import Worker, WorkerState
 
-from specdec.errors import InvalidRequest
-from specdec.types import LoadOptions, Message
-from specdec_tui.core.chat import Chat, open_chat
+from specdec_tui.core.chat import open_chat
 from specdec_tui.core.code import code_blocks
-from specdec_tui.core.commands import choices, complete, for_app
-from specdec_tui.core.config import Config
+from specdec_tui.core.commands import choices, complete
 from specdec_tui.core.conversation import Turn
-from specdec_tui.core.engines import EngineManager, causes, shares_cores
-from specdec_tui.core.frames import FRAME
-from specdec_tui.core.generation import Generation
-from specdec_tui.core.monitor import Monitor
-from specdec_tui.core.safe import one_line, safe
+from specdec_tui.core.safe import safe
 from specdec_tui.core.store import SavedSession
-from specdec_tui.core.tokenlog import TokenLog
-from specdec_tui.widgets.heading import Heading
+from specdec_tui.screens.answers import AnswersScreen
 from specdec_tui.widgets.keyed import Keyed
-from specdec_tui.widgets.problem import Problem
-from specdec_tui.widgets.prompt import Prompt
-from specdec_tui.widgets.queue import Queue
-from specdec_tui.widgets.status import Status
-from specdec_tui.widgets.suggestions import Suggestions
-from specdec_tui.widgets.transcript import Transcript
-from specdec_tui.widgets.turn import AnswerView
-
-if TYPE_CHECKING:
-    from specdec_tui.widgets.gauge_panel import GaugePanel
-    from specdec_tui.widgets.gauge_strip import GaugeStrip
-    from specdec_tui.widgets.token_pane import TokenPane
 
 _GAUGE_EVERY = 1 / 4
 _WATCH_EVERY = 1.0
-_SHARED_FRAME = 0.1
-"""Seconds between looks at an answer whose engine decodes on the cores that draw: its frames are rarer."""
 _TWICE = 2.0
 """Seconds in which the same key counts as twice."""
-_LOGS = 8
-"""Answers whose tokens are kept."""
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(AnswersScreen):
     """One chat with one engine."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  (Textual declares it so)
@@ -93,22 +66,6 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+up", "earlier", "Earlier turns", id="earlier"),
     ]
 
-    def __init__(self, config: Config, engines: EngineManager) -> None:
-        super().__init__()
-        self.config, self.engines = config, engines
-        self.chat = Chat(config.settings)
-        self.monitor = Monitor()
-        self.generation: Generation | None = None
-        """Under way, or the last one."""
-        self.heading, self.transcript, self.status = Heading(), Transcript(), Status()
-        self.suggestions, self.queue, self.problem = Suggestions(), Queue(), Problem()
-        self._leaving = 0.0
-        self.prompt = Prompt(self.suggestions, self.queue)
-        self.pane: TokenPane | None = None
-        self.gauges: tuple[GaugePanel | GaugeStrip, ...] = ()
-        self._logs: OrderedDict[tuple[str, int], TokenLog] = OrderedDict()
-        self._editing: Turn | None = None
-
     def compose(self) -> ComposeResult:
         yield self.heading
         with Horizontal(id="body"):
@@ -138,193 +95,6 @@ class ChatScreen(Screen[None]):
         self.pane.tokens.rejected = self.config.screen.rejected
         self.set_interval(_GAUGE_EVERY, self.refresh_gauge)
         self.set_interval(_WATCH_EVERY, self.watch_engine)
-
-    def toast(self, what: object) -> None:
-        """Safe to show: news for a moment; what went wrong whole, and until something else is done."""
-        if isinstance(what, BaseException):
-            self.problem.show(one_line(causes(what), 2000))
-        else:
-            self.notify(one_line(what), markup=False)
-
-    def show_title(self) -> None:
-        engine = self.engines.options.target
-        if self.engines.engine is not None:
-            info = self.engines.engine.info
-            drafts = info.draft or ", ".join(info.drafters) or "nothing that drafts"
-            engine = f"{info.target} + {drafts} · {info.device} {info.dtype}"
-        title = one_line(self.chat.title) or "New chat"
-        self.heading.show(title=title, engine=one_line(engine))
-        self.app.title = f"{title} · SpecDec"
-
-    # --------------------------------------------------------------------------- the engine
-
-    def load_engine(self, options: LoadOptions) -> None:
-        self.cancel()
-        self.monitor.forget()
-        self.engines.load(options)
-        self.status.show_state(f"loading {one_line(options.target)}")
-        self.show_title()
-
-    async def engine_loaded(self) -> None:
-        self.status.show_state("ready")
-        self.show_title()
-        await self.monitor.fetch(self.engines.engine)
-        self.send_next()
-
-    def watch_engine(self) -> None:
-        """Whether the engine is still there, and what it says of itself."""
-        if down := self.engines.down:
-            self.status.show_state(f"{one_line(down, 80)} · F8 restarts it, the chat stays", style="$error")
-        elif self.running:
-            self._fetch()
-        elif self.engines.engine:
-            self.status.show_state("ready")
-
-    def _fetch(self) -> None:
-        self.run_worker(self.monitor.fetch(self.engines.engine), group="stats", exit_on_error=False)
-
-    def refresh_gauge(self) -> None:
-        """Draw what has changed."""
-        state = self.monitor.changed(time.perf_counter(), self.engines.engine, self.chat.conversation, self.generation)
-        if state is None:
-            return
-        for gauge in self.gauges:
-            gauge.show(state)
-        if state.info:
-            self.status.show_context(state.context_used, state.info.context)
-
-    # --------------------------------------------------------------------------- prompts and answers
-
-    @property
-    def running(self) -> bool:
-        """Whether an answer is under way."""
-        return self.generation is not None and self.generation.running
-
-    def cancel(self) -> None:
-        """The answer under way is left at once; what came stays."""
-        if self.generation:
-            self.generation.cancel()
-
-    @on(Prompt.Submitted)
-    def _submitted(self, event: Prompt.Submitted) -> None:
-        """What is no command of the app's: sent, or put behind what waits."""
-        self.problem.show("")
-        if for_app(event.text):
-            return
-        if self._editing and (self.busy or self.engines.engine is None):
-            self.toast("an edited prompt has to wait; Esc stops the answer that comes")
-            return
-        self.prompt.remember(event.text)
-        self.prompt.clear_all()
-        if self._editing:
-            self.submit(event.text)
-            return
-        if event.text.strip():
-            self.queue.put(event.text)
-        self.send_next()
-
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is under way, from its prompt to its last frame."""
-        return any(w.group == "answer" and not w.is_finished for w in self.workers)
-
-    def send_next(self) -> None:
-        """The first prompt that waits, if nothing else is to be done before."""
-        if self.queue.texts and self.engines.engine and not self.busy:
-            self.submit(self.queue.take(0))
-
-    @on(Worker.StateChanged)
-    def _answered(self, event: Worker.StateChanged) -> None:
-        """After an answer that came to its end; one that was stopped or failed leaves it to the user to go on."""
-        if event.worker.group == "answer" and event.worker.is_finished and not self.app.app_focus:
-            self.app.bell()  # nobody is looking
-        done = self.generation is not None and self.generation.turn.state == "done"
-        if event.worker.group == "answer" and event.state is WorkerState.SUCCESS and done:
-            self.send_next()
-
-    def submit(self, text: str) -> None:
-        """A prompt after the shown path, or in place of the one that is edited."""
-        parent = self._editing.parent if self._editing else self.chat.conversation.head
-        self.send(Message("user", text), parent, branch=self._editing is not None)
-
-    @work(exclusive=True, group="answer")
-    async def send(self, message: Message, parent: int | None, *, branch: bool = False) -> None:
-        """A turn of the user's side, and its answer. `branch`: other turns follow its parent already."""
-        self.edit(None)
-        turn = self.chat.add(message, parent)
-        self.show_title()
-        if not branch:
-            await self.transcript.add(self.chat.conversation, [turn])
-        await self._answer(turn, branch=branch)
-
-    def retry(self, prompt: Turn) -> None:
-        """Another answer to the same turn, beside those there are."""
-        if self.running:
-            self.toast(InvalidRequest("retry", "now", "no answer under way; Esc stops it"))
-            return
-        self.chat.conversation.head = prompt.id
-        self.run_worker(self._answer(prompt, branch=True), group="answer", exclusive=True)
-
-    async def _answer(self, prompt: Turn, *, branch: bool) -> None:
-        """From first frame to last, in order whatever happens."""
-        engine, chat = self.engines.engine, self.chat
-        if branch:
-            await self.transcript.show(chat.conversation)
-        if engine is None:
-            self.toast("there is no engine: F8 tries again, F3 chooses another")
-            return
-        self.status.show_state("answering · Esc stops", style="$primary")
-        request = chat.request(prompt.id)
-        generation = Generation(chat.begin_answer(prompt.id), request, shares_cores=shares_cores(engine))
-        before, self.generation = self.generation, generation
-        self._logs[chat.id, generation.turn.id] = generation.log
-        while len(self._logs) > _LOGS:
-            self._logs.popitem(last=False)
-        await self.transcript.add(chat.conversation, [generation.turn])
-        if self.shows_tokens and self.pane:
-            self.pane.show(generation.log)
-        self.prompt.cursor_blink = not generation.shares_cores  # half of what is drawn while no frame is
-        try:
-            every = _SHARED_FRAME if generation.shares_cores else FRAME
-            await generation.run(engine, every, lambda: self._draw(generation))
-        finally:
-            self.prompt.cursor_blink = True
-            if generation.running:  # the app is leaving
-                chat.keep(generation.now("interrupted"))
-        if not await self._finish(generation):
-            self.generation = before
-        self._fetch()  # a short answer is over before anyone looked
-        self.watch_engine()
-        self.show_title()
-        self.refresh_gauge()
-
-    async def _draw(self, generation: Generation) -> None:
-        """One frame of the answer under way."""
-        if new := generation.unsaved():
-            self.chat.grow(generation.now(), new)
-        if self.shows_tokens and self.pane:
-            self.pane.tokens.grow()
-        elif isinstance(view := self.transcript.view(generation.turn.id), AnswerView):
-            await view.draw(generation, time.perf_counter())
-
-    async def _finish(self, generation: Generation) -> bool:
-        """Keep what came, and whether anything did. If not, the prompt goes back to where it can be changed."""
-        chat, turn = self.chat, generation.turn
-        kept = generation.begun or not (generation.refused or turn.state == "cancelled")
-        if kept:
-            chat.keep(turn)
-            if isinstance(view := self.transcript.view(turn.id), AnswerView):
-                await view.finish(turn, chat.conversation.branch(turn.id))
-        else:
-            prompt = chat.conversation[turn.parent] if turn.parent else None
-            chat.take_back(turn)
-            if prompt and prompt.message.role == "user" and not chat.conversation.followers(prompt.id):
-                chat.take_back(prompt)
-                self.prompt.put(prompt.text)
-            await self.transcript.show(chat.conversation)
-        if generation.error:
-            self.toast(generation.error)
-        return kept
 
     # --------------------------------------------------------------------------- turns and chats
 
@@ -358,29 +128,6 @@ class ChatScreen(Screen[None]):
         text = safe(blocks[-1] if code else turn.text)
         self.app.copy_to_clipboard(text)
         self.toast(f"{len(text):,} characters sent to the terminal's clipboard; not every terminal takes them")
-
-    def edit(self, turn: Turn | None) -> None:
-        """Write an earlier prompt anew; None leaves that."""
-        self._editing = turn
-        self.prompt.border_title = "editing an earlier prompt: Enter branches, Esc leaves" if turn else ""
-        if turn:
-            self.prompt.put(turn.text)
-            self.prompt.focus()
-
-    @property
-    def shows_tokens(self) -> bool:
-        return self.has_class("-tokens")
-
-    def show_tokens(self, turn: int | None) -> None:
-        """An answer as tokens in the transcript's place; None goes back."""
-        self.set_class(turn is not None, "-tokens")
-        if turn is not None and self.pane:
-            self.pane.show(self.token_log(turn))
-            self.pane.tokens.focus()
-
-    def token_log(self, turn: int) -> TokenLog | None:
-        """Those of the last answers are kept."""
-        return self._logs.get((self.chat.id, turn))
 
     async def open(self, saved: SavedSession | None) -> None:
         """Another chat, or a new one."""
