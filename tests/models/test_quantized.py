@@ -1,0 +1,122 @@
+"""Weights in few bits stand for the numbers that their format says, alone and below each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from specdec.kernels.packed import E2M1, Kind, codes
+from specdec.models.weights.quantized import QuantizedWeight, quantized, stacked
+
+N = 24
+
+
+def _random(kind: Kind, inner: int, groups: int) -> tuple[Tensor, Tensor]:
+    if kind == "mxfp4":
+        return torch.randint(0, 16, (N, inner), dtype=torch.uint8), torch.randint(118, 124, (N, groups)).byte()
+    q = torch.randn(N, inner).to(torch.float8_e4m3fn)
+    if kind != "fp8":
+        low = -8 if kind == "int4" else -128
+        q = torch.randint(low, -low, (N, inner), dtype=torch.int8)
+    return q, torch.rand(N, groups).bfloat16() + 0.1
+
+
+def _each(values: Tensor, group: int, inner: int) -> Tensor:
+    return values.double().repeat_interleave(group, 1)[:, :inner]
+
+
+CASES: list[tuple[Kind, int, int]] = [
+    ("int4", 256, 128), ("int4", 192, 64), ("int4", 96, 32), ("int4", 200, 200), ("int8", 192, 64), ("int8", 100, 100),
+    ("int8", 48, 16), ("fp8", 384, 128), ("fp8", 192, 128), ("fp8", 72, 72),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "inner", "group"), CASES)
+@pytest.mark.parametrize("shift", [None, "zeros", "minimums"])
+def test_numbers(kind: Kind, inner: int, group: int, shift: str | None) -> None:
+    torch.manual_seed(inner)
+    groups = -(-inner // group)
+    q, scales = _random(kind, inner, groups)
+    wide, more = q.double(), {}
+    wanted = wide * _each(scales, group, inner)
+    if kind != "fp8" and shift == "zeros":
+        zeros = torch.randint(-8, 8, (N, groups))
+        wanted, more = (wide - _each(zeros, group, inner)) * _each(scales, group, inner), {"zeros": zeros}
+    elif kind != "fp8" and shift == "minimums":
+        least = torch.randn(N, groups)
+        lowest = -8 if kind == "int4" else -128
+        wanted = (wide - lowest) * _each(scales, group, inner) + _each(least, group, inner)
+        more = {"minimums": least}
+    weight = quantized(kind, q, scales, group=group, **more)
+    torch.testing.assert_close(weight.dequantized(torch.float32).double(), wanted, rtol=1e-6, atol=1e-6)
+    assert torch.equal(codes(weight.packed).float(), q.float())
+    x = torch.randn(3, inner)
+    torch.testing.assert_close(weight(x).double(), x.double() @ wanted.T, rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_of_mxfp4() -> None:
+    q, scales = _random("mxfp4", 96, 3)
+    numbers = torch.tensor(E2M1, dtype=torch.float64)[(q & 7).long()] * (1 - 2.0 * (q >> 3).double())
+    wanted = numbers * 2 ** (_each(scales, 32, 96) - 127)
+    weight = quantized("mxfp4", q, scales)
+    assert torch.equal(weight.dequantized(torch.bfloat16).double(), wanted)  # no rounding
+    assert weight.nbytes == N * (128 // 2 + 3)
+
+
+def test_groups_in_an_order_of_their_own() -> None:
+    """As of act-order: the codes' columns are K's, sorted by group."""
+    order = torch.randperm(64)
+    q, scales = _random("int4", 64, 2)
+    wanted = torch.empty(N, 64, dtype=torch.float64)
+    wanted[:, order] = q.double() * _each(scales, 32, 64)
+    found = quantized("int4", q, scales, order=order).dequantized(torch.float32)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-6, atol=0)
+
+
+def test_a_product_reads_a_fraction_of_the_bytes() -> None:
+    q, scales = _random("int4", 256, 2)
+    assert quantized("int4", q, scales).nbytes == N * (256 // 2 + 2 * 2)
+
+
+MIXED: list[list[dict[str, Any]]] = [
+    [{"kind": "int4", "group": 32}, {"kind": "int4", "group": 32}],
+    [{"kind": "int4", "group": 32}, {"kind": "int8", "group": 16}],
+    [{"kind": "int4", "group": 64, "zeros": 1}, {"kind": "int4", "group": 32}],
+    [{"kind": "int4", "group": 32, "minimums": 1}, {"kind": "int8", "group": 64, "zeros": 1}],
+    [{"kind": "int8", "group": 32, "dtype": torch.float16}, {"kind": "int8", "group": 32}],
+]
+
+
+def _mixed(kind: Kind, group: int, **more: Any) -> QuantizedWeight:
+    groups = 64 // group
+    q, scales = _random(kind, 64, groups)
+    given = {name: torch.randint(-8, 8, (N, groups)) for name in ("zeros", "minimums") if name in more}
+    given = {name: value.half() if name == "minimums" else value for name, value in given.items()}
+    return quantized(kind, q, scales.to(more.get("dtype", scales.dtype)), **given)
+
+
+@pytest.mark.parametrize("mix", MIXED)
+def test_below_each_other(mix: list[dict[str, Any]]) -> None:
+    torch.manual_seed(0)
+    parts = [_mixed(**each) for each in mix]
+    whole = stacked(parts)
+    assert whole is not None
+    wanted = torch.cat([part.dequantized(torch.float32) for part in parts])
+    torch.testing.assert_close(whole.dequantized(torch.float32), wanted, rtol=1e-6, atol=1e-5)
+
+
+def test_what_no_format_holds_together() -> None:
+    assert stacked([quantized(kind, *_random(kind, 64, 2)) for kind in ("mxfp4", "int4")]) is None
+    one, other = (quantized("int4", *_random("int4", 64, 2), order=torch.randperm(64)) for _ in range(2))
+    assert stacked([one, other]) is None
+
+
+def test_scales_that_do_not_fit() -> None:
+    q, scales = _random("int4", 96, 2)
+    with pytest.raises(ValueError, match="2 groups of 32 for 96 numbers"):
+        quantized("int4", q, scales, group=32)
+    with pytest.raises(ValueError, match="groups of 24; expected a multiple of 16"):
+        quantized("int4", q, scales.repeat(1, 2), group=24)
