@@ -129,7 +129,7 @@ async def test_answering_again_makes_a_branch_and_keys_go_through_them() -> None
     async with running(ScriptedEngine()) as chat:
         await chat.ready()
         await chat.ask("One")
-        await chat.pilot.press("ctrl+r")
+        await chat.pilot.press("f7")
         await chat.until(lambda: len(chat.app.main.chat.conversation) == 3 and chat.answered)
         assert chat.app.main.chat.conversation.head == 3
         await chat.until(lambda: "‹ 2/2 ›" in chat.text_of("AnswerView .meta"))

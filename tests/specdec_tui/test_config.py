@@ -24,7 +24,7 @@ def test_every_table(tmp_path: Path) -> None:
         """
         engine = { target = "a", draft = "b", context = 512 }
         sampling = { temperature = 0.3, speculative = 4, stop = ["END"] }
-        screen = { theme = "light-safe", gauge = false, system = "Be brief." }
+        screen = { theme = "light-safe", gauge = "off", system = "Be brief." }
         models = { folders = ["~/models"] }
         presets.mine = { temperature = 1.5 }
         """,
@@ -34,7 +34,7 @@ def test_every_table(tmp_path: Path) -> None:
     assert config.settings.sampling.stop == ("END",)
     assert (config.screen.theme, config.screen.gauge, config.settings.system) == (
         "light-safe",
-        False,
+        "off",
         "Be brief.",
     )
     assert config.folders == (Path("~/models"),)
@@ -46,10 +46,11 @@ def test_every_table(tmp_path: Path) -> None:
     [
         ("tempo = 1", "config is 'tempo'; expected one of engine"),
         ("engine.speed = 1", "engine is 'speed'"),
+        ("screen.gauge = 'loud'", "gauge is 'loud'; expected one of calm, full, off"),
         ("sampling.heat = 1", "setting is 'heat'"),
         ("sampling.temperature = -2", "temperature is -2"),
         ("screen.theme = 'pink'", "theme is 'pink'; expected one of dark"),
-        ("screen.gauge = 'yes'", "screen.gauge is 'yes'; expected a value like True"),
+        ("screen.rejected = 'yes'", "screen.rejected is 'yes'; expected a value like True"),
         ("a = [", "expected TOML"),
     ],
 )

@@ -12,9 +12,12 @@ from textual.widgets import Input, OptionList, Static
 
 from specdec_tui.core.store import Store
 from specdec_tui.screens.compare import CompareScreen
+from specdec_tui.screens.history import HistoryScreen
 from specdec_tui.screens.models import ModelsScreen
 from specdec_tui.screens.params import ParamsScreen
 from specdec_tui.screens.sessions import SessionsScreen
+from specdec_tui.splash import EXAMPLES
+from specdec_tui.widgets.start import Examples, Start
 from specdec_tui.widgets.token_pane import detail
 from specdec_tui.widgets.token_view import TokenView
 from tests.fakes import SCRIPT, ScriptedEngine
@@ -153,6 +156,44 @@ async def test_a_target_and_a_draft_are_picked() -> None:
         assert (garage.choices[2].target, garage.choices[2].draft) == ("a/b", "c")
 
 
+async def test_prompts_of_all_chats_are_found_again(tmp_path: Path) -> None:
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.ask("Tell of the fox")
+        await chat.ask("Tell of 100% owls")
+        await chat.ask("Tell of the fox")
+        await chat.pilot.press("ctrl+n")
+        await chat.until(lambda: not len(chat.app.main.chat.conversation))
+        await chat.pilot.press("ctrl+r")
+        await chat.until(lambda: isinstance(chat.app.screen, HistoryScreen))
+        options = chat.app.screen.query_one(OptionList)
+        await chat.until(lambda: options.option_count == 2)
+        await chat.pilot.press(*"tell 100%")
+        await chat.until(lambda: options.option_count == 1)
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.app.main.prompt.text == "Tell of 100% owls")
+
+
+async def test_an_example_is_asked_by_its_line() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.until(lambda: "16 million parameters" in chat.text_of("Start #who"))
+        chat.app.screen.query_one(Examples).focus()
+        await chat.pilot.press("down", "enter")
+        await chat.until(lambda: chat.answered)
+        assert chat.texts[0] == EXAMPLES[1]
+        assert not chat.app.screen.query(Start)
+
+
+async def test_what_is_in_force_is_seen_at_the_prompt() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        for line in ("/set temperature 0.7", "/system Be brief.", "/json on"):
+            await chat.enter(line)
+        seen = "system prompt · json object · temperature 0.7"
+        await chat.until(lambda: chat.app.main.prompt.border_subtitle == seen)
+
+
 async def test_compare_measures_and_judges() -> None:
     engine = ScriptedEngine()
     async with running(engine) as chat:
@@ -165,7 +206,7 @@ async def test_compare_measures_and_judges() -> None:
         await chat.pilot.press("escape")
         await chat.until(lambda: "measured" in chat.app.main.chat.conversation.path()[-1].figures)
         assert chat.app.main.chat.conversation.path()[-1].figures["measured"] == pytest.approx(2.6)
-        await chat.until(lambda: " 2.60x plain" in chat.text_of("GaugePanel #body"))
+        await chat.until(lambda: " 2.60x" in chat.text_of("GaugePanel #body"))
     plain, speculative = [r for r in engine.requests if r.id in ("plain", "speculative")]
     assert plain.sampling.seed == speculative.sampling.seed
     assert (plain.speculative, speculative.speculative) == ("off", "auto")
@@ -231,4 +272,4 @@ async def test_every_command_is_in_the_palette() -> None:
         await chat.pilot.press(*"/gauge")
         await chat.until(lambda: chat.app.screen.query_one(OptionList).option_count)
         await chat.pilot.press("enter")
-        await chat.until(lambda: not chat.app.main.has_class("-gauge"))
+        await chat.until(lambda: chat.app.main.gauge_level == "full")

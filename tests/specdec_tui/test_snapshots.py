@@ -50,6 +50,14 @@ async def test_answer(look: tuple[tuple[int, int], str]) -> None:
         await _matches(chat, f"answer-{size[0]}x{size[1]}-{theme}")
 
 
+async def test_start() -> None:
+    async with running(ScriptedEngine(), size=(80, 24)) as chat:
+        chat.app.main.prompt.cursor_blink = False
+        await chat.ready()
+        await chat.until(lambda: chat.text_of("#state") == "ready")
+        await _matches(chat, "start-80x24-dark")
+
+
 async def test_tokens(look: tuple[tuple[int, int], str]) -> None:
     size, theme = look
     async with _asked(size, theme) as chat:

@@ -157,9 +157,9 @@ async def test_why_speculation_is_off_is_said_loudly() -> None:
         await chat.ready()
         await chat.enter("/set k off")
         await chat.ask("Hello")
-        await chat.until(lambda: "Speculation off, because" in chat.text_of("GaugeStrip #off"))
-        assert "drafting costs more than it saves" in chat.text_of("GaugeStrip #off")
-        assert chat.app.screen.query_one(GaugeStrip).query_one("#off").display
+        await chat.until(lambda: "Speculation off, because" in chat.text_of("GaugeStrip #note"))
+        assert "drafting costs more than it saves" in chat.text_of("GaugeStrip #note")
+        assert chat.app.screen.query_one(GaugeStrip).query_one("#note").display
 
 
 async def test_a_chat_that_cannot_be_saved_goes_on(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from textual.content import Content
 
 from specdec.errors import InvalidRequest
 from specdec.types import EngineStats, Request, Round, SpecStats, Speculation
+from specdec_tui.core.config import Config, ScreenConfig
 from specdec_tui.core.gauge import Gauge, GaugeState, Pace, Reading
 from specdec_tui.screens.compare import CompareScreen
-from specdec_tui.widgets.gauge_body import panel
+from specdec_tui.widgets.gauge_body import full
 from specdec_tui.widgets.table_block import TableLines
 from specdec_tui.widgets.tables import Table
 from tests.fakes import ScriptedEngine
@@ -25,6 +26,7 @@ from tests.specdec_tui.running import Driver, running
 from tests.specdec_tui.test_url import chat_with
 
 BODY = "GaugePanel #body"
+FULL = Config(screen=ScreenConfig(gauge="full"))
 
 
 def _round(drafted: int, accepted: int, seconds: float) -> Round:
@@ -62,7 +64,7 @@ def test_off_is_only_what_had_no_drafts() -> None:
 
 def test_what_is_not_known_is_no_zero() -> None:
     silent = Speculation(why="unknown", detail="the server does not say")
-    text = panel(GaugeState(Reading(tokens=9, stats=SpecStats(0, (), silent))), 34).plain
+    text = full(GaugeState(Reading(tokens=9, stats=SpecStats(0, (), silent))), 34).plain
     assert "Acceptance –  length –" in text
     assert "unknown: the server does not say" in text
     assert not any(wrong in text for wrong in ("0%", "1.00", "0 B", "Rounds", "KV"))
@@ -76,7 +78,7 @@ async def test_what_our_server_says_reaches_the_gauge() -> None:
         assert "Acceptance 100%  length 3.00" in chat.text_of(BODY)
         assert "Rounds 4  by model 8" in chat.text_of(BODY)
         assert "KV" not in chat.text_of(BODY)
-        assert not chat.app.screen.query_one("GaugePanel #off").display
+        assert not chat.app.screen.query_one("GaugePanel #note").display
 
 
 async def test_both_sides_of_a_comparison_leave_recent_answers_alone() -> None:
@@ -136,7 +138,7 @@ class _Picky(ScriptedEngine):
 
 
 async def test_the_gauge_stands_beside_its_answer() -> None:
-    async with running(_Picky()) as chat:
+    async with running(_Picky(), config=FULL) as chat:
         await chat.ready()
         await chat.ask("Hello")
         await chat.until(lambda: "tokens 14" in chat.text_of(BODY))
@@ -155,7 +157,7 @@ async def test_the_gauge_stands_beside_its_answer() -> None:
 
 
 async def test_a_gauge_that_comes_into_sight_shows_this_answer() -> None:
-    async with running(ScriptedEngine(), size=(80, 30)) as chat:
+    async with running(ScriptedEngine(), size=(80, 30), config=FULL) as chat:
         await chat.ready()
         await chat.ask("Hello")
         await chat.until(lambda: "tokens 14" in chat.text_of("GaugeStrip #lines"))

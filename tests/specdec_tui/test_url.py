@@ -9,7 +9,7 @@ from pathlib import Path
 
 from specdec.types import LoadOptions
 from specdec_tui.app import ChatApp
-from specdec_tui.core.config import Config
+from specdec_tui.core.config import Config, ScreenConfig
 from specdec_tui.core.engines import EngineOpener
 from specdec_tui.widgets.token_view import TokenView
 from tests.remote.scripted import Exchange, ScriptedServer, story
@@ -19,7 +19,9 @@ from tests.specdec_tui.running import Driver
 @asynccontextmanager
 async def chat_with(server: ScriptedServer) -> AsyncIterator[Driver]:
     with server:
-        app = ChatApp(Config(engine=LoadOptions(server.url)), EngineOpener(Path(os.devnull)))
+        app = ChatApp(
+            Config(engine=LoadOptions(server.url), screen=ScreenConfig(gauge="full")), EngineOpener(Path(os.devnull))
+        )
         async with app.run_test(size=(120, 40)) as pilot:
             chat = Driver(app, pilot)
             await chat.ready()
@@ -56,7 +58,7 @@ async def test_a_broken_answer_is_told_and_can_be_asked_again() -> None:
         await chat.until(lambda: chat.toasts)
         assert server.url.removesuffix("/v1") in chat.toasts[-1]
         await chat.until(lambda: not chat.app.main.running)
-        await chat.pilot.press("ctrl+r")
+        await chat.pilot.press("f7")
         await chat.until(lambda: "w0" in chat.texts[-1] and chat.answered)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from specdec.errors import InvalidRequest
 from specdec.types import Grammar, LoadOptions, Message
 from specdec_tui.core.commands import presets
-from specdec_tui.core.config import THEME_NAMES
+from specdec_tui.core.config import THEME_NAMES, GaugeLevel
 from specdec_tui.core.conversation import Turn, title_of
 from specdec_tui.core.export import export
 from specdec_tui.core.models import models
@@ -40,7 +40,8 @@ class SlashCommands:
         self.screen.app.exit()
 
     def do_gauge(self, _argument: str) -> None:
-        self.screen.toggle_class("-gauge")
+        following: dict[GaugeLevel, GaugeLevel] = {"calm": "full", "full": "off", "off": "calm"}
+        self.screen.show_gauge(following[self.screen.gauge_level])
 
     def do_tokens(self, _argument: str) -> None:
         shown = self.screen.shows_tokens
@@ -76,6 +77,20 @@ class SlashCommands:
 
         self.screen.app.push_screen(SessionsScreen(store, chat.id, words), open_session)
 
+    def do_history(self, words: str) -> None:
+        from specdec_tui.screens.history import HistoryScreen
+
+        store, prompt = self.screen.chat.store, self.screen.prompt
+        if store is None:
+            raise InvalidRequest("history", None, "a database, which this chat has none of")
+
+        def put(text: str | None) -> None:
+            if text is not None:
+                prompt.put(text)
+                prompt.focus()
+
+        self.screen.app.push_screen(HistoryScreen(store.prompts, words or prompt.text), put)
+
     def do_rename(self, title: str) -> None:
         if not title:
             raise InvalidRequest("title", title, "a name for this chat")
@@ -103,6 +118,7 @@ class SlashCommands:
         def apply(changed: ChatSettings | None) -> None:
             if changed:
                 self.screen.chat.configure(changed)
+                self.screen.show_settings()
 
         screen = ParamsScreen(self._settings, presets(self.screen.config, self.screen.chat.store))
         self.screen.app.push_screen(screen, apply)
@@ -216,6 +232,7 @@ class SlashCommands:
 
     def _configure(self, changed: ChatSettings, note: str) -> None:
         self.screen.chat.configure(changed)
+        self.screen.show_settings()
         self.screen.toast(note)
 
     async def _load(self, target: str, draft: str) -> None:

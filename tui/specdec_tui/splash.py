@@ -10,15 +10,17 @@ from contextlib import contextmanager
 
 from specdec_tui.core.palette import Palette, palette
 
-GREETING = """\
-Ask something below. What you see while it answers:
-
-  tokens/s, counted from token ids · how much of what was drafted the target accepted
-  ^t  the answer as tokens, coloured by where each came from
-  /compare  the same prompt without speculation: the measured speed-up
-
-F1 explains the keys, / lists the commands.
-"""
+EXAMPLES = (
+    "Tell me a story about a shy fox who finds a silver bell.",
+    "Write a Python function that merges two sorted lists, and a test of it.",
+    "List ten animals in a table: name, size, what they eat.",
+)
+"""Prompts to begin with."""
+GREETING = "Ask something below."
+HINTS = """\
+F5 shows what speculation brings: the same prompt without it, and the measured speed-up.
+Ctrl+T shows an answer as tokens, by where each came from.
+F1 lists the keys, / the commands."""
 
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _LEAST = (40, 16)
@@ -44,8 +46,7 @@ def frame(width: int, height: int, colours: Palette | None) -> str:
     """The whole screen, line by line."""
     bar, plain, dim = _styles(colours)
     inner = width - 2
-    greeting = [f"    {line}" for line in GREETING.splitlines()]
-    body = ["", "", *greeting][: height - 5]
+    body = ["", "", f"    {GREETING}"][: height - 5]
     lines = [
         f"{bar}{' ◆ SpecDec New chat':<{width}.{width}}",
         *(f"{dim}{line:<{width}.{width}}" for line in body + [""] * (height - 5 - len(body))),

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from specdec.errors import InvalidRequest
 from specdec.types import LoadOptions
@@ -24,18 +24,24 @@ THEME_NAMES = ("dark", "light", "dark-safe", "light-safe")
 """The last two have token colours that stay apart for colour-blind eyes."""
 
 
+GaugeLevel = Literal["calm", "full", "off"]
+"""The figures that people look at, all, or none."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScreenConfig:
     """How the chat looks."""
 
     theme: str = "dark"
-    gauge: bool = True
+    gauge: GaugeLevel = "calm"
     rejected: bool = True
     """Show rejected drafts in the token view."""
 
     def __post_init__(self) -> None:
         if self.theme not in THEME_NAMES:
             raise InvalidRequest("theme", self.theme, "one of " + ", ".join(THEME_NAMES))
+        if self.gauge not in get_args(GaugeLevel):
+            raise InvalidRequest("gauge", self.gauge, "one of " + ", ".join(get_args(GaugeLevel)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,13 @@ class ChatSettings:
         """What differs from the defaults, as a preset keeps it."""
         return {n: self.value(n) for n in NAMES if self.value(n) != _DEFAULTS[n]}
 
+    def in_force(self) -> str:
+        """What differs from the defaults, in a few words."""
+        parts = ["system prompt"] if self.system else []
+        parts += [f"{len(self.tools)} tools"] if self.tools else []
+        parts += [self.sampling.grammar.kind.replace("_", " ")] if self.sampling.grammar else []
+        return " · ".join([*parts, *(f"{name} {shown(value)}" for name, value in self.changed().items())])
+
     def preset(self, values: Values) -> ChatSettings:
         """All values from the preset; the system prompt and the tools stay."""
         return replace(self, sampling=SamplingParams(), speculative="auto").with_values(values)

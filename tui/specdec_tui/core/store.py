@@ -173,6 +173,10 @@ class Store:
         pattern = f"%{words.strip()}%"
         return [_session(row) for row in self._rows(_SEARCH, (query, pattern, most))]
 
+    def prompts(self, words: str = "", most: int = 200) -> list[str]:
+        """What was asked in any chat and has all the words, the latest first, each once."""
+        return [row["text"] for row in self._rows(_PROMPTS, (json.dumps(words.lower().split()), most))]
+
     def load(self, session: str) -> SavedSession | None:
         rows = self._rows(_ONE, (session,))
         if not rows:
@@ -224,6 +228,11 @@ WITH found AS (
 {_HEADING.format(excerpt=_EXCERPT)}
 WHERE s.id IN (SELECT session FROM found) OR s.title LIKE ? ORDER BY s.updated DESC LIMIT ?
 """  # noqa: S608  (put together from constants)
+_PROMPTS = """
+SELECT json_extract(message, '$.content') AS text FROM turn WHERE role = 'user'
+AND NOT EXISTS (SELECT 1 FROM json_each(?) WHERE instr(lower(json_extract(turn.message, '$.content')), value) = 0)
+GROUP BY text ORDER BY max(key) DESC LIMIT ?
+"""
 
 
 def _message(row: sqlite3.Row) -> Message:

@@ -26,6 +26,7 @@ from specdec_tui.widgets.heading import Heading
 from specdec_tui.widgets.problem import Problem
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.queue import Queue
+from specdec_tui.widgets.start import Start
 from specdec_tui.widgets.status import Status
 from specdec_tui.widgets.suggestions import Suggestions
 from specdec_tui.widgets.transcript import Transcript
@@ -77,6 +78,11 @@ class AnswersScreen(Screen[None]):
         title = one_line(self.chat.title) or "New chat"
         self.heading.show(title=title, engine=one_line(engine))
         self.app.title = f"{title} · SpecDec"
+        self.show_settings()
+
+    def show_settings(self) -> None:
+        """What is in force beside the defaults, on the prompt's edge."""
+        self.prompt.border_subtitle = one_line(self.chat.settings.in_force())
 
     # --------------------------------------------------------------------------- the engine
 
@@ -85,11 +91,13 @@ class AnswersScreen(Screen[None]):
         self.monitor.forget()
         self.engines.load(options)
         self.status.show_state(f"loading {one_line(options.target)}")
+        self.transcript.show_engine(None)
         self.show_title()
 
     async def engine_loaded(self) -> None:
         self.status.show_state("ready")
         self.show_title()
+        self.transcript.show_engine(self.engines.engine.info if self.engines.engine else None)
         await self.monitor.fetch(self.engines.engine)
         self.send_next()
 
@@ -143,6 +151,12 @@ class AnswersScreen(Screen[None]):
             return
         if event.text.strip():
             self.queue.put(event.text)
+        self.send_next()
+
+    @on(Start.Chosen)
+    def _begun(self, event: Start.Chosen) -> None:
+        self.queue.put(event.text)
+        self.prompt.focus()
         self.send_next()
 
     @property

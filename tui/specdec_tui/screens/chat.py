@@ -19,6 +19,7 @@ from textual.widgets import TextArea
 from specdec_tui.core.chat import open_chat
 from specdec_tui.core.code import code_blocks
 from specdec_tui.core.commands import choices, complete
+from specdec_tui.core.config import GaugeLevel
 from specdec_tui.core.conversation import Turn
 from specdec_tui.core.safe import safe
 from specdec_tui.core.store import SavedSession
@@ -34,7 +35,7 @@ _TWICE = 2.0
 class ChatScreen(AnswersScreen):
     """One chat with one engine."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  (Textual declares it so)
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  (Textual declares it so)
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (12, "-low"), (20, "-high")]  # noqa: RUF012
     DEFAULT_CSS = """
     ChatScreen {
@@ -53,18 +54,21 @@ class ChatScreen(AnswersScreen):
         Binding("escape", "leave", "Stop, or back", id="leave"),
         Binding("ctrl+c", "interrupt", "Stop, clear the line, twice: leave", priority=True, id="interrupt"),
         Binding("ctrl+t", "app.command('tokens')", "Tokens", id="tokens"),
-        Binding("ctrl+r", "app.command('retry')", "Answer again", id="retry"),
+        Binding("ctrl+r", "app.command('history')", "Earlier prompts of all chats", id="history"),
         Binding("ctrl+n", "app.command('new')", "New chat", id="new"),
         Binding("ctrl+o", "app.command('sessions')", "Sessions", id="sessions"),
-        Binding("f6", "app.command('gauge')", "Gauge", id="gauge"),
+        Binding("f6", "app.command('gauge')", "Gauge", priority=True, id="gauge"),  # over a text area's own
         Binding("f2", "app.command('params')", "Parameters", id="params"),
         Binding("f3", "app.command('model')", "Models", id="model"),
         Binding("f4", "app.command('copy')", "Copy answer", id="copy"),
         Binding("f5", "app.command('compare')", "Compare", id="compare"),
+        Binding("f7", "app.command('retry')", "Answer again", priority=True, id="retry"),
         Binding("f8", "app.command('restart')", "Restart engine", id="restart"),
         Binding("ctrl+g", "editor", "Write in an editor", id="editor"),
         Binding("ctrl+up", "earlier", "Earlier turns", id="earlier"),
     ]
+
+    gauge_level: GaugeLevel = "calm"
 
     def compose(self) -> ComposeResult:
         yield self.heading
@@ -77,9 +81,15 @@ class ChatScreen(AnswersScreen):
         yield self.status
 
     def on_mount(self) -> None:
-        self.set_class(self.config.screen.gauge, "-gauge")
+        self.show_gauge(self.config.screen.gauge)
         self.prompt.focus()
         self.show_title()
+
+    def show_gauge(self, level: GaugeLevel) -> None:
+        self.gauge_level = level
+        self.set_class(level != "off", "-gauge")
+        for gauge in self.gauges:
+            gauge.details = level == "full"
 
     async def begin(self) -> None:
         """Everything that the first paint does without."""
@@ -92,6 +102,7 @@ class ChatScreen(AnswersScreen):
         await self.query_one("#body").mount(self.pane, panel)
         await self.mount(strip, before=self.problem)
         self.gauges = (panel, strip)
+        self.show_gauge(self.gauge_level)
         self.pane.tokens.rejected = self.config.screen.rejected
         self.set_interval(_GAUGE_EVERY, self.refresh_gauge)
         self.set_interval(_WATCH_EVERY, self.watch_engine)

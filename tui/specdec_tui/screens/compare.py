@@ -66,7 +66,7 @@ class CompareScreen(ModalScreen[float | None]):
         width: 96%; height: 90%; background: $surface; border: round $primary; border-title-color: $primary;
         border-subtitle-color: $text-muted;
     }
-    CompareScreen #verdict { height: auto; padding: 0 1; text-align: center; }
+    CompareScreen #verdict { height: auto; padding: 1; text-align: center; }
     """
 
     def __init__(self, engine: Engine, request: Request) -> None:
@@ -77,10 +77,10 @@ class CompareScreen(ModalScreen[float | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title, box.border_subtitle = "Compare: the last prompt, same seed", "Esc closes"
+            yield Static("answering plain …", id="verdict", markup=False)
             with Horizontal():
                 for side in SIDES:
                     yield Column(side)
-            yield Static("answering plain …", id="verdict", markup=False)
 
     def on_mount(self) -> None:
         self.set_interval(_FRAME, self._draw)
@@ -124,7 +124,7 @@ def verdict(result: Comparison, *, may_know: bool = False) -> Content:
         (f"{result.speed_up:.2f}x plain", "bold $success" if faster else "bold $error"),
         "   ",
         (result.verdict, "bold $success" if same else "bold $warning"),
-        f"   acceptance length {length} · TTFT {ttft} ms",
+        f"\nacceptance length {length} · TTFT {ttft} ms",
     ]
     if stats.off_reason:
         parts.append((f"\nSpeculation off: {one_line(stats.off_reason)}", "$warning"))

@@ -25,6 +25,11 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def count(number: float) -> str:
+    """Millions or billions, of parameters."""
+    return f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.3g} million"
+
+
 def curve(values: Sequence[float], width: int, top: float | None = None) -> str:
     """The last `width` values as bars one line high."""
     shown = values[-width:]

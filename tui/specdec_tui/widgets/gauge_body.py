@@ -13,7 +13,15 @@ _ACCEPTED = "bold $token-accepted"
 _Line = list[str | tuple[str, str]]
 
 
-def panel(state: GaugeState, width: int) -> Content:
+def calm(state: GaugeState, width: int) -> Content:
+    """What people look at, beside the speed: figures at the right, under each other."""
+    r = state.reading
+    rows = (("Speed-up", _factor(r), _colour(r)), ("Accepted", _shares(r.stats)[0], _ACCEPTED))
+    lines = (Content.assemble((name, "dim"), (f"{value:>{width - len(name)}}", style)) for name, value, style in rows)
+    return Content("\n").join(lines)
+
+
+def full(state: GaugeState, width: int) -> Content:
     """Everything below the digits, as far as it is known. The shares at positions are of drafts with all before them
     accepted."""
     r, info = state.reading, state.info
@@ -62,13 +70,16 @@ def _rounds(r: Reading, width: int) -> list[_Line]:
     return lines
 
 
-def strip(state: GaugeState) -> Content:
-    """The same in two lines."""
+def strip(state: GaugeState, *, details: bool) -> Content:
+    """The same in a line, or in two."""
     r, (share, length) = state.reading, _shares(state.reading.stats)
     speed = rate(r.now if r.running else r.mean) if r.tokens else "–"
-    first: _Line = [(f"{speed:>5} tok/s ", "bold $primary"), (curve(r.rates, 12), "$primary")]
-    first += [f"  tokens {_tokens(r)}  TTFT {_ttft(r)}  ", *_speed_up(r)]
-    second: _Line = [(f"{share:>5} accepted ", _ACCEPTED), f"length {length}  "]
+    first: _Line = [(f"{speed:>5} tokens/s ", "bold $primary"), (f"{curve(r.rates, 10):<10}", "$primary")]
+    first += [("  speed-up ", "dim"), (f"{_factor(r):>6}", _colour(r))]
+    first += [("  accepted ", "dim"), (f"{share:>4}", _ACCEPTED)]
+    if not details:
+        return Content.assemble(*first)
+    second: _Line = [f"tokens {_tokens(r)}  TTFT {_ttft(r)}  length {length}  "]
     for i, at_position in enumerate(r.stats.acceptance_per_position[:_POSITIONS], 1):
         second += [(f"{i}", "dim"), (curve([at_position], 1, 1.0), "$token-accepted")]
     if r.chosen:
@@ -76,9 +87,11 @@ def strip(state: GaugeState) -> Content:
     return Content("\n").join([Content.assemble(*first), Content.assemble(*second)])
 
 
-def off_line(state: GaugeState) -> str:
-    """What has to be said loudly, if anything."""
-    return f"Speculation off, because {state.off}" if state.off else state.engine.warning or ""
+def note(state: GaugeState) -> tuple[str, bool]:
+    """What has to be said beside the figures, if anything, and whether it is an alarm."""
+    if state.off:
+        return f"Speculation off, because {state.off}", False
+    return state.engine.warning or "", True
 
 
 def _shares(stats: SpecStats) -> tuple[str, str]:
@@ -90,11 +103,18 @@ def _shares(stats: SpecStats) -> tuple[str, str]:
 
 
 def _speed_up(r: Reading) -> _Line:
-    """Measured by /compare, else estimated."""
+    return [(f"{_factor(r)} plain", _colour(r))] if r.measured or r.speed_up else []
+
+
+def _factor(r: Reading) -> str:
+    """Over plain decoding: measured by /compare, else estimated."""
     factor = r.measured or r.speed_up
-    if factor is None:
-        return []
-    return [(f"{'' if r.measured else '≈'}{factor:.2f}x plain", f"bold ${'error' if factor < 1 else 'success'}")]
+    return f"{'' if r.measured else '≈'}{factor:.2f}x" if factor else "–"
+
+
+def _colour(r: Reading) -> str:
+    factor = r.measured or r.speed_up
+    return f"bold ${'error' if factor < 1 else 'success'}" if factor else "dim"
 
 
 def _tokens(r: Reading) -> str:

@@ -1,34 +1,38 @@
-"""The gauge in two lines, for small terminals."""
+"""The gauge in a line or two, for small terminals."""
 
 from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.reactive import reactive
 
 from specdec_tui.core.gauge import GaugeState
 from specdec_tui.widgets.changing import Changing
-from specdec_tui.widgets.gauge_body import off_line, strip
+from specdec_tui.widgets.gauge_body import note, strip
 
 
 class GaugeStrip(Vertical):
-    """Two lines, and a third when speculation is off."""
+    """Above it what has to be said, if anything."""
 
     DEFAULT_CSS = """
     GaugeStrip {
         height: auto; background: $surface; padding: 0 1;
         Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
-        #off { display: none; background: $warning; color: $background; text-style: bold; }
-        #off.-on { display: block; }
+        #note { display: none; color: $text-muted; }
+        #note.-on { display: block; }
+        #note.-alarm { background: $warning; color: $background; text-style: bold; }
     }
     """
 
+    details: reactive[bool] = reactive(False)
+
     def __init__(self) -> None:
         super().__init__()
-        self._off, self._lines = Changing("off"), Changing("lines")
+        self._note, self._lines = Changing("note"), Changing("lines")
         self._state = GaugeState()
 
     def compose(self) -> ComposeResult:
-        yield self._off
+        yield self._note
         yield self._lines
 
     def show(self, state: GaugeState) -> None:
@@ -39,8 +43,11 @@ class GaugeStrip(Vertical):
     def on_show(self) -> None:
         self._draw()
 
+    def watch_details(self) -> None:
+        self._draw()
+
     def _draw(self) -> None:
-        loud = off_line(self._state)
-        self._off.set_class(bool(loud), "-on")
-        self._off.show(loud)
-        self._lines.show(strip(self._state))
+        text, alarm = note(self._state)
+        self._note.set_class(bool(text), "-on").set_class(alarm, "-alarm")
+        self._note.show(text)
+        self._lines.show(strip(self._state, details=self.details))

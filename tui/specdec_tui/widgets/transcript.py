@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
+from specdec.types import EngineInfo
 from specdec_tui.core.conversation import Conversation, Turn
-from specdec_tui.splash import GREETING
 from specdec_tui.widgets.keyed import Keyed
+from specdec_tui.widgets.start import Start
 from specdec_tui.widgets.steady import Steady
 from specdec_tui.widgets.turn import AnswerView, PromptView, TurnView
 
@@ -44,15 +45,21 @@ class Transcript(Steady, VerticalScroll, Keyed, can_focus=True):
         scrollbar-size-vertical: 1; background: $background;
         #turns { height: auto; min-height: 100%; padding: 1 1 0 1; }  /* Textual anchors to the end, even a short one */
         Earlier { color: $text-muted; text-align: center; margin: 0 0 1 0; }
-        #greeting { color: $text-muted; padding: 1 3; }
     }
     """
 
     def __init__(self) -> None:
-        self._turns = Turns(_greeting(), id="turns")
+        self._turns = Turns(Start(None), id="turns")
         super().__init__(self._turns, id="transcript")
         self._path: list[Turn] = []
         self._hidden = 0
+        self._info: EngineInfo | None = None
+
+    def show_engine(self, info: EngineInfo | None) -> None:
+        """Who answers from now on."""
+        self._info = info
+        for start in self.query(Start):
+            start.show(info)
 
     def view(self, turn: int) -> TurnView | None:
         views = reversed(self._turns.children)  # a query costs a tenth of a frame
@@ -65,13 +72,13 @@ class Transcript(Steady, VerticalScroll, Keyed, can_focus=True):
         views = [view_of(conversation, turn) for turn in self._path[self._hidden :]]
         with self.app.batch_update():
             await self._turns.remove_children()
-            await self._turns.mount_all([*self._earlier(), *views] or [_greeting()])
+            await self._turns.mount_all([*self._earlier(), *views] or [Start(self._info)])
         self.anchor()
 
     async def add(self, conversation: Conversation, turns: Sequence[Turn]) -> None:
         """Turns that follow what is shown."""
         with self.app.batch_update():
-            await self.query("#greeting").remove()
+            await self.query(Start).remove()
             await self._turns.mount_all([view_of(conversation, turn) for turn in turns])
         self._path += turns
         self.anchor()
@@ -92,10 +99,6 @@ class Transcript(Steady, VerticalScroll, Keyed, can_focus=True):
 
     def _earlier(self) -> list[Earlier]:
         return [Earlier(f"▲ {self._hidden} earlier turns (Ctrl+Up)", markup=False)] if self._hidden else []
-
-
-def _greeting() -> Static:
-    return Static(GREETING, id="greeting", markup=False)
 
 
 def view_of(conversation: Conversation, turn: Turn) -> TurnView:

@@ -61,7 +61,7 @@ class TurnView(Steady, Vertical, Keyed, can_focus=True):
     ]
     DEFAULT_CSS = """
     TurnView {
-        height: auto; padding: 0 1 0 0; margin: 0 0 1 0;
+        height: auto; max-width: 104; padding: 0 1 0 0; margin: 0 0 1 0;
         &:focus > FocusBar { background: $primary; }
         .meta { color: $text-muted; height: auto; padding: 0 2; }
         .failed { color: $error; height: auto; padding: 0 2; margin: 1 0 0 0; }
