@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +16,7 @@ from specdec import bundled
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import stderr, stdout
-from specdec.errors import SpecDecError
+from specdec.errors import SpecDecError, UnsupportedModel
 
 EPILOG = """
 `hf download HUB-ID` fetches a model with progress, `hf cache rm HUB-ID` removes it: both come with the extra local.
@@ -30,7 +32,9 @@ class LocalModel:
     gigabytes: float
     format: str
     runs: str
-    """kernels: on NVIDIA GPUs by code made for speed, elsewhere by torch; transformers; or no, and why."""
+    """fast: on NVIDIA GPUs by kernels made for speed; runs: through transformers or llama.cpp; or no, and why."""
+    drafts: str
+    """What drafts for it if nothing is said."""
 
 
 @o.command
@@ -38,52 +42,100 @@ def models(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders to look into, beside the hub's cache.")] = None,
     json: o.Json = False,
 ) -> None:
-    """List the models that are on this machine: size, format of the weights, and what would run them."""
+    """List the models that are on this machine, of the hub's cache, Ollama and LM Studio too: size, format of the
+    weights, whether they run fast or run, and what would draft for them."""
     found = [_described(name, folder) for name, folder in _checkpoints(folders or [])]
     if json:
         print_json([asdict(model) for model in found])
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("model", "GB", "format", "runs by"):
+    for column in ("model", "GB", "format", "runs", "drafts from"):
         table.add_column(column, justify="right" if column == "GB" else "left", no_wrap=True)
     for model in found:
-        table.add_row(model.name, f"{model.gigabytes:.2f}", model.format, model.runs)
+        table.add_row(model.name, f"{model.gigabytes:.2f}", model.format, model.runs, model.drafts)
     stdout().print(table)
     if len(found) == 1:
         stderr().print("nothing else is here yet: hf download HUB-ID fetches a model", style="dim", soft_wrap=True)
 
 
 def _checkpoints(folders: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Names and folders: the bundled pair, the hub's cache, what is in these folders."""
+    """Names, and folders or files: the bundled pair, what others have fetched, and what is in these folders."""
+    from specdec.models.weights import stores
+
+    yield "bundled", bundled.path("target")
+    yield from _cached()
+    yield from stores.ollama_models()
+    for folder in [*stores.lm_studio_folders(), *folders]:
+        for config in sorted([*folder.glob("config.json"), *folder.glob("*/config.json")]):
+            if not stores.gguf_files(config.parent):
+                yield str(config.parent), config.parent
+        for file in stores.gguf_files(folder):
+            yield str(folder / file), folder / file
+
+
+def _cached() -> Iterator[tuple[str, Path]]:
+    """What lies in the hub's cache."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    yield "bundled", bundled.path("target")
+    from specdec.models.weights import stores
+
     try:
         repositories = scan_cache_dir().repos
     except CacheNotFound:
-        repositories = frozenset()
+        return
     for repository in sorted(repositories, key=lambda r: r.repo_id):
         newest = max(repository.revisions, key=lambda r: r.last_modified, default=None)
-        if newest and (newest.snapshot_path / "config.json").exists():
+        if newest is None:
+            continue
+        if files := stores.gguf_files(newest.snapshot_path):
+            for file in files:
+                yield f"{repository.repo_id}:{stores.tag_of(file) or file}", newest.snapshot_path / file
+        elif (newest.snapshot_path / "config.json").exists():
             yield repository.repo_id, newest.snapshot_path
-    for folder in folders:
-        for config in sorted([*folder.glob("config.json"), *folder.glob("*/config.json")]):
-            yield str(config.parent), config.parent
 
 
-def _described(name: str, folder: Path) -> LocalModel:
+def _described(name: str, path: Path) -> LocalModel:
+    from specdec.gguf import is_gguf, parts_of
+
+    gguf = is_gguf(path)
+    weights = parts_of(path) if gguf else [*path.glob("*.safetensors"), *path.glob("*.bin")]
+    size = sum(file.stat().st_size for file in weights if file.exists()) / 1e9
+    drafts = "its draft model and the text so far" if name == "bundled" else "the text so far"
+    try:
+        kind, runs = _gguf(path) if gguf else _folder(path)
+    except SpecDecError as error:
+        return LocalModel(name, size, "?", f"no: {' '.join(str(error).split())}", "nothing")
+    return LocalModel(name, size, kind, runs, drafts)
+
+
+def _folder(folder: Path) -> tuple[str, str]:
+    """Format of the weights, and how it runs."""
     from specdec.models import families
     from specdec.models.weights import formats
     from specdec.models.weights.checkpoint import headers, read_config
 
-    size = sum(file.stat().st_size for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern)) / 1e9
+    config = read_config(folder)
+    formats.check(folder, config)
+    kinds = {header.dtype for header in headers(folder) if len(header.shape) > 1}
+    method = formats.method_of(config)
+    fast = families.describe(config) is not None and method in formats.READ
+    return method or ", ".join(sorted(kinds)) or "no safetensors", "fast" if fast else "runs"
+
+
+def _gguf(file: Path) -> tuple[str, str]:
+    """The same of a GGUF file: the type that most of its numbers are in."""
+    from specdec.gguf import open_gguf
+    from specdec.models.weights.gguf import read_gguf_config
+
+    sizes: Counter[str] = Counter()
+    for tensor in open_gguf(file).tensors.values():
+        sizes[tensor.type] += tensor.data.nbytes
+    kind = f"GGUF {sizes.most_common(1)[0][0]}" if sizes else "GGUF"
     try:
-        config = read_config(folder)
-        formats.check(folder, config)
-        kinds = {header.dtype for header in headers(folder) if len(header.shape) > 1}
-        known = families.describe(config) is not None
-        kind = formats.method_of(config) or ", ".join(sorted(kinds)) or "no safetensors"
-    except SpecDecError as error:
-        return LocalModel(name, size, "?", f"no: {' '.join(str(error).split())}")
-    return LocalModel(name, size, kind, "kernels" if known else "transformers")
+        read_gguf_config(file)
+    except UnsupportedModel:
+        if find_spec("llama_cpp") is None:
+            raise
+        return kind, "runs"
+    return kind, "fast"

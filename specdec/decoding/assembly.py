@@ -18,7 +18,8 @@ from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import Progress
 from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model
-from specdec.models.weights.checkpoint import maximum_positions, read_config, resolve
+from specdec.models.weights.checkpoint import resolve
+from specdec.models.weights.sources import positions
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.text.tools.formats import AnswerFormat
 from specdec.types import EngineInfo, LoadOptions
@@ -127,7 +128,7 @@ def _draft_model(options: LoadOptions, tokenizer: Tokenizer, target: Model) -> M
         return None
     path, code = _folder(name, "draft"), options.trust_remote_code
     check_same_tokens(tokenizer, Tokenizer.load(path, trust_remote_code=code), options.target, name)
-    most = maximum_positions(read_config(path, trust_remote_code=code))
+    most = positions(path, trust_remote_code=code)
     return load_model(
         path,
         name=name,

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import warnings
 from contextlib import closing
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest
+from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest, UnsupportedModel
+from specdec.gguf import is_gguf, open_gguf
 from specdec.models import families, memory
 from specdec.models.base import Model, ModelOptions
 from specdec.models.eager import model as eager
+from specdec.models.families.base import ModelFamily
 from specdec.models.weights import formats
-from specdec.models.weights.checkpoint import Safetensors, maximum_positions, read_config, read_json
+from specdec.models.weights.checkpoint import Safetensors, maximum_positions, read_json
+from specdec.models.weights.gguf import rope_factors
+from specdec.models.weights.sources import open_tensors, positions, read_config
+from specdec.text.gguf import eos_ids
 
 DEFAULT_CONTEXT = 8192
 DTYPES = {
@@ -30,6 +36,13 @@ SPREAD = "cuda:all"
 """The device that is all GPUs of this machine, layers spread over them."""
 OLDEST = (8, 0)
 """Compute capability from which GPUs have bf16 tensor cores."""
+_GGUF_SHAPING = {
+    "temperature": "temp",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repetition_penalty": "penalty_repeat",
+}
 SHAPING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -43,36 +56,59 @@ def load_model(
     slots: int = 1,
     trust_remote_code: bool = False,
 ) -> Model:
-    """The fastest model that computes the checkpoint in `path` exactly.
+    """The fastest model that computes the checkpoint in `path` exactly: a folder, or a GGUF file.
 
     `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
-    float32, bfloat16, float16. `context`: positions per slot, None for the model's own up to DEFAULT_CONTEXT.
+    float32, bfloat16, float16; of a GGUF file on a CPU auto is what it is stored in, through llama.cpp. `context`:
+    positions per slot, None for the model's own up to DEFAULT_CONTEXT.
     """
-    folder = Path(path)
-    config = read_config(folder, trust_remote_code=trust_remote_code)
-    formats.check(folder, config)
-    spread = device == SPREAD
+    folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
+    slots = _at_least_one("slots", slots)
+    if is_gguf(folder) and where.type == "cpu" and dtype == "auto":
+        from specdec.models.llamacpp import loading as llamacpp
+
+        if llamacpp.can_run(folder):
+            picked = pick_context(context, positions(folder))
+            return llamacpp.load(folder, name=name or str(path), context=picked, slots=slots, less=context is None)
+    config = read_config(folder, trust_remote_code=trust_remote_code)
+    if not is_gguf(folder):
+        formats.check(folder, config)
     options = ModelOptions(
         name=name or str(path),
         device=where,
         dtype=pick_dtype(dtype, where, folder, config),
-        context=pick_context(context, config),
-        slots=_at_least_one("slots", slots),
+        context=pick_context(context, maximum_positions(config)),
+        slots=slots,
     )
     if where.type == "cuda":
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
         spread = memory.check(folder, config, spread=spread, **options) or spread
-    family = families.describe(config) if formats.method_of(config) in formats.READ else None
+    family = _described(folder, config)
     if family is None or spread:
+        if is_gguf(folder):
+            raise UnsupportedModel(f"{folder} cannot be spread over GPUs; expected the model's own folder, or one GPU")
         from specdec.models.transformers import loading
 
         return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
-    with closing(Safetensors(folder)) as weights:
+    with closing(open_tensors(folder)) as weights:
         model = eager.load(weights, family, spare=int(where.type == "cuda"), **options)
         formats.check_unused(folder, config, weights.unused())
     return with_kernels(model) if where.type == "cuda" else model
+
+
+def _described(path: Path, config: Any) -> ModelFamily | None:
+    """The family, where the checkpoint is of one that is described and its weights are in a form that is read."""
+    family = families.describe(config) if formats.method_of(config) in formats.READ else None
+    if not is_gguf(path):
+        return family
+    if family is None:
+        raise UnsupportedModel(f"{path} holds a model that only llama.cpp runs; expected device='cpu' for it")
+    if (factors := rope_factors(path)) is not None:
+        inverse, factor = family.rope
+        return replace(family, rope=(inverse / factors, factor))
+    return family
 
 
 def with_kernels(model: eager.EagerModel) -> Model:
@@ -136,9 +172,8 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device, folder: Path, con
     return stored if stored in (torch.float16, torch.bfloat16) else torch.bfloat16
 
 
-def pick_context(context: int | None, config: Any) -> int:
-    """Positions per slot."""
-    most = maximum_positions(config)
+def pick_context(context: int | None, most: int | None) -> int:
+    """Positions per slot; `most`: for how many the model was made."""
     if context is None:
         return min(most or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
     _at_least_one("context", context)
@@ -157,6 +192,8 @@ def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, 
     """What the checkpoint's generation_config says: values for `SamplingParams.with_defaults`, and its end-of-sequence
     ids (else those of config.json; empty when neither names any)."""
     folder = Path(path)
+    if is_gguf(folder):
+        return _gguf_defaults(folder)
     raw = read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
     shaping = {key: raw[key] for key in SHAPING if isinstance(raw.get(key), int | float)}
     if not raw.get("do_sample"):  # transformers decodes greedily unless told to sample
@@ -167,6 +204,13 @@ def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, 
     nested = config.get("text_config")
     within = nested.get("eos_token_id") if isinstance(nested, dict) else None
     return shaping, _token_ids(config.get("eos_token_id", within), folder)
+
+
+def _gguf_defaults(path: Path) -> tuple[dict[str, float], tuple[int, ...]]:
+    file = open_gguf(path)
+    said = {name: file.metadata.get(f"general.sampling.{key}") for name, key in _GGUF_SHAPING.items()}
+    shaping = {name: value for name, value in said.items() if value is not None}
+    return shaping if "temperature" in shaping else {"temperature": 0.0}, eos_ids(file)
 
 
 def _token_ids(value: object, folder: Path) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ import torch
 
 from specdec.errors import NotEnoughMemory
 from specdec.models.base import ModelOptions
-from specdec.models.weights.checkpoint import headers, pickles
+from specdec.models.weights.checkpoint import pickles
+from specdec.models.weights.sources import headers
 
 _GIB = 2**30
 _SPARE = 1.5 * _GIB

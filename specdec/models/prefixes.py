@@ -176,9 +176,13 @@ class Snapshots:
             self.tokens += length
         self._kept.move_to_end(key)
         while self._bytes > self.limit:
-            dropped = self._kept.popitem(last=False)[1]
-            self._bytes -= dropped.nbytes
-            self.tokens -= dropped.length
+            self.drop(next(iter(self._kept)))
+
+    def drop(self, key: tuple[int, ...]) -> None:
+        """Forget the state after these tokens."""
+        dropped = self._kept.pop(key)
+        self._bytes -= dropped.nbytes
+        self.tokens -= dropped.length
 
     def restore(self, slot: int, tokens: list[int], held: int) -> int:
         """See `state.Prefixes.restore`."""

@@ -23,6 +23,8 @@ from specdec.errors import (
     UnsupportedModel,
 )
 from specdec.files import mistaken
+from specdec.gguf import is_gguf, open_gguf
+from specdec.text import gguf
 from specdec.text.detokenizer import Detokenizer
 from specdec.text.pieces import Pieces, fallback_byte, pieces_of
 from specdec.text.placement import placements, shows_systems
@@ -66,7 +68,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path, *, trust_remote_code: bool = False) -> Tokenizer:
-        """Read the tokenizer in the folder `path`. Never reaches out to the network."""
+        """Read the tokenizer in the folder or the GGUF file `path`. Never reaches out to the network."""
+        if is_gguf(path):
+            file = open_gguf(path)
+            return cls(gguf.backing(file), gguf.eos_ids(file))
         if not path.is_dir():
             raise CheckpointNotFound(f"tokenizer: no folder {path}; expected a checkpoint's folder")
         if not any((path / name).is_file() for name in _FILES):

@@ -46,8 +46,12 @@ class LoadOptions:
     """What to load, and how. Raises InvalidRequest for values that no engine can have."""
 
     target: Annotated[
-        str, Meaning("Target model: bundled, a folder, a hub id or a server's URL (http://host:8000/v1).", "kept")
+        str,
+        Meaning(
+            "Target model: bundled, a folder, a GGUF file, a hub id or a server's URL (http://host:8000/v1).", "kept"
+        ),
     ] = "bundled"
+    """GGUF files also as owner/repo:Q4_K_M, folder:Q4_K_M or ollama:llama3.1:8b."""
     draft: Annotated[str, Meaning("What drafts: auto, none, lookup, a folder or a hub id.", "kept")] = "auto"
     """"auto": the bundled draft for the bundled target, lookup in the text so far for every other; lookup is used
     beside folders and hub ids too."""

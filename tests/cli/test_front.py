@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import gguf_files
 from tests.cli.conftest import Loader, Run
+from tests.models import models
 
 
 def _specdec(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -88,12 +90,19 @@ def test_lines_are_not_broken_where_nobody_sees_them(run: Run, monkeypatch: pyte
 
 def test_models(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
     broken = tmp_path / "mine" / "broken"
     broken.mkdir(parents=True)
     (broken / "config.json").write_text("{")
+    gguf_files.write(
+        models.build("qwen3"), tmp_path / "mine" / "Tiny-Q8_0.gguf", lambda name: "F16" if "down" in name else "Q8_0"
+    )
     done = run("models", str(tmp_path / "mine"), "--json")
     assert done.exit_code == 0, done.output
-    bundled, other = json.loads(done.stdout)
-    assert (bundled["name"], bundled["format"], bundled["runs"]) == ("bundled", "BF16", "kernels")
+    bundled, other, gguf = json.loads(done.stdout)
+    assert (bundled["name"], bundled["format"], bundled["runs"]) == ("bundled", "BF16", "fast")
+    assert gguf["name"] == str(tmp_path / "mine" / "Tiny-Q8_0.gguf")
+    assert (gguf["format"], gguf["runs"], gguf["drafts"]) == ("GGUF Q8_0", "fast", "the text so far")
     assert other["name"] == str(broken)
     assert other["runs"].startswith("no: ")

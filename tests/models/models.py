@@ -163,10 +163,13 @@ def full(model: Any, ids: Tensor) -> Tensor:
         return logits.float()
 
 
+TOLERANCE = 1e-4
+
+
 def close(found: Tensor, wanted: Tensor) -> None:
-    """Within 1e-4, or 1e-5 of the largest logit where logits are large."""
+    """Within TOLERANCE, or 1e-5 of the largest logit where logits are large."""
     assert found.dtype == torch.float32
-    bound = max(1e-4, 1e-5 * float(wanted.abs().max()))
+    bound = max(TOLERANCE, 1e-5 * float(wanted.abs().max()))
     torch.testing.assert_close(found, wanted, rtol=0, atol=bound)
 
 

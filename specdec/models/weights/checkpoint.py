@@ -1,4 +1,4 @@
-"""Checkpoint folders: found, fetched, and read tensor by tensor.
+"""Checkpoints: found, fetched, and read tensor by tensor.
 
 Nothing here loads a whole model: `Safetensors` maps the files and hands out one tensor at a time.
 """
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from specdec.errors import CheckpointCorrupt, CheckpointNotFound, UnsupportedModel, first_line
 from specdec.files import mistaken
+from specdec.gguf import is_gguf
+from specdec.models.weights import stores
 
 HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.safetensors", "*.py"]
 HUB_IGNORED = ["*/*", "consolidated*"]
@@ -30,13 +32,33 @@ ETAG_SECONDS = 5.0
 
 
 def resolve(name: str | Path) -> Path:
-    """The folder of a checkpoint: itself if it is a folder, else fetched from the hub (or its local cache)."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        if folder.exists():
-            raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder or a hub id")
-        folder = _fetch(str(name))
-    # an adapter changes what the model says, and nothing here applies it
+    """The folder or GGUF file of a checkpoint: itself if it is one, one that another program keeps (see `stores`), or
+    fetched from the hub (or its local cache)."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        if is_gguf(path):
+            return path
+        raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder, a GGUF file or a hub id")
+    if path.is_dir():
+        files = [] if _has_weights(path) else stores.gguf_files(path)
+        if files:
+            return path / stores.choose(files, None, str(name))
+    else:
+        if found := stores.named_gguf(str(name)):
+            return found
+        path = _fetch(str(name))
+        if not _has_weights(path) and (files := stores.hub_gguf(str(name))):
+            return stores.fetch(str(name), None)
+    _check_no_adapter(path)
+    return path
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(next(folder.glob(pattern), None) for pattern in ("*.safetensors", PICKLED))
+
+
+def _check_no_adapter(folder: Path) -> None:
+    """An adapter changes what the model says, and nothing here applies it."""
     if found := next((file for file in ADAPTER if (folder / file).exists()), None):
         merged = f"{found}, which is not applied here; expected the two merged (merge_and_unload of peft)"
         if (folder / "config.json").exists():
@@ -44,7 +66,6 @@ def resolve(name: str | Path) -> Path:
                 f"{folder} holds an adapter beside its weights: {merged}, or the adapter elsewhere to go without it"
             )
         raise UnsupportedModel(f"{folder} holds an adapter and not the model that it is for: {merged}")
-    return folder
 
 
 def _fetch(name: str) -> Path:

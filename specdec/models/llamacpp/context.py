@@ -1,0 +1,169 @@
+"""llama.cpp, through the functions that llama-cpp-python binds: one model, and what it holds of several sequences."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specdec.errors import CheckpointCorrupt, NotEnoughMemory, extra
+
+BATCH = 512
+"""Tokens that one call takes."""
+_ERROR = 4
+"""llama.cpp's level of what it cannot go on with."""
+
+
+class Run(NamedTuple):
+    """Tokens of one sequence, side by side."""
+
+    sequence: int
+    start: int
+    tokens: Sequence[int]
+
+
+class LlamaContext:
+    """One model over numbered sequences, each with memory of its own. Not thread-safe."""
+
+    def __init__(self, path: Path, sequences: int, capacity: int) -> None:
+        with extra("gguf", "llama.cpp"):
+            import llama_cpp
+        self._lib: Any = llama_cpp
+        self.capacity = capacity
+        lib = self._lib
+        with _reasons(lib) as reasons:
+            lib.llama_backend_init()
+            options = lib.llama_model_default_params()
+            options.n_gpu_layers = 0
+            self._model = lib.llama_model_load_from_file(str(path).encode(), options)
+            if not self._model:
+                raise CheckpointCorrupt(f"{path} cannot be read by llama.cpp: {_first(reasons)}")
+            self._context = lib.llama_init_from_model(self._model, self._options(sequences, capacity))
+            if not self._context:
+                lib.llama_model_free(self._model)
+                raise NotEnoughMemory(
+                    f"{path}: no memory for {sequences} slots of {capacity} tokens ({_first(reasons)}); "
+                    "expected fewer slots or a smaller context"
+                )
+        self._memory = lib.llama_get_memory(self._context)
+        self._batch = lib.llama_batch_init(BATCH, 0, 1)
+        self._threads = 0
+        weakref.finalize(self, _free, lib, self._batch, self._context, self._model)
+
+    def _options(self, sequences: int, capacity: int) -> Any:
+        options = self._lib.llama_context_default_params()
+        options.n_ctx, options.n_seq_max = sequences * capacity, sequences
+        options.n_batch = options.n_ubatch = BATCH
+        options.kv_unified = False  # else each sequence passes over what the others hold
+        options.swa_full = True  # else what lies before a window is gone when tokens are taken back
+        options.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        options.no_perf = True
+        return options
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model)))
+
+    @property
+    def parameters(self) -> int:
+        return int(self._lib.llama_model_n_params(self._model))
+
+    @property
+    def weight_bytes(self) -> int:
+        return int(self._lib.llama_model_size(self._model))
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a sequence cannot simply be cut."""
+        return bool(self._lib.llama_model_is_recurrent(self._model) or self._lib.llama_model_is_hybrid(self._model))
+
+    def cut(self, sequence: int, length: int) -> bool:
+        """Forget all but the first `length` tokens; False where that cannot be done."""
+        return bool(self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1))
+
+    def saved(self, sequence: int, flags: int = 0) -> np.ndarray:
+        """What the sequence holds, as bytes; `flags` as llama.cpp has them."""
+        size = self._lib.llama_state_seq_get_size_ext(self._context, sequence, flags)
+        held = np.empty(size, np.uint8)
+        self._lib.llama_state_seq_get_data_ext(self._context, _bytes(held), size, sequence, flags)
+        return held
+
+    def restore(self, sequence: int, held: np.ndarray, flags: int = 0) -> None:
+        """Make this what the sequence holds."""
+        if not self._lib.llama_state_seq_set_data_ext(self._context, _bytes(held), held.nbytes, sequence, flags):
+            raise torch.OutOfMemoryError("llama.cpp has no room for what was saved of a sequence")
+
+    def decode(self, runs: Sequence[Run], keep: int, threads: int) -> Tensor:
+        """The runs, which start where their sequences end. Logits [runs, keep, V] of the last tokens of each, all runs
+        being of one length."""
+        if threads != self._threads:
+            self._lib.llama_set_n_threads(self._context, threads, threads)
+            self._threads = threads
+        length = len(runs[0].tokens)
+        entries = [
+            (token, run.start + at, run.sequence, at >= length - keep)
+            for run in runs
+            for at, token in enumerate(run.tokens)
+        ]
+        parts = [self._decode(entries[at : at + BATCH]) for at in range(0, len(entries), BATCH)]
+        return torch.cat(parts).view(len(runs), keep, -1) if keep else torch.empty((len(runs), 0, self.vocab_size))
+
+    def _decode(self, entries: Sequence[tuple[int, int, int, bool]]) -> Tensor:
+        batch = self._batch
+        batch.n_tokens = len(entries)
+        for i, (token, position, sequence, wanted) in enumerate(entries):
+            batch.token[i], batch.pos[i], batch.logits[i] = token, position, wanted
+            batch.n_seq_id[i], batch.seq_id[i][0] = 1, sequence
+        if (status := self._lib.llama_decode(self._context, batch)) != 0:
+            raise torch.OutOfMemoryError(f"llama.cpp could not compute a pass (status {status})")
+        count = sum(entry[3] for entry in entries)
+        if not count:
+            return torch.empty((0, self.vocab_size))
+        found = self._lib.llama_get_logits(self._context)
+        return torch.from_numpy(np.ctypeslib.as_array(found, (count, self.vocab_size)).copy())
+
+
+def _bytes(held: np.ndarray) -> Any:
+    return held.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+
+
+def _free(lib: Any, batch: Any, context: Any, model: Any) -> None:
+    lib.llama_batch_free(batch)
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+
+
+@contextmanager
+def _reasons(lib: Any) -> Iterator[list[str]]:
+    """The errors that llama.cpp writes meanwhile, which otherwise go to the screen."""
+    lines: list[str] = []
+
+    @lib.llama_log_callback  # type: ignore[untyped-decorator]
+    def heard(level: int, text: bytes, _: Any) -> None:
+        if level == _ERROR:
+            lines.append(text.decode(errors="replace").strip())
+
+    lib.llama_log_set(heard, None)
+    try:
+        yield lines
+    finally:
+        lib.llama_log_set(_SILENT.setdefault(id(lib), lib.llama_log_callback(_hear_nothing)), None)
+
+
+_SILENT: dict[int, Any] = {}
+"""The callback has to outlive its use."""
+
+
+def _hear_nothing(_level: int, _text: bytes, _: Any) -> None:
+    pass
+
+
+def _first(reasons: Sequence[str]) -> str:
+    return next((line for line in reasons if line), "it does not say why")

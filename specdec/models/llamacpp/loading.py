@@ -1,0 +1,79 @@
+"""From a GGUF file to a model that llama.cpp runs."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+
+import torch
+
+from specdec.errors import DISTRIBUTION, MissingExtra, UnsupportedModel
+from specdec.gguf import GgufFile, open_gguf
+from specdec.models.base import DECODE_ROWS, Model, ModelInfo
+from specdec.models.llamacpp.context import LlamaContext
+from specdec.models.llamacpp.model import LlamaCppModel
+
+_SMALL = 4 * 2**30
+"""Bytes, dequantised to fp32, up to which a model may run in torch instead."""
+_SHARE = 4
+"""Slots take one part in so many of the memory where nobody says how long a context shall be."""
+_SHORTEST = 2048
+
+
+def can_run(path: Path) -> bool:
+    """Whether llama.cpp is here. Raises MissingExtra where it is not, and a file is too large to go without."""
+    if find_spec("llama_cpp") is not None:
+        return True
+    size = 4 * sum(prod(tensor.shape) for tensor in open_gguf(path).tensors.values())
+    if size > _SMALL:
+        raise MissingExtra(
+            f"{path} would take {size / 2**30:.0f} GiB in torch; llama.cpp runs it as it is: "
+            f"pip install '{DISTRIBUTION}[gguf]'"
+        )
+    return False
+
+
+def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Model:
+    """A model over `slots` of `context` positions each; of fewer where `less` is allowed and memory is short."""
+    file = open_gguf(path)
+    each = _cache_bytes(file)
+    positions = min(context, _fitting(slots * each)) if less else context
+    # llama.cpp gives each sequence a multiple of 256 positions
+    capacity = -(-(positions + DECODE_ROWS) // 256) * 256
+    found = LlamaContext(path, slots, capacity)
+    if found.recurrent:
+        raise UnsupportedModel(f"{path} ({file.architecture}) holds recurrent state; expected one of attention alone")
+    info = ModelInfo(
+        name=name,
+        architecture=file.architecture,
+        backend="llama.cpp",
+        vocab_size=found.vocab_size,
+        context=positions,
+        slots=slots,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        parameters=found.parameters,
+        weight_bytes=found.weight_bytes,
+        cache_bytes=slots * capacity * each,
+    )
+    return LlamaCppModel(found, info)
+
+
+def _fitting(token: int) -> int:
+    """Positions per slot that memory has room for; `token`: bytes that one takes in all slots."""
+    if not hasattr(os, "sysconf"):
+        return _SHORTEST
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(memory // _SHARE // max(token, 1), _SHORTEST)
+
+
+def _cache_bytes(file: GgufFile) -> int:
+    """Of the keys and values of one position, in 16 bits."""
+    layers, heads = file.of_model("block_count", 0), file.of_model("attention.head_count", 1)
+    held = file.of_model("attention.head_count_kv", heads)
+    of_layers: list[int] = held if isinstance(held, list) else [held] * layers
+    width = file.of_model("embedding_length", 0) // max(heads if isinstance(heads, int) else max(heads), 1)
+    each: int = file.of_model("attention.key_length", width) + file.of_model("attention.value_length", width)
+    return 2 * sum(of_layers) * each

@@ -1,0 +1,36 @@
+"""What a checkpoint is made of, whether it is a folder or a GGUF file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from specdec.gguf import is_gguf, open_gguf
+from specdec.models.weights import checkpoint
+from specdec.models.weights.checkpoint import Header, Safetensors
+from specdec.models.weights.gguf import GgufTensors, read_gguf_config
+
+
+def read_config(path: Path, *, trust_remote_code: bool = False) -> Any:
+    """The transformers config of a checkpoint."""
+    if is_gguf(path):
+        return read_gguf_config(path)
+    return checkpoint.read_config(path, trust_remote_code=trust_remote_code)
+
+
+def positions(path: Path, *, trust_remote_code: bool = False) -> int | None:
+    """For how many positions a checkpoint was made; None when it does not say."""
+    if is_gguf(path):
+        found = open_gguf(path).of_model("context_length")
+        return found if isinstance(found, int) else None
+    return checkpoint.maximum_positions(checkpoint.read_config(path, trust_remote_code=trust_remote_code))
+
+
+def open_tensors(path: Path) -> Safetensors | GgufTensors:
+    """Its tensors by transformers' names, to be closed."""
+    return GgufTensors(path) if is_gguf(path) else Safetensors(path)
+
+
+def headers(path: Path) -> list[Header]:
+    """Of all its tensors, without reading them."""
+    return list(GgufTensors(path).headers()) if is_gguf(path) else checkpoint.headers(path)

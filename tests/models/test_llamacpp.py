@@ -1,0 +1,105 @@
+"""GGUF models through llama.cpp: the contract of a model, and text that no drafter changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from specdec import load
+from specdec.errors import CheckpointCorrupt, UnsupportedModel
+from specdec.models.base import Batch
+from specdec.models.loading import load_model
+from specdec.models.weights.gguf import read_gguf_config
+from tests import gguf_files
+from tests.models import models
+from tests.models.models import close, full, tokens
+
+pytest.importorskip("llama_cpp", reason="it takes minutes to build; pip install 'specdec-engine[gguf]'")
+
+from specdec.models.llamacpp.model import LlamaCppModel
+
+
+@pytest.fixture(autouse=True)
+def _near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and values are 16-bit floats there."""
+    monkeypatch.setattr(models, "TOLERANCE", 5e-2)
+
+
+def _load(path: Path, slots: int = 3) -> LlamaCppModel:
+    model = load_model(path, device="cpu", context=64, slots=slots)
+    assert isinstance(model, LlamaCppModel)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["llama", "llama-tied-biased", "qwen2", "qwen3"])
+def test_any_way_the_tokens_come(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    reference = gguf_files.write(models.build(kind), path)
+    model = _load(path)
+    with torch.inference_mode():
+        for check in models.ALL_CHECKS:
+            check(model, reference)
+
+
+def test_what_it_says_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    reference = gguf_files.write(models.build("qwen3"), path)
+    info = _load(path).info
+    assert (info.architecture, info.backend, info.vocab_size) == ("qwen3", "llama.cpp", models.VOCAB)
+    assert info.parameters == sum(p.numel() for p in reference.parameters())
+    assert info.cache_bytes == 3 * 256 * 2 * (3 * 2 * 2 * 16)  # slots, positions, fp16, layers, keys and values
+    assert info.context == 64
+    assert load_model(path, device="cpu").info.context == models.CONTEXT
+    with pytest.raises(UnsupportedModel, match="gives no hidden states"):
+        _load(path).run(Batch(tokens(1, 3), [0], [0], 1, (1,)))
+    with pytest.raises(ValueError, match="a slot holds 256"):
+        _load(path).run(Batch(tokens(1, 3), [0], [254], 1))
+
+
+def test_earlier_sequences_are_found_and_cut(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    reference = gguf_files.write(models.build("llama"), path)
+    model, first = _load(path), tokens(1, 30, seed=1)
+    model.state.prefixes.limit = 10**9
+    held = first[0].tolist()
+    model.state.begin(0, held)
+    model.run(Batch(first, [0], [0], 1))
+    model.state.commit(0, 30)
+    model.state.save(0, 29)
+    model.state.save(0)
+    assert model.state.prefixes.tokens == 30  # the shorter one is part of the longer one
+    ids = torch.cat((first[:, :20], tokens(1, 10, seed=2)), 1)
+    assert model.state.begin(1, ids[0].tolist()) == 20
+    found = model.run(Batch(ids[:, 20:], [1], [20], 10)).logits
+    close(found, full(reference, ids)[:, 20:])
+    assert model.state.begin(2, held) == 29
+
+
+def test_no_drafter_changes_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    gguf_files.write(models.build("llama"), path)
+    draft = tmp_path / "draft.gguf"
+    gguf_files.write(models.build("qwen2"), draft)
+    with load(path, draft, slots=2) as engine:
+        assert engine.info.backend == "llama.cpp"
+        samplings: tuple[dict[str, Any], ...] = ({"temperature": 0.0}, {"temperature": 1.0, "seed": 5})
+        for options in samplings:
+            plain = engine.generate("abcabcab", max_tokens=40, speculative="off", ignore_eos=True, **options)
+            quick = engine.generate("abcabcab", max_tokens=40, speculative=4, ignore_eos=True, **options)
+            guessed = engine.generate(
+                "abcabcab", max_tokens=40, prediction=plain.text, ignore_eos=True, speculative=8, **options
+            )
+            assert plain.token_ids == quick.token_ids == guessed.token_ids
+            assert guessed.stats.rounds < plain.stats.rounds
+
+
+def test_a_file_that_llama_cpp_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    gguf_files.write(models.build("llama"), path)
+    path.write_bytes(path.read_bytes().replace(b"blk.1.ffn_up.weight", b"blk.1.ffn_UP.weight"))
+    with pytest.raises(CheckpointCorrupt, match=r"cannot be read by llama\.cpp: .*ffn_up"):
+        _load(path)
+    assert read_gguf_config(path).num_hidden_layers == 3
