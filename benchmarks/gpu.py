@@ -27,6 +27,7 @@ from specdec.bench.prompts import built_in
 from specdec.bundled import path as bundled
 from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
+from specdec.drafters.model import DraftModelDrafter
 from specdec.engine import Progress
 from specdec.models import families
 from specdec.models.base import Batch, Model
@@ -77,8 +78,8 @@ def load_pair(name: str, device: torch.device, dtype: torch.dtype, slots: int) -
 def shaped(name: str, slots: int, *, progress: Progress) -> LocalEngine:  # noqa: ARG001  (a process's factory)
     """An engine over such a pair on the GPU, for a process of its own."""
     target, draft = load_pair(name, torch.device("cuda"), torch.bfloat16, slots)
-    tokenizer = Tokenizer.load(bundled("target"))
-    return assemble(LoadOptions(PAIRS[name][0].like, remember=0), target, draft, tokenizer, eos_ids=frozenset())
+    tokenizer, drafter = Tokenizer.load(bundled("target")), DraftModelDrafter.over(draft, target)
+    return assemble(LoadOptions(PAIRS[name][0].like, remember=0), target, drafter, tokenizer, eos_ids=frozenset())
 
 
 def load(
@@ -226,7 +227,7 @@ def hostile(target: Model, name: str, tokenizer: Tokenizer, work: Work) -> Itera
     size = PAIRS[name][1]
     draft = load(size, "draft", target.info.device, target.info.dtype, target.info.slots, hostile=True)
     options = LoadOptions("target", "none", prefix_cache_bytes=0)  # the draft model alone
-    with assemble(options, target, draft, tokenizer, eos_ids=frozenset()) as engine:
+    with assemble(options, target, DraftModelDrafter.over(draft, target), tokenizer, eos_ids=frozenset()) as engine:
         plain, texts = measure(engine, work, "hostile draft, plain", 0.0, "off", None)
         yield plain
         yield measure(engine, work, "hostile draft, auto", 0.0, "auto", texts)[0]
@@ -337,7 +338,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     facts["pass_ms_8_sequences"] = pass_ms(target, 1, CALLS)
     rows: list[Row] = []
     with assemble(
-        LoadOptions("target", prefix_cache_bytes=0, remember=0), target, draft, tokenizer, eos_ids=frozenset()
+        LoadOptions("target", prefix_cache_bytes=0, remember=0),
+        target,
+        DraftModelDrafter.over(draft, target),
+        tokenizer,
+        eos_ids=frozenset(),
     ) as engine:
         rows += ours(engine, work, arguments.lengths)
         show(rows, floors[0])

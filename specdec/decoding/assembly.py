@@ -9,8 +9,10 @@ from typing import Literal
 import torch
 
 from specdec.decoding.engine import LocalEngine, Parts
-from specdec.drafters.base import Drafter
+from specdec.drafters.base import Drafter, LoadedDrafter
 from specdec.drafters.forced import GrammarDrafter
+from specdec.drafters.heads.config import method_of
+from specdec.drafters.heads.loading import load_head, with_weights
 from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
@@ -18,6 +20,7 @@ from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import Progress
 from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model
+from specdec.models.state import SlotState
 from specdec.models.weights.checkpoint import resolve
 from specdec.models.weights.sources import positions
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
@@ -43,7 +46,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         trust_remote_code=options.trust_remote_code,
     )
     progress("draft", 0.6)
-    draft = _draft_model(options, tokenizer, target)
+    draft = _draft(options, tokenizer, target)
     defaults, eos_ids = generation_defaults(path)
     progress("warm-up", 0.9)
     engine = assemble(
@@ -62,24 +65,25 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
 def assemble(
     options: LoadOptions,
     target: Model,
-    draft: Model | None,
+    draft: LoadedDrafter | None,
     tokenizer: Tokenizer,
     *,
     eos_ids: frozenset[int],
     answer_format: AnswerFormat | None = None,
     defaults: Mapping[str, float] | None = None,
 ) -> LocalEngine:
-    """An engine over a target and, on the same device and slots, a draft model."""
-    _share_prefix_bytes(options.prefix_cache_bytes, [target, *([draft] if draft else [])])
+    """An engine over a target and, on the same device and slots, a draft model or a head."""
+    kept = [(target.state, target.info.cache_bytes), *([(draft.state, draft.cache_bytes)] if draft else [])]
+    _share_prefix_bytes(options.prefix_cache_bytes, kept, target.info.device)
     drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
     if options.draft != "none":
         drafters += [LookupDrafter(), *([MemoryDrafter(options.remember)] if options.remember else [])]
     if draft is not None:
-        drafters.append(DraftModelDrafter(draft, target.info.vocab_size, target.info.device))
+        drafters.append(draft)
     at, writes = target.info, answer_format or AnswerFormat()
     info = EngineInfo(
         target=options.target,
-        draft=draft.info.name if draft else None,
+        draft=draft.source if draft else None,
         architecture=at.architecture,
         backend=at.backend,
         device=str(at.device),
@@ -91,9 +95,9 @@ def assemble(
         accept_rule=options.accept_rule,
         chat_template=tokenizer.has_chat_template,
         parameters=at.parameters,
-        draft_parameters=draft.info.parameters if draft else 0,
-        weight_bytes=at.weight_bytes + (draft.info.weight_bytes if draft else 0),
-        cache_bytes=at.cache_bytes + (draft.info.cache_bytes if draft else 0),
+        draft_parameters=draft.parameters if draft else 0,
+        weight_bytes=at.weight_bytes + (draft.weight_bytes if draft else 0),
+        cache_bytes=at.cache_bytes + (draft.cache_bytes if draft else 0),
         tool_format=writes.tools.name if writes.tools else None,
         reasoning=writes.thought is not None,
         reasoning_levels=tokenizer.reasoning.levels,
@@ -103,14 +107,15 @@ def assemble(
     return LocalEngine(Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, writes))
 
 
-def _share_prefix_bytes(wanted: int | None, models: Sequence[Model]) -> None:
-    """Let the models keep what earlier requests computed, in so many bytes together, and each in its share."""
-    slots = sum(model.info.cache_bytes for model in models)
+def _share_prefix_bytes(wanted: int | None, states: Sequence[tuple[SlotState, int]], device: torch.device) -> None:
+    """Let the slots of models keep what earlier requests computed, in so many bytes together, and each in the share
+    that its slots take."""
+    slots = sum(taken for _, taken in states)
     limit = slots if wanted is None else wanted
-    if wanted is None and (device := models[0].info.device).type == "cuda":
+    if wanted is None and device.type == "cuda":
         limit = min(slots, torch.cuda.mem_get_info(device)[0] // 2)
-    for model in models:
-        model.state.prefixes.limit = limit * model.info.cache_bytes // max(slots, 1)
+    for state, taken in states:
+        state.prefixes.limit = limit * taken // max(slots, 1)
 
 
 def _folder(name: str, role: Literal["target", "draft"]) -> Path:
@@ -121,15 +126,17 @@ def _folder(name: str, role: Literal["target", "draft"]) -> Path:
     return path(role)
 
 
-def _draft_model(options: LoadOptions, tokenizer: Tokenizer, target: Model) -> Model | None:
-    """The draft model, on the target's device and over the same slots; None where no model drafts."""
+def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model) -> LoadedDrafter | None:
+    """A draft model or a head, on the target's device and over the same slots; None where neither drafts."""
     name = BUNDLED if options.draft == "auto" and options.target == BUNDLED else options.draft
     if name in ("auto", "none", "lookup"):
         return None
     path, code = _folder(name, "draft"), options.trust_remote_code
+    if method_of(path) is not None:
+        return load_head(with_weights(name, path), target, name)
     check_same_tokens(tokenizer, Tokenizer.load(path, trust_remote_code=code), options.target, name)
     most = positions(path, trust_remote_code=code)
-    return load_model(
+    draft = load_model(
         path,
         name=name,
         device=target.info.device,
@@ -138,3 +145,4 @@ def _draft_model(options: LoadOptions, tokenizer: Tokenizer, target: Model) -> M
         slots=target.info.slots,
         trust_remote_code=code,
     )
+    return DraftModelDrafter.over(draft, target)

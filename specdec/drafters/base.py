@@ -12,7 +12,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+from specdec.models.state import SlotState
 from specdec.sampling.batch import SamplingBatch
+from specdec.types import MAX_SPECULATIVE_TOKENS
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +94,11 @@ class Drafter(Protocol):
         ...
 
     @property
+    def longest(self) -> int:
+        """Tokens that it proposes in a round, at most."""
+        ...
+
+    @property
     def device(self) -> DeviceDrafter | None:
         """What it does inside a captured round; None where the host leads its rounds. Always None of a free one, whose
         drafts the host hands to the device."""
@@ -107,6 +114,29 @@ class Drafter(Protocol):
 
     def release(self, context: DraftContext) -> None:
         """The sequence has left its slot; forget what is only its own (what speeds up a successor may stay)."""
+        ...
+
+
+class LoadedDrafter(Drafter, Protocol):
+    """A drafter with weights, over slots numbered as the target's."""
+
+    @property
+    def state(self) -> SlotState: ...
+
+    @property
+    def source(self) -> str:
+        """What it was loaded from."""
+        ...
+
+    @property
+    def parameters(self) -> int: ...
+
+    @property
+    def weight_bytes(self) -> int: ...
+
+    @property
+    def cache_bytes(self) -> int:
+        """What its slots take."""
         ...
 
 
@@ -163,6 +193,7 @@ class FreeDrafter:
 
     free = True
     features: tuple[int, ...] = ()
+    longest = MAX_SPECULATIVE_TOKENS
     device: DeviceDrafter | None = None
 
     def observe(self, seen: Seen) -> None:

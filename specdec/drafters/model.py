@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from specdec.drafters.base import DeviceRound, DraftContext, DraftRound, Drafts, Seen
+from specdec.drafters.drawing import Drawing, fitted
 from specdec.models.base import DECODE_ROWS, Batch, DeviceModel, Model
+from specdec.types import MAX_SPECULATIVE_TOKENS
 
 _CHUNK = 512
 """Tokens of one sequence run at once while catching up."""
@@ -30,15 +32,23 @@ class DraftModelDrafter:
     name = "model"
     free = False
     features: tuple[int, ...] = ()
+    longest = MAX_SPECULATIVE_TOKENS
 
     def __init__(self, model: Model, vocab_size: int, device: torch.device) -> None:
-        self.model = model
+        self.model, self.state = model, model.state
+        self.source, self.parameters = model.info.name, model.info.parameters
+        self.weight_bytes, self.cache_bytes = model.info.weight_bytes, model.info.cache_bytes
         self._vocab_size = vocab_size
         self.knows_fewer = model.info.vocab_size < vocab_size
         self._device = device
         self._ahead: dict[int, int] = {}
         """Per slot: how many drafts of the last round went through the model too."""
         self.device = None if model.device is None else DeviceDraftModel(self, model.device)
+
+    @classmethod
+    def over(cls, model: Model, target: Model) -> DraftModelDrafter:
+        """A draft model for this target."""
+        return cls(model, target.info.vocab_size, target.info.device)
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
         """k tokens for each context, on the target's device; none for one beyond the draft model's context, or
@@ -49,12 +59,12 @@ class DraftModelDrafter:
             empty = torch.zeros(len(round.contexts), k, dtype=torch.int64)
             return Drafts(empty, (0,) * len(round.contexts), sources=sources)
         batch, ready = plan
-        tokens, probs = self._draft(round, batch, k)
+        drawing = self._draft(round, batch, k)
         for row, context in enumerate(round.contexts):
             if ready[row]:
                 self.model.state.commit(context.slot, len(context.tokens))
                 self._ahead[context.slot] = k - 1  # the last draft was never run
-        return Drafts(tokens, tuple(k if fits else 0 for fits in ready), probs, sources)
+        return Drafts(drawing.tokens, tuple(k if fits else 0 for fits in ready), drawing.probs, sources)
 
     def observe(self, seen: Seen) -> None:
         """See `Drafter.observe`: what was accepted of its own drafts is held already."""
@@ -120,31 +130,14 @@ class DraftModelDrafter:
         batch = Batch(self._to_model(tokens), [c.slot for c in contexts], starts, keep=1)
         return batch, [lag > 0 for lag in lags]
 
-    def _draft(self, round: DraftRound, batch: Batch, k: int) -> tuple[Tensor, Tensor | None]:
-        """Tokens [B, k] and, if asked for, q [B, k, V]. Nothing here waits for the device, but for rows with a
-        grammar: their next mask follows from the drafts so far."""
-        rows, width = batch.tokens.shape
-        drafted = torch.zeros(rows, k, dtype=torch.int64, device=self._device)
-        probs = torch.empty(rows, k, self._vocab_size, device=self._device) if round.need_probs else None
-        greedy = round.sampling.greedy_rows if round.need_probs else None
-        seen = drafted[:, :0]
-        logits = self.model.run(batch).logits
-        for j in range(k):
-            scores = round.sampling.process(self.fit(logits), seen, first=j)[:, 0]  # [B, V]
-            token = (scores if round.noise is None else scores + round.noise[:, j]).argmax(-1)  # [B]
-            drafted[:, j] = token
-            if probs is not None:
-                # one-hot where it was certain: by greed, or because every id that the draft model knows is masked
-                sure = scores.amax(-1) == float("-inf")
-                sure = sure if greedy is None else sure | greedy
-                one_hot = torch.zeros_like(scores).scatter_(1, token.view(-1, 1), 1.0)
-                probs[:, j] = torch.where(sure.view(-1, 1), one_hot, scores.softmax(-1))
-            if j + 1 < k:
-                seen = round.sampling.on_host(drafted[:, : j + 1])
-                starts = [start + width + j for start in batch.starts]
-                newest = self._to_model(token.view(-1, 1))
-                logits = self.model.run(Batch(newest, batch.slots, starts, keep=1)).logits
-        return drafted, probs
+    def _draft(self, round: DraftRound, batch: Batch, k: int) -> Drawing:
+        drawing, width = Drawing(round, k, self._vocab_size, self._device), batch.tokens.shape[1]
+        tokens = drawing.choose(self.model.run(batch).logits, 0)
+        for j in range(1, k):
+            starts = [start + width + j - 1 for start in batch.starts]
+            logits = self.model.run(Batch(self._to_model(tokens), batch.slots, starts, keep=1)).logits
+            tokens = drawing.choose(logits, j)
+        return drawing
 
     def _to_model(self, tokens: Tensor | list[list[int]]) -> Tensor:
         """On the model's device; ids that the draft model does not know (added to the target only) become its
@@ -155,12 +148,8 @@ class DraftModelDrafter:
         return tokens.to(info.device).clamp(max=info.vocab_size - 1)
 
     def fit(self, logits: Tensor) -> Tensor:
-        """Logits as wide as the target's: unknown ids are impossible, and so is what is not a number."""
-        logits = logits[..., : self._vocab_size].to(self._device)
-        missing = self._vocab_size - logits.shape[-1]
-        if missing:
-            logits = torch.nn.functional.pad(logits, (0, missing), value=float("-inf"))
-        return torch.nan_to_num(logits, nan=float("-inf"), neginf=float("-inf"))
+        """See `drawing.fitted`."""
+        return fitted(logits, self._vocab_size, self._device)
 
 
 class DeviceDraftModel:

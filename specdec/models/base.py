@@ -90,6 +90,26 @@ def joined(passes: Sequence[Pass], along: int) -> Pass:
     return Pass(logits, torch.cat(features, along) if features else None)
 
 
+class ModelEnds(Protocol):
+    """A model's embedding and head, which what drafts for it may share. Of any device; they may be part of a graph."""
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream, and of one layer's output."""
+        ...
+
+    @property
+    def layers(self) -> int: ...
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tokens [...] int64 -> [..., H]."""
+        ...
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """Normed x [R, H] -> logits [R, V] fp32."""
+        ...
+
+
 class DeviceModel(Protocol):
     """What a model does inside a captured round: everything it is told lies on the device."""
 
@@ -131,6 +151,11 @@ class Model(Protocol):
         """None where its passes cannot be part of a captured round."""
         ...
 
+    @property
+    def ends(self) -> ModelEnds | None:
+        """None where they cannot be had by themselves."""
+        ...
+
     def run(self, batch: Batch) -> Pass: ...
 
     def warm_up(self) -> None:
@@ -142,6 +167,7 @@ class HostModel:
     """What models have in common whose passes are no part of a captured round."""
 
     device: DeviceModel | None = None
+    ends: ModelEnds | None = None
 
     def warm_up(self) -> None:
         """See `Model.warm_up`: there is nothing."""

@@ -36,6 +36,7 @@ class Head:
     name = "head"
     free = False
     features = LAYERS
+    longest = 16
 
     def __init__(self, target: Model, embedding: Tensor) -> None:
         self.embedding, self.vocab = embedding, target.info.vocab_size

@@ -53,7 +53,7 @@ class ToyModel:
         """Rows at once for which there is memory; None: as many as there are slots."""
         self.info = ModelInfo("toy", "Toy", "toy", VOCAB, context, slots, CPU, torch.float32, 0, 0, 0)
         self.state = SlotState(slots, PrefixTree(self.keys_values))
-        self.device = None
+        self.device = self.ends = None
 
     def warm_up(self) -> None:
         pass

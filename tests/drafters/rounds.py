@@ -59,7 +59,8 @@ def rows(drafts: Drafts) -> list[list[int]]:
 
 def propose(drafter: Drafter, *contexts: DraftContext, k: int = 4) -> list[list[int]]:
     drafts = drafter.propose(round_of(contexts), k)
-    assert drafts.tokens.shape == (len(contexts), k)
+    assert drafts.tokens.shape[0] == len(contexts)
+    assert max(drafts.lengths) <= drafts.tokens.shape[1] <= k
     assert drafts.tokens.dtype == torch.int64
     assert len(drafts.sources) == len(contexts)
     return rows(drafts)

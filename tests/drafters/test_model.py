@@ -46,7 +46,7 @@ class ScriptedModel:
             "scripted", "Scripted", "scripted", vocab_size, context, slots, CPU, torch.float32, 0, 0, 0
         )
         self.state = SlotState(slots, PrefixTree(self.keys_values))
-        self.device = None
+        self.device = self.ends = None
         self.cache = torch.full((slots, context + MAX_SPECULATIVE_TOKENS + 1), -1)
         self.calls: list[tuple[int, int, int]] = []
         """(rows, tokens per row, keep) of each pass."""

@@ -15,6 +15,7 @@ from specdec.decoding.engine import LocalEngine
 from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
 from specdec.drafters.base import Drafter
+from specdec.drafters.model import DraftModelDrafter
 from specdec.errors import InvalidLogits
 from specdec.models.base import Model
 from specdec.models.loading import load_model
@@ -66,7 +67,11 @@ def fused(folders: tuple[Path, Path]) -> Iterator[LocalEngine]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     target, draft = (load(folder, device) for folder in folders)
     with assemble(
-        LoadOptions("tiny", remember=0), target, draft, Tokenizer(byte_tokenizer()), eos_ids=frozenset()
+        LoadOptions("tiny", remember=0),
+        target,
+        DraftModelDrafter.over(draft, target),
+        Tokenizer(byte_tokenizer()),
+        eos_ids=frozenset(),
     ) as engine:
         yield engine
 

@@ -27,7 +27,8 @@ class Here:
     """A model spoken to from the CPU."""
 
     def __init__(self, inner: Model) -> None:
-        self.inner, self.info, self.state, self.device = inner, inner.info, inner.state, inner.device
+        self.inner, self.info, self.state = inner, inner.info, inner.state
+        self.device, self.ends = inner.device, inner.ends
 
     def run(self, batch: Batch) -> Pass:
         found = self.inner.run(replace(batch, tokens=batch.tokens.to(self.info.device)))

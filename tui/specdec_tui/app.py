@@ -38,7 +38,7 @@ def _palette() -> type[Provider]:
 
 class ChatApp(App[None]):
     """`opening` makes engines; `database` is where sessions are kept, None for nowhere; `resume` is a session's id, or
-    "last"; `typed` is what was typed before there was a prompt; `question` is asked first."""
+    "last"; `typed` is what was typed before there was a prompt."""
 
     TITLE = "SpecDec"
     COMMANDS = {_palette}  # noqa: RUF012  (Textual declares it so)
@@ -55,7 +55,6 @@ class ChatApp(App[None]):
         database: Path | None = None,
         resume: str | None = None,
         typed: str = "",
-        question: str = "",
     ) -> None:
         super().__init__()
         self.engines = EngineManager(opening, config.engine, partial(self.call_later, self._engine_changed))
@@ -65,7 +64,7 @@ class ChatApp(App[None]):
         self.store: Store | None = None
         self.unsaved = 0
         """Changes that could not be written, known at the end."""
-        self._database, self._resume, self._typed, self._question = database, resume, typed, question
+        self._database, self._resume, self._typed = database, resume, typed
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = config.screen.theme
@@ -108,9 +107,6 @@ class ChatApp(App[None]):
         await self.main.begin()
         if self._database:
             await self._open_store(self._database)
-        if self._question:
-            self.main.queue.put(self._question)
-            self.main.send_next()
         gc.freeze()  # looking through all that was imported took a tenth of a second, once a second of streaming
 
     async def _open_store(self, path: Path) -> None:

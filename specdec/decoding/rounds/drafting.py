@@ -66,7 +66,7 @@ class Drafting:
         return [
             Option(name, offers[name].sources[b], offers[name].lengths[b], True)
             if drafter.free
-            else Option(name, name, MAX_SPECULATIVE_TOKENS, False)
+            else Option(name, name, drafter.longest, False)
             for name, drafter in self._drafters.items()
             if not drafter.free or offers[name].lengths[b]
         ]

@@ -34,6 +34,7 @@ class EagerModel(HostModel):
     def __init__(self, family: ModelFamily, weights: ModelWeights, cache: SlotCache, info: ModelInfo) -> None:
         self.family, self.weights, self.cache, self.info = family, weights, cache, info
         self.state = SlotState(info.slots, PrefixTree(cache.keys_values))
+        self.ends = EagerEnds(self)
         self._eps = torch.tensor(family.eps, device=info.device)
 
     def run(self, batch: Batch) -> Pass:
@@ -81,6 +82,21 @@ class EagerModel(HostModel):
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         scale = torch.addcmul(self._eps, length, length, value=1 / size).rsqrt_()
         return (wide * scale).to(x.dtype) * weight
+
+
+class EagerEnds:
+    """Embedding and head of such a model (see `base.ModelEnds`)."""
+
+    def __init__(self, model: EagerModel) -> None:
+        self._model, self.hidden, self.layers = model, model.family.hidden, model.family.layers
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """See `base.ModelEnds.embed`."""
+        return F.embedding(tokens, self._model.weights.embedding)
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """See `base.ModelEnds.unembed`."""
+        return self._model.weights.head(x).float()
 
 
 def load(source: TensorSource, family: ModelFamily, *, spare: int = 0, **options: Unpack[ModelOptions]) -> EagerModel:

@@ -26,7 +26,7 @@ class CapturedModel(HostModel):
 
     def __init__(self, inner: TransformersModel, graphs: Graphs[Pass]) -> None:
         self.inner, self._graphs = inner, graphs
-        self.state = inner.state
+        self.state, self.ends = inner.state, inner.ends
         self._sizes = rows_to_capture(inner.info.slots)
         self._inputs = GraphInputs(inner.info.slots, inner.info.device, torch.int64)
         self.info: ModelInfo = replace(inner.info, backend="transformers, graphs", captured=True)

@@ -39,6 +39,34 @@ class Forward:
         return Pass(found.logits[:, found.logits.shape[1] - keep :].float(), wanted), found
 
 
+class TransformersEnds:
+    """Embedding and head of a model of transformers (see `base.ModelEnds`)."""
+
+    def __init__(self, embedding: Any, head: Any, config: Any) -> None:
+        self._embedding, self._head = embedding, head
+        self.hidden, self.layers = config.hidden_size, config.num_hidden_layers
+
+    @classmethod
+    def of(cls, model: Any) -> TransformersEnds | None:
+        """None for a model that does not say which they are, or spreads over several devices."""
+        config = model.config.get_text_config()
+        embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+        known = hasattr(config, "hidden_size") and hasattr(config, "num_hidden_layers")
+        if embedding is None or head is None or not known or getattr(model, "hf_device_map", None):
+            return None
+        return cls(embedding, head, config)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """See `base.ModelEnds.embed`."""
+        found: Tensor = self._embedding(tokens)
+        return found
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """See `base.ModelEnds.unembed`."""
+        logits: Tensor = self._head(x)
+        return logits.float()
+
+
 class TransformersModel(HostModel):
     """One model over slots (see `base.Model`)."""
 
@@ -50,6 +78,7 @@ class TransformersModel(HostModel):
         """Rows may run together while all end at or below this."""
         self.cache = StaticSlots(info.slots + (info.device.type == "cuda"), capacity)  # one to fill up graphs
         self.state = SlotState(info.slots, PrefixTree(self.cache.keys_values))
+        self.ends = TransformersEnds.of(model)
 
     @property
     def model(self) -> Any:

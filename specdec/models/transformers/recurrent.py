@@ -17,7 +17,7 @@ from torch import Tensor
 from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, Pass, joined
 from specdec.models.prefixes import Snapshot, Snapshots
 from specdec.models.state import SlotState
-from specdec.models.transformers.model import Forward
+from specdec.models.transformers.model import Forward, TransformersEnds
 from specdec.threads.count import threads
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
@@ -49,6 +49,7 @@ class RecurrentModel(HostModel):
         self.forward, self.info = Forward(model), info
         self.cache_name = next((n for n in CACHE_NAMES if n in self.forward.accepted), CACHE_NAMES[0])
         self.state = SlotState(info.slots, Snapshots(self))
+        self.ends = TransformersEnds.of(model)
         self.chunks = chunks
         """Whether a state can be carried on by several tokens at once."""
         self._live = [_RecurrentState() for _ in range(info.slots)]

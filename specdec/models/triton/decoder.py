@@ -99,6 +99,11 @@ class Decoder:
         self._product(x, weights.head, found, norm=weights.norm)
         return Pass(found.view(batch, -1, weights.head.columns), wanted)
 
+    def unembed(self, x: Tensor) -> Tensor:
+        """See `base.ModelEnds.unembed`."""
+        head = self._model.weights.head
+        return self._product(x, head, self._fresh(x, head.columns, torch.float32))
+
     def _attention(self, index: int, layer: Layer, x: Tensor, slots: Tensor, starts: Tensor) -> None:
         cache, family = self._model.cache, self._model.family
         qkv = self._product(x, layer.qkv, self._fresh(x, layer.qkv.columns, x.dtype), norm=layer.input_norm)

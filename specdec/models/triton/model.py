@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from specdec.kernels.tiles import Tiles
 from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined
-from specdec.models.eager.model import EagerModel
+from specdec.models.eager.model import EagerEnds, EagerModel
 from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture
 from specdec.models.triton.decoder import Decoder
 
@@ -37,6 +38,7 @@ class TritonModel:
         held = inner.info.cache_bytes + self.decode.nbytes
         self.info: ModelInfo = replace(inner.info, backend="triton", cache_bytes=held, captured=True)
         self._inputs = GraphInputs(self.spare, device, torch.int32)
+        self.ends = TritonEnds(inner, self.decode)
 
     @property
     def device(self) -> TritonModel:
@@ -88,3 +90,15 @@ class TritonModel:
         logits = found.logits[:rows] if batch.keep < 2 else found.logits[:rows, count - batch.keep : count]
         features = None if found.features is None else found.features[:rows, :count].clone()
         return Pass(logits.clone(), features)
+
+
+class TritonEnds(EagerEnds):
+    """Embedding and head, which is multiplied with by a kernel."""
+
+    def __init__(self, model: EagerModel, decode: Decoder) -> None:
+        super().__init__(model)
+        self._decode = decode
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """See `base.ModelEnds.unembed`."""
+        return self._decode.unembed(x)

@@ -6,7 +6,7 @@ Nothing here loads a whole model: `Safetensors` maps the files and hands out one
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +68,17 @@ def _check_no_adapter(folder: Path) -> None:
         raise UnsupportedModel(f"{folder} holds an adapter and not the model that it is for: {merged}")
 
 
-def _fetch(name: str) -> Path:
+def fetch_pickled(name: str) -> Path:
+    """The folder of a checkpoint of the hub that has no safetensors, with its files of torch.save."""
+    return _fetch(name, ["*.json", PICKLED])
+
+
+def _fetch(name: str, files: Sequence[str] = HUB_FILES) -> Path:
     """Download, or find in the hub's cache. One attempt: without a network it must fail at once, not retry."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    patterns: dict[str, Any] = {"allow_patterns": HUB_FILES, "ignore_patterns": HUB_IGNORED}
+    patterns: dict[str, Any] = {"allow_patterns": list(files), "ignore_patterns": HUB_IGNORED}
     try:
         validate_repo_id(name)
         return Path(snapshot_download(name, etag_timeout=ETAG_SECONDS, **patterns))

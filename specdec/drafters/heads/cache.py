@@ -1,0 +1,106 @@
+"""Keys and values of a head, by the target's slots, and what the rows of a pass see of them.
+
+All shapes follow from the arguments' shapes and nothing waits for the device, so a pass may be part of a graph.
+
+Sizes: B sequences, M rows each, R = B * M, N query heads, G key/value heads, D head size, T keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from specdec.models.families.base import ModelFamily
+from specdec.models.rope import Rope
+
+
+class HeadCache:
+    """[2 * layers, slots + 1, G, capacity, D]: layer i's keys at 2i, its values at 2i + 1. The last slot is spare: what
+    is not to be kept is written there."""
+
+    def __init__(
+        self, family: ModelFamily, slots: int, capacity: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        size = (2 * family.layers, slots + 1, family.kv_heads, capacity, family.head_dim)
+        self.family, self.spare, self.capacity = family, slots, capacity
+        self.tensor = torch.zeros(size, dtype=dtype, device=device)
+        self.rope = Rope(*family.rope, capacity, device)
+        self.positions = torch.arange(capacity, device=device)
+
+    def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        """See `prefixes.KeysValues`."""
+        return (self.tensor[:, slot, :, start:end],)
+
+
+@dataclass(frozen=True)
+class CachedRows:
+    """The rows of a pass (a `layers.HeadAttention`)."""
+
+    cache: HeadCache
+    slots: Tensor
+    """[B] int64"""
+    positions: Tensor
+    """[B, M] int64"""
+    first: Tensor
+    """[B]: below it the slot holds nothing of the sequence."""
+    written: Tensor | None = None
+    """[B, M] int64: in which slot each row's keys and values are kept; None: in its own."""
+    end: int | None = None
+    """No row sees keys from here on; None: not known on the host."""
+    block: bool = False
+    """Whether rows of a sequence see each other whatever their order."""
+    causal_windows: bool = False
+    """Whether they do not, in layers with a window."""
+
+    @cached_property
+    def _rotation(self) -> tuple[Tensor, Tensor]:
+        at = self.positions.flatten()
+        return self.cache.rope.cos[at], self.cache.rope.sin[at]
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """See `layers.HeadAttention.rotate`."""
+        return self.cache.rope.rotate(x, *self._rotation)
+
+    def keep(self, index: int, keys: Tensor, values: Tensor) -> None:
+        """Write keys and values [R, G, D] of layer `index`."""
+        slots = self.slots.unsqueeze(1) if self.written is None else self.written
+        shape = (*self.positions.shape, *keys.shape[1:])
+        self.cache.tensor[2 * index][slots, :, self.positions] = keys.view(shape)
+        self.cache.tensor[2 * index + 1][slots, :, self.positions] = values.reshape(shape)
+
+    def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """See `layers.HeadAttention.attend`."""
+        self.keep(index, keys, values)
+        family, (batch, count) = self.cache.family, self.positions.shape
+        rows = queries.view(batch, count, family.kv_heads, family.group, family.head_dim)
+        rows = rows.permute(0, 2, 3, 1, 4).reshape(batch, family.kv_heads, -1, family.head_dim)
+        held_keys, held_values = (self._held(self.cache.tensor[2 * index + i]) for i in (0, 1))
+        mask = self._mask(family.windows[index])
+        found = F.scaled_dot_product_attention(rows, held_keys, held_values, attn_mask=mask)
+        found = found.view(batch, family.kv_heads, family.group, count, family.head_dim)
+        return found.permute(0, 3, 1, 2, 4).reshape(batch * count, -1)
+
+    def _held(self, layer: Tensor) -> Tensor:
+        """[B, G, T, D] of the rows' slots."""
+        return layer[:, :, : self.end].index_select(0, self.slots)
+
+    def _mask(self, window: int | None) -> Tensor:
+        """[B, 1, N / G * M, T] bool: which keys a row sees."""
+        keys, query = self.cache.positions[: self.end], self.positions.unsqueeze(-1)
+        seen = (keys >= self.first.view(-1, 1, 1)) & (keys <= query)
+        if self.block:
+            start, last = self.positions[:, :1, None], self.positions[:, -1:, None]
+            causal = window is not None and self.causal_windows
+            inside = (keys >= start) & (keys <= (query if causal else last))
+            before = (keys >= self.first.view(-1, 1, 1)) & (keys < start)
+            if window is not None:
+                before &= keys >= start - window
+            seen = before | inside
+        elif window is not None:
+            seen &= keys > query - window
+        seen = seen | (keys == query)  # a row that sees nothing would be NaN
+        return seen.unsqueeze(1).repeat(1, 1, self.cache.family.group, 1)

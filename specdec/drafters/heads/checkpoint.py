@@ -1,0 +1,89 @@
+"""The tensors of a head, as safetensors or as torch.save wrote them, read into the forms that products take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from specdec.errors import CheckpointCorrupt, first_line
+from specdec.files import mistaken
+from specdec.models.weights.base import Weight
+from specdec.models.weights.checkpoint import Safetensors, pickles
+from specdec.models.weights.dense import dense
+
+Make = Callable[[Tensor, Tensor | None], Weight]
+
+
+class HeadTensors:
+    """Tensors by name, on one device in one precision. `make` turns [N, K] and a bias into what multiplies with it."""
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, make: Make = dense) -> None:
+        self.folder, self._device, self._dtype, self._make = folder, device, dtype, make
+        self._files = pickles(folder)
+        self._pickled = {name: x for file in self._files for name, x in _unpickled(file).items()}
+        self._safe = None if self._files else Safetensors(folder)
+        self._prefix = "model." if "model.fc.weight" in self._names else ""
+        self.parameters = self.nbytes = 0
+
+    @property
+    def _names(self) -> Safetensors | dict[str, Tensor]:
+        return self._pickled if self._safe is None else self._safe
+
+    def _where(self, name: str) -> str:
+        return self._prefix + name if self._prefix + name in self._names else name
+
+    def __contains__(self, name: str) -> bool:
+        return self._where(name) in self._names
+
+    def raw(self, name: str) -> Tensor:
+        """As it is stored."""
+        at = self._where(name)
+        if self._safe is not None:
+            return self._safe.tensor(at)
+        if at not in self._pickled:
+            raise CheckpointCorrupt(f"{self.folder} lacks the tensor {name}")
+        return self._pickled[at]
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        """One of this shape."""
+        found = self.raw(name)
+        if tuple(found.shape) != shape:
+            raise CheckpointCorrupt(
+                f"{self.folder}: {name} has shape {tuple(found.shape)}; expected {shape} by its config and its target"
+            )
+        return self._counted(found.to(self._device, self._dtype))
+
+    def weight(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
+        """A product with the named weights, one below the other."""
+        whole = torch.cat([self.tensor(f"{n}.weight", r, columns) for n, r in zip(names, rows, strict=True)])
+        biases = [f"{name}.bias" for name in names]
+        bias = None
+        if biases[0] in self:
+            bias = torch.cat([self.tensor(name, count) for name, count in zip(biases, rows, strict=True)])
+        return self._make(whole, bias)
+
+    def _counted(self, tensor: Tensor) -> Tensor:
+        self.parameters += tensor.numel()
+        self.nbytes += tensor.nbytes
+        return tensor
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._pickled.clear()
+        if self._safe is not None:
+            self._safe.close()
+
+
+def _unpickled(file: Path) -> dict[str, Tensor]:
+    """Tensors of a file of torch.save, of which nothing is run."""
+    try:
+        held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # pickle, zipfile and torch each have their own kinds
+        reason = mistaken(file) or f"damaged ({first_line(error)}); fetch it again"
+        raise CheckpointCorrupt(f"{file} is {reason}") from error
+    if not isinstance(held, dict):
+        raise CheckpointCorrupt(f"{file} holds {type(held).__name__}; expected tensors by name")
+    return {name: value for name, value in held.items() if isinstance(value, Tensor)}

@@ -1,0 +1,106 @@
+"""EAGLE-3 (Li et al. 2025, "EAGLE-3: Scaling up Inference Acceleration of Large Language Models via Training-Time
+Test") and P-EAGLE, which proposes all tokens in one pass.
+
+A position's entry is made of the target's features there and of the token behind it. The first draft follows from the
+newest entry; each further one from the head's own output in place of features, or, in P-EAGLE, from a learnt one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from specdec.drafters.heads.base import Choose, FeatureWindow
+from specdec.drafters.heads.cache import CachedRows
+from specdec.drafters.heads.checkpoint import HeadTensors
+from specdec.drafters.heads.config import HeadConfig
+from specdec.drafters.heads.layers import HeadAttention, HeadBody, read_layer
+from specdec.drafters.heads.vocabulary import HeadVocabulary
+from specdec.models.base import ModelEnds
+
+
+class EagleHead:
+    """See `base.Head`. Its first layer reads embedding and hidden state side by side."""
+
+    def __init__(self, config: HeadConfig, tensors: HeadTensors, vocabulary: HeadVocabulary, ends: ModelEnds) -> None:
+        self.config, self.vocabulary = config, vocabulary
+        family, hidden, count = config.family, config.family.hidden, len(config.features)
+        first = "midlayer" if "midlayer.hidden_norm.weight" in tensors else "layers.0"
+        at = [first, *(f"layers.{i}" for i in range(1, family.layers))]
+        layers = [read_layer(tensors, name, family, hidden * (2 if i == 0 else 1)) for i, name in enumerate(at)]
+        self.body = HeadBody(family, layers)
+        self.fc = tensors.weight(["fc"], (hidden,), count * ends.hidden)
+        self.hidden_norm = tensors.tensor(f"{first}.hidden_norm.weight", hidden)
+        self.norm = tensors.tensor("norm.weight", hidden)
+        self._input_norms: list[Tensor] = []
+        if config.switches.norm_before_fc:
+            self._input_norms = [tensors.tensor("input_norm.weight", count * ends.hidden)]
+        elif config.switches.fc_norm:
+            self._input_norms = [tensors.tensor(f"fc_norm.{i}.weight", ends.hidden) for i in range(count)]
+
+    def fused(self, features: Tensor) -> Tensor:
+        """The target's features [R, n * H] as one hidden state [R, H]."""
+        if self._input_norms:
+            parts = features.chunk(len(self._input_norms), -1)
+            features = torch.cat([self.body.norm(x, n) for x, n in zip(parts, self._input_norms, strict=True)], -1)
+        return self.fc(features)
+
+    def step(self, hidden: Tensor, tokens: Tensor, rows: HeadAttention) -> tuple[Tensor, Tensor]:
+        """Hidden states [R, H] with the tokens [R] behind them -> the states that go on, and what the vocabulary's
+        product takes."""
+        body, layer, switches = self.body, self.body.layers[0], self.config.switches
+        normed = body.norm(hidden, self.hidden_norm)
+        joined = torch.cat((body.norm(self.vocabulary.embed(tokens), layer.input_norm), normed), -1)
+        x = (normed if switches.norm_before_residual else hidden) + body.attention(0, joined, rows)
+        x = x + body.mlp(0, body.norm(x, layer.mlp_norm))
+        for index in range(1, len(body.layers)):
+            x = body.layer(index, x, rows)
+        said = body.norm(x, self.norm)
+        return (said if switches.norm_output else x), said
+
+    def extend(self, window: FeatureWindow) -> None:
+        """See `base.Head.extend`."""
+        self._read(window)
+
+    def propose(self, window: FeatureWindow, k: int, choose: Choose) -> None:
+        """See `base.Head.propose`."""
+        hidden, said = self._read(window)
+        for j in range(k):
+            tokens = choose(self.vocabulary.logits(said).unsqueeze(1), j)
+            if j + 1 < k:
+                rows = _behind(window, window.positions[:, -1:] + (j + 1))
+                hidden, said = self.step(hidden, tokens.flatten(), rows)
+
+    def _read(self, window: FeatureWindow) -> tuple[Tensor, Tensor]:
+        """Over the whole window; what came out at its end, [B, H] each."""
+        batch, count = window.positions.shape
+        fused = self.fused(window.features.flatten(0, 1))
+        found = self.step(fused, window.tokens.flatten(), window.rows)
+        hidden, said = (x.view(batch, count, -1)[:, -1] for x in found)
+        return hidden, said
+
+
+class ParallelEagleHead(EagleHead):
+    """See `base.Head`. Positions to come stand as a mask token with a learnt feature."""
+
+    def __init__(self, config: HeadConfig, tensors: HeadTensors, vocabulary: HeadVocabulary, ends: ModelEnds) -> None:
+        super().__init__(config, tensors, vocabulary, ends)
+        self.mask_hidden = tensors.tensor("mask_hidden", 1, 1, len(config.features) * ends.hidden)
+
+    def propose(self, window: FeatureWindow, k: int, choose: Choose) -> None:
+        """See `base.Head.propose`: one pass, whatever k."""
+        batch, masks = window.positions.shape[0], k - 1
+        ahead = window.positions[:, -1:] + torch.arange(1, k, device=window.positions.device)
+        features = torch.cat((window.features, self.mask_hidden.expand(batch, masks, -1)), 1)
+        tokens = torch.cat((window.tokens, torch.full_like(ahead, self.config.mask_token)), 1)
+        positions = torch.cat((window.positions, ahead), 1)
+        written = torch.cat((window.written, window.slots.unsqueeze(1).expand(-1, masks)), 1)
+        rows = CachedRows(window.cache, window.slots, positions, window.first, written, window.end)
+        said = self.step(self.fused(features.flatten(0, 1)), tokens.flatten(), rows)[1]
+        last = said.view(batch, positions.shape[1], -1)[:, -k:]
+        choose(self.vocabulary.logits(last.flatten(0, 1)).view(batch, k, -1), 0)
+
+
+def _behind(window: FeatureWindow, positions: Tensor) -> CachedRows:
+    """Rows [B, M] of drafts, which are written over later."""
+    return CachedRows(window.cache, window.slots, positions, window.first, end=window.end)

@@ -1,0 +1,72 @@
+"""From a folder to a head over a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from specdec.drafters.heads.base import Head
+from specdec.drafters.heads.checkpoint import HeadTensors
+from specdec.drafters.heads.config import HeadConfig, Method, read
+from specdec.drafters.heads.dflash import BlockHead, SelectingHead
+from specdec.drafters.heads.drafter import HeadDrafter
+from specdec.drafters.heads.dspark import MarkovHead
+from specdec.drafters.heads.eagle3 import EagleHead, ParallelEagleHead
+from specdec.drafters.heads.vocabulary import HeadVocabulary
+from specdec.errors import UnsupportedModel
+from specdec.models.base import Model, ModelEnds
+from specdec.models.weights.checkpoint import fetch_pickled
+
+_HEADS: dict[Method, Callable[..., Head]] = {
+    "eagle3": EagleHead,
+    "peagle": ParallelEagleHead,
+    "dflash": BlockHead,
+    "dflash2": SelectingHead,
+    "dspark": MarkovHead,
+}
+
+
+def with_weights(name: str, folder: Path) -> Path:
+    """The folder of the head of that name, fetched again where only torch's own files hold its weights."""
+    return folder if Path(name).is_dir() or any(folder.glob("*.safetensors")) else fetch_pickled(name)
+
+
+def load_head(folder: Path, target: Model, name: str) -> HeadDrafter:
+    """The head in `folder` as a drafter for this target. Raises LoadError where it is none, or one for another."""
+    ends, info = target.ends, target.info
+    if ends is None:
+        raise UnsupportedModel(f"{folder} is a head, and {info.name} does not show what a head reads; expected a model")
+    config = read(folder, ends.layers)
+    _check_fits(folder, config, target, ends)
+    tensors = HeadTensors(folder, info.device, info.dtype)
+    try:
+        vocabulary = HeadVocabulary.read(tensors, config, ends, info)
+        make = BlockHead if config.method == "dspark" and config.markov is None else _HEADS[config.method]
+        head = make(config, tensors, vocabulary, ends)
+    finally:
+        tensors.close()
+    return HeadDrafter(head, info, name, tensors.parameters, tensors.nbytes)
+
+
+def _check_fits(folder: Path, config: HeadConfig, target: Model, ends: ModelEnds) -> None:
+    """Raise UnsupportedModel for a head of another target: by sizes, as names change."""
+    info, of = target.info, f"{folder} drafts for {config.verifier or 'another target'}"
+    if config.target_hidden != ends.hidden:
+        raise UnsupportedModel(
+            f"{of}, whose hidden size is {config.target_hidden}; that of {info.name} is {ends.hidden}; expected a head "
+            "that was trained for it"
+        )
+    if config.target_layers not in (None, ends.layers):
+        raise UnsupportedModel(
+            f"{of} of {config.target_layers} layers; {info.name} has {ends.layers}; expected a head that was trained "
+            "for it"
+        )
+    if wrong := [i for i in config.features if not 0 <= i <= ends.layers]:
+        raise UnsupportedModel(
+            f"{of}: it reads layer {wrong[0]}; {info.name} has {ends.layers}; expected a head that was trained for it"
+        )
+    if config.mask_token >= info.vocab_size:
+        raise UnsupportedModel(
+            f"{of}: its mask is token {config.mask_token}; {info.name} has {info.vocab_size}; expected a head that was "
+            "trained for it"
+        )

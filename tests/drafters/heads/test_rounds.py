@@ -1,0 +1,121 @@
+"""Heads of every kind in an engine: whatever they propose, the text is the target's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import specdec
+from specdec.decoding.assembly import assemble
+from specdec.decoding.engine import LocalEngine
+from specdec.decoding.speculation.controller import Controller
+from specdec.drafters.base import Drafter
+from specdec.drafters.heads.drafter import HeadDrafter
+from specdec.drafters.heads.loading import load_head
+from specdec.models.base import Model
+from specdec.models.loading import load_model
+from specdec.text.tokenizer import Tokenizer
+from specdec.types import Grammar, LoadOptions
+from tests.decoding import test_heads
+from tests.decoding.toy import byte_tokenizer
+from tests.drafters.heads.building import KINDS, Sizes, head
+
+PROMPTS = ([5, 9, 17, 5, 9, 17, 5, 9, 31], [5, 9, 17, 40, 41, 42, 43], [80] * 30, list(range(3, 90)))
+SHAPES: tuple[dict[str, Any], ...] = (
+    {"temperature": 0.0},
+    {"temperature": 0.9, "top_k": 20, "min_p": 0.02},
+    {"temperature": 0.7, "repetition_penalty": 1.3, "frequency_penalty": 0.4, "logit_bias": {3: 4.0}},
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("target")
+    test_heads.repeating(found, vocab_size=300, max_position_embeddings=160)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _uncalibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def guess(target: Model, drafters: list[Drafter], controller: Controller) -> None:
+        for drafter in drafters:
+            if not drafter.free:
+                controller.draft_costs[drafter.name] = controller.host_cost
+
+    monkeypatch.setattr("specdec.decoding.engine.calibrate", guess)
+
+
+def loaded(folder: Path, slots: int = 4) -> Model:
+    return load_model(folder, device="cpu", context=128, slots=slots)
+
+
+def engine(target: Model, draft: HeadDrafter | None, **options: Any) -> LocalEngine:
+    options = {"draft": "none", "remember": 0, **options}
+    return assemble(LoadOptions("tiny", **options), target, draft, Tokenizer(byte_tokenizer()), eos_ids=frozenset())
+
+
+def texts(engine: LocalEngine, speculative: Any) -> list[tuple[int, ...]]:
+    """Of all prompts and shapes, four at a time."""
+    asked = [(p, s) for s in SHAPES for p in PROMPTS]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(engine.generate, p, seed=3, max_tokens=24, ignore_eos=True, speculative=speculative, **shape)
+            for p, shape in asked
+        ]
+    return [job.result().token_ids for job in jobs]
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Iterator[list[tuple[int, ...]]]:
+    with engine(loaded(folder), None) as running:
+        yield texts(running, "off")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_seed_same_text(kind: str, folder: Path, tmp_path: Path, plain: list[tuple[int, ...]]) -> None:
+    target = loaded(folder)
+    drafter = load_head(head(kind, Sizes.of(target)).save(tmp_path, pickled=kind == "eagle3"), target, "head")
+    with engine(target, drafter) as running:
+        for k in ("auto", 1, 5):
+            assert texts(running, k) == plain, k
+        drafted = running.stats().drafted
+        assert drafted > 0
+        assert running.info.drafters[-1] == kind.split(maxsplit=1)[0]
+        assert running.generate(PROMPTS[0], temperature=0.0, max_tokens=9, speculative="off").stats.drafted == 0
+
+
+@pytest.mark.parametrize("kind", ["eagle3", "dspark"])
+def test_rejection_is_greedy_at_temperature_zero(
+    kind: str, folder: Path, tmp_path: Path, plain: list[tuple[int, ...]]
+) -> None:
+    target = loaded(folder)
+    drafter = load_head(head(kind, Sizes.of(target)).save(tmp_path), target, "head")
+    with engine(target, drafter, accept_rule="rejection") as running:
+        answer = running.generate(PROMPTS[0], temperature=0.0, max_tokens=24, ignore_eos=True, speculative=4)
+        assert answer.token_ids == plain[0]
+        drawn = running.generate(PROMPTS[0], temperature=1.0, seed=1, max_tokens=24, ignore_eos=True, speculative=4)
+        assert len(drawn.token_ids) == 24
+
+
+@pytest.mark.parametrize("kind", ["eagle3", "dspark"])
+def test_a_grammar_holds(kind: str, tmp_path: Path) -> None:
+    folder = head(kind, Sizes(384, 8, 8192)).save(tmp_path)
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    shape: dict[str, Any] = {"grammar": Grammar.json_schema(schema), "temperature": 0.8, "seed": 2, "max_tokens": 24}
+    with specdec.load(draft=folder, slots=1, context=256, remember=0) as running:
+        plain = running.generate("A number:", speculative="off", **shape)
+        fast = running.generate("A number:", speculative=4, **shape)
+        assert fast.token_ids == plain.token_ids
+        assert fast.stats.drafted > 0
+        if fast.finish_reason == "stop":
+            assert set(json.loads(fast.text)) == {"a"}
