@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,10 +13,9 @@ from specdec.engine import Engine
 from specdec_server.errors import add_error_handlers
 from specdec_server.guard import Guard, check_access, check_source
 from specdec_server.logs import AccessLog
-from specdec_server.metrics import ServerMetrics
 from specdec_server.openapi import describe
+from specdec_server.pool import ModelPool
 from specdec_server.routes import DESCRIBED, answer_routes, counting_routes
-from specdec_server.runs import Runs
 from specdec_server.settings import Settings
 from specdec_server.status import status_routes
 
@@ -25,18 +23,15 @@ _SILENT: Any = {"tracing": False, "metrics": False, "logs": False}
 """FastAPI's own telemetry would see prompts."""
 
 
-def create_app(engine: Engine, settings: Settings | None = None) -> FastAPI:
-    """The endpoint over `engine`, which stays the caller's to close."""
-    settings = settings or Settings()
-    metrics = ServerMetrics()
-    runs = Runs(engine, settings, metrics)
+def create_app(engine: Engine | ModelPool, settings: Settings | None = None) -> FastAPI:
+    """The endpoint over `engine`, which stays the caller's to close, as does a pool of models, which has settings."""
+    pool = engine if isinstance(engine, ModelPool) else ModelPool.of(engine, settings)
+    settings = pool.settings
     app = FastAPI(title="SpecDec", version=__version__, docs_url=None, redoc_url=None, telemetry=_SILENT)
-    app.state.runs = runs
-    target = engine.info.target  # a folder goes by its last name alone: where it lies is nobody's business
-    model = settings.model or (Path(target).resolve().name if Path(target).exists() else target)
-    app.include_router(status_routes(runs, model))
-    app.include_router(answer_routes(runs, model))
-    app.include_router(counting_routes(runs, model))
+    app.state.pool = pool
+    app.include_router(status_routes(pool))
+    app.include_router(answer_routes(pool))
+    app.include_router(counting_routes(pool))
     add_error_handlers(app)
     # the last one added is the first to see a request
     app.add_middleware(Guard, check=check_access, settings=settings)
@@ -49,6 +44,6 @@ def create_app(engine: Engine, settings: Settings | None = None) -> FastAPI:
             expose_headers=["x-request-id", "x-specdec-ignored", "retry-after"],
         )
     app.add_middleware(Guard, check=check_source, settings=settings)
-    app.add_middleware(AccessLog, metrics=metrics)
-    app.openapi = partial(describe, app, model, *DESCRIBED)  # type: ignore[method-assign]
+    app.add_middleware(AccessLog, metrics=pool.metrics)
+    app.openapi = partial(describe, app, None if settings.any_name else pool.names, *DESCRIBED)  # type: ignore[method-assign]
     return app

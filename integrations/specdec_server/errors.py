@@ -98,6 +98,10 @@ def unavailable(message: str, code: str) -> Refusal:
     return Refusal(503, message, code=code, headers={"Retry-After": "5"})
 
 
+def shutting_down() -> Refusal:
+    return unavailable("the server is shutting down", "shutting_down")
+
+
 def refusal_of(error: BaseException) -> Refusal:
     """Any error as what the client reads of it. Bugs are named by nothing but their being one."""
     match error:

@@ -60,13 +60,19 @@ def check_source(scope: Scope, headers: Headers, settings: Settings) -> Refusal 
 
 def check_access(scope: Scope, headers: Headers, settings: Settings) -> Refusal | None:
     """Whether the key is right, which takes a time that says nothing about the key; and how long the body is."""
-    if settings.key is not None and scope["path"] not in OPEN_PATHS:
+    if settings.keys and scope["path"] not in OPEN_PATHS:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        keys = [bearer.strip()] if scheme.lower() == "bearer" else []
-        keys += headers.getlist("x-api-key")[:1]
-        if not any(hmac.compare_digest(key.encode(), settings.key.encode()) for key in keys):
+        given = [bearer.strip()] if scheme.lower() == "bearer" else []
+        given += [headers[name] for name in ("x-api-key", "api-key") if name in headers]
+        names = [
+            name
+            for name, key in settings.keys.items()
+            if any([hmac.compare_digest(each.encode(), key.encode()) for each in given])  # noqa: C419  (all are compared)
+        ]
+        if not names:
             message = "the API key is missing or wrong"
             return Refusal(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+        scope["state"]["facts"]["key"] = names[0]
     length = headers.get("content-length", "")
     return too_large(length, settings.body) if length.isdecimal() and int(length) > settings.body else None
 

@@ -74,8 +74,9 @@ def _reference(model: type[RequestModel | ResponseModel]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def describe(app: FastAPI, served: str, *models: type[RequestModel | ResponseModel]) -> dict[str, Any]:
-    """The schema of `app`, with these bodies and events among its components. Requests may name one model, or none."""
+def describe(app: FastAPI, names: list[str] | None, *models: type[RequestModel | ResponseModel]) -> dict[str, Any]:
+    """The schema of `app`, with these bodies and events among its components. Requests may name no model, or one of
+    `names`; any, where that is None."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
         components = schema["components"]["schemas"]
@@ -85,7 +86,7 @@ def describe(app: FastAPI, served: str, *models: type[RequestModel | ResponseMod
             )
             own = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
             components |= own.pop("$defs", {}) | {model.__name__: own}
-            if issubclass(model, RequestModel):
-                own["properties"]["model"] = {"title": "Model", "enum": [served, None]}
+            if names is not None and issubclass(model, RequestModel):
+                own["properties"]["model"] = {"title": "Model", "enum": [*names, None]}
         app.openapi_schema = schema
     return app.openapi_schema

@@ -17,11 +17,10 @@ from specdec_server.messages.requests import check_last_turn, message_request
 from specdec_server.messages.responses import MessagesWriter
 from specdec_server.messages.schemas import MessageBody, MessageEvent, MessagesRequest, MessageTokens
 from specdec_server.openapi import MESSAGE_ERRORS, counting, operation
+from specdec_server.pool import ModelPool
 from specdec_server.responses.requests import response_request
 from specdec_server.responses.responses import ResponsesWriter
 from specdec_server.responses.schemas import InputTokens, ResponseBody, ResponseEvent, ResponsesRequest
-from specdec_server.runs import Runs
-from specdec_server.status import check_model
 from specdec_server.streaming import EventStreamResponse, at_once
 
 DESCRIBED = (
@@ -37,9 +36,9 @@ DESCRIBED = (
 """Bodies and events of streams, which FastAPI does not find by itself."""
 
 
-def answer_routes(runs: Runs, model: str) -> APIRouter:
+def answer_routes(pool: ModelPool) -> APIRouter:
     router = APIRouter()
-    settings = runs.settings
+    settings = pool.settings
 
     @router.post(
         "/v1/chat/completions",
@@ -48,28 +47,28 @@ def answer_routes(runs: Runs, model: str) -> APIRouter:
     async def chat_completions(http: HttpRequest) -> Response:
         """The next message of a chat."""
         body = await received(http, ChatCompletionRequest, settings)
-        check_model(body.model, model)
-        run = await runs.start(chat_requests(body), http.state.facts, body.n)
-        writer = ChatWriter(run, model, body)
+        model = pool.find(body.model)
+        run = await pool.start(model, chat_requests(body), http.state.facts, body.n)
+        writer = ChatWriter(run, model.name, body)
         return EventStreamResponse(run, writer, settings) if body.stream else await at_once(http, run, writer)
 
     @router.post("/v1/completions", **operation(CompletionRequest, TextCompletion, TextCompletion, done=True))
     async def completions(http: HttpRequest) -> Response:
         """How a text goes on."""
         body = await received(http, CompletionRequest, settings)
-        check_model(body.model, model)
-        run = await runs.start(completion_requests(body), http.state.facts, body.n)
-        writer = CompletionWriter(run, model, body)
+        model = pool.find(body.model)
+        run = await pool.start(model, completion_requests(body), http.state.facts, body.n)
+        writer = CompletionWriter(run, model.name, body)
         return EventStreamResponse(run, writer, settings) if body.stream else await at_once(http, run, writer)
 
     @router.post("/v1/responses", **operation(ResponsesRequest, ResponseBody, ResponseEvent, done=False))
     async def responses(http: HttpRequest) -> Response:
         """The next turn, as items: reasoning, messages, calls."""
         body = await received(http, ResponsesRequest, settings)
-        check_model(body.model, model)
+        model = pool.find(body.model)
         request = response_request(body)
-        run = await runs.start([request], http.state.facts)
-        writer = ResponsesWriter(run, model, body, request.tools)
+        run = await pool.start(model, [request], http.state.facts)
+        writer = ResponsesWriter(run, model.name, body, request.tools)
         return EventStreamResponse(run, writer, settings) if body.stream else await at_once(http, run, writer)
 
     @router.post(
@@ -79,39 +78,39 @@ def answer_routes(runs: Runs, model: str) -> APIRouter:
     async def messages(http: HttpRequest) -> Response:
         """The next turn, as blocks: thinking, text, tool_use."""
         body = await received(http, MessagesRequest, settings)
-        check_model(body.model, model)
+        model = pool.find(body.model)
         check_last_turn(body)
-        run = await runs.start([message_request(body)], http.state.facts)
-        writer = MessagesWriter(run, model)
+        run = await pool.start(model, [message_request(body)], http.state.facts)
+        writer = MessagesWriter(run, model.name)
         return EventStreamResponse(run, writer, settings) if body.stream else await at_once(http, run, writer)
 
     return router
 
 
-def counting_routes(runs: Runs, model: str) -> APIRouter:
+def counting_routes(pool: ModelPool) -> APIRouter:
     """What a request would come to, before anything is answered."""
     router = APIRouter()
-    settings = runs.settings
+    settings = pool.settings
 
     @router.post("/v1/chat/completions/input_tokens", **counting(ChatCompletionRequest))
     async def chat_tokens(http: HttpRequest) -> InputTokens:
         """The tokens of a chat's prompt."""
         body = await received(http, ChatCompletionRequest, settings)
-        check_model(body.model, model)
-        return InputTokens(object="response.input_tokens", input_tokens=await runs.count(chat_requests(body)[0]))
+        model = pool.find(body.model)
+        return InputTokens(object="response.input_tokens", input_tokens=await pool.count(model, chat_requests(body)[0]))
 
     @router.post("/v1/responses/input_tokens", **counting(ResponsesRequest))
     async def response_tokens(http: HttpRequest) -> InputTokens:
         """The tokens of a response's prompt."""
         body = await received(http, ResponsesRequest, settings)
-        check_model(body.model, model)
-        return InputTokens(object="response.input_tokens", input_tokens=await runs.count(response_request(body)))
+        model = pool.find(body.model)
+        return InputTokens(object="response.input_tokens", input_tokens=await pool.count(model, response_request(body)))
 
     @router.post(f"{MESSAGES_PATH}/count_tokens", **counting(MessagesRequest, MESSAGE_ERRORS))
     async def message_tokens(http: HttpRequest) -> MessageTokens:
         """The tokens of a message's prompt."""
         body = await received(http, MessagesRequest, settings)
-        check_model(body.model, model)
-        return MessageTokens(input_tokens=await runs.count(message_request(body)))
+        model = pool.find(body.model)
+        return MessageTokens(input_tokens=await pool.count(model, message_request(body)))
 
     return router

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TypeVar
 
 from specdec.engine import AsyncEventStream, Engine
@@ -16,7 +17,7 @@ from specdec.errors import EngineClosed, EngineError, InvalidRequest, SpecDecErr
 from specdec.process import ProcessEngine
 from specdec.streams import AdmittedStream
 from specdec.types import Ending, GenerationEvent, ReasoningDelta, Request
-from specdec_server.errors import Refusal, busy, unavailable
+from specdec_server.errors import Refusal, busy, shutting_down
 from specdec_server.figures import Figures
 from specdec_server.logs import line, log
 from specdec_server.merging import Numbered, merged
@@ -28,7 +29,7 @@ _SMOOTHING = 0.2  # the weight of the newest answer in the average time of one
 
 
 class Runs:
-    """All answers of one server. Lives in one event loop."""
+    """All answers of one model. Lives in one event loop."""
 
     def __init__(self, engine: Engine, settings: Settings, metrics: ServerMetrics) -> None:
         self.engine, self.settings, self.metrics = engine, settings, metrics
@@ -37,6 +38,18 @@ class Runs:
         self._seconds = 1.0
         """What an answer takes, smoothed."""
         self._revival: asyncio.Task[None] | None = None
+        self._used = time.monotonic()
+        self._finished = asyncio.Event()
+        self._finished.set()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since its last answer; 0 while there is one."""
+        return 0.0 if self._running else time.monotonic() - self._used
+
+    async def finished(self) -> None:
+        """Returns once no answer is being given."""
+        await self._finished.wait()
 
     @property
     def answers(self) -> int:
@@ -55,8 +68,11 @@ class Runs:
             raise busy(self._seconds * max(1, answers - slots) / slots)
         if self.settings.log_prompts:
             facts["prompt"] = requests[0].prompt
+        if key := str(facts.get("key", "")):  # whoever names no user is told apart by the key
+            requests = [replace(request, client=request.client or key) for request in requests]
         run = Run(self, facts, wanted, choices or 1)
         self._running.add(run)
+        self._finished.clear()
         try:
             await run.open(requests)
         except BaseException:
@@ -68,6 +84,7 @@ class Runs:
     async def count(self, request: Request) -> int:
         """The tokens of a prompt, its tools included."""
         self.check_ready()
+        self._used = time.monotonic()
         return len(await asyncio.to_thread(self.engine.tokenize, request))
 
     def check_ready(self) -> None:
@@ -107,12 +124,11 @@ class Runs:
     def left(self, run: Run, seconds: float) -> None:
         """A run is over, and took so long."""
         self._running.discard(run)
+        self._used = time.monotonic()
+        if not self._running:
+            self._finished.set()
         self._seconds += _SMOOTHING * (seconds - self._seconds)
         self.metrics.observe(run.endings)
-
-
-def shutting_down() -> Refusal:
-    return unavailable("the server is shutting down", "shutting_down")
 
 
 class Run:

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from specdec.errors import InvalidRequest
-from specdec_server.runs import Runs
+from specdec_server.pool import ModelPool
 from specdec_server.settings import Settings
 
 REQUEST_SECONDS = 20.0
@@ -74,7 +74,7 @@ class SpecDecServer(uvicorn.Server):
     """uvicorn's, with our way of stopping."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
-        self._runs: Runs = app.state.runs
+        self._pool: ModelPool = app.state.pool
         self._grace = settings.grace
         config = uvicorn.Config(
             app,
@@ -96,7 +96,7 @@ class SpecDecServer(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._runs.drain(self._grace)
+        self._pool.drain(self._grace)
         await super().shutdown(sockets)
 
 

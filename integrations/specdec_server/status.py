@@ -8,9 +8,8 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from specdec_server.errors import Refusal
 from specdec_server.openapi import ERRORS
-from specdec_server.runs import Runs
+from specdec_server.pool import HostedModel, ModelPool, ModelState
 from specdec_server.schemas import ResponseModel
 
 
@@ -23,8 +22,10 @@ class ModelCard(ResponseModel):
     object: Literal["model"]
     created: int
     owned_by: Literal["specdec"]
-    max_model_len: int
-    """Tokens that prompt and answer may fill."""
+    max_model_len: int | None
+    """Tokens that prompt and answer may fill; null until the model is loaded."""
+    state: ModelState
+    aliases: tuple[str, ...]
 
 
 class ModelList(ResponseModel):
@@ -32,15 +33,20 @@ class ModelList(ResponseModel):
     data: list[ModelCard]
 
 
-def status_routes(runs: Runs, model: str) -> APIRouter:
+def status_routes(pool: ModelPool) -> APIRouter:
     router = APIRouter()
-    card = ModelCard(
-        id=model,
-        object="model",
-        created=int(time.time()),
-        owned_by="specdec",
-        max_model_len=runs.engine.info.context,
-    )
+    created = int(time.time())
+
+    def card(model: HostedModel) -> ModelCard:
+        return ModelCard(
+            id=model.name,
+            object="model",
+            created=created,
+            owned_by="specdec",
+            max_model_len=model.runs.engine.info.context if model.runs else None,
+            state=model.state,
+            aliases=model.aliases,
+        )
 
     @router.get("/health")
     async def health() -> Health:
@@ -50,30 +56,22 @@ def status_routes(runs: Runs, model: str) -> APIRouter:
     @router.get("/ready", responses=ERRORS)
     async def ready() -> Health:
         """The server takes requests: its engine is alive, and it is not shutting down."""
-        runs.check_ready()
+        pool.check_ready()
         return Health(status="ready")
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """For Prometheus."""
-        stats = await asyncio.to_thread(runs.engine.stats)
-        text = runs.metrics.exposition(stats, runs.engine.info.slots)
-        return Response(text, media_type="text/plain; version=0.0.4")
+        stats, slots = await asyncio.to_thread(pool.stats)
+        return Response(pool.metrics.exposition(stats, slots), media_type="text/plain; version=0.0.4")
 
     @router.get("/v1/models")
     async def models() -> ModelList:
         """What can be asked."""
-        return ModelList(object="list", data=[card])
+        return ModelList(object="list", data=[card(model) for model in pool.models])
 
     @router.get("/v1/models/{name:path}", responses=ERRORS)
     async def one_model(name: str) -> ModelCard:
-        check_model(name, model)
-        return card
+        return card(pool.find(name))
 
     return router
-
-
-def check_model(asked: str | None, served: str) -> None:
-    """Raises Refusal unless the client asks for the model that there is, or for none in particular."""
-    if asked not in (None, served):
-        raise Refusal(404, f"there is no such model; this server has {served!r}", code="model_not_found", param="model")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from specdec.cli import options as o
+from specdec.cli.keys import KEY_VARIABLE, access_keys
+from specdec.cli.named import UPSTREAM_KEY_VARIABLE, beyond, named_models
 from specdec.cli.screen import loaded, loaded_apart, stderr
+from specdec.engine import Engine
 from specdec.errors import InvalidRequest, extra
 from specdec.types import LoadOptions
 
 if TYPE_CHECKING:
     from specdec_server import Settings
-
-KEY_VARIABLE = "SPECDEC_API_KEY"
-UPSTREAM_KEY_VARIABLE = "SPECDEC_UPSTREAM_KEY"
 
 _LOADING = LoadOptions()
 _SERVER = "Server"
@@ -49,6 +49,26 @@ class Serving:
             rich_help_panel="Models",
         ),
     ] = None
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TARGET", help="Several models by name, each loaded on first use.", rich_help_panel="Models"
+        ),
+    ] = None
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="The same with options and aliases: a table for each.", rich_help_panel="Models"
+        ),
+    ] = None
+    max_loaded: Annotated[int, typer.Option(help="Named models in memory at once.", rich_help_panel="Models")] = 4
+    idle_unload: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which a named model leaves that nobody asks.", rich_help_panel="Models"),
+    ] = None
+    any_name: Annotated[
+        bool, typer.Option("--any-name", help="Answer unknown names with the first model.", rich_help_panel="Models")
+    ] = False
     host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=_SERVER)] = "127.0.0.1"
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535, rich_help_panel=_SERVER)] = (
         8000
@@ -71,7 +91,9 @@ class Serving:
     ] = False
     api_key_file: Annotated[
         Path | None,
-        typer.Option(help=f"File with the key; or set {KEY_VARIABLE}.", rich_help_panel=_ACCESS),
+        typer.Option(
+            help=f"File with a line for each key, KEY or NAME KEY; or set {KEY_VARIABLE}.", rich_help_panel=_ACCESS
+        ),
     ] = None
     allow_host: Annotated[
         list[str] | None,
@@ -113,23 +135,24 @@ _SERVING = Serving()
 def serve(loading: LoadOptions = _LOADING, serving: Serving = _SERVING) -> None:
     """Serve a model to local tools, as OpenAI's API (chat completions, completions, responses) and Anthropic's."""
     with extra("server", "the server"):
-        from specdec_server import create_app
+        from specdec_server import ModelPool, create_app
         from specdec_server.logs import log_to_stderr
         from specdec_server.serving import bound, run
     settings = _settings(serving)
     waiting = settings.queue + settings.choices + serving.slots  # so that the server refuses first
     loading = replace(loading, target=serving.upstream or loading.target, slots=serving.slots, queue_limit=waiting)
-    load = loaded_apart  # so that requests cannot slow decoding
-    if loading.remote:
-        loading, load = replace(loading, api_key=os.environ.get(UPSTREAM_KEY_VARIABLE, "")), loaded  # never our own key
-    with bound(serving.host, serving.port) as found, load(loading) as engine:
+    with bound(serving.host, serving.port) as found, ExitStack() as stack:
+        if named := named_models(serving.model or (), serving.models, loading):
+            app = create_app(stack.enter_context(closing(ModelPool(named, settings))))
+        else:
+            app = create_app(stack.enter_context(_loaded(loading)), settings)
         log_to_stderr(serving.log_level)
         found.listen()  # so that whoever reads where is not refused any more
         name, number = found.getsockname()[:2]
         where = f"http://{f'[{name}]' if ':' in name else name}:{number}/v1"
-        how = f"({'with' if settings.key else 'without'} a key); Ctrl-C stops"
+        how = f"({'with' if settings.keys else 'without'} a key); Ctrl-C stops"
         stderr().print(f"listening on {where} {how}", soft_wrap=True)
-        run(create_app(engine, settings), settings, found)
+        run(app, settings, found)
     stderr().print("stopped", style="yellow")
 
 
@@ -137,8 +160,8 @@ def _settings(serving: Serving) -> Settings:
     """The server's own. Whoever listens to other machines needs a key, or says that it needs none."""
     from specdec_server.settings import LOOPBACK, Settings
 
-    key = _key(serving.api_key_file)
-    if not serving.loopback and key is None and not serving.without_key:
+    keys = access_keys(serving.api_key_file)
+    if not serving.loopback and not keys and not serving.without_key:
         expected = f"a loopback address, or a key ({KEY_VARIABLE} or --api-key-file), or --allow-anyone"
         raise InvalidRequest("host", serving.host, expected)
     return Settings(
@@ -146,7 +169,7 @@ def _settings(serving: Serving) -> Settings:
         hosts=(*LOOPBACK, serving.host.lower(), *(name.lower() for name in serving.allow_host or ())),
         any_address=not serving.loopback,
         origins=tuple(serving.allow_origin or ()),
-        key=key,
+        keys=keys,
         queue=serving.queue,
         choices=serving.max_choices,
         body=serving.max_body,
@@ -154,22 +177,15 @@ def _settings(serving: Serving) -> Settings:
         reader_seconds=serving.reader_timeout,
         keep_alive=serving.keep_alive,
         grace=serving.grace,
+        any_name=serving.any_name,
+        idle_unload=serving.idle_unload,
+        max_loaded=serving.max_loaded,
         pacing=serving.pacing,
         strict=serving.strict,
         log_prompts=serving.log_prompts,
     )
 
 
-def _key(file: Path | None) -> str | None:
-    """The key from the file, else from the environment. A key that nobody could send is refused."""
-    key = os.environ.get(KEY_VARIABLE)
-    where = KEY_VARIABLE
-    if file:
-        where = str(file)
-        try:
-            key = file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequest("api-key-file", where, f"a file that can be read as text ({error})") from None
-    if key is not None and (not key or not key.isascii() or not key.isprintable() or " " in key):
-        raise InvalidRequest("api-key", f"unusable, from {where}", "one line of printable ASCII without spaces")
-    return key
+def _loaded(loading: LoadOptions) -> Engine:
+    """In a process of its own, so that requests cannot slow decoding; a server's models have one already."""
+    return loaded(beyond(loading)) if loading.remote else loaded_apart(loading)

@@ -9,6 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from specdec.cli.keys import access_keys
+from specdec.cli.named import named_models
+from specdec.types import LoadOptions
 from tests.cli.conftest import Run
 from tests.specdec_server.bundled import bundled_server
 
@@ -48,13 +51,66 @@ def test_beyond_this_machine_only_with_a_key(run: Run) -> None:
     assert result.exit_code == 2 and "--allow-anyone" in result.output
 
 
-def test_key_files(run: Run, tmp_path: Path) -> None:
-    for name, content in (("empty", b""), ("two", b"a b"), ("binary", b"\xff\xfe"), ("lines", b"a\nb\n")):
-        (tmp_path / name).write_bytes(content)
-        result = run("serve", "--api-key-file", str(tmp_path / name))
-        assert result.exit_code == 2 and "error: api-key" in result.output
-        assert "a b" not in result.output
+@pytest.mark.parametrize("content", [b"", b"# none\n", b"a b c\n", b"\xff\xfe", b"ann a\nann b\n", "\u00e9".encode()])
+def test_key_files_that_nobody_could_use(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "keys").write_bytes(content)
+    result = run("serve", "--api-key-file", str(tmp_path / "keys"))
+    assert result.exit_code == 2 and "error: api-key" in result.output
+    assert "a b" not in result.output
     assert "api-key-file" in run("serve", "--api-key-file", str(tmp_path / "none")).output
+
+
+def test_keys_by_name(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# who may call\nann s3cret\n0ther\n")
+    assert access_keys(tmp_path / "keys") == {"ann": "s3cret", "3": "0ther"}
+    assert access_keys(None) == {}
+
+
+MODELS = """
+[small]
+target = "org/small"
+[large]
+target = "org/large"
+draft = "org/small"
+slots = 2
+aliases = ["gpt-5"]
+"""
+
+
+def test_models_by_name(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(MODELS)
+    found = named_models(["own=./folder"], tmp_path / "models.toml", LoadOptions(slots=7))
+    assert [(model.name, model.aliases) for model in found] == [("own", ()), ("small", ()), ("large", ("gpt-5",))]
+    options: list[LoadOptions] = [model.load.args[0] for model in found]  # type: ignore[attr-defined]
+    assert [(o.target, o.draft, o.slots) for o in options] == [
+        ("./folder", "auto", 7),
+        ("org/small", "auto", 7),
+        ("org/large", "org/small", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[a]\ntarget = 'x'\nslot = 2", "models.a is 'slot'; expected one of aliases, "),
+        ("[a]\ndraft = 'x'", "a table with a target"),
+        ("a = 1", "a table with a target"),
+        ("[a]\ntarget = 'x'\nslots = 0", "models.a.slots is 0"),
+        ("[a]\ntarget = 'x'\naliases = 'b'", "models.a.aliases is 'b'; expected a list of names"),
+        ("[a", "expected a TOML file"),
+        ("", "a table for each model"),
+    ],
+)
+def test_files_of_models_are_checked(run: Run, tmp_path: Path, text: str, error: str) -> None:
+    (tmp_path / "models.toml").write_text(text)
+    result = run("serve", "--port", "0", "--models", str(tmp_path / "models.toml"))
+    assert result.exit_code == 2 and error in result.output
+
+
+def test_models_are_named_one_way(run: Run) -> None:
+    assert "expected NAME=TARGET" in run("serve", "--port", "0", "--model", "org/small").output
+    both = run("serve", "--port", "0", "--model", "a=bundled", "--target", "org/x")
+    assert both.exit_code == 2 and "none beside --model" in both.output
 
 
 @pytest.mark.parametrize(

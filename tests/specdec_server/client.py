@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from specdec.engine import Engine
-from specdec_server import Settings, create_app
+from specdec_server import ModelPool, Settings, create_app
 
 CHAT = {"messages": [{"role": "user", "content": "Tell me a story."}]}
 JSON = dict[str, Any]
@@ -17,7 +17,7 @@ JSON = dict[str, Any]
 class AppClient:
     """One application and its client."""
 
-    def __init__(self, engine: Engine, settings: Settings | None = None) -> None:
+    def __init__(self, engine: Engine | ModelPool, settings: Settings | None = None) -> None:
         self.app = create_app(engine, settings)
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")

@@ -12,7 +12,7 @@ import pytest
 from specdec_server import Settings
 from tests.fakes import ScriptedEngine
 from tests.specdec_server.client import CHAT, JSON, error_of
-from tests.specdec_server.live import LiveServer, live, read_all, request
+from tests.specdec_server.live import LiveServer, live, read_all, request, wait_until
 
 PATH = "/v1/chat/completions"
 SECONDS = 2.0
@@ -32,7 +32,7 @@ def lives_on(server: LiveServer) -> Iterator[None]:
     assert time.monotonic() - begun < SECONDS
     answer = server.post(PATH, CHAT)
     assert answer.status_code == 200 and answer.json()["choices"][0]["finish_reason"] == "stop"
-    assert server.app.state.runs.answers == 0
+    assert server.app.state.pool.default.runs.answers == 0
 
 
 def status(server: LiveServer, raw: bytes) -> int:
@@ -44,7 +44,7 @@ def status(server: LiveServer, raw: bytes) -> int:
 
 
 def requests_seen(server: LiveServer) -> int:
-    return len(server.app.state.runs.engine.requests)
+    return len(server.app.state.pool.default.runs.engine.requests)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_forged_log_lines(server: LiveServer, caplog: pytest.LogCaptureFixture) 
 
 @pytest.fixture(scope="module")
 def closed() -> Iterator[LiveServer]:
-    with live(ScriptedEngine(), Settings(key="s3cret", grace=0.2)) as server:
+    with live(ScriptedEngine(), Settings(keys={"ann": "s3cret", "bob": "0ther"}, grace=0.2)) as server:
         yield server
 
 
@@ -335,7 +335,17 @@ def test_wrong_key(closed: LiveServer, value: str | None) -> None:
 def test_right_key(closed: LiveServer) -> None:
     for path in ("/v1/models", "/metrics"):
         assert closed.client.get(path).status_code == 401
-        assert closed.client.get(path, headers={"Authorization": "Bearer s3cret"}).status_code == 200
+        for headers in ({"Authorization": "Bearer s3cret"}, {"api-key": "0ther"}, {"x-api-key": "s3cret"}):
+            assert closed.client.get(path, headers=headers).status_code == 200
+
+
+def test_keys_have_names(closed: LiveServer, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log, and among those who wait for a slot."""
+    with caplog.at_level("INFO", "specdec.server"):
+        assert closed.client.post(PATH, json=CHAT, headers={"api-key": "0ther"}).status_code == 200
+        wait_until(lambda: " key=bob " in caplog.text)
+    assert "0ther" not in caplog.text
+    assert closed.app.state.pool.default.runs.engine.requests[-1].client == "bob"
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
@@ -362,7 +372,7 @@ def test_key_is_compared_in_constant_time(closed: LiveServer, monkeypatch: pytes
 
     monkeypatch.setattr("specdec_server.guard.hmac.compare_digest", compare)
     closed.client.get("/v1/models", headers={"Authorization": "Bearer x"})
-    assert compared == [(b"x", b"s3cret")]
+    assert compared == [(b"x", b"s3cret"), (b"x", b"0ther")]
 
 
 PAGE = "https://app.example"
@@ -370,7 +380,7 @@ PAGE = "https://app.example"
 
 @pytest.fixture(scope="module")
 def open_to_page() -> Iterator[LiveServer]:
-    with live(ScriptedEngine(), Settings(origins=(PAGE,), key="k", grace=0.2)) as server:
+    with live(ScriptedEngine(), Settings(origins=(PAGE,), keys={"ann": "k"}, grace=0.2)) as server:
         yield server
 
 

@@ -43,7 +43,7 @@ def test_a_client_that_leaves_frees_its_slot(held: tuple[ScriptedEngine, LiveSer
     connection.close()
     wait_until(lambda: engine.stats().active == 0)
     assert engine.stats().cancelled == 1
-    wait_until(lambda: server.app.state.runs.answers == 0)
+    wait_until(lambda: server.app.state.pool.default.runs.answers == 0)
     assert server.client.get("/health").status_code == 200
 
 
@@ -115,7 +115,7 @@ def test_a_slow_reader_holds_the_stream_back() -> None:
 
 
 def wait_for_runs(server: LiveServer) -> list[Run]:
-    runs = server.app.state.runs._running
+    runs = server.app.state.pool.default.runs._running
     wait_until(lambda: runs)
     return list(runs)
 

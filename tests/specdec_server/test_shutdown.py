@@ -20,7 +20,7 @@ def test_answers_finish_within_the_grace() -> None:
         read_until(stream, b"Once")
         wait_until(lambda: engine.stats().active == 2)
         server.server.should_exit = True
-        wait_until(lambda: server.app.state.runs.draining)
+        wait_until(lambda: server.app.state.pool.draining)
         engine.go_on()
         assert read_all(stream).rstrip().endswith(b"data: [DONE]\n\n\r\n0".rstrip())
         assert b'"finish_reason":"stop"' in read_all(whole)
@@ -51,7 +51,7 @@ def test_nothing_new_is_taken() -> None:
     server = LiveServer(engine, Settings(grace=20))
     with server.ask(PATH, CHAT | {"stream": True}) as stream:
         read_until(stream, b"Once")
-        server.app.state.runs.draining = True
+        server.app.state.pool.draining = True
         assert server.client.get("/ready").status_code == 503
         assert server.post(PATH, CHAT).status_code == 503
         assert server.client.get("/health").status_code == 200
