@@ -13,20 +13,29 @@ import typer
 from specdec.cli import options as o
 from specdec.cli.screen import stderr
 from specdec.errors import InvalidRequest, extra
+from specdec.types import Grammar
 
 if TYPE_CHECKING:
     from specdec_tui.core.config import Config
 
 _SCREEN = "Screen"
+_TERMINAL = "/dev/tty"
 _SERVER = ("--serve", "--host", "--port")
 
 
 @o.command
 def chat(
+    question: Annotated[
+        str | None, typer.Argument(help="Asked first; what is piped in comes behind it.", show_default=False)
+    ] = None,
     given: o.Given = o.NOTHING,
     url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server instead.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="Of that server; better set SPECDEC_API_KEY.")] = None,
     speculative: Annotated[str | None, typer.Option(help="auto, off, or drafted tokens a round.")] = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
+    reasoning: Annotated[str | None, typer.Option(help="Thinking: on, off, low, medium, high ...")] = None,
+    tools: Annotated[Path | None, typer.Option(help="A JSON list of tools to offer, in OpenAI's form.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="A JSON schema that answers follow.")] = None,
     preset: Annotated[str | None, typer.Option(help="A set of parameters: precise, creative, ...")] = None,
     resume: Annotated[str | None, typer.Option(help="A session's id, or last.", rich_help_panel=_SCREEN)] = None,
     theme: Annotated[
@@ -39,11 +48,17 @@ def chat(
     port: Annotated[int, typer.Option(help="With --serve.", rich_help_panel=_SCREEN)] = 8000,
 ) -> None:
     """Chat in the terminal, and see how fast the answers come and why. The config file can hold all of these."""
-    own = {"target": url, "speculative": speculative, "system": system, "theme": theme}
+    own = {"target": url, "api_key": api_key, "speculative": speculative, "system": system, "theme": theme}
+    own |= {"reasoning": reasoning}
     if not serve and not _on_screen():
         raise InvalidRequest("terminal", None, "one to chat in; specdec generate answers a prompt without")
     with extra("tui", "the chat"):
         begin = _config(config, preset, given | {name: value for name, value in own.items() if value is not None})
+        if tools:
+            begin = replace(begin, settings=begin.settings.with_tools(_text("tools", tools)))
+        if schema:
+            grammar = Grammar.json_schema(_text("schema", schema))
+            begin = replace(begin, settings=begin.settings.with_grammar(grammar))
         if serve:
             from specdec_tui.serve import serve as run_server
 
@@ -51,7 +66,12 @@ def chat(
             return
         from specdec_tui.run import database_path, run
 
-        left, code = run(begin, database=None if unsaved else database_path(), resume=resume)
+        left, code = run(
+            begin,
+            database=None if unsaved else database_path(),
+            resume=resume,
+            question="\n\n".join(filter(None, (question, _piped()))),
+        )
     if left:
         stderr().print(f"{left} changes could not be saved", style="red")
     if left or code:
@@ -60,7 +80,25 @@ def chat(
 
 def _on_screen() -> bool:
     """In a terminal, or behind textual-serve, which names its driver."""
-    return "TEXTUAL_DRIVER" in os.environ or all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    return "TEXTUAL_DRIVER" in os.environ or (
+        sys.stdout.isatty() and sys.stderr.isatty() and (sys.stdin.isatty() or os.path.exists(_TERMINAL))
+    )
+
+
+def _piped() -> str:
+    """All that is piped in; from then on keys come from the terminal itself."""
+    if "TEXTUAL_DRIVER" in os.environ or sys.stdin.isatty():
+        return ""
+    text = sys.stdin.read().strip("\n")
+    os.dup2(os.open(_TERMINAL, os.O_RDONLY), sys.stdin.fileno())
+    return text
+
+
+def _text(option: str, path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(option, str(path), f"a file of text ({error})") from None
 
 
 def _config(path: Path | None, preset: str | None, given: dict[str, Any]) -> Config:
@@ -82,7 +120,7 @@ def _config(path: Path | None, preset: str | None, given: dict[str, Any]) -> Con
     settings = settings.with_values({name: given[name] for name in NAMES if name in given})
     return replace(
         config,
-        engine=replace(config.engine, **{name: given[name] for name in o.LOADING if name in given}),
+        engine=replace(config.engine, **{name: given[name] for name in (*o.LOADING, "api_key") if name in given}),
         settings=replace(settings, system=given.get("system", settings.system)),
         screen=replace(config.screen, theme=given.get("theme", config.screen.theme)),
     )

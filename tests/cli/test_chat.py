@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from specdec.types import LoadOptions, SamplingParams
+from specdec.types import Grammar, LoadOptions, SamplingParams
 from specdec_tui.core.config import Config
 from tests.cli.conftest import Run
 
@@ -16,12 +16,14 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
     """What the screen was begun with; nobody's own config file is read."""
     begun: list[Config] = []
 
-    def run(config: Config, *, database: Path | None, resume: str | None) -> tuple[int, int]:
+    def run(config: Config, *, database: Path | None, resume: str | None, question: str) -> tuple[int, int]:
         begun.append(config)
+        assert question in ("", "Why?")
         return 0, 0
 
     monkeypatch.setattr("specdec_tui.run.run", run)
     monkeypatch.setattr("specdec.cli.chat._on_screen", lambda: True)
+    monkeypatch.setattr("specdec.cli.chat._piped", lambda: "")
     monkeypatch.setattr("specdec_tui.run.config_path", lambda: tmp_path / "none.toml")
     return begun
 
@@ -46,9 +48,24 @@ def test_a_url_is_the_target(run: Run, begun: list[Config]) -> None:
     assert begun[0].engine.target == "http://localhost:1/v1"
 
 
+def test_what_the_command_line_says_of_the_first_answer(run: Run, begun: list[Config], tmp_path: Path) -> None:
+    tools, schema = tmp_path / "tools.json", tmp_path / "schema.json"
+    tools.write_text('[{"type": "function", "function": {"name": "look"}}]')
+    schema.write_text('{"type": "object"}')
+    files = ("--tools", str(tools), "--schema", str(schema))
+    done = run("chat", "Why?", *files, "--reasoning", "low", "--url", "http://localhost:1/v1", "--api-key", "k")
+    assert done.exit_code == 0, done.output
+    settings = begun[0].settings
+    assert settings.tools == ({"type": "function", "function": {"name": "look"}},)
+    assert settings.sampling.grammar == Grammar.json_schema('{"type": "object"}')
+    assert (settings.reasoning, begun[0].engine.api_key) == ("low", "k")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--tools", "nowhere.json"), "--tools is 'nowhere.json'; expected a file of text"),
+        (("--reasoning", "loud"), "--reasoning is 'loud'; expected"),
         (("--config", "nowhere.toml"), "--config is 'nowhere.toml'; expected a file"),
         (("--preset", "wild"), "--preset is 'wild'; expected one of default, precise, balanced, creative"),
         (("--temperature", "-1"), "--temperature is -1.0; expected a number from 0 to 100"),
@@ -56,7 +73,8 @@ def test_a_url_is_the_target(run: Run, begun: list[Config]) -> None:
 )
 def test_wrong_values_are_one_line(run: Run, begun: list[Config], arguments: tuple[str, ...], said: str) -> None:
     done = run("chat", *arguments)
-    assert (done.exit_code, done.stderr) == (2, f"error: {said}\n")
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
     assert not begun
 
 

@@ -19,7 +19,7 @@ from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.reasoning import Reasoning
 from specdec_tui.widgets.transcript import Earlier, Transcript
 from specdec_tui.widgets.turn import AnswerView, PromptView, TurnView
-from tests.fakes import SCRIPT, ScriptedEngine
+from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 from tests.specdec_tui.running import Garage, running, words
 
 STORY = "".join(SCRIPT)
@@ -231,6 +231,27 @@ async def test_reasoning_is_folded_and_calls_are_laid_out() -> None:
         await chat.ask("/result It is red.")
         assert isinstance(engine.requests[1].prompt[-1], Message)
         assert engine.requests[1].prompt[-1] == Message("tool", "It is red.", name="look\x1b[2J", tool_call_id="c1")
+
+
+async def test_thoughts_that_a_server_left_in_the_text_are_told_apart() -> None:
+    info = replace(SCRIPTED_INFO, reasoning=False)  # so that the engine reads no marks
+    engine = ScriptedEngine(["<thi", "nk>Hm", ".</think>", "\n\nIt is", " <think>", " so."], info=info)
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.ask("Why?")
+        assert chat.text_of(Reasoning) == "▸ Thought: 1 words"
+        assert chat.texts[-1] == "It is <think> so."
+        assert chat.app.main.chat.conversation.path()[-1].message.reasoning == "Hm."
+
+
+async def test_thinking_is_asked_for() -> None:
+    engine = ScriptedEngine()
+    async with running(engine) as chat:
+        await chat.ready()
+        for line in ("/think low", "/think loud", "/think off", "/think"):
+            await chat.enter(line)
+            await chat.ask("Why?")
+        assert [r.reasoning for r in engine.requests] == ["low", "low", "off", "on"]
 
 
 async def test_json_answers_are_laid_out() -> None:

@@ -38,7 +38,7 @@ def _palette() -> type[Provider]:
 
 class ChatApp(App[None]):
     """`opening` makes engines; `database` is where sessions are kept, None for nowhere; `resume` is a session's id, or
-    "last"; `typed` is what was typed before there was a prompt."""
+    "last"; `typed` is what was typed before there was a prompt; `question` is asked first."""
 
     TITLE = "SpecDec"
     COMMANDS = {_palette}  # noqa: RUF012  (Textual declares it so)
@@ -55,6 +55,7 @@ class ChatApp(App[None]):
         database: Path | None = None,
         resume: str | None = None,
         typed: str = "",
+        question: str = "",
     ) -> None:
         super().__init__()
         self.engines = EngineManager(opening, config.engine, partial(self.call_later, self._engine_changed))
@@ -64,7 +65,7 @@ class ChatApp(App[None]):
         self.store: Store | None = None
         self.unsaved = 0
         """Changes that could not be written, known at the end."""
-        self._database, self._resume, self._typed = database, resume, typed
+        self._database, self._resume, self._typed, self._question = database, resume, typed, question
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = config.screen.theme
@@ -107,6 +108,9 @@ class ChatApp(App[None]):
         await self.main.begin()
         if self._database:
             await self._open_store(self._database)
+        if self._question:
+            self.main.queue.put(self._question)
+            self.main.send_next()
         gc.freeze()  # looking through all that was imported took a tenth of a second, once a second of streaming
 
     async def _open_store(self, path: Path) -> None:

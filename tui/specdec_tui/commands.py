@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -151,14 +150,11 @@ class SlashCommands:
         self._configure(self._settings.with_grammar(grammar), "answers follow the schema" if grammar else "no schema")
 
     def do_tools(self, name: str) -> None:
-        text = "[]" if name == "off" else _read(name)
-        try:
-            tools = json.loads(text)
-        except ValueError as error:
-            raise InvalidRequest("tools", text, f"a JSON list of tools ({error})") from None
-        if not isinstance(tools, list) or not all(isinstance(t, dict) for t in tools):
-            raise InvalidRequest("tools", text, "a JSON list of tools in OpenAI's form")
-        self._configure(replace(self._settings, tools=tuple(tools)), f"{len(tools)} tools offered")
+        changed = self._settings.with_tools("[]" if name == "off" else _read(name))
+        self._configure(changed, f"{len(changed.tools)} tools offered")
+
+    def do_think(self, level: str) -> None:
+        self._configure(self._settings.with_text("reasoning", level or "on"), f"thinking: {level or 'on'}")
 
     def do_result(self, text: str) -> None:
         last = self.screen.chat.conversation.last("assistant")

@@ -36,7 +36,7 @@ def log_path() -> Path:
     return Path(platformdirs.user_log_dir("specdec"), "engine.log")
 
 
-def run(config: Config, *, database: Path | None, resume: str | None = None) -> tuple[int, int]:
+def run(config: Config, *, database: Path | None, resume: str | None = None, question: str = "") -> tuple[int, int]:
     """Run the chat in this terminal; returns how many changes could not be saved, and the exit code."""
     with EarlyKeys() as keys:
         with splash(config.screen.theme):
@@ -44,7 +44,7 @@ def run(config: Config, *, database: Path | None, resume: str | None = None) -> 
             from specdec_tui.core.engines import EngineOpener
 
             opener = EngineOpener(log_path())
-            app = ChatApp(config, opener, database=database, resume=resume, typed=keys.read())
+            app = ChatApp(config, opener, database=database, resume=resume, typed=keys.read(), question=question)
         asyncio.run(_run(app))
     return app.unsaved, app.return_code or 0
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from specdec.errors import InvalidRequest
+from specdec.types.request import EFFORTS
 from specdec_tui.core.config import THEME_NAMES, Config
 from specdec_tui.core.models import models
 from specdec_tui.core.settings import NAMES, Values
@@ -46,6 +47,7 @@ COMMANDS = (
     Command("json", "on|off", "answers are JSON objects", "switch"),
     Command("schema", "file", "answers follow a JSON schema; `off` ends it"),
     Command("tools", "file", "offer tools, a JSON list in OpenAI's form; `off` ends it"),
+    Command("think", "[level]", "before it answers: on, off, auto, low, medium, high ...", "thinking"),
     Command("result", "text", "what the last tool call returned"),
     Command("restart", "", "load the engine again; the chat stays"),
     Command("theme", "name", "colours", "theme"),
@@ -103,7 +105,7 @@ def choices(kind: str, config: Config, store: Store | None) -> Iterable[str]:
         case "theme":
             return THEME_NAMES
         case _:
-            return {"switch": ("on", "off"), "copy": ("code",)}[kind]
+            return {"switch": ("on", "off"), "copy": ("code",), "thinking": ("on", "off", "auto", *EFFORTS)}[kind]
 
 
 def complete(line: str, choices: Callable[[str], Iterable[str]], most: int = 8) -> list[Suggestion]:

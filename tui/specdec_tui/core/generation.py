@@ -10,12 +10,16 @@ from time import perf_counter
 
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest, SpecDecError
-from specdec.types import Answer, Delta, Request
+from specdec.text.tools.formats import AnswerFormat
+from specdec.text.tools.parser import AnswerParser
+from specdec.types import Answer, ContentDelta, Delta, GenerationEvent, Request
 from specdec_tui.core.conversation import State, Turn
 from specdec_tui.core.engines import causes
 from specdec_tui.core.gauge import Gauge
 from specdec_tui.core.tokenlog import TokenLog
 
+_THOUGHTS = AnswerFormat(thought=("<think>", "</think>"))
+"""What a server may leave in the text that does not tell thoughts apart itself."""
 _PATIENCE = 0.01
 """Seconds of events on end after which everything else gets its turn."""
 _SAVE_EVERY = 0.1
@@ -29,6 +33,7 @@ class Generation:
         self.shares_cores = shares_cores
         """Whether the engine decodes on the cores that draw."""
         self.answer = Answer()
+        self._parser = AnswerParser(_THOUGHTS, thoughts=True)
         self.gauge = Gauge(perf_counter())
         self.log = TokenLog()
         self.error: SpecDecError | None = None
@@ -106,6 +111,7 @@ class Generation:
                 breath = perf_counter()
                 async for event in events:
                     now = perf_counter()
+                    event = self._parsed(event)  # noqa: PLW2901
                     self.answer.add(event)
                     self._unsaved += event.deltas
                     self.gauge.add(event, now)
@@ -117,5 +123,16 @@ class Generation:
         except SpecDecError as error:
             self.error, state = error, "failed"
         finally:
+            for delta in self._parser.finish(cut=True):
+                self.answer.grow(delta)
             self.running = False
             self.turn = self.now(state)
+
+    def _parsed(self, event: GenerationEvent) -> GenerationEvent:
+        """With thoughts that were left in its text told apart."""
+        deltas: list[Delta] = []
+        for delta in event.deltas:
+            deltas += self._parser.push(-1, delta.text) if isinstance(delta, ContentDelta) else [delta]
+        if event.end:
+            deltas += self._parser.finish()
+        return replace(event, deltas=tuple(deltas))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from specdec.errors import InvalidRequest
-from specdec.types import Grammar, Message, Request, SamplingParams, Speculative
+from specdec.types import Grammar, Message, Reasoning, Request, SamplingParams, Speculative
 
 Values = Mapping[str, Any]
 
@@ -27,6 +28,8 @@ class ChatSettings:
 
     sampling: SamplingParams = field(default_factory=SamplingParams)
     speculative: Speculative = "auto"
+    reasoning: Reasoning = "auto"
+    """Whether the model thinks before it answers, and how much."""
     system: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
 
@@ -35,7 +38,7 @@ class ChatSettings:
         unknown = set(values) - set(NAMES)
         if unknown:
             raise InvalidRequest("setting", ", ".join(sorted(unknown)), "one of " + ", ".join(NAMES))
-        own = {name: values[name] for name in ("speculative",) if name in values}
+        own = {name: values[name] for name in _OF_REQUEST if name in values}
         shaping = {name: value for name, value in values.items() if name not in own}
         changed = replace(self, sampling=replace(self.sampling, **shaping), **own)
         changed.request((Message("user", "?"),))  # Request checks what is not sampling
@@ -51,7 +54,7 @@ class ChatSettings:
         return self.with_values({name: value})
 
     def value(self, name: str) -> Any:
-        return self.speculative if name == "speculative" else getattr(self.sampling, name)
+        return getattr(self if name in _OF_REQUEST else self.sampling, name)
 
     def changed(self) -> dict[str, Any]:
         """What differs from the defaults, as a preset keeps it."""
@@ -66,12 +69,23 @@ class ChatSettings:
 
     def preset(self, values: Values) -> ChatSettings:
         """All values from the preset; the system prompt and the tools stay."""
-        return replace(self, sampling=SamplingParams(), speculative="auto").with_values(values)
+        return replace(self, sampling=SamplingParams(), **_OF_REQUEST).with_values(values)
 
     def request(self, messages: tuple[Message, ...], **changes: Any) -> Request:
         system = (Message("system", self.system),) if self.system else ()
-        request = Request((*system, *messages), self.sampling, self.speculative, tools=self.tools)
+        own = {name: getattr(self, name) for name in _OF_REQUEST}
+        request = Request((*system, *messages), self.sampling, tools=self.tools, **own)
         return replace(request, **changes) if changes else request
+
+    def with_tools(self, text: str) -> ChatSettings:
+        """Tools that a caller answers for: a JSON list in OpenAI's form."""
+        try:
+            tools = json.loads(text)
+        except ValueError as error:
+            raise InvalidRequest("tools", text, f"a JSON list of tools ({error})") from None
+        if not isinstance(tools, list) or not all(isinstance(t, dict) for t in tools):
+            raise InvalidRequest("tools", text, "a JSON list of tools in OpenAI's form")
+        return replace(self, tools=tuple(tools))
 
     def with_grammar(self, grammar: Grammar | None) -> ChatSettings:
         return replace(self, sampling=replace(self.sampling, grammar=grammar))
@@ -83,6 +97,8 @@ def _read(name: str, text: str) -> Any:
     match name:
         case "speculative":
             return text if text in ("auto", "off") else _number(int, name, text, "auto, off or a whole number")
+        case "reasoning":
+            return text.lower()
         case "stop":
             return tuple(part.replace("\\n", "\n") for part in text.split("|") if part)
         case "stop_token_ids":
@@ -107,9 +123,11 @@ def _number(kind: type[int | float], name: str, text: str, expected: str = "a wh
         raise InvalidRequest(name, text, expected) from None
 
 
+_OF_REQUEST: dict[str, Any] = {"speculative": "auto", "reasoning": "auto"}
+"""What is no sampling parameter, and its default."""
 _ALIASES = {"k": "speculative", "temp": "temperature", "max": "max_tokens"}
-NAMES = (*(f.name for f in fields(SamplingParams) if f.name not in _UNSETTABLE), "speculative")
-_DEFAULTS: dict[str, Any] = {n: "auto" if n == "speculative" else getattr(SamplingParams(), n) for n in NAMES}
+NAMES = (*(f.name for f in fields(SamplingParams) if f.name not in _UNSETTABLE), *_OF_REQUEST)
+_DEFAULTS: dict[str, Any] = {n: _OF_REQUEST.get(n, getattr(SamplingParams(), n, None)) for n in NAMES}
 
 
 def shown(value: object) -> str:
