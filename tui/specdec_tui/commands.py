@@ -13,6 +13,7 @@ from specdec_tui.core.commands import presets
 from specdec_tui.core.config import THEME_NAMES, GaugeLevel
 from specdec_tui.core.conversation import Turn, title_of
 from specdec_tui.core.export import export
+from specdec_tui.core.files import asked
 from specdec_tui.core.models import models
 from specdec_tui.core.settings import ChatSettings
 from specdec_tui.screens.chat import ChatScreen
@@ -85,7 +86,7 @@ class SlashCommands:
 
         def put(text: str | None) -> None:
             if text is not None:
-                prompt.put(text)
+                prompt.put(asked(text)[0])
                 prompt.focus()
 
         self.screen.app.push_screen(HistoryScreen(store.prompts, words or prompt.text), put)

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from specdec.errors import InvalidRequest
 from specdec.types.request import EFFORTS
+from specdec_tui.core import files
 from specdec_tui.core.config import THEME_NAMES, Config
 from specdec_tui.core.models import models
 from specdec_tui.core.settings import NAMES, Values
@@ -109,9 +110,10 @@ def choices(kind: str, config: Config, store: Store | None) -> Iterable[str]:
 
 
 def complete(line: str, choices: Callable[[str], Iterable[str]], most: int = 8) -> list[Suggestion]:
-    """How a line that begins with a slash could go on. `choices` goes from a Command's to what could be typed."""
+    """How a line that begins with a slash, or ends in @ and a part of a path, could go on. `choices` goes from a
+    Command's to what could be typed."""
     if not line.startswith("/") or "\n" in line:
-        return []
+        return [Suggestion(files.completed(line, path), f"@{path}") for path in files.complete(line, most)]
     name, space, argument = line[1:].partition(" ")
     if not space:
         found = [c for c in COMMANDS if c.name.startswith(name)]

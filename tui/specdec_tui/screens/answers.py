@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, SpecDecError
 from specdec.types import LoadOptions, Message
 from specdec_tui.core.chat import Chat
 from specdec_tui.core.commands import for_app
 from specdec_tui.core.config import Config
 from specdec_tui.core.conversation import Turn
 from specdec_tui.core.engines import EngineManager, causes, shares_cores
+from specdec_tui.core.files import asked, with_files
 from specdec_tui.core.frames import FRAME
 from specdec_tui.core.generation import Generation
 from specdec_tui.core.monitor import Monitor
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.tokenlog import TokenLog
+from specdec_tui.widgets.chips import Chips
 from specdec_tui.widgets.heading import Heading
 from specdec_tui.widgets.problem import Problem
 from specdec_tui.widgets.prompt import Prompt
@@ -57,6 +61,7 @@ class AnswersScreen(Screen[None]):
         self.suggestions, self.queue, self.problem = Suggestions(), Queue(), Problem()
         self._leaving = 0.0
         self.prompt = Prompt(self.suggestions, self.queue)
+        self.chips = Chips(self.count)
         self.pane: TokenPane | None = None
         self.gauges: tuple[GaugePanel | GaugeStrip, ...] = ()
         self._logs: OrderedDict[tuple[str, int], TokenLog] = OrderedDict()
@@ -178,6 +183,13 @@ class AnswersScreen(Screen[None]):
         if event.worker.group == "answer" and event.state is WorkerState.SUCCESS and done:
             self.send_next()
 
+    def count(self, text: str) -> int | None:
+        """A text's tokens, if the engine can say so. Blocks."""
+        try:
+            return len(self.engines.engine.tokenize(text)) if self.engines.engine else None
+        except SpecDecError:
+            return None
+
     def submit(self, text: str) -> None:
         """A prompt after the shown path, or in place of the one that is edited."""
         parent = self._editing.parent if self._editing else self.chat.conversation.head
@@ -186,6 +198,14 @@ class AnswersScreen(Screen[None]):
     @work(exclusive=True, group="answer")
     async def send(self, message: Message, parent: int | None, *, branch: bool = False) -> None:
         """A turn of the user's side, and its answer. `branch`: other turns follow its parent already."""
+        if message.role == "user":
+            question = message.content or ""
+            try:
+                message = replace(message, content=await asyncio.to_thread(with_files, question))
+            except SpecDecError as error:
+                self.toast(error)
+                self.prompt.put(question)
+                return
         self.edit(None)
         turn = self.chat.add(message, parent)
         self.show_title()
@@ -256,7 +276,7 @@ class AnswersScreen(Screen[None]):
             chat.take_back(turn)
             if prompt and prompt.message.role == "user" and not chat.conversation.followers(prompt.id):
                 chat.take_back(prompt)
-                self.prompt.put(prompt.text)
+                self.prompt.put(asked(prompt.text)[0])
             await self.transcript.show(chat.conversation)
         if generation.error:
             self.toast(generation.error)
@@ -267,7 +287,7 @@ class AnswersScreen(Screen[None]):
         self._editing = turn
         self.prompt.border_title = "editing an earlier prompt: Enter branches, Esc leaves" if turn else ""
         if turn:
-            self.prompt.put(turn.text)
+            self.prompt.put(asked(turn.text)[0])
             self.prompt.focus()
 
     @property

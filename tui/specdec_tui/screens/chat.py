@@ -21,6 +21,7 @@ from specdec_tui.core.code import code_blocks
 from specdec_tui.core.commands import choices, complete
 from specdec_tui.core.config import GaugeLevel
 from specdec_tui.core.conversation import Turn
+from specdec_tui.core.files import asked
 from specdec_tui.core.safe import safe
 from specdec_tui.core.store import SavedSession
 from specdec_tui.screens.answers import AnswersScreen
@@ -77,6 +78,7 @@ class ChatScreen(AnswersScreen):
         yield self.problem
         yield self.queue
         yield self.suggestions
+        yield self.chips
         yield self.prompt
         yield self.status
 
@@ -149,7 +151,7 @@ class ChatScreen(AnswersScreen):
         if note:
             self.toast(note)
         self.edit(None)
-        self.prompt.earlier = [t.text for t in self.chat.conversation.path() if t.message.role == "user"]
+        self.prompt.earlier = [asked(t.text)[0] for t in self.chat.conversation.path() if t.message.role == "user"]
         self.prompt.remember("")
         await self.transcript.show(self.chat.conversation)
         self.show_tokens(None)
@@ -229,3 +231,4 @@ class ChatScreen(AnswersScreen):
     def _suggest(self, event: TextArea.Changed) -> None:
         line = event.text_area.text
         self.suggestions.offer(complete(line, lambda kind: choices(kind, self.config, self.chat.store)))
+        self.chips.show(line)

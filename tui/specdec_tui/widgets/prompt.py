@@ -26,8 +26,9 @@ class Prompt(TextArea, Keyed):
 # Prompt
 
 `Enter` sends, `Esc` stops an answer. `Up` in the first line and `Down` in the last bring back earlier prompts. A line
-that begins with `/` is a command; `Tab` completes it. A large paste is shown as one word, and goes out whole. What is
-sent while an answer comes, or before there is an engine, waits above the prompt; `Up` takes the last one back.
+that begins with `/` is a command; `@` names a file or a folder whose text goes along; `Tab` completes both. A large
+paste is shown as one word, and goes out whole. What is sent while an answer comes, or before there is an engine, waits
+above the prompt; `Up` takes the last one back.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("ctrl+j,shift+enter,alt+enter", "line", "New line"),

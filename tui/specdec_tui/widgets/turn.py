@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from specdec_tui.core.code import as_markdown
 from specdec_tui.core.conversation import Turn
+from specdec_tui.core.files import asked
 from specdec_tui.core.frames import DRAWING, DRAWING_SHARED, FRAME, Frames
 from specdec_tui.core.generation import Generation
 from specdec_tui.core.safe import one_line, safe
@@ -88,6 +89,7 @@ class PromptView(TurnView):
     PromptView {
         margin: 0;
         .said { height: auto; padding: 0 1; background: $surface; border-left: outer $primary; }
+        .file { height: 1; padding: 0 3; color: $text-muted; }
         &.-tool .said { border-left: outer $secondary; color: $text-muted; }
     }
     """
@@ -95,9 +97,11 @@ class PromptView(TurnView):
     def compose(self) -> ComposeResult:
         self.set_class(self.turn.message.role == "tool", "-tool")
         yield FocusBar()
-        text = self.turn.text
+        text, files = asked(self.turn.text) if self.turn.message.role == "user" else (self.turn.text, [])
         more = f"\n… and {len(text) - _MOST:,} more characters" if len(text) > _MOST else ""
         yield Static(Content.assemble(safe(text[:_MOST]), (more, "dim")), classes="said")
+        for path, content in files:
+            yield Static(f"▤ {safe(path)}  {len(content.split()):,} words", classes="file", markup=False)
         if self.branch_mark:
             yield Static(self.branch_mark, classes="meta", markup=False)
 
