@@ -90,7 +90,10 @@ def _piped() -> str:
     if "TEXTUAL_DRIVER" in os.environ or sys.stdin.isatty():
         return ""
     text = sys.stdin.read().strip("\n")
-    os.dup2(os.open(_TERMINAL, os.O_RDONLY), sys.stdin.fileno())
+    try:
+        os.dup2(os.open(_TERMINAL, os.O_RDONLY), sys.stdin.fileno())
+    except OSError:
+        raise InvalidRequest("terminal", None, "one that this process belongs to, for its keys") from None
     return text
 
 

@@ -50,6 +50,7 @@ def test_its_commands_are_taken(run: Run, monkeypatch: pytest.MonkeyPatch, words
     """Over a scripted engine, whichever model they name; nothing is served and no screen is opened."""
     monkeypatch.setattr("specdec.cli.serve.loaded_apart", _as_far_as_the_model)
     monkeypatch.setattr("specdec.cli.chat._on_screen", lambda: True)
+    monkeypatch.setattr("specdec.cli.chat._piped", lambda: "")
     monkeypatch.setattr("specdec_tui.run.run", lambda *_, **__: (0, 0))
     if words[1] == "bench":
         words = [*words, "--limit", "1", "--repeats", "1"]
