@@ -68,7 +68,7 @@ def write(
     for name, weight in list(model.named_parameters()):
         values = weight.detach().numpy()
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
-        stored = _stored_name(name)
+        stored = stored_name(name)
         if values.ndim == 1:
             out.add_tensor(stored, _paired(values, heads) if heads and config.model_type == "llama" else values)
             continue
@@ -88,7 +88,8 @@ def write(
     return model
 
 
-def _stored_name(name: str) -> str:
+def stored_name(name: str) -> str:
+    """The file's name for a weight of transformers."""
     at, _, kind = name.rpartition(".")
     if at in _NAMES:
         return f"{_NAMES[at]}.{kind}"
@@ -138,3 +139,80 @@ def add_tokens(out: GGUFWriter, count: int) -> None:
     out.add_token_types([TokenType.CONTROL] + [TokenType.NORMAL] * (count - 1))
     out.add_token_merges(["a b"])  # llama.cpp asks for one
     out.add_eos_token_id(0)
+
+
+# ---- recurrent ones
+
+_RECURRENT_NAMES = {
+    "backbone.embeddings.weight": "token_embd.weight",
+    "backbone.norm_f.weight": "output_norm.weight",
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.embedding_norm.weight": "token_embd_norm.weight",
+}
+_RECURRENT_PARTS = {
+    "norm.": "attn_norm.",
+    "mixer.A_log": "ssm_a",
+    "mixer.D": "ssm_d",
+    "mixer.conv1d.": "ssm_conv1d.",
+    "mixer.in_proj.": "ssm_in.",
+    "mixer.x_proj.": "ssm_x.",
+    "mixer.dt_proj.": "ssm_dt.",
+    "mixer.out_proj.": "ssm_out.",
+    "operator_norm.": "attn_norm.",
+    "ffn_norm.": "ffn_norm.",
+    "conv.conv.": "shortconv.conv.",
+    "conv.in_proj.": "shortconv.in_proj.",
+    "conv.out_proj.": "shortconv.out_proj.",
+    "self_attn.q_proj.": "attn_q.",
+    "self_attn.k_proj.": "attn_k.",
+    "self_attn.v_proj.": "attn_v.",
+    "self_attn.out_proj.": "attn_output.",
+    "self_attn.q_layernorm.": "attn_q_norm.",
+    "self_attn.k_layernorm.": "attn_k_norm.",
+    "feed_forward.w1.": "ffn_gate.",
+    "feed_forward.w2.": "ffn_down.",
+    "feed_forward.w3.": "ffn_up.",
+}
+
+
+def write_recurrent(model: Any, path: Path) -> Any:
+    """Write a Mamba or LFM2 model of transformers, in fp32."""
+    config = model.config
+    out = GGUFWriter(path, config.model_type)
+    out.add_context_length(96)
+    out.add_embedding_length(config.hidden_size)
+    out.add_block_count(config.num_hidden_layers)
+    add_tokens(out, config.vocab_size)
+    if config.model_type == "mamba":
+        out.add_ssm_conv_kernel(config.conv_kernel)
+        out.add_ssm_inner_size(config.intermediate_size)
+        out.add_ssm_state_size(config.state_size)
+        out.add_ssm_time_step_rank(config.time_step_rank)
+        out.add_feed_forward_length(0)
+        out.add_head_count(0)
+        out.add_layer_norm_rms_eps(config.layer_norm_epsilon)
+    else:
+        out.add_shortconv_l_cache(config.conv_L_cache)
+        out.add_feed_forward_length(model.model.layers[0].feed_forward.w1.out_features)
+        out.add_head_count(config.num_attention_heads)
+        kinds = config.layer_types
+        out.add_head_count_kv([config.num_key_value_heads if k == "full_attention" else 0 for k in kinds])
+        out.add_layer_norm_rms_eps(config.norm_eps)
+        out.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    for name, weight in model.named_parameters():
+        values = weight.detach().numpy()
+        values = -np.exp(values) if name.endswith("A_log") else values
+        out.add_tensor(_recurrent_name(name), np.ascontiguousarray(values.squeeze(1) if values.ndim == 3 else values))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+    return model
+
+
+def _recurrent_name(name: str) -> str:
+    if name in _RECURRENT_NAMES:
+        return _RECURRENT_NAMES[name]
+    _, _, layer, rest = name.split(".", 3)
+    part = next(part for part in _RECURRENT_PARTS if rest.startswith(part))
+    return f"blk.{layer}.{rest.replace(part, _RECURRENT_PARTS[part], 1)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.models.models import close, full, tokens
 pytest.importorskip("llama_cpp", reason="it takes minutes to build; pip install 'specdec-engine[gguf]'")
 
 from specdec.models.llamacpp.model import LlamaCppModel
+from specdec.models.llamacpp.recurrent import RecurrentLlamaCppModel
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +44,60 @@ def test_any_way_the_tokens_come(kind: str, tmp_path: Path) -> None:
     with torch.inference_mode():
         for check in models.ALL_CHECKS:
             check(model, reference)
+
+
+@pytest.fixture
+def recurrent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Path, Any]]:
+    """A file with recurrent state, and the model of transformers that it is."""
+    monkeypatch.setitem(models.KINDS, "mamba", ("Mamba", {"state_size": 8, "intermediate_size": 64}))
+
+    def write(kind: str) -> tuple[Path, Any]:
+        path = tmp_path / f"{kind}.gguf"
+        return path, gguf_files.write_recurrent(models.build(kind), path)
+
+    return write
+
+
+@pytest.mark.parametrize("kind", ["mamba", "lfm2"])
+def test_recurrent_state_goes_back(kind: str, recurrent: Callable[[str], tuple[Path, Any]]) -> None:
+    path, reference = recurrent(kind)
+    model = load_model(path, device="cpu", context=64, slots=3)
+    assert isinstance(model, RecurrentLlamaCppModel)
+    ids = tokens(1, 40)
+    truth = full(reference, ids)
+    model.state.begin(1, ids[0].tolist())
+    for start, end in ((0, 20), (20, 25), (22, 27), (24, 25), (25, 30), (7, 12), (11, 15), (3, 40)):
+        close(model.run(Batch(ids[:, start:end], [1], [start], 1)).logits, truth[:, end - 1 : end])
+
+
+@pytest.mark.parametrize("kind", ["mamba", "lfm2"])
+def test_recurrent_prefixes_are_found(kind: str, recurrent: Callable[[str], tuple[Path, Any]]) -> None:
+    path, reference = recurrent(kind)
+    model = load_model(path, device="cpu", context=64, slots=3)
+    model.state.prefixes.limit = model.info.cache_bytes
+    assert model.info.cache_bytes > 0
+    ids = tokens(1, 40)
+    truth = full(reference, ids)
+    model.state.begin(0, ids[0, :20].tolist())
+    model.run(Batch(ids[:, :20], [0], [0], 1))
+    model.state.commit(0, 20)
+    model.state.save(0, 19)  # as it was before the last token
+    model.state.save(0)
+    assert model.state.begin(1, ids[0, :20].tolist()) == 19
+    close(model.run(Batch(ids[:, 19:20], [1], [19], 1)).logits, truth[:, 19:20])
+    assert model.state.begin(2, ids[0].tolist()) == 20
+    close(model.run(Batch(ids[:, 20:24], [2], [20], 4)).logits, truth[:, 20:24])
+    close(model.run(Batch(ids[:, 22:40], [2], [22], 1)).logits, truth[:, -1:])
+
+
+@pytest.mark.parametrize("kind", ["mamba", "lfm2"])
+def test_no_drafter_changes_recurrent_text(kind: str, recurrent: Callable[[str], tuple[Path, Any]]) -> None:
+    with load(recurrent(kind)[0], slots=2) as engine:
+        for seed in (1, 2):
+            options: dict[str, Any] = {"max_tokens": 30, "ignore_eos": True, "temperature": 1.0, "seed": seed}
+            plain = engine.generate("abcabcab", speculative="off", **options)
+            quick = engine.generate("abcabcab", speculative=4, prediction=plain.text[:12], **options)
+            assert plain.token_ids == quick.token_ids
 
 
 def test_what_it_says_of_itself(tmp_path: Path) -> None:

@@ -79,13 +79,13 @@ def test_not_beyond_what_it_has_seen(tmp_path: Path) -> None:
 def _widths(model: RecurrentModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens each pass from now on takes."""
     widths: list[int] = []
-    step = model._step
+    step = model.step
 
     def noting(tokens: Tensor, *rest: Any) -> Pass:
         widths.append(tokens.shape[1])
         return step(tokens, *rest)
 
-    monkeypatch.setattr(model, "_step", noting)
+    monkeypatch.setattr(model, "step", noting)
     return widths
 
 

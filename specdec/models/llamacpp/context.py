@@ -15,6 +15,8 @@ from torch import Tensor
 
 from specdec.errors import CheckpointCorrupt, NotEnoughMemory, extra
 
+PARTIAL = 1
+"""LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: of a sequence only what cannot be cut."""
 BATCH = 512
 """Tokens that one call takes."""
 _ERROR = 4
@@ -63,7 +65,7 @@ class LlamaContext:
         options.n_batch = options.n_ubatch = BATCH
         options.kv_unified = False  # else each sequence passes over what the others hold
         options.swa_full = True  # else what lies before a window is gone when tokens are taken back
-        options.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        options.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_AUTO  # a row beside others: the same bits, mostly
         options.no_perf = True
         return options
 
@@ -84,12 +86,20 @@ class LlamaContext:
         """Whether a sequence cannot simply be cut."""
         return bool(self._lib.llama_model_is_recurrent(self._model) or self._lib.llama_model_is_hybrid(self._model))
 
+    @property
+    def state_bytes(self) -> int:
+        """What one sequence holds beside keys and values."""
+        self.decode([Run(0, 0, [0])], 0)
+        size = int(self._lib.llama_state_seq_get_size_ext(self._context, 0, PARTIAL))
+        self.cut(0, 0)
+        return size
+
     def cut(self, sequence: int, length: int) -> bool:
         """Forget all but the first `length` tokens; False where that cannot be done."""
         return bool(self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1))
 
     def saved(self, sequence: int, flags: int = 0) -> np.ndarray:
-        """What the sequence holds, as bytes; `flags` as llama.cpp has them."""
+        """What the sequence holds, as bytes; `flags`: 0, or PARTIAL."""
         size = self._lib.llama_state_seq_get_size_ext(self._context, sequence, flags)
         held = np.empty(size, np.uint8)
         self._lib.llama_state_seq_get_data_ext(self._context, _bytes(held), size, sequence, flags)
@@ -100,10 +110,10 @@ class LlamaContext:
         if not self._lib.llama_state_seq_set_data_ext(self._context, _bytes(held), held.nbytes, sequence, flags):
             raise torch.OutOfMemoryError("llama.cpp has no room for what was saved of a sequence")
 
-    def decode(self, runs: Sequence[Run], keep: int, threads: int) -> Tensor:
+    def decode(self, runs: Sequence[Run], keep: int) -> Tensor:
         """The runs, which start where their sequences end. Logits [runs, keep, V] of the last tokens of each, all runs
         being of one length."""
-        if threads != self._threads:
+        if (threads := torch.get_num_threads()) != self._threads:
             self._lib.llama_set_n_threads(self._context, threads, threads)
             self._threads = threads
         length = len(runs[0].tokens)

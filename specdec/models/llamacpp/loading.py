@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
-from specdec.errors import DISTRIBUTION, MissingExtra, UnsupportedModel
+from specdec.errors import DISTRIBUTION, MissingExtra
 from specdec.gguf import GgufFile, open_gguf
 from specdec.models.base import DECODE_ROWS, Model, ModelInfo
 from specdec.models.llamacpp.context import LlamaContext
 from specdec.models.llamacpp.model import LlamaCppModel
+from specdec.models.llamacpp.recurrent import RecurrentLlamaCppModel
 
 _SMALL = 4 * 2**30
 """Bytes, dequantised to fp32, up to which a model may run in torch instead."""
@@ -43,8 +44,6 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
     # llama.cpp gives each sequence a multiple of 256 positions
     capacity = -(-(positions + DECODE_ROWS) // 256) * 256
     found = LlamaContext(path, slots, capacity)
-    if found.recurrent:
-        raise UnsupportedModel(f"{path} ({file.architecture}) holds recurrent state; expected one of attention alone")
     info = ModelInfo(
         name=name,
         architecture=file.architecture,
@@ -56,9 +55,9 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
         dtype=torch.float32,
         parameters=found.parameters,
         weight_bytes=found.weight_bytes,
-        cache_bytes=slots * capacity * each,
+        cache_bytes=slots * (capacity * each + (found.state_bytes if found.recurrent else 0)),
     )
-    return LlamaCppModel(found, info)
+    return RecurrentLlamaCppModel(found, info) if found.recurrent else LlamaCppModel(found, info)
 
 
 def _fitting(token: int) -> int:

@@ -7,7 +7,6 @@ logits may differ in the last bits with the rows beside it.
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from specdec.errors import UnsupportedModel
 from specdec.models.base import Batch, HostModel, ModelInfo, Pass
@@ -26,8 +25,7 @@ class LlamaCppModel(HostModel):
 
     def run(self, batch: Batch) -> Pass:
         """See `base.Model.run`."""
-        if batch.features:
-            raise UnsupportedModel(f"{self.info.name}: llama.cpp gives no hidden states; expected a drafter without")
+        check_features(batch.features, self.info)
         end = max(batch.starts) + batch.tokens.shape[1]
         if end > self.context.capacity:
             raise ValueError(f"positions up to {end}; a slot holds {self.context.capacity}")
@@ -35,7 +33,7 @@ class LlamaCppModel(HostModel):
         for run in runs:
             self.context.cut(run.sequence, run.start)
         threads.fit()
-        return Pass(self.context.decode(runs, batch.keep, torch.get_num_threads()))
+        return Pass(self.context.decode(runs, batch.keep))
 
     def kept(self, slot: int) -> list[int]:
         """See `prefixes.Snapshotted.kept`."""
@@ -52,6 +50,12 @@ class LlamaCppModel(HostModel):
         if snapshot.length:
             assert isinstance(snapshot.state, np.ndarray)
             self.context.restore(slot, snapshot.state)
+
+
+def check_features(features: tuple[int, ...], info: ModelInfo) -> None:
+    """Raise UnsupportedModel where outputs of layers are asked for."""
+    if features:
+        raise UnsupportedModel(f"{info.name}: llama.cpp gives no hidden states; expected a drafter without")
 
 
 class CutSnapshots(Snapshots):
