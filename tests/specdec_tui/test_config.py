@@ -6,6 +6,7 @@ import pytest
 
 from specdec.errors import InvalidRequest
 from specdec_tui.core.config import Config, read_config
+from specdec_tui.core.tools import ToolServer
 
 
 def _read(tmp_path: Path, text: str) -> Config:
@@ -27,6 +28,13 @@ def test_every_table(tmp_path: Path) -> None:
         screen = { theme = "light-safe", gauge = "off", system = "Be brief." }
         models = { folders = ["~/models"] }
         presets.mine = { temperature = 1.5 }
+        tools = { files = true }
+        [mcpServers.time]
+        command = "uvx"
+        args = ["mcp-server-time"]
+        env = { TZ = "UTC" }
+        [mcpServers.web]
+        url = "http://localhost:1/mcp"
         """,
     )
     assert (config.engine.target, config.engine.draft, config.engine.context) == ("a", "b", 512)
@@ -37,6 +45,9 @@ def test_every_table(tmp_path: Path) -> None:
         "off",
         "Be brief.",
     )
+    time = ToolServer("uvx", ("mcp-server-time",), {"TZ": "UTC"})
+    assert config.servers == {"time": time, "web": ToolServer(url="http://localhost:1/mcp")}
+    assert config.read_folder
     assert config.folders == (Path("~/models"),)
     assert {"precise", "mine"} <= set(config.presets)
 
@@ -47,6 +58,8 @@ def test_every_table(tmp_path: Path) -> None:
         ("tempo = 1", "config is 'tempo'; expected one of engine"),
         ("engine.speed = 1", "engine is 'speed'"),
         ("screen.gauge = 'loud'", "gauge is 'loud'; expected one of calm, full, off"),
+        ("mcpServers.a = {}", "mcpServers is None; expected a command or a url"),
+        ("mcpServers.a.cwd = '.'", "mcpServers.a is 'cwd'; expected one of command, args, env, url"),
         ("sampling.heat = 1", "setting is 'heat'"),
         ("sampling.temperature = -2", "temperature is -2"),
         ("screen.theme = 'pink'", "theme is 'pink'; expected one of dark"),

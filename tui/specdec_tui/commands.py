@@ -151,8 +151,13 @@ class SlashCommands:
         self._configure(self._settings.with_grammar(grammar), "answers follow the schema" if grammar else "no schema")
 
     def do_tools(self, name: str) -> None:
-        changed = self._settings.with_tools("[]" if name == "off" else _read(name))
-        self._configure(changed, f"{len(changed.tools)} tools offered")
+        toolbox, changed = self.screen.toolbox, self._settings
+        if name in ("files", "off"):
+            toolbox.read_folder(Path.cwd() if name == "files" else None)
+        if name and name != "files":
+            changed = changed.with_tools("[]" if name == "off" else _read(name))
+        ours = f": {', '.join(toolbox.tools)}" if toolbox.tools else ""
+        self._configure(changed, f"{len(toolbox.tools) + len(changed.tools)} tools offered{ours}")
 
     def do_think(self, level: str) -> None:
         self._configure(self._settings.with_text("reasoning", level or "on"), f"thinking: {level or 'on'}")
@@ -200,7 +205,7 @@ class SlashCommands:
             if speed_up and answer and answer.parent == prompt.id:
                 self.screen.chat.keep(replace(answer, figures={**answer.figures, "measured": round(speed_up, 3)}))
 
-        self.screen.app.push_screen(CompareScreen(engine, self.screen.chat.request(prompt.id)), keep)
+        self.screen.app.push_screen(CompareScreen(engine, self.screen.request(prompt.id)), keep)
 
     # --------------------------------------------------------------------------- turns
 

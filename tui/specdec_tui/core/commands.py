@@ -47,7 +47,7 @@ COMMANDS = (
     Command("copy", "[code]", "the last answer, or its last code block", "copy"),
     Command("json", "on|off", "answers are JSON objects", "switch"),
     Command("schema", "file", "answers follow a JSON schema; `off` ends it"),
-    Command("tools", "file", "offer tools, a JSON list in OpenAI's form; `off` ends it"),
+    Command("tools", "[files|off|file]", "offer two that read this folder, or a JSON list in OpenAI's form", "tools"),
     Command("think", "[level]", "before it answers: on, off, auto, low, medium, high ...", "thinking"),
     Command("result", "text", "what the last tool call returned"),
     Command("restart", "", "load the engine again; the chat stays"),
@@ -106,7 +106,15 @@ def choices(kind: str, config: Config, store: Store | None) -> Iterable[str]:
         case "theme":
             return THEME_NAMES
         case _:
-            return {"switch": ("on", "off"), "copy": ("code",), "thinking": ("on", "off", "auto", *EFFORTS)}[kind]
+            return _WORDS[kind]
+
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "switch": ("on", "off"),
+    "copy": ("code",),
+    "tools": ("files", "off"),
+    "thinking": ("on", "off", "auto", *EFFORTS),
+}
 
 
 def complete(line: str, choices: Callable[[str], Iterable[str]], most: int = 8) -> list[Suggestion]:

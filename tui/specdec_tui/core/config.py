@@ -5,6 +5,8 @@
 [screen]    theme, gauge, rejected, system
 [models]    folders = ["~/models"]
 [presets.NAME]  sampling values
+[mcpServers.NAME]  command, args, env, or url: tools that the chat runs
+[tools]     files = true: offer two that read the working folder
 [keys]      NAME = "key,key": other keys for what F1 lists; compare = "f9"
 """
 
@@ -12,13 +14,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from specdec.errors import InvalidRequest
 from specdec.types import LoadOptions
 from specdec_tui.core.settings import PRESETS, ChatSettings, Values
+from specdec_tui.core.tools import ToolServer
 
 THEME_NAMES = ("dark", "light", "dark-safe", "light-safe")
 """The last two have token colours that stay apart for colour-blind eyes."""
@@ -53,6 +56,10 @@ class Config:
     screen: ScreenConfig = field(default_factory=ScreenConfig)
     folders: tuple[Path, ...] = ()
     presets: Mapping[str, Values] = field(default_factory=lambda: dict(PRESETS))
+    servers: Mapping[str, ToolServer] = field(default_factory=dict)
+    """MCP servers."""
+    read_folder: bool = False
+    """Offer the tools that read the working folder."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Other keys, by the name of what they do."""
 
@@ -67,7 +74,7 @@ def read_config(path: Path) -> Config:
         raise InvalidRequest("config", str(path), f"TOML ({error})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest("config", str(path), f"a readable file ({error})") from None
-    _known("config", tables, ("engine", "sampling", "screen", "models", "presets", "keys"))
+    _known("config", tables, ("engine", "sampling", "screen", "models", "presets", "mcpServers", "tools", "keys"))
     engine, screen = (dict(tables.get(name, {})) for name in ("engine", "screen"))
     if url := engine.pop("url", None):
         engine["target"] = url
@@ -78,17 +85,29 @@ def read_config(path: Path) -> Config:
         screen=_filled(ScreenConfig, "screen", screen),
         folders=tuple(Path(f) for f in tables.get("models", {}).get("folders", [])),
         presets=PRESETS | {name: dict(values) for name, values in tables.get("presets", {}).items()},
+        servers={name: _server(name, values) for name, values in tables.get("mcpServers", {}).items()},
+        read_folder=bool(tables.get("tools", {}).get("files", False)),
         keys={name: str(key) for name, key in tables.get("keys", {}).items()},
     )
+
+
+def _server(name: str, values: Mapping[str, Any]) -> ToolServer:
+    args = {"args": tuple(values["args"])} if "args" in values else {}
+    server: ToolServer = _filled(ToolServer, f"mcpServers.{name}", {**values, **args})
+    return server
 
 
 def _filled(kind: type[Any], table: str, values: Mapping[str, Any]) -> Any:
     _known(table, values, [f.name for f in fields(kind)])
     for name, value in values.items():
-        default = getattr(kind(), name)
+        default = next(_default(f) for f in fields(kind) if f.name == name)
         if default is not None and not isinstance(value, type(default)):
             raise InvalidRequest(f"{table}.{name}", value, f"a value like {default!r}")
     return kind(**values)
+
+
+def _default(of: Field[Any]) -> Any:
+    return of.default if of.default_factory is MISSING else of.default_factory()
 
 
 def _known(table: str, values: Mapping[str, Any], names: Any) -> None:

@@ -90,6 +90,11 @@ class EngineManager:
         """Why the engine, if there is one, takes no requests."""
         return self.engine.down if self.engine else None
 
+    @property
+    def log(self) -> Path:
+        """Where what others write goes, off the screen."""
+        return getattr(self._open, "log", Path(os.devnull))
+
     def check(self, options: LoadOptions) -> None:
         """Raises what is plainly wrong with these, while the present engine still runs. Blocks for a moment."""
         if check := getattr(self._open, "check", None):

@@ -60,10 +60,10 @@ class ChatSettings:
         """What differs from the defaults, as a preset keeps it."""
         return {n: self.value(n) for n in NAMES if self.value(n) != _DEFAULTS[n]}
 
-    def in_force(self) -> str:
-        """What differs from the defaults, in a few words."""
+    def in_force(self, tools: int = 0) -> str:
+        """What differs from the defaults, in a few words. `tools`: how many are offered beside these."""
         parts = ["system prompt"] if self.system else []
-        parts += [f"{len(self.tools)} tools"] if self.tools else []
+        parts += [f"{len(self.tools) + tools} tools"] if self.tools or tools else []
         parts += [self.sampling.grammar.kind.replace("_", " ")] if self.sampling.grammar else []
         return " · ".join([*parts, *(f"{name} {shown(value)}" for name, value in self.changed().items())])
 

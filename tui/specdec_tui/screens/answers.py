@@ -13,7 +13,8 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from specdec.errors import InvalidRequest, SpecDecError
-from specdec.types import LoadOptions, Message
+from specdec.types import LoadOptions, Message, Request
+from specdec_tui.core.calls import CallRunner
 from specdec_tui.core.chat import Chat
 from specdec_tui.core.commands import for_app
 from specdec_tui.core.config import Config
@@ -25,6 +26,8 @@ from specdec_tui.core.generation import Generation
 from specdec_tui.core.monitor import Monitor
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.tokenlog import TokenLog
+from specdec_tui.core.tools import Toolbox
+from specdec_tui.widgets.approval import Approval
 from specdec_tui.widgets.chips import Chips
 from specdec_tui.widgets.heading import Heading
 from specdec_tui.widgets.problem import Problem
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 
 _SHARED_FRAME = 0.1
 """Seconds between looks at an answer whose engine decodes on the cores that draw: its frames are rarer."""
+_MOST_CALLING = 25
+"""Answers that call tools before the user is asked on."""
 _LOGS = 8
 """Answers whose tokens are kept."""
 
@@ -62,6 +67,9 @@ class AnswersScreen(Screen[None]):
         self._leaving = 0.0
         self.prompt = Prompt(self.suggestions, self.queue)
         self.chips = Chips(self.count)
+        self.toolbox = Toolbox(config.servers, engines.log, self.toolbox_changed)
+        self.approval = Approval()
+        self.calls = CallRunner(self.toolbox, self.approval.ask)
         self.pane: TokenPane | None = None
         self.gauges: tuple[GaugePanel | GaugeStrip, ...] = ()
         self._logs: OrderedDict[tuple[str, int], TokenLog] = OrderedDict()
@@ -87,7 +95,11 @@ class AnswersScreen(Screen[None]):
 
     def show_settings(self) -> None:
         """What is in force beside the defaults, on the prompt's edge."""
-        self.prompt.border_subtitle = one_line(self.chat.settings.in_force())
+        self.prompt.border_subtitle = one_line(self.chat.settings.in_force(len(self.toolbox.tools)))
+
+    def toolbox_changed(self, news: str) -> None:
+        self.toast(news)
+        self.show_settings()
 
     # --------------------------------------------------------------------------- the engine
 
@@ -139,6 +151,7 @@ class AnswersScreen(Screen[None]):
         """The answer under way is left at once; what came stays."""
         if self.generation:
             self.generation.cancel()
+        self.calls.stop()
 
     @on(Prompt.Submitted)
     def _submitted(self, event: Prompt.Submitted) -> None:
@@ -211,7 +224,7 @@ class AnswersScreen(Screen[None]):
         self.show_title()
         if not branch:
             await self.transcript.add(self.chat.conversation, [turn])
-        await self._answer(turn, branch=branch)
+        await self._answers(turn, branch=branch)
 
     def retry(self, prompt: Turn) -> None:
         """Another answer to the same turn, beside those there are."""
@@ -219,18 +232,42 @@ class AnswersScreen(Screen[None]):
             self.toast(InvalidRequest("retry", "now", "no answer under way; Esc stops it"))
             return
         self.chat.conversation.head = prompt.id
-        self.run_worker(self._answer(prompt, branch=True), group="answer", exclusive=True)
+        self.run_worker(self._answers(prompt, branch=True), group="answer", exclusive=True)
 
-    async def _answer(self, prompt: Turn, *, branch: bool) -> None:
-        """From first frame to last, in order whatever happens."""
+    def request(self, prompt: int) -> Request:
+        """What asks for an answer to this turn. A model that takes no tools is offered none of ours."""
+        engine, given = self.engines.engine, self.chat.settings.tools
+        ours = self.toolbox.offers if engine and engine.info.tool_format else ()
+        return self.chat.request(prompt, tools=(*given, *ours))
+
+    async def _answers(self, prompt: Turn, *, branch: bool) -> None:
+        """An answer; while it calls tools of ours, what they return, and the next one."""
+        for _ in range(_MOST_CALLING):
+            answer = await self._answer(prompt, branch=branch)
+            if answer is None or not self.calls.can_run(answer.message.tool_calls):
+                return
+            self.status.show_state("calling tools · Esc stops", style="$primary")
+            results, stopped = await self.calls.run(answer.message.tool_calls)
+            prompt, branch = answer, False
+            for message in results:
+                prompt = self.chat.add(message, prompt.id)
+                await self.transcript.add(self.chat.conversation, [prompt])
+            self.prompt.focus()
+            if stopped:
+                self.watch_engine()
+                return
+        self.toast(f"{_MOST_CALLING} answers on end called tools: ask on if that is right")
+
+    async def _answer(self, prompt: Turn, *, branch: bool) -> Turn | None:
+        """From first frame to last, in order whatever happens. None if it did not come to its end."""
         engine, chat = self.engines.engine, self.chat
         if branch:
             await self.transcript.show(chat.conversation)
         if engine is None:
             self.toast("there is no engine: F8 tries again, F3 chooses another")
-            return
+            return None
         self.status.show_state("answering · Esc stops", style="$primary")
-        request = chat.request(prompt.id)
+        request = self.request(prompt.id)
         generation = Generation(chat.begin_answer(prompt.id), request, shares_cores=shares_cores(engine))
         before, self.generation = self.generation, generation
         self._logs[chat.id, generation.turn.id] = generation.log
@@ -253,6 +290,7 @@ class AnswersScreen(Screen[None]):
         self.watch_engine()
         self.show_title()
         self.refresh_gauge()
+        return generation.turn if generation.turn.state == "done" else None
 
     async def _draw(self, generation: Generation) -> None:
         """One frame of the answer under way."""

@@ -76,6 +76,7 @@ class ChatScreen(AnswersScreen):
         with Horizontal(id="body"):
             yield self.transcript
         yield self.problem
+        yield self.approval
         yield self.queue
         yield self.suggestions
         yield self.chips
@@ -100,6 +101,8 @@ class ChatScreen(AnswersScreen):
         from specdec_tui.widgets.token_pane import TokenPane
 
         self.load_engine(self.engines.options)
+        self.toolbox.read_folder(Path.cwd() if self.config.read_folder else None)
+        self.run_worker(self.toolbox.serve(), group="tools", exit_on_error=False)
         self.pane, panel, strip = TokenPane(), GaugePanel(), GaugeStrip()
         await self.query_one("#body").mount(self.pane, panel)
         await self.mount(strip, before=self.problem)
@@ -165,7 +168,7 @@ class ChatScreen(AnswersScreen):
         self.problem.show("")
         if self.suggestions.chosen:
             self.suggestions.offer(())
-        elif self.running:
+        elif self.busy:
             self.cancel()
         elif self.shows_tokens:
             self.show_tokens(None)

@@ -1,0 +1,163 @@
+"""Tools that the chat runs: asked for, run, stopped; MCP servers and the working folder."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from specdec.types import Message, Request
+from specdec_tui.core.config import Config
+from specdec_tui.core.tools import Toolbox, ToolServer, folder_tools
+from specdec_tui.widgets.approval import Approval
+from tests.fakes import ScriptedEngine, call
+from tests.specdec_tui.running import Driver, running
+
+SERVER = Path(__file__).with_name("tool_server.py")
+
+
+class Calling(ScriptedEngine):
+    """Calls first, and tells what came of it after the results."""
+
+    def __init__(self, *calls: list[str]) -> None:
+        super().__init__(["It", " is", " so."])
+        self._first = [token for one in calls for token in one]
+        self._after = list(self.script)
+
+    def _events(self, request: Request) -> list:  # type: ignore[type-arg]
+        last = request.prompt[-1]
+        self.script = self._after if isinstance(last, Message) and last.role == "tool" else self._first
+        self.speculative_script = self.script
+        return super()._events(request)
+
+
+def _results(engine: ScriptedEngine) -> list[str | None]:
+    return [m.content for m in engine.requests[-1].prompt if isinstance(m, Message) and m.role == "tool"]
+
+
+async def _asks(chat: Driver) -> None:
+    await chat.until(lambda: isinstance(chat.app.screen.focused, Approval))
+
+
+@pytest.fixture
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("red")
+    (tmp_path / "b.txt").write_text("blue")
+
+
+@pytest.mark.usefixtures("_here")
+async def test_calls_are_shown_allowed_run_and_answered() -> None:
+    engine = Calling(call("read_file", {"path": "a.txt"}), call("read_file", {"path": "b.txt"}))
+    async with running(engine, config=Config(read_folder=True)) as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.app.main.prompt.border_subtitle == "2 tools")
+        await chat.enter("Which colours?")
+        await _asks(chat)
+        assert '{"path": "a.txt"}' in chat.text_of("#approval")
+        await chat.pilot.press("y")
+        await chat.until(lambda: "b.txt" in chat.text_of("#approval"))
+        await chat.pilot.press("n")
+        await chat.until(lambda: chat.texts[-1] == "It is so." and not chat.app.main.busy)
+        assert _results(engine) == ["red", "the user does not allow this call"]
+        assert {t["function"]["name"] for t in engine.requests[0].tools} == {"list_files", "read_file"}
+        assert chat.app.screen.focused is chat.app.main.prompt
+
+
+@pytest.mark.usefixtures("_here")
+async def test_always_and_never_are_asked_once() -> None:
+    engine = Calling(call("read_file", {"path": "a.txt"}), call("list_files", {}))
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.enter("/tools files")
+        await chat.enter("Which?")
+        await _asks(chat)
+        await chat.pilot.press("a")
+        await chat.until(lambda: "list_files" in chat.text_of("#approval"))
+        await chat.pilot.press("x")
+        await chat.until(lambda: chat.texts[-1] == "It is so." and not chat.app.main.busy)
+        await chat.ask("Again?")
+        await chat.until(lambda: chat.texts[-1] == "It is so." and not chat.app.main.busy)
+        assert _results(engine) == ["red", "the user does not allow this call"] * 2
+        await chat.enter("/tools off")
+        await chat.until(lambda: not chat.app.main.toolbox.tools)
+
+
+@pytest.mark.usefixtures("_here")
+async def test_escape_stops_calls_and_the_chat_goes_on() -> None:
+    engine = Calling(call("read_file", {"path": "a.txt"}))
+    async with running(engine, config=Config(read_folder=True)) as chat:
+        await chat.ready()
+        await chat.enter("Which?")
+        await _asks(chat)
+        await chat.pilot.press("escape")
+        await chat.until(lambda: not chat.app.main.busy)
+        assert chat.texts[-1] == "stopped by the user"
+        assert len(engine.requests) == 1
+
+
+async def test_tools_of_a_server_are_offered_and_run(tmp_path: Path) -> None:
+    servers = {"fox": ToolServer(sys.executable, (str(SERVER),)), "none": ToolServer("/no/such/command")}
+    engine = Calling(call("add", {"a": 1, "b": 2}), call("break_it", {}), call("wait_long", {}))
+    async with running(engine, config=Config(servers=servers)) as chat:
+        await chat.ready()
+        await chat.until(lambda: len(chat.app.main.toolbox.tools) == 3)
+        await chat.until(lambda: any(text.startswith("no tools of none: ") for text in chat.toasts))
+        await chat.enter("Add")
+        await _asks(chat)
+        await chat.pilot.press("y", "y", "n")
+        await chat.until(lambda: chat.texts[-1] == "It is so." and not chat.app.main.busy)
+        assert _results(engine)[0] == "3"
+        assert str(_results(engine)[1]).startswith("failed: ")
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, str(SERVER), str(port)], stderr=subprocess.DEVNULL)
+    yield port
+    process.kill()
+    process.wait()
+
+
+async def test_a_server_at_a_url_and_a_call_that_is_cancelled(port: int, tmp_path: Path) -> None:
+    told = asyncio.Event()
+    toolbox = Toolbox({"fox": ToolServer(url=f"http://127.0.0.1:{port}/mcp")}, tmp_path / "log", lambda _: told.set())
+    async with asyncio.timeout(60):
+        while not toolbox.tools:  # until it listens
+            told.clear()
+            serving = asyncio.create_task(toolbox.serve())
+            await told.wait()
+    assert await toolbox.call("add", '{"a": 2, "b": 3}') == "5"
+    assert "failed" in await toolbox.call("add", '{"a": "x"}')
+    assert (await toolbox.call("add", '{"a"')).startswith("failed: ")
+    waiting = asyncio.create_task(toolbox.call("wait_long", "{}"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert not toolbox.tools
+
+
+@pytest.mark.usefixtures("_here")
+async def test_the_folders_tools_stay_in_it(tmp_path: Path) -> None:
+    list_files, _ = folder_tools(tmp_path)
+    assert await list_files.run({}) == "a.txt\nb.txt"
+    toolbox = Toolbox({}, tmp_path, print)
+    toolbox.read_folder(tmp_path)
+    assert await toolbox.call("read_file", '{"path": "a.txt"}') == "red"
+    assert "a path inside the working folder" in await toolbox.call("read_file", '{"path": "../x"}')
+    assert "a path inside the working folder" in await toolbox.call("list_files", '{"path": "/"}')
+    assert (await toolbox.call("read_file", '{"path": "none"}')).startswith("failed: ")
+    (tmp_path / "a.txt").write_text("x" * 50_000)
+    assert (await toolbox.call("read_file", '{"path": "a.txt"}')).endswith("[cut: 50,000 characters]")
