@@ -2,4 +2,5 @@
 
 from specdec.cli import main
 
-main()
+if __name__ == "__main__":  # a process that multiprocessing starts imports this too
+    main()

@@ -1,4 +1,4 @@
-"""LangChain's classes over SpecDec: a chat model and a completion model. Importing this does not import torch.
+"""LangChain's classes over SpecDec: a chat model, a completion model, embeddings. Importing this does not import torch.
 
 from langchain_specdec import ChatSpecDec
 
@@ -9,7 +9,8 @@ from specdec.errors import extra
 
 with extra("langchain", "ChatSpecDec"):
     from langchain_specdec.chat_models import ChatSpecDec
+    from langchain_specdec.embeddings import SpecDecEmbeddings
     from langchain_specdec.errors import InputTooLong, InvalidInput
     from langchain_specdec.llms import SpecDecLLM
 
-__all__ = ["ChatSpecDec", "InputTooLong", "InvalidInput", "SpecDecLLM"]
+__all__ = ["ChatSpecDec", "InputTooLong", "InvalidInput", "SpecDecEmbeddings", "SpecDecLLM"]

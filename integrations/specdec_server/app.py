@@ -9,7 +9,9 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from specdec import __version__
+from specdec.embeddings import Embedder
 from specdec.engine import Engine
+from specdec_server.embeddings.routes import embedding_routes
 from specdec_server.errors import add_error_handlers
 from specdec_server.guard import Guard, check_access, check_source
 from specdec_server.logs import AccessLog
@@ -23,8 +25,11 @@ _SILENT: Any = {"tracing": False, "metrics": False, "logs": False}
 """FastAPI's own telemetry would see prompts."""
 
 
-def create_app(engine: Engine | ModelPool, settings: Settings | None = None) -> FastAPI:
-    """The endpoint over `engine`, which stays the caller's to close, as does a pool of models, which has settings."""
+def create_app(
+    engine: Engine | ModelPool, settings: Settings | None = None, embedder: Embedder | None = None
+) -> FastAPI:
+    """The endpoint over `engine`, or over a pool of models, which has its own settings; with an `embedder` there is
+    /v1/embeddings too. All stay the caller's to close."""
     pool = engine if isinstance(engine, ModelPool) else ModelPool.of(engine, settings)
     settings = pool.settings
     app = FastAPI(title="SpecDec", version=__version__, docs_url=None, redoc_url=None, telemetry=_SILENT)
@@ -32,6 +37,8 @@ def create_app(engine: Engine | ModelPool, settings: Settings | None = None) -> 
     app.include_router(status_routes(pool))
     app.include_router(answer_routes(pool))
     app.include_router(counting_routes(pool))
+    if embedder:
+        app.include_router(embedding_routes(embedder, settings))
     add_error_handlers(app)
     # the last one added is the first to see a request
     app.add_middleware(Guard, check=check_access, settings=settings)

@@ -17,10 +17,11 @@ from starlette.requests import ClientDisconnect
 
 from specdec_server.errors import Refusal
 from specdec_server.fields import settle
-from specdec_server.schemas import SamplingRequest
+from specdec_server.schemas import RequestModel, SamplingRequest
 from specdec_server.settings import Settings
 
 Body = TypeVar("Body", bound=SamplingRequest)
+Model = TypeVar("Model", bound=RequestModel)
 
 _KINDS = {
     "string_type": "text",
@@ -46,10 +47,19 @@ _UNREADABLE = {
 
 
 async def received(http: HttpRequest, schema: type[Body], settings: Settings) -> Body:
-    """The body. Raises Refusal. JSON is parsed once, and only what says that it is JSON."""
+    """The body of a request for answers, its fields settled. Raises Refusal."""
     body = await _json(http, settings.body)
     if not settings.strict and (ignored := settle(body, schema.form)):
         http.state.facts["ignored"] = ", ".join(ignored)
+    return _validated(body, schema)
+
+
+async def parsed(http: HttpRequest, schema: type[Model], settings: Settings) -> Model:
+    """Any other body, as it is. Raises Refusal."""
+    return _validated(await _json(http, settings.body), schema)
+
+
+def _validated(body: Any, schema: type[Model]) -> Model:
     try:
         return schema.model_validate(body)
     except ValidationError as error:
@@ -57,6 +67,7 @@ async def received(http: HttpRequest, schema: type[Body], settings: Settings) ->
 
 
 async def _json(http: HttpRequest, limit: int) -> Any:
+    """Parsed once, and only what says that it is JSON."""
     kind = http.headers.get("content-type")
     media = (kind or "").partition(";")[0].strip().lower()
     if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):

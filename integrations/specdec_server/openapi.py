@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from specdec_server.schemas import ErrorResponse, MessageErrorResponse, RequestModel, ResponseModel
+from specdec_server.schemas import ErrorResponse, MessageErrorResponse, RequestModel, ResponseModel, SamplingRequest
 
 _STATUSES = {
     400: "The request is wrong; `param` names the field.",
@@ -60,8 +60,8 @@ def operation(
     return {"response_model": None, "responses": errors | answers, "openapi_extra": _body(body)}
 
 
-def counting(body: type[RequestModel], errors: dict[int | str, dict[str, Any]] = ERRORS) -> dict[str, Any]:
-    """Options of a route that counts the tokens of a `body`."""
+def body_of(body: type[RequestModel], errors: dict[int | str, dict[str, Any]] = ERRORS) -> dict[str, Any]:
+    """Options of a route that takes a `body` and answers at once."""
     return {"responses": errors, "openapi_extra": _body(body)}
 
 
@@ -86,7 +86,7 @@ def describe(app: FastAPI, names: list[str] | None, *models: type[RequestModel |
             )
             own = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
             components |= own.pop("$defs", {}) | {model.__name__: own}
-            if names is not None and issubclass(model, RequestModel):
+            if names is not None and issubclass(model, SamplingRequest):
                 own["properties"]["model"] = {"title": "Model", "enum": [*names, None]}
         app.openapi_schema = schema
     return app.openapi_schema

@@ -12,11 +12,12 @@ from specdec_server.chat.schemas import ChatCompletion, ChatCompletionChunk, Cha
 from specdec_server.completions.requests import completion_requests
 from specdec_server.completions.responses import CompletionWriter
 from specdec_server.completions.schemas import CompletionRequest, TextCompletion
+from specdec_server.embeddings.schemas import EmbeddingsRequest
 from specdec_server.errors import MESSAGES_PATH
 from specdec_server.messages.requests import check_last_turn, message_request
 from specdec_server.messages.responses import MessagesWriter
 from specdec_server.messages.schemas import MessageBody, MessageEvent, MessagesRequest, MessageTokens
-from specdec_server.openapi import MESSAGE_ERRORS, counting, operation
+from specdec_server.openapi import MESSAGE_ERRORS, body_of, operation
 from specdec_server.pool import ModelPool
 from specdec_server.responses.requests import response_request
 from specdec_server.responses.responses import ResponsesWriter
@@ -32,6 +33,7 @@ DESCRIBED = (
     ResponseEvent,
     MessagesRequest,
     MessageEvent,
+    EmbeddingsRequest,
 )
 """Bodies and events of streams, which FastAPI does not find by itself."""
 
@@ -92,21 +94,21 @@ def counting_routes(pool: ModelPool) -> APIRouter:
     router = APIRouter()
     settings = pool.settings
 
-    @router.post("/v1/chat/completions/input_tokens", **counting(ChatCompletionRequest))
+    @router.post("/v1/chat/completions/input_tokens", **body_of(ChatCompletionRequest))
     async def chat_tokens(http: HttpRequest) -> InputTokens:
         """The tokens of a chat's prompt."""
         body = await received(http, ChatCompletionRequest, settings)
         model = pool.find(body.model)
         return InputTokens(object="response.input_tokens", input_tokens=await pool.count(model, chat_requests(body)[0]))
 
-    @router.post("/v1/responses/input_tokens", **counting(ResponsesRequest))
+    @router.post("/v1/responses/input_tokens", **body_of(ResponsesRequest))
     async def response_tokens(http: HttpRequest) -> InputTokens:
         """The tokens of a response's prompt."""
         body = await received(http, ResponsesRequest, settings)
         model = pool.find(body.model)
         return InputTokens(object="response.input_tokens", input_tokens=await pool.count(model, response_request(body)))
 
-    @router.post(f"{MESSAGES_PATH}/count_tokens", **counting(MessagesRequest, MESSAGE_ERRORS))
+    @router.post(f"{MESSAGES_PATH}/count_tokens", **body_of(MessagesRequest, MESSAGE_ERRORS))
     async def message_tokens(http: HttpRequest) -> MessageTokens:
         """The tokens of a message's prompt."""
         body = await received(http, MessagesRequest, settings)

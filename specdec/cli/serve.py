@@ -69,6 +69,10 @@ class Serving:
     any_name: Annotated[
         bool, typer.Option("--any-name", help="Answer unknown names with the first model.", rich_help_panel="Models")
     ] = False
+    embed: Annotated[
+        str | None,
+        typer.Option(help="Encoder for /v1/embeddings: a folder or a hub id.", rich_help_panel="Models"),
+    ] = None
     host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=_SERVER)] = "127.0.0.1"
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535, rich_help_panel=_SERVER)] = (
         8000
@@ -135,6 +139,7 @@ _SERVING = Serving()
 def serve(loading: LoadOptions = _LOADING, serving: Serving = _SERVING) -> None:
     """Serve a model to local tools, as OpenAI's API (chat completions, completions, responses) and Anthropic's."""
     with extra("server", "the server"):
+        from specdec.embeddings.process import ProcessEmbedder
         from specdec_server import ModelPool, create_app
         from specdec_server.logs import log_to_stderr
         from specdec_server.serving import bound, run
@@ -142,10 +147,11 @@ def serve(loading: LoadOptions = _LOADING, serving: Serving = _SERVING) -> None:
     waiting = settings.queue + settings.choices + serving.slots  # so that the server refuses first
     loading = replace(loading, target=serving.upstream or loading.target, slots=serving.slots, queue_limit=waiting)
     with bound(serving.host, serving.port) as found, ExitStack() as stack:
+        encoder = stack.enter_context(closing(ProcessEmbedder(serving.embed))) if serving.embed else None
         if named := named_models(serving.model or (), serving.models, loading):
-            app = create_app(stack.enter_context(closing(ModelPool(named, settings))))
+            app = create_app(stack.enter_context(closing(ModelPool(named, settings))), embedder=encoder)
         else:
-            app = create_app(stack.enter_context(_loaded(loading)), settings)
+            app = create_app(stack.enter_context(_loaded(loading)), settings, encoder)
         log_to_stderr(serving.log_level)
         found.listen()  # so that whoever reads where is not refused any more
         name, number = found.getsockname()[:2]

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from specdec.embeddings import Embedder
 from specdec.engine import Engine
 from specdec_server import ModelPool, Settings, create_app
 
@@ -17,8 +18,10 @@ JSON = dict[str, Any]
 class AppClient:
     """One application and its client."""
 
-    def __init__(self, engine: Engine | ModelPool, settings: Settings | None = None) -> None:
-        self.app = create_app(engine, settings)
+    def __init__(
+        self, engine: Engine | ModelPool, settings: Settings | None = None, embedder: Embedder | None = None
+    ) -> None:
+        self.app = create_app(engine, settings, embedder)
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 

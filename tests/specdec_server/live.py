@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from specdec.embeddings import Embedder
 from specdec.engine import Engine
 from specdec_server import Settings, create_app
 from specdec_server.serving import SpecDecServer, bound
@@ -22,9 +23,9 @@ PATIENCE = 20.0
 class LiveServer:
     """Runs until `stop()`; `client` talks to it, `connect()` is a bare connection."""
 
-    def __init__(self, engine: Engine, settings: Settings | None = None) -> None:
+    def __init__(self, engine: Engine, settings: Settings | None = None, embedder: Embedder | None = None) -> None:
         settings = settings or Settings(grace=0.2)
-        self.app = create_app(engine, settings)
+        self.app = create_app(engine, settings, embedder)
         self.socket = bound("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
         self.server = SpecDecServer(self.app, settings)
@@ -56,8 +57,8 @@ class LiveServer:
 
 
 @contextmanager
-def live(engine: Engine, settings: Settings | None = None) -> Iterator[LiveServer]:
-    server = LiveServer(engine, settings)
+def live(engine: Engine, settings: Settings | None = None, embedder: Embedder | None = None) -> Iterator[LiveServer]:
+    server = LiveServer(engine, settings, embedder)
     try:
         yield server
     finally:

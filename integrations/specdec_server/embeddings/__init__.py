@@ -1,0 +1,1 @@
+"""/v1/embeddings: texts as vectors, by an encoder beside the models."""
