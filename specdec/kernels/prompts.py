@@ -81,8 +81,10 @@ def _product(
         if share == 0:
             acc, gate, total = part, other, squared
         else:
-            acc += part
-            gate += other
+            # Not `+=`: of a share of one step the compiler would make one product with `acc`, in another order.
+            one = tl.full(part.shape, 1.0, tl.float32)
+            acc = tl.fma(part, one, acc)
+            gate = tl.fma(other, one, gate)
             total += squared
     finish(acc, gate, total, bias, out, row, column, rows, eps, N, K, NORM, BIAS, GATED, RESIDUAL)
 

@@ -22,12 +22,17 @@ from tests.models.models import tokens
 CUDA = torch.cuda.is_available()
 DTYPE = torch.bfloat16 if CUDA else torch.float16
 EPS = 1e-5
-SHAPES = [(1, 64, 128, Tile(64, 64)), (17, 136, 96, Tile(64, 64)), (130, 100, 256, Tile(64, 64, 2))]
+SHAPES = [
+    (1, 64, 128, Tile(64, 64)),
+    (17, 136, 96, Tile(64, 64)),
+    (130, 100, 256, Tile(64, 64, 2)),
+    (9, 64, 128, Tile(64, 64, 2)),
+]
 GPU_SHAPES = [
     (rows, columns, inner, None)
     for rows, columns, inner in [
         (1, 6144, 4096), (200, 4096, 4096), (333, 4096, 14336), (700, 3072, 2048), (257, 2048, 8192), (65, 1000, 1000),
-        (511, 960, 576), (128, 2560, 2560), (600, 576, 1536), (300, 5120, 5120),
+        (511, 960, 576), (128, 2560, 2560), (600, 576, 1536), (300, 5120, 5120), (300, 64, 128),
     ]
 ]  # fmt: skip
 HOW: dict[str, dict[str, bool]] = {

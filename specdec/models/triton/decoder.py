@@ -51,7 +51,7 @@ class Decoder:
         keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(capacity, _SPLITS)))
         self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps, keys)
         self._tiles = {(wanted.columns, wanted.inner): tiles.of(wanted) for wanted in products_of(model)}
-        # Not with windows: see the log of 2026-11-30, "Not understood".
+        # Not with windows: see the log of 2026-11-30, "Understood: one product made of two".
         self._exact = prompts.exact(self._tiles, model.info.dtype, device) and not any(family.windows)
         self.longest = _LONGEST if self._exact else _LONGEST_NARROW
         narrow = prompts.LEAST if self._exact else _LONGEST_NARROW
