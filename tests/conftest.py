@@ -6,8 +6,10 @@ import os
 import signal
 from pathlib import Path
 
-# Nothing a test does may reach for a hub, colour its output or depend on the width of the terminal that runs it.
+# Nothing a test does may reach for a hub, colour its output, depend on the width of its terminal,
+# nor on what its user has set.
 os.environ.update({"HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"})
+os.environ["SPECDEC_CONFIG"] = os.devnull
 
 # Without a GPU the kernels run in Triton's interpreter. Triton decides that when it is first imported, by whomever.
 if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):

@@ -23,6 +23,8 @@ _COMMANDS = {
     "info": ("info", "Load a target with what drafts for it, and say what they are."),
     "models": ("models", "List the models that are on this machine, and how each would run."),
     "doctor": ("doctor", "Say what is installed here, and try it in some seconds."),
+    "plan": ("plan", "Say whether a target and its draft fit a GPU, and what speculation would bring."),
+    "config": ("config", "Say where defaults for all commands are kept, and what they are."),
     "tune": ("tune", "Find the fastest tiles of a model's products on this GPU, once."),
     "cluster": ("cluster", "Put a target and its draft on vLLM, over GPUs and hosts."),
     "router": ("cluster", "Put several servers behind one address, by a router that exists."),
@@ -37,6 +39,7 @@ specdec answers with your model, sooner, and never changes what it says.
   specdec generate --compare     answer a prompt twice, plain and speculative
   specdec chat                   talk to a model
   specdec serve                  an OpenAI-compatible endpoint for your tools
+  specdec plan                   would a model fit my GPU, and how much faster is it?
   specdec doctor                 what is installed here, and does it work?
 
 Your own models: --target FOLDER, HUB-ID or URL, and --draft a small one with the same tokenizer.
@@ -50,6 +53,14 @@ def _root(
         typer.echo(f"{DISTRIBUTION} {__version__}")
     elif ctx.invoked_subcommand is None:
         typer.echo(_FIRST)
+    else:
+        from specdec.cli.config import defaults_of
+        from specdec.cli.screen import reported
+
+        name = ctx.invoked_subcommand
+        command = ctx.command.get_command(ctx, name)  # type: ignore[attr-defined]
+        with reported():
+            ctx.default_map = {name: defaults_of(name, (option.name for option in command.params))}
 
 
 def _joined(names: Iterable[str], function: Callable[[str], Callable[..., None]]) -> typer.Typer:

@@ -28,15 +28,24 @@ _KNOWN = {
     "h100": (80, 3.35, 989),
     "h200": (141, 4.8, 989),
     "b200": (180, 8.0, 2250),
+    "a10": (24, 0.600, 125),
+    "t4": (16, 0.320, 65),
+    "rtx3060": (12, 0.360, 51),
+    "rtx3090": (24, 0.936, 71),
+    "rtx4060": (8, 0.272, 60),
+    "rtx4070": (12, 0.504, 117),
+    "rtx4080": (16, 0.717, 195),
     "rtx4090": (24, 1.008, 165),
+    "rtx5080": (16, 0.960, 225),
     "rtx5090": (32, 1.792, 210),
     "rtx6000ada": (48, 0.960, 364),
 }
 
 
 def gpu(name: str) -> Gpu:
-    """A GPU of that name."""
+    """A GPU of that name; rtx may be left out."""
     known = name.lower().replace(" ", "")
+    known = f"rtx{known}" if f"rtx{known}" in _KNOWN else known
     if known not in _KNOWN:
         raise InvalidRequest("gpu", name, "one of " + ", ".join(_KNOWN))
     gib, terabytes, teraflops = _KNOWN[known]

@@ -34,10 +34,37 @@ class ModelShape:
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype_bytes
 
 
+# bytes in 16 bits, layers, heads of keys and values, size of a head, context: as their configs and indexes have them
+_KNOWN = {
+    "meta-llama/llama-3.1-8b-instruct": (16_060_522_496, 32, 8, 128, 131_072),
+    "meta-llama/llama-3.2-1b-instruct": (2_471_628_800, 16, 8, 64, 131_072),
+    "meta-llama/llama-3.2-3b-instruct": (6_425_499_648, 28, 8, 128, 131_072),
+    "meta-llama/llama-3.3-70b-instruct": (141_107_412_992, 80, 8, 128, 131_072),
+    "mistralai/mistral-7b-instruct-v0.3": (14_496_047_104, 32, 8, 128, 32_768),
+    "qwen/qwen2.5-0.5b-instruct": (988_065_536, 24, 2, 64, 32_768),
+    "qwen/qwen2.5-1.5b-instruct": (3_087_428_608, 28, 2, 128, 32_768),
+    "qwen/qwen2.5-7b-instruct": (15_231_233_024, 28, 4, 128, 32_768),
+    "qwen/qwen2.5-14b-instruct": (29_540_067_328, 48, 8, 128, 32_768),
+    "qwen/qwen2.5-32b-instruct": (65_527_752_704, 64, 8, 128, 32_768),
+    "qwen/qwen3-0.6b": (1_503_264_768, 28, 8, 128, 40_960),
+    "qwen/qwen3-1.7b": (4_063_479_808, 28, 8, 128, 40_960),
+    "qwen/qwen3-4b": (8_044_936_192, 36, 8, 128, 40_960),
+    "qwen/qwen3-8b": (16_381_470_720, 36, 8, 128, 40_960),
+    "qwen/qwen3-14b": (29_536_614_400, 40, 8, 128, 40_960),
+    "qwen/qwen3-32b": (65_524_246_528, 64, 8, 128, 40_960),
+}
+"""By hub id in small letters, so that a plan needs no network."""
+
+
 def shape(name: str, dtype: str) -> ModelShape:
-    """Raises CheckpointNotFound or CheckpointCorrupt."""
+    """Of a folder, of a model that is known, or of one at the hub, of which two small files are fetched. Raises
+    CheckpointNotFound or CheckpointCorrupt."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
+        if known := _KNOWN.get(name.lower()):
+            stored, layers, kv_heads, head_dim, context = known
+            size = 2 if dtype == "auto" else _BYTES[dtype]
+            return ModelShape(name, stored * size // 2, layers, kv_heads, head_dim, size, context)
         from huggingface_hub import snapshot_download
 
         patterns = ["config.json", "*.index.json"]  # the two small files that tell a model's shape

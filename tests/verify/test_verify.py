@@ -273,3 +273,11 @@ def test_near_ties_are_told_apart(dtype: str, temperature: float, gap: float, ve
     found, detail = judge(engine, Request.of("x", temperature=temperature), Difference(1, 2, 4))
     assert found == verdict
     assert "they part at token 1: 2 and 4" in detail
+
+
+def test_a_quick_one_looks_at_texts_alone() -> None:
+    with toy_engine("near") as engine:
+        checks = list(verify(engine, 150, quick=True))
+    names = {check.name for check in checks}
+    assert "greedy text, k=3" in names and not any("distribution" in name or "prediction" in name for name in names)
+    assert {check.verdict for check in checks} == {"pass"}
