@@ -152,6 +152,8 @@ class DeviceRound:
     """[B] int32"""
     starts: Tensor
     """[B] int32, the position of the last token."""
+    tokens: Tensor
+    """[S, capacity] int64: what every slot holds."""
     choose: Callable[[Tensor, int], Tensor]
     """Tokens [B, M] from raw logits [B, M, V] as the target would choose them, of the n-th choice of the round on."""
 

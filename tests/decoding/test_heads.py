@@ -105,7 +105,8 @@ class DeviceHead:
 
 def _guess(target: Model, drafters: Sequence[Drafter], controller: Controller) -> None:
     controller.verify_cost.observe(1, 1.0)
-    controller.draft_costs.setdefault("head", CostCurve()).observe(1, 0.01)
+    for drafter in drafters:
+        controller.draft_costs.setdefault(drafter.name, CostCurve()).observe(1, 0.01)
 
 
 def repeating(folder: Path, **changes: Any) -> Any:

@@ -224,7 +224,7 @@ class DeviceRounds:
         table, (slots, allowed) = self._table, inputs
         pair, verify, starts = begin(slots, table.tokens, table.lengths, drafts, self._stamps)
         choose = Chooser(table, slots, starts, drafts + 1, shaping, self._target.info.vocab_size)
-        round = DeviceRound(pair, verify, slots.int(), starts, choose)
+        round = DeviceRound(pair, verify, slots.int(), starts, table.tokens, choose)
         if given is not None:
             verify[:, 1:] = given
         elif drafter is not None:

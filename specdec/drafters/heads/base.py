@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from specdec.drafters.heads.cache import CachedRows, HeadCache
@@ -17,27 +18,36 @@ Choose = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class FeatureWindow:
-    """Consecutive positions of some sequences that the target has seen: B sequences, W positions each."""
+    """Positions of some sequences that the target has seen and the head has not: B sequences, up to W positions each.
+    What fills up the shorter ones means nothing, and is overwritten by what comes next."""
 
     cache: HeadCache
     features: Tensor
     """[B, W, n * target's H]"""
     tokens: Tensor
-    """[B, W] int64: the tokens behind those positions; the last one is the sequence's last."""
+    """[B, W] int64: the tokens behind those positions."""
     slots: Tensor
     """[B] int64"""
-    positions: Tensor
-    """[B, W] int64"""
-    first: Tensor
-    """[B]: below it the slot holds nothing."""
-    written: Tensor
-    """[B, W] int64: the slot of each position, or the spare one where its keys and values are there already."""
+    starts: Tensor
+    """[B] int64: where in its slot each sequence's first position is kept."""
+    last: Tensor
+    """[B] int64: which of the W is the last."""
     end: int | None = None
-    """No sequence reaches further on the host's count, drafts among them; None: not known on the host."""
+    """Nothing is kept here or beyond, drafts neither; None: not known on the host."""
 
     @property
     def rows(self) -> CachedRows:
-        return CachedRows(self.cache, self.slots, self.positions, self.first, self.written, self.end)
+        """Of the window itself."""
+        return CachedRows(self.cache, self.slots, self.starts, self.features.shape[1], self.end)
+
+    @property
+    def behind(self) -> Tensor:
+        """[B]: where the first draft is kept."""
+        return self.starts + self.last + 1
+
+    def at_last(self, x: Tensor) -> Tensor:
+        """Of rows [B, W, ...] each sequence's last."""
+        return x[torch.arange(x.shape[0], device=x.device), self.last]
 
 
 class Head(Protocol):

@@ -19,14 +19,14 @@ from specdec.models.rope import Rope
 
 
 class HeadCache:
-    """[2 * layers, slots + 1, G, capacity, D]: layer i's keys at 2i, its values at 2i + 1. The last slot is spare: what
-    is not to be kept is written there."""
+    """[2 * layers, slots + 1, G, capacity, D]: layer i's keys at 2i, its values at 2i + 1. The last slot is spare, for
+    rows that only fill up a graph."""
 
     def __init__(
         self, family: ModelFamily, slots: int, capacity: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         size = (2 * family.layers, slots + 1, family.kv_heads, capacity, family.head_dim)
-        self.family, self.spare, self.capacity = family, slots, capacity
+        self.family, self.capacity = family, capacity
         self.tensor = torch.zeros(size, dtype=dtype, device=device)
         self.rope = Rope(*family.rope, capacity, device)
         self.positions = torch.arange(capacity, device=device)
@@ -38,27 +38,30 @@ class HeadCache:
 
 @dataclass(frozen=True)
 class CachedRows:
-    """The rows of a pass (a `layers.HeadAttention`)."""
+    """The rows of a pass (a `layers.HeadAttention`): `count` of each sequence, from `starts` on. They see what their
+    slot holds before them; what it held from there on is overwritten."""
 
     cache: HeadCache
     slots: Tensor
     """[B] int64"""
-    positions: Tensor
-    """[B, M] int64"""
-    first: Tensor
-    """[B]: below it the slot holds nothing of the sequence."""
-    written: Tensor | None = None
-    """[B, M] int64: in which slot each row's keys and values are kept; None: in its own."""
+    starts: Tensor
+    """[B] int64"""
+    count: int
     end: int | None = None
-    """No row sees keys from here on; None: not known on the host."""
+    """No row stands here or beyond; None: not known on the host."""
     block: bool = False
     """Whether rows of a sequence see each other whatever their order."""
     causal_windows: bool = False
     """Whether they do not, in layers with a window."""
 
     @cached_property
+    def _positions(self) -> Tensor:
+        """[B, M]"""
+        return self.starts.unsqueeze(1) + self.cache.positions[: self.count]
+
+    @cached_property
     def _rotation(self) -> tuple[Tensor, Tensor]:
-        at = self.positions.flatten()
+        at = self._positions.flatten()
         return self.cache.rope.cos[at], self.cache.rope.sin[at]
 
     def rotate(self, x: Tensor) -> Tensor:
@@ -67,15 +70,14 @@ class CachedRows:
 
     def keep(self, index: int, keys: Tensor, values: Tensor) -> None:
         """Write keys and values [R, G, D] of layer `index`."""
-        slots = self.slots.unsqueeze(1) if self.written is None else self.written
-        shape = (*self.positions.shape, *keys.shape[1:])
-        self.cache.tensor[2 * index][slots, :, self.positions] = keys.view(shape)
-        self.cache.tensor[2 * index + 1][slots, :, self.positions] = values.reshape(shape)
+        shape, slots = (*self._positions.shape, *keys.shape[1:]), self.slots.unsqueeze(1)
+        self.cache.tensor[2 * index][slots, :, self._positions] = keys.view(shape)
+        self.cache.tensor[2 * index + 1][slots, :, self._positions] = values.reshape(shape)
 
     def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """See `layers.HeadAttention.attend`."""
         self.keep(index, keys, values)
-        family, (batch, count) = self.cache.family, self.positions.shape
+        family, (batch, count) = self.cache.family, self._positions.shape
         rows = queries.view(batch, count, family.kv_heads, family.group, family.head_dim)
         rows = rows.permute(0, 2, 3, 1, 4).reshape(batch, family.kv_heads, -1, family.head_dim)
         held_keys, held_values = (self._held(self.cache.tensor[2 * index + i]) for i in (0, 1))
@@ -84,23 +86,19 @@ class CachedRows:
         found = found.view(batch, family.kv_heads, family.group, count, family.head_dim)
         return found.permute(0, 3, 1, 2, 4).reshape(batch * count, -1)
 
+    def ordered(self, window: int | None) -> bool:
+        """Whether rows of a layer with such a window see only those of their sequence that come before."""
+        return not self.block or (self.causal_windows and window is not None)
+
     def _held(self, layer: Tensor) -> Tensor:
         """[B, G, T, D] of the rows' slots."""
         return layer[:, :, : self.end].index_select(0, self.slots)
 
     def _mask(self, window: int | None) -> Tensor:
-        """[B, 1, N / G * M, T] bool: which keys a row sees."""
-        keys, query = self.cache.positions[: self.end], self.positions.unsqueeze(-1)
-        seen = (keys >= self.first.view(-1, 1, 1)) & (keys <= query)
-        if self.block:
-            start, last = self.positions[:, :1, None], self.positions[:, -1:, None]
-            causal = window is not None and self.causal_windows
-            inside = (keys >= start) & (keys <= (query if causal else last))
-            before = (keys >= self.first.view(-1, 1, 1)) & (keys < start)
-            if window is not None:
-                before &= keys >= start - window
-            seen = before | inside
-        elif window is not None:
-            seen &= keys > query - window
-        seen = seen | (keys == query)  # a row that sees nothing would be NaN
+        """[B, 1, N / G * M, T] bool: which keys a row sees. A block stands as a whole where its first row does."""
+        keys, query = self.cache.positions[: self.end], self._positions.unsqueeze(-1)
+        seen = keys <= (query[:, -1:] if self.block and not self.ordered(window) else query)
+        if window is not None:
+            seen = seen & (keys >= query[:, :1] - window if self.block else keys > query - window)
+        seen = seen.expand(-1, self.count, -1)
         return seen.unsqueeze(1).repeat(1, 1, self.cache.family.group, 1)

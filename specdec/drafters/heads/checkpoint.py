@@ -21,7 +21,7 @@ class HeadTensors:
     """Tensors by name, on one device in one precision. `make` turns [N, K] and a bias into what multiplies with it."""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, make: Make = dense) -> None:
-        self.folder, self._device, self._dtype, self._make = folder, device, dtype, make
+        self.folder, self._device, self._dtype, self.make = folder, device, dtype, make
         self._files = pickles(folder)
         self._pickled = {name: x for file in self._files for name, x in _unpickled(file).items()}
         self._safe = None if self._files else Safetensors(folder)
@@ -58,12 +58,16 @@ class HeadTensors:
 
     def weight(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
         """A product with the named weights, one below the other."""
+        return self.make(*self.stack(names, rows, columns))
+
+    def stack(self, names: Sequence[str], rows: Sequence[int], columns: int) -> tuple[Tensor, Tensor | None]:
+        """The named weights [N, K] and their biases [N], one below the other."""
         whole = torch.cat([self.tensor(f"{n}.weight", r, columns) for n, r in zip(names, rows, strict=True)])
         biases = [f"{name}.bias" for name in names]
         bias = None
         if biases[0] in self:
             bias = torch.cat([self.tensor(name, count) for name, count in zip(biases, rows, strict=True)])
-        return self._make(whole, bias)
+        return whole, bias
 
     def _counted(self, tensor: Tensor) -> Tensor:
         self.parameters += tensor.numel()

@@ -262,5 +262,6 @@ def _markov(fields: _Fields) -> Markov | None:
 
 
 def _longest(block: Block | None) -> int:
+    """With the last token no more than 16 rows."""
     rows = MAX_SPECULATIVE_TOKENS if block is None else block.size - (not block.anchor)
-    return min(rows, MAX_SPECULATIVE_TOKENS)
+    return min(rows, MAX_SPECULATIVE_TOKENS - 1)

@@ -12,8 +12,8 @@ from torch import Tensor
 from specdec.drafters.heads.base import Choose, FeatureWindow
 from specdec.drafters.heads.cache import CachedRows
 from specdec.drafters.heads.checkpoint import HeadTensors
-from specdec.drafters.heads.config import Block, HeadConfig
-from specdec.drafters.heads.layers import HeadAttention, HeadBody, read_layer
+from specdec.drafters.heads.config import HeadConfig
+from specdec.drafters.heads.layers import HeadAttention, HeadBody, MakeBody, read_layer
 from specdec.drafters.heads.vocabulary import HeadVocabulary
 from specdec.models.base import ModelEnds
 
@@ -21,12 +21,19 @@ from specdec.models.base import ModelEnds
 class BlockHead:
     """See `base.Head`: DFlash, and what those that add to it share."""
 
-    def __init__(self, config: HeadConfig, tensors: HeadTensors, vocabulary: HeadVocabulary, ends: ModelEnds) -> None:
+    def __init__(
+        self,
+        config: HeadConfig,
+        tensors: HeadTensors,
+        vocabulary: HeadVocabulary,
+        ends: ModelEnds,
+        make_body: MakeBody = HeadBody,
+    ) -> None:
         assert config.block is not None
         self.config, self.vocabulary, self.block = config, vocabulary, config.block
         family, hidden = config.family, config.family.hidden
         layers = [read_layer(tensors, f"layers.{i}", family, hidden, config.selector) for i in range(family.layers)]
-        self.body = HeadBody(family, layers)
+        self.body = make_body(family, layers)
         self.fc = tensors.weight(["fc"], (hidden,), len(config.features) * ends.hidden)
         self.hidden_norm = tensors.tensor("hidden_norm.weight", hidden)
         self.norm = tensors.tensor("norm.weight", hidden)
@@ -34,7 +41,7 @@ class BlockHead:
 
     def fused(self, features: Tensor) -> Tensor:
         """The target's features [R, n * H] as what layers make keys and values of, [R, H]."""
-        return self.body.norm(self.fc(features), self.hidden_norm)
+        return self.body.norm(self.body.product(features, self.fc), self.hidden_norm)
 
     def filled(self, tokens: Tensor, rows: HeadAttention) -> Tensor:
         """What the vocabulary's product takes of each row [B, size, H] of blocks that begin with `tokens` [B]."""
@@ -63,14 +70,23 @@ class BlockHead:
         """See `base.Head.extend`."""
         fused, rows = self.fused(window.features.flatten(0, 1)), window.rows
         for index in range(len(self.body.layers)):
-            rows.keep(index, *self.body.keys_values(index, fused, rows))
+            self.body.keep(index, fused, rows)
 
     def propose(self, window: FeatureWindow, k: int, choose: Choose) -> Tensor | None:
         """See `base.Head.propose`."""
         self.extend(window)
-        hidden = self.filled(window.tokens[:, -1], _block_rows(window, self.block))
-        first = 0 if self.block.anchor else 1
-        return self.walk(hidden[:, first : first + k], window.tokens[:, -1:], choose)
+        block, first = self.block, int(not self.block.anchor)
+        last = window.at_last(window.tokens)
+        rows = CachedRows(
+            window.cache,
+            window.slots,
+            window.behind,
+            block.size,
+            window.end,
+            block=True,
+            causal_windows=block.causal_windows,
+        )
+        return self.walk(self.filled(last, rows)[:, first : first + k], last.unsqueeze(1), choose)
 
     def walk(self, hidden: Tensor, last: Tensor, choose: Choose) -> Tensor | None:  # noqa: ARG002
         """Choose the drafts behind the token `last` [B, 1], given what came out of their rows [B, k, H]."""
@@ -81,8 +97,15 @@ class BlockHead:
 class SelectingHead(BlockHead):
     """DFlash2: of the likeliest tokens of a row that one which also goes well with the token before."""
 
-    def __init__(self, config: HeadConfig, tensors: HeadTensors, vocabulary: HeadVocabulary, ends: ModelEnds) -> None:
-        super().__init__(config, tensors, vocabulary, ends)
+    def __init__(
+        self,
+        config: HeadConfig,
+        tensors: HeadTensors,
+        vocabulary: HeadVocabulary,
+        ends: ModelEnds,
+        make_body: MakeBody = HeadBody,
+    ) -> None:
+        super().__init__(config, tensors, vocabulary, ends, make_body)
         assert config.selector is not None
         selector, vocab, at = config.selector, config.family.vocab, "candidate_selector"
         self._top_k = selector.top_k
@@ -101,17 +124,3 @@ class SelectingHead(BlockHead):
             pair = (context.unsqueeze(1) * self.successors[ids.clamp(max=known)]).sum(-1)
             scores = torch.full_like(logits[:, j], float("-inf")).scatter_(-1, ids, unary + pair.float())
             last = choose(scores.unsqueeze(1), j)
-
-
-def _block_rows(window: FeatureWindow, block: Block) -> CachedRows:
-    """The rows of a block behind a window, which are written over later."""
-    ahead = torch.arange(1, block.size + 1, device=window.positions.device)
-    return CachedRows(
-        window.cache,
-        window.slots,
-        window.positions[:, -1:] + ahead,
-        window.first,
-        end=window.end,
-        block=True,
-        causal_windows=block.causal_windows,
-    )

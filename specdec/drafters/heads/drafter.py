@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from specdec.drafters.base import DraftContext, DraftRound, Drafts, Seen
-from specdec.drafters.drawing import Drawing
+from specdec.drafters.base import DeviceRound, DraftContext, DraftRound, Drafts, Seen
+from specdec.drafters.drawing import Drawing, fitted
 from specdec.drafters.heads.base import FeatureWindow, Head
 from specdec.drafters.heads.cache import HeadCache
-from specdec.models.base import DECODE_ROWS, ModelInfo
+from specdec.models.base import DECODE_ROWS, DeviceModel, ModelInfo
 from specdec.models.graphs import to_device
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
@@ -35,21 +35,25 @@ class HeadDrafter:
     """See `base.Drafter`."""
 
     free = False
-    device = None
 
-    def __init__(self, head: Head, target: ModelInfo, source: str, parameters: int, weight_bytes: int) -> None:
+    def __init__(
+        self, head: Head, target: ModelInfo, source: str, parameters: int, weight_bytes: int, rounds: DeviceModel | None
+    ) -> None:
         config = head.config
         self.source, self.parameters, self.weight_bytes = source, parameters, weight_bytes
         self.name, self.features, self.longest = str(config.method), config.features, config.longest
-        self.head, self._target = head, target
-        self.cache = HeadCache(config.family, target.slots, target.context + DECODE_ROWS, target.device, target.dtype)
+        self.head, self.vocab_size, self._place = head, target.vocab_size, target.device
+        self.cache = HeadCache(
+            config.family, target.slots, target.context + DECODE_ROWS + RING, target.device, target.dtype
+        )
         self.state = SlotState(target.slots, PrefixTree(self.cache.keys_values))
         width = len(config.features) * config.target_hidden
         self.ring = torch.zeros(target.slots + 1, RING, width, dtype=target.dtype, device=target.device)
-        self._first = [0] * target.slots
-        """Per slot: below it the slot holds nothing of its sequence."""
+        self._base = [0] * target.slots
+        """Per slot: the position with which it begins."""
         self._told = [0] * target.slots
         """Per slot: of how many positions the features have come."""
+        self.device = None if rounds is None else DeviceHead(self, rounds)
 
     @property
     def cache_bytes(self) -> int:
@@ -60,6 +64,8 @@ class HeadDrafter:
         """See `base.Drafter.observe`."""
         slot, end = seen.context.slot, seen.start + seen.count
         known = seen.start == 0 and seen.features is None and not seen.on_device
+        if seen.on_device and seen.drafter == self.name:  # the round began by reading what waited
+            self.state.commit(slot, seen.start)
         if seen.start == 0 or not self._belongs(seen.context):
             self._begin(seen.context, seen.count if known else seen.start)
         if known:
@@ -75,7 +81,7 @@ class HeadDrafter:
         prompt = seen.context.prompt_length
         if self._waiting(seen.context) > _MOST_WAITING or seen.start < prompt <= end:
             self.catch_up(seen.context)
-        if seen.start < prompt <= end and not self._first[slot]:  # others may begin like this one
+        if seen.start < prompt <= end and not self._base[slot]:  # others may begin like this one
             self.state.save(slot, prompt - 1)
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
@@ -88,24 +94,31 @@ class HeadDrafter:
                 self._told[context.slot] = len(context.tokens) - 1
         k = min(k, self.longest)
         lags = [self._waiting(context) for context in contexts]
-        drawing = Drawing(round, k, self._target.vocab_size, self._target.device)
+        drawing = Drawing(round, k, self.vocab_size, self._place)
         if k:
             self.head.propose(self._window(contexts, max(1, *lags), self._ahead(k)), k, drawing.choose)
         for context in contexts:
             self.state.commit(context.slot, len(context.tokens) - 1)
-        ready = [self._told[c.slot] == len(c.tokens) - 1 for c in contexts]
-        return Drafts(drawing.tokens, tuple(k if told else 0 for told in ready), drawing.probs, sources)
+        return Drafts(drawing.tokens, tuple(k if self.follows(c) else 0 for c in contexts), drawing.probs, sources)
 
     def release(self, context: DraftContext) -> None:
         """What the slot holds is kept, if it holds all."""
-        if self._belongs(context) and self._first[context.slot] == 0:
+        if self._belongs(context) and self._base[context.slot] == 0:
             self.catch_up(context)
             self.state.save(context.slot)
+
+    def follows(self, context: DraftContext) -> bool:
+        """Whether it was told all that the target knows of the sequence."""
+        return self._belongs(context) and self._told[context.slot] == len(context.tokens) - 1
+
+    def stands(self, context: DraftContext) -> tuple[int, int]:
+        """Up to which position it has read the sequence, and with which one its slot begins."""
+        return self.state.slots[context.slot].length, self._base[context.slot]
 
     def catch_up(self, context: DraftContext) -> None:
         """Read what waits."""
         while lag := self._waiting(context):
-            self.head.extend(self._window([context], lag, 0, at=self._told_end(context)))
+            self.head.extend(self._window([context], lag, at=self._told_end(context)))
             self.state.commit(context.slot, self._told_end(context))
 
     def _belongs(self, context: DraftContext) -> bool:
@@ -126,10 +139,10 @@ class HeadDrafter:
     def _begin(self, context: DraftContext, start: int) -> None:
         """Give the slot to a sequence of which the target will tell from `start` on."""
         slot = context.slot
-        if self._first[slot]:  # what it holds begins somewhere
+        if self._base[slot]:  # what it holds begins somewhere
             self.state.commit(slot, 0)
         held = self.state.begin(slot, context.tokens)
-        self._first[slot] = 0 if held >= start else start
+        self._base[slot] = 0 if held >= start else start
         self._told[slot] = start
         self.state.commit(slot, start)
 
@@ -138,31 +151,30 @@ class HeadDrafter:
         end = min(start + len(features), len(context.tokens) - 1)
         for low in range(start, end, _CHUNK):
             high = min(low + _CHUNK, end)
-            self.head.extend(self._window([context], high - low, 0, at=high, features=features[low - start :]))
-        self.state.commit(context.slot, max(end, start))
+            chunk = features[low - start : high - start]
+            self.head.extend(self._window([context], high - low, at=high, features=chunk))
+            self.state.commit(context.slot, high)
 
     def _window(
         self,
         contexts: Sequence[DraftContext],
         width: int,
-        ahead: int,
+        ahead: int = 0,
         *,
         at: int | None = None,
         features: Tensor | None = None,
     ) -> FeatureWindow:
-        """The `width` positions below each sequence's last token, or below `at`; where some are read already, or are
-        not there, they are read again and not kept."""
-        device, slots = self.ring.device, [c.slot for c in contexts]
+        """The positions below each sequence's last token, or below `at`, that were not read, `width` at most; one at
+        least, which may have been. `ahead`: how many positions behind them drafts are kept in. `features` [W, n * H]
+        are those of a single sequence; else the ring's."""
         ends = [len(c.tokens) - 1 if at is None else at for c in contexts]
-        tokens = [
-            [*[0] * (width - end), *c.tokens[max(end - width + 1, 1) : end + 1]]
-            for c, end in zip(contexts, ends, strict=True)
-        ]
-        held = [self.state.slots[slot].length for slot in slots]
-        rows = to_device([slots, ends, held, [self._first[slot] for slot in slots]], device)  # [4, B]
-        return window_of(
-            self.cache, self.ring, rows, to_device(tokens, device), end=max(ends) + ahead + 1, features=features
-        )
+        lows = [min(self.state.slots[c.slot].length, end - 1) for c, end in zip(contexts, ends, strict=True)]
+        behind = [c.tokens[low + 1 : low + 1 + width] for c, low in zip(contexts, lows, strict=True)]
+        tokens = to_device([[*row, *[0] * (width - len(row))] for row in behind], self.ring.device)
+        bases = [self._base[c.slot] for c in contexts]
+        rows = to_device([[c.slot for c in contexts], ends, lows, bases], self.ring.device)
+        end = max(low - base for low, base in zip(lows, bases, strict=True)) + width + ahead + 1
+        return window_of(self.cache, self.ring, rows, tokens, end=end, features=features)
 
 
 def window_of(
@@ -174,14 +186,68 @@ def window_of(
     end: int | None = None,
     features: Tensor | None = None,
 ) -> FeatureWindow:
-    """The positions before `ends`, with the tokens [B, W] behind them. rows [4, B] int64: slots, ends, up to where each
-    slot is read, and from where. `features` [W or more, n * H] are those of a single sequence; else the ring's."""
-    slots, ends, held, first = rows
-    width = tokens.shape[1]
-    positions = ends.unsqueeze(1) + torch.arange(-width, 0, device=tokens.device)
-    written = torch.where(positions >= held.unsqueeze(1), slots.unsqueeze(1), cache.spare)
-    positions = positions.clamp(min=0)
-    found = ring[slots.unsqueeze(1), positions % RING] if features is None else features[:width].unsqueeze(0)
-    return FeatureWindow(
-        cache, torch.nan_to_num(found, posinf=0.0, neginf=0.0), tokens, slots, positions, first, written, end
-    )
+    """rows [4, B] int64: slots, the positions up to which and from which features are to be read, and those at which
+    slots begin; tokens [B, W] behind the positions."""
+    slots, ends, lows, bases = rows
+    if features is None:
+        at = lows.unsqueeze(1) + torch.arange(tokens.shape[1], device=tokens.device)
+        features = ring[slots.unsqueeze(1), at % RING]
+    else:
+        features = features.unsqueeze(0)
+    features = torch.nan_to_num(features, posinf=0.0, neginf=0.0)  # keys and values that are no numbers stay
+    return FeatureWindow(cache, features, tokens, slots, lows - bases, ends - 1 - lows, end)
+
+
+class DeviceHead:
+    """The head in rounds that the device leads (see `base.DeviceDrafter`): in one graph it reads what the round before
+    has brought, and proposes."""
+
+    graph_bytes = 0
+
+    def __init__(self, drafter: HeadDrafter, model: DeviceModel) -> None:
+        self._drafter, head = drafter, drafter.head
+        self._width = drafter.longest + 1
+        """What a round may leave unread."""
+        self.capacity = min(model.capacity, drafter.cache.capacity - RING)
+        slots = drafter.cache.tensor.shape[1]
+        self._where = torch.zeros(2, slots, dtype=torch.int64, device=drafter.ring.device)
+        """Up to which position each slot is read, and with which one it begins."""
+        self._vocab_size, self._head = drafter.vocab_size, head
+
+    def warm_up(self) -> None:
+        """See `base.DeviceDrafter.warm_up`: there is nothing."""
+
+    def ready(self, contexts: Sequence[DraftContext]) -> bool:
+        """See `base.DeviceDrafter.ready`."""
+        for context in contexts:
+            if not self._drafter.follows(context):
+                return False
+            self._drafter.catch_up(context)
+        known = [(c.slot, *self._drafter.stands(c)) for c in contexts]
+        slots, *where = to_device([list(column) for column in zip(*known, strict=True)], self._where.device)
+        self._where[:, slots] = torch.stack(where)
+        return True
+
+    def propose(self, round: DeviceRound) -> None:
+        """See `base.DeviceDrafter.propose`."""
+        drafter, slots, ends = self._drafter, round.slots.long(), round.starts.long()
+        held, bases = self._where[:, slots]
+        lows = torch.minimum(held, ends - 1).clamp(min=0)
+        behind = lows.unsqueeze(1) + torch.arange(1, self._width + 1, device=slots.device)
+        tokens = round.tokens[slots.unsqueeze(1), behind.clamp(max=round.tokens.shape[1] - 1)]
+        window = window_of(drafter.cache, drafter.ring, torch.stack((slots, ends, lows, bases)), tokens)
+
+        def choose(logits: Tensor, first: int) -> Tensor:
+            chosen = round.choose(fitted(logits, self._vocab_size, slots.device), first)
+            round.verify[:, first + 1 : first + 1 + chosen.shape[1]] = chosen
+            return chosen
+
+        drafts = round.verify.shape[1] - 1
+        round.verify[:, drafter.longest + 1 :] = 0
+        self._head.propose(window, min(drafts, drafter.longest), choose)
+        self._where[0].index_copy_(0, slots, ends)
+
+    def observe(self, round: DeviceRound, features: Tensor, accepted: Tensor) -> None:  # noqa: ARG002
+        """See `base.DeviceDrafter.observe`: those of drafts that were rejected are written over by the next round."""
+        at = round.starts.long().unsqueeze(1) + torch.arange(features.shape[1], device=features.device)
+        self._drafter.ring[round.slots.long().unsqueeze(1), at % RING] = features

@@ -10,6 +10,7 @@ from specdec.drafters.heads.base import Choose
 from specdec.drafters.heads.checkpoint import HeadTensors
 from specdec.drafters.heads.config import HeadConfig, Markov
 from specdec.drafters.heads.dflash import BlockHead
+from specdec.drafters.heads.layers import HeadBody, MakeBody
 from specdec.drafters.heads.vocabulary import HeadVocabulary
 from specdec.models.base import ModelEnds
 from specdec.models.weights.base import Weight
@@ -18,8 +19,15 @@ from specdec.models.weights.base import Weight
 class MarkovHead(BlockHead):
     """See `base.Head`."""
 
-    def __init__(self, config: HeadConfig, tensors: HeadTensors, vocabulary: HeadVocabulary, ends: ModelEnds) -> None:
-        super().__init__(config, tensors, vocabulary, ends)
+    def __init__(
+        self,
+        config: HeadConfig,
+        tensors: HeadTensors,
+        vocabulary: HeadVocabulary,
+        ends: ModelEnds,
+        make_body: MakeBody = HeadBody,
+    ) -> None:
+        super().__init__(config, tensors, vocabulary, ends, make_body)
         assert config.markov is not None
         markov, hidden = config.markov, config.family.hidden
         rank = markov.rank

@@ -8,13 +8,14 @@ newest entry; each further one from the head's own output in place of features, 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from specdec.drafters.heads.base import Choose, FeatureWindow
 from specdec.drafters.heads.cache import CachedRows
 from specdec.drafters.heads.checkpoint import HeadTensors
 from specdec.drafters.heads.config import HeadConfig
-from specdec.drafters.heads.layers import HeadAttention, HeadBody, read_layer
+from specdec.drafters.heads.layers import HeadAttention, HeadBody, MakeBody, read_layer
 from specdec.drafters.heads.vocabulary import HeadVocabulary
 from specdec.models.base import ModelEnds
 
@@ -22,13 +23,20 @@ from specdec.models.base import ModelEnds
 class EagleHead:
     """See `base.Head`. Its first layer reads embedding and hidden state side by side."""
 
-    def __init__(self, config: HeadConfig, tensors: HeadTensors, vocabulary: HeadVocabulary, ends: ModelEnds) -> None:
+    def __init__(
+        self,
+        config: HeadConfig,
+        tensors: HeadTensors,
+        vocabulary: HeadVocabulary,
+        ends: ModelEnds,
+        make_body: MakeBody = HeadBody,
+    ) -> None:
         self.config, self.vocabulary = config, vocabulary
         family, hidden, count = config.family, config.family.hidden, len(config.features)
         first = "midlayer" if "midlayer.hidden_norm.weight" in tensors else "layers.0"
         at = [first, *(f"layers.{i}" for i in range(1, family.layers))]
         layers = [read_layer(tensors, name, family, hidden * (2 if i == 0 else 1)) for i, name in enumerate(at)]
-        self.body = HeadBody(family, layers)
+        self.body = make_body(family, layers)
         self.fc = tensors.weight(["fc"], (hidden,), count * ends.hidden)
         self.hidden_norm = tensors.tensor(f"{first}.hidden_norm.weight", hidden)
         self.norm = tensors.tensor("norm.weight", hidden)
@@ -43,7 +51,7 @@ class EagleHead:
         if self._input_norms:
             parts = features.chunk(len(self._input_norms), -1)
             features = torch.cat([self.body.norm(x, n) for x, n in zip(parts, self._input_norms, strict=True)], -1)
-        return self.fc(features)
+        return self.body.product(features, self.fc)
 
     def step(self, hidden: Tensor, tokens: Tensor, rows: HeadAttention) -> tuple[Tensor, Tensor]:
         """Hidden states [R, H] with the tokens [R] behind them -> the states that go on, and what the vocabulary's
@@ -51,8 +59,7 @@ class EagleHead:
         body, layer, switches = self.body, self.body.layers[0], self.config.switches
         normed = body.norm(hidden, self.hidden_norm)
         joined = torch.cat((body.norm(self.vocabulary.embed(tokens), layer.input_norm), normed), -1)
-        x = (normed if switches.norm_before_residual else hidden) + body.attention(0, joined, rows)
-        x = x + body.mlp(0, body.norm(x, layer.mlp_norm))
+        x = body.add_mlp(0, body.add_attention(0, normed if switches.norm_before_residual else hidden, joined, rows))
         for index in range(1, len(body.layers)):
             x = body.layer(index, x, rows)
         said = body.norm(x, self.norm)
@@ -67,40 +74,42 @@ class EagleHead:
         hidden, said = self._read(window)
         for j in range(k):
             tokens = choose(self.vocabulary.logits(said).unsqueeze(1), j)
-            if j + 1 < k:
-                rows = _behind(window, window.positions[:, -1:] + (j + 1))
+            if j + 1 < k:  # drafts are kept only until true features come
+                rows = CachedRows(window.cache, window.slots, window.behind + j, 1, window.end)
                 hidden, said = self.step(hidden, tokens.flatten(), rows)
 
     def _read(self, window: FeatureWindow) -> tuple[Tensor, Tensor]:
         """Over the whole window; what came out at its end, [B, H] each."""
-        batch, count = window.positions.shape
+        batch, count = window.tokens.shape
         fused = self.fused(window.features.flatten(0, 1))
         found = self.step(fused, window.tokens.flatten(), window.rows)
-        hidden, said = (x.view(batch, count, -1)[:, -1] for x in found)
+        hidden, said = (window.at_last(x.view(batch, count, -1)) for x in found)
         return hidden, said
 
 
 class ParallelEagleHead(EagleHead):
     """See `base.Head`. Positions to come stand as a mask token with a learnt feature."""
 
-    def __init__(self, config: HeadConfig, tensors: HeadTensors, vocabulary: HeadVocabulary, ends: ModelEnds) -> None:
-        super().__init__(config, tensors, vocabulary, ends)
+    def __init__(
+        self,
+        config: HeadConfig,
+        tensors: HeadTensors,
+        vocabulary: HeadVocabulary,
+        ends: ModelEnds,
+        make_body: MakeBody = HeadBody,
+    ) -> None:
+        super().__init__(config, tensors, vocabulary, ends, make_body)
         self.mask_hidden = tensors.tensor("mask_hidden", 1, 1, len(config.features) * ends.hidden)
 
     def propose(self, window: FeatureWindow, k: int, choose: Choose) -> None:
         """See `base.Head.propose`: one pass, whatever k."""
-        batch, masks = window.positions.shape[0], k - 1
-        ahead = window.positions[:, -1:] + torch.arange(1, k, device=window.positions.device)
-        features = torch.cat((window.features, self.mask_hidden.expand(batch, masks, -1)), 1)
-        tokens = torch.cat((window.tokens, torch.full_like(ahead, self.config.mask_token)), 1)
-        positions = torch.cat((window.positions, ahead), 1)
-        written = torch.cat((window.written, window.slots.unsqueeze(1).expand(-1, masks)), 1)
-        rows = CachedRows(window.cache, window.slots, positions, window.first, written, window.end)
-        said = self.step(self.fused(features.flatten(0, 1)), tokens.flatten(), rows)[1]
-        last = said.view(batch, positions.shape[1], -1)[:, -k:]
-        choose(self.vocabulary.logits(last.flatten(0, 1)).view(batch, k, -1), 0)
-
-
-def _behind(window: FeatureWindow, positions: Tensor) -> CachedRows:
-    """Rows [B, M] of drafts, which are written over later."""
-    return CachedRows(window.cache, window.slots, positions, window.first, end=window.end)
+        batch, count = window.tokens.shape
+        place = torch.arange(count + k - 1, device=window.tokens.device)
+        ahead = place > window.last.unsqueeze(1)  # [B, W + k - 1]
+        features = F.pad(window.features, (0, 0, 0, k - 1))
+        features = torch.where(ahead.unsqueeze(-1), self.mask_hidden.to(features.dtype), features)
+        tokens = F.pad(window.tokens, (0, k - 1)).masked_fill(ahead, self.config.mask_token)
+        rows = CachedRows(window.cache, window.slots, window.starts, count + k - 1, window.end)
+        said = self.step(self.fused(features.flatten(0, 1)), tokens.flatten(), rows)[1].view(batch, count + k - 1, -1)
+        wanted = (window.last.unsqueeze(1) + place[:k]).unsqueeze(-1).expand(-1, -1, said.shape[-1])
+        choose(self.vocabulary.logits(said.gather(1, wanted).flatten(0, 1)).view(batch, k, -1), 0)

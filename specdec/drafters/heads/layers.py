@@ -7,7 +7,7 @@ Sizes: R rows of a pass, H hidden, N query heads, G key/value heads, D head size
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,10 @@ class HeadAttention(Protocol):
 
     def rotate(self, x: Tensor) -> Tensor:
         """Heads [R, any, D] turned to the rows' positions."""
+        ...
+
+    def keep(self, index: int, keys: Tensor, values: Tensor) -> None:
+        """Keep keys and values [R, G, D] of layer `index`."""
         ...
 
     def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -72,6 +76,9 @@ class HeadLayer:
     """[D] of queries and keys."""
     convolutions: tuple[Convolution, Convolution] | None = None
     """Around attention and MLP."""
+    qkv: Tensor | None = None
+    """[(N + 2 G) * D, inner], of which q and kv are parts; None where they are laid out by themselves."""
+    qkv_bias: Tensor | None = None
 
 
 def read_layer(
@@ -79,8 +86,11 @@ def read_layer(
 ) -> HeadLayer:
     """The layer at that name, whose attention reads `inner` columns."""
     names, hidden = family.names, family.hidden
-    q, kv = (f"{at}.{names.qkv[0]}",), [f"{at}.{name}" for name in names.qkv[1:]]
     wide, narrow = family.heads * family.head_dim, family.kv_heads * family.head_dim
+    whole, bias = tensors.stack([f"{at}.{name}" for name in names.qkv], (wide, narrow, narrow), inner)
+    q, kv = (
+        tensors.make(whole[part], None if bias is None else bias[part]) for part in (slice(wide), slice(wide, None))
+    )
     normed = [f"{at}.{name}.weight" for name in names.head_norms]
     head_norms = None
     if normed[0] in tensors:
@@ -90,8 +100,8 @@ def read_layer(
         read = [_convolution(tensors, f"{at}.{name}", hidden, selector) for name in ("attention_conv", "mlp_conv")]
         convolutions = (read[0], read[1])
     return HeadLayer(
-        q=tensors.weight(q, (wide,), inner),
-        kv=tensors.weight(kv, (narrow,) * 2, inner),
+        q=q,
+        kv=kv,
         out=tensors.weight([f"{at}.{names.out}"], (hidden,), wide),
         gate_up=tensors.weight([f"{at}.{name}" for name in names.gate_up], (family.intermediate,) * 2, hidden),
         down=tensors.weight([f"{at}.{names.down}"], (hidden,), family.intermediate),
@@ -99,6 +109,8 @@ def read_layer(
         mlp_norm=tensors.tensor(f"{at}.{names.mlp_norm}.weight", hidden),
         head_norms=head_norms,
         convolutions=convolutions,
+        qkv=whole if q.format == kv.format == "dense" else None,
+        qkv_bias=bias,
     )
 
 
@@ -113,6 +125,13 @@ class HeadBody:
 
     def __init__(self, family: ModelFamily, layers: Sequence[HeadLayer]) -> None:
         self.family, self.layers = family, layers
+
+    def product(
+        self, x: Tensor, weight: Weight, norm: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Rows [R, K], behind `norm` if there is one, -> [R, N]."""
+        found = weight(x if norm is None else self.norm(x, norm))
+        return found if dtype is None else found.to(dtype)
 
     def norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """RMS norm over the last axis."""
@@ -141,11 +160,23 @@ class HeadBody:
         gate, up = layer.gate_up(x).chunk(2, -1)
         return layer.down(F.silu(gate) * up)
 
+    def keep(self, index: int, x: Tensor, rows: HeadAttention) -> None:
+        """Let layer `index` keep keys and values of rows [R, inner] that go no further."""
+        rows.keep(index, *self.keys_values(index, x, rows))
+
+    def add_attention(
+        self, index: int, x: Tensor, inner: Tensor, rows: HeadAttention, norm: Tensor | None = None
+    ) -> Tensor:
+        """The residual stream [R, H] with the attention of `inner` [R, inner], behind `norm` if there is one."""
+        return x + self.attention(index, inner if norm is None else self.norm(inner, norm), rows)
+
+    def add_mlp(self, index: int, x: Tensor) -> Tensor:
+        """The residual stream [R, H] with the MLP of it."""
+        return x + self.mlp(index, self.norm(x, self.layers[index].mlp_norm))
+
     def layer(self, index: int, x: Tensor, rows: HeadAttention) -> Tensor:
         """The residual stream [R, H] through one layer."""
-        layer = self.layers[index]
-        x = x + self.attention(index, self.norm(x, layer.input_norm), rows)
-        return x + self.mlp(index, self.norm(x, layer.mlp_norm))
+        return self.add_mlp(index, self.add_attention(index, x, x, rows, self.layers[index].input_norm))
 
     def convolved(self, index: int, x: Tensor, rows: HeadAttention, size: int) -> Tensor:
         """The same with convolutions over blocks of `size` rows around attention and MLP."""
@@ -158,3 +189,6 @@ class HeadBody:
             inner = self.attention(index, inner, rows) if norm is layer.input_norm else self.mlp(index, inner)
             x = x + convolution.apply(inner, behind, size)
         return x
+
+
+MakeBody = Callable[[ModelFamily, Sequence[HeadLayer]], HeadBody]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import torch
 
 from specdec.drafters.heads.base import Head
 from specdec.drafters.heads.checkpoint import HeadTensors
@@ -12,9 +15,11 @@ from specdec.drafters.heads.dflash import BlockHead, SelectingHead
 from specdec.drafters.heads.drafter import HeadDrafter
 from specdec.drafters.heads.dspark import MarkovHead
 from specdec.drafters.heads.eagle3 import EagleHead, ParallelEagleHead
+from specdec.drafters.heads.layers import HeadBody, HeadLayer, MakeBody
 from specdec.drafters.heads.vocabulary import HeadVocabulary
 from specdec.errors import UnsupportedModel
 from specdec.models.base import Model, ModelEnds
+from specdec.models.families.base import ModelFamily
 from specdec.models.weights.checkpoint import fetch_pickled
 
 _HEADS: dict[Method, Callable[..., Head]] = {
@@ -40,12 +45,17 @@ def load_head(folder: Path, target: Model, name: str) -> HeadDrafter:
     _check_fits(folder, config, target, ends)
     tensors = HeadTensors(folder, info.device, info.dtype)
     try:
-        vocabulary = HeadVocabulary.read(tensors, config, ends, info)
-        make = BlockHead if config.method == "dspark" and config.markov is None else _HEADS[config.method]
-        head = make(config, tensors, vocabulary, ends)
+        return head_of(config, tensors, target, ends, name)
     finally:
         tensors.close()
-    return HeadDrafter(head, info, name, tensors.parameters, tensors.nbytes)
+
+
+def head_of(config: HeadConfig, tensors: HeadTensors, target: Model, ends: ModelEnds, name: str) -> HeadDrafter:
+    """The head of these tensors as a drafter for this target."""
+    vocabulary = HeadVocabulary.read(tensors, config, ends, target.info)
+    make = BlockHead if config.method == "dspark" and config.markov is None else _HEADS[config.method]
+    head = make(config, tensors, vocabulary, ends, _body(target, config.longest))
+    return HeadDrafter(head, target.info, name, tensors.parameters, tensors.nbytes, target.device)
 
 
 def _check_fits(folder: Path, config: HeadConfig, target: Model, ends: ModelEnds) -> None:
@@ -70,3 +80,27 @@ def _check_fits(folder: Path, config: HeadConfig, target: Model, ends: ModelEnds
             f"{of}: its mask is token {config.mask_token}; {info.name} has {info.vocab_size}; expected a head that was "
             "trained for it"
         )
+
+
+def _body(target: Model, longest: int) -> MakeBody:
+    """What runs a head's layers: kernels where the device leads rounds."""
+    if target.device is None:
+        return HeadBody
+    from specdec.drafters.heads import kernels
+    from specdec.kernels.tiles import Tiles
+
+    rows = target.info.slots * (longest + 1)
+    gpu = torch.cuda.get_device_name(target.info.device) if target.info.device.type == "cuda" else "none"
+
+    def make(family: ModelFamily, layers: Sequence[HeadLayer]) -> HeadBody:
+        if not kernels.supported(family, layers):
+            return HeadBody(family, layers)
+        fast, plain = kernels.KernelBody(family, layers, rows, Tiles(gpu)), HeadBody(family, layers)
+        if kernels.agree(fast, plain, target.info.device, target.info.dtype):
+            return fast
+        warnings.warn(
+            "the head runs without kernels: here they do not compute what torch does", RuntimeWarning, stacklevel=2
+        )
+        return plain
+
+    return make

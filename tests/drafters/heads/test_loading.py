@@ -46,7 +46,7 @@ def test_published_configs(tmp_path: Path) -> None:
         "mask_token_id": 1, "block_size": 8, "target_layer_ids": [1, 9, 17, 25, 33], "use_swa": True,
         "swa_window_size": 2048}}  # fmt: skip
     for config, features, longest in (
-        (eagle, (2, 18, 33), 16),
+        (eagle, (2, 18, 33), 15),
         (dflash, (2, 10, 18, 26, 34), 15),
         (named, (2, 10, 18, 26, 34), 7),
     ):

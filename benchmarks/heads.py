@@ -1,0 +1,158 @@
+"""What a round with a head costs on this GPU beside a plain pass, at the shapes of a real target and published heads.
+
+    python -m benchmarks.heads --json heads.json
+    python -m benchmarks.heads --sizes tiny --device cpu       # the same at sizes that a CPU can bear
+
+The weights of the heads are random, so they are hostile: nearly nothing is accepted, and `auto` must not be slower than
+plain decoding. A round's time does not depend on what is accepted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu import Row, Work, load, measure, prompts_of
+from benchmarks.shapes import PAIRS, Size
+from specdec.bundled import path as bundled
+from specdec.decoding.assembly import assemble
+from specdec.drafters.heads.checkpoint import HeadTensors
+from specdec.drafters.heads.config import read
+from specdec.drafters.heads.drafter import HeadDrafter
+from specdec.drafters.heads.loading import head_of
+from specdec.models.base import Model
+from specdec.models.weights.dense import dense
+from specdec.text.tokenizer import Tokenizer
+from specdec.types import LoadOptions
+
+LENGTHS = {"dflash": (15,), "eagle3": (4,)}
+"""Kinds of heads, and how many drafts a round."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCost:
+    """One head's rounds beside plain passes of the same run."""
+
+    kind: str
+    drafts: int
+    plain_ms: float
+    draft_ms: float
+    verify_ms: float
+    ratio: float
+    """A round's time by that of a plain pass."""
+    auto: float
+    """Tokens per second of `auto` by those of plain decoding."""
+    same_text: bool
+    gigabytes: float
+
+
+class RandomTensors(HeadTensors):
+    """Tensors of a head that was never trained, made where they are asked for."""
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, draft_vocab: int) -> None:
+        self.folder, self._device, self._dtype, self.make = folder, device, dtype, dense
+        self._draft_vocab = draft_vocab
+        self.parameters = self.nbytes = 0
+
+    def __contains__(self, name: str) -> bool:
+        own = self._draft_vocab > 0 and name in ("lm_head.weight", "d2t")
+        return own or "midlayer" in name or "q_norm" in name
+
+    def raw(self, name: str) -> Tensor:
+        assert name == "d2t"
+        return torch.zeros(self._draft_vocab, dtype=torch.int64)
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        values = torch.randn(shape, dtype=self._dtype, device=self._device) * 0.02
+        return self._counted(1 + values if "norm" in name else values)
+
+
+def config_of(kind: str, size: Size) -> dict[str, Any]:
+    """Of a head of the published size: 5 layers and blocks of 16, or one layer and a small vocabulary."""
+    shape = {
+        "hidden_size": size.hidden,
+        "intermediate_size": size.intermediate,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.kv_heads,
+        "head_dim": size.head_dim,
+        "vocab_size": size.vocab,
+        "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-5,
+    }
+    if kind == "eagle3":
+        more = {"model_type": "llama", "num_hidden_layers": 1, "draft_vocab_size": min(32000, size.vocab // 2)}
+        return {**shape, **more, "architectures": ["LlamaForCausalLMEagle3"]}
+    more = {"model_type": "qwen3", "num_hidden_layers": 5, "block_size": 16, "num_target_layers": size.layers}
+    inner = {"mask_token_id": 5}
+    return {**shape, **more, "architectures": ["DFlashDraftModel"], "dflash_config": inner}
+
+
+def random_head(kind: str, size: Size, target: Model) -> HeadDrafter:
+    """A head of that kind for this target."""
+    ends, info = target.ends, target.info
+    assert ends is not None
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config_of(kind, size)))
+        config = read(Path(folder), ends.layers)
+        own = config.draft_vocab if config.draft_vocab < size.vocab else 0
+        return head_of(config, RandomTensors(Path(folder), info.device, info.dtype, own), target, ends, kind)
+
+
+def costs(kind: str, size: Size, target: Model, work: Work) -> Iterator[HeadCost]:
+    drafter, options = random_head(kind, size, target), LoadOptions("target", "none", prefix_cache_bytes=0)
+    with assemble(options, target, drafter, Tokenizer.load(bundled("target")), eos_ids=frozenset()) as engine:
+        plain, texts = measure(engine, work, "plain", 0.0, "off", None)
+        auto = measure(engine, work, "auto", 0.0, "auto", texts)[0]
+        for k in LENGTHS[kind]:
+            row = measure(engine, work, f"k={k}", 0.0, k, texts)[0]
+            yield _cost(kind, k, plain, auto, row, drafter.weight_bytes / 1e9)
+
+
+def _cost(kind: str, k: int, plain: Row, auto: Row, row: Row, gigabytes: float) -> HeadCost:
+    return HeadCost(
+        kind,
+        k,
+        plain.verify_ms,
+        row.draft_ms,
+        row.verify_ms,
+        (row.draft_ms + row.verify_ms) / plain.verify_ms,
+        auto.tokens_per_second / plain.tokens_per_second,
+        bool(auto.same_text and row.same_text),
+        gigabytes,
+    )
+
+
+@torch.inference_mode()
+def main() -> None:
+    cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", choices=sorted(PAIRS), default="8b" if cuda else "tiny")
+    parser.add_argument("--device", default="cuda:0" if cuda else "cpu")
+    parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
+    parser.add_argument("--kinds", nargs="*", choices=sorted(LENGTHS), default=sorted(LENGTHS))
+    parser.add_argument("--prompts", type=int, default=4, help="how many")
+    parser.add_argument("--tokens", type=int, default=192, help="of each answer")
+    parser.add_argument("--json", type=Path, help="where to write all figures")
+    arguments = parser.parse_args()
+    size, device = PAIRS[arguments.sizes][0], torch.device(arguments.device)
+    target = load(size, "target", device, getattr(torch, arguments.dtype), 1)
+    work = Work(prompts_of(Tokenizer.load(bundled("target")), arguments.prompts), arguments.tokens)
+    found = [cost for kind in arguments.kinds for cost in costs(kind, size, target, work)]
+    print("kind     drafts  plain ms  draft ms  verify ms  ratio   auto  same    GB")
+    for c in found:
+        times = f"{c.plain_ms:9.3f} {c.draft_ms:9.3f} {c.verify_ms:10.3f} {c.ratio:6.3f} {c.auto:6.3f}"
+        print(f"{c.kind:8} {c.drafts:6} {times} {c.same_text!s:>5} {c.gigabytes:5.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(cost) for cost in found], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Heads in rounds that the device leads: they propose what they propose in rounds of the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from specdec.decoding.assembly import assemble
+from specdec.decoding.engine import LocalEngine
+from specdec.drafters.heads.loading import load_head
+from specdec.models.base import Model
+from specdec.text.tokenizer import Tokenizer
+from specdec.types import LoadOptions
+from tests.decoding import test_heads
+from tests.decoding.toy import byte_tokenizer
+from tests.drafters.heads.building import KINDS, Sizes, head
+from tests.kernels.test_runner import load
+
+GPU = torch.cuda.is_available()
+COUNT = 24 if GPU else 7  # the interpreter takes its time
+PROMPT = [5, 9, 17, 5, 9, 17, 5, 9, 31]
+SEEDED: dict[str, Any] = {"temperature": 0.9, "seed": 4, "top_k": 20}
+FEW = ("eagle3",)
+ASKED: list[tuple[list[int], dict[str, Any]]] = [(PROMPT, {}), ([*PROMPT, 7, 8], {}), (PROMPT, SEEDED)]
+
+
+def drafted(engine: LocalEngine, prompt: list[int], **options: Any) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """The text, and what was drafted from round to round."""
+    options = {"temperature": 0.0, "max_tokens": COUNT, "ignore_eos": True, "speculative": 3, **options}
+    events = list(engine.stream(prompt, **options))
+    text = tuple(token.id for event in events for token in event.tokens)
+    return text, [event.round.drafted for event in events if event.round]
+
+
+@pytest.fixture
+def target(tmp_path: Path, device: torch.device) -> Model:
+    test_heads.repeating(tmp_path / "target")
+    return load(tmp_path / "target", device)
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if GPU or k in FEW else pytest.mark.slow) for k in KINDS])
+def test_the_same_drafts(kind: str, target: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specdec.decoding.engine.calibrate", test_heads._guess)
+    drafter = load_head(head(kind, Sizes.of(target)).save(tmp_path / "head"), target, "head")
+    options = LoadOptions("tiny", "none", remember=0)
+    with assemble(options, target, drafter, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+        for prompt, shape in ASKED if GPU else ASKED[:1]:
+            plain, none = drafted(engine, prompt, speculative="off", **shape)
+            assert not any(none)
+            text, led = drafted(engine, prompt, **shape)
+            assert text == plain
+            text, hosted = drafted(engine, prompt, logprobs=1, **shape)
+            assert text == plain
+            for a, b in zip(led, hosted, strict=False):  # near the end a round ahead knows less of the room
+                assert a[: len(b)] == b[: len(a)]
+            if GPU:
+                assert drafted(engine, prompt, speculative="auto", **shape)[0] == plain
