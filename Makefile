@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: demo chat serve test lowest lint types imports bench build image check setup clean
+.PHONY: demo chat serve test lowest lint types imports docs bench build image check setup clean
 
 demo: setup  ## answer a prompt with the bundled pair, plain and speculative
 	$(BIN)/specdec generate --compare
@@ -40,6 +40,9 @@ build: setup  ## wheel and sdist in dist/, checked: what they hold, how large th
 	$(BIN)/python -m build --quiet
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python .ci/contents.py dist
+
+docs: setup  ## the site of docs/ in out/site; a link that leads nowhere is an error
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs out/site
 
 image:  ## a container with the endpoint; CUDA=1 for NVIDIA GPUs
 	docker build --build-arg CUDA=$(CUDA) -t specdec .
