@@ -1,0 +1,84 @@
+"""Compiles the kernels of a pass and of a round for Hopper, without a GPU: a launch compiles and does nothing else.
+
+    python -m tests.kernels.hopper KIND    # one of the tiny models of tests/models/models.py
+
+Triton's interpreter takes code that its compiler refuses. Prints a line for each kernel: its name, and how often its
+code multiplies matrices and adds numbers. The last one is a product of many rows in two shares of one step.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.pop("TRITON_INTERPRET", None)
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import JITFunction, driver
+
+from specdec.decoding.rounds.choosing import Shaping
+from specdec.decoding.rounds.device import DeviceRounds
+from specdec.decoding.speculation.controller import Controller
+from specdec.kernels import attention, products, prompts
+from specdec.kernels.tiles import Tile
+from tests.kernels.test_runner import load, saved
+
+_WIDTHS = (1, 17, 33, 64, 200)
+_SHAPINGS = (Shaping(), Shaping(drawn=True))
+
+
+class _Hopper:
+    """Stands for the driver of a GPU that is not there."""
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return device
+
+
+_run = JITFunction.run
+
+
+def _compile(self: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+    kernel = _run(self, *args, grid=grid, warmup=True, **kwargs)
+    code = kernel.asm["ttir"]
+    adds = code.count("arith.addf") + code.count("math.fma")
+    sys.stdout.write(f"{self.fn.__module__}.{self.__name__} {code.count('tt.dot ')} {adds}
+")
+    return kernel
+
+
+def _prepare() -> None:
+    driver.set_active(_Hopper())
+    JITFunction.run = _compile
+    torch.empty = torch.zeros  # type: ignore[assignment]  # what no kernel fills must still be tokens
+    for module in (attention, products):
+        module.dependent_launch = lambda _: True  # type: ignore[attr-defined]
+    prompts.exact = lambda *_: True
+
+
+def main(kind: str) -> None:
+    _prepare()
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        saved(kind, Path(folder))
+        model = load(Path(folder), torch.device("cpu"), torch.bfloat16, slots=2, context=300)
+        for width in _WIDTHS:
+            tokens = torch.zeros(1, width, dtype=torch.int64)
+            model.decode(tokens, torch.zeros(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32))
+        rounds = DeviceRounds(model, model, [], Controller())
+        for shaping in _SHAPINGS:
+            rounds._round(rounds._inputs[model.sizes[0]], 2, shaping, given=True)
+        x, weight, out = (torch.zeros(n, m, dtype=torch.bfloat16) for n, m in ((200, 128), (64, 128), (200, 64)))
+        prompts.product(x, weight, out, Tile(64, 64, split=2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
