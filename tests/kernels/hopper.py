@@ -51,8 +51,7 @@ def _compile(self: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **kwar
     kernel = _run(self, *args, grid=grid, warmup=True, **kwargs)
     code = kernel.asm["ttir"]
     adds = code.count("arith.addf") + code.count("math.fma")
-    sys.stdout.write(f"{self.fn.__module__}.{self.__name__} {code.count('tt.dot ')} {adds}
-")
+    sys.stdout.write(f"{self.fn.__module__}.{self.__name__} {code.count('tt.dot ')} {adds}\n")
     return kernel
 
 
