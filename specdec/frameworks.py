@@ -37,6 +37,8 @@ class Parameters(BaseModel):
     accept_rule: str = "coupled"
     tool_format: str = "auto"
     """How the target writes tool calls."""
+    fetch_draft: bool = False
+    """With draft="auto": fetch the head that is published for this target."""
     trust_remote_code: bool = False
 
     temperature: float | None = None

@@ -39,12 +39,15 @@ class LocalModel:
 
 @o.command
 def models(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Folders to look into, beside the hub's cache.")] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders to look into, beside the hub's cache, and hub ids of targets.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """List the models that are on this machine, of the hub's cache, Ollama and LM Studio too: size, format of the
     weights, whether they run fast or run, and what would draft for them."""
-    found = [_described(name, folder) for name, folder in _checkpoints(folders or [])]
+    found = [_described(name, folder) for name, folder in _checkpoints([f for f in folders or [] if f.exists()])]
+    found += [_absent(str(name)) for name in folders or [] if not name.exists()]
     if json:
         print_json([asdict(model) for model in found])
         return
@@ -101,7 +104,7 @@ def _described(name: str, path: Path) -> LocalModel:
     gguf = is_gguf(path)
     weights = parts_of(path) if gguf else [*path.glob("*.safetensors"), *path.glob("*.bin")]
     size = sum(file.stat().st_size for file in weights if file.exists()) / 1e9
-    drafts = "its draft model and the text so far" if name == "bundled" else "the text so far"
+    drafts = _drafts(name, path)
     try:
         kind, runs = _gguf(path) if gguf else _folder(path)
     except SpecDecError as error:
@@ -109,12 +112,32 @@ def _described(name: str, path: Path) -> LocalModel:
     return LocalModel(name, size, kind, runs, drafts)
 
 
+def _drafts(name: str, path: Path) -> str:
+    """What drafts for it if nothing is said, and what could."""
+    from specdec.drafters.heads.finding import local_heads, published
+
+    if name == "bundled":
+        return "its draft model and the text so far"
+    if found := next(local_heads(name, path), None):
+        return f"{found[0]} and the text so far"
+    known = published(name)
+    return f"the text so far; --fetch-draft: {known[0]}" if known else "the text so far"
+
+
+def _absent(name: str) -> LocalModel:
+    """A target that was not fetched yet."""
+    return LocalModel(name, 0.0, "?", "not here", _drafts(name, Path(name)))
+
+
 def _folder(folder: Path) -> tuple[str, str]:
     """Format of the weights, and how it runs."""
+    from specdec.drafters.heads.config import method_of, verifier_of
     from specdec.models import families
     from specdec.models.weights import formats
     from specdec.models.weights.checkpoint import headers, read_config
 
+    if head := method_of(folder):
+        return f"{head} head", f"drafts for {verifier_of(folder) or 'its target'}"
     config = read_config(folder)
     formats.check(folder, config)
     kinds = {header.dtype for header in headers(folder) if len(header.shape) > 1}

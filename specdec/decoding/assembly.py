@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,12 +13,14 @@ from specdec.decoding.engine import LocalEngine, Parts
 from specdec.drafters.base import Drafter, LoadedDrafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.heads.config import method_of
+from specdec.drafters.heads.finding import local_heads, published
 from specdec.drafters.heads.loading import load_head, with_weights
 from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
 from specdec.engine import Progress
+from specdec.errors import LoadError
 from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model
 from specdec.models.state import SlotState
@@ -46,7 +49,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         trust_remote_code=options.trust_remote_code,
     )
     progress("draft", 0.6)
-    draft = _draft(options, tokenizer, target)
+    draft = _draft(options, tokenizer, target, path)
     defaults, eos_ids = generation_defaults(path)
     progress("warm-up", 0.9)
     engine = assemble(
@@ -126,10 +129,12 @@ def _folder(name: str, role: Literal["target", "draft"]) -> Path:
     return path(role)
 
 
-def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model) -> LoadedDrafter | None:
+def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Path) -> LoadedDrafter | None:
     """A draft model or a head, on the target's device and over the same slots; None where neither drafts."""
     name = BUNDLED if options.draft == "auto" and options.target == BUNDLED else options.draft
-    if name in ("auto", "none", "lookup"):
+    if name == "auto":
+        return _found_head(options, target, folder)
+    if name in ("none", "lookup"):
         return None
     path, code = _folder(name, "draft"), options.trust_remote_code
     if method_of(path) is not None:
@@ -146,3 +151,18 @@ def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model) -> LoadedD
         trust_remote_code=code,
     )
     return DraftModelDrafter.over(draft, target)
+
+
+def _found_head(options: LoadOptions, target: Model, folder: Path) -> LoadedDrafter | None:
+    """A head that was not named: the first on this machine that fits, else, if it may be fetched, the one that is
+    published."""
+    for name, at in local_heads(options.target, folder):
+        try:
+            return load_head(at, target, name)
+        except LoadError as error:
+            warnings.warn(f"left alone as a draft: {error}", RuntimeWarning, stacklevel=2)
+    known = published(options.target) if options.fetch_draft else []
+    if not known:
+        return None
+    name = known[0].head
+    return load_head(with_weights(name, resolve(name)), target, name)

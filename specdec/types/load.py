@@ -37,6 +37,7 @@ class LoadKeywords(TypedDict, total=False):
     prefix_cache_bytes: int | None
     remember: int
     tool_format: str
+    fetch_draft: bool
     trust_remote_code: bool
     api_key: str | None
 
@@ -53,8 +54,8 @@ class LoadOptions:
     ] = "bundled"
     """GGUF files also as owner/repo:Q4_K_M, folder:Q4_K_M or ollama:llama3.1:8b."""
     draft: Annotated[str, Meaning("What drafts: auto, none, lookup, a folder or a hub id.", "kept")] = "auto"
-    """"auto": the bundled draft for the bundled target, lookup in the text so far for every other; lookup is used
-    beside folders and hub ids too."""
+    """"auto": the bundled draft for the bundled target; for every other a head on this machine that was made for it, or
+    else lookup in the text so far, which is used beside all of them."""
     device: Annotated[str, Meaning("auto, cpu, cuda, cuda:1, ...")] = "auto"
     dtype: Annotated[str, Meaning("auto, float32, bfloat16 or float16.")] = "auto"
     context: Annotated[int | None, Meaning("Tokens that prompt and answer may fill.", "kept")] = None
@@ -71,6 +72,9 @@ class LoadOptions:
     """Tokens of recent answers that later ones, whosever they are, may be drafted from (0: none)."""
     tool_format: Annotated[str, Meaning()] = "auto"
     """How the model writes tool calls: "auto" (as its chat template shows), "none", or by a name of `tools.formats`."""
+    fetch_draft: Annotated[bool, Meaning("With --draft auto: fetch the head that is published for this target.")] = (
+        False
+    )
     trust_remote_code: Annotated[bool, Meaning("Run code from the checkpoint.")] = False
     api_key: Annotated[str | None, Meaning(url="kept")] = None
     """Of a server."""

@@ -1,0 +1,93 @@
+"""Which heads there are for a target: on this machine, and published."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from specdec.drafters.heads.config import method_of, verifier_of
+from specdec.errors import LoadError
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedHead:
+    """A head that somebody has published for some targets."""
+
+    targets: tuple[str, ...]
+    """Patterns of hub ids without their owner."""
+    head: str
+    """Its hub id."""
+    gigabytes: float
+    helps: str
+    """What it was trained for."""
+
+    def __str__(self) -> str:
+        return f"{self.head} ({self.gigabytes:g} GB; {self.helps})"
+
+
+@cache
+def pairs() -> tuple[PublishedHead, ...]:
+    """All that are known here."""
+    text = (files("specdec.drafters") / "pairs.toml").read_text(encoding="utf-8")
+    return tuple(
+        PublishedHead(**{**entry, "targets": tuple(entry["targets"])}) for entry in tomllib.loads(text)["pairs"]
+    )
+
+
+def published(target: str) -> list[PublishedHead]:
+    """Those for a target, by its folder's name or hub id; the first is the best guess."""
+    name = _last(target)
+    return [pair for pair in pairs() if any(fnmatch(name, pattern.lower()) for pattern in pair.targets)]
+
+
+def local_heads(target: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Names and folders of heads on this machine that say, or whose place says, that they are for this target: below
+    its folder, beside it, in the hub's cache."""
+    if folder.is_dir():
+        yield from ((str(at), at) for at in _heads_in(folder))
+        for at in _heads_in(folder.parent):
+            named = verifier_of(at)
+            if _last(named or "") == _last(target) or (
+                named is None and at.name.lower().startswith(folder.name.lower())
+            ):
+                yield str(at), at
+    known = {pair.head for pair in published(target)}
+    for name, at in _cached():
+        if name in known or _last(verifier_of(at) or "") == _last(target):
+            yield name, at
+
+
+def _last(name: str) -> str:
+    """A hub id without its owner, a folder without those above it."""
+    return Path(name).name.lower()
+
+
+def _heads_in(folder: Path) -> list[Path]:
+    return [config.parent for config in sorted(folder.glob("*/config.json")) if _is_head(config.parent)]
+
+
+def _is_head(folder: Path) -> bool:
+    try:
+        return method_of(folder) is not None
+    except LoadError:  # a config of something else
+        return False
+
+
+def _cached() -> Iterator[tuple[str, Path]]:
+    """The heads in the hub's cache."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return
+    for repository in sorted(repositories, key=lambda r: r.repo_id):
+        newest = max(repository.revisions, key=lambda r: r.last_modified, default=None)
+        if newest and (newest.snapshot_path / "config.json").exists() and _is_head(newest.snapshot_path):
+            yield repository.repo_id, newest.snapshot_path
