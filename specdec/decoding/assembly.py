@@ -19,8 +19,9 @@ from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
+from specdec.drafters.translated import TranslatedDrafter
 from specdec.engine import Progress
-from specdec.errors import LoadError
+from specdec.errors import LoadError, TokenizerMismatch
 from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model
 from specdec.models.state import SlotState
@@ -139,7 +140,7 @@ def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Pa
     path, code = _folder(name, "draft"), options.trust_remote_code
     if method_of(path) is not None:
         return load_head(with_weights(name, path), target, name)
-    check_same_tokens(tokenizer, Tokenizer.load(path, trust_remote_code=code), options.target, name)
+    theirs = Tokenizer.load(path, trust_remote_code=code)
     most = positions(path, trust_remote_code=code)
     draft = load_model(
         path,
@@ -150,6 +151,10 @@ def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Pa
         slots=target.info.slots,
         trust_remote_code=code,
     )
+    try:
+        check_same_tokens(tokenizer, theirs, options.target, name)
+    except TokenizerMismatch:
+        return TranslatedDrafter(draft, theirs, tokenizer)
     return DraftModelDrafter.over(draft, target)
 
 
