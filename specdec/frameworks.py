@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from specdec.loading import served
 from specdec.types import Ending, LoadOptions, Reasoning, Request, SamplingParams, Speculative
+from specdec.types.load import Quantize
 
 
 class Parameters(BaseModel):
@@ -40,6 +41,10 @@ class Parameters(BaseModel):
     fetch_draft: bool = False
     """With draft="auto": fetch the head that is published for this target."""
     trust_remote_code: bool = False
+    quantize: Quantize | None = None
+    """What plain weights are rounded to while they are read: "int4", "int8" or "fp8"."""
+    quantize_head: bool = False
+    """The head too, to 8 bits."""
 
     temperature: float | None = None
     """0 is greedy."""

@@ -48,6 +48,8 @@ def test_every_parameter_reaches_its_place(engines: SharedEngines, kind: type[Pa
         "slots": 2,
         "accept_rule": "rejection",
         "tool_format": "hermes",
+        "quantize": "int8",
+        "quantize_head": True,
         "trust_remote_code": True,
     }
     request: dict[str, Any] = {"temperature": 0.5, "min_tokens": 2, "seed": 3, "speculative": 4, "timeout": 5.0}

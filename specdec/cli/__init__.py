@@ -25,6 +25,7 @@ _COMMANDS = {
     "doctor": ("doctor", "Say what is installed here, and try it in some seconds."),
     "plan": ("plan", "Say whether a target and its draft fit a GPU, and what speculation would bring."),
     "config": ("config", "Say where defaults for all commands are kept, and what they are."),
+    "quantize": ("quantize", "Write a model in 4 or 8 bits, and say what that costs."),
     "tune": ("tune", "Find the fastest tiles of a model's products on this GPU, once."),
     "cluster": ("cluster", "Put a target and its draft on vLLM, over GPUs and hosts."),
     "router": ("cluster", "Put several servers behind one address, by a router that exists."),

@@ -32,6 +32,7 @@ def info(loading: LoadOptions = _ONE, json: o.Json = False) -> None:
             "accept rule": info.accept_rule,
             "speculation": f"off: {off}" if off else "available",
             "backend": f"{info.backend}, {info.device}, {info.dtype}",
+            "weights": info.weight_format or info.dtype,
             "context": f"{context}, {info.slots} at once",
             "vocabulary": f"{info.vocab_size} tokens",
             "chat template": "yes" if info.chat_template else "no",

@@ -142,7 +142,7 @@ def _folder(folder: Path) -> tuple[str, str]:
     formats.check(folder, config)
     kinds = {header.dtype for header in headers(folder) if len(header.shape) > 1}
     method = formats.method_of(config)
-    fast = families.describe(config) is not None and method in formats.READ
+    fast = families.describe(config) is not None and (method is None or formats.reader_of(config) is not None)
     return method or ", ".join(sorted(kinds)) or "no safetensors", "fast" if fast else "runs"
 
 

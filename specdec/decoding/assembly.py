@@ -23,7 +23,7 @@ from specdec.drafters.translated import TranslatedDrafter
 from specdec.engine import Progress
 from specdec.errors import LoadError, TokenizerMismatch
 from specdec.models.base import Model
-from specdec.models.loading import generation_defaults, load_model
+from specdec.models.loading import generation_defaults, load_model, plain
 from specdec.models.state import SlotState
 from specdec.models.weights.checkpoint import resolve
 from specdec.models.weights.sources import positions
@@ -48,6 +48,8 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         context=options.context,
         slots=options.slots,
         trust_remote_code=options.trust_remote_code,
+        quantize=options.quantize,
+        quantize_head=options.quantize_head,
     )
     progress("draft", 0.6)
     draft = _draft(options, tokenizer, target, path)
@@ -101,6 +103,7 @@ def assemble(
         parameters=at.parameters,
         draft_parameters=draft.parameters if draft else 0,
         weight_bytes=at.weight_bytes + (draft.weight_bytes if draft else 0),
+        weight_format=at.weight_format,
         cache_bytes=at.cache_bytes + (draft.cache_bytes if draft else 0),
         tool_format=writes.tools.name if writes.tools else None,
         reasoning=writes.thought is not None,
@@ -150,6 +153,8 @@ def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Pa
         context=min(target.info.context, most or target.info.context),
         slots=target.info.slots,
         trust_remote_code=code,
+        quantize=options.quantize if plain(path, trust_remote_code=code) else None,
+        quantize_head=options.quantize_head,
     )
     try:
         check_same_tokens(tokenizer, theirs, options.target, name)

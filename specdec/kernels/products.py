@@ -18,7 +18,9 @@ import triton.language as tl
 from torch import Tensor
 
 from specdec.kernels.launch import dependent_launch, follow, prefetch
-from specdec.kernels.tiles import MOST_ROWS, ROWS, Tile
+from specdec.kernels.packed import Packed, parts
+from specdec.kernels.tiles import MOST_ROWS, ROWS, Tile, least_rows
+from specdec.kernels.unpack import begins, form, group_at, scales, tensors, unpack
 
 
 @triton.jit
@@ -92,31 +94,16 @@ def finish(
     tl.store(out + where, acc.to(out.dtype.element_ty), mask=keep)
 
 
-@triton.jit(do_not_specialize=["rows", "eps"])  # the same code for any number of rows, so the same bits
-def _product(
-    x, weight, norm, bias, out, shares, squares, arrivals, rows, eps,
-    N: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    SPLIT: tl.constexpr, NORM: tl.constexpr, BIAS: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr,
-    AHEAD: tl.constexpr, PRECISION: tl.constexpr, PDL: tl.constexpr,
+@triton.jit
+def _dense_sums(
+    x, weight, norm, acc, gate, total, row, rows, column, share,
+    N: tl.constexpr, K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, SPLIT: tl.constexpr,
+    NORM: tl.constexpr, GATED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """x [rows, K], weight [N, K] (gated: [2 N, K]), out [rows, N]; shares [tiles, SPLIT, 1 or 2, BLOCK_N, ROWS] and
-    squares [tiles, SPLIT, ROWS] fp32; arrivals [tiles] int32, zero before and after."""
-    across = tl.cdiv(rows, ROWS)
-    tile, share = tl.program_id(0) // SPLIT, tl.program_id(0) % SPLIT
-    row = tile % across * ROWS + tl.arange(0, ROWS)
-    column = tile // across * BLOCK_N + tl.arange(0, BLOCK_N)
+    """A share's sums over K of W in 16 or 32 bits."""
     inner = share * tl.cdiv(K, SPLIT) + tl.arange(0, BLOCK_K)
     w_at = weight + column.to(tl.int64)[:, None] * K + inner[None, :]
-    if AHEAD > 0:
-        line = share * tl.cdiv(K, SPLIT) + tl.arange(0, AHEAD) * 64
-        prefetch(weight + column.to(tl.int64)[:, None] * K + line[None, :])
-        if GATED:
-            prefetch(weight + (column + N).to(tl.int64)[:, None] * K + line[None, :])
-    follow(PDL)
     x_at = x + row[None, :] * K + inner[:, None]
-    acc = tl.zeros((BLOCK_N, ROWS), tl.float32)
-    gate = tl.zeros((BLOCK_N, ROWS), tl.float32)
-    total = tl.zeros((ROWS,), tl.float32)
     for at in range(0, K // SPLIT, BLOCK_K):
         whole = K % (SPLIT * BLOCK_K) == 0
         within = inner + at < K
@@ -133,6 +120,107 @@ def _product(
             acc = tl.dot(u, v, acc, input_precision=PRECISION)
         else:
             acc = tl.dot(w, v, acc, input_precision=PRECISION)
+    return acc, gate, total
+
+
+@triton.jit
+def _packed_sums(
+    x, weight, words, more, order, norm, acc, gate, total, row, rows, column, share,
+    N: tl.constexpr, K: tl.constexpr, BLOCK_K: tl.constexpr, SPLIT: tl.constexpr, NORM: tl.constexpr,
+    GATED: tl.constexpr, PRECISION: tl.constexpr, KIND: tl.constexpr, CODES: tl.constexpr, CHUNK: tl.constexpr,
+    PARTS: tl.constexpr, GROUP: tl.constexpr, WORDS: tl.constexpr, SHIFT: tl.constexpr, SCALED: tl.constexpr,
+    ORDERED: tl.constexpr,
+):  # fmt: skip
+    """The same of W in few bits (see `packed.Packed`)."""
+    WIDTH: tl.constexpr = 2 * N if GATED else N
+    UNIT: tl.constexpr = CHUNK * PARTS
+    PER: tl.constexpr = (K + UNIT - 1) // UNIT // SPLIT
+    keep = column < N
+    w_at = weight + column[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
+    for first in range(share * PER, share * PER + PER, BLOCK_K // UNIT):
+        for further in tl.static_range(BLOCK_K // UNIT):
+            unit = first + further
+            stretch = unit.to(tl.int64) * (WIDTH * CHUNK)
+            held = tl.load(w_at + stretch, mask=keep[:, None], other=0)
+            if GATED:
+                other = tl.load(w_at + stretch + N * CHUNK, mask=keep[:, None], other=0)
+            for part in tl.static_range(PARTS):
+                at = unit * UNIT + part * CHUNK
+                inner = at + tl.arange(0, CHUNK)
+                within = inner < K
+                if ORDERED:
+                    inner = tl.load(order + inner, mask=within, other=0)
+                v_keep = (row < rows)[None, :] & within[:, None]
+                v = tl.load(x + row[None, :] * K + inner[:, None], mask=v_keep, other=0.0)
+                if NORM:
+                    v, total = weigh(v, norm, inner, within, total)
+                if begins(part, CHUNK, PARTS, GROUP):
+                    group = group_at(at, K, GROUP) * WIDTH
+                    scale, shift = scales(words, more, group + column, keep, WORDS, SHIFT, SCALED)
+                    if GATED:
+                        scale_2, shift_2 = scales(words, more, group + N + column, keep, WORDS, SHIFT, SCALED)
+                w = unpack(held, scale, shift, part, KIND, CODES, SHIFT, SCALED, v.dtype)
+                if GATED:
+                    gate = tl.dot(w, v, gate, input_precision=PRECISION)
+                    w = unpack(other, scale_2, shift_2, part, KIND, CODES, SHIFT, SCALED, v.dtype)
+                acc = tl.dot(w, v, acc, input_precision=PRECISION)
+    return acc, gate, total
+
+
+@triton.jit
+def scaled(acc, gate, words, more, column, N: tl.constexpr, GATED: tl.constexpr, WORDS: tl.constexpr):
+    """Sums [columns, rows] of a product whose columns have one scale each."""
+    keep = column < N
+    scale, _ = scales(words, more, column, keep, WORDS, "no", "late")
+    if GATED:
+        gate *= scale[:, None]
+        scale, _ = scales(words, more, N + column, keep, WORDS, "no", "late")
+    return acc * scale[:, None], gate
+
+
+@triton.jit(do_not_specialize=["rows", "eps"])  # the same code for any number of rows, so the same bits
+def _product(
+    x, weight, words, more, order, norm, bias, out, shares, squares, arrivals, rows, eps,
+    N: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    SPLIT: tl.constexpr, NORM: tl.constexpr, BIAS: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr,
+    AHEAD: tl.constexpr, PRECISION: tl.constexpr, PDL: tl.constexpr, KIND: tl.constexpr, CODES: tl.constexpr,
+    CHUNK: tl.constexpr, PARTS: tl.constexpr, GROUP: tl.constexpr, WORDS: tl.constexpr, SHIFT: tl.constexpr,
+    SCALED: tl.constexpr, ORDERED: tl.constexpr,
+):  # fmt: skip
+    """x [rows, K], weight [N, K] (gated: [2 N, K]), out [rows, N]; shares [tiles, SPLIT, 1 or 2, BLOCK_N, ROWS] and
+    squares [tiles, SPLIT, ROWS] fp32; arrivals [tiles] int32, zero before and after."""
+    across = tl.cdiv(rows, ROWS)
+    tile, share = tl.program_id(0) // SPLIT, tl.program_id(0) % SPLIT
+    row = tile % across * ROWS + tl.arange(0, ROWS)
+    column = tile // across * BLOCK_N + tl.arange(0, BLOCK_N)
+    if AHEAD > 0:
+        if KIND == "dense":
+            line = share * tl.cdiv(K, SPLIT) + tl.arange(0, AHEAD) * 64
+            prefetch(weight + column.to(tl.int64)[:, None] * K + line[None, :])
+            if GATED:
+                prefetch(weight + (column + N).to(tl.int64)[:, None] * K + line[None, :])
+        else:
+            WIDTH: tl.constexpr = 2 * N if GATED else N
+            unit = share * (tl.cdiv(K, CHUNK * PARTS) // SPLIT) + tl.arange(0, AHEAD)
+            line = tile // across * BLOCK_N * CHUNK + tl.arange(0, BLOCK_N * CHUNK // 64) * 64
+            at = unit.to(tl.int64)[:, None] * (WIDTH * CHUNK) + tl.minimum(line, WIDTH * CHUNK - 1)[None, :]
+            prefetch(weight + at)
+            if GATED:
+                prefetch(weight + N * CHUNK + at)
+    follow(PDL)
+    acc = tl.zeros((BLOCK_N, ROWS), tl.float32)
+    gate = tl.zeros((BLOCK_N, ROWS), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    if KIND == "dense":
+        acc, gate, total = _dense_sums(
+            x, weight, norm, acc, gate, total, row, rows, column, share, N, K, BLOCK_N, BLOCK_K, SPLIT, NORM, GATED,
+            PRECISION,
+        )  # fmt: skip
+    else:
+        acc, gate, total = _packed_sums(
+            x, weight, words, more, order, norm, acc, gate, total, row, rows, column, share, N, K, BLOCK_K, SPLIT, NORM,
+            GATED, PRECISION, KIND, CODES, CHUNK, PARTS, GROUP, WORDS, SHIFT, SCALED, ORDERED,
+        )  # fmt: skip
     last = True
     if SPLIT > 1:
         EACH: tl.constexpr = BLOCK_N * ROWS * 2 if GATED else BLOCK_N * ROWS
@@ -145,6 +233,8 @@ def _product(
         if SPLIT > 1:
             acc, gate, total = _added(acc, gate, total, shares, squares, ROWS, BLOCK_N, EACH, SPLIT, NORM, GATED)
             tl.store(arrivals + tile, 0)
+        if SCALED == "no":
+            acc, gate = scaled(acc, gate, words, more, column, N, GATED, WORDS)
         finish(acc, gate, total, bias, out, row, column, rows, eps, N, K, NORM, BIAS, GATED, RESIDUAL)
 
 
@@ -168,7 +258,7 @@ class Scratch:
 
 def product(
     x: Tensor,
-    weight: Tensor,
+    weight: Tensor | Packed,
     out: Tensor,
     tile: Tile,
     scratch: Scratch,
@@ -186,16 +276,18 @@ def product(
     """
     rows, inner = x.shape
     columns = out.shape[1]
-    wide = min(max(ROWS, triton.next_power_of_2(rows)), MOST_ROWS)
+    least = ROWS if norm is None else least_rows(weight, tile.warps)
+    wide = min(max(least, triton.next_power_of_2(rows)), MOST_ROWS)
     tiles = triton.cdiv(columns, tile.columns) * triton.cdiv(rows, wide)
     pdl = dependent_launch(x.device)
+    width = 8 * x.element_size() if isinstance(weight, Tensor) else 16 // parts(weight.kind)
     _product[(tiles * tile.split,)](
-        x, weight, x if norm is None else norm, x if bias is None else bias, out,
+        x, *tensors(weight), x if norm is None else norm, x if bias is None else bias, out,
         scratch.shares, scratch.squares, scratch.arrivals, rows, eps,
         N=columns, K=inner, ROWS=wide, BLOCK_N=tile.columns, BLOCK_K=tile.inner, SPLIT=tile.split,
         NORM=norm is not None, BIAS=bias is not None, GATED=gated, RESIDUAL=residual,
-        AHEAD=tile.ahead if pdl else 0, PRECISION="ieee", PDL=pdl,
-        num_warps=tile.warps_for(wide), num_stages=tile.stages_for(wide, gated, x.element_size()),
+        AHEAD=tile.ahead if pdl else 0, PRECISION="ieee", PDL=pdl, **form(weight, x.dtype),
+        num_warps=tile.warps_for(wide), num_stages=tile.stages_for(wide, gated, x.element_size(), width),
         **({"launch_pdl": True} if pdl else {}),
     )  # fmt: skip
     return out

@@ -17,8 +17,10 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from specdec.kernels.attention import STEP, SUMS, Heads, join, once, turned, weighed
 from specdec.kernels.launch import INTERPRETED
-from specdec.kernels.products import finish, weigh
-from specdec.kernels.tiles import ROWS, Tile
+from specdec.kernels.packed import CHUNK, Packed
+from specdec.kernels.products import finish, scaled, weigh
+from specdec.kernels.tiles import ROWS, Product, Tile, least_rows
+from specdec.kernels.unpack import dense, form, tensors
 
 LEAST = 128
 """Rows from which on these kernels are faster than the narrow ones."""
@@ -50,10 +52,10 @@ def _normed(x, norm, out, squares, rows, K: tl.constexpr, ROWS: tl.constexpr, IN
 
 @triton.jit(do_not_specialize=["rows", "eps"])
 def _product(
-    x, weight, bias, out, squares, rows, eps,
+    x, weight, words, bias, out, squares, rows, eps,
     N: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
     SPLIT: tl.constexpr, NORM: tl.constexpr, BIAS: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, WORDS: tl.constexpr, SCALED: tl.constexpr,
 ):  # fmt: skip
     """x [rows, K] and weight [N, K] (gated: [2 N, K]) by descriptors, out [rows, N], squares [SPLIT, rows]."""
     across = tl.cdiv(rows, ROWS)
@@ -86,26 +88,31 @@ def _product(
             acc = tl.fma(part, one, acc)
             gate = tl.fma(other, one, gate)
             total += squared
+    if SCALED == "no":
+        acc, gate = scaled(acc, gate, words, words, column, N, GATED, WORDS)
     finish(acc, gate, total, bias, out, row, column, rows, eps, N, K, NORM, BIAS, GATED, RESIDUAL)
 
 
-def exact(tiles: Mapping[tuple[int, int], Tile], dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether these kernels have the bits of the narrow ones, for products [columns, inner] in these tiles.
+def exact(tiles: Mapping[Product, Tile], dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether these kernels have the bits of the narrow ones, for products in these tiles.
 
-    That was tried on Hopper, in 16 bits. There the order in which a tensor core adds does not depend on its tile."""
+    That was tried on Hopper, in 16 bits, and of packed W with groups of 64 or more. There the order in which a tensor
+    core adds does not depend on its tile."""
     hopper = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9 and dtype.itemsize == 2
     fit = all(
-        inner % 8 == 0 and (tile.split == 1 or inner % (tile.split * min(_INNER, tile.inner)) == 0)
-        for (_, inner), tile in tiles.items()
+        wanted.inner % 8 == 0 and (tile.split == 1 or wanted.inner % (tile.split * min(_INNER, tile.inner)) == 0)
+        for wanted, tile in tiles.items()
     )
+    fit = fit and all(wanted.group % CHUNK == 0 for wanted in tiles)
     return fit and (INTERPRETED or (hopper and all(tile.columns >= 64 for tile in tiles.values())))
 
 
 def product(
     x: Tensor,
-    weight: Tensor,
+    weight: Tensor | Packed,
     out: Tensor,
     tile: Tile,
+    room: Tensor | None = None,
     *,
     norm: Tensor | None = None,
     eps: float = 0.0,
@@ -113,14 +120,22 @@ def product(
     gated: bool = False,
     residual: bool = False,
 ) -> Tensor:
-    """What `products.product` does, with the bits that `tile` has there."""
+    """What `products.product` does, with the bits that `tile` has there. Of a packed W the numbers are written down
+    first, into `room`."""
     (rows, inner), columns = x.shape, out.shape[1]
-    squares = x
+    how, words = form(weight, x.dtype), tensors(weight)[1]
+    squares, chunk, least = x, tile.inner, least_rows(weight, tile.warps)
+    if isinstance(weight, Packed):
+        chunk = weight.chunk
+        if weight.order is not None:
+            x, norm = x[:, weight.order], None if norm is None else norm[weight.order]
+        held = x.new_empty(weight.columns * inner) if room is None else room[: weight.columns * inner]
+        weight = dense(weight, held.view(-1, inner))
     if norm is not None:
         squares = torch.empty((tile.split, rows), dtype=torch.float32, device=x.device)
         normed = torch.empty_like(x)
-        _normed[(triton.cdiv(rows, ROWS), tile.split)](
-            x, norm, normed, squares, rows, K=inner, ROWS=ROWS, INNER=tile.inner, SPLIT=tile.split, num_warps=tile.warps
+        _normed[(triton.cdiv(rows, least), tile.split)](
+            x, norm, normed, squares, rows, K=inner, ROWS=least, INNER=chunk, SPLIT=tile.split, num_warps=tile.warps
         )  # fmt: skip
         x = normed
     step, wide = min(_INNER, tile.inner), _WIDE  # all sums have to lie in registers
@@ -130,9 +145,10 @@ def product(
         wide *= 2
     _product[(triton.cdiv(columns, wide) * triton.cdiv(rows, _WIDE),)](
         TensorDescriptor.from_tensor(x, [_WIDE, step]), TensorDescriptor.from_tensor(weight, [wide, step]),
-        x if bias is None else bias, out, squares, rows, eps,
+        words, x if bias is None else bias, out, squares, rows, eps,
         N=columns, K=inner, ROWS=_WIDE, COLUMNS=wide, INNER=step, SPLIT=tile.split, NORM=norm is not None,
-        BIAS=bias is not None, GATED=gated, RESIDUAL=residual, PRECISION="ieee", num_warps=8, num_stages=4,
+        BIAS=bias is not None, GATED=gated, RESIDUAL=residual, PRECISION="ieee", WORDS=how["WORDS"],
+        SCALED=how["SCALED"], num_warps=8, num_stages=4,
     )  # fmt: skip
     return out
 

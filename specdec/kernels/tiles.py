@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
+from specdec.kernels.packed import Kind, Packed, chunk_of, parts
 
 ROWS = 16
 """Rows of x in one program, at least: what a tensor core takes."""
@@ -15,7 +18,7 @@ MOST_ROWS = 128
 """Rows of x in one program, at most. How many there are changes no bit of any of them."""
 _SHARED = 200 * 1024
 """Bytes of a multiprocessor's shared memory that a program may fill."""
-_BUSY, _BUSY_GATED = 90, 180
+_BUSY, _BUSY_GATED, _BUSY_PACKED = 90, 180, 112
 """Programs that keep a GPU's memory busy."""
 
 
@@ -34,9 +37,9 @@ class Tile:
     ahead: int = 0
     """Lines of each row of W that are fetched before the kernel before has ended; a power of two."""
 
-    def stages_for(self, rows: int, gated: bool, size: int) -> int:
-        """As many stages as there is room for, up to `stages`; `size` is that of an element in bytes."""
-        each = self.inner * size * (self.columns * (1 + gated) + rows)
+    def stages_for(self, rows: int, gated: bool, size: int, bits: int | None = None) -> int:
+        """As many stages as there is room for, up to `stages`; an element of x has `size` bytes, one of W `bits`."""
+        each = self.inner * (self.columns * (1 + gated) * (bits or 8 * size) // 8 + rows * size)
         return max(1, min(self.stages, _SHARED // each))
 
     def warps_for(self, rows: int) -> int:
@@ -52,10 +55,29 @@ class Product:
     inner: int
     gated: bool
     dtype: torch.dtype
+    kind: Kind | None = None
+    """Of a packed W"""
+    group: int = 0
+    """Of its scales; 0 for whole columns"""
 
     def __str__(self) -> str:
         kind = str(self.dtype).removeprefix("torch.")
+        if self.kind:
+            kind += f" by {self.kind} in {f'groups of {self.group}' if self.group else 'columns'}"
         return f"{self.columns}x{self.inner} {kind}{' gated' if self.gated else ''}"
+
+    @property
+    def unit(self) -> int:
+        """What `Tile.inner` is a multiple of."""
+        return 1 if self.kind is None else chunk_of(self.group, whole=not self.group) * parts(self.kind)
+
+
+def product_of(weight: Tensor | Packed, inner: int, dtype: torch.dtype, *, gated: bool) -> Product:
+    """The product x W^T, x [rows, inner] in dtype."""
+    if isinstance(weight, Tensor):
+        return Product(len(weight) // (1 + gated), inner, gated, dtype)
+    group = 0 if weight.whole else weight.group
+    return Product(weight.columns // (1 + gated), inner, gated, dtype, weight.kind, group)
 
 
 class Tiles:
@@ -95,6 +117,8 @@ def cache_file() -> Path:
 def by_rule(product: Product) -> Tile:
     """Programs enough to keep the memory busy, each with long stretches of W under way. Found on an H200."""
     columns, inner, gated, dtype = product.columns, product.inner, product.gated, product.dtype
+    if product.kind is not None:
+        return _packed_rule(product)
     if dtype == torch.float32:
         return Tile(32, 32)
     wide = columns >= 65536
@@ -105,3 +129,22 @@ def by_rule(product: Product) -> Tile:
     step = next((s for s in (256, 128, 64) if s <= longest and inner % (split * s) == 0), 64)
     far = gated or inner >= 8192
     return Tile(width, step, split, warps=8 if wide else 4, stages=5 if gated else 4, ahead=8 if far else 0)
+
+
+def _packed_rule(product: Product) -> Tile:
+    """The same where W is in few bits."""
+    if product.dtype == torch.float32:
+        return Tile(32, product.unit)
+    few = product.kind in ("int4", "mxfp4")
+    wide = few and not product.gated and product.inner >= product.columns
+    width, busy = 128 if wide else 64, _BUSY_PACKED if few else _BUSY_GATED
+    split, programs = 1, -(-product.columns // width)
+    while programs * split < busy and product.inner % (2 * split * product.unit) == 0:
+        split *= 2
+    return Tile(width, product.unit, split, warps=width // 16, ahead=2)
+
+
+def least_rows(weight: Tensor | Packed, warps: int) -> int:
+    """Rows of x in a program that adds their squares, at least: with fewer a thread would hold less than 16 bytes of a
+    row, and so add in another order than with more."""
+    return ROWS if isinstance(weight, Tensor) else max(ROWS, 32 * warps * 8 // weight.chunk)

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 from triton.testing import do_bench_cudagraph
 
+from specdec.kernels.packed import Packed, pack
 from specdec.kernels.products import Scratch, product
 from specdec.kernels.tiles import ROWS, Product, Tile, by_rule
 
@@ -35,7 +37,8 @@ def candidates(wanted: Product) -> Iterator[Tile]:
     ]
     for change in changes:
         tile = replace(rule, **change)
-        if tile != rule and 32 <= tile.inner <= 512 and wanted.inner % (tile.split * tile.inner) == 0:
+        fits = wanted.inner % (tile.split * tile.inner) == 0 and tile.inner % wanted.unit == 0
+        if tile != rule and 32 <= tile.inner <= 512 and fits:
             yield tile
 
 
@@ -43,9 +46,8 @@ def candidates(wanted: Product) -> Iterator[Tile]:
 def fastest(wanted: Product, device: torch.device) -> Tile:
     """The candidate that reads W fastest for a few rows."""
     columns, inner, gated, dtype = wanted.columns, wanted.inner, wanted.gated, wanted.dtype
-    rows = columns * (1 + gated)
-    copies = max(2, _COLD // (rows * inner * dtype.itemsize))
-    weights = [torch.randn(rows, inner, device=device).mul_(0.02).to(dtype) for _ in range(copies)]
+    weights = [_weight(wanted, device)]
+    weights += [_weight(wanted, device) for _ in range(max(1, _COLD // weights[0].nbytes))]
     x = torch.randn(ROWS, inner, device=device).to(dtype)
     out = torch.empty(ROWS, columns, device=device, dtype=dtype)
     first, *others = candidates(wanted)
@@ -67,3 +69,13 @@ def fastest(wanted: Product, device: torch.device) -> Tile:
     timed = [(seconds(tile), tile) for tile in others]
     best = min(timed, key=lambda one: one[0], default=(known, first))
     return best[1] if best[0] < known else first
+
+
+def _weight(wanted: Product, device: torch.device) -> Tensor | Packed:
+    rows, inner = wanted.columns * (1 + wanted.gated), wanted.inner
+    if wanted.kind is None:
+        return torch.randn(rows, inner, device=device).mul_(0.02).to(wanted.dtype)
+    scales = torch.ones(rows, -(-inner // wanted.group) if wanted.group else 1, device=device, dtype=wanted.dtype)
+    q = torch.randint(-8, 8, (rows, inner), device=device)
+    q = q.to(torch.float8_e4m3fn) if wanted.kind == "fp8" else q if wanted.kind != "mxfp4" else q.to(torch.uint8) & 15
+    return pack(wanted.kind, q, scales, group=wanted.group or None)

@@ -48,6 +48,8 @@ class ModelInfo:
     parameters: int
     weight_bytes: int
     cache_bytes: int
+    weight_format: str = ""
+    """What the weights are in, for display."""
     captured: bool = False
     """Whether short passes are graphs: up to a number of rows they cost much the same, and each size is captured."""
 

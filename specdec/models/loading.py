@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from specdec.models.families.base import ModelFamily
 from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import Safetensors, maximum_positions, read_json
 from specdec.models.weights.gguf import rope_factors
+from specdec.models.weights.layers import Quantization
 from specdec.models.weights.sources import open_tensors, positions, read_config
 from specdec.text.gguf import eos_ids
+from specdec.types.load import Quantize
 
 DEFAULT_CONTEXT = 8192
 DTYPES = {
@@ -55,12 +58,15 @@ def load_model(
     context: int | None = None,
     slots: int = 1,
     trust_remote_code: bool = False,
+    quantize: Quantize | None = None,
+    quantize_head: bool = False,
 ) -> Model:
     """The fastest model that computes the checkpoint in `path` exactly: a folder, or a GGUF file.
 
     `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
     float32, bfloat16, float16; of a GGUF file on a CPU auto is what it is stored in, through llama.cpp. `context`:
-    positions per slot, None for the model's own up to DEFAULT_CONTEXT.
+    positions per slot, None for the model's own up to DEFAULT_CONTEXT. `quantize`: what weights in 16 bits are rounded
+    to; `quantize_head`: the head as well, to 8 bits.
     """
     folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
@@ -86,6 +92,7 @@ def load_model(
         torch.backends.cuda.enable_cudnn_sdp(False)
         spread = memory.check(folder, config, spread=spread, **options) or spread
     family = _described(folder, config)
+    _check_quantize(folder, config, quantize, by_transformers=family is None or spread)
     if family is None or spread:
         if is_gguf(folder):
             raise UnsupportedModel(f"{folder} cannot be spread over GPUs; expected the model's own folder, or one GPU")
@@ -93,14 +100,33 @@ def load_model(
 
         return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
     with closing(open_tensors(folder)) as weights:
-        model = eager.load(weights, family, spare=int(where.type == "cuda"), **options)
+        method, stored = formats.reader_of(config), None
+        if method is not None and isinstance(weights, Safetensors):
+            stored = partial(method, weights)
+        remark = "; activations stay in 16 bits" if formats.activations(config) else ""
+        quantization = Quantization(stored, quantize, head=quantize_head, remark=remark)
+        model = eager.load(weights, family, quantization, spare=int(where.type == "cuda"), **options)
         formats.check_unused(folder, config, weights.unused())
     return with_kernels(model) if where.type == "cuda" else model
 
 
+def plain(path: Path, *, trust_remote_code: bool = False) -> bool:
+    """Whether a checkpoint's weights are in 16 or 32 bits, so that they can be rounded."""
+    return not is_gguf(path) and formats.method_of(read_config(path, trust_remote_code=trust_remote_code)) is None
+
+
+def _check_quantize(path: Path, config: Any, to: Quantize | None, *, by_transformers: bool) -> None:
+    if to is None:
+        return
+    if is_gguf(path) or formats.method_of(config) is not None:
+        raise InvalidRequest("quantize", to, f"none for {path}, whose weights are quantised already")
+    if by_transformers:
+        raise InvalidRequest("quantize", to, f"none for {path}, which transformers runs")
+
+
 def _described(path: Path, config: Any) -> ModelFamily | None:
     """The family, where the checkpoint is of one that is described and its weights are in a form that is read."""
-    family = families.describe(config) if formats.method_of(config) in formats.READ else None
+    family = families.describe(config) if formats.method_of(config) is None or formats.reader_of(config) else None
     if not is_gguf(path):
         return family
     if family is None:

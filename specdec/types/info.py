@@ -40,6 +40,8 @@ class EngineInfo:
     """Those of `Request.reasoning` that the chat template tells apart, beside "auto"."""
     template_variables: tuple[str, ...] = ()
     """What the chat template reads of `Request.template`."""
+    weight_format: str = ""
+    """What the target's weights are in, for display."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from specdec.errors import InvalidRequest
 from specdec.types.validation import WHOLE, Bounds, check
 
 AcceptRule = Literal["coupled", "rejection"]
+Quantize = Literal["int4", "int8", "fp8"]
 Name = str | PathLike[str]
 
 
@@ -39,6 +40,8 @@ class LoadKeywords(TypedDict, total=False):
     tool_format: str
     fetch_draft: bool
     trust_remote_code: bool
+    quantize: Quantize | None
+    quantize_head: bool
     api_key: str | None
 
 
@@ -76,6 +79,10 @@ class LoadOptions:
         False
     )
     trust_remote_code: Annotated[bool, Meaning("Run code from the checkpoint.")] = False
+    quantize: Annotated[Quantize | None, Meaning("Round weights while they are read: int4, int8 or fp8.")] = None
+    """Of the target and its draft model, where they are plain: in 4 bits with a scale for 128 numbers, in 8 for each
+    column."""
+    quantize_head: Annotated[bool, Meaning("The head too, to 8 bits.")] = False
     api_key: Annotated[str | None, Meaning(url="kept")] = None
     """Of a server."""
 
@@ -90,6 +97,8 @@ class LoadOptions:
         check(numbers)
         if self.accept_rule not in get_args(AcceptRule):
             raise InvalidRequest("accept_rule", self.accept_rule, " or ".join(get_args(AcceptRule)))
+        if self.quantize not in (None, *get_args(Quantize)):
+            raise InvalidRequest("quantize", self.quantize, " or ".join(get_args(Quantize)))
         if self.api_key is not None and not self.remote:
             raise InvalidRequest("api_key", "***", "none beside a target that is no URL")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -80,3 +81,17 @@ def test_verify_passes(rule: str) -> None:
     done = CliRunner().invoke(app, ["verify", "--accept-rule", rule, "--trials", "200", "--json"])
     assert done.exit_code == 0, done.output
     assert {c["verdict"] for c in json.loads(done.stdout)["checks"]} == {"pass"}
+
+
+def test_quantize(tmp_path: Path) -> None:
+    said = tmp_path / "said.txt"
+    said.write_text("Once upon a time there was a fox. " * 20)
+    folder = tmp_path / "there"
+    options = ["--text", str(said), "--tokens", "64", "--json"]
+    done = CliRunner().invoke(app, ["quantize", "bundled", str(folder), *options])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["bytes_after"] < 0.7 * result["bytes_before"]
+    assert result["tokens"] == 64
+    assert result["perplexity_after"] == pytest.approx(result["perplexity_before"], rel=0.2)
+    assert result["perplexity_after"] != result["perplexity_before"]

@@ -1,6 +1,7 @@
 """Compiles the kernels of a pass and of a round for Hopper, without a GPU: a launch compiles and does nothing else.
 
     python -m tests.kernels.hopper KIND    # one of the tiny models of tests/models/models.py
+    python -m tests.kernels.hopper packed  # products with weights in few bits alone
 
 Triton's interpreter takes code that its compiler refuses. Prints a line for each kernel: its name, and how often its
 code multiplies matrices and adds numbers. The last one is a product of many rows in two shares of one step.
@@ -25,6 +26,7 @@ from specdec.decoding.rounds.device import DeviceRounds
 from specdec.decoding.speculation.controller import Controller
 from specdec.kernels import attention, products, prompts
 from specdec.kernels.tiles import Tile
+from tests.kernels.test_packed import CASES, random
 from tests.kernels.test_runner import load, saved
 
 _WIDTHS = (1, 17, 33, 64, 200)
@@ -64,8 +66,22 @@ def _prepare() -> None:
     prompts.exact = lambda *_: True
 
 
+def packed() -> None:
+    """Of each form of packed weights what its numbers are made with: few rows, and many."""
+    x, norm = torch.zeros(130, 256, dtype=torch.bfloat16), torch.zeros(256, dtype=torch.bfloat16)
+    scratch = products.Scratch.on(torch.device("cpu"), 1 << 16, 64)
+    for kind, _, group, precision, shift in CASES:
+        weight = random(torch.device("cpu"), 128, kind, 256, group if 256 % group == 0 else 256, precision, shift)
+        tile = Tile(64, weight.unit)
+        products.product(x[:3], weight, torch.zeros(3, 64), tile, scratch, norm=norm, gated=True)
+        prompts.product(x, weight, torch.zeros(130, 64), tile, norm=norm, gated=True)
+
+
 def main(kind: str) -> None:
     _prepare()
+    if kind == "packed":
+        packed()
+        return
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         saved(kind, Path(folder))
         model = load(Path(folder), torch.device("cpu"), torch.bfloat16, slots=2, context=300)

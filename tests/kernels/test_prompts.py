@@ -49,8 +49,9 @@ def test_products(rows: int, columns: int, inner: int, tile: Tile | None, how: s
     torch.manual_seed(rows)
     asked = HOW[how]
     gated = asked.get("gated", False)
-    tile = tile or by_rule(Product(columns, inner, gated, DTYPE))
-    assert prompts.exact({(columns, inner): tile}, DTYPE, device)
+    wanted = Product(columns, inner, gated, DTYPE)
+    tile = tile or by_rule(wanted)
+    assert prompts.exact({wanted: tile}, DTYPE, device)
     x, weight = (torch.randn(n, inner, device=device).to(DTYPE) for n in (rows, columns * (1 + gated)))
     weight *= 0.1
     options: dict[str, Any] = {"eps": EPS, "gated": gated, "residual": "residual" in asked}

@@ -115,7 +115,7 @@ def test_a_package_that_is_not_here(
     config: dict[str, Any], packages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
-    said = _refused(_folder("llama", tmp_path, quantization_config=config))
+    said = _refused(_folder("gemma", tmp_path, quantization_config=config))
     assert said.endswith(f": pip install {packages}; or take the model in 16 bits")
     assert f"holds {config.get('quant_method', 'bitsandbytes')} weights" in said
 

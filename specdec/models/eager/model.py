@@ -24,7 +24,7 @@ from specdec.models.rope import Rope
 from specdec.models.state import SlotState
 from specdec.models.weights import layers
 from specdec.models.weights.checkpoint import TensorSource
-from specdec.models.weights.layers import Layer, ModelWeights
+from specdec.models.weights.layers import Layer, ModelWeights, Quantization
 from specdec.threads.count import threads
 
 
@@ -99,10 +99,17 @@ class EagerEnds:
         return self._model.weights.head(x).float()
 
 
-def load(source: TensorSource, family: ModelFamily, *, spare: int = 0, **options: Unpack[ModelOptions]) -> EagerModel:
+def load(
+    source: TensorSource,
+    family: ModelFamily,
+    quantization: Quantization | None = None,
+    *,
+    spare: int = 0,
+    **options: Unpack[ModelOptions],
+) -> EagerModel:
     """A model of a family, with the tensors of `source`. `spare`: slots of the cache beside those that callers use."""
     device, dtype = options["device"], options["dtype"]
-    weights = layers.read(source, family, device, dtype)
+    weights = layers.read(source, family, device, dtype, quantization)
     capacity = options["context"] + DECODE_ROWS
     size = (2 * family.layers, options["slots"] + spare, family.kv_heads, capacity, family.head_dim)
     held = torch.zeros(size, dtype=dtype, device=device)
@@ -114,5 +121,6 @@ def load(source: TensorSource, family: ModelFamily, *, spare: int = 0, **options
         parameters=weights.parameters,
         weight_bytes=weights.nbytes,
         cache_bytes=held.nbytes,
+        weight_format=weights.format + ("" if quantization is None else quantization.remark),
     )
     return EagerModel(family, weights, SlotCache(family, held, Rope(*family.rope, capacity, device)), info)

@@ -7,6 +7,8 @@ hold it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 import triton
@@ -14,19 +16,19 @@ from torch import Tensor
 
 from specdec.kernels import attention, prompts
 from specdec.kernels.attention import Heads, SplitKeys
+from specdec.kernels.packed import Packed
 from specdec.kernels.products import Scratch, product
-from specdec.kernels.tiles import MOST_ROWS, ROWS, Product, Tile, Tiles
+from specdec.kernels.tiles import MOST_ROWS, ROWS, Product, Tile, Tiles, product_of
 from specdec.models.base import DECODE_ROWS, Pass
 from specdec.models.eager.model import EagerModel
 from specdec.models.weights.base import Weight
 from specdec.models.weights.layers import Layer
+from specdec.models.weights.quantized import QuantizedWeight
 
 _SPLITS = 32
 """At most so many programs share the keys of a sequence."""
 _LEAST_KEYS = 128
 _LONGEST, _LONGEST_NARROW = 2048, 256
-_FORMATS = {"dense"}
-"""Weight formats that `product` reads."""
 
 
 def unsupported(model: EagerModel) -> str | None:
@@ -35,9 +37,6 @@ def unsupported(model: EagerModel) -> str | None:
         return f"heads of {model.family.head_dim}"
     if any(layer.gate_up.bias is not None for layer in model.weights.layers):
         return "biases in gated layers"
-    weights = [model.weights.head, *(w for layer in model.weights.layers for w in layer.products)]
-    if formats := {w.format for w in weights} - _FORMATS:
-        return f"weights of format {', '.join(sorted(formats))}"
     return None
 
 
@@ -50,20 +49,21 @@ class Decoder:
         capacity = model.cache.capacity
         keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(capacity, _SPLITS)))
         self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps, keys)
-        self._tiles = {(wanted.columns, wanted.inner): tiles.of(wanted) for wanted in products_of(model)}
+        self._tiles = {wanted: tiles.of(wanted) for wanted in products_of(model)}
         # Not with windows: see the log of 2026-11-30, "Understood: one product made of two".
         self._exact = prompts.exact(self._tiles, model.info.dtype, device) and not any(family.windows)
         self.longest = _LONGEST if self._exact else _LONGEST_NARROW
         narrow = prompts.LEAST if self._exact else _LONGEST_NARROW
         self._scratch = _scratch(self._tiles, narrow if self._exact else max(rows * DECODE_ROWS, narrow), device)
+        self._room = _room(self._tiles, family.vocab, device) if self._exact else None
         splits = triton.cdiv(capacity, keys)
         blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(narrow))
         self._parts = SplitKeys.on(device, blocks, splits, family.head_dim)
 
     @property
     def nbytes(self) -> int:
-        held = [self._scratch.shares, self._scratch.squares, self._parts.parts, self._parts.weights]
-        return sum(t.nbytes for t in held)
+        held = [self._scratch.shares, self._scratch.squares, self._parts.parts, self._parts.weights, self._room]
+        return sum(t.nbytes for t in held if t is not None)
 
     def __call__(
         self,
@@ -95,14 +95,20 @@ class Decoder:
             return Pass(x.new_empty((batch, 0, family.vocab), dtype=torch.float32), wanted)
         if keep is not None:
             x = x.view(batch, count, -1)[torch.arange(batch, device=self._device), keep]
-        found = self._fresh(x, weights.head.columns, torch.float32)
-        self._product(x, weights.head, found, norm=weights.norm)
-        return Pass(found.view(batch, -1, weights.head.columns), wanted)
+        return Pass(self._logits(x, weights.norm).view(batch, -1, weights.head.columns), wanted)
 
     def unembed(self, x: Tensor) -> Tensor:
         """See `base.ModelEnds.unembed`."""
+        return self._logits(x, None)
+
+    def _logits(self, x: Tensor, norm: Tensor | None) -> Tensor:
         head = self._model.weights.head
-        return self._product(x, head, self._fresh(x, head.columns, torch.float32))
+        found = self._fresh(x, head.columns, torch.float32)
+        # of a packed head the numbers are never written down: they are too many
+        most = prompts.LEAST - 1 if isinstance(matrix(head), Packed) else max(len(x), 1)
+        for at in range(0, len(x), most):
+            self._product(x[at : at + most], head, found[at : at + most], norm=norm)
+        return found
 
     def _attention(self, index: int, layer: Layer, x: Tensor, slots: Tensor, starts: Tensor) -> None:
         cache, family = self._model.cache, self._model.family
@@ -129,45 +135,53 @@ class Decoder:
         gated: bool = False,
         residual: bool = False,
     ) -> Tensor:
-        tile, eps, bias = self._tiles[out.shape[1], x.shape[1]], self._model.family.eps, weight.bias
+        held, bias = matrix(weight), weight.bias
+        tile = self._tiles[product_of(held, x.shape[1], x.dtype, gated=gated)]
+        how: dict[str, Any] = {"norm": norm, "eps": self._model.family.eps, "bias": bias}
+        how |= {"gated": gated, "residual": residual}
         if self._wide(x):
-            return prompts.product(
-                x, weight.tensor, out, tile, norm=norm, eps=eps, bias=bias, gated=gated, residual=residual
-            )
-        return product(
-            x,
-            weight.tensor,
-            out,
-            tile,
-            self._scratch,
-            norm=norm,
-            eps=eps,
-            bias=bias,
-            gated=gated,
-            residual=residual,
-        )
+            return prompts.product(x, held, out, tile, self._room, **how)
+        return product(x, held, out, tile, self._scratch, **how)
 
     def _wide(self, x: Tensor) -> bool:
         """Whether there are rows enough for the kernels of prompts."""
         return self._exact and x.shape[0] >= prompts.LEAST
 
 
+def matrix(weight: Weight) -> Tensor | Packed:
+    """What kernels read of a weight."""
+    return weight.packed if isinstance(weight, QuantizedWeight) else weight.tensor
+
+
 def products_of(model: EagerModel) -> list[Product]:
     """The products of a pass."""
-    family, dtype = model.family, model.info.dtype
-    q, kv = family.heads * family.head_dim, family.kv_heads * family.head_dim
-    return [
-        Product(q + 2 * kv, family.hidden, False, dtype),
-        Product(family.hidden, q, False, dtype),
-        Product(family.intermediate, family.hidden, True, dtype),
-        Product(family.hidden, family.intermediate, False, dtype),
-        Product(family.vocab, family.hidden, False, dtype),
-    ]
+    family, dtype, found = model.family, model.info.dtype, dict[Product, None]()
+    q = family.heads * family.head_dim
+    for layer in model.weights.layers:
+        each = (
+            (layer.qkv, family.hidden),
+            (layer.out, q),
+            (layer.gate_up, family.hidden),
+            (layer.down, family.intermediate),
+        )
+        found |= {product_of(matrix(w), inner, dtype, gated=w is layer.gate_up): None for w, inner in each}
+    head = product_of(matrix(model.weights.head), family.hidden, dtype, gated=False)
+    return [*found, head]
 
 
-def _scratch(tiles: dict[tuple[int, int], Tile], rows: int, device: torch.device) -> Scratch:
+def _room(tiles: dict[Product, Tile], vocab: int, device: torch.device) -> Tensor | None:
+    """Where the numbers of a packed W are written down for a prompt; the head's never are."""
+    sizes = [w.columns * (1 + w.gated) * w.inner for w in tiles if w.kind and w.columns != vocab]
+    return torch.empty(max(sizes), dtype=next(iter(tiles)).dtype, device=device) if sizes else None
+
+
+def _scratch(tiles: dict[Product, Tile], rows: int, device: torch.device) -> Scratch:
     """Room for every product of up to `rows` rows."""
-    split = [(triton.cdiv(n, tile.columns) * tile.split, tile) for (n, _), tile in tiles.items() if tile.split > 1]
+    split = [
+        (triton.cdiv(wanted.columns, tile.columns) * tile.split, tile)
+        for wanted, tile in tiles.items()
+        if tile.split > 1
+    ]
     padded = triton.cdiv(rows, MOST_ROWS) * MOST_ROWS
     elements = max((2 * programs * tile.columns * padded for programs, tile in split), default=1)
     programs = max((programs * triton.cdiv(rows, ROWS) for programs, _ in split), default=1)

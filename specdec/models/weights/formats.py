@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from specdec.errors import UnsupportedModel
+from specdec.models import families
 from specdec.models.weights.checkpoint import headers, read_json
+from specdec.models.weights.methods import reader
+from specdec.models.weights.methods.base import Method
 
-READ: frozenset[str | None] = frozenset({None})
-"""The methods whose weights `layers.py` reads. Of others transformers makes a model."""
 PACKAGES = {
     "awq": ("gptqmodel", "accelerate"),
     "bitsandbytes": ("bitsandbytes", "accelerate"),
@@ -35,6 +36,7 @@ _SPARE = re.compile(
     | (^|\.)mtp(_\w+)?\.  # guesses further tokens; the model runs without
     | (^|\.)(visual|vision_\w+|audio_tower|multi_modal_projector)\.  # text does not pass it
     | (^|\.)(v_head|score)\.  # another head, of training
+    | \.(input|output)_(global_)?(scale|zero_point)$ | \.activation_scale$  # for activations in few bits
     | \.([kv]_proj\.)?[kqv]_scale$ | \.[kv]_proj\.output_scale$  # for keys and values in 8 bits; here they are not
     """,
     re.VERBOSE,
@@ -43,23 +45,44 @@ _SPARE = re.compile(
 _SHOWN = 3
 
 
-def method_of(config: Any) -> str | None:
-    """How the config says that the weights are quantised; None for plain ones, "" where it gives no name."""
+def quantization(config: Any) -> dict[str, Any] | None:
+    """What the config says of quantised weights; None where they are plain."""
     found = getattr(config, "quantization_config", None) or getattr(
         config.get_text_config(), "quantization_config", None
     )
     if found is None:
         return None
-    values = found if isinstance(found, dict) else found.to_dict()
+    return dict(found) if isinstance(found, dict) else dict(found.to_dict())
+
+
+def method_of(config: Any) -> str | None:
+    """How the config says that the weights are quantised; None for plain ones, "" where it gives no name."""
+    values = quantization(config)
+    if values is None:
+        return None
     bits = values.get("load_in_4bit") or values.get("load_in_8bit")
     return str(values.get("quant_method") or ("bitsandbytes" if bits else ""))
+
+
+def reader_of(config: Any) -> Method | None:
+    """What reads the quantised weights of a described family; None for plain ones, and for those left to
+    transformers."""
+    values = quantization(config)
+    return None if values is None or families.describe(config) is None else reader(values)
+
+
+def activations(config: Any) -> bool:
+    """Whether the checkpoint would have activations in few bits as well, which are left in 16 here."""
+    values = quantization(config) or {}
+    groups = (values.get("config_groups") or {}).values()
+    return "activation_scheme" in values or any(group.get("input_activations") for group in groups)
 
 
 def check(folder: Path, config: Any) -> None:
     """Raise UnsupportedModel for weights that would be misread, or that nothing installed here can read."""
     method = method_of(config)
     if method is not None:
-        if method not in READ:
+        if reader_of(config) is None:
             _check_known(folder, method)
         return
     # ModelOpt may write what it did into a file of its own and nowhere else

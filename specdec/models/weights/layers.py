@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from specdec.errors import CheckpointCorrupt, UnsupportedModel
 from specdec.models.families.base import ModelFamily
 from specdec.models.weights.base import Weight
 from specdec.models.weights.checkpoint import TensorSource
 from specdec.models.weights.dense import dense
+from specdec.models.weights.quantized import QuantizedWeight, stacked
+from specdec.models.weights.rounding import group_of, of_head, rounded
+from specdec.types.load import Quantize
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +54,77 @@ class ModelWeights:
         plain = sum(t.nbytes for t in (self.embedding, self.norm, *norms))
         return sum(w.nbytes for x in self.layers for w in x.products) + plain + head
 
+    @property
+    def format(self) -> str:
+        """What the products' weights are in, for display: the most bytes first."""
+        sizes = Counter[str]()
+        for weight in (w for layer in self.layers for w in layer.products):
+            sizes[_format(weight)] += weight.nbytes
+        head = _format(self.head)
+        return ", ".join(name for name, _ in sizes.most_common()) + ("" if head in sizes else f"; the head {head}")
 
-def read(source: TensorSource, family: ModelFamily, device: torch.device, dtype: torch.dtype) -> ModelWeights:
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How the weights of products are had in few bits."""
+
+    stored: Callable[[str, tuple[int, int], torch.device], QuantizedWeight | None] | None = None
+    """Reads the weight [N, K] of a module from a checkpoint that may have it in few bits (None: it has it plain)"""
+    to: Quantize | None = None
+    """What others are rounded to while they are read"""
+    head: bool = False
+    """Whether the head is rounded as well, to 8 bits"""
+    remark: str = ""
+    """What is to be said of it beside the formats"""
+    packed: bool | None = None
+    """Whether they stay so, or become plain again; None: as is faster, which on a CPU is plain."""
+
+    def stays_on(self, device: torch.device) -> bool:
+        """Whether weights on this device stay in few bits."""
+        return device.type == "cuda" if self.packed is None else self.packed
+
+
+def _format(weight: Weight) -> str:
+    if isinstance(weight, QuantizedWeight):
+        return str(weight)
+    return str(weight.tensor.dtype).removeprefix("torch.")
+
+
+def read(
+    source: TensorSource,
+    family: ModelFamily,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization | None = None,
+) -> ModelWeights:
     """All weights of `family`, from the tensors of `source`."""
     names, table = family.names, ((family.vocab,), family.hidden)
-    reader = _LayerReader(source, family, device, dtype)
+    reader = _LayerReader(source, family, device, dtype, quantization or Quantization())
     embedded, head = f"{reader.prefix}{names.embedding}.weight", f"{names.head}.weight"
-    embedding = reader.stack([embedded], *table)
+    embedding = reader.table(f"{reader.prefix}{names.embedding}", *table)
     layers = tuple(reader.layer(i) for i in range(family.layers))
     norm = reader.stack([f"{reader.prefix}{names.norm}.weight"], (family.hidden,))
+    shape = (family.vocab, family.hidden)
     own_head = not family.tied
-    if family.tied and head in source:
+    if family.tied and head in source and embedded in source:
         # one that differs from the embedding is the model's, as it is to transformers, whatever the config says
-        shape = (family.vocab, family.hidden)
         own_head = not torch.equal(source.get(embedded, shape), source.get(head, shape))
     # packing copies: of tied weights a CPU keeps two forms, one to look up and one to multiply with
-    product = dense(reader.stack([head], *table) if own_head else embedding)
+    product = reader.head(names.head, shape, None if own_head else embedding)
     return ModelWeights(embedding, layers, norm, product, reader.parameters)
 
 
 class _LayerReader:
-    def __init__(self, source: TensorSource, family: ModelFamily, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        source: TensorSource,
+        family: ModelFamily,
+        device: torch.device,
+        dtype: torch.dtype,
+        quantization: Quantization,
+    ) -> None:
         self.source, self.family, self.device, self.dtype = source, family, device, dtype
+        self.quantization, self.packed = quantization, quantization.stays_on(device)
         self.parameters = 0
         self.prefix = "model." if f"model.{family.names.embedding}.weight" in source else ""
 
@@ -79,14 +133,64 @@ class _LayerReader:
         whole = torch.zeros((sum(rows), *columns), dtype=self.dtype, device=self.device)
         for name, part, count in zip(names, torch.split(whole, list(rows)), rows, strict=True):
             if name in self.source or not name.endswith(".bias"):
-                part.copy_(self.source.get(name, (count, *columns)))
+                held = self.source.get(name, (count, *columns))
+                if held.dtype.itemsize == 1:
+                    raise CheckpointCorrupt(f"{name} is stored as {held.dtype}, and nothing scales it")
+                part.copy_(held)
                 self.parameters += part.numel()
         return whole
 
+    def table(self, module: str, rows: tuple[int], columns: int) -> Tensor:
+        """The embedding, plain whatever it is stored in."""
+        weight = self._stored(module, (*rows, columns))
+        if weight is not None:
+            return weight.dequantized(self.dtype)
+        return self.stack([f"{module}.weight"], rows, columns)
+
     def weight(self, at: str, parts: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
-        biases = [f"{at}.{p}.bias" for p in parts]
+        modules = [f"{at}.{part}" for part in parts]
+        biases = [f"{module}.bias" for module in modules]
         bias = self.stack(biases, rows) if any(b in self.source for b in biases) else None
-        return dense(self.stack([f"{at}.{p}.weight" for p in parts], rows, columns), bias)
+        found = [self._quantized(module, (n, columns)) for module, n in zip(modules, rows, strict=True)]
+        held = [weight for weight in found if weight is not None]
+        if not held:
+            return dense(self.stack([f"{module}.weight" for module in modules], rows, columns), bias)
+        whole = stacked(held, bias) if len(held) == len(found) and self.packed else None
+        if whole is not None:
+            return whole
+        numbers = [
+            self.stack([f"{module}.weight"], [n], columns) if weight is None else weight.dequantized(self.dtype)
+            for module, n, weight in zip(modules, rows, found, strict=True)
+        ]
+        return dense(torch.cat(numbers), bias)
+
+    def _stored(self, module: str, shape: tuple[int, int]) -> QuantizedWeight | None:
+        """A module's weight where the checkpoint has it in few bits."""
+        stored = self.quantization.stored
+        try:
+            weight = None if stored is None else stored(module, shape, self.device)
+        except ValueError as error:
+            raise UnsupportedModel(f"{module} has {error}") from error
+        self.parameters += shape[0] * shape[1] if weight is not None else 0
+        return weight
+
+    def _quantized(self, module: str, shape: tuple[int, int]) -> QuantizedWeight | None:
+        """A module's weight in few bits, as the checkpoint has it or rounded; None for a plain one."""
+        weight, to = self._stored(module, shape), self.quantization.to
+        if weight is not None or to is None:
+            return weight
+        inners = (self.family.hidden, self.family.heads * self.family.head_dim, self.family.intermediate)
+        return rounded(self.stack([f"{module}.weight"], shape[:1], shape[1]), to, group_of(inners))
+
+    def head(self, module: str, shape: tuple[int, int], tied: Tensor | None) -> Weight:
+        """The head: the checkpoint's own, or the embedding."""
+        weight = self._stored(module, shape)
+        if weight is None:
+            plain = self.stack([f"{module}.weight"], shape[:1], shape[1]) if tied is None else tied
+            if not self.quantization.head:
+                return dense(plain)
+            weight = rounded(plain, of_head(self.quantization.to), 0)
+        return weight if self.packed else dense(weight.dequantized(self.dtype))
 
     def layer(self, index: int) -> Layer:
         family, names = self.family, self.family.names

@@ -10,7 +10,8 @@ How one is made of what a checkpoint holds (`specdec.kernels.packed` says what t
     quantized("mxfp4", q, scales)                      q [N, K] codes 0 to 15, scales [N, K / 32] uint8
 
 Scales of shape [N, 1] are for whole columns. Groups are multiples of 16; `group=` says how long where the last is not
-full. Scales and minimums are kept in the precision that they come in: 16 bits that are the model's own run fastest.
+full. Scales are kept in the precision that they come in, and minimums with them: 16 bits that are the model's own run
+fastest, and take half the room of 32.
 `stacked` puts weights below each other.
 """
 
@@ -26,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.kernels.packed import LOWEST, Kind, Packed, codes, pack, unpacked
+from specdec.kernels.packed import LOWEST, Kind, Packed, codes, pack, scales_of, shifts_of, unpacked
 
 
 class QuantizedWeight:
@@ -56,6 +57,10 @@ class QuantizedWeight:
         """See `Weight.columns`."""
         return self.packed.columns
 
+    def __str__(self) -> str:
+        shared = "a scale a column" if self.packed.whole else f"groups of {self.packed.group}"
+        return f"{self.packed.kind} ({shared})"
+
     def dequantized(self, dtype: torch.dtype) -> Tensor:
         """[N, K]"""
         return unpacked(self.packed, dtype)
@@ -83,16 +88,10 @@ def stacked(weights: Sequence[QuantizedWeight], bias: Tensor | None = None) -> Q
     together = replace(
         parts[0],
         tensor=torch.cat([part.tensor for part in parts], 1),
-        scales=torch.cat([part.scales for part in parts], 1),
-        zeros=_together([part.zeros for part in parts]),
-        minimums=_together([part.minimums for part in parts]),
+        words=torch.cat([part.words for part in parts], 1),
+        more=None if parts[0].more is None else torch.cat([part.more for part in parts if part.more is not None], 1),
     )
     return QuantizedWeight(together, bias)
-
-
-def _together(values: Sequence[Tensor | None]) -> Tensor | None:
-    held = [value for value in values if value is not None]
-    return torch.cat(held, 1) if held else None
 
 
 def _same_order(a: Packed, b: Packed) -> bool:
@@ -102,17 +101,16 @@ def _same_order(a: Packed, b: Packed) -> bool:
 
 
 def _layout(packed: Packed) -> tuple[object, ...]:
-    lifted = None if packed.minimums is None else packed.minimums.dtype
-    return packed.kind, packed.group, packed.scales.dtype, packed.zeros is None, lifted
+    return packed.kind, packed.group, packed.precision, packed.shift
 
 
 def _alike(parts: Sequence[Packed]) -> list[Packed]:
     """The same integers in one format that holds them all."""
     kind: Kind = "int4" if all(part.kind == "int4" for part in parts) else "int8"
     group = reduce(gcd, [part.group for part in parts])
-    lifted = any(part.minimums is not None for part in parts)
-    shifted = not lifted and any(part.zeros is not None for part in parts)
-    exact = torch.float32 if lifted or len({part.scales.dtype for part in parts}) > 1 else parts[0].scales.dtype
+    lifted = any(part.shift == "minimums" for part in parts)
+    shifted = any(part.shift == "zeros" for part in parts)
+    exact = torch.float32 if lifted or len({part.precision for part in parts}) > 1 else parts[0].precision
 
     def each(part: Packed, values: Tensor) -> Tensor:
         # [groups, N] -> [N, more groups]
@@ -120,17 +118,15 @@ def _alike(parts: Sequence[Packed]) -> list[Packed]:
         return groups[:, : -(-part.inner // group)]
 
     def one(part: Packed) -> Packed:
-        q, scales = codes(part).to(torch.int16), part.scales.to(exact)
+        q, scales, shifts = codes(part).to(torch.int16), scales_of(part).to(exact), shifts_of(part)
+        shifts = torch.zeros_like(scales) if shifts is None else shifts.to(exact)
         more: dict[str, Tensor] = {}
-        if shifted:
-            zeros = part.zeros if part.zeros is not None else torch.zeros_like(scales, dtype=torch.int8)
-            more["zeros"] = each(part, zeros)
         if lifted:
             lowest = LOWEST[part.kind]
-            zeros = torch.zeros_like(scales) if part.zeros is None else part.zeros.to(exact)
-            least = (lowest - zeros) * scales if part.minimums is None else part.minimums.to(exact)
-            more["minimums"] = each(part, least)
-            q = q - lowest + LOWEST[kind]
+            least = shifts if part.shift == "minimums" else (lowest - shifts) * scales
+            more, q = {"minimums": each(part, least)}, q - lowest + LOWEST[kind]
+        elif shifted:
+            more = {"zeros": each(part, shifts)}
         return pack(kind, q, each(part, scales), order=part.order, group=group, **more)
 
     return [one(part) for part in parts]
