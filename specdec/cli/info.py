@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
 
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, loaded, stdout
+from specdec.errors import InvalidRequest
 from specdec.types import LoadOptions
 
 _ONE = LoadOptions(slots=1)
 
 
+_GIB = 2**30
+
+
 @o.command
-def info(loading: LoadOptions = _ONE, json: o.Json = False) -> None:
+def info(
+    loading: LoadOptions = _ONE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Load nothing; say what memory the target takes.")] = False,
+    json: o.Json = False,
+) -> None:
     """Load a target with what drafts for it, and say what they are."""
+    if dry_run:
+        _foretell(loading, json=json)
+        return
     with loaded(loading) as engine:
         info = engine.info
     off, context = info.speculation_unavailable, f"{info.context} tokens"
@@ -39,3 +54,30 @@ def info(loading: LoadOptions = _ONE, json: o.Json = False) -> None:
             "memory": f"{info.weight_bytes / 2**20:.0f} MiB weights, {info.cache_bytes / 2**20:.0f} MiB cache",
         }
     stdout().print(facts_table(facts))
+
+
+def _foretell(loading: LoadOptions, *, json: bool) -> None:
+    """What the target would take, by the format of its weights."""
+    from specdec.decoding.assembly import folder_of
+    from specdec.models.loading import foretold
+
+    if loading.remote:
+        raise InvalidRequest("target", loading.target, "a folder or a hub id: a server's memory is its own")
+    needs = foretold(
+        folder_of(loading.target, "target"),
+        device=loading.device,
+        dtype=loading.dtype,
+        context=loading.context,
+        slots=loading.slots,
+        trust_remote_code=loading.trust_remote_code,
+        quantize_head=loading.quantize_head,
+    )
+    if json:
+        print_json({name: asdict(one) | {"total": one.total} for name, one in needs.items()})
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("weights in", "weights", "keys and values", "at work", "GiB together"):
+        table.add_column(column, justify="left" if column == "weights in" else "right")
+    for name, one in needs.items():
+        table.add_row(name, *(f"{part / _GIB:.2f}" for part in (one.weights, one.cache, one.spare, one.total)))
+    stdout().print(table)

@@ -37,7 +37,7 @@ BUNDLED = "bundled"
 def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
     """See `specdec.load`."""
     progress("target", 0.0)
-    path = _folder(options.target, "target")
+    path = folder_of(options.target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=options.trust_remote_code)
     answer_format = AnswerFormat.of(options.tool_format, tokenizer.template, tokenizer.added)
     target = load_model(
@@ -125,7 +125,8 @@ def _share_prefix_bytes(wanted: int | None, states: Sequence[tuple[SlotState, in
         state.prefixes.limit = limit * taken // max(slots, 1)
 
 
-def _folder(name: str, role: Literal["target", "draft"]) -> Path:
+def folder_of(name: str, role: Literal["target", "draft"]) -> Path:
+    """Where a model lies that is named so: the bundled one, a folder, a file, or what is fetched."""
     if name != BUNDLED:
         return resolve(name)
     from specdec.bundled import path
@@ -140,7 +141,7 @@ def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Pa
         return _found_head(options, target, folder)
     if name in ("none", "lookup"):
         return None
-    path, code = _folder(name, "draft"), options.trust_remote_code
+    path, code = folder_of(name, "draft"), options.trust_remote_code
     if method_of(path) is not None:
         return load_head(with_weights(name, path), target, name)
     theirs = Tokenizer.load(path, trust_remote_code=code)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, get_args
 
 import torch
 
@@ -90,7 +90,7 @@ def load_model(
     if where.type == "cuda":
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
-        spread = memory.check(folder, config, spread=spread, **options) or spread
+        spread = memory.check(folder, config, quantize, head=quantize_head, spread=spread, **options) or spread
     family = _described(folder, config)
     _check_quantize(folder, config, quantize, by_transformers=family is None or spread)
     if family is None or spread:
@@ -99,15 +99,50 @@ def load_model(
         from specdec.models.transformers import loading
 
         return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
-    with closing(open_tensors(folder)) as weights:
-        method, stored = formats.reader_of(config), None
-        if method is not None and isinstance(weights, Safetensors):
-            stored = partial(method, weights)
-        remark = "; activations stay in 16 bits" if formats.activations(config) else ""
-        quantization = Quantization(stored, quantize, head=quantize_head, remark=remark)
-        model = eager.load(weights, family, quantization, spare=int(where.type == "cuda"), **options)
-        formats.check_unused(folder, config, weights.unused())
+    remark = "; activations stay in 16 bits" if formats.activations(config) else ""
+    model = _read(folder, config, family, Quantization(to=quantize, head=quantize_head, remark=remark), **options)
     return with_kernels(model) if where.type == "cuda" else model
+
+
+def _read(
+    path: Path, config: Any, family: ModelFamily, asked: Quantization, **options: Unpack[ModelOptions]
+) -> eager.EagerModel:
+    """A model of a described family, in torch."""
+    method = formats.reader_of(config)
+    with closing(open_tensors(path)) as weights:
+        if method is not None and isinstance(weights, Safetensors):
+            asked = replace(asked, stored=partial(method, weights))
+        model = eager.load(weights, family, asked, spare=int(options["device"].type == "cuda"), **options)
+        formats.check_unused(path, config, weights.unused())
+    return model
+
+
+def foretold(
+    path: Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    context: int | None = None,
+    slots: int = 1,
+    trust_remote_code: bool = False,
+    quantize_head: bool = False,
+) -> dict[str, memory.Needs]:
+    """What a checkpoint would take on a device, by what its weights are in; nothing is loaded."""
+    config, where = read_config(path, trust_remote_code=trust_remote_code), pick_device(device)
+    if not is_gguf(path):
+        formats.check(path, config)
+    options = ModelOptions(
+        name=str(path),
+        device=where,
+        dtype=pick_dtype(dtype, where, path, config),
+        context=pick_context(context, maximum_positions(config)),
+        slots=_at_least_one("slots", slots),
+    )
+    kind = formats.method_of(config) or str(options["dtype"]).removeprefix("torch.")
+    found = {kind: memory.needs(path, config, **options)}
+    if where.type == "cuda" and memory.can_round(path, config):
+        found |= {to: memory.needs(path, config, to, head=quantize_head, **options) for to in get_args(Quantize)}
+    return found
 
 
 def plain(path: Path, *, trust_remote_code: bool = False) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -10,23 +11,73 @@ from typing import Any, Unpack
 import torch
 
 from specdec.errors import NotEnoughMemory
+from specdec.gguf import is_gguf
+from specdec.models import families
 from specdec.models.base import ModelOptions
-from specdec.models.weights.checkpoint import pickles
+from specdec.models.weights import formats
+from specdec.models.weights.checkpoint import Header, pickles
 from specdec.models.weights.sources import headers
+from specdec.types.load import Quantize
 
 _GIB = 2**30
 _SPARE = 1.5 * _GIB
 """For the device's own needs, kernels, graphs, and what passes compute."""
 
+_ROUNDED: tuple[Quantize, ...] = ("int8", "int4")
+_BITS = {"int4": 4.25, "int8": 8.01, "fp8": 8.01}
+"""Of a number, with its share of a scale."""
+_CODES = {"I32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1, "I64": 0}
+"""Bytes of what is stored in few bits; of I64, shapes that are not kept."""
 
-def check(folder: Path, config: Any, *, spread: bool, **options: Unpack[ModelOptions]) -> bool:
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Bytes that a model takes."""
+
+    weights: int
+    cache: int
+    """Keys and values of all slots"""
+    spare: int
+    """The device's own, kernels, graphs, and what passes compute"""
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.spare
+
+
+def needs(
+    path: Path,
+    config: Any,
+    quantize: Quantize | None = None,
+    *,
+    head: bool = False,
+    **options: Unpack[ModelOptions],
+) -> Needs:
+    """What a checkpoint would take, from its headers alone. `quantize`, `head`: as in `layers.Quantization`."""
+    size = options["dtype"].itemsize
+    token = cache_elements(config) * size * options["slots"]
+    cuda = options["device"].type == "cuda"
+    if not cuda and formats.reader_of(config) is not None:  # they become plain
+        weights = parameters(config) * size
+    else:
+        weights = weight_bytes(path, config, options["dtype"], quantize, head=head)
+    return Needs(weights, token * options["context"], int(_SPARE) if cuda else 0)
+
+
+def check(
+    folder: Path,
+    config: Any,
+    quantize: Quantize | None = None,
+    *,
+    head: bool = False,
+    spread: bool,
+    **options: Unpack[ModelOptions],
+) -> bool:
     """Raise NotEnoughMemory for a model that does not fit; True if it takes all GPUs of the machine to hold it."""
     name, context, slots = options["name"], options["context"], options["slots"]
-    size = torch.empty(0, dtype=options["dtype"]).element_size()
-    weights = elements(folder) * size
-    token = cache_elements(config) * size * slots
+    found = needs(folder, config, quantize, head=head, **options)
     free = torch.cuda.mem_get_info(options["device"])[0] - _SPARE
-    needed = weights + token * context
+    needed = found.weights + found.cache
     if needed <= free and not spread:
         return False
     together = sum(torch.cuda.mem_get_info(i)[0] - _SPARE for i in range(torch.cuda.device_count()))
@@ -35,19 +86,65 @@ def check(folder: Path, config: Any, *, spread: bool, **options: Unpack[ModelOpt
             raise NotEnoughMemory(f"{name} takes more than one GPU, which needs accelerate: pip install accelerate")
         return True
     free = max(free, together if spread else free)
-    fits = int((free - weights) // token) if weights < free else 0
-    would = f"context={fits} would fit" if fits >= 16 else "expected a smaller model, or a larger GPU"
+    token = max(found.cache // context, 1)
+    fits = int((free - found.weights) // token) if found.weights < free else 0
+    would = [f"context={fits}"] if fits >= 16 else []
+    if quantize is None and not spread and can_round(folder, config):
+        less = {to: needs(folder, config, to, head=head, **options) for to in _ROUNDED}
+        would += [f"quantize={to!r}" for to, one in less.items() if one.weights + one.cache <= free][:1]
+    expected = f"{' or '.join(would)} would fit" if would else "expected a smaller model, or a larger GPU"
     raise NotEnoughMemory(
-        f"{name} needs {weights / _GIB:.1f} GiB for weights and {token * context / _GIB:.1f} GiB for {slots} slots of "
-        f"{context} tokens; free are {free / _GIB:.1f} GiB; {would}"
+        f"{name} needs {found.weights / _GIB:.1f} GiB for weights and {found.cache / _GIB:.1f} GiB for {slots} slots "
+        f"of {context} tokens; free are {free / _GIB:.1f} GiB; {expected}"
     )
 
 
-def elements(folder: Path) -> int:
-    """Parameters of a checkpoint, from the headers of its files; 0 where it has none that say."""
-    if pickles(folder):
+def can_round(path: Path, config: Any) -> bool:
+    """Whether the weights are plain ones, of a family that keeps them in few bits."""
+    return not is_gguf(path) and formats.quantization(config) is None and families.describe(config) is not None
+
+
+def weight_bytes(
+    path: Path, config: Any, dtype: torch.dtype, quantize: Quantize | None = None, *, head: bool = False
+) -> int:
+    """Bytes of a checkpoint's weights once they are loaded, from its headers; 0 where it has none that say."""
+    if not is_gguf(path) and pickles(path):
         return 0
-    return sum(prod(header.shape) for header in headers(folder))
+    every = headers(path)
+    if formats.reader_of(config) is not None:
+        return sum(_stored(header, dtype) for header in every)
+    family = families.describe(config)
+    if family is None or (quantize is None and not head):
+        return sum(prod(header.shape) for header in every) * dtype.itemsize
+    names, total = family.names, 0
+    rounds = {*names.qkv, names.out, *names.gate_up, names.down}
+    table = names.head if any(header.name == f"{names.head}.weight" for header in every) else names.embedding
+    for header in every:
+        module, count = header.name.removesuffix(".weight"), prod(header.shape)
+        if quantize and len(header.shape) == 2 and any(module.endswith(f".{part}") for part in rounds):
+            total += int(count * _BITS[quantize] / 8)
+        elif not (head and module == names.head):
+            total += count * dtype.itemsize
+        if head and module.endswith(table):
+            total += count
+    return total
+
+
+def _stored(header: Header, dtype: torch.dtype) -> int:
+    """Of a tensor of a checkpoint in few bits: codes as they are, scales in 32 bits, the rest in `dtype`."""
+    count = prod(header.shape)
+    if header.dtype not in _CODES:
+        return count * (4 if "scale" in header.name else dtype.itemsize)
+    return count * _CODES[header.dtype]
+
+
+def parameters(config: Any) -> int:
+    """Numbers in the products and the embedding of a described family."""
+    family = families.describe(config)
+    assert family is not None
+    q, kv = family.heads * family.head_dim, family.kv_heads * family.head_dim
+    layer = 2 * q + 2 * kv + 3 * family.intermediate
+    return family.hidden * (family.layers * layer + family.vocab * (1 if family.tied else 2))
 
 
 def cache_elements(config: Any) -> int:

@@ -35,6 +35,13 @@ def test_info() -> None:
     assert (info["target"], info["chat_template"], info["speculation_unavailable"]) == ("bundled", True, None)
 
 
+def test_info_before_anything_is_loaded() -> None:
+    done = CliRunner().invoke(app, ["info", "--dry-run", "--device", "cpu", "--context", "100", "--json"])
+    (needs,) = json.loads(done.stdout).values()
+    assert needs["total"] == needs["weights"] + needs["cache"]
+    assert 50 * 2**20 < needs["weights"] < 100 * 2**20
+
+
 def test_refusals_of_the_engine_are_one_line() -> None:
     done = CliRunner().invoke(app, ["generate", "a " * 3000])
     assert done.exit_code == 2

@@ -10,7 +10,10 @@ import torch
 
 from specdec.errors import NotEnoughMemory
 from specdec.models import memory
+from specdec.models.loading import foretold
 from specdec.models.weights.checkpoint import read_config
+from specdec.models.weights.export import export
+from specdec.types.load import Quantize
 from tests.models import models
 
 GIB = 2**30
@@ -35,7 +38,9 @@ def _check(folder: Path, monkeypatch: pytest.MonkeyPatch, free: list[float], **c
 
 def test_what_is_counted(checkpoint: Path) -> None:
     model, config = models.build("llama"), read_config(checkpoint)
-    assert memory.elements(checkpoint) == sum(p.numel() for p in model.parameters())
+    numbers = sum(p.numel() for p in model.parameters())
+    assert memory.weight_bytes(checkpoint, config, torch.float16) == 2 * numbers
+    assert memory.parameters(config) == pytest.approx(numbers, rel=0.02)  # but for norms
     assert memory.cache_elements(config) == 2 * config.num_hidden_layers * config.num_key_value_heads * 8
 
 
@@ -62,3 +67,32 @@ def test_several_gpus_hold_what_one_does_not(checkpoint: Path, monkeypatch: pyte
     monkeypatch.setattr(memory, "find_spec", lambda _name: None)
     with pytest.raises(NotEnoughMemory, match="pip install accelerate"):
         _check(checkpoint, monkeypatch, [1.5, 3.0])
+
+
+def test_what_would_fit_in_fewer_bits(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose weights fit only when they are rounded is told so."""
+    config = read_config(checkpoint)
+    whole = memory.weight_bytes(checkpoint, config, torch.float16)
+    eight, four = (memory.weight_bytes(checkpoint, config, torch.float16, to) for to in ("int8", "int4"))
+    assert four < eight < whole
+    assert memory.weight_bytes(checkpoint, config, torch.float16, "int4", head=True) < four
+    free = 1.5 + (eight + whole) / 2 / GIB
+    with pytest.raises(NotEnoughMemory, match="quantize='int8' would fit"):
+        _check(checkpoint, monkeypatch, [free], context=16, slots=1)
+    assert not _check(checkpoint, monkeypatch, [free], context=16, slots=1, quantize="int8")
+
+
+@pytest.mark.parametrize("to", ["int4", "int8", "fp8"])
+def test_what_is_foretold_is_what_is_written(to: Quantize, tmp_path: Path) -> None:
+    source = models.save(models.build("llama"), tmp_path / "source")
+    export(source, tmp_path / "there", to, head=False, device=torch.device("cpu"))
+    config = read_config(tmp_path / "there")
+    stored = memory.weight_bytes(tmp_path / "there", config, torch.float32)
+    assert stored == pytest.approx(memory.weight_bytes(source, read_config(source), torch.float32, to), rel=0.1)
+
+
+def test_foretelling_without_a_gpu(checkpoint: Path) -> None:
+    found = foretold(checkpoint, device="cpu", context=32, slots=2)
+    assert list(found) == ["float32"]
+    assert found["float32"].cache == 32 * 2 * 4 * memory.cache_elements(read_config(checkpoint))
+    assert found["float32"].spare == 0
