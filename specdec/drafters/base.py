@@ -44,6 +44,8 @@ class DraftRound:
     """Gumbel noise [B, k, V] to draw with, row j for the j-th drafted position; None when all are greedy."""
     need_probs: bool
     """True when the accept rule needs q."""
+    shortened: tuple[bool, ...] = ()
+    """Per row, whether fewer drafts are welcome where the drafter thinks little of the others; empty: in none."""
 
 
 @dataclass(frozen=True, slots=True)

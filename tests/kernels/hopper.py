@@ -25,6 +25,7 @@ from specdec.decoding.rounds.choosing import Shaping
 from specdec.decoding.rounds.device import DeviceRounds
 from specdec.decoding.speculation.controller import Controller
 from specdec.kernels import attention, products, prompts
+from specdec.kernels.heads import HeadSlots
 from specdec.kernels.tiles import Tile
 from tests.kernels.test_packed import CASES, random
 from tests.kernels.test_runner import load, saved
@@ -77,6 +78,16 @@ def packed() -> None:
         prompts.product(x, weight, torch.zeros(130, 64), tile, norm=norm, gated=True)
 
 
+def _head() -> None:
+    """The attention of a draft head: rows in order, and blocks, with windows and without."""
+    keys, table = torch.zeros(2, 2, 300, 64, dtype=torch.bfloat16), torch.zeros(300, 1, 64)
+    at, norm = torch.zeros(1, dtype=torch.int64), torch.ones(64, dtype=torch.bfloat16)
+    for window, norms, block in ((None, None, False), (40, (norm, norm), True), (40, (norm, norm), False)):
+        layer = HeadSlots(keys, keys.clone(), (table, table), 4, 1e-5, norms, window)
+        layer.attend(torch.zeros(6, 8 * 64, dtype=torch.bfloat16), at, at, block=block, ordered=not block)
+        layer.place(torch.zeros(6, 4 * 64, dtype=torch.bfloat16), at, at, queries=False)
+
+
 def main(kind: str) -> None:
     _prepare()
     if kind == "packed":
@@ -91,6 +102,7 @@ def main(kind: str) -> None:
         rounds = DeviceRounds(model, model, [], Controller())
         for shaping in _SHAPINGS:
             rounds._round(rounds._inputs[model.sizes[0]], 2, shaping, given=True)
+        _head()
         x, weight, out = (torch.zeros(n, m, dtype=torch.bfloat16) for n, m in ((200, 128), (64, 128), (200, 64)))
         prompts.product(x, weight, out, Tile(64, 64, split=2))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from specdec_tui.core.gauge import Gauge
+from specdec_tui.widgets.gauge_body import _acceptance
 from tests.specdec_tui.events import event, token
 
 
@@ -57,3 +58,13 @@ def test_accepted_tokens_by_drafter() -> None:
 def test_nothing_yet_is_no_error() -> None:
     reading = Gauge(5.0).read(5.0)
     assert (reading.mean, reading.now, reading.ttft, reading.stats.acceptance_rate) == (0, 0, None, 0)
+
+
+def test_every_position_of_a_block_is_shown() -> None:
+    gauge = Gauge(0.0)
+    gauge.add(event([token("a")], [*range(15)], 15, drafter="dflash"), 0.1)
+    text = "\n".join(
+        "".join(part if isinstance(part, str) else part[0] for part in line)
+        for line in _acceptance(gauge.read(1.0).stats, 10)
+    )
+    assert "  7-15   " + "█" * 9 in text

@@ -117,7 +117,8 @@ class Drafting:
             sampling = sampling.select(members)
             noise = noise[members] if noise is not None else None
         contexts = [rows[b].context for b in members]
-        asked = DraftRound(contexts, sampling, None if sampling.greedy else noise, self._need_probs)
+        shortened = tuple(rows[b].max_drafts is None for b in members)
+        asked = DraftRound(contexts, sampling, None if sampling.greedy else noise, self._need_probs, shortened)
         return self._drafters[name].propose(asked, max(choices[b].length for b in members))
 
     def _probs(self, tokens: Tensor, drawn: Sequence[_Part]) -> Tensor:

@@ -27,6 +27,8 @@ RING = 128
 """Positions whose features a slot keeps."""
 _MOST_WAITING = 64
 """More than these are read. What rounds under way add must fit beside them."""
+_LEAST_CHANCE = 0.1
+"""A draft that is less likely to be accepted, all before it too, costs more to verify than it brings."""
 _CHUNK = 512
 """Positions of a prompt read at once."""
 
@@ -95,11 +97,17 @@ class HeadDrafter:
         k = min(k, self.longest)
         lags = [self._waiting(context) for context in contexts]
         drawing = Drawing(round, k, self.vocab_size, self._place)
+        chances = None
         if k:
-            self.head.propose(self._window(contexts, max(1, *lags), self._ahead(k)), k, drawing.choose)
+            chances = self.head.propose(self._window(contexts, max(1, *lags), self._ahead(k)), k, drawing.choose)
         for context in contexts:
             self.state.commit(context.slot, len(context.tokens) - 1)
-        return Drafts(drawing.tokens, tuple(k if self.follows(c) else 0 for c in contexts), drawing.probs, sources)
+        lengths = [k if self.follows(c) else 0 for c in contexts]
+        if chances is not None and any(round.shortened):
+            likely = (chances.cumprod(1) >= _LEAST_CHANCE).sum(1).clamp(min=1).tolist()
+            short = zip(lengths, likely, round.shortened, strict=True)
+            lengths = [min(length, most) if shorten else length for length, most, shorten in short]
+        return Drafts(drawing.tokens, tuple(lengths), drawing.probs, sources)
 
     def release(self, context: DraftContext) -> None:
         """What the slot holds is kept, if it holds all."""

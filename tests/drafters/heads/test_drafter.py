@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from specdec.drafters.heads.loading import load_head
 from specdec.models.base import Model
 from specdec.models.loading import load_model
 from tests.drafters.heads.building import Sizes, head
-from tests.drafters.rounds import propose
+from tests.drafters.rounds import propose, round_of
 from tests.models import models
 
 LENGTH, K = 240, 4
@@ -131,3 +132,19 @@ def test_memory_is_its_own_alone(kind: str, folder: Path, target: Model) -> None
     assert drafter.parameters < 40_000
     assert drafter.longest == 7
     assert propose(drafter, context([3] * 40, 0), k=9) == [[*propose(drafter, context([3] * 40, 0), k=7)[0]]]
+
+
+@pytest.mark.parametrize(("bias", "kept"), [(-9.0, 1), (9.0, K)])
+def test_a_heads_own_doubts_shorten_drafts_that_nobody_counted(
+    bias: float, kept: int, target: Model, tmp_path: Path
+) -> None:
+    written = head("dspark", Sizes.of(target))
+    written.tensors["confidence_head.proj.bias"].fill_(bias)
+    written.tensors["confidence_head.proj.weight"].zero_()
+    drafter = load_head(written.save(tmp_path), target, "head")
+    tokens, features = told(drafter, LENGTH)
+    rows = [context(tokens, 0), context(tokens, 1, 2)]
+    for seen in rows:
+        prompted(drafter, seen, tokens, features)
+    round = replace(round_of(rows), shortened=(True, False))
+    assert drafter.propose(round, K).lengths == (kept, K)

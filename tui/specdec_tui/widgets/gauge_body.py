@@ -55,6 +55,9 @@ def _acceptance(stats: SpecStats, room: int) -> list[_Line]:
         filled = bar(share_here, room)
         rest = "━" * (room - len(filled))
         lines.append([(f"  at {i:>2}  ", "dim"), (filled, "$token-accepted"), (rest, "$panel"), f" {share_here:.0%}"])
+    if further := stats.acceptance_per_position[_POSITIONS:]:  # of a block
+        label = f"  {_POSITIONS + 1}-{_POSITIONS + len(further)}"
+        lines.append([(f"{label:<9}", "dim"), (curve(further, len(further), 1.0), "$token-accepted")])
     return lines
 
 
@@ -82,6 +85,8 @@ def strip(state: GaugeState, *, details: bool) -> Content:
     second: _Line = [f"tokens {_tokens(r)}  TTFT {_ttft(r)}  length {length}  "]
     for i, at_position in enumerate(r.stats.acceptance_per_position[:_POSITIONS], 1):
         second += [(f"{i}", "dim"), (curve([at_position], 1, 1.0), "$token-accepted")]
+    if further := r.stats.acceptance_per_position[_POSITIONS:]:
+        second.append((curve(further, len(further), 1.0), "$token-accepted"))
     if r.chosen:
         second.append(f" k {curve(r.chosen, 10, 16)} {r.chosen[-1]}")
     return Content("\n").join([Content.assemble(*first), Content.assemble(*second)])
