@@ -33,7 +33,8 @@ class KernelBody(HeadBody):
         super().__init__(family, layers)
         self._rows, self._tiles = rows, tiles
         self._known: dict[tuple[int, int, bool], Tile] = {}
-        self._scratch: Scratch | None = None
+        self._scratch: list[Scratch] = []
+        """The last one is in use; graphs may still hold those before it."""
 
     def norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """See `HeadBody.norm`."""
@@ -127,12 +128,18 @@ class KernelBody(HeadBody):
         return products.product(x, weight, out, tile, scratch, norm=norm, eps=eps, bias=bias, gated=gated, residual=add)
 
     def _room(self, tile: Tile, columns: int, device: torch.device) -> Scratch:
-        """Room for the shares of every product so far; graphs keep what they were captured with."""
-        programs = triton.cdiv(columns, tile.columns) * tile.split * triton.cdiv(self._rows, ROWS)
-        elements = 2 * programs * tile.columns * max(ROWS, min(triton.next_power_of_2(self._rows), MOST_ROWS))
-        held = self._scratch
+        """Room for the shares of every product so far."""
+        programs, padded = (
+            triton.cdiv(columns, tile.columns) * tile.split,
+            triton.cdiv(self._rows, MOST_ROWS) * MOST_ROWS,
+        )
+        elements = 2 * programs * tile.columns * padded if tile.split > 1 else 1
+        programs *= triton.cdiv(self._rows, ROWS) if tile.split > 1 else 1
+        held = self._scratch[-1] if self._scratch else None
         if held is None or held.shares.numel() < elements or held.arrivals.numel() < programs:
-            held = self._scratch = Scratch.on(device, elements, programs)
+            least = (1, 1) if held is None else (held.shares.numel(), held.arrivals.numel())
+            held = Scratch.on(device, max(elements, least[0]), max(programs, least[1]))
+            self._scratch.append(held)
         return held
 
 

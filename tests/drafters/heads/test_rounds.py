@@ -119,3 +119,17 @@ def test_a_grammar_holds(kind: str, tmp_path: Path) -> None:
         assert fast.stats.drafted > 0
         if fast.finish_reason == "stop":
             assert set(json.loads(fast.text)) == {"a"}
+
+
+def test_a_quantised_target_shares_its_head(tmp_path: Path) -> None:
+    """The drafts are made with the target's own rounded weights; there is no second copy of them."""
+    folder = head("dflash", Sizes(384, 8, 8192)).save(tmp_path)
+    options: dict[str, Any] = {"slots": 1, "context": 256, "remember": 0, "quantize": "int4", "quantize_head": True}
+    with specdec.load(draft="none", **options) as running:
+        alone = running.info.weight_bytes
+        plain = running.generate("Once upon", max_tokens=16, temperature=0.0)
+    with specdec.load(draft=folder, **options) as running:
+        assert running.info.weight_bytes - alone == 4 * running.info.draft_parameters < 3_000_000
+        fast = running.generate("Once upon", max_tokens=16, temperature=0.0, speculative=5)
+        assert fast.token_ids == plain.token_ids
+        assert fast.stats.drafted > 0
