@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Unpack
@@ -21,7 +22,7 @@ from specdec.decoding.prefill import Prefill
 from specdec.decoding.rounds.runner import RoundRunner
 from specdec.decoding.scheduler import Scheduler
 from specdec.decoding.sequence import Outcome, Running
-from specdec.decoding.speculation.calibration import calibrate
+from specdec.decoding.speculation.calibration import calibrate, try_out
 from specdec.decoding.speculation.controller import Controller
 from specdec.drafters.base import Drafter, Seen
 from specdec.engine import Deliver, Engine, to_count
@@ -30,6 +31,7 @@ from specdec.errors import (
     EngineFailed,
     GrammarFailed,
     InvalidLogits,
+    InvalidRequest,
     OutOfMemory,
 )
 from specdec.grammars.compiler import GrammarCompiler
@@ -38,7 +40,10 @@ from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import AnswerFormat
 from specdec.threads.count import spare_one
-from specdec.types import AcceptRule, EngineInfo, EngineStats, GenerationEvent, Request, RequestOptions
+from specdec.types import AcceptRule, EngineInfo, EngineStats, GenerationEvent, Message, Request, RequestOptions
+
+_PAUSE = 0.05
+"""Seconds without any request after which it is time for what takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,9 @@ class Parts:
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
 
 
+_TRIAL = "Tell me a short story about a girl who goes to the market to buy some bread."
+
+
 class LocalEngine(Engine):
     """The engine in this process. Stays alive until `close()`."""
 
@@ -66,7 +74,7 @@ class LocalEngine(Engine):
         self._rounds = RoundRunner(parts.target, parts.drafters, self._controller, parts.accept_rule)
         self._state = parts.target.state
         self._prefill = Prefill(
-            parts.target, self._controller.verify_cost, self._rounds.observers, self._rounds.features
+            parts.target, self._controller.chunk_costs, self._rounds.observers, self._rounds.features
         )
         self._scheduler = Scheduler(self._state, parts.queue_limit)
         vocab_size = parts.target.info.vocab_size
@@ -81,8 +89,9 @@ class LocalEngine(Engine):
             AnswerForms(GrammarCompiler(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.answer_format),
         )
         self._take_cores()
-        calibrate(parts.target, parts.drafters, self._controller)
         self._rounds.warm_up()
+        calibrate(parts.target, parts.drafters, self._controller)
+        try_out(parts.target, parts.drafters, self._controller, _asked(parts.tokenizer))
         self._stats = EngineStats()
         self._wake = threading.Condition()
         self._closed = False
@@ -188,10 +197,9 @@ class LocalEngine(Engine):
             self._abandon(failed)
 
     def _step(self) -> None:
-        """Schedule, read some of the prompts, run a round; sleep if there is nothing to do."""
+        """Schedule, read some of the prompts, run a round."""
+        self._await()
         with self._wake:
-            while self._scheduler.idle and not self._closed:
-                self._wake.wait()
             leaving = self._scheduler.leaving()
         for row in leaving:
             self._release(row, cancelled=int(row.cancelled))
@@ -201,14 +209,29 @@ class LocalEngine(Engine):
             self._scheduler.admit()
             rows = list(self._scheduler.running.values())
         prompts = [row for row in rows if not row.prefilled]
-        for row in self._prefill.turns(prompts):
-            self._sparing([row], partial(self._read, row, alone=len(prompts) == len(rows)))
+        for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
+            self._sparing([row], partial(self._read, row))
         # by slot: rows that lie side by side in the cache are read together without a copy
         decoding = sorted(
             (row for row in rows if row.prefilled and row.finish is None), key=lambda row: row.context.slot
         )
         if decoding:
+            if not prompts:  # a first token is worth more than a faster answer
+                self._sparing(decoding, partial(self._rounds.catch_up, decoding))
+                decoding = [row for row in decoding if self._scheduler.running.get(row.context.slot) is row]
             self._sparing(decoding, partial(self._decode, decoding))
+
+    def _await(self) -> None:
+        """Until there is something to do. Meanwhile what answers have missed is made ready, one thing at a time: a
+        request waits for one at most, and one that follows at once for none."""
+        preparing = True
+        while True:
+            with self._wake:
+                if self._scheduler.idle and not self._closed:
+                    self._wake.wait(_PAUSE if preparing else None)
+                if not self._scheduler.idle or self._closed:
+                    return
+            preparing = preparing and self._rounds.prepare()
 
     def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
         """Where the device has no room left for some work, the youngest of its rows fails, and the others go on."""
@@ -232,9 +255,9 @@ class LocalEngine(Engine):
             if outcome is not None:
                 self._settle(row, outcome)
 
-    def _read(self, row: Running, *, alone: bool) -> None:
+    def _read(self, row: Running) -> None:
         """The next chunk of the prompt; after the last one comes the answer's first token."""
-        logits = self._prefill.advance(row, alone=alone)
+        logits = self._prefill.advance(row)
         if logits is None:
             if row.request.progress:
                 done = self._state.slots[row.context.slot].length / len(row.tokens)
@@ -288,3 +311,10 @@ class LocalEngine(Engine):
                 self._scheduler.release(row)
         for row in left:
             row.deliver(error)
+
+
+def _asked(tokenizer: Tokenizer) -> Sequence[int]:
+    """A question, written as the model knows questions."""
+    with suppress(InvalidRequest):  # no template, or one that does not take it
+        return tokenizer.chat([Message("user", _TRIAL)]).tokens
+    return tokenizer.encode(_TRIAL)

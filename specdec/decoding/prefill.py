@@ -2,96 +2,85 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from specdec.decoding.rounds.clock import DeviceClock
+from specdec.decoding.rounds.clock import ChunkTimer
 from specdec.decoding.sequence import Running
-from specdec.decoding.speculation.costs import CostCurve
+from specdec.decoding.speculation.chunks import SIZES, STALL, ChunkCosts
 from specdec.drafters.base import Drafter, Seen
 from specdec.models.base import Batch, Model
 
-_CHUNKS = (2048, 1024, 512, 256, 128, 64, 32)
 _LONGEST_ON_CPU = 512
-_STALL = 0.04
-"""Seconds that a chunk may take while answers are being written: they wait for it."""
+_WORTH_WAITING = 64
+"""Tokens that a prompt shares with another, so that it waits until that one was read and can be found."""
 
 
 class Prefill:
-    """Runs one chunk at a time. `verify_cost` tells the time of a chunk until one was measured; `observers` hear of all
-    that the target has seen, with its `features`."""
+    """Runs one chunk at a time. `costs` tell the time of chunks; `observers` hear of all that the target has seen, with
+    its `features`, and what they make of that is part of a chunk's time."""
 
     def __init__(
-        self,
-        target: Model,
-        verify_cost: CostCurve,
-        observers: Sequence[Drafter] = (),
-        features: tuple[int, ...] = (),
+        self, target: Model, costs: ChunkCosts, observers: Sequence[Drafter] = (), features: tuple[int, ...] = ()
     ) -> None:
-        self._target, self._guess = target, verify_cost
+        self._target, self._costs = target, costs
         self._observers, self._features = observers, features
-        self._clock, self._cost = DeviceClock(target.info.device), CostCurve()
-        self._timed: tuple[int, Any, Any] | None = None
-        on_cpu = target.info.device.type == "cpu"
-        self._longest = _LONGEST_ON_CPU if on_cpu else _CHUNKS[0]
-        self._tried = _LONGEST_ON_CPU // 2
-        """The longest chunk whose time is known."""
-        self._each = 0.0
-        """Seconds a token in the last chunk: more behind a long prompt than at its start."""
+        self._timer = ChunkTimer(target.info.device, costs)
+        self._longest = _LONGEST_ON_CPU if target.info.device.type == "cpu" else SIZES[0]
+        self._turns = 0
+        self._left = 0.0
+        """Seconds that chunks may still take before answers go on."""
 
-    def turns(self, prompts: Iterable[Running]) -> Iterator[Running]:
-        """Whose prompt shall `advance` next, one after another: the first, and others that can be finished in what
-        remains of a chunk while answers are being written. What only known prefixes hold is not counted on."""
-        began, read = time.perf_counter(), 0
-        for row in sorted(prompts, key=lambda row: (-row.request.priority, row.context.sequence_id)):
-            state, slot = self._target.state, row.context.slot
-            if read:
-                left = len(row.tokens) - state.shared(slot, row.tokens)
-                spent = time.perf_counter() - began + self._seconds(left)
-                if read + left > self._size(alone=False) or spent > _STALL:
-                    return
-            before = None if row.cached is None else state.slots[slot].length
+    def turns(self, prompts: Sequence[Running], *, alone: bool) -> Iterator[Running]:
+        """Whose prompt shall `advance` next, one after another. While answers are being written (not `alone`) all that
+        is read at once takes no longer than they may wait. Within a priority prompts take turns, so that a short one
+        need not wait for a long one."""
+        self._timer.learn()
+        self._left = math.inf if alone else STALL
+        ordered = sorted(prompts, key=lambda row: (-row.request.priority, row.turn, row.context.sequence_id))
+        for row in [row for row in ordered if not self._waits(row, prompts)]:
             yield row
-            if not row.prefilled:
+            if self._left <= 0 or (alone and not row.prefilled):
                 return
-            read += row.context.prompt_length - ((row.cached or 0) if before is None else before)
+            self._left = min(self._left, STALL)  # its answer has begun
 
-    def advance(self, row: Running, *, alone: bool) -> Tensor | None:
-        """Run the next chunk of a prompt; `alone` when no answer waits for it. The last one gives the logits [1, 1, V]
-        after the prompt."""
-        slot, state = row.context.slot, self._target.state
-        if row.cached is None:
-            row.cached = state.begin(slot, row.tokens)
-            for drafter in self._observers if row.cached else ():
-                drafter.observe(Seen(row.context, 0, row.cached))
-        start = state.slots[slot].length
-        end = min(start + self._size(alone=alone), len(row.tokens))
+    def advance(self, row: Running) -> Tensor | None:
+        """Run the next chunk of a prompt. The last one gives the logits [1, 1, V] after the prompt."""
+        start, slot, state = self._begun(row), row.context.slot, self._target.state
+        size = self._longest if self._left == math.inf else self._costs.longest(start, self._left, self._longest)
+        if size is None and self._left < STALL:
+            self._left = 0.0
+            return None
+        self._turns += 1
+        row.turn = self._turns
+        end = min(start + (size or SIZES[-1]), len(row.tokens))
+        self._left -= self._costs.estimate(end - start, start)
         done = end == len(row.tokens)
         chunk = torch.tensor([row.tokens[start:end]], device=self._target.info.device)
-        began = self._clock.mark()
+        began = self._timer.mark()
         found = self._target.run(Batch(chunk, [slot], [start], int(done), self._features))
-        self._timed = (end - start, began, self._clock.mark())
         state.commit(slot, end)
         features = None if found.features is None else found.features[0]
         for drafter in self._observers:
             drafter.observe(Seen(row.context, start, end - start, features))
+        self._timer.ended(began, end - start, start)
         return found.logits if done else None
 
-    def _size(self, *, alone: bool) -> int:
-        """Tokens of a chunk: as many as pass without a stall, but at most twice as many as were tried."""
-        chunks = [size for size in _CHUNKS if size <= self._longest]
-        if alone:
-            return chunks[0]
-        if self._timed and self._timed[0] in chunks:  # read only now, since it has passed on the device meanwhile
-            size, began, ended = self._timed
-            seconds = self._clock.seconds(began, ended)
-            self._cost.observe(size, seconds)
-            self._tried, self._each, self._timed = max(self._tried, size), seconds / size, None
-        return next((s for s in chunks if s <= 2 * self._tried and self._seconds(s) <= _STALL), chunks[-1])
+    def _begun(self, row: Running) -> int:
+        """How many tokens of the prompt were read, after what is known of it was restored."""
+        if row.cached is None:
+            row.cached = self._target.state.begin(row.context.slot, row.tokens)
+            for drafter in self._observers if row.cached else ():
+                drafter.observe(Seen(row.context, 0, row.cached))
+        return self._target.state.slots[row.context.slot].length
 
-    def _seconds(self, size: int) -> float:
-        return max(self._cost.estimate(size) or self._guess.estimate(size), self._each * size)
+    def _waits(self, row: Running, prompts: Sequence[Running]) -> bool:
+        """Whether a prompt that was not begun had better wait for one that begins alike: it need not be read twice."""
+        if row.cached is not None:
+            return False
+        least = max(_WORTH_WAITING, self._target.state.shared(row.context.slot, row.tokens) + 1)
+        ahead = [other for other in prompts if other.context.sequence_id < row.context.sequence_id]
+        return any(row.tokens[:least] == other.tokens[:least] for other in ahead)

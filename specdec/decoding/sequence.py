@@ -51,8 +51,6 @@ class Outcome:
     """[n, ...], the target's features at the positions before them, if a drafter reads some."""
     option: Option | None = None
     """Where the drafts came from."""
-    timed: bool = True
-    """Whether its times say what such a round takes."""
     on_device: bool = False
     """Whether the device led it."""
 
@@ -83,6 +81,8 @@ class Running:
     speculation: Speculation
     """What was decided for its last round."""
     warning: str | None = None
+    turn: int = 0
+    """When a chunk of its prompt was last read, among all chunks."""
     cached: int | None = None
     """How many tokens of the prompt an earlier sequence left; None until they were looked for."""
     cancelled: bool = False

@@ -114,8 +114,24 @@ class Drafter(Protocol):
         """Up to k tokens for each context, to follow its `tokens`."""
         ...
 
+    def behind(self, context: DraftContext) -> int | None:
+        """How many tokens of the sequence it has to read before it can draft; None where it never can."""
+        ...
+
+    def read(self, context: DraftContext, most: int) -> int:
+        """Read up to so many of them; returns how many."""
+        ...
+
     def release(self, context: DraftContext) -> None:
         """The sequence has left its slot; forget what is only its own (what speeds up a successor may stay)."""
+        ...
+
+    def warm_up(self) -> None:
+        """Whatever would otherwise make its first drafts slow."""
+        ...
+
+    def prepare(self) -> bool:
+        """See `models.base.Model.prepare`: the same for its own passes."""
         ...
 
 
@@ -173,10 +189,6 @@ class DeviceDrafter(Protocol):
         """Device memory that its own graphs take."""
         ...
 
-    def warm_up(self) -> None:
-        """Whatever would otherwise make its first rounds slow."""
-        ...
-
     def ready(self, contexts: Sequence[DraftContext]) -> bool:
         """Bring it to where these sequences stand, before rounds that the host does not follow; False where that takes
         more than one round's work, or a sequence is too long."""
@@ -192,7 +204,27 @@ class DeviceDrafter(Protocol):
         ...
 
 
-class FreeDrafter:
+class UpToDate:
+    """What drafters have in common that need not be made ready: they have read what the target has seen, and have no
+    graphs of their own."""
+
+    def behind(self, context: DraftContext) -> int | None:  # noqa: ARG002
+        """See `Drafter.behind`: it has read all."""
+        return 0
+
+    def read(self, context: DraftContext, most: int) -> int:  # noqa: ARG002
+        """See `Drafter.read`: there is nothing to read."""
+        return 0
+
+    def warm_up(self) -> None:
+        """See `Drafter.warm_up`: there is nothing."""
+
+    def prepare(self) -> bool:
+        """See `Drafter.prepare`: there is nothing."""
+        return False
+
+
+class FreeDrafter(UpToDate):
     """What drafters that read the text alone have in common."""
 
     free = True

@@ -16,7 +16,7 @@ from specdec.drafters.drawing import Drawing, fitted
 from specdec.models.base import DECODE_ROWS, Batch, DeviceModel, Model
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
-_CHUNK = 512
+_CHUNK, _CHUNK_ON_CPU = 2048, 512
 """Tokens of one sequence run at once while catching up."""
 CATCH_UP = 4096
 """Tokens caught up in one round, over all sequences: who lacks more drafts nothing yet, and stalls nobody."""
@@ -81,6 +81,24 @@ class DraftModelDrafter:
         if self.model.state.slots[context.slot].tokens is context.tokens:
             self.model.state.save(context.slot)
 
+    def behind(self, context: DraftContext) -> int | None:
+        """See `Drafter.behind`: all but the last token, whose logits are always wanted."""
+        if len(context.tokens) > self.model.info.context:
+            return None
+        return max(len(context.tokens) - 1 - self.model.state.begin(context.slot, context.tokens), 0)
+
+    def read(self, context: DraftContext, most: int) -> int:
+        """See `Drafter.read`."""
+        return self.approach(context, 1, most)
+
+    def warm_up(self) -> None:
+        """See `Drafter.warm_up`."""
+        self.model.warm_up()
+
+    def prepare(self) -> bool:
+        """See `Drafter.prepare`."""
+        return self.model.prepare()
+
     def approach(self, context: DraftContext, lag: int, budget: int) -> int:
         """Run what the slot lacks of the sequence, all but the last token, if that is more than `lag`, but no more than
         `budget` tokens; returns how many."""
@@ -90,11 +108,13 @@ class DraftModelDrafter:
         if len(tokens) - start <= lag:
             return 0
         end = min(len(tokens) - 1, start + budget)
-        for at in range(start, end, _CHUNK):
-            chunk = tokens[at : min(at + _CHUNK, end)]
+        longest = _CHUNK_ON_CPU if self.model.info.device.type == "cpu" else _CHUNK
+        for at in range(start, end, longest):
+            chunk = tokens[at : min(at + longest, end)]
             self.model.run(Batch(self._to_model([chunk]), [slot], [at], keep=0))
             state.commit(slot, at + len(chunk))
-        state.save(slot)
+        if end == len(tokens) - 1:
+            state.save(slot)
         return end - start
 
     def lag(self, context: DraftContext) -> int:
@@ -162,9 +182,6 @@ class DeviceDraftModel:
     @property
     def graph_bytes(self) -> int:
         return self._model.graph_bytes
-
-    def warm_up(self) -> None:
-        self._drafter.model.warm_up()
 
     def ready(self, contexts: Sequence[DraftContext]) -> bool:
         """See `base.DeviceDrafter.ready`: to within two tokens."""

@@ -31,14 +31,17 @@ class Translation:
 
     def __init__(self, context: DraftContext, target: Tokenizer, draft: Tokenizer) -> None:
         self._draft, self._text = draft, Detokenizer.of(target)
+        self.source = context.tokens
+        """The sequence's own list, in the target's tokens."""
         self._read = 0
         self._fixed: list[int] = []
         self._open = ""
         self.context = DraftContext(context.sequence_id, context.slot, [], 0)
         """The same sequence, as the draft model knows it."""
 
-    def read(self, tokens: list[int]) -> int:
+    def read(self) -> int:
         """Read what was added to the target's tokens; returns how many of the draft's are as they were."""
+        tokens = self.source
         self._open += "".join(self._text.push(token) for token in tokens[self._read :])
         self._read = len(tokens)
         # in front of a space few vocabularies have a token that goes on behind it
@@ -94,6 +97,22 @@ class TranslatedDrafter:
         ]
         return certain(rows, [self.name] * len(rows), k)
 
+    def behind(self, context: DraftContext) -> int | None:
+        """See `base.Drafter.behind`: in its own tokens."""
+        return self._model.behind(self._read(context).context)
+
+    def read(self, context: DraftContext, most: int) -> int:
+        """See `base.Drafter.read`."""
+        return self._model.read(self._read(context).context, most)
+
+    def warm_up(self) -> None:
+        """See `base.Drafter.warm_up`."""
+        self._model.warm_up()
+
+    def prepare(self) -> bool:
+        """See `base.Drafter.prepare`."""
+        return self._model.prepare()
+
     def release(self, context: DraftContext) -> None:
         """See `base.Drafter.release`."""
         if (known := self._translations.pop(context.sequence_id, None)) is not None:
@@ -101,9 +120,9 @@ class TranslatedDrafter:
 
     def _read(self, context: DraftContext) -> Translation:
         known = self._translations.get(context.sequence_id)
-        if known is None:
+        if known is None or known.source is not context.tokens:
             known = self._translations[context.sequence_id] = Translation(context, self._target, self._draft)
-        same, held = known.read(context.tokens), self.state.slots[context.slot]
+        same, held = known.read(), self.state.slots[context.slot]
         if held.tokens is known.context.tokens:
             self.state.commit(context.slot, min(held.length, same))
         return known

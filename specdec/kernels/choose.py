@@ -16,7 +16,7 @@ from specdec.kernels.launch import INTERPRETED
 _BLOCK = 4096
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _gumbel(seeds, positions, out, count, width, STREAM: tl.constexpr, BLOCK: tl.constexpr, EXACT: tl.constexpr):
     """out [B, count, width]; one program BLOCK numbers, four to a counter."""
     row, j = tl.program_id(1), tl.program_id(2)

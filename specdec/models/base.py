@@ -160,16 +160,25 @@ class Model(Protocol):
 
     def run(self, batch: Batch) -> Pass: ...
 
-    def warm_up(self) -> None:
-        """Whatever would otherwise make the first passes slow."""
+    def warm_up(self, features: tuple[int, ...] = ()) -> None:
+        """Whatever would otherwise make the first passes slow, with these `features` (see `Batch`)."""
+        ...
+
+    def prepare(self) -> bool:
+        """Make the graph that passes have missed most; False where they missed none. For when there is nothing else to
+        do: it takes up to some tenths of a second."""
         ...
 
 
 class HostModel:
-    """What models have in common whose passes are no part of a captured round."""
+    """What models have in common whose passes are no part of a captured round, and no graphs."""
 
     device: DeviceModel | None = None
     ends: ModelEnds | None = None
 
-    def warm_up(self) -> None:
+    def warm_up(self, features: tuple[int, ...] = ()) -> None:
         """See `Model.warm_up`: there is nothing."""
+
+    def prepare(self) -> bool:
+        """See `Model.prepare`: there is nothing."""
+        return False

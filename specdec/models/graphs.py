@@ -1,14 +1,14 @@
 """CUDA graphs: stretches of device work that are launched as one.
 
-A stretch runs as it is the first time it is asked for, and is captured then; from the next time on it is replayed. It
-reads and writes the same tensors each time. Graphs share one pool of memory, so at most one of them may be needed at a
-time.
+A graph is made at load or while nothing else is to do, never inside an answer: a stretch that has none runs as it is.
+It reads and writes the same tensors each time. Graphs share one pool of memory, so at most one of them may be needed
+at a time.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 _KEPT = 128
 """Graphs; the one that was not used for longest goes first."""
 
@@ -26,34 +27,56 @@ class _Captured(Generic[T]):
     result: T
 
 
-class Graphs(Generic[T]):
+class Graphs(Generic[K, T]):
     """The graphs of one device's worker, whose stretches result in tensors, or in what holds some. Without `capture`
-    every stretch runs as it is, each time."""
+    every stretch runs as it is, each time, and none is ever missed."""
 
     def __init__(self, *, capture: bool = True) -> None:
         self._capturing = capture
-        self._captured: OrderedDict[Hashable, _Captured[T]] = OrderedDict()
+        self._captured: OrderedDict[K, _Captured[T]] = OrderedDict()
+        self._missed: Counter[K] = Counter()
         self._pool: Any = None
         self.nbytes = 0
         """Device memory that their tensors take."""
 
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._captured
+    def __contains__(self, key: K) -> bool:
+        """Whether a stretch runs as fast as it ever will."""
+        return not self._capturing or key in self._captured
 
-    def run(self, key: Hashable, record: Callable[[], T]) -> T:
+    def __iter__(self) -> Iterator[K]:
+        """Those that there are graphs for."""
+        return iter(self._captured)
+
+    def run(self, key: K, record: Callable[[], T]) -> T:
         """The result of `record`, which must do the same work whenever `key` is the same. It stays valid until the
         next call."""
-        if not self._capturing:
-            return record()
         if found := self._captured.get(key):
             self._captured.move_to_end(key)
             found.graph.replay()
             return found.result
-        result = record()
+        return record()
+
+    def make(self, key: K, record: Callable[[], T], *, ran: bool = False) -> None:
+        """Make the graph of `key`. Its stretch runs once before, unless it `ran`: kernels are compiled when they first
+        run."""
+        self._missed.pop(key, None)
+        if key in self:
+            return
+        if not ran:
+            record()
         self._captured[key] = self._capture(record)
         if len(self._captured) > _KEPT:
             self._captured.popitem(last=False)
-        return result
+
+    def miss(self, key: K) -> None:
+        """Note that its graph would have been of use."""
+        if key not in self:
+            self._missed[key] += 1
+
+    @property
+    def wanted(self) -> K | None:
+        """What was missed most often."""
+        return next((key for key, _ in self._missed.most_common(1)), None)
 
     def _capture(self, record: Callable[[], T]) -> _Captured[T]:
         torch.cuda.synchronize()
@@ -72,6 +95,10 @@ class GraphInputs:
     def __init__(self, spare: int, device: torch.device, dtype: torch.dtype) -> None:
         self._spare, self._device, self._dtype = spare, device, dtype
         self._made: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def idle(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
+        """The same, with nothing but spare rows."""
+        return self.fill(torch.zeros(1, width, dtype=torch.int64), [self._spare], [0], rows, width)
 
     def fill(
         self, tokens: Tensor, slots: Sequence[int], starts: Sequence[int], rows: int, width: int
@@ -102,6 +129,21 @@ def rows_to_capture(slots: int) -> tuple[int, ...]:
 def bucket(count: int, sizes: tuple[int, ...]) -> int:
     """The smallest of `sizes` (ascending) that holds `count`."""
     return next(size for size in sizes if size >= count)
+
+
+def smallest(
+    graphs: Graphs[K, T],
+    rows: int,
+    count: int,
+    sizes: tuple[int, ...],
+    widths: tuple[int, ...],
+    key: Callable[[int, int], K],
+) -> tuple[int, int]:
+    """The fewest (rows, tokens a row) of a graph that holds so many: filling up costs less than to do without one.
+    Where there is none, those that it would have."""
+    shapes = [(size, width) for size in sizes if size >= rows for width in widths if width >= count]
+    made = [shape for shape in shapes if key(*shape) in graphs]
+    return min(made, key=lambda shape: shape[0] * shape[1], default=shapes[0])
 
 
 def to_device(values: Sequence[Sequence[float]], device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:

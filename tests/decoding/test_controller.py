@@ -108,3 +108,39 @@ def test_costs_measured_in_a_busy_moment_are_unlearnt() -> None:
             made.draft_costs["model"].observe(choice.length, 1.0 * choice.length)
             made.observe(acceptance, choice.option, choice.length, choice.length)
     assert min(chosen[-10:]) >= 4
+
+
+class Some:
+    """Rounds of a few lengths are ready."""
+
+    def __init__(self, *lengths: int) -> None:
+        self.lengths, self.missed = lengths, list[int]()
+
+    def size(self, drafter: str | None, length: int) -> int | None:
+        return next((k for k in self.lengths if k >= length), None) if length else 0
+
+    def miss(self, drafter: str | None, length: int) -> None:
+        self.missed.append(length)
+
+
+def test_only_what_is_ready_is_chosen_and_what_would_be_faster_is_noted() -> None:
+    made, ready = controller(), Some(2, 4)
+    memory = made.acceptance.child()
+    for _ in range(30):
+        memory.observe("model", 16, 16)
+    choices = [made.plan([Row(memory, [MODEL], 100, None)], ready)[0].length for _ in range(30)]
+    assert set(choices) == {4}
+    assert set(ready.missed) == {16}
+
+
+def test_a_round_is_filled_up_where_that_costs_little() -> None:
+    made, ready = controller(step=0.01, row=0.01), Some(8)
+    memory = made.acceptance.child()
+    for _ in range(30):
+        memory.observe("model", 16, 16)
+    (choice,) = made.plan([Row(memory, [MODEL], 3, None)], ready)
+    assert choice.length == 3
+    assert not ready.missed
+    (forced,) = made.plan([Row(memory, [MODEL], 100, 9)], ready)
+    assert forced.length == 9  # as asked for, whoever runs it
+    assert ready.missed == [9]

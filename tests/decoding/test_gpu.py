@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,18 +78,23 @@ def test_one_text(
     assert differing == []
 
 
-def test_the_first_answer_waits_for_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that it needs were made at load, where Triton's compiler makes nobody wait for an answer."""
+def test_no_answer_waits_for_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that it begins with are made at load, where Triton's compiler makes nobody wait; others while idle."""
     made: list[object] = []
     capture = Graphs._capture
 
-    def noting(self: Graphs[Any], record: Any) -> Any:
+    def noting(self: Graphs[Any, Any], record: Any) -> Any:
         made.append(record)
         return capture(self, record)
 
     with specdec.load(device="cuda", dtype="bfloat16", slots=1) as engine:
         monkeypatch.setattr(Graphs, "_capture", noting)
-        engine.generate(range(3, 33), max_tokens=8, temperature=0, speculative="off")
-        assert not made
-        engine.generate(range(3, 33), max_tokens=8, temperature=0, min_p=0.1, speculative=5)
-        assert made
+        for options in ({"speculative": "off"}, {"speculative": 5, "min_p": 0.1}, {"top_k": 500, "speculative": 3}):
+            before = len(made)
+            stream = engine.stream(range(3, 33), max_tokens=8, temperature=0.5, **options)
+            assert sum(len(event.tokens) for event in stream) == 8
+            assert len(made) == before
+        deadline = time.monotonic() + 20
+        while not made:
+            assert time.monotonic() < deadline, "nothing that was missed was made"
+            time.sleep(0.01)

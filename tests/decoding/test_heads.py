@@ -16,7 +16,7 @@ from torch import Tensor
 from specdec.decoding.engine import LocalEngine, Parts
 from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
-from specdec.drafters.base import DeviceDrafter, DeviceRound, DraftContext, Drafter, DraftRound, Drafts, Seen
+from specdec.drafters.base import DeviceDrafter, DeviceRound, DraftContext, Drafter, DraftRound, Drafts, Seen, UpToDate
 from specdec.models.base import Model
 from specdec.models.loading import load_model
 from specdec.text.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ PROMPT = [5, 9, 17, 5, 9, 17, 5, 9, 31]
 COUNT = 24
 
 
-class Head:
+class Head(UpToDate):
     """See above. Keeps all features that it is shown, by sequence and position."""
 
     name = "head"
@@ -83,9 +83,6 @@ class DeviceHead:
         self.head, self.capacity = head, capacity
         width = len(LAYERS) * head.embedding.shape[1]
         self.history = torch.zeros(slots + 1, capacity + 32, width, device=head.embedding.device)
-
-    def warm_up(self) -> None:
-        pass
 
     def ready(self, contexts: Sequence[DraftContext]) -> bool:
         for context in contexts:

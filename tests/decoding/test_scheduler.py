@@ -207,7 +207,8 @@ class WatchedModel(ToyModel):
 
 
 async def test_running_streams_wait_for_one_chunk_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefill, "_CHUNKS", (30,))
+    monkeypatch.setattr(prefill, "SIZES", (30,))
+    monkeypatch.setattr(prefill, "STALL", 1e-9)  # any chunk takes longer
     target = WatchedModel(slots=3)
     with toy_engine(target=target) as engine:
         running = engine.astream("abc", **LONG)
@@ -220,8 +221,7 @@ async def test_running_streams_wait_for_one_chunk_at_most(monkeypatch: pytest.Mo
     assert all(b - a >= 2 for a, b in pairwise(chunks))
 
 
-async def test_short_prompts_share_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefill, "_CHUNKS", (45,))
+async def test_short_prompts_are_read_at_once() -> None:
     target = WatchedModel(slots=4)
     with toy_engine(target=target) as engine:
         running = engine.astream("abc", **LONG)
@@ -233,4 +233,4 @@ async def test_short_prompts_share_a_chunk(monkeypatch: pytest.MonkeyPatch) -> N
         await running.aclose()
     widths = [width for _, width in target.shapes]
     first = widths.index(20)
-    assert widths[first : first + 4] == [20, 20, 1, 20]
+    assert widths[first : first + 3] == [20, 20, 20]

@@ -55,8 +55,11 @@ class ToyModel:
         self.state = SlotState(slots, PrefixTree(self.keys_values))
         self.device = self.ends = None
 
-    def warm_up(self) -> None:
+    def warm_up(self, features: tuple[int, ...] = ()) -> None:
         pass
+
+    def prepare(self) -> bool:
+        return False
 
     def logits_after(self, tokens: Sequence[int]) -> Tensor:
         """[V], the reference."""

@@ -51,8 +51,11 @@ class ScriptedModel:
         self.calls: list[tuple[int, int, int]] = []
         """(rows, tokens per row, keep) of each pass."""
 
-    def warm_up(self) -> None:
+    def warm_up(self, features: tuple[int, ...] = ()) -> None:
         pass
+
+    def prepare(self) -> bool:
+        return False
 
     def run(self, batch: Batch) -> Pass:
         tokens, slots, starts, keep = batch.tokens, batch.slots, batch.starts, batch.keep
@@ -175,7 +178,7 @@ def test_random_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_long_prompts_are_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drafting, "_CHUNK", 20)
+    monkeypatch.setattr(drafting, "_CHUNK_ON_CPU", 20)
     model, long = ScriptedModel(), context([i % VOCAB for i in range(50)])
     assert propose(drafter_of(model), long, k=1) == [greedy(long.tokens, 1)]
     assert model.calls == [(1, 20, 0), (1, 20, 0), (1, 9, 0), (1, 1, 1)]

@@ -47,16 +47,18 @@ def test_a_text_in_other_tokens_as_it_grows() -> None:
     target, draft = Tokenizer.load(bundled("target")), Tokenizer(byte_tokenizer())
     text = "Grüße from the wood, 木! " * 9
     ids = target.encode_plain(text)
-    read = Translation(DraftContext(1, 0, [], 0), target, draft)
+    known: list[int] = []
+    read = Translation(DraftContext(1, 0, known, 0), target, draft)
     before: list[int] = []
-    for end in range(1, len(ids) + 1):
-        same = read.read(ids[:end])
+    for token in ids:
+        known.append(token)
+        same = read.read()
         assert read.context.tokens[:same] == before[:same]
         before = list(read.context.tokens)
     assert draft.decode(before) == text
     assert before == draft.encode_plain(text)
-    again = Translation(DraftContext(2, 0, [], 0), target, draft)
-    again.read(ids)
+    again = Translation(DraftContext(2, 0, ids, 0), target, draft)
+    again.read()
     assert again.context.tokens == before
 
 

@@ -23,6 +23,7 @@ from triton.runtime import JITFunction, driver
 
 from specdec.decoding.rounds.choosing import Shaping
 from specdec.decoding.rounds.device import DeviceRounds
+from specdec.decoding.rounds.kinds import HOST, RoundKind
 from specdec.decoding.speculation.controller import Controller
 from specdec.kernels import attention, products, prompts
 from specdec.kernels.heads import HeadSlots
@@ -101,7 +102,7 @@ def main(kind: str) -> None:
             model.decode(tokens, torch.zeros(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32))
         rounds = DeviceRounds(model, model, [], Controller())
         for shaping in _SHAPINGS:
-            rounds._round(rounds._inputs[model.sizes[0]], 2, shaping, given=True)
+            rounds._round(rounds._inputs[model.sizes[0]], RoundKind(model.sizes[0], 2, HOST, shaping))
         _head()
         x, weight, out = (torch.zeros(n, m, dtype=torch.bfloat16) for n, m in ((200, 128), (64, 128), (200, 64)))
         prompts.product(x, weight, out, Tile(64, 64, split=2))

@@ -34,8 +34,11 @@ class Here:
         found = self.inner.run(replace(batch, tokens=batch.tokens.to(self.info.device)))
         return Pass(found.logits.cpu(), None if found.features is None else found.features.cpu())
 
-    def warm_up(self) -> None:
-        self.inner.warm_up()
+    def warm_up(self, features: tuple[int, ...] = ()) -> None:
+        self.inner.warm_up(features)
+
+    def prepare(self) -> bool:
+        return self.inner.prepare()
 
 
 def load(

@@ -7,12 +7,14 @@ There are two implementations. `host.HostRounds` runs any plan, step by step, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from specdec.decoding.rounds.drafting import Offers
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Choice
+from specdec.decoding.speculation.ready import Ready
 from specdec.sampling.batch import SamplingBatch
 
 
@@ -38,6 +40,10 @@ class Rounds(Protocol):
         """Whether a submitted round was not collected yet."""
         ...
 
+    def ready(self, rows: Sequence[Running]) -> Ready:
+        """Which numbers of drafts can be planned for these rows."""
+        ...
+
     def accepts(self, plan: Plan) -> bool:
         """Whether this plan can be submitted now."""
         ...
@@ -46,4 +52,9 @@ class Rounds(Protocol):
 
     def collect(self) -> Outcomes:
         """Wait for the round that was submitted first."""
+        ...
+
+    def prepare(self) -> bool:
+        """Make one thing ready that was missed, or is likely to be; False where there is nothing left. For when no
+        request is there: it takes up to some tenths of a second."""
         ...

@@ -17,7 +17,8 @@ from specdec.sampling.state import SamplerState
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    """Which processors the rows of a round need; part of a graph's key."""
+    """Which processors the rows of a round need; part of a graph's key. Those that a row does not need leave it as it
+    is."""
 
     drawn: bool = False
     top_k: int = 0
@@ -31,6 +32,15 @@ class Shaping:
         top_k = max((int(s.top_k) for s in drawn), default=0)
         width = 1 << (top_k - 1).bit_length() if top_k else 0
         return cls(bool(drawn), width, any(s.top_p != 1 for s in drawn), any(s.min_p > 0 for s in drawn))
+
+    def covers(self, other: Shaping) -> bool:
+        """Whether rows that need `other` can be shaped so."""
+        return (
+            self.drawn >= other.drawn
+            and self.top_k >= other.top_k
+            and self.top_p >= other.top_p
+            and self.min_p >= other.min_p
+        )
 
 
 class Chooser:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from specdec.decoding.speculation.chunks import ChunkCosts
+
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
@@ -33,6 +35,30 @@ class DeviceClock:
             return float(end - start)
         end.synchronize()
         return float(start.elapsed_time(end)) / 1000
+
+
+class ChunkTimer:
+    """Times one chunk after the other without waiting for the device: a chunk is learnt from when the next one is
+    planned."""
+
+    def __init__(self, device: torch.device, costs: ChunkCosts) -> None:
+        self._clock, self._costs = DeviceClock(device), costs
+        self._timed: tuple[int, int, Any, Any] | None = None
+
+    def mark(self) -> Any:
+        """Where a chunk begins."""
+        return self._clock.mark()
+
+    def ended(self, began: Any, size: int, start: int) -> None:
+        """A chunk of `size` tokens behind `start` others ends here."""
+        self._timed = size, start, began, self._clock.mark()
+
+    def learn(self) -> None:
+        """From the last chunk."""
+        if self._timed is not None:
+            size, start, began, ended = self._timed
+            self._costs.observe(size, start, self._clock.seconds(began, ended))
+            self._timed = None
 
 
 def _event() -> torch.cuda.Event:

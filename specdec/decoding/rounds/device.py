@@ -17,10 +17,12 @@ from torch import Tensor
 from specdec.decoding.rounds.base import Outcomes, Plan
 from specdec.decoding.rounds.choosing import Chooser, Shaping
 from specdec.decoding.rounds.clock import Seconds
+from specdec.decoding.rounds.kinds import HOST, ReadyRounds, RoundGraphs, RoundKind, likely
 from specdec.decoding.rounds.table import SlotTable
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Choice, Controller
-from specdec.drafters.base import DeviceDrafter, DeviceRound, Drafter
+from specdec.decoding.speculation.ready import EVERYTHING, Ready
+from specdec.drafters.base import DeviceRound, Drafter
 from specdec.kernels.launch import stamp
 from specdec.kernels.rounds import begin, settle
 from specdec.models.base import DeviceModel, Model
@@ -31,21 +33,12 @@ from specdec.types import MAX_SPECULATIVE_TOKENS, Round
 _AHEAD = 2
 """Rounds under way at once: one that the host waits for, and one behind it."""
 _STAMPS = 3
-_HOST = "host"
-"""Where drafts come from that no drafter makes on the device."""
-_GIVEN = (1, 2, 4, 6, 8, 12, MAX_SPECULATIVE_TOKENS)
-"""Numbers of given drafts for which there are graphs."""
 
 
 @dataclass(slots=True)
 class _Flight:
     plan: Plan
-    drafts: int
-    drafter: str | None
-    """Who made the drafts on the device."""
-    padded: int
-    timed: bool
-    """False for the first round of its kind, which made its graph."""
+    kind: RoundKind
     result: Fetched
     """As `rounds.settle` gives it."""
 
@@ -61,11 +54,13 @@ class DeviceRounds:
         self._features = readers[0].features if readers else ()
         self._device = target.info.device
         self._table = SlotTable(target.info.slots, model.capacity, self._device)
-        self._graphs: Graphs[Tensor] = Graphs(capture=self._device.type == "cuda")
+        self._graphs = RoundGraphs(Graphs(capture=self._device.type == "cuda"))
+        self._ran: RoundKind | None = None
+        """What its graph is about to be made of."""
         self._flights: deque[_Flight] = deque()
         self._inputs = {rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in model.sizes}
         self._sent: dict[int, list[list[int]]] = {}
-        self._given = torch.zeros(model.sizes[-1], _GIVEN[-1], dtype=torch.int64, device=self._device)
+        self._given = torch.zeros(model.sizes[-1], MAX_SPECULATIVE_TOKENS, dtype=torch.int64, device=self._device)
         self._stamps = torch.zeros(_STAMPS, dtype=torch.int64, device=self._device)
 
     @property
@@ -76,21 +71,50 @@ class DeviceRounds:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Make the graphs that answers begin with, over the spare slot. Where that was never done Triton first compiles
-        their kernels, for many seconds. Nothing to do without graphs."""
-        if self._device.type != "cuda":
-            return
-        self._target.warm_up()
-        for drafter in self._drafters.values():
-            drafter.warm_up()
-        inputs = self._place(None, self._model.sizes[0])
-        for shaping in (Shaping(), Shaping(drawn=True)):
-            self._round(inputs, 0, shaping)
-            self._round(inputs, _GIVEN[-1], shaping, given=True)
-            for drafter in self._drafters.values():
-                self._round(inputs, 2, shaping, drafter)
+        """Make the graphs that answers begin with. Where that was never done Triton first compiles their kernels, for
+        many seconds."""
+        for kind in likely(self._model.sizes, tuple(self._drafters)):
+            self._make(kind)
+
+    def prepare(self) -> bool:
+        """See `base.Rounds.prepare`."""
+        if (wanted := self._graphs.wanted) is None:
+            return False
+        if self._ran != wanted:  # a step of its own: many drafts take as long here as in a graph
+            self._ran = wanted
+            self._record(self._place(None, wanted.rows), wanted)
+        else:
+            self._make(wanted, ran=True)
+        return True
+
+    def _make(self, kind: RoundKind, *, ran: bool = False) -> None:
+        """The graph of a round over spare rows, and what such a round costs."""
+        if kind not in self._graphs:
+            inputs = self._place(None, kind.rows)
+            self._graphs.make(kind, lambda: self._record(inputs, kind), ran=ran)
+            for _ in range(2):  # the first brings the graph to the device
+                values = Fetched(self._round(inputs, kind)).wait()
+            self._learn(kind, self._seconds(values), known=False)
 
     # ---- which rounds
+
+    def ready(self, rows: Sequence[Running]) -> Ready:
+        """See `base.Rounds.ready`."""
+        if all(_plainly_sampled(row.sampler) for row in rows):
+            return ReadyRounds(self._graphs, self._kind(rows, 0, None), tuple(self._drafters))
+        return EVERYTHING
+
+    def _kind(self, rows: Sequence[Running], drafts: int, source: str | None) -> RoundKind:
+        return RoundKind(bucket(len(rows), self._model.sizes), drafts, source, Shaping.of([r.sampler for r in rows]))
+
+    def _planned(self, plan: Plan) -> RoundKind | None:
+        """What there is a graph for that takes this plan."""
+        source = next((_source(c) for c in plan.choices if c.length), None)
+        wanted = self._kind(plan.rows, max(c.length for c in plan.choices), source)
+        found = self._graphs.find(wanted)
+        if found is None:
+            self._graphs.miss(wanted)
+        return found
 
     @property
     def pending(self) -> bool:
@@ -100,61 +124,59 @@ class DeviceRounds:
     def accepts(self, plan: Plan) -> bool:
         """See `base.Rounds.accepts`: one source of drafts, and sampling that needs no host."""
         sources = {_source(c) for c in plan.choices if c.length}
-        known = sources <= {_HOST} or (len(sources) == 1 and sources <= self._drafters.keys())
-        if not known or not all(_plainly_sampled(s) for s in plan.sampling.states):
+        known = sources <= {HOST} or (len(sources) == 1 and sources <= self._drafters.keys())
+        if not known or not all(map(_plainly_sampled, plan.sampling.states)) or self._planned(plan) is None:
             return False
         # What is under way has to land first before drafts that the host gives, which follow the very last token, and
         # before another drafter: where one stands is only known when it stops.
-        drafter = next(iter(sources - {_HOST}), None)
-        return not any(sources == {_HOST} or flight.drafter != drafter for flight in self._flights)
+        # And a row that did not draft may not have been read by the drafter up to there.
+        source, drafting = next(iter(sources), None), _drafting(plan)
+        return not any(
+            source == HOST or flight.kind.source != source or not drafting <= _drafting(flight.plan)
+            for flight in self._flights
+        )
 
     # ---- taking off
 
     def submit(self, plan: Plan) -> None:
         """See `base.Rounds.submit`. Sends rounds off until enough are under way, as far as they are needed and there is
         room. Drafts that the host gives are for one round."""
-        drafts = max(c.length for c in plan.choices)
-        name = next((_source(c) for c in plan.choices if c.length), None)
-        given = name == _HOST
-        name = None if given else name
-        while len(self._flights) < (1 if given else _AHEAD):
-            if not self._fits(plan.rows, drafts, name) or not self._ready(plan.rows, name):
+        kind = self._planned(plan)
+        assert kind is not None
+        while len(self._flights) < (1 if kind.source == HOST else _AHEAD):
+            if not self._fits(plan.rows, kind) or not self._current(plan, kind.source):
                 break
-            self._send(plan, drafts, name, given=given)
+            self._send(plan, kind)
 
-    def _fits(self, rows: Sequence[Running], drafts: int, drafter: str | None) -> bool:
+    def _fits(self, rows: Sequence[Running], kind: RoundKind) -> bool:
         """Room in the slots for as much as the rounds under way may add, and some row that will want the round."""
-        added = sum(flight.drafts + 1 for flight in self._flights)
-        longest = max(len(row.tokens) for row in rows) + added + drafts + 1
+        added = sum(flight.kind.drafts + 1 for flight in self._flights)
+        longest = max(len(row.tokens) for row in rows) + added + kind.drafts + 1
         capacity = self._model.capacity
-        if drafter is not None:
-            capacity = min(capacity, self._drafters[drafter].capacity)
+        if kind.source in self._drafters:
+            capacity = min(capacity, self._drafters[kind.source].capacity)
         return longest <= capacity and any(row.room + 1 > len(self._flights) for row in rows)
 
-    def _ready(self, rows: Sequence[Running], drafter: str | None) -> bool:
-        """Bring the device, and the drafter, to where the host is, for rows that are not under way."""
+    def _current(self, plan: Plan, source: str | None) -> bool:
+        """Bring the device, and who drafts there, to where the host is, for rows that are not under way."""
         flown = {row for flight in self._flights for row in flight.plan.rows}
-        fresh = [row for row in rows if row not in flown]
+        fresh = [row for row in plan.rows if row not in flown]
         for row in fresh:
             self._table.upload(self._target.state.slots[row.context.slot], row, self._target.info.vocab_size)
-        contexts = [row.context for row in fresh]
-        return drafter is None or not fresh or self._drafters[drafter].ready(contexts)
+        drafter = None if source is None else self._drafters.get(source)
+        contexts = [row.context for row in fresh if row in _drafting(plan)]
+        return drafter is None or not contexts or drafter.ready(contexts)
 
-    def _send(self, plan: Plan, drafts: int, drafter: str | None, *, given: bool) -> None:
-        padded = bucket(len(plan.rows), self._model.sizes)
-        inputs = self._place(plan, padded)
-        if given:
-            drafts = bucket(drafts, _GIVEN)
+    def _send(self, plan: Plan, kind: RoundKind) -> None:
+        inputs = self._place(plan, kind.rows)
+        if kind.source == HOST:
             rows = [
                 plan.offers[c.option.drafter].tokens[b, : c.length].tolist() if c.option else []
                 for b, c in enumerate(plan.choices)
             ]
-            filled = [[*row, *[0] * (drafts - len(row))] for row in rows]
-            self._given[: len(rows), :drafts] = to_device(filled, self._device)
-        shaping = Shaping.of(plan.sampling.states)
-        making = self._drafters[drafter] if drafter is not None else None
-        result, timed = self._round(inputs, drafts, shaping, making, given=given)
-        self._flights.append(_Flight(plan, drafts, drafter, padded, timed, Fetched(result)))
+            filled = [[*row, *[0] * (kind.drafts - len(row))] for row in rows]
+            self._given[: len(rows), : kind.drafts] = to_device(filled, self._device)
+        self._flights.append(_Flight(plan, kind, Fetched(self._round(inputs, kind))))
 
     def _place(self, plan: Plan | None, padded: int) -> Tensor:
         """A graph's inputs [2, B]: the rows' slots, and how many drafts each may have accepted. Without a plan all rows
@@ -175,74 +197,72 @@ class DeviceRounds:
     def collect(self) -> Outcomes:
         """See `base.Rounds.collect`. The controller learns what the round cost."""
         flight = self._flights.popleft()
-        values = flight.result.wait()
-        seconds = Seconds(*(max(b - a, 0) * 1e-9 for a, b in pairwise(values[-_STAMPS:])))
-        if flight.timed:
-            self._controller.verify_cost.observe(flight.padded * (flight.drafts + 1), seconds.verify)
-            if flight.drafter is not None:
-                self._controller.draft_costs[flight.drafter].observe(flight.drafts, seconds.draft)
-        width, outcomes = 2 * flight.drafts + 2, Outcomes()
+        values, kind = flight.result.wait(), flight.kind
+        seconds = self._seconds(values)
+        self._learn(kind, seconds)
+        width, outcomes = 2 * kind.drafts + 2, Outcomes()
         for b, (row, choice) in enumerate(zip(flight.plan.rows, flight.plan.choices, strict=True)):
             part = values[b * width : (b + 1) * width]
-            accepted, drafted = part[flight.drafts + 1], part[flight.drafts + 2 :][: choice.length]
+            accepted, drafted = part[kind.drafts + 1], part[kind.drafts + 2 :][: choice.length]
             held = self._target.state.slots[row.context.slot]
             if held.tokens is row.tokens:  # else its sequence has left, and another one has begun there
                 held.uploaded = len(row.tokens) + accepted + 1
             option = choice.option if choice.length else None
             name = option.drafter if option else None
             round = Round(name, tuple(drafted), accepted, seconds.draft, seconds.verify, len(flight.plan.rows))
-            outcomes[row] = Outcome(part[: accepted + 1], round, option=option, timed=flight.timed, on_device=True)
+            outcomes[row] = Outcome(part[: accepted + 1], round, option=option, on_device=True)
         return outcomes
+
+    @staticmethod
+    def _seconds(values: Sequence[int]) -> Seconds:
+        """From a round's stamps."""
+        return Seconds(*(max(b - a, 0) * 1e-9 for a, b in pairwise(values[-_STAMPS:])))
+
+    def _learn(self, kind: RoundKind, seconds: Seconds, *, known: bool = True) -> None:
+        """What such a round took; `known`: even where that is known. The interpreter's clock says nothing."""
+        verify, draft = self._controller.verify_cost, None
+        if kind.source in self._drafters:
+            draft = self._controller.draft_costs[kind.source]
+        curves = (verify, kind.rows * (kind.drafts + 1), seconds.verify), (draft, kind.drafts, seconds.draft)
+        for curve, size, spent in curves:
+            if curve is not None and self._stamps.is_cuda and (known or size not in curve):
+                curve.observe(size, spent)
 
     # ---- the round itself, as a graph holds it
 
-    def _round(
-        self,
-        inputs: Tensor,
-        drafts: int,
-        shaping: Shaping,
-        drafter: DeviceDrafter | None = None,
-        *,
-        given: bool = False,
-    ) -> tuple[Tensor, bool]:
-        """A round's result (see `_record`), and whether there was a graph for it."""
-        padded = inputs.shape[1]
-        key = (padded, drafts, given, drafter, shaping)
-        timed = key in self._graphs
-        proposed = self._given[:padded, :drafts] if given else None
-        return self._graphs.run(key, lambda: self._record(inputs, drafts, shaping, drafter, proposed)), timed
+    def _round(self, inputs: Tensor, kind: RoundKind) -> Tensor:
+        """A round's result (see `_record`)."""
+        return self._graphs.run(kind, lambda: self._record(inputs, kind))
 
-    def _record(
-        self,
-        inputs: Tensor,
-        drafts: int,
-        shaping: Shaping,
-        drafter: DeviceDrafter | None,
-        given: Tensor | None,
-    ) -> Tensor:
-        """inputs [2, B] as `_place` makes them, and drafts that were given [B, k] -> see `rounds.settle`."""
+    def _record(self, inputs: Tensor, kind: RoundKind) -> Tensor:
+        """inputs [2, B] as `_place` makes them -> see `rounds.settle`."""
         table, (slots, allowed) = self._table, inputs
-        pair, verify, starts = begin(slots, table.tokens, table.lengths, drafts, self._stamps)
-        choose = Chooser(table, slots, starts, drafts + 1, shaping, self._target.info.vocab_size)
+        pair, verify, starts = begin(slots, table.tokens, table.lengths, kind.drafts, self._stamps)
+        choose = Chooser(table, slots, starts, kind.drafts + 1, kind.shaping, self._target.info.vocab_size)
         round = DeviceRound(pair, verify, slots.int(), starts, table.tokens, choose)
-        if given is not None:
-            verify[:, 1:] = given
-        elif drafter is not None:
-            drafter.propose(round)
+        if kind.source == HOST:
+            verify[:, 1:] = self._given[: kind.rows, : kind.drafts]
+        elif kind.source is not None:
+            self._drafters[kind.source].propose(round)
         if self._stamps.is_cuda:
             stamp(self._stamps[1:])
         found = self._model.decode(verify, round.slots, starts, features=self._features)
         own = choose(found.logits, 0, mark=True)  # [B, k + 1]
         result = settle(slots, allowed, table.tokens, table.lengths, verify, own, self._stamps)
         if self._reader is not None and found.features is not None:
-            accepted = result[:-_STAMPS].view(slots.shape[0], -1)[:, drafts + 1]
+            accepted = result[:-_STAMPS].view(slots.shape[0], -1)[:, kind.drafts + 1]
             self._reader.observe(round, found.features, accepted)
         return result
 
 
+def _drafting(plan: Plan) -> set[Running]:
+    """The rows for which something is drafted."""
+    return {row for row, choice in zip(plan.rows, plan.choices, strict=True) if choice.length}
+
+
 def _source(choice: Choice) -> str:
     """Who drafts: the host, or a drafter on the device."""
-    return choice.option.drafter if choice.option and not choice.option.free else _HOST
+    return choice.option.drafter if choice.option and not choice.option.free else HOST
 
 
 def _plainly_sampled(state: SamplerState) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from specdec.decoding.rounds.catchup import CatchUp
 from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.controller import Choice, Option
 from specdec.drafters.base import Drafter, DraftRound, Drafts
@@ -43,7 +44,8 @@ class _Part:
 class Drafting:
     """The drafters of an engine, behind one face."""
 
-    def __init__(self, drafters: Sequence[Drafter], target: ModelInfo, rule: AcceptRule) -> None:
+    def __init__(self, drafters: Sequence[Drafter], target: ModelInfo, rule: AcceptRule, catch_up: CatchUp) -> None:
+        self._catch_up = catch_up
         self._drafters = {d.name: d for d in drafters}
         self.observers = [d for d in drafters if not d.free]
         """Who hears what the target has seen."""
@@ -61,15 +63,19 @@ class Drafting:
         offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
         return {name: _allowed(drafts, sampling) for name, drafts in offers.items()} if sampling.constrained else offers
 
-    def options(self, b: int, offers: Offers) -> list[Option]:
-        """What row b can choose from."""
+    def options(self, b: int, row: Running, offers: Offers) -> list[Option]:
+        """What `row`, the b-th, can choose from."""
         return [
             Option(name, offers[name].sources[b], offers[name].lengths[b], True)
             if drafter.free
             else Option(name, name, drafter.longest, False)
             for name, drafter in self._drafters.items()
-            if not drafter.free or offers[name].lengths[b]
+            if (offers[name].lengths[b] if drafter.free else self._catch_up.near(drafter, row))
         ]
+
+    def read(self, row: Running) -> bool:
+        """Whether every drafter has read what it needs to draft for this sequence."""
+        return all(d.free or self._catch_up.near(d, row) for d in self._drafters.values())
 
     def collect(
         self,

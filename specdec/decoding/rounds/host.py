@@ -12,6 +12,7 @@ from specdec.decoding.rounds.clock import DeviceClock, Seconds
 from specdec.decoding.rounds.drafting import Drafted, Drafting
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Choice, Controller
+from specdec.decoding.speculation.ready import EVERYTHING, Ready
 from specdec.models.base import Batch, Model, Pass
 from specdec.sampling.accept import Verdict, coupled, defined, rejection
 from specdec.sampling.batch import SamplingBatch
@@ -33,6 +34,10 @@ class HostRounds:
         """See `base.Rounds.pending`."""
         return self._outcomes is not None
 
+    def ready(self, rows: Sequence[Running]) -> Ready:  # noqa: ARG002
+        """See `base.Rounds.ready`: any number."""
+        return EVERYTHING
+
     def accepts(self, plan: Plan) -> bool:  # noqa: ARG002
         """See `base.Rounds.accepts`."""
         return self._outcomes is None
@@ -42,6 +47,16 @@ class HostRounds:
         assert self._outcomes is not None
         outcomes, self._outcomes = self._outcomes, None
         return outcomes
+
+    def warm_up(self) -> None:
+        """What would otherwise make the models' first passes slow."""
+        self._target.warm_up(self._drafting.features)
+        for drafter in self._drafting.observers:
+            drafter.warm_up()
+
+    def prepare(self) -> bool:
+        """See `base.Rounds.prepare`: the graphs of the models' own passes."""
+        return self._target.prepare() or any(drafter.prepare() for drafter in self._drafting.observers)
 
     def submit(self, plan: Plan) -> None:
         """See `base.Rounds.submit`."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from specdec.decoding.rounds.base import Outcomes, Plan
+from specdec.decoding.rounds.catchup import CatchUp
 from specdec.decoding.rounds.drafting import Drafting
 from specdec.decoding.rounds.host import HostRounds
 from specdec.decoding.sequence import Outcome, Running
@@ -16,10 +19,12 @@ from specdec.decoding.speculation.controller import Controller, Row
 from specdec.drafters.base import Drafter
 from specdec.models.base import Model
 from specdec.sampling.batch import SamplingBatch
-from specdec.types import AcceptRule
+from specdec.types import AcceptRule, Speculation
 
 if TYPE_CHECKING:
     from specdec.decoding.rounds.device import DeviceRounds
+
+_UNREAD = Speculation(why="does not pay", detail="the draft model has not read the long prompt")
 
 
 class RoundRunner:
@@ -31,7 +36,8 @@ class RoundRunner:
 
     def __init__(self, target: Model, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule) -> None:
         self._controller = controller
-        self._drafting = Drafting(drafters, target.info, rule)
+        self._catch_up = CatchUp(drafters, controller, target.info.device)
+        self._drafting = Drafting(drafters, target.info, rule, self._catch_up)
         self.observers, self.features = self._drafting.observers, self._drafting.features
         self._host = HostRounds(target, self._drafting, controller, rule)
         self._device = None
@@ -49,9 +55,23 @@ class RoundRunner:
         return self._device.graph_bytes if self._device else 0
 
     def warm_up(self) -> None:
-        """What would otherwise make the first answers wait."""
+        """What would otherwise make the first answers wait, as far as there is memory."""
+        self._host.warm_up()
         if self._device is not None:
-            self._device.warm_up()
+            with suppress(torch.OutOfMemoryError):
+                self._device.warm_up()
+
+    def prepare(self) -> bool:
+        """See `base.Rounds.prepare`. Memory that is short is left to answers."""
+        try:
+            return (self._device is not None and self._device.prepare()) or self._host.prepare()
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return False
+
+    def catch_up(self, rows: Sequence[Running]) -> None:
+        """Let a drafter read some of what it lacks of these sequences, if that pays."""
+        self._catch_up.advance(rows)
 
     def first(self, row: Running, logits: Tensor) -> Outcome:
         """The token that comes out of prefill: logits [1, 1, V]."""
@@ -76,6 +96,7 @@ class RoundRunner:
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""
         self._drafting.release(row)
+        self._catch_up.release(row)
         self._batch = None
 
     def _plan(self, rows: list[Running]) -> Plan:
@@ -86,11 +107,13 @@ class RoundRunner:
         offers = self._drafting.offers(rows, sampling)
         planned = []
         for b, row in enumerate(rows):
-            options = self._drafting.options(b, offers) if row.max_drafts != 0 else ()
+            options = self._drafting.options(b, row, offers) if row.max_drafts != 0 else ()
             planned.append(Row(row.acceptance, options, row.room, row.max_drafts))
-        choices = self._controller.plan(planned)
+        choices = self._controller.plan(planned, (self._device or self._host).ready(rows))
+        decision = self._controller.decision
         for row in rows:
-            row.decided(self._controller.decision, self._controller.warning)
+            unread = decision.why == "nothing to draft from" and not self._drafting.read(row)
+            row.decided(_UNREAD if unread else decision, self._controller.warning)
         return Plan(self._batch[0], sampling, choices, offers)
 
     @staticmethod
@@ -111,7 +134,7 @@ class RoundRunner:
             if self._ended is not None:
                 self._controller.between_cost.observe(len(outcomes), planned - self._ended)
             self._ended = ended
-        elif led or (one.timed and one.option is not None and one.option.free):
+        elif led or (one.option is not None and one.option.free):
             assert one.round is not None
             spent = one.round.draft_seconds + one.round.verify_seconds
             self._controller.host_cost.observe(1, max(ended - began - spent, 0.0))

@@ -1,13 +1,17 @@
-"""Times a few passes at load, so that the first round is already planned from measurements."""
+"""Times a few passes at load, and tries drafters on a short text, so that the first round is already planned from
+measurements."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 
 import torch
 
+from specdec.decoding.speculation.chunks import ChunkCosts
 from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
 from specdec.drafters.base import DraftContext, Drafter, DraftRound
@@ -22,40 +26,109 @@ _STEPS = (1, 2, 4, 8)
 _GRAPH_WIDTHS, _GRAPH_STEPS = (1, 6, 16), (1, 4)
 """Where passes are graphs: up to 16 rows cost much the same, and each width takes time to capture."""
 _PROMPT = 16
+_CHUNKS, _CHUNKS_ON_CPU = (256, 512, 1024, 2048), (64,)
+"""Tokens that are read at once. On a CPU the target's are guessed: there a chunk costs what its tokens do."""
+_WRITTEN, _DRAFTED = 22, 4
 
 
 @torch.inference_mode()
 def calibrate(target: Model, drafters: Sequence[Drafter], controller: Controller) -> None:
-    """Fill the controller's cost curves. What this leaves in slot 0 is never read."""
+    """Fill the controller's cost curves, as far as nothing is known yet. What this leaves in slot 0 is never read."""
 
-    def run(width: int) -> None:
+    def run(width: int, keep: int | None = None) -> None:
         tokens = torch.zeros(1, width, dtype=torch.long, device=target.info.device)
-        target.run(Batch(tokens, [0], [0], width))
+        target.run(Batch(tokens, [0], [0], width if keep is None else keep))
 
-    widths = _GRAPH_WIDTHS if target.info.captured else _WIDTHS
-    _fill(controller.verify_cost, widths, run, target.info.device)
+    if not controller.verify_cost:
+        widths = _GRAPH_WIDTHS if target.info.captured else _WIDTHS
+        _fill(controller.verify_cost.observe, widths, run, target.info.device)
     for drafter in drafters:
         if not drafter.free:
-            controller.draft_costs[drafter.name] = _time_drafter(drafter, target)
+            if not controller.draft_costs[drafter.name]:
+                controller.draft_costs[drafter.name] = _time_drafter(drafter, target)
+            _time_reading(drafter, target, controller.read_costs[drafter.name])
+    if target.info.device.type == "cuda":
+        sizes = [size for size in _CHUNKS if size <= target.info.context]
+        _fill(controller.chunk_costs.observe_first, sizes, partial(run, keep=0), target.info.device, repeats=2)
+
+
+@torch.inference_mode()
+def try_out(target: Model, drafters: Sequence[Drafter], controller: Controller, prompt: Sequence[int]) -> None:
+    """Let those that cost something draft what the target says after `prompt`: what is accepted there is where the
+    controller starts from. One that reads features is tried in its first answers."""
+    drafters = [d for d in drafters if not d.free and not d.features]
+    info = target.info
+    if not drafters or len(prompt) + _WRITTEN > info.context or max(prompt) >= info.vocab_size:
+        return
+    said = _continuation(target, list(prompt))
+    for drafter in drafters:
+        context = DraftContext(-1, 0, list(prompt), len(prompt))
+        for at in range(0, _WRITTEN - _DRAFTED, 2):
+            drafts = drafter.propose(_greedy(context, target), _DRAFTED)
+            drafted, right = drafts.lengths[0], said[at:]
+            accepted = next((i for i in range(drafted) if int(drafts.tokens[0, i]) != right[i]), drafted)
+            controller.acceptance.observe(drafts.sources[0], drafted, accepted)
+            context.tokens.extend(right[:2])
+        drafter.release(context)
+
+
+def _continuation(target: Model, tokens: list[int]) -> list[int]:
+    """What the target says after `tokens`, greedily."""
+    asked, state = len(tokens), target.state
+    start = state.begin(0, tokens)
+    while len(tokens) < asked + _WRITTEN:
+        given = torch.tensor([tokens[start:]], device=target.info.device)
+        logits = target.run(Batch(given, [0], [start], 1)).logits
+        start = len(tokens)
+        state.commit(0, start)
+        tokens.append(int(logits[0, -1].argmax()))
+    state.commit(0, 0)
+    return tokens[asked:]
+
+
+def _time_reading(drafter: Drafter, target: Model, costs: ChunkCosts) -> None:
+    """How long it takes the drafter to read a prompt, if it reads any."""
+    on_cpu = target.info.device.type == "cpu"
+    fresh = count()
+
+    def read(size: int) -> None:
+        tokens = [next(fresh) % target.info.vocab_size] * (size + 2)  # one is left, so that none is kept
+        context = DraftContext(-1, 0, tokens, len(tokens))
+        if (drafter.behind(context) or 0) >= size:
+            drafter.read(context, size)
+
+    sizes = [size for size in (_CHUNKS_ON_CPU if on_cpu else _CHUNKS) if size < target.info.context]
+    _fill(costs.observe_first, sizes, read, target.info.device, repeats=2)
 
 
 def _time_drafter(drafter: Drafter, target: Model) -> CostCurve:
     info, curve = target.info, CostCurve()
-    params = SamplingParams(temperature=0.0).with_defaults({})
-    sampling = SamplingBatch([SamplerState(params, 0, [0], frozenset(), info.vocab_size, info.device)])
     context = DraftContext(-1, 0, [0] * _PROMPT, _PROMPT)
-    asked = DraftRound([context], sampling, None, need_probs=False)
+    asked = _greedy(context, target)
     steps = _GRAPH_STEPS if info.captured else _STEPS
-    _fill(curve, steps, lambda steps: drafter.propose(asked, steps), info.device)
+    _fill(curve.observe, steps, lambda steps: drafter.propose(asked, steps), info.device)
     drafter.release(context)
     return curve
 
 
-def _fill(curve: CostCurve, sizes: Sequence[int], run: Callable[[int], object], device: torch.device) -> None:
+def _greedy(context: DraftContext, target: Model) -> DraftRound:
+    """A round of one sequence."""
+    params, info = SamplingParams(temperature=0.0).with_defaults({}), target.info
+    sampling = SamplingBatch([SamplerState(params, 0, [0], frozenset(), info.vocab_size, info.device)])
+    return DraftRound([context], sampling, None, need_probs=False)
+
+
+def _fill(
+    observe: Callable[[int, float], None],
+    sizes: Sequence[int],
+    run: Callable[[int], object],
+    device: torch.device,
+    repeats: int = _REPEATS,
+) -> None:
     """Each size's fastest of a few runs. They take turns, so that a busy moment of the machine does not fall on all
     runs of one size, and no size counts as dearer than a larger one."""
     fastest = dict.fromkeys(sizes, math.inf)
-    for repeat in range(1 + _REPEATS):
+    for repeat in range(1 + repeats):
         for size in sizes:
             start = time.perf_counter()
             run(size)
@@ -66,4 +139,4 @@ def _fill(curve: CostCurve, sizes: Sequence[int], run: Callable[[int], object], 
     least = math.inf
     for size in sorted(sizes, reverse=True):
         least = min(least, fastest[size])
-        curve.observe(size, least)
+        observe(size, least)

@@ -7,7 +7,7 @@ sources and lengths, never at what the target is about to say.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,8 +15,10 @@ from math import prod
 from operator import mul
 
 from specdec.decoding.speculation.acceptance import Acceptance
+from specdec.decoding.speculation.chunks import ChunkCosts
 from specdec.decoding.speculation.costs import CostCurve
 from specdec.decoding.speculation.probes import Probes
+from specdec.decoding.speculation.ready import EVERYTHING, Ready
 from specdec.types import Speculation
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
@@ -62,6 +64,16 @@ class _Candidate:
 
     choices: tuple[Choice, ...]
     tokens_per_second: float
+    """With what is ready; 0 where nothing is."""
+    possible: float
+    """If a round of exactly this length were ready."""
+    drafter: str | None = None
+    """Who drafts on the device (see `Ready`)."""
+
+    @property
+    def length(self) -> int:
+        """Drafts of the row with most."""
+        return max(c.length for c in self.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +107,12 @@ class Controller:
         self.acceptance = Acceptance()
         self.verify_cost = CostCurve()
         """Seconds by rows of the target's pass (sequences x (drafts + 1))."""
-        self.draft_costs: dict[str, CostCurve] = {}
+        self.chunk_costs = ChunkCosts(self.verify_cost)
+        """Seconds of a chunk of a prompt."""
+        self.draft_costs: defaultdict[str, CostCurve] = defaultdict(CostCurve)
         """Seconds by drafted steps, per drafter that is not free."""
+        self.read_costs: defaultdict[str, ChunkCosts] = defaultdict(lambda: ChunkCosts(CostCurve()))
+        """Seconds of a chunk that a drafter reads."""
         self.between_cost = CostCurve()
         """Seconds from one round to the next, by sequences: a round with drafts spreads them over more tokens."""
         self.host_cost = CostCurve()
@@ -109,27 +125,36 @@ class Controller:
         self._rounds = 0
         self._tried: Counter[str] = Counter()
 
-    def plan(self, rows: Sequence[Row]) -> tuple[Choice, ...]:
-        """One choice a row, with the most expected tokens per second together; rows with `forced` are taken as they
-        are."""
+    def plan(self, rows: Sequence[Row], ready: Ready = EVERYTHING) -> tuple[Choice, ...]:
+        """One choice a row, with the most expected tokens per second together, of what is `ready`; rows with `forced`
+        are taken as they are. What would have been better still is noted as missed."""
         self._rounds += 1
         if not any(row.options for row in rows):
             if any(row.room > 0 and row.forced is None for row in rows):
                 self.decision = Speculation(why="nothing to draft from")
             return (Choice(),) * len(rows)
         scored = [_Scored.of(row) for row in rows]
-        plain = self._evaluate(scored, 0, None)
+        plain = self._evaluate(scored, 0, None, ready)
         paid = sorted({o.drafter for r in rows for o in r.options if not o.free})
         longest = max((len(y) - 1 for s in scored for y in s.yields), default=0)
-        plans = [self._evaluate(scored, k, p) for k in _LENGTHS if k <= longest for p in (None, *paid)]
-        drafting = [p for p in plans if any(c.length for c in p.choices)]
+        plans = [self._evaluate(scored, k, p, ready) for k in _LENGTHS if k <= longest for p in (None, *paid)]
+        drafting = [p for p in plans if p.length]
         best = max(drafting, key=lambda p: p.tokens_per_second, default=None)
         pays = best is not None and best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN
         if any(row.room > 0 and row.forced is None for row in rows):
             self.decision = _decision(plain, best, pays=pays)
         chosen = best if best is not None and pays else plain
+        self._note_missed(drafting, chosen, ready)
         self._probes.tick(option.source for row in rows for option in row.options)
-        return tuple(map(self._probed, rows, chosen.choices))
+        return tuple(self._probed(row, choice, ready) for row, choice in zip(rows, chosen.choices, strict=True))
+
+    def saving(self, memory: Acceptance, option: Option, together: int) -> float:
+        """Seconds that drafts by this option save for each token of a sequence, among so many like it; 0 where they do
+        not pay."""
+        scored = [_Scored.of(Row(memory, [option], option.length, None))] * together
+        plain, *drafting = (self._evaluate(scored, k, option.drafter, EVERYTHING).possible for k in (0, *_LENGTHS))
+        best = max(drafting)
+        return together / plain - together / best if best > _MIN_GAIN * plain else 0.0
 
     def observe(self, memory: Acceptance, option: Option, drafted: int, accepted: int) -> None:
         """Learn from what became of one sequence's drafts."""
@@ -148,21 +173,39 @@ class Controller:
             else None
         )
 
-    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None) -> _Candidate:
+    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None, ready: Ready) -> _Candidate:
         best = [s.best(length, paid) for s in scored]
         choices = tuple(choice for choice, _ in best)
-        width = 1 + max((c.length for c in choices), default=0)
-        seconds = self.verify_cost.estimate(len(choices) * width) + self.between_cost.estimate(len(choices))
+        tokens, longest = sum(tokens for _, tokens in best), max(c.length for c in choices)
+        drafter = next((c.option.drafter for c in choices if c.option and not c.option.free), None)
+        size = ready.size(drafter, longest)
+        possible = tokens / self._seconds(choices, longest)
+        if size is None:
+            return _Candidate(choices, 0.0, possible, drafter)
+        rate = possible if size == longest else tokens / self._seconds(choices, size)
+        return _Candidate(choices, rate, possible, drafter)
+
+    def _seconds(self, choices: Sequence[Choice], size: int) -> float:
+        """What a round of these choices takes, if it is filled up to `size` drafts a row."""
+        seconds = self.verify_cost.estimate(len(choices) * (1 + size)) + self.between_cost.estimate(len(choices))
         steps: dict[str, int] = {}
         for c in choices:
             if c.option and not c.option.free:
                 steps[c.option.drafter] = max(steps.get(c.option.drafter, 0), c.length)
+        if len(steps) == 1:
+            steps = dict.fromkeys(steps, size)
         if any(c.option and c.option.free for c in choices):
             seconds += self.host_cost.estimate(1)
         seconds += sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
-        return _Candidate(choices, sum(tokens for _, tokens in best) / max(seconds, 1e-9))
+        return max(seconds, 1e-9)
 
-    def _probed(self, row: Row, choice: Choice) -> Choice:
+    @staticmethod
+    def _note_missed(drafting: Sequence[_Candidate], chosen: _Candidate, ready: Ready) -> None:
+        wished = max(drafting, key=lambda p: p.possible, default=None)
+        if wished and wished.possible > _MIN_GAIN * max(chosen.tokens_per_second, wished.tokens_per_second):
+            ready.miss(wished.drafter, wished.length)
+
+    def _probed(self, row: Row, choice: Choice, ready: Ready) -> Choice:
         """The choice itself, or now and then something next to it, so that what is believed gets measured again."""
         if row.forced is not None:
             return choice
@@ -171,13 +214,19 @@ class Controller:
             wanted = max(choice.length, _PROBE_LENGTH) if option.free and choice.option else _PROBE_LENGTH
             length = min(wanted, option.length, row.room)
             due = self._probes.due(option.source, beside=choice.option is not None)
-            if length > 0 and option != choice.option and due:
+            if length > 0 and option != choice.option and due and ready.size(_drafter(option), length):
                 return Choice(option, length)
         # one step longer every so many rounds: its cost may be remembered from a busy moment
         if self._rounds % _EXPLORE or choice.option is None:
             return choice
         longer = next((k for k in _LENGTHS if k > choice.length), choice.length)
+        longer = ready.size(_drafter(choice.option), longer) or choice.length
         return Choice(choice.option, min(longer, choice.option.length, row.room))
+
+
+def _drafter(option: Option) -> str | None:
+    """Who drafts on the device."""
+    return None if option.free else option.drafter
 
 
 def _decision(plain: _Candidate, best: _Candidate | None, *, pays: bool) -> Speculation:
@@ -187,7 +236,7 @@ def _decision(plain: _Candidate, best: _Candidate | None, *, pays: bool) -> Spec
         on=pays,
         why="pays" if pays else "does not pay",
         drafters=tuple(sorted({c.option.drafter for c in best.choices if c.option})),
-        length=max(c.length for c in best.choices),
+        length=best.length,
         plain_rate=plain.tokens_per_second,
         rate=best.tokens_per_second,
     )

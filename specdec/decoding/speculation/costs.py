@@ -20,6 +20,14 @@ class CostCurve:
         self._seconds: dict[int, float] = {}
         self._estimates: dict[int, float] = {}
 
+    def __contains__(self, size: int) -> bool:
+        """Whether this size itself was measured."""
+        return size in self._seconds
+
+    def __bool__(self) -> bool:
+        """Whether any was."""
+        return bool(self._seconds)
+
     def observe(self, size: int, seconds: float) -> None:
         """Move the estimate at `size` towards a measurement."""
         self._estimates.clear()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from specdec.drafters.base import DeviceRound, DraftContext, DraftRound, Drafts, Seen
+from specdec.drafters.base import DeviceRound, DraftContext, DraftRound, Drafts, Seen, UpToDate
 from specdec.drafters.drawing import Drawing, fitted
 from specdec.drafters.heads.base import FeatureWindow, Head
 from specdec.drafters.heads.cache import HeadCache
@@ -33,7 +33,7 @@ _CHUNK = 512
 """Positions of a prompt read at once."""
 
 
-class HeadDrafter:
+class HeadDrafter(UpToDate):
     """See `base.Drafter`."""
 
     free = False
@@ -221,9 +221,6 @@ class DeviceHead:
         self._where = torch.zeros(2, slots, dtype=torch.int64, device=drafter.ring.device)
         """Up to which position each slot is read, and with which one it begins."""
         self._vocab_size, self._head = drafter.vocab_size, head
-
-    def warm_up(self) -> None:
-        """See `base.DeviceDrafter.warm_up`: there is nothing."""
 
     def ready(self, contexts: Sequence[DraftContext]) -> bool:
         """See `base.DeviceDrafter.ready`."""

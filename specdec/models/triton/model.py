@@ -2,12 +2,12 @@
 
 Every pass, prefill too, goes through `decoder.Decoder`, so a token's logits, keys and values are the same bits however
 it was computed: alone or among others, in whichever chunk, behind a prefix that was computed for another request.
-There is one graph for each (rows, tokens) that occurs, padded up to a few sizes.
+There are graphs for a few (rows, tokens), up to which passes are filled.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,19 +15,33 @@ from torch import Tensor
 from specdec.kernels.tiles import Tiles
 from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined
 from specdec.models.eager.model import EagerEnds, EagerModel
-from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture
+from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture, smallest
 from specdec.models.triton.decoder import Decoder
 
 _WIDTHS = (1, 2, 4, 6, 8, 12, 16, DECODE_ROWS, 32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)
 _KEPT = 256
 """Tokens of one pass, at most, where the logits of several are kept."""
+_DECODE = tuple(width for width in _WIDTHS if width <= DECODE_ROWS)
+_FIRST = (1, 6, 16)
+"""Tokens of one sequence in a round of the host, for which there are graphs from the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What tells one graph from another."""
+
+    rows: int
+    width: int
+    keep: int
+    """Whose logits are kept: 0, 1 (the last token's) or 2 (all tokens')."""
+    features: tuple[int, ...] = ()
 
 
 class TritonModel:
     """One model over slots (see `base.Model` and `base.DeviceModel`). The cache of `inner` has one slot more, for rows
     that only fill up a graph."""
 
-    def __init__(self, inner: EagerModel, graphs: Graphs[Pass]) -> None:
+    def __init__(self, inner: EagerModel, graphs: Graphs[_Shape, Pass]) -> None:
         self.inner, self.graphs = inner, graphs
         self.state, self.capacity = inner.state, inner.cache.capacity
         self.spare = inner.info.slots
@@ -68,28 +82,61 @@ class TritonModel:
             parts.append(self._pass(Batch(part, batch.slots, starts, keep, batch.features)))
         return joined(parts, 1)
 
-    def warm_up(self) -> None:
-        """See `base.Model.warm_up`: the passes that prompts are read in. Where that was never done Triton first
-        compiles their kernels."""
+    def warm_up(self, features: tuple[int, ...] = ()) -> None:
+        """See `base.Model.warm_up`: the passes of plain decoding and those that prompts are read in. Where that was
+        never done Triton first compiles their kernels."""
+        for rows in self.sizes:
+            self._make(_Shape(rows, 1, 1, features))
+        for width in _FIRST[1:]:
+            self._make(_Shape(1, width, 2, features))
         for width in _WIDTHS:
             if DECODE_ROWS < width <= min(self.capacity, self.decode.longest):
-                self.run(Batch(torch.zeros(1, width, dtype=torch.int64), [self.spare], [0], 1))
+                self._make(_Shape(1, width, 1, features))
+
+    def prepare(self) -> bool:
+        """See `base.Model.prepare`."""
+        if (wanted := self.graphs.wanted) is None:
+            return False
+        self._make(wanted)
+        return True
+
+    def _make(self, shape: _Shape) -> None:
+        held, where = self._inputs.idle(shape.rows, shape.width)
+        self.graphs.make(shape, lambda: self._decoded(shape, held, where))
 
     def _pass(self, batch: Batch) -> Pass:
         """Up to `decode.longest` tokens of one row, or up to DECODE_ROWS of several. The result stays valid."""
         rows, count = batch.tokens.shape
-        padded, width = bucket(rows, self.sizes), bucket(count, _WIDTHS)
-        if max(batch.starts) + width > self.capacity:
-            width = count  # at the end of a slot there is no room to fill up
-        held, where = self._inputs.fill(batch.tokens, batch.slots, batch.starts, padded, width)
-        last = where[2] if batch.keep == 1 else None
-        found = self.graphs.run(
-            (id(self), padded, width, min(batch.keep, 2), batch.features),
-            lambda: self.decode(held, where[0], where[1], last, logits=batch.keep > 0, features=batch.features),
-        )
+        shape = self._fitting(batch)
+        held, where = self._inputs.fill(batch.tokens, batch.slots, batch.starts, shape.rows, shape.width)
+        found = self.graphs.run(shape, lambda: self._decoded(shape, held, where))
         logits = found.logits[:rows] if batch.keep < 2 else found.logits[:rows, count - batch.keep : count]
         features = None if found.features is None else found.features[:rows, :count].clone()
         return Pass(logits.clone(), features)
+
+    def _fitting(self, batch: Batch) -> _Shape:
+        """What a pass is filled up to."""
+        rows, count = batch.tokens.shape
+        wanted = _Shape(bucket(rows, self.sizes), bucket(count, _WIDTHS), min(batch.keep, 2), batch.features)
+        if wanted.width <= self.capacity:
+            self.graphs.miss(wanted)
+        if wanted not in self.graphs and count <= DECODE_ROWS:
+            size, width = smallest(
+                self.graphs,
+                rows,
+                count,
+                self.sizes,
+                _DECODE,
+                lambda size, width: replace(wanted, rows=size, width=width),
+            )
+            wanted = replace(wanted, rows=size, width=width)
+        if max(batch.starts) + wanted.width > self.capacity:
+            return replace(wanted, width=count)  # at the end of a slot there is no room to fill up
+        return wanted
+
+    def _decoded(self, shape: _Shape, held: Tensor, where: Tensor) -> Pass:
+        last = where[2] if shape.keep == 1 else None
+        return self.decode(held, where[0], where[1], last, logits=shape.keep > 0, features=shape.features)
 
 
 class TritonEnds(EagerEnds):

@@ -1,0 +1,60 @@
+"""How long a chunk of a prompt takes, learnt from chunks, and how long one may be."""
+
+from __future__ import annotations
+
+from specdec.decoding.speculation.costs import CostCurve
+
+SIZES = (2048, 1536, 1024, 768, 512, 384, 256, 128, 64, 32)
+"""Tokens of a chunk; between them passes are filled up."""
+STALL = 0.035
+"""Seconds that answers wait for a chunk at most: with the rounds around it a gap of less than 60 ms."""
+_NEAR = 2048
+"""Positions up to which what lies before a chunk costs next to nothing."""
+_FIRST = 256
+"""Tokens of a first chunk, of which nothing is known yet."""
+_SMOOTHING = 0.3
+
+
+class ChunkCosts:
+    """Seconds of a chunk: so many for its tokens, and more for each token that it comes after.
+
+    `guess` tells the first until it was measured. It is learnt from short passes, so what it says of long ones is not
+    believed: a chunk is at most twice as long as one that was measured.
+    """
+
+    def __init__(self, guess: CostCurve) -> None:
+        self._guess, self._near = guess, CostCurve()
+        self._tried = _FIRST // 2
+        self._pair: float | None = None
+        """Seconds for each token of a chunk and each token before it."""
+
+    def estimate(self, size: int, start: int) -> float:
+        """Seconds of a chunk of `size` tokens behind `start` others."""
+        known = self._near or self._guess
+        return known.estimate(size) + (self._pair or 0.0) * size * start
+
+    def longest(self, start: int, seconds: float, most: int) -> int | None:
+        """The most tokens, up to `most`, of a chunk that takes no more than so long; None where the least takes
+        longer."""
+        known = 2 * self._tried if start <= _NEAR or self._pair is not None else _FIRST
+        fitting = (size for size in SIZES if size <= min(known, most))
+        return next((size for size in fitting if self.estimate(size, start) <= seconds), None)
+
+    def total(self, start: int, end: int) -> float:
+        """Seconds to read all tokens from `start` to `end`, in chunks of the longest that was measured."""
+        count = end - start
+        size = min(self._tried, count)
+        return count / max(size, 1) * self.estimate(size, (start + end) // 2)
+
+    def observe_first(self, size: int, seconds: float) -> None:
+        """Learn from a chunk that begins a prompt."""
+        self.observe(size, 0, seconds)
+
+    def observe(self, size: int, start: int, seconds: float) -> None:
+        """Learn from a chunk of `size` tokens behind `start` others."""
+        if start <= _NEAR:
+            self._near.observe(size, seconds - (self._pair or 0.0) * size * start)
+            self._tried = max(self._tried, size)
+            return
+        spent = max(seconds - self.estimate(size, 0), 0.0) / (size * start)
+        self._pair = spent if self._pair is None else self._pair + _SMOOTHING * (spent - self._pair)
