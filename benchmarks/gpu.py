@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 
@@ -30,12 +30,13 @@ from specdec.decoding.engine import LocalEngine
 from specdec.drafters.model import DraftModelDrafter
 from specdec.engine import Progress
 from specdec.models import families
-from specdec.models.base import Batch, Model
+from specdec.models.base import Batch, Model, ModelOptions
 from specdec.models.eager import model as eager
 from specdec.models.loading import load_model, with_kernels
-from specdec.models.weights.layers import ModelWeights
+from specdec.models.weights.layers import ModelWeights, Quantization
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Completion, LoadOptions, RequestOptions, SpecStats, Speculative
+from specdec.types.load import Quantize
 
 CONTEXT = 2048
 LENGTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -70,9 +71,14 @@ class Row:
         return self.tokens_per_second * milliseconds / 1000 / self.acceptance_length if milliseconds else 0.0
 
 
-def load_pair(name: str, device: torch.device, dtype: torch.dtype, slots: int) -> tuple[Model, Model]:
+def load_pair(
+    name: str, device: torch.device, dtype: torch.dtype, slots: int, quantize: Quantize | None = None
+) -> tuple[Model, Model]:
     target, draft = PAIRS[name]
-    return load(target, "target", device, dtype, slots), load(draft, "draft", device, dtype, slots)
+    return (
+        load(target, "target", device, dtype, slots, quantize=quantize),
+        load(draft, "draft", device, dtype, slots, quantize=quantize),
+    )
 
 
 def shaped(name: str, slots: int, *, progress: Progress) -> LocalEngine:  # noqa: ARG001  (a process's factory)
@@ -91,15 +97,15 @@ def load(
     *,
     context: int = CONTEXT,
     hostile: bool = False,
+    quantize: Quantize | None = None,
 ) -> Model:
     """A model of such a size, by kernels where there is a GPU."""
     source = Embedded(bundled(role), size, device, hostile=hostile)  # type: ignore[arg-type]
     cuda = device.type == "cuda"
     family = families.describe(source.config)
     assert family is not None
-    model = eager.load(
-        source, family, name=size.like, device=device, dtype=dtype, context=context, slots=slots, spare=int(cuda)
-    )
+    options = ModelOptions(name=size.like, device=device, dtype=dtype, context=context, slots=slots)
+    model = eager.load(source, family, Quantization(to=quantize), spare=int(cuda), **options)
     return with_kernels(model) if cuda else model
 
 
@@ -317,7 +323,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     tokenizer = Tokenizer.load(bundled("target"))
     work = Work(prompts_of(tokenizer, arguments.prompts), arguments.tokens)
     bandwidth = copy_bandwidth(device)
-    target, draft = load_pair(arguments.sizes, device, dtype, CALLS)
+    target, draft = load_pair(arguments.sizes, device, dtype, CALLS, arguments.quantize)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     floors = [read_bytes(r) / bandwidth * 1000 for r in (target, draft)]
     print(f"{where}, {arguments.dtype}; copies move {bandwidth / 1e12:.2f} TB/s")
@@ -364,6 +370,7 @@ def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sizes", choices=sorted(PAIRS), default="8b" if cuda else "tiny")
     parser.add_argument("--device", default="cuda:0" if cuda else "cpu")
     parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
+    parser.add_argument("--quantize", choices=get_args(Quantize), help="what both models are rounded to")
     parser.add_argument("--prompts", type=int, default=4, help="how many")
     parser.add_argument("--tokens", type=int, default=192, help="of each answer")
     parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="numbers of drafted tokens to try")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,17 @@ from specdec.kernels.packed import Kind, Packed, pack, unpacked
 from specdec.kernels.products import Scratch, product
 from specdec.kernels.tiles import Tile, by_rule, product_of
 from specdec.kernels.unpack import dense
+from specdec.models import families
+from specdec.models.base import Batch, ModelOptions
+from specdec.models.eager import model as eager
+from specdec.models.graphs import Graphs
+from specdec.models.triton.model import TritonModel
+from specdec.models.weights.checkpoint import Safetensors, read_config
+from specdec.models.weights.layers import Quantization
+from specdec.types.load import Quantize
 from tests.kernels.bits import same_bits
+from tests.kernels.test_runner import saved
+from tests.models.models import tokens
 
 EPS = 1e-5
 CUDA = torch.cuda.is_available()
@@ -125,6 +136,30 @@ def test_groups_in_an_order_of_their_own(device: torch.device) -> None:
     assert same_bits(prompts.product(x, weight, torch.empty(130, 64, device=device), tile, **how), narrow)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(6144, 4096), (4096, 4096), (14336, 4096), (4096, 14336), (1536, 576)])
+@pytest.mark.parametrize("case", CASES)
+def test_the_law_of_bits_in_real_sizes(case: Any, shape: tuple[int, int], device: torch.device) -> None:
+    """By the tiles that a model would have: every row alone, and in the kernels of prompts where they are used."""
+    kind, whole, group, precision, shift = case
+    (columns, inner), gated = shape, shape[0] == 14336
+    weight = random(device, columns * (1 + gated), kind, inner, inner if group == whole else group, precision, shift)
+    wanted = product_of(weight, inner, torch.bfloat16, gated=gated)
+    tile, norm = by_rule(wanted), torch.rand(inner, device=device).bfloat16() if inner < columns else None
+    x = torch.randn(300, inner, device=device).bfloat16()
+    how: dict[str, Any] = {"norm": norm, "eps": EPS, "gated": gated}
+    scratch = Scratch.on(device, 1 << 26, 1 << 15)
+    together = product(x, weight, torch.empty(300, columns, device=device), tile, scratch, **how)
+    for count in (1, 16, 17, 70):
+        for first in (0, 150):
+            rows = x[first : first + count]
+            alone = product(rows, weight, torch.empty(count, columns, device=device), tile, scratch, **how)
+            assert same_bits(alone, together[first : first + count])
+    if prompts.exact({wanted: tile}, torch.bfloat16, device):
+        wide = prompts.product(x, weight, torch.empty(300, columns, device=device), tile, **how)
+        assert same_bits(wide, together)
+
+
 @pytest.mark.parametrize("group", [0, 32, 64, 128])
 @pytest.mark.parametrize("kind", ["int4", "int8", "fp8", "mxfp4"])
 @pytest.mark.parametrize(("columns", "inner"), [(6144, 4096), (128256, 4096), (512, 576), (4096, 14336)])
@@ -135,3 +170,22 @@ def test_tiles_by_rule_fit(kind: Kind, group: int, columns: int, inner: int) -> 
         tile = by_rule(wanted)
         assert tile.inner % wanted.unit == 0
         assert tile.split == 1 or inner % (tile.split * tile.inner) == 0
+
+
+@pytest.mark.parametrize("to", ["int4", pytest.param("fp8", marks=pytest.mark.slow)])
+def test_a_model(to: Quantize, tmp_path: Path, device: torch.device) -> None:
+    """The kernels' logits are those of the same rounded weights in torch."""
+    saved("qwen3", tmp_path)
+    family = families.describe(read_config(tmp_path))
+    assert family is not None
+    options = ModelOptions(name="tiny", device=device, dtype=torch.float32, context=64, slots=2)
+    plain, packed = (
+        eager.load(Safetensors(tmp_path), family, Quantization(to=to, head=True, packed=stay), spare=1, **options)
+        for stay in (False, True)
+    )
+    assert "head" in packed.info.weight_format
+    assert packed.info.weight_format.startswith(to)
+    ids = tokens(1, 9).to(device)
+    batch = Batch(ids, [0], [0], 9)
+    found = TritonModel(packed, Graphs(capture=device.type == "cuda")).run(batch).logits
+    torch.testing.assert_close(found, plain.run(batch).logits, rtol=1e-4, atol=1e-4)

@@ -35,6 +35,7 @@ def test_written_and_read(kind: str, to: Quantize, tmp_path: Path, *, head: bool
     assert not torch.allclose(found, before, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_transformers_reads_it(tmp_path: Path) -> None:
     """With the package that the format is named after, as vLLM does."""
     pytest.importorskip("compressed_tensors")
