@@ -20,7 +20,7 @@ from specdec.models.eager import model as eager
 from specdec.models.families.base import ModelFamily
 from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import Safetensors, maximum_positions, read_json
-from specdec.models.weights.gguf import rope_factors
+from specdec.models.weights.gguf import GgufTensors, rope_factors
 from specdec.models.weights.layers import Quantization
 from specdec.models.weights.sources import open_tensors, positions, read_config
 from specdec.text.gguf import eos_ids
@@ -112,6 +112,8 @@ def _read(
     with closing(open_tensors(path)) as weights:
         if method is not None and isinstance(weights, Safetensors):
             asked = replace(asked, stored=partial(method, weights))
+        if isinstance(weights, GgufTensors):
+            asked = replace(asked, stored=weights.packed)
         model = eager.load(weights, family, asked, spare=int(options["device"].type == "cuda"), **options)
         formats.check_unused(path, config, weights.unused())
     return model

@@ -16,6 +16,7 @@ from specdec.models import families
 from specdec.models.base import ModelOptions
 from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import Header, pickles
+from specdec.models.weights.repacked import BITS
 from specdec.models.weights.sources import headers
 from specdec.types.load import Quantize
 
@@ -111,6 +112,8 @@ def weight_bytes(
     if not is_gguf(path) and pickles(path):
         return 0
     every = headers(path)
+    if is_gguf(path) and quantize is None:
+        return sum(_in_gguf(header, dtype) for header in every)
     if formats.reader_of(config) is not None:
         return sum(_stored(header, dtype) for header in every)
     family = families.describe(config)
@@ -136,6 +139,12 @@ def _stored(header: Header, dtype: torch.dtype) -> int:
     if header.dtype not in _CODES:
         return count * (4 if "scale" in header.name else dtype.itemsize)
     return count * _CODES[header.dtype]
+
+
+def _in_gguf(header: Header, dtype: torch.dtype) -> int:
+    """Of a tensor of a GGUF file; the embedding becomes plain."""
+    bits = BITS.get(header.dtype) if "embed_tokens" not in header.name else None
+    return int(prod(header.shape) * (dtype.itemsize if bits is None else bits / 8))
 
 
 def parameters(config: Any) -> int:

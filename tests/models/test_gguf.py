@@ -14,12 +14,15 @@ import transformers
 
 from specdec.errors import CheckpointCorrupt, LoadError, MissingExtra, UnsupportedModel
 from specdec.gguf import open_gguf
+from specdec.models import families
 from specdec.models.base import Batch
+from specdec.models.eager import model as eager
 from specdec.models.eager.model import EagerModel
 from specdec.models.llamacpp import loading as llamacpp
 from specdec.models.loading import generation_defaults, load_model
 from specdec.models.weights.checkpoint import resolve
-from specdec.models.weights.gguf import read_gguf_config
+from specdec.models.weights.gguf import GgufTensors, read_gguf_config
+from specdec.models.weights.layers import Quantization
 from tests import gguf_files
 from tests.models import models
 from tests.models.models import close, full, tokens
@@ -49,6 +52,22 @@ def _same(path: Path, reference: Any) -> None:
 def test_every_type(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     _same(path, gguf_files.write(_wide(), path, lambda _: kind))
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_K", "Q6_K", "MXFP4"])
+@torch.inference_mode()
+def test_few_bits_stay_few(kind: str, tmp_path: Path) -> None:
+    """As on a GPU."""
+    path, ids = tmp_path / "model.gguf", tokens(1, 20)
+    reference = gguf_files.write(_wide(), path, lambda name: "Q6_K" if "attn_v" in name else kind)
+    family = families.describe(read_gguf_config(path))
+    assert family is not None
+    options: Any = {"name": "x", "device": torch.device("cpu"), "dtype": torch.float32, "context": 64, "slots": 1}
+    tensors = GgufTensors(path)
+    model = eager.load(tensors, family, Quantization(stored=tensors.packed, packed=True), **options)
+    assert model.weights.layers[0].down.format in ("int4", "int8", "mxfp4")
+    assert tensors.unused() == []
+    close(model.run(Batch(ids, [0], [0], 20)).logits, full(reference, ids))
 
 
 def test_types_mixed_by_tensor(tmp_path: Path) -> None:

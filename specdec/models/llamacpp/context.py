@@ -6,6 +6,7 @@ import ctypes
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ class LlamaContext:
         options.no_perf = True
         return options
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         return int(self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model)))
 
@@ -123,7 +124,8 @@ class LlamaContext:
             for at, token in enumerate(run.tokens)
         ]
         parts = [self._decode(entries[at : at + BATCH]) for at in range(0, len(entries), BATCH)]
-        return torch.cat(parts).view(len(runs), keep, -1) if keep else torch.empty((len(runs), 0, self.vocab_size))
+        logits = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return logits.view(len(runs), keep, self.vocab_size)
 
     def _decode(self, entries: Sequence[tuple[int, int, int, bool]]) -> Tensor:
         batch = self._batch
@@ -136,8 +138,9 @@ class LlamaContext:
         count = sum(entry[3] for entry in entries)
         if not count:
             return torch.empty((0, self.vocab_size))
-        found = self._lib.llama_get_logits(self._context)
-        return torch.from_numpy(np.ctypeslib.as_array(found, (count, self.vocab_size)).copy())
+        at = ctypes.addressof(self._lib.llama_get_logits(self._context).contents)
+        held = (ctypes.c_float * (count * self.vocab_size)).from_address(at)
+        return torch.frombuffer(held, dtype=torch.float32).view(count, -1).clone()
 
 
 def _bytes(held: np.ndarray) -> Any:

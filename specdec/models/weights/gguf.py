@@ -12,6 +12,8 @@ from torch import Tensor
 from specdec.errors import CheckpointCorrupt, UnsupportedModel, extra
 from specdec.gguf import GgufFile, GgufTensor, open_gguf
 from specdec.models.weights.checkpoint import Header
+from specdec.models.weights.quantized import QuantizedWeight
+from specdec.models.weights.repacked import repacked
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 """By GGUF's name, which is transformers' model_type too. Mistral is written as llama."""
@@ -150,6 +152,11 @@ class GgufTensors:
         if self._file.architecture in _PERMUTED and name.split(".")[-2] in ("q_proj", "k_proj"):
             return self._unpermuted(tensor, name.split(".")[-2])
         return tensor
+
+    def packed(self, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight | None:
+        """The weight of a module in few bits; None for one that is plain, or not there."""
+        name = f"{module}.weight"
+        return repacked(self.stored(name, shape), device) if name in self else None
 
     def _unpermuted(self, tensor: GgufTensor, which: str) -> GgufTensor:
         """Rows by head as [half, 2] in the file, as [2, half] to transformers."""
