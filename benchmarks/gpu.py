@@ -105,7 +105,7 @@ def load(
     family = families.describe(source.config)
     assert family is not None
     options = ModelOptions(name=size.like, device=device, dtype=dtype, context=context, slots=slots)
-    model = eager.load(source, family, Quantization(to=quantize), spare=int(cuda), **options)
+    model = eager.load(source, family, Quantization(to=quantize), **options)
     return with_kernels(model) if cuda else model
 
 
@@ -152,10 +152,10 @@ def _weights(model: Model) -> ModelWeights:
     return cast("ModelWeights", inner.weights)
 
 
-def pass_ms(model: Model, rows: int, sequences: int = 1) -> float:
-    """One pass over `rows` tokens of each of some sequences, behind 400 others; on a GPU the graph alone."""
+def pass_ms(model: Model, rows: int, sequences: int = 1, held: int = 400) -> float:
+    """One pass over `rows` tokens of each of some sequences, behind those that are `held`; on a GPU the graph alone."""
     tokens = torch.randint(3, 8000, (sequences, rows), device=model.info.device)
-    batch = Batch(tokens, list(range(sequences)), [400] * sequences, rows)
+    batch = Batch(tokens, list(range(sequences)), [held] * sequences, rows)
     graphs: Any = getattr(model, "graphs", None)
     model.run(batch)
 

@@ -23,10 +23,9 @@ from specdec.drafters.translated import TranslatedDrafter
 from specdec.engine import Progress
 from specdec.errors import LoadError, TokenizerMismatch
 from specdec.models.base import Model
-from specdec.models.loading import generation_defaults, load_model, plain
+from specdec.models.loading import DEFAULT_CONTEXT, generation_defaults, load_model, plain
 from specdec.models.state import SlotState
 from specdec.models.weights.checkpoint import resolve
-from specdec.models.weights.sources import positions
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.text.tools.formats import AnswerFormat
 from specdec.types import EngineInfo, LoadOptions
@@ -40,6 +39,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
     path = folder_of(options.target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=options.trust_remote_code)
     answer_format = AnswerFormat.of(options.tool_format, tokenizer.template, tokenizer.added)
+    beside, head = _draft_folder(options), _drafts_by_head(options, path)
     target = load_model(
         path,
         name=options.target,
@@ -50,6 +50,8 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         trust_remote_code=options.trust_remote_code,
         quantize=options.quantize,
         quantize_head=options.quantize_head,
+        most=DEFAULT_CONTEXT if head else None,  # its slots have memory of their own
+        beside=None if head else beside,
     )
     progress("draft", 0.6)
     draft = _draft(options, tokenizer, target, path)
@@ -117,6 +119,7 @@ def assemble(
 def _share_prefix_bytes(wanted: int | None, states: Sequence[tuple[SlotState, int]], device: torch.device) -> None:
     """Let the slots of models keep what earlier requests computed, in so many bytes together, and each in the share
     that its slots take."""
+    states = [(state, taken) for state, taken in states if wanted is not None or state.prefixes.apart]
     slots = sum(taken for _, taken in states)
     limit = slots if wanted is None else wanted
     if wanted is None and device.type == "cuda":
@@ -136,26 +139,25 @@ def folder_of(name: str, role: Literal["target", "draft"]) -> Path:
 
 def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Path) -> LoadedDrafter | None:
     """A draft model or a head, on the target's device and over the same slots; None where neither drafts."""
-    name = BUNDLED if options.draft == "auto" and options.target == BUNDLED else options.draft
+    name = _draft_name(options)
     if name == "auto":
         return _found_head(options, target, folder)
-    if name in ("none", "lookup"):
+    if (path := _draft_folder(options)) is None:
         return None
-    path, code = folder_of(name, "draft"), options.trust_remote_code
+    code = options.trust_remote_code
     if method_of(path) is not None:
         return load_head(with_weights(name, path), target, name)
     theirs = Tokenizer.load(path, trust_remote_code=code)
-    most = positions(path, trust_remote_code=code)
     draft = load_model(
         path,
         name=name,
         device=target.info.device,
         dtype=options.dtype,
-        context=min(target.info.context, most or target.info.context),
         slots=target.info.slots,
         trust_remote_code=code,
         quantize=options.quantize if plain(path, trust_remote_code=code) else None,
         quantize_head=options.quantize_head,
+        most=target.info.context,
     )
     try:
         check_same_tokens(tokenizer, theirs, options.target, name)
@@ -177,3 +179,20 @@ def _found_head(options: LoadOptions, target: Model, folder: Path) -> LoadedDraf
         return None
     name = known[0].head
     return load_head(with_weights(name, resolve(name)), target, name)
+
+
+def _drafts_by_head(options: LoadOptions, folder: Path) -> bool:
+    """Whether a head will draft, or may."""
+    if _draft_name(options) == "auto":
+        return any(local_heads(options.target, folder)) or (options.fetch_draft and bool(published(options.target)))
+    path = _draft_folder(options)
+    return path is not None and method_of(path) is not None
+
+
+def _draft_name(options: LoadOptions) -> str:
+    return BUNDLED if options.draft == "auto" and options.target == BUNDLED else options.draft
+
+
+def _draft_folder(options: LoadOptions) -> Path | None:
+    name = _draft_name(options)
+    return None if name in ("auto", "none", "lookup") else folder_of(name, "draft")

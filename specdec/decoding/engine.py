@@ -36,6 +36,7 @@ from specdec.errors import (
 )
 from specdec.grammars.compiler import GrammarCompiler
 from specdec.models.base import Model
+from specdec.models.pages import PoolFull
 from specdec.streams import AsyncStream, SyncStream
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import AnswerFormat
@@ -87,6 +88,7 @@ class LocalEngine(Engine):
             parts.target.info.device,
             self._controller.acceptance,
             AnswerForms(GrammarCompiler(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.answer_format),
+            parts.target.info.shortened,
         )
         self._take_cores()
         self._rounds.warm_up()
@@ -234,20 +236,36 @@ class LocalEngine(Engine):
             preparing = preparing and self._rounds.prepare()
 
     def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
-        """Where the device has no room left for some work, the youngest of its rows fails, and the others go on."""
+        """Where the device has no room left for some work, the youngest of its rows fails, and the others go on; where
+        only pages are wanting, the youngest that runs waits."""
         try:
             work()
+        except PoolFull as error:
+            if not self._pause():
+                self._fail(rows[0], error)
         except torch.OutOfMemoryError as error:
-            row = max(rows, key=lambda row: row.context.sequence_id)
-            self._state.commit(row.context.slot, 0)  # keeping what its slot holds would take memory
-            self._release(row)
-            failed = OutOfMemory(
-                f"{self._info.device} has no memory left for this request; expected fewer at once, or a smaller context"
-            )
-            failed.__cause__ = error
-            row.deliver(failed)
+            self._fail(max(rows, key=lambda row: row.context.sequence_id), error)
             if self._target.info.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _fail(self, row: Running, error: torch.OutOfMemoryError) -> None:
+        self._state.commit(row.context.slot, 0)  # keeping what its slot holds would take memory
+        self._release(row)
+        failed = OutOfMemory(
+            f"{self._info.device} has no memory left for this request; expected fewer at once, or a smaller context"
+        )
+        failed.__cause__ = error
+        row.deliver(failed)
+
+    def _pause(self) -> bool:
+        """Let the youngest row give its pages back, and go on when others have left; False where it runs alone."""
+        with self._wake:
+            row = self._scheduler.pause()
+        if row is None:
+            return False
+        self._state.leave(row.context.slot)
+        self._rounds.release(row)
+        return True
 
     def _decode(self, rows: list[Running]) -> None:
         """One round for all whose prompts are through."""
@@ -259,7 +277,7 @@ class LocalEngine(Engine):
         """The next chunk of the prompt; after the last one comes the answer's first token."""
         logits = self._prefill.advance(row)
         if logits is None:
-            if row.request.progress:
+            if row.request.progress and len(row.tokens) == row.context.prompt_length:
                 done = self._state.slots[row.context.slot].length / len(row.tokens)
                 row.deliver(GenerationEvent(row.request.id, prefilled=done))
         else:
@@ -293,7 +311,7 @@ class LocalEngine(Engine):
     def _release(self, row: Running, **counts: int) -> None:
         """Out of its slot, or of the queue. What it leaves there is kept."""
         if self._scheduler.running.get(row.context.slot) is row:
-            self._state.save(row.context.slot)
+            self._state.leave(row.context.slot)
         self._rounds.release(row)
         with self._wake:
             self._scheduler.release(row)

@@ -48,21 +48,27 @@ class Prefill:
             self._left = min(self._left, STALL)  # its answer has begun
 
     def advance(self, row: Running) -> Tensor | None:
-        """Run the next chunk of a prompt. The last one gives the logits [1, 1, V] after the prompt."""
+        """Run the next chunk of a prompt. The last one gives the logits [1, 1, V] after the prompt. There are none
+        where the answer had begun already: it goes on."""
         start, slot, state = self._begun(row), row.context.slot, self._target.state
+        last = len(row.tokens) - row.paused
+        if start == last:  # of a paused row all may be known
+            row.paused = False
+            return None
         size = self._longest if self._left == math.inf else self._costs.longest(start, self._left, self._longest)
         if size is None and self._left < STALL:
             self._left = 0.0
             return None
         self._turns += 1
         row.turn = self._turns
-        end = min(start + (size or SIZES[-1]), len(row.tokens))
+        end = min(start + (size or SIZES[-1]), last)
         self._left -= self._costs.estimate(end - start, start)
-        done = end == len(row.tokens)
+        done = end == last and not row.paused
         chunk = torch.tensor([row.tokens[start:end]], device=self._target.info.device)
         began = self._timer.mark()
         found = self._target.run(Batch(chunk, [slot], [start], int(done), self._features))
         state.commit(slot, end)
+        row.paused = row.paused and end < last
         features = None if found.features is None else found.features[0]
         for drafter in self._observers:
             drafter.observe(Seen(row.context, start, end - start, features))
@@ -71,11 +77,13 @@ class Prefill:
 
     def _begun(self, row: Running) -> int:
         """How many tokens of the prompt were read, after what is known of it was restored."""
-        if row.cached is None:
-            row.cached = self._target.state.begin(row.context.slot, row.tokens)
-            for drafter in self._observers if row.cached else ():
-                drafter.observe(Seen(row.context, 0, row.cached))
-        return self._target.state.slots[row.context.slot].length
+        state, slot = self._target.state, row.context.slot
+        if row.cached is None or state.slots[slot].tokens is not row.tokens:
+            known = state.begin(slot, row.tokens)
+            row.cached = known if row.cached is None else row.cached
+            for drafter in self._observers if known else ():
+                drafter.observe(Seen(row.context, 0, known))
+        return state.slots[slot].length
 
     def _waits(self, row: Running, prompts: Sequence[Running]) -> bool:
         """Whether a prompt that was not begun had better wait for one that begins alike: it need not be read twice."""

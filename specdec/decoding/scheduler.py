@@ -3,6 +3,9 @@
 Higher priority first. Within a priority clients take turns, and a client that has many slots waits for one that has
 fewer; a client's own requests are first come, first served. Waiting raises the priority, so that nobody starves.
 
+Where slots share memory, nobody is let in for whom there is none, but for one that runs alone. If those that run grow
+beyond it all the same, the youngest waits again.
+
 A free slot keeps the tokens of the sequence that left it, and the next request takes the free slot whose tokens share
 the longest prefix with its own.
 """
@@ -15,9 +18,12 @@ from collections.abc import Callable
 
 from specdec.decoding.sequence import Running
 from specdec.errors import EngineBusy
+from specdec.models.base import DECODE_ROWS
 from specdec.models.state import SlotState
 from specdec.types import Queued
 
+_NEXT = 3 * DECODE_ROWS
+"""Tokens that the rounds of a sequence may write before they are known to have been needed."""
 AGING = 10.0
 """Seconds in the queue that count as one step of priority."""
 
@@ -63,11 +69,28 @@ class Scheduler:
         """Give free slots to those who wait."""
         while self._waiting and len(self.running) < len(self._state.slots):
             row = self._waiting[0] if len(self._waiting) == 1 else self.waiting()[0]
+            if self.running and not self._fits(row):
+                return
             free = [slot for slot in range(len(self._state.slots)) if slot not in self.running]
             slot = self._state.nearest(free, row.tokens)
-            row.context.slot, row.started = slot, self._now()
+            row.context.slot, row.started = slot, row.started or self._now()
             self._waiting.remove(row)
             self.running[slot] = row
+
+    def _fits(self, row: Running) -> bool:
+        """Whether there is memory for the row's tokens, beside those of the others, and for the next rounds of all."""
+        running = [(slot, len(other.tokens) + _NEXT) for slot, other in self.running.items()]
+        return self._state.prefixes.fits(row.tokens, _NEXT, running)
+
+    def pause(self) -> Running | None:
+        """Let the youngest of several wait again, before all that came after it; None where one runs alone."""
+        if len(self.running) < 2:
+            return None
+        row = max(self.running.values(), key=lambda row: row.context.sequence_id)
+        del self.running[row.context.slot]
+        self._waiting.insert(0, row)
+        row.paused = True
+        return row
 
     def release(self, row: Running) -> None:
         """Free the row's slot, or take it out of the queue."""

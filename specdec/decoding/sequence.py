@@ -85,6 +85,8 @@ class Running:
     """When a chunk of its prompt was last read, among all chunks."""
     cached: int | None = None
     """How many tokens of the prompt an earlier sequence left; None until they were looked for."""
+    paused: bool = False
+    """Whether it has given its slot back: the tokens that it had have to go through the target again."""
     cancelled: bool = False
     finish: FinishReason | None = None
     stop: str | int | None = None
@@ -104,7 +106,7 @@ class Running:
     @property
     def prefilled(self) -> bool:
         """True when only the last token still has to go through the target."""
-        return len(self.tokens) > self.context.prompt_length
+        return len(self.tokens) > self.context.prompt_length and not self.paused
 
     @property
     def room(self) -> int:

@@ -194,6 +194,10 @@ class DeviceDrafter(Protocol):
         more than one round's work, or a sequence is too long."""
         ...
 
+    def reserve(self, contexts: Sequence[DraftContext], added: int) -> bool:
+        """Make sure of memory for so many more tokens of these sequences; False where there is none."""
+        ...
+
     def propose(self, round: DeviceRound) -> None:
         """Inside the graph: fill round.verify[:, 1:]."""
         ...

@@ -79,7 +79,7 @@ class DraftModelDrafter:
         tokens."""
         self._ahead.pop(context.slot, None)
         if self.model.state.slots[context.slot].tokens is context.tokens:
-            self.model.state.save(context.slot)
+            self.model.state.leave(context.slot)
 
     def behind(self, context: DraftContext) -> int | None:
         """See `Drafter.behind`: all but the last token, whose logits are always wanted."""
@@ -193,6 +193,12 @@ class DeviceDraftModel:
             if self._drafter.lag(context) > _PAIR:
                 return False
         return True
+
+    def reserve(self, contexts: Sequence[DraftContext], added: int) -> bool:
+        """See `base.DeviceDrafter.reserve`."""
+        prefixes = self._drafter.model.state.prefixes
+        ends = [(context.slot, len(context.tokens) + added) for context in contexts]
+        return all(prefixes.reserve(slot, end, end) for slot, end in ends)
 
     def propose(self, round: DeviceRound) -> None:
         """See `base.DeviceDrafter.propose`. The first pass takes the last two tokens [B, 2]: after a fully accepted

@@ -17,6 +17,7 @@ from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """The kernels run in Triton's interpreter, on CPU tensors: slow, for tests."""
+_INTERPRETED = tl.constexpr(INTERPRETED)
 
 
 @cache
@@ -39,6 +40,15 @@ def prefetch(pointers):
     tl.inline_asm_elementwise(
         "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], dtype=tl.int32, is_pure=False, pack=1
     )
+
+
+@triton.jit
+def peek(pointer):
+    """The int32 at a pointer. A pipelined loop takes `tl.load` for one of the loads that it runs ahead, and all that
+    depends on it comes a stage later."""
+    if _INTERPRETED:
+        return tl.load(pointer)
+    return tl.inline_asm_elementwise("ld.global.b32 $0, [$1];", "=r,l", [pointer], dtype=tl.int32, is_pure=True, pack=1)
 
 
 @triton.jit

@@ -15,7 +15,19 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from specdec.kernels.attention import STEP, SUMS, Heads, join, once, turned, weighed
+from specdec.kernels.attention import (
+    STEP,
+    SUMS,
+    Heads,
+    PagedKeys,
+    first_key,
+    its_part,
+    join,
+    lines_of,
+    once,
+    turned,
+    weighed,
+)
 from specdec.kernels.launch import INTERPRETED
 from specdec.kernels.packed import CHUNK, Packed
 from specdec.kernels.products import finish, scaled, weigh
@@ -153,55 +165,73 @@ def product(
     return out
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit(do_not_specialize=["count", "width"])
 def _placed(
-    qkv, keys, values, slots, starts, cos, sin, q_norm, k_norm, count, eps,
-    HEADS: tl.constexpr, KV: tl.constexpr, HALF: tl.constexpr, CAPACITY: tl.constexpr, STEP: tl.constexpr,
+    qkv, keys, values, table, slots, starts, cos, sin, q_norm, k_norm, count, width, eps,
+    HEADS: tl.constexpr, KV: tl.constexpr, HALF: tl.constexpr, PAGE: tl.constexpr, STEP: tl.constexpr,
     ROWS: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    """Heads of qkv [count, (HEADS + 2 KV) * 2 HALF] normed and rotated: queries where they are, keys and values to the
-    cache. One program takes STEP tokens of one head."""
+    """Heads of qkv [count, (HEADS + 2 KV) * 2 HALF] normed and rotated: queries where they are, keys and values to
+    their pages. One program takes STEP tokens of one head."""
     SIZE: tl.constexpr = 2 * HALF
     WIDE: tl.constexpr = (HEADS + 2 * KV) * SIZE
     head, first = tl.program_id(1), tl.program_id(0) * STEP
-    start, slot = tl.load(starts), tl.load(slots).to(tl.int64)
+    start, slot = tl.load(starts), tl.load(slots)
     half, lane = tl.arange(0, HALF), tl.arange(0, SIZE)
+    kind = qkv.dtype.element_ty
     if head < HEADS:
         for low in tl.static_range(0, STEP, ROWS):
             token = first + low + tl.arange(0, ROWS)
             keep = token < count
             at = qkv + token.to(tl.int64) * WIDE + head * SIZE
             q1, q2 = turned(at, q_norm, start + token, cos, sin, keep, eps, HALF, NORM)
-            tl.store(at[:, None] + half[None, :], q1.to(qkv.dtype.element_ty), mask=keep[:, None])
-            tl.store(at[:, None] + HALF + half[None, :], q2.to(qkv.dtype.element_ty), mask=keep[:, None])
+            tl.store(at[:, None] + half[None, :], q1.to(kind), mask=keep[:, None])
+            tl.store(at[:, None] + HALF + half[None, :], q2.to(kind), mask=keep[:, None])
     else:
-        key = first + tl.arange(0, STEP)
-        new = key < count
-        fresh = qkv + key.to(tl.int64) * WIDE + head * SIZE
-        place = ((slot * KV + head - HEADS) * CAPACITY + start + key) * SIZE
-        k1, k2 = turned(fresh, k_norm, start + key, cos, sin, new, eps, HALF, NORM)
+        written = first + tl.arange(0, STEP)
+        new, key = written < count, start + tl.minimum(written, count - 1)
+        held = keys.dtype.element_ty
+        fresh = qkv + written.to(tl.int64) * WIDE + head * SIZE
+        place = lines_of(table + slot * width, key, head - HEADS, KV, PAGE) * SIZE
+        k1, k2 = turned(fresh, k_norm, key, cos, sin, new, eps, HALF, NORM)
         v = tl.load((fresh + KV * SIZE)[:, None] + lane[None, :], mask=new[:, None], other=0.0)
-        tl.store(keys + place[:, None] + half[None, :], k1.to(qkv.dtype.element_ty), mask=new[:, None])
-        tl.store(keys + place[:, None] + HALF + half[None, :], k2.to(qkv.dtype.element_ty), mask=new[:, None])
-        tl.store(values + place[:, None] + lane[None, :], v, mask=new[:, None])
+        tl.store(keys + place[:, None] + half[None, :], k1.to(kind).to(held), mask=new[:, None])
+        tl.store(keys + place[:, None] + HALF + half[None, :], k2.to(kind).to(held), mask=new[:, None])
+        tl.store(values + place[:, None] + lane[None, :], v.to(held), mask=new[:, None])
 
 
-@triton.jit(do_not_specialize=["count"])
-def _attend(
-    qkv, keys, values, out, slots, starts, count, scale,
-    HEADS: tl.constexpr, KV: tl.constexpr, SIZE: tl.constexpr, CAPACITY: tl.constexpr, WINDOW: tl.constexpr,
-    KEYS: tl.constexpr, STEP: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
-    TAIL: tl.constexpr,
+@triton.jit
+def _looked(
+    q, keys, values, line, key, position, end, scale, peak, mass, part,
+    MASKED: tl.constexpr, WINDOW: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """As `attention._attend` over one sequence whose rows `_placed` has prepared; keys and values [slots * KV *
-    CAPACITY, SIZE] by descriptors. One program goes through all keys of its queries, part by part."""
+    """`weighed`, by queries q [rows, SIZE], over the keys and values from `line` on; MASKED where some row does not see
+    every key."""
+    score = tl.dot(q, tl.trans(keys.load([line, 0]).to(q.dtype)), input_precision=PRECISION)
+    v = values.load([line, 0]).to(q.dtype)
+    if MASKED:
+        seen = key[None, :] <= tl.minimum(position, end - 1)[:, None]
+        if WINDOW > 0:
+            seen = seen & (key[None, :] > position[:, None] - WINDOW)
+        v = tl.where((key < end)[:, None], v, 0.0)  # what lies behind the last key may be anything
+        score = tl.where(seen, score, float("-inf"))
+    return weighed(score, v, scale, peak, mass, part, PRECISION)
+
+
+@triton.jit(do_not_specialize=["count", "width"])
+def _attend(
+    qkv, keys, values, table, out, slots, starts, count, width, scale,
+    HEADS: tl.constexpr, KV: tl.constexpr, SIZE: tl.constexpr, WINDOW: tl.constexpr, PAGE: tl.constexpr,
+    STEP: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """As `attention._attend` over one sequence whose rows `_placed` has prepared; keys and values [pages * KV * PAGE,
+    SIZE] by descriptors. One program goes through all keys of its queries, part by part."""
     GROUP: tl.constexpr = HEADS // KV
     WIDE: tl.constexpr = (HEADS + 2 * KV) * SIZE
     tile = tl.num_programs(0) - 1 - tl.program_id(0)  # those with the most keys first
     head = tl.program_id(1)
-    start, slot = tl.load(starts), tl.load(slots)
-    cached = (slot * KV + head) * CAPACITY
-    lane, index = tl.arange(0, SIZE), tile * ROWS + tl.arange(0, ROWS)
+    start, pages = tl.load(starts), table + tl.load(slots) * width
+    lane, near, index = tl.arange(0, SIZE), tl.arange(0, STEP), tile * ROWS + tl.arange(0, ROWS)
     m, mine = index // GROUP, index < GROUP * count
     position, column = start + m, (head * GROUP + index % GROUP) * SIZE
     q_at = qkv + (m.to(tl.int64) * WIDE + column)[:, None] + lane[None, :]
@@ -211,32 +241,39 @@ def _attend(
     q = tl.dot(q, same, input_precision=PRECISION).to(q.dtype)
     lowest = start + tile * ROWS // GROUP
     end = tl.minimum(start + (tile * ROWS + ROWS - 1) // GROUP + 1, start + count)
-    first, whole = 0, (lowest + 1) // STEP * STEP  # keys below `whole` are seen by every row
+    # Keys from `clear` to `whole` are seen by every row. Only there may steps overlap: the others change the values on
+    # their way to the product, and a second one must not begin before the first has read them.
+    first, begins, clear, whole = 0, 0, 0, (lowest + 1) // STEP * STEP
     if WINDOW > 0:
         first = tl.maximum(lowest - WINDOW + 1, 0) // STEP * STEP
-        whole = first
+        begins = its_part(first, PAGE)
+        clear = tl.cdiv(tl.maximum(end - WINDOW, 0), STEP) * STEP
     most = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, SIZE), tl.float32)
-    for low in range(first // KEYS * KEYS, end, KEYS):
+    for number in range(begins, its_part(end - 1, PAGE) + 1):
+        low, high = tl.maximum(first_key(number, PAGE), first), tl.minimum(first_key(number + 1, PAGE), end)
+        begin = tl.maximum(tl.minimum(clear, high), low)
+        middle = tl.maximum(tl.minimum(whole, high), begin)
         peak = tl.full((ROWS,), float("-inf"), tl.float32)
         mass = tl.zeros((ROWS, SUMS), tl.float32)
         part = tl.zeros((ROWS, SIZE), tl.float32)
-        begin, high = tl.maximum(low, first), tl.minimum(low + KEYS, end)
-        middle = tl.maximum(tl.minimum(whole, high), begin)
+        if WINDOW > 0:
+            for at in tl.range(low, begin, STEP, num_stages=1):
+                line = lines_of(pages, at, head, KV, PAGE).to(tl.int32)
+                peak, mass, part = _looked(
+                    q, keys, values, line, at + near, position, end, scale, peak, mass, part, True, WINDOW, PRECISION
+                )
         for at in range(begin, middle, STEP):
-            score = tl.dot(q, tl.trans(keys.load([cached + at, 0])), input_precision=PRECISION)
-            v = values.load([cached + at, 0])
-            peak, mass, part = weighed(score, v, scale, peak, mass, part, PRECISION)
-        for at in tl.range(middle, high, STEP, num_stages=TAIL):
-            key = at + tl.arange(0, STEP)
-            score = tl.dot(q, tl.trans(keys.load([cached + at, 0])), input_precision=PRECISION)
-            seen = key[None, :] <= tl.minimum(position, end - 1)[:, None]
-            if WINDOW > 0:
-                seen = seen & (key[None, :] > position[:, None] - WINDOW)
-            v = values.load([cached + at, 0])
-            v = tl.where((key < end)[:, None], v, 0.0)  # what lies behind the last key may be anything
-            peak, mass, part = weighed(tl.where(seen, score, float("-inf")), v, scale, peak, mass, part, PRECISION)
+            line = lines_of(pages, at, head, KV, PAGE).to(tl.int32)
+            peak, mass, part = _looked(
+                q, keys, values, line, at + near, position, end, scale, peak, mass, part, False, WINDOW, PRECISION
+            )
+        for at in tl.range(middle, high, STEP, num_stages=1):
+            line = lines_of(pages, at, head, KV, PAGE).to(tl.int32)
+            peak, mass, part = _looked(
+                q, keys, values, line, at + near, position, end, scale, peak, mass, part, True, WINDOW, PRECISION
+            )
         most, total, acc = join(most, total, acc, peak, once(mass), part)
     where = (m.to(tl.int64) * (HEADS * SIZE) + column)[:, None] + lane[None, :]
     tl.store(out + where, (acc / total[:, None]).to(out.dtype.element_ty), mask=mine[:, None])
@@ -244,8 +281,7 @@ def _attend(
 
 def attend(
     qkv: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    held: PagedKeys,
     slots: Tensor,
     starts: Tensor,
     rotary: tuple[Tensor, Tensor],
@@ -255,19 +291,20 @@ def attend(
     norms: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """What `attention.attend` does, for one sequence; the queries in `qkv` are replaced by rotated ones."""
-    count, capacity, size = qkv.shape[0], keys.shape[2], heads.size
+    count, size, width = qkv.shape[0], heads.size, held.table.shape[1]
     out = torch.empty((count, heads.heads * size), dtype=qkv.dtype, device=qkv.device)
     q_norm, k_norm = (qkv, qkv) if norms is None else norms
-    step, stages = min(STEP, heads.keys), 3 if size <= 128 else 2
-    _placed[(triton.cdiv(count, STEP), heads.heads + heads.kv_heads)](
-        qkv, keys, values, slots, starts, *rotary, q_norm, k_norm, count, heads.eps, HEADS=heads.heads,
-        KV=heads.kv_heads, HALF=size // 2, CAPACITY=capacity, STEP=STEP, ROWS=ROWS, NORM=norms is not None, num_warps=4,
+    step = min(STEP, held.page)
+    _placed[(triton.cdiv(count, step), heads.heads + heads.kv_heads)](
+        qkv, held.keys, held.values, held.table, slots, starts, *rotary, q_norm, k_norm, count, width, heads.eps,
+        HEADS=heads.heads, KV=heads.kv_heads, HALF=size // 2, PAGE=held.page, STEP=step, ROWS=ROWS,
+        NORM=norms is not None, num_warps=4,
     )  # fmt: skip
     queries = heads.heads // heads.kv_heads * count
-    held = [TensorDescriptor.from_tensor(t.view(-1, size), [step, size]) for t in (keys, values)]
+    lines = [TensorDescriptor.from_tensor(t.view(-1, size), [step, size]) for t in (held.keys, held.values)]
     _attend[(triton.cdiv(queries, _QUERIES), heads.kv_heads)](
-        qkv, *held, out, slots, starts, count, size**-0.5 * 1.4426950408889634, HEADS=heads.heads, KV=heads.kv_heads,
-        SIZE=size, CAPACITY=capacity, WINDOW=window or 0, KEYS=heads.keys, STEP=step, ROWS=_QUERIES, PRECISION="ieee",
-        TAIL=1 if window is None else stages, num_warps=4 if size <= 128 else 8, num_stages=stages,
+        qkv, *lines, held.table, out, slots, starts, count, width, size**-0.5 * 1.4426950408889634, HEADS=heads.heads,
+        KV=heads.kv_heads, SIZE=size, WINDOW=window or 0, PAGE=held.page, STEP=step, ROWS=_QUERIES, PRECISION="ieee",
+        num_warps=4 if size <= 128 else 8, num_stages=3 if size <= 128 else 2,
     )  # fmt: skip
     return out

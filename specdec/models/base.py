@@ -50,6 +50,8 @@ class ModelInfo:
     cache_bytes: int
     weight_format: str = ""
     """What the weights are in, for display."""
+    shortened: bool = False
+    """Whether `context` is what memory holds, and less than what the model could."""
     captured: bool = False
     """Whether short passes are graphs: up to a number of rows they cost much the same, and each size is captured."""
 

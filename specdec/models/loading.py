@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,13 @@ from typing import Any, Unpack, get_args
 
 import torch
 
-from specdec.errors import CheckpointCorrupt, DeviceUnavailable, InvalidRequest, UnsupportedModel
+from specdec.errors import (
+    CheckpointCorrupt,
+    DeviceUnavailable,
+    InvalidRequest,
+    NotEnoughMemory,
+    UnsupportedModel,
+)
 from specdec.gguf import is_gguf, open_gguf
 from specdec.models import families, memory
 from specdec.models.base import Model, ModelOptions
@@ -27,6 +34,8 @@ from specdec.text.gguf import eos_ids
 from specdec.types.load import Quantize
 
 DEFAULT_CONTEXT = 8192
+_LEAST = 1024
+"""Positions without which a model is of little use."""
 DTYPES = {
     "float32": torch.float32,
     "fp32": torch.float32,
@@ -60,13 +69,16 @@ def load_model(
     trust_remote_code: bool = False,
     quantize: Quantize | None = None,
     quantize_head: bool = False,
+    most: int | None = None,
+    beside: Path | None = None,
 ) -> Model:
     """The fastest model that computes the checkpoint in `path` exactly: a folder, or a GGUF file.
 
     `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
     float32, bfloat16, float16; of a GGUF file on a CPU auto is what it is stored in, through llama.cpp. `context`:
-    positions per slot, None for the model's own up to DEFAULT_CONTEXT. `quantize`: what weights in 16 bits are rounded
-    to; `quantize_head`: the head as well, to 8 bits.
+    positions per slot; None for the model's own, up to `most`, to DEFAULT_CONTEXT where each slot has memory of its
+    own, and to what memory holds where they share it. `beside`: another model that memory is left for. `quantize`: what
+    weights in 16 bits are rounded to; `quantize_head`: the head as well, to 8 bits.
     """
     folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
@@ -75,23 +87,30 @@ def load_model(
         from specdec.models.llamacpp import loading as llamacpp
 
         if llamacpp.can_run(folder):
-            picked = pick_context(context, positions(folder))
+            picked = pick_context(context, positions(folder), most)
             return llamacpp.load(folder, name=name or str(path), context=picked, slots=slots, less=context is None)
     config = read_config(folder, trust_remote_code=trust_remote_code)
     if not is_gguf(folder):
         formats.check(folder, config)
+    family = _described(folder, config)
+    paged = where.type == "cuda" and family is not None and not spread
+    own = pick_context(context, maximum_positions(config), most)  # where each slot has memory of its own
     options = ModelOptions(
         name=name or str(path),
         device=where,
         dtype=pick_dtype(dtype, where, folder, config),
-        context=pick_context(context, maximum_positions(config)),
+        context=pick_context(context, maximum_positions(config), most, paged=paged),
         slots=slots,
     )
     if where.type == "cuda":
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
-        spread = memory.check(folder, config, quantize, head=quantize_head, spread=spread, **options) or spread
-    family = _described(folder, config)
+        rounded: dict[str, Any] = {"quantize": quantize, "head": quantize_head}
+        least = ModelOptions(**{**options, "slots": 1, "context": context or min(options["context"], _LEAST)})
+        paged = paged and not memory.check(folder, config, spread=False, **rounded, **least)
+        if not paged:
+            options["context"] = own
+            spread = memory.check(folder, config, spread=spread, **rounded, **options) or spread
     _check_quantize(folder, config, quantize, by_transformers=family is None or spread)
     if family is None or spread:
         if is_gguf(folder):
@@ -101,7 +120,18 @@ def load_model(
         return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
     remark = "; activations stay in 16 bits" if formats.activations(config) else ""
     model = _read(folder, config, family, Quantization(to=quantize, head=quantize_head, remark=remark), **options)
-    return with_kernels(model) if where.type == "cuda" else model
+    if where.type != "cuda":
+        return model
+    neighbour = None if beside is None else (beside, read_config(beside, trust_remote_code=trust_remote_code))
+    found = with_kernels(model, memory.pool_bytes(config, where, options["dtype"], neighbour, quantize))
+    if found is model:
+        options["context"] = own
+        return eager.over(model.weights, family, model.info.weight_format, **options)
+    if context is not None and found.info.context < context:
+        raise NotEnoughMemory(
+            f"context is {context}, but the memory left holds {found.info.context} tokens; expected no more than that"
+        )
+    return found
 
 
 def _read(
@@ -114,7 +144,7 @@ def _read(
             asked = replace(asked, stored=partial(method, weights))
         if isinstance(weights, GgufTensors):
             asked = replace(asked, stored=weights.packed)
-        model = eager.load(weights, family, asked, spare=int(options["device"].type == "cuda"), **options)
+        model = eager.load(weights, family, asked, **options)
         formats.check_unused(path, config, weights.unused())
     return model
 
@@ -174,16 +204,20 @@ def _described(path: Path, config: Any) -> ModelFamily | None:
     return family
 
 
-def with_kernels(model: eager.EagerModel) -> Model:
-    """The same model with kernels and graphs for decoding; itself, and a warning, where they cannot run."""
+def with_kernels(model: eager.EagerModel, pool_bytes: float = math.inf) -> Model:
+    """The same model with kernels and graphs for decoding, and its slots' memory in pages, as many as they can take and
+    once more for what they leave behind, in `pool_bytes` at most; itself, and a warning, where they cannot run."""
     if reason := _no_kernels(model):
         message = f"decoding {model.info.name} without kernels and graphs, so more slowly: {reason}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
         return model
     from specdec.models.graphs import Graphs
     from specdec.models.triton.model import TritonModel
+    from specdec.models.triton.pages import page_bytes, pages_of
 
-    return TritonModel(model, Graphs())
+    wanted = 2 * model.info.slots * pages_of(model.cache.capacity)
+    held = pool_bytes // page_bytes(model.family, model.info.dtype)
+    return TritonModel(model, Graphs(), int(min(wanted, max(held, 1))))
 
 
 def _no_kernels(model: eager.EagerModel) -> str | None:
@@ -235,13 +269,14 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device, folder: Path, con
     return stored if stored in (torch.float16, torch.bfloat16) else torch.bfloat16
 
 
-def pick_context(context: int | None, most: int | None) -> int:
-    """Positions per slot; `most`: for how many the model was made."""
+def pick_context(context: int | None, known: int | None, most: int | None = None, *, paged: bool = False) -> int:
+    """Positions per slot; `known`: for how many the model was made. See `load_model`."""
     if context is None:
-        return min(most or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+        own = known or most or DEFAULT_CONTEXT
+        return min(own, most or (own if paged else DEFAULT_CONTEXT))
     _at_least_one("context", context)
-    if most is not None and context > most:
-        raise InvalidRequest("context", context, f"at most {most}, the model's maximum")
+    if known is not None and context > known:
+        raise InvalidRequest("context", context, f"at most {known}, the model's maximum")
     return context
 
 

@@ -23,6 +23,8 @@ from specdec.types.load import Quantize
 _GIB = 2**30
 _SPARE = 1.5 * _GIB
 """For the device's own needs, kernels, graphs, and what passes compute."""
+_SHARE = 0.95
+"""Of the rest, for pages."""
 
 _ROUNDED: tuple[Quantize, ...] = ("int8", "int4")
 _BITS = {"int4": 4.25, "int8": 8.01, "fp8": 8.01}
@@ -98,6 +100,22 @@ def check(
         f"{name} needs {found.weights / _GIB:.1f} GiB for weights and {found.cache / _GIB:.1f} GiB for {slots} slots "
         f"of {context} tokens; free are {free / _GIB:.1f} GiB; {expected}"
     )
+
+
+def pool_bytes(
+    config: Any,
+    device: torch.device,
+    dtype: torch.dtype,
+    beside: tuple[Path, Any] | None,
+    quantize: Quantize | None = None,
+) -> float:
+    """Bytes for the pages of a model that is loaded: what is free, but for some to spare, and for a model that is to
+    lie `beside` it (its folder and config), rounded as `quantize` says, with pages for as many tokens."""
+    free = (torch.cuda.mem_get_info(device)[0] - _SPARE) * _SHARE
+    if beside is None:
+        return free
+    ours, theirs = cache_elements(config), cache_elements(beside[1])
+    return (free - weight_bytes(*beside, dtype, quantize)) * ours / max(ours + theirs, 1)
 
 
 def can_round(path: Path, config: Any) -> bool:

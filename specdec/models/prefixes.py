@@ -17,7 +17,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from specdec.models.state import shared_prefix
+from specdec.models.state import OwnSlots, shared_prefix
 
 KeysValues = Callable[[int, int, int], tuple[Tensor, ...]]
 """Views [..., end - start, D] of the keys and values that a slot holds at positions start to end."""
@@ -34,7 +34,7 @@ class _TreeNode:
     used: int = 0
 
 
-class PrefixTree:
+class PrefixTree(OwnSlots):
     """Keys and values of one model (see `state.Prefixes`)."""
 
     def __init__(self, keys_values: KeysValues) -> None:
@@ -145,7 +145,7 @@ class Snapshotted(Protocol):
         ...
 
 
-class Snapshots:
+class Snapshots(OwnSlots):
     """States of one model at places where sequences may go on differently (see `state.Prefixes`)."""
 
     def __init__(self, model: Snapshotted) -> None:

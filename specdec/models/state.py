@@ -6,7 +6,7 @@ Sequences that begin alike share what was computed: in the slot itself, or throu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +19,8 @@ class Prefixes(Protocol):
 
     limit: int
     """Bytes that may be kept."""
+    apart: bool
+    """Whether what is kept takes memory of its own, beside that of the slots."""
 
     @property
     def tokens(self) -> int:
@@ -41,6 +43,38 @@ class Prefixes(Protocol):
     def reachable(self, slot: int, length: int) -> int:
         """The most positions, up to `length`, from which the slot can go on."""
         ...
+
+    def reserve(self, slot: int, start: int, length: int) -> bool:
+        """Make room for the slot's first `length` positions, of which those from `start` on are to be written; False
+        where there is none left."""
+        ...
+
+    def fits(self, tokens: list[int], more: int, running: Iterable[tuple[int, int]]) -> bool:
+        """Whether there is room for these tokens and some more, beside those that run: their slots, and how long they
+        will be."""
+        ...
+
+    def leave(self, slot: int) -> bool:
+        """The slot's sequence has left; whether the slot still holds what it held."""
+        ...
+
+
+class OwnSlots:
+    """What those have in common whose slots have all of their memory from the start."""
+
+    apart = True
+
+    def reserve(self, slot: int, start: int, length: int) -> bool:  # noqa: ARG002
+        """See `Prefixes.reserve`."""
+        return True
+
+    def fits(self, tokens: list[int], more: int, running: Iterable[tuple[int, int]]) -> bool:  # noqa: ARG002
+        """See `Prefixes.fits`."""
+        return True
+
+    def leave(self, slot: int) -> bool:  # noqa: ARG002
+        """See `Prefixes.leave`."""
+        return True
 
 
 @dataclass(slots=True)
@@ -99,6 +133,12 @@ class SlotState:
         self.slots[slot].length = 0
         self.prefixes.wipe(slot)
 
+    def leave(self, slot: int) -> None:
+        """The slot's sequence has left. What it held is kept, in the slot or among the prefixes."""
+        self.save(slot)
+        if not self.prefixes.leave(slot):
+            self.slots[slot] = Slot()
+
     def save(self, slot: int, most: int | None = None) -> None:
         """What the slot holds, or the first `most` tokens of it, can be found from now on by sequences in other slots,
         unless memory is short."""
@@ -109,7 +149,7 @@ class SlotState:
                 self.prefixes.save(slot, held.tokens[:length])
 
 
-def shared_prefix(a: list[int], b: list[int]) -> int:
+def shared_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """How many leading tokens two sequences share."""
     least = min(len(a), len(b))
     if a[:least] == b[:least]:

@@ -62,15 +62,16 @@ class LoadOptions:
     device: Annotated[str, Meaning("auto, cpu, cuda, cuda:1, ...")] = "auto"
     dtype: Annotated[str, Meaning("auto, float32, bfloat16 or float16.")] = "auto"
     context: Annotated[int | None, Meaning("Tokens that prompt and answer may fill.", "kept")] = None
-    """Default: the model's own, at most 8192."""
+    """Default: the model's own, as far as a GPU's memory holds; at most 8192 on CPUs, beside a head, and through
+    transformers."""
     slots: Annotated[int, Meaning(url="kept")] = 4
     """How many requests run at once."""
     accept_rule: Annotated[AcceptRule, Meaning("Accept rule.")] = "coupled"
     queue_limit: Annotated[int, Meaning(url="ignored")] = 256
     """How many requests wait for a slot before EngineBusy."""
     prefix_cache_bytes: Annotated[int | None, Meaning(url="ignored")] = None
-    """Memory for what earlier requests computed, for later ones that begin alike (default: as much as the slots take,
-    and no more than half of a GPU's free memory; 0: only what free slots hold)."""
+    """Memory for what earlier requests computed, for later ones that begin alike. Default: as much as the slots take;
+    on a GPU whatever no running request needs. 0: only what free slots hold, and nothing on a GPU."""
     remember: Annotated[int, Meaning(url="ignored")] = 32_768
     """Tokens of recent answers that later ones, whosever they are, may be drafted from (0: none)."""
     tool_format: Annotated[str, Meaning()] = "auto"

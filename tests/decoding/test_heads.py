@@ -90,6 +90,9 @@ class DeviceHead:
                 self.history[context.slot, at] = feature
         return True
 
+    def reserve(self, contexts: Sequence[DraftContext], added: int) -> bool:
+        return all(len(context.tokens) + added <= self.capacity for context in contexts)
+
     def propose(self, round: DeviceRound) -> None:
         last = self.history[round.slots.long(), round.starts.long() - 1]
         round.verify[:, 1:] = self.head.token(last).unsqueeze(1)

@@ -50,7 +50,13 @@ def test_behind_a_long_prompt_a_chunk_takes_longer() -> None:
 def _row(number: int, tokens: list[int]) -> Any:
     context = DraftContext(number, number, tokens, len(tokens))
     return SimpleNamespace(
-        request=SimpleNamespace(priority=0), turn=0, context=context, tokens=tokens, cached=None, prefilled=False
+        request=SimpleNamespace(priority=0),
+        turn=0,
+        paused=False,
+        context=context,
+        tokens=tokens,
+        cached=None,
+        prefilled=False,
     )
 
 

@@ -6,6 +6,7 @@ The logits after a token depend on it and on the one before it, both read back f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer as Backend
@@ -23,6 +24,7 @@ from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.drafters.prediction import PredictionDrafter
 from specdec.models.base import Batch, Model, ModelInfo, Pass
+from specdec.models.pages import JUNK, PagedPrefixes, PoolFull
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
 from specdec.text.tokenizer import Tokenizer
@@ -75,15 +77,51 @@ class ToyModel:
         rows = []
         for row, slot, start in zip(batch.tokens, batch.slots, batch.starts, strict=True):
             end = start + len(row)
-            self.cache[slot, start:end] = row
-            held = self.cache[slot, :end]
+            held = self.held(slot, start, row)
             assert (held >= 0).all(), "read a position that was never written"
             before = torch.cat([torch.tensor([EOS]), held[:-1]])
             rows.append((self.first[held] + self.second[before])[end - batch.keep :])
         return Pass(torch.stack(rows))
 
+    def held(self, slot: int, start: int, new: Tensor) -> Tensor:
+        """All that the slot holds after `new` tokens from `start` on."""
+        self.cache[slot, start : start + len(new)] = new
+        return self.cache[slot, : start + len(new)]
+
     def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
         return (self.cache[slot, start:end].view(-1, 1),)
+
+
+class PagedToy(ToyModel):
+    """The same over pages, of which there may be fewer than its slots could fill (see `pages.PageMemory`)."""
+
+    page = 4
+    page_bytes = page * TOKEN_BYTES
+
+    def __init__(self, count: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.count = count
+        self.pages = torch.full((count, self.page), -1)
+        self.table = [[JUNK] * (self.cache.shape[1] // self.page + 1) for _ in range(self.info.slots)]
+        self.copied = 0
+        self.state = SlotState(self.info.slots, PagedPrefixes(self, self.info.slots))
+
+    def point(self, slot: int, first: int, pages: Sequence[int]) -> None:
+        self.table[slot][first : first + len(pages)] = pages
+
+    def copy(self, source: int, target: int) -> None:
+        self.pages[target] = self.pages[source]
+        self.copied += 1
+
+    def held(self, slot: int, start: int, new: Tensor) -> Tensor:
+        end = start + len(new)
+        if not self.state.prefixes.reserve(slot, start, end):
+            raise PoolFull
+        table = torch.tensor(self.table[slot])
+        at = torch.arange(end)
+        places = table[at // self.page], at % self.page
+        self.pages[places[0][start:], places[1][start:]] = new
+        return self.pages[places]
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -113,7 +113,6 @@ def test_logits_that_name_no_token_end_the_request(fused: LocalEngine, k: Any) -
             fused.generate(PROMPT, max_tokens=5, temperature=0.0, speculative=k)
     finally:
         embedded.copy_(before)
-    assert bool(target.inner.cache.tensor[:, : target.spare].isfinite().all())
     assert fused.generate(PROMPT, max_tokens=1, temperature=0.0).token_ids == (token,)
 
 

@@ -180,7 +180,7 @@ def test_a_model(to: Quantize, tmp_path: Path, device: torch.device) -> None:
     assert family is not None
     options = ModelOptions(name="tiny", device=device, dtype=torch.float32, context=64, slots=2)
     plain, packed = (
-        eager.load(Safetensors(tmp_path), family, Quantization(to=to, head=True, packed=stay), spare=1, **options)
+        eager.load(Safetensors(tmp_path), family, Quantization(to=to, head=True, packed=stay), **options)
         for stay in (False, True)
     )
     assert "head" in packed.info.weight_format

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor
 
 from specdec.kernels import attention, products, prompts
-from specdec.kernels.attention import Heads, SplitKeys
+from specdec.kernels.attention import Heads, PagedKeys, SplitKeys
 from specdec.kernels.products import Scratch
 from specdec.kernels.tiles import Product, Tile, by_rule
-from specdec.models.base import Batch
+from specdec.models.base import DECODE_ROWS, Batch
 from tests.kernels.bits import same_bits
 from tests.kernels.test_runner import Here, load, saved
 from tests.models.models import tokens
@@ -70,17 +71,19 @@ def test_products(rows: int, columns: int, inner: int, tile: Tile | None, how: s
         assert same_bits(prompts.product(x, weight, precise, tile, **options), narrow)
 
 
-def _cached(count: int, start: int, heads: Heads, capacity: int, device: torch.device) -> dict[str, Any]:
+def _held(count: int, start: int, page: int, heads: Heads, device: torch.device) -> dict[str, Any]:
+    """A sequence of `start` tokens in pages that lie anywhere, among others that hold NaN."""
     torch.manual_seed(count + start)
-    size = heads.size
-    held = torch.randn(2, 2, heads.kv_heads, capacity, size, device=device).to(DTYPE)
-    held[:, 0] = torch.nan  # a slot of others
-    held[:, 1, :, start:] = torch.nan  # nothing is read behind the last key
-    angle = torch.rand(capacity + 16, 1, size, device=device) * 6
+    size, width = heads.size, -(-(start + count) // page)
+    pool = torch.full((2, 2 * width + 3, heads.kv_heads, page, size), torch.nan, device=device, dtype=DTYPE)
+    table = torch.zeros(2, width + 1, dtype=torch.int32, device=device)
+    table[1, :width] = torch.randperm(2 * width + 2, device=device)[:width].int() + 1
+    for at in range(start):
+        pool[:, table[1, at // page], :, at % page] = torch.randn(2, heads.kv_heads, size, device=device).to(DTYPE)
+    angle = torch.rand(start + count + 16, 1, size, device=device) * 6
     return {
         "qkv": torch.randn(count, (heads.heads + 2 * heads.kv_heads) * size, device=device).to(DTYPE),
-        "keys": held[0],
-        "values": held[1],
+        "held": PagedKeys(pool[0], pool[1], table),
         "slots": torch.tensor([1], dtype=torch.int32, device=device),
         "starts": torch.tensor([start], dtype=torch.int32, device=device),
         "rotary": (angle.cos(), angle.sin()),
@@ -88,21 +91,19 @@ def _cached(count: int, start: int, heads: Heads, capacity: int, device: torch.d
     }
 
 
-def _copied(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in given.items()}
-
-
-CASES = [(70, 0, 4, 2, 32, None), (40, 33, 3, 1, 32, 50), (5, 130, 4, 4, 64, None)]
+CASES = [(70, 0, 4, 2, 32, None, 64), (40, 33, 3, 1, 32, 50, 64), (5, 300, 4, 4, 64, None, 16)]
 GPU_CASES = [
-    (700, 0, 32, 8, 128, None), (300, 1001, 32, 8, 128, None), (257, 63, 32, 8, 64, None), (129, 500, 9, 3, 64, None),
-    (512, 700, 32, 8, 128, 100), (260, 900, 14, 2, 64, 300), (65, 1, 16, 16, 128, None), (40, 777, 16, 8, 256, None),
-    (1, 1100, 32, 8, 128, 513), (640, 640, 8, 1, 32, None), (448, 100, 4, 2, 32, 6),
+    (700, 0, 32, 8, 128, None, 128), (300, 1001, 32, 8, 128, None, 128), (257, 63, 32, 8, 64, None, 64),
+    (129, 500, 9, 3, 64, None, 256), (512, 700, 32, 8, 128, 100, 128), (260, 900, 14, 2, 64, 300, 128),
+    (65, 1, 16, 16, 128, None, 128), (40, 777, 16, 8, 256, None, 128), (1, 1100, 32, 8, 128, 513, 128),
+    (640, 640, 8, 1, 32, None, 64), (448, 100, 4, 2, 32, 6, 128), (300, 7000, 8, 2, 128, None, 128),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("normed", [False, True])
-@pytest.mark.parametrize("keys", [128, 512] if CUDA else [64, 128])
-@pytest.mark.parametrize(("count", "start", "heads", "kv_heads", "size", "window"), GPU_CASES if CUDA else CASES)
+@pytest.mark.parametrize(
+    ("count", "start", "heads", "kv_heads", "size", "window", "page"), GPU_CASES if CUDA else CASES
+)
 def test_attention(
     count: int,
     start: int,
@@ -110,24 +111,38 @@ def test_attention(
     kv_heads: int,
     size: int,
     window: int | None,
-    keys: int,
+    page: int,
     normed: bool,
     device: torch.device,
 ) -> None:
-    shape, capacity = Heads(heads, kv_heads, size, EPS, keys), 1536 if CUDA else 192
-    given = _cached(count, start, shape, capacity, device)
+    shape = Heads(heads, kv_heads, size, EPS)
+    one, other = (_held(count, start, page, shape, device) for _ in range(2))
     norms = tuple(torch.rand(2, size, device=device).to(DTYPE)) if normed else None
     options = {"window": window, "norms": norms}
-    one, other = _copied(given), _copied(given)
-    parts = SplitKeys.on(device, shape.blocks(count), -(-capacity // keys), size)
-    narrow = attention.attend(**one, parts=parts, **options)  # type: ignore[arg-type]
+    split = SplitKeys.on(device, shape.blocks(count), one["held"].parts, size)
+    narrow = attention.attend(**one, split=split, **options)  # type: ignore[arg-type]
     wide = prompts.attend(**other, **options)  # type: ignore[arg-type]
     assert same_bits(wide, narrow)
     assert bool(narrow.isfinite().all())
     for name in ("keys", "values"):
-        assert same_bits(other[name][1, :, : start + count], one[name][1, :, : start + count])
-        assert bool(other[name][0].isnan().all())
-        assert bool(other[name][1, :, start + count :].isnan().all())
+        mine, theirs = getattr(one["held"], name), getattr(other["held"], name)
+        written = mine.isfinite()
+        assert torch.equal(written, theirs.isfinite())
+        assert int(written.sum()) == (start + count) * kv_heads * size
+        assert same_bits(mine.nan_to_num(), theirs.nan_to_num())
+
+
+def test_parts_are_cut_by_position_alone(device: torch.device) -> None:
+    """Each begins where the one before ends; none is longer than a sixteenth of what lies before it, or one page."""
+    ends, page = [0], 128
+    for key in range(0, 1 << 18, page):
+        part = attention.part_of(key, page)
+        assert part in (len(ends) - 1, len(ends))
+        if part == len(ends):
+            ends.append(key)
+    sizes = [b - a for a, b in pairwise(ends)]
+    assert all(size <= max(page, begin // 16 + page) for begin, size in zip(ends, sizes, strict=False))
+    assert len(ends) < 130
 
 
 @pytest.mark.parametrize("kind", ["qwen3", *(["llama-llama3", "mistral-window", "qwen2"] if CUDA else [])])
@@ -135,10 +150,10 @@ def test_a_prompt_in_any_pieces(
     kind: str, tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A prompt in one pass, in pieces of odd sizes, and token by token at its end: the same logits, keys and values."""
-    least, length = (64, 700) if CUDA else (16, 60)
+    least, length, page = (64, 700, 64) if CUDA else (16, 60, 16)
     monkeypatch.setattr(prompts, "LEAST", least)
     saved(kind, tmp_path)
-    model = load(tmp_path, device, DTYPE, context=length + 20)
+    model = load(tmp_path, device, DTYPE, context=length + 20, page=page)
     runner, ids = Here(model), tokens(1, length + 4)
 
     def read(slot: int, pieces: list[int]) -> tuple[Tensor, Tensor]:
@@ -148,12 +163,14 @@ def test_a_prompt_in_any_pieces(
             at += piece
         assert at == length
         logits = runner.run(Batch(ids[:, length:], [slot], [length], 4)).logits
-        return logits, model.inner.cache.tensor[:, slot, :, :length].clone()
+        pages = model.pages.table[slot, : -(-length // page)]
+        return logits, model.pages.pool[:, pages].transpose(1, 2).flatten(2, 3)[:, :, :length]
 
     chance = random.Random(kind)
     cuts = [sorted(chance.sample(range(1, length), 3)) for _ in range(2)]
     pieces = [[b - a for a, b in zip([0, *cut], [*cut, length], strict=True)] for cut in cuts]
-    narrow = [min(least - 1, length - at) for at in range(0, length, least - 1)]
+    few = min(least - 1, DECODE_ROWS)
+    narrow = [min(few, length - at) for at in range(0, length, few)]
     wanted = read(0, narrow)
     for slot, cut in ((1, [length]), (2, pieces[0]), (1, pieces[1])):
         found = read(slot, cut)

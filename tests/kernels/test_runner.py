@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from specdec.models import families
-from specdec.models.base import Batch, Model, Pass
+from specdec.kernels.attention import PAGE
+from specdec.models import families, loading
+from specdec.models.base import DECODE_ROWS, Batch, Model, Pass
 from specdec.models.eager import model as eager
 from specdec.models.graphs import Graphs
 from specdec.models.triton.model import TritonModel
@@ -42,14 +44,19 @@ class Here:
 
 
 def load(
-    folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, slots: int = 3, context: int = 64
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    slots: int = 3,
+    context: int = 64,
+    page: int = 16,
 ) -> TritonModel:
     family = families.describe(read_config(folder))
     assert family is not None
     inner = eager.load(
-        Safetensors(folder), family, name="tiny", device=device, dtype=dtype, context=context, slots=slots, spare=1
+        Safetensors(folder), family, name="tiny", device=device, dtype=dtype, context=context, slots=slots
     )
-    return TritonModel(inner, Graphs(capture=device.type == "cuda"))
+    return TritonModel(inner, Graphs(capture=device.type == "cuda"), page=page)
 
 
 def saved(kind: str, folder: Path) -> Any:
@@ -70,6 +77,21 @@ def test_a_batch_has_transformers_own_logits(tmp_path: Path, device: torch.devic
         runner.run(Batch(ids[row : row + 1, :start], [2 - row], [0], 0))
     found = runner.run(Batch(torch.stack([ids[0, 6:9], ids[1, 3:6]]), [2, 1], [6, 3], 3)).logits
     models.close(found, torch.stack([truth[0, 6:9], truth[1, 3:6]]))
+
+
+def test_a_slot_is_no_longer_than_its_pages(
+    tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where memory is short; more pages than slots can fill, and as many again for what they leave, are never made."""
+    saved("llama-llama3", tmp_path)
+    monkeypatch.setattr(loading, "_no_kernels", lambda _: None)
+    model, page = load(tmp_path, device, slots=2, context=300), 2 * 3 * 2 * PAGE * 32 * 4
+    for room, pages, context in ((2.5 * page, 2, 2 * PAGE - DECODE_ROWS), (math.inf, 12, 300)):
+        found = loading.with_kernels(model.inner, room)
+        assert isinstance(found, TritonModel)
+        assert found.pages.page_bytes == page
+        assert (found.pages.count, found.info.context) == (1 + pages, context)
+        assert found.info.shortened == (context < 300)
 
 
 @pytest.mark.slow

@@ -60,6 +60,16 @@ def test_too_large_a_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) ->
         _check(checkpoint, monkeypatch, [1.5])
 
 
+def test_pages_leave_room_for_a_model_beside(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both get pages for as many tokens."""
+    config, device = read_config(checkpoint), torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(2.5 * GIB), 0))
+    alone = memory.pool_bytes(config, device, torch.float16, None)
+    assert 0.9 * GIB < alone < GIB
+    shared = memory.pool_bytes(config, device, torch.float16, (checkpoint, config))
+    assert 2 * shared == pytest.approx(alone - memory.weight_bytes(checkpoint, config, torch.float16))
+
+
 def test_several_gpus_hold_what_one_does_not(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "find_spec", lambda _name: object())
     assert _check(checkpoint, monkeypatch, [1.5, 3.0])

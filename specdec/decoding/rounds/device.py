@@ -144,18 +144,29 @@ class DeviceRounds:
         kind = self._planned(plan)
         assert kind is not None
         while len(self._flights) < (1 if kind.source == HOST else _AHEAD):
-            if not self._fits(plan.rows, kind) or not self._current(plan, kind.source):
+            if not self._fits(plan, kind) or not self._current(plan, kind.source):
                 break
             self._send(plan, kind)
 
-    def _fits(self, rows: Sequence[Running], kind: RoundKind) -> bool:
+    def _fits(self, plan: Plan, kind: RoundKind) -> bool:
         """Room in the slots for as much as the rounds under way may add, and some row that will want the round."""
-        added = sum(flight.kind.drafts + 1 for flight in self._flights)
-        longest = max(len(row.tokens) for row in rows) + added + kind.drafts + 1
+        added = sum(flight.kind.drafts + 1 for flight in self._flights) + kind.drafts + 1
+        longest = max(len(row.tokens) for row in plan.rows) + added
         capacity = self._model.capacity
         if kind.source in self._drafters:
             capacity = min(capacity, self._drafters[kind.source].capacity)
-        return longest <= capacity and any(row.room + 1 > len(self._flights) for row in rows)
+        wanted = longest <= capacity and any(row.room + 1 > len(self._flights) for row in plan.rows)
+        return wanted and self._reserve(plan, kind, added)
+
+    def _reserve(self, plan: Plan, kind: RoundKind, added: int) -> bool:
+        """Memory for so many more tokens, which the host cannot find while the device leads."""
+        prefixes = self._target.state.prefixes
+        ends = [(row.context.slot, len(row.tokens) + added) for row in plan.rows]
+        drafter = None if kind.source is None else self._drafters.get(kind.source)
+        contexts = [row.context for row in plan.rows if row in _drafting(plan)]
+        return all(prefixes.reserve(slot, end, end) for slot, end in ends) and (
+            drafter is None or drafter.reserve(contexts, added)
+        )
 
     def _current(self, plan: Plan, source: str | None) -> bool:
         """Bring the device, and who drafts there, to where the host is, for rows that are not under way."""

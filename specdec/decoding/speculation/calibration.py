@@ -50,6 +50,7 @@ def calibrate(target: Model, drafters: Sequence[Drafter], controller: Controller
     if target.info.device.type == "cuda":
         sizes = [size for size in _CHUNKS if size <= target.info.context]
         _fill(controller.chunk_costs.observe_first, sizes, partial(run, keep=0), target.info.device, repeats=2)
+    target.state.leave(0)
 
 
 @torch.inference_mode()
@@ -83,6 +84,7 @@ def _continuation(target: Model, tokens: list[int]) -> list[int]:
         state.commit(0, start)
         tokens.append(int(logits[0, -1].argmax()))
     state.commit(0, 0)
+    state.leave(0)
     return tokens[asked:]
 
 

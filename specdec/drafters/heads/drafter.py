@@ -233,6 +233,10 @@ class DeviceHead:
         self._where[:, slots] = torch.stack(where)
         return True
 
+    def reserve(self, contexts: Sequence[DraftContext], added: int) -> bool:  # noqa: ARG002
+        """See `base.DeviceDrafter.reserve`: slots have all of their memory."""
+        return True
+
     def propose(self, round: DeviceRound) -> None:
         """See `base.DeviceDrafter.propose`."""
         drafter, slots, ends = self._drafter, round.slots.long(), round.starts.long()

@@ -6,6 +6,8 @@ Sizes: B rows, M tokens each, R = B * M, N query heads, G key/value heads, D hea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -24,14 +26,20 @@ class SlotCache:
     """The keys and values of a model's slots, [2 * layers, slots, G, capacity, D]: layer i's keys at 2i, its values at
     2i + 1."""
 
-    def __init__(self, family: ModelFamily, tensor: Tensor, rope: Rope) -> None:
-        self.family, self.tensor, self.rope = family, tensor, rope
+    def __init__(self, family: ModelFamily, slots: int, capacity: int, rope: Rope, dtype: torch.dtype) -> None:
+        self.family, self.rope, self.capacity = family, rope, capacity
         self.windows = tuple(dict.fromkeys(family.windows))
-        self.positions = torch.arange(self.capacity, device=tensor.device)
+        self.positions = torch.arange(capacity, device=rope.cos.device)
+        self._size, self._dtype = (2 * family.layers, slots, family.kv_heads, capacity, family.head_dim), dtype
+
+    @cached_property
+    def tensor(self) -> Tensor:
+        """Made when it is first wanted: where kernels run the model, it never is."""
+        return torch.zeros(self._size, dtype=self._dtype, device=self.positions.device)
 
     @property
-    def capacity(self) -> int:
-        return self.tensor.shape[3]
+    def nbytes(self) -> int:
+        return prod(self._size) * self._dtype.itemsize
 
     def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
         """See `prefixes.KeysValues`."""

@@ -103,16 +103,19 @@ def load(
     source: TensorSource,
     family: ModelFamily,
     quantization: Quantization | None = None,
-    *,
-    spare: int = 0,
     **options: Unpack[ModelOptions],
 ) -> EagerModel:
-    """A model of a family, with the tensors of `source`. `spare`: slots of the cache beside those that callers use."""
+    """A model of a family, with the tensors of `source`."""
+    weights = layers.read(source, family, options["device"], options["dtype"], quantization)
+    remark = "" if quantization is None else quantization.remark
+    return over(weights, family, weights.format + remark, **options)
+
+
+def over(weights: ModelWeights, family: ModelFamily, weight_format: str, **options: Unpack[ModelOptions]) -> EagerModel:
+    """A model of a family, with weights that were read."""
     device, dtype = options["device"], options["dtype"]
-    weights = layers.read(source, family, device, dtype, quantization)
     capacity = options["context"] + DECODE_ROWS
-    size = (2 * family.layers, options["slots"] + spare, family.kv_heads, capacity, family.head_dim)
-    held = torch.zeros(size, dtype=dtype, device=device)
+    cache = SlotCache(family, options["slots"], capacity, Rope(*family.rope, capacity, device), dtype)
     info = ModelInfo(
         **options,
         architecture=family.architecture,
@@ -120,7 +123,7 @@ def load(
         vocab_size=family.vocab,
         parameters=weights.parameters,
         weight_bytes=weights.nbytes,
-        cache_bytes=held.nbytes,
-        weight_format=weights.format + ("" if quantization is None else quantization.remark),
+        cache_bytes=cache.nbytes,
+        weight_format=weight_format,
     )
-    return EagerModel(family, weights, SlotCache(family, held, Rope(*family.rope, capacity, device)), info)
+    return EagerModel(family, weights, cache, info)

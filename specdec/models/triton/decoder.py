@@ -1,8 +1,8 @@
 """A model's pass on a GPU, by the kernels of `specdec.kernels`.
 
-It computes the function of `eager.EagerModel`, over the same weights and the same cache. A token's logits are the same
-bits for any number of tokens a row and any number of rows. Everything it is told lies on the device, so a graph can
-hold it.
+It computes the function of `eager.EagerModel`, over the same weights, with keys and values in pages. A token's logits
+are the same bits for any number of tokens a row and any number of rows. Everything it is told lies on the device, so a
+graph can hold it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from specdec.kernels.products import Scratch, product
 from specdec.kernels.tiles import MOST_ROWS, ROWS, Product, Tile, Tiles, product_of
 from specdec.models.base import DECODE_ROWS, Pass
 from specdec.models.eager.model import EagerModel
+from specdec.models.triton.pages import DevicePages
 from specdec.models.weights.base import Weight
 from specdec.models.weights.layers import Layer
 from specdec.models.weights.quantized import QuantizedWeight
 
-_SPLITS = 32
-"""At most so many programs share the keys of a sequence."""
-_LEAST_KEYS = 128
+_PARTS_BYTES = 1 << 28
+"""Of the parts of split keys, at most: rows that need more attend one after another."""
 _LONGEST, _LONGEST_NARROW = 2048, 256
 
 
@@ -43,12 +43,10 @@ def unsupported(model: EagerModel) -> str | None:
 class Decoder:
     """One model's pass: `rows` sequences of up to DECODE_ROWS tokens at once, or one of up to `longest`."""
 
-    def __init__(self, model: EagerModel, rows: int, tiles: Tiles) -> None:
-        family, device = model.family, model.info.device
-        self._model, self._device = model, device
-        capacity = model.cache.capacity
-        keys = max(_LEAST_KEYS, triton.next_power_of_2(triton.cdiv(capacity, _SPLITS)))
-        self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps, keys)
+    def __init__(self, model: EagerModel, pages: DevicePages, tiles: Tiles) -> None:
+        family, device, rows = model.family, model.info.device, model.info.slots
+        self._model, self._pages, self._device = model, pages, device
+        self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps)
         self._tiles = {wanted: tiles.of(wanted) for wanted in products_of(model)}
         # Not with windows: see the log of 2026-11-30, "Understood: one product made of two".
         self._exact = prompts.exact(self._tiles, model.info.dtype, device) and not any(family.windows)
@@ -56,13 +54,18 @@ class Decoder:
         narrow = prompts.LEAST if self._exact else _LONGEST_NARROW
         self._scratch = _scratch(self._tiles, narrow if self._exact else max(rows * DECODE_ROWS, narrow), device)
         self._room = _room(self._tiles, family.vocab, device) if self._exact else None
-        splits = triton.cdiv(capacity, keys)
-        blocks = max(rows * self._heads.blocks(DECODE_ROWS), self._heads.blocks(narrow))
-        self._parts = SplitKeys.on(device, blocks, splits, family.head_dim)
+        parts = pages.layer(0).parts
+        blocks = self._heads.blocks(DECODE_ROWS)
+        each = blocks * parts * ROWS * family.head_dim * 4
+        self._rows = min(rows, max(1, _PARTS_BYTES // each))
+        longest = DECODE_ROWS if self._exact else _LONGEST_NARROW
+        self._split = SplitKeys.on(
+            device, max(self._rows * blocks, self._heads.blocks(longest)), parts, family.head_dim
+        )
 
     @property
     def nbytes(self) -> int:
-        held = [self._scratch.shares, self._scratch.squares, self._parts.parts, self._parts.weights, self._room]
+        held = [self._scratch.shares, self._scratch.squares, self._split.parts, self._split.weights, self._room]
         return sum(t.nbytes for t in held if t is not None)
 
     def __call__(
@@ -111,15 +114,29 @@ class Decoder:
         return found
 
     def _attention(self, index: int, layer: Layer, x: Tensor, slots: Tensor, starts: Tensor) -> None:
-        cache, family = self._model.cache, self._model.family
+        model, family, held = self._model, self._model.family, self._pages.layer(index)
         qkv = self._product(x, layer.qkv, self._fresh(x, layer.qkv.columns, x.dtype), norm=layer.input_norm)
         norms = None if layer.head_norms is None else (layer.head_norms[0], layer.head_norms[family.heads])
-        given = (qkv, cache.tensor[2 * index], cache.tensor[2 * index + 1], slots, starts)
-        rotary, window = (cache.rope.cos, cache.rope.sin), family.windows[index]
-        if self._wide(x) and len(slots) == 1:
-            found = prompts.attend(*given, rotary, self._heads, window=window, norms=norms)
+        rotary, window = (model.cache.rope.cos, model.cache.rope.sin), family.windows[index]
+        count = len(x) // len(slots)
+        if self._exact and len(slots) == 1 and count > DECODE_ROWS:
+            found = prompts.attend(qkv, held, slots, starts, rotary, self._heads, window=window, norms=norms)
         else:
-            found = attention.attend(*given, rotary, self._heads, self._parts, window=window, norms=norms)
+            parts = [
+                attention.attend(
+                    qkv[at * count : (at + self._rows) * count],
+                    held,
+                    slots[at : at + self._rows],
+                    starts[at : at + self._rows],
+                    rotary,
+                    self._heads,
+                    self._split,
+                    window=window,
+                    norms=norms,
+                )
+                for at in range(0, len(slots), self._rows)
+            ]
+            found = parts[0] if len(parts) == 1 else torch.cat(parts)
         self._product(found, layer.out, x, residual=True)
 
     def _fresh(self, x: Tensor, columns: int, dtype: torch.dtype) -> Tensor:

@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from specdec.kernels.attention import PAGE
 from specdec.kernels.tiles import Tiles
 from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined
 from specdec.models.eager.model import EagerEnds, EagerModel
 from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture, smallest
+from specdec.models.pages import PagedPrefixes, PoolFull
+from specdec.models.state import SlotState
 from specdec.models.triton.decoder import Decoder
+from specdec.models.triton.pages import DevicePages, pages_of
 
 _WIDTHS = (1, 2, 4, 6, 8, 12, 16, DECODE_ROWS, 32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)
 _KEPT = 256
@@ -38,20 +42,30 @@ class _Shape:
 
 
 class TritonModel:
-    """One model over slots (see `base.Model` and `base.DeviceModel`). The cache of `inner` has one slot more, for rows
-    that only fill up a graph."""
+    """One model over slots (see `base.Model` and `base.DeviceModel`): the weights of `inner`, and `pages` of keys and
+    values, by default as many as its slots can hold. If there are fewer than one slot can hold, slots are shorter."""
 
-    def __init__(self, inner: EagerModel, graphs: Graphs[_Shape, Pass]) -> None:
-        self.inner, self.graphs = inner, graphs
-        self.state, self.capacity = inner.state, inner.cache.capacity
-        self.spare = inner.info.slots
-        self.sizes = rows_to_capture(inner.info.slots)
-        device = inner.info.device
-        self.tiles = Tiles(torch.cuda.get_device_name(device) if device.type == "cuda" else "none")
-        self.decode = Decoder(inner, inner.info.slots, self.tiles)
-        held = inner.info.cache_bytes + self.decode.nbytes
-        self.info: ModelInfo = replace(inner.info, backend="triton", cache_bytes=held, captured=True)
-        self._inputs = GraphInputs(self.spare, device, torch.int32)
+    def __init__(
+        self, inner: EagerModel, graphs: Graphs[_Shape, Pass], pages: int | None = None, page: int = PAGE
+    ) -> None:
+        self.inner, self.graphs, info = inner, graphs, inner.info
+        pages = info.slots * pages_of(inner.cache.capacity, page) if pages is None else pages
+        self.capacity, self.spare = min(inner.cache.capacity, pages * page), info.slots
+        self.sizes = rows_to_capture(info.slots)
+        self.pages = DevicePages(inner.family, info.slots, self.capacity, pages + 1, info.dtype, info.device, page)
+        self.state = SlotState(info.slots, PagedPrefixes(self.pages, info.slots))
+        self.tiles = Tiles(torch.cuda.get_device_name(info.device) if info.device.type == "cuda" else "none")
+        self.decode = Decoder(inner, self.pages, self.tiles)
+        held = self.pages.pool.nbytes + self.decode.nbytes
+        self.info: ModelInfo = replace(
+            info,
+            context=self.capacity - DECODE_ROWS,
+            shortened=self.capacity < inner.cache.capacity,
+            backend="triton",
+            cache_bytes=held,
+            captured=True,
+        )
+        self._inputs = GraphInputs(self.spare, info.device, torch.int32)
         self.ends = TritonEnds(inner, self.decode)
 
     @property
@@ -73,6 +87,7 @@ class TritonModel:
             each = zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True)
             rows = [Batch(row, [slot], [start], batch.keep, batch.features) for row, slot, start in each]
             return joined([self.run(row) for row in rows], 0)
+        self._reserve(batch)
         parts, longest = [], self.decode.longest if batch.keep < 2 else _KEPT
         for at in range(0, count, longest):
             part = batch.tokens[:, at : at + longest]
@@ -81,6 +96,13 @@ class TritonModel:
             starts = [start + at for start in batch.starts]
             parts.append(self._pass(Batch(part, batch.slots, starts, keep, batch.features)))
         return joined(parts, 1)
+
+    def _reserve(self, batch: Batch) -> None:
+        """Pages for all that is written; PoolFull where there are none."""
+        count = batch.tokens.shape[1]
+        for slot, start in zip(batch.slots, batch.starts, strict=True):
+            if not self.state.prefixes.reserve(slot, start, start + count):
+                raise PoolFull(f"no page is free for the tokens {start} to {start + count} of slot {slot}")
 
     def warm_up(self, features: tuple[int, ...] = ()) -> None:
         """See `base.Model.warm_up`: the passes of plain decoding and those that prompts are read in. Where that was
