@@ -23,7 +23,7 @@ from specdec.drafters.translated import TranslatedDrafter
 from specdec.engine import Progress
 from specdec.errors import LoadError, TokenizerMismatch
 from specdec.models.base import Model
-from specdec.models.loading import DEFAULT_CONTEXT, generation_defaults, load_model, plain
+from specdec.models.loading import DEFAULT_CONTEXT, can_round, generation_defaults, load_model
 from specdec.models.state import SlotState
 from specdec.models.weights.checkpoint import resolve
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
@@ -147,7 +147,7 @@ def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Pa
     code = options.trust_remote_code
     if method_of(path) is not None:
         return load_head(with_weights(name, path), target, name)
-    theirs = Tokenizer.load(path, trust_remote_code=code)
+    theirs, rounds = Tokenizer.load(path, trust_remote_code=code), can_round(path, trust_remote_code=code)
     draft = load_model(
         path,
         name=name,
@@ -155,8 +155,8 @@ def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Pa
         dtype=options.dtype,
         slots=target.info.slots,
         trust_remote_code=code,
-        quantize=options.quantize if plain(path, trust_remote_code=code) else None,
-        quantize_head=options.quantize_head,
+        quantize=options.quantize if rounds else None,
+        quantize_head=options.quantize_head and rounds,
         most=target.info.context,
     )
     try:

@@ -111,14 +111,16 @@ def load_model(
         if not paged:
             options["context"] = own
             spread = memory.check(folder, config, spread=spread, **rounded, **options) or spread
-    _check_quantize(folder, config, quantize, by_transformers=family is None or spread)
+    _check_quantize(folder, config, quantize, head=quantize_head, by_transformers=family is None or spread)
     if family is None or spread:
         if is_gguf(folder):
             raise UnsupportedModel(f"{folder} cannot be spread over GPUs; expected the model's own folder, or one GPU")
         from specdec.models.transformers import loading
 
         return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
-    remark = "; activations stay in 16 bits" if formats.activations(config) else ""
+    stored = quantize or (formats.method_of(config) if formats.reader_of(config) else None)
+    remark = f", made from {stored}" if stored and where.type != "cuda" else ""
+    remark += "; activations stay in 16 bits" if formats.activations(config) else ""
     model = _read(folder, config, family, Quantization(to=quantize, head=quantize_head, remark=remark), **options)
     if where.type != "cuda":
         return model
@@ -177,12 +179,14 @@ def foretold(
     return found
 
 
-def plain(path: Path, *, trust_remote_code: bool = False) -> bool:
-    """Whether a checkpoint's weights are in 16 or 32 bits, so that they can be rounded."""
-    return not is_gguf(path) and formats.method_of(read_config(path, trust_remote_code=trust_remote_code)) is None
+def can_round(path: Path, *, trust_remote_code: bool = False) -> bool:
+    """Whether a checkpoint's weights are plain ones, of a family that keeps them in few bits."""
+    return not is_gguf(path) and memory.can_round(path, read_config(path, trust_remote_code=trust_remote_code))
 
 
-def _check_quantize(path: Path, config: Any, to: Quantize | None, *, by_transformers: bool) -> None:
+def _check_quantize(path: Path, config: Any, to: Quantize | None, *, head: bool, by_transformers: bool) -> None:
+    if head and by_transformers:
+        raise InvalidRequest("quantize_head", head, f"False for {path}, which transformers runs")
     if to is None:
         return
     if is_gguf(path) or formats.method_of(config) is not None:

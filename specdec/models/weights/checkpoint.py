@@ -195,6 +195,11 @@ class Safetensors:
         self._used: set[str] = set()
         if not (folder / INDEX).exists():
             if not (folder / SINGLE).exists():
+                if pickled := next(folder.glob("*.bin"), None):
+                    raise CheckpointCorrupt(
+                        f"{folder} holds its weights in pickles alone ({pickled.name}), which are not opened; expected "
+                        "safetensors, as save_pretrained of transformers writes them"
+                    )
                 raise CheckpointCorrupt(f"{folder} has no {SINGLE} and no {INDEX}; expected safetensors weights")
             self._where = dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
             return
