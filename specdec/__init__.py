@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from specdec.errors import PromptTooLong as PromptTooLong
     from specdec.errors import SpecDecError as SpecDecError
     from specdec.errors import TokenizerMismatch as TokenizerMismatch
+    from specdec.errors import TrainingFailed as TrainingFailed
     from specdec.errors import UnsupportedModel as UnsupportedModel
     from specdec.loading import load as load
     from specdec.loading import shared as shared
@@ -61,7 +62,7 @@ _HOMES = {
     "errors": (
         "CheckpointCorrupt CheckpointNotFound DeadlineExceeded DeviceUnavailable EngineBusy EngineClosed EngineError "
         "EngineFailed GrammarFailed InvalidLogits InvalidRequest LoadError NotEnoughMemory OutOfMemory PromptTooLong "
-        "SpecDecError TokenizerMismatch UnsupportedModel"
+        "SpecDecError TokenizerMismatch TrainingFailed UnsupportedModel"
     ),
     "loading": "load shared",
     "types": (

@@ -12,6 +12,7 @@
     │   ├── DeviceUnavailable     the device asked for is not on this machine
     │   ├── NotEnoughMemory       the device cannot hold the model and its slots
     │   └── MissingExtra          a part of specdec is not installed (also an ImportError)
+    ├── TrainingFailed        a drafter's training diverged
     └── EngineError
         ├── EngineBusy            the queue is full; try again later
         ├── DeadlineExceeded      the answer took longer than the request allowed
@@ -110,6 +111,10 @@ def extra(name: str, what: str) -> Iterator[None]:
         if (error.name or "").startswith("specdec"):  # ours are all there, whichever extra is
             raise
         raise MissingExtra(f"{what} needs {error.name}: pip install '{DISTRIBUTION}[{name}]'") from None
+
+
+class TrainingFailed(SpecDecError):
+    """A training diverged: its loss is NaN, infinite or grows. The best drafter so far is kept."""
 
 
 class EngineError(SpecDecError):

@@ -31,7 +31,7 @@ class BenchPrompt:
 def built_in(categories: Sequence[str] = ()) -> list[BenchPrompt]:
     """The prompts that come with the package: story, copy, chat, tools, json."""
     lines = files("specdec.bench").joinpath("prompts.jsonl").read_text("utf-8").splitlines()
-    found = [_record(json.loads(line), "story") for line in lines]
+    found = [prompt_of(json.loads(line), "story") for line in lines]
     known = {p.category for p in found}
     if unknown := set(categories) - known:
         raise InvalidRequest("category", min(unknown), "one of " + ", ".join(sorted(known)))
@@ -51,7 +51,7 @@ def from_file(path: Path) -> list[BenchPrompt]:
         if not line.strip():
             continue
         try:
-            parsed.append(_record({"prompt": line} if path.suffix == ".txt" else json.loads(line), path.stem))
+            parsed.append(prompt_of({"prompt": line} if path.suffix == ".txt" else json.loads(line), path.stem))
         except (json.JSONDecodeError, LookupError, TypeError, AttributeError):
             fields = "messages, turns, " + ", ".join(_TEXT_FIELDS)
             raise InvalidRequest(f"{path}:{number}", line, f"a JSON object with one of {fields}") from None
@@ -60,8 +60,9 @@ def from_file(path: Path) -> list[BenchPrompt]:
     return parsed
 
 
-def _record(record: Mapping[str, Any], category: str) -> BenchPrompt:
-    """A chat up to where the model answers; of several user turns alone, the first."""
+def prompt_of(record: Mapping[str, Any], category: str) -> BenchPrompt:
+    """A chat up to where the model answers; of several user turns alone, the first. Raises LookupError, TypeError or
+    AttributeError for a record that has none."""
     if "messages" in record:
         messages = tuple(map(Message.of, record["messages"]))
     elif "turns" in record:

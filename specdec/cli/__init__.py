@@ -18,6 +18,7 @@ _COMMANDS = {
     "generate": ("generate", "Answer a prompt, streaming."),
     "chat": ("chat", "Chat in the terminal, and see how fast the answers come and why."),
     "serve": ("serve", "Serve a model to local tools, as OpenAI's API."),
+    "train": ("train", "Train a drafter that fits your own target, from the target's answers."),
     "bench": ("bench", "Measure plain against speculative generation."),
     "verify": ("verify", "Check on your own pair that speculation changes nothing but the speed."),
     "info": ("info", "Load a target with what drafts for it, and say what they are."),

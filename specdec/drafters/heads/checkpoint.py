@@ -32,6 +32,11 @@ class HeadTensors:
     def _names(self) -> Safetensors | dict[str, Tensor]:
         return self._pickled if self._safe is None else self._safe
 
+    def names(self) -> list[str]:
+        """Of all tensors."""
+        found = self._pickled if self._safe is None else [header.name for header in self._safe.headers()]
+        return [name.removeprefix(self._prefix) for name in found]
+
     def _where(self, name: str) -> str:
         return self._prefix + name if self._prefix + name in self._names else name
 

@@ -23,7 +23,7 @@ class HeadVocabulary:
     def __init__(
         self, ends: ModelEnds, vocab: int, own: Tensor | None, product: Weight | None, ids: Tensor | None
     ) -> None:
-        self._ends, self._vocab, self._own, self._product, self._ids = ends, vocab, own, product, ids
+        self._ends, self._vocab, self._own, self._product, self.ids = ends, vocab, own, product, ids
 
     @classmethod
     def read(cls, tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, target: ModelInfo) -> HeadVocabulary:
@@ -49,13 +49,17 @@ class HeadVocabulary:
 
     def logits(self, x: Tensor) -> Tensor:
         """Normed x [R, H] -> [R, V] fp32, -inf for tokens that the head does not know."""
-        return self.placed(self._ends.unembed(x) if self._product is None else self._product(x).float(), float("-inf"))
+        return self.placed(self.own_logits(x), float("-inf"))
+
+    def own_logits(self, x: Tensor) -> Tensor:
+        """The same over the head's own tokens, [R, draft vocabulary]."""
+        return self._ends.unembed(x) if self._product is None else self._product(x).float()
 
     def placed(self, found: Tensor, missing: float = 0.0) -> Tensor:
         """Values [R, draft vocabulary] where the target has them, [R, V]; those that are not there are `missing`."""
-        if self._ids is not None:
+        if self.ids is not None:
             wide = found.new_full((found.shape[0], self._vocab), missing)
-            return wide.index_copy(1, self._ids, found)
+            return wide.index_copy(1, self.ids, found)
         beyond = self._vocab - found.shape[-1]
         return F.pad(found, (0, beyond), value=missing) if beyond > 0 else found[:, : self._vocab]
 

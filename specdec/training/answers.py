@@ -1,0 +1,141 @@
+"""What the target answers: token ids, in a file that only grows, so that nothing is answered twice."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from specdec.bench.prompts import BenchPrompt
+from specdec.engine import Engine
+from specdec.errors import PromptTooLong
+from specdec.training.prompts import key_of
+from specdec.types import GenerationEvent, Request, SamplingParams
+
+_WAIT = 0.2
+"""Seconds between looks at the clock while answers are awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A prompt and the target's answer to it, its end token included."""
+
+    key: str
+    category: str
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return self.prompt + self.answer
+
+
+class AnswerFile:
+    """Answers by their prompts' keys, one a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, Answered] = dict(self._read())
+
+    def _read(self) -> Iterator[tuple[str, Answered]]:
+        """The last line may have been cut off; then it is answered again."""
+        if not self.path.exists():
+            return
+        for line in self.path.read_bytes().split(b"\n"):
+            try:
+                key, category, prompt, answer = json.loads(line)
+            except ValueError:
+                continue
+            yield key, Answered(key, category, tuple(prompt), tuple(answer))
+
+    def append(self, answered: Answered) -> None:
+        """Kept once this returns."""
+        self.known[answered.key] = answered
+        line = json.dumps([answered.key, answered.category, answered.prompt, answered.answer])
+        with self.path.open("a", encoding="ascii") as file:
+            file.write(("\n" if self._cut_off() else "") + line + "\n")
+
+    def _cut_off(self) -> bool:
+        """Whether the file ends within a line."""
+        if not self.path.stat().st_size:
+            return False
+        with self.path.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read(1) != b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTask:
+    """How prompts are answered."""
+
+    greedy: bool
+    """Else by the target's own sampling, which its generation config names."""
+    longest: int
+    length: int
+    """Of prompt and answer together."""
+    seed: int
+
+    def request(self, engine: Engine, prompt: BenchPrompt) -> Request | None:
+        """None for a prompt that leaves no room for an answer. Its tools are in the prompt, and the answer is free:
+        what it calls follows no grammar."""
+        chat = engine.info.chat_template
+        try:
+            tokens = engine.tokenize(prompt.content(chat), prompt.tools if chat else ())
+        except PromptTooLong:
+            return None
+        room = min(self.longest, self.length - len(tokens))
+        if room < 2:
+            return None
+        seed = (self.seed + int(key_of(prompt), 16)) % 2**31
+        sampling = SamplingParams(max_tokens=room, seed=seed, temperature=0.0 if self.greedy else None)
+        return Request(tokens, sampling, speculative="off", remember=False)
+
+
+def answer_all(
+    engine: Engine, prompts: Iterable[BenchPrompt], file: AnswerFile, task: AnswerTask, go_on: Callable[[], bool]
+) -> None:
+    """Have the prompts answered that are not yet, twice as many at once as there are slots, while `go_on` says so. What
+    is under way when it ends is not kept."""
+    waiting = (prompt for prompt in prompts if key_of(prompt) not in file.known)
+    finished: queue.SimpleQueue[Answered | BaseException] = queue.SimpleQueue()
+    running: dict[str, Callable[[], None]] = {}
+    try:
+        while go_on():
+            while len(running) < 2 * engine.info.slots and (prompt := next(waiting, None)):
+                if request := task.request(engine, prompt):
+                    running[key_of(prompt)] = engine.submit(request, _collector(prompt, request, finished))
+            if not running:
+                return
+            try:
+                found = finished.get(timeout=_WAIT)
+            except queue.Empty:
+                continue
+            if isinstance(found, BaseException):
+                raise found
+            del running[found.key]
+            if len(found.answer) > 1:
+                file.append(found)
+    finally:
+        for cancel in running.values():
+            cancel()
+
+
+def _collector(
+    prompt: BenchPrompt, request: Request, finished: queue.SimpleQueue[Answered | BaseException]
+) -> Callable[[GenerationEvent | BaseException], None]:
+    """Takes one request's events, and hands its answer over at their end."""
+    tokens: list[int] = []
+    asked = tuple(t for t in request.prompt if isinstance(t, int))
+
+    def deliver(event: GenerationEvent | BaseException) -> None:
+        if isinstance(event, BaseException):
+            finished.put(event)
+            return
+        tokens.extend(token.id for token in event.tokens)
+        if event.end is not None:
+            ending = [event.end.stop] if isinstance(event.end.stop, int) else []
+            finished.put(Answered(key_of(prompt), prompt.category, asked, (*tokens, *ending)))
+
+    return deliver

@@ -1,0 +1,267 @@
+"""The checkpoint that a training begins with: a new drafter for a target.
+
+Heads are written in the form of vllm-project/speculators, which names the target that they are for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from specdec.errors import UnsupportedModel
+from specdec.models import families
+from specdec.models.families.base import ModelFamily
+from specdec.models.weights.sources import open_tensors, read_config
+from specdec.training import distil
+from specdec.training.options import Kind, TrainingOptions
+from specdec.training.weights import write_tensors
+
+_DRAFT_VOCAB = 32_000
+"""Of an EAGLE-3 head: the tokens that the target says most."""
+_MOST_LAYERS = 5
+_SPREAD = 0.02
+_COPIED = ("tokenizer*", "*.jinja", "special_tokens_map.json", "generation_config.json", "vocab.*", "merges.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What a new drafter has to know of its target."""
+
+    name: str
+    folder: Path
+    config: Any
+    """transformers' own, of its text."""
+    mask_token: int
+    """A token that texts do not hold."""
+
+    @property
+    def hidden(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def layers(self) -> int:
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def vocab(self) -> int:
+        return int(self.config.vocab_size)
+
+
+def target_facts(name: str, folder: Path, tokens: int, eos: int) -> TargetFacts:
+    """Of the target in a folder, whose tokenizer has so many tokens and ends texts with `eos`."""
+    config = read_config(folder).get_text_config()
+    spare = tokens if tokens < config.vocab_size else None
+    padding = getattr(config, "pad_token_id", None)
+    mask = next(token for token in (spare, padding, eos) if token is not None)
+    return TargetFacts(name, folder, config, mask)
+
+
+def default_layers(kind: Kind, target_layers: int) -> int:
+    """How many a new drafter has."""
+    if kind == "eagle3":
+        return 1
+    if kind == "model":
+        return max(2, target_layers // 4)
+    return max(1, min(_MOST_LAYERS, target_layers // 4))
+
+
+def feature_layers(target_layers: int, count: int) -> list[int]:
+    """Which outputs a new head reads: from the second layer's to the last but one's."""
+    first, last = min(2, target_layers - 1), target_layers - 1
+    return sorted({round(first + i * (last - first) / max(count - 1, 1)) for i in range(count)} - {0}) or [last]
+
+
+def parameters_of(facts: TargetFacts, options: TrainingOptions, layers: int) -> int:
+    """Of a new drafter with so many layers."""
+    if options.kind == "model":
+        values = distil.smaller(facts.config, layers)
+        hidden, inner = int(values["hidden_size"]), int(values["intermediate_size"])
+        return hidden * (facts.vocab + layers * (4 * hidden + 3 * inner))
+    ids = _ids(facts, options.kind, layers)
+    shapes = _shapes(_family(_layers_config(facts, options.kind, layers)), options.kind, len(ids) * facts.hidden)
+    own_head = min(facts.vocab, _DRAFT_VOCAB) * facts.hidden if options.kind == "eagle3" else 0
+    return sum(prod(shape) for shape in shapes.values()) + own_head
+
+
+def write_new(folder: Path, facts: TargetFacts, options: TrainingOptions, layers: int, said: Sequence[int]) -> None:
+    """A drafter that has learnt nothing. `said`: tokens of the target's answers, for the draft vocabulary."""
+    generator = torch.Generator().manual_seed(options.seed)
+    if options.kind == "model":
+        values = distil.smaller(facts.config, layers)
+        _write_model(folder, facts, values, generator)
+        return
+    known = _known_tokens(facts, said) if options.kind == "eagle3" else None
+    draft_vocab = facts.vocab if known is None else len(known)
+    ids = _ids(facts, options.kind, layers)
+    described = _layers_config(facts, options.kind, layers)
+    shapes = _shapes(_family(described), options.kind, len(ids) * facts.hidden)
+    tensors = {name: _first_values(name, shape, generator) for name, shape in shapes.items()}
+    if options.kind == "eagle3":
+        tensors["lm_head.weight"] = _target_head(facts)
+    if known is not None:
+        there = torch.zeros(facts.vocab, dtype=torch.bool)
+        there[known] = True
+        tensors["lm_head.weight"] = tensors["lm_head.weight"][known]
+        tensors |= {"d2t": known - torch.arange(len(known)), "t2d": there}
+    more: dict[str, Any] = {"eagle_aux_hidden_state_layer_ids": ids, "norm_before_residual": True}
+    if options.kind == "dflash":
+        block = options.drafts + 1
+        more = {"aux_hidden_state_layer_ids": ids, "block_size": block, "mask_token_id": facts.mask_token}
+    write_config(folder, speculators_config(options.kind, described, draft_vocab, facts, options.drafts) | more)
+    write_tensors(folder, tensors, torch.float32)
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """As config.json; whoever reads sees the old one or the new one."""
+    fresh = folder / ".config.json"
+    fresh.write_text(json.dumps(config, indent=2, default=str) + "\n")
+    os.replace(fresh, folder / "config.json")
+
+
+def _ids(facts: TargetFacts, kind: Kind, layers: int) -> list[int]:
+    """Which of the target's outputs a new head reads."""
+    return feature_layers(facts.layers, 3 if kind == "eagle3" else max(3, layers))
+
+
+def _layers_config(facts: TargetFacts, kind: Kind, layers: int) -> dict[str, Any]:
+    """A head's own layers, shaped like the target's."""
+    config = facts.config
+    heads_, hidden = config.num_attention_heads, facts.hidden
+    rotary = getattr(config, "rope_parameters", None) or {}
+    return {
+        "model_type": "qwen3" if kind == "dflash" else "llama",
+        "hidden_size": hidden,
+        "intermediate_size": getattr(config, "intermediate_size", None) or 3 * hidden,
+        "num_attention_heads": heads_,
+        "num_key_value_heads": getattr(config, "num_key_value_heads", None) or heads_,
+        "head_dim": getattr(config, "head_dim", None) or hidden // heads_,
+        "num_hidden_layers": layers,
+        "vocab_size": facts.vocab,
+        "max_position_embeddings": config.max_position_embeddings,
+        "rms_norm_eps": getattr(config, "rms_norm_eps", 1e-6),
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "rope_parameters": {"rope_type": "default", "rope_theta": rotary.get("rope_theta", 10_000.0)},
+    }
+
+
+def _family(described: Mapping[str, Any]) -> ModelFamily:
+    from transformers import AutoConfig
+
+    values = dict(described)
+    family = families.describe(AutoConfig.for_model(values.pop("model_type"), **values))
+    assert family is not None
+    return family
+
+
+def _shapes(family: ModelFamily, kind: Kind, features: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of a head that reads so many numbers of the target."""
+    hidden, inner = family.hidden, family.hidden * (2 if kind == "eagle3" else 1)
+    shapes: dict[str, tuple[int, ...]] = {"fc.weight": (hidden, features), "norm.weight": (hidden,)}
+    shapes["layers.0.hidden_norm.weight" if kind == "eagle3" else "hidden_norm.weight"] = (hidden,)
+    for index in range(family.layers):
+        shapes |= _layer_shapes(family, f"layers.{index}", inner, normed=kind == "dflash")
+    return shapes
+
+
+def _layer_shapes(family: ModelFamily, at: str, inner: int, *, normed: bool) -> dict[str, tuple[int, ...]]:
+    names, hidden, size = family.names, family.hidden, family.head_dim
+    wide, narrow = family.heads * size, family.kv_heads * size
+    shapes: dict[str, tuple[int, ...]] = {
+        names.input_norm: (hidden,),
+        names.mlp_norm: (hidden,),
+        **dict(zip(names.qkv, [(wide, inner), (narrow, inner), (narrow, inner)], strict=True)),
+        names.out: (hidden, wide),
+        **dict.fromkeys(names.gate_up, (family.intermediate, hidden)),
+        names.down: (hidden, family.intermediate),
+    }
+    if normed:
+        shapes |= dict.fromkeys(names.head_norms, (size,))
+    return {f"{at}.{name}.weight": shape for name, shape in shapes.items()}
+
+
+def _first_values(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    if len(shape) == 1:
+        return torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
+    return torch.randn(shape, generator=generator) * _SPREAD
+
+
+def _known_tokens(facts: TargetFacts, said: Sequence[int]) -> Tensor | None:
+    """The draft vocabulary, in order; None: all tokens."""
+    if facts.vocab <= _DRAFT_VOCAB:
+        return None
+    counts = torch.bincount(torch.tensor(said), minlength=facts.vocab)
+    return counts.argsort(descending=True, stable=True)[:_DRAFT_VOCAB].sort().values
+
+
+def _target_head(facts: TargetFacts) -> Tensor:
+    """[V, H], to begin with."""
+    names = ("lm_head.weight", "model.embed_tokens.weight", "model.language_model.embed_tokens.weight")
+    with closing(open_tensors(facts.folder)) as tensors:
+        name = next((name for name in names if name in tensors), None)
+        if name is None:
+            raise UnsupportedModel(f"{facts.folder} shows no head that is known; expected one of {', '.join(names)}")
+        return tensors.get(name, (facts.vocab, facts.hidden)).float()
+
+
+def speculators_config(
+    method: str, described: Mapping[str, Any], draft_vocab: int, facts: TargetFacts, drafts: int
+) -> dict[str, Any]:
+    """The fields that all heads of that form have."""
+    return {
+        "speculators_model_type": method,
+        "architectures": ["Eagle3Speculator" if method == "eagle3" else "DFlashDraftModel"],
+        "transformer_layer_config": dict(described),
+        "draft_vocab_size": draft_vocab,
+        "target_hidden_size": facts.hidden,
+        "speculators_config": {
+            "algorithm": method,
+            "proposal_methods": [{"proposal_type": "greedy", "speculative_tokens": drafts}],
+            "default_proposal_method": "greedy",
+            "verifier": {"name_or_path": facts.name, "architectures": list(facts.config.architectures or ())},
+        },
+    }
+
+
+def _write_model(folder: Path, facts: TargetFacts, values: dict[str, Any], generator: torch.Generator) -> None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    family = families.describe(config)
+    if family is None:
+        raise UnsupportedModel(
+            f"{facts.name} is of a family whose models cannot be trained here ({config.model_type}); expected kind "
+            "dflash or eagle3, or one of " + ", ".join(sorted(families.FAMILIES))
+        )
+    names = family.names
+    shapes: dict[str, tuple[int, ...]] = {
+        f"model.{names.embedding}.weight": (family.vocab, family.hidden),
+        f"model.{names.norm}.weight": (family.hidden,),
+    }
+    for index in range(family.layers):
+        at = f"model.{names.layer.format(index=index)}"
+        shapes |= _layer_shapes(family, at, family.hidden, normed=config.model_type == "qwen3")
+        if config.model_type == "qwen2":
+            wide = (family.heads * family.head_dim, *(family.kv_heads * family.head_dim,) * 2)
+            shapes |= {f"{at}.{name}.bias": (rows,) for name, rows in zip(names.qkv, wide, strict=True)}
+    tensors = {name: _first_values(name, shape, generator) for name, shape in shapes.items()}
+    write_config(folder, config.to_diff_dict() | {"dtype": "bfloat16"})
+    write_tensors(folder, tensors, torch.float32)
+    copy_tokenizer(facts.folder, folder)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """What makes a folder of weights a model that can be loaded."""
+    for pattern in _COPIED:
+        for file in source.glob(pattern):
+            shutil.copy(file, folder / file.name)

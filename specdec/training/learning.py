@@ -1,0 +1,128 @@
+"""What every kind of learning drafter has in common: the texts it learns from, and how far it is from the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from specdec.training.weights import LearningTensors
+
+_CHUNK = 2**27
+"""Logits at once. Where there are more they are computed again for the gradients: they would fill the memory."""
+_SAID = 0.5
+"""How much of the loss is about the token that the target said, beside its whole distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """B texts of up to T tokens, and what the target made of them."""
+
+    tokens: Tensor
+    """[B, T] int64, filled up with zeros"""
+    features: Tensor
+    """[B, T, n * H]"""
+    final: Tensor | None
+    """[B, T, H], what the target's head reads; None of a target that does not show it."""
+    starts: tuple[int, ...]
+    """Where the answers begin."""
+    lengths: tuple[int, ...]
+
+    @property
+    def answered(self) -> int:
+        """Tokens of the answers."""
+        return sum(self.lengths) - sum(self.starts)
+
+    def anchors(self, text: int) -> range:
+        """The positions of an answer behind which rounds may draft."""
+        return range(self.starts[text], self.lengths[text] - 1)
+
+    def flat(self, positions: Sequence[tuple[int, int]]) -> Tensor:
+        """Indices of (text, position) into [B * T]."""
+        wide = self.tokens.shape[1]
+        return torch.tensor([text * wide + at for text, at in positions], device=self.tokens.device)
+
+
+class Learner(Protocol):
+    """One drafter that learns."""
+
+    tensors: LearningTensors
+    features: tuple[int, ...]
+    """See `drafters.base.Drafter.features`."""
+    longest: int
+    """Tokens that it proposes at once, at most."""
+
+    def loss(self, batch: TextBatch, rng: Random, rows: int) -> Tensor:
+        """Over about so many predictions of the batch, chosen by `rng`."""
+        ...
+
+    def accepted(self, batch: TextBatch) -> Tensor:
+        """How many of `longest` greedy drafts behind each position are what the text goes on with, [B, T]; any value
+        where the text has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """From what a drafter's last layer gives to logits, over the tokens that it knows, and the target's beside them."""
+
+    logits: Callable[[Tensor], Tensor]
+    """[R, H] -> [R, known tokens] fp32"""
+    teacher: Callable[[Tensor], Tensor]
+    """What the target's head makes of `TextBatch.final`, [R, V] fp32."""
+    ids: Tensor | None = None
+    """[known tokens] int64, their ids; None: all, from the first on."""
+
+    def loss(self, said: Tensor, final: Tensor | None, labels: Tensor, weights: Tensor) -> Tensor:
+        """Mean cross entropy of predictions [R, H] with the tokens that followed, and with the target's distribution.
+        Of rows with weights [R]; those whose token the drafter does not know count nothing."""
+        labels, known = self._own(labels)
+        weights = weights * known
+        rows = max(1, _CHUNK // self._width(said))
+        if said.shape[0] <= rows:
+            return self._summed(said, final, labels, weights) / weights.sum().clamp(min=1e-6)
+        total = said.new_zeros((), dtype=torch.float32)
+        for at in range(0, said.shape[0], rows):
+            part = slice(at, at + rows)
+            given = (said[part], None if final is None else final[part], labels[part], weights[part])
+            total = total + checkpoint(self._summed, *given, use_reentrant=False)
+        return total / weights.sum().clamp(min=1e-6)
+
+    def best(self, said: Tensor) -> Tensor:
+        """The likeliest token of each row, [R] int64 of the target's ids."""
+        rows = max(1, _CHUNK // self._width(said))
+        found = torch.cat([self.logits(part).argmax(-1) for part in torch.split(said, rows)])
+        return found if self.ids is None else self.ids[found]
+
+    def _width(self, said: Tensor) -> int:
+        return self.logits(said[:1].detach()).shape[-1]
+
+    def _own(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels by the drafter's own numbers, and which of them it knows."""
+        if self.ids is None:
+            return labels, torch.ones_like(labels, dtype=torch.bool)
+        order = self.ids.argsort()
+        at = order[torch.searchsorted(self.ids, labels, sorter=order).clamp(max=len(order) - 1)]
+        return at, self.ids[at] == labels
+
+    def _summed(self, said: Tensor, final: Tensor | None, labels: Tensor, weights: Tensor) -> Tensor:
+        chances = F.log_softmax(self.logits(said), -1)
+        loss = -chances.gather(1, labels.unsqueeze(1))[:, 0]
+        if final is not None:
+            with torch.no_grad():
+                logits = self.teacher(final)
+                wanted = logits[:, : chances.shape[1]] if self.ids is None else logits[:, self.ids]
+                wanted = wanted.softmax(-1)
+            loss = _SAID * loss - (1 - _SAID) * (wanted * chances).sum(-1)
+        return (loss * weights).sum()
+
+
+def runs(matches: Tensor) -> Tensor:
+    """How many are true from the first on, of [..., k] bool."""
+    return matches.int().cumprod(-1).sum(-1)

@@ -1,0 +1,206 @@
+"""The loop: steps, judgements and checkpoints until the time or the tokens are used up.
+
+Which texts a step learns from follows from the seed and the step's number alone, so a training that goes on does what
+it would have done.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any
+
+import torch
+
+from specdec.errors import CheckpointCorrupt, TrainingFailed, first_line
+from specdec.training.answers import Answered
+from specdec.training.features import TargetFeatures
+from specdec.training.judging import autocast
+from specdec.training.learning import Learner
+from specdec.training.memory import MemoryPlan
+from specdec.training.options import TrainingOptions
+from specdec.training.progress import Report, TrainingProgress, TrainingScore
+from specdec.training.weights import write_tensors
+
+_WARM_UP = 0.04
+_LEAST = 0.05
+"""Of the learning rate, at the end."""
+_CLIP = 1.0
+_JUDGED = 8
+"""Judgements in a training, beside the first."""
+_KEPT_EVERY = 45.0
+"""Seconds between checkpoints."""
+_CHECKED_EVERY = 10
+"""Steps between looks at the loss: each waits for the device."""
+_DIVERGED = 2.0
+"""The loss beside the first one that is known, above which a training has failed."""
+
+
+@dataclass
+class TrainingState:
+    """How far a training has come: all continuations together."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    first_loss: float | None = None
+    judged: int = 0
+    before: TrainingScore | None = None
+    best: TrainingScore | None = None
+
+
+class TrainingLoop:
+    """One drafter that learns. `judge` says how good it is."""
+
+    def __init__(
+        self,
+        options: TrainingOptions,
+        learner: Learner,
+        plan: MemoryPlan,
+        judge: Callable[[], TrainingScore],
+        report: Report,
+        dtype: torch.dtype,
+    ) -> None:
+        self.options, self.learner, self.plan, self.state = options, learner, plan, TrainingState()
+        self._judge, self._report, self._dtype = judge, report, dtype
+        width = max(p.shape[-1] for p in learner.tensors.learnt if p.dim() == 1)
+        self._rate = options.rate or 6e-4 * math.sqrt(4096 / width)
+        matrices = [p for p in learner.tensors.learnt if p.dim() > 1]
+        rest = [p for p in learner.tensors.learnt if p.dim() == 1]
+        groups = [{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
+        self._adam = torch.optim.AdamW(groups, lr=self._rate, betas=(0.9, 0.95), fused=matrices[0].is_cuda)
+        self._file = options.out / "training" / "state.pt"
+        self._kept = time.monotonic()
+        self._whole = True
+        """Whether the parameters are those of a finished step."""
+
+    @property
+    def progress(self) -> float:
+        return self.options.progress(self.state.seconds, self.state.tokens)
+
+    def run(self, answers: Sequence[Answered], features: TargetFeatures) -> bool:
+        """Learn from the answers; False where Ctrl-C ended it. What was learnt is kept either way. Raises
+        TrainingFailed."""
+        last, losses = time.monotonic(), list[torch.Tensor]()
+        try:
+            if self.state.before is None:
+                self._judged()
+            while self.progress < 1:
+                losses.append(self._step(answers, features))
+                now = time.monotonic()
+                self.state.seconds, last = self.state.seconds + now - last, now
+                if self.state.step % _CHECKED_EVERY == 0 or self.progress >= 1:
+                    self._check(losses)
+                    losses.clear()
+                    if self.progress * _JUDGED >= self.state.judged or self.progress >= 1:
+                        self._judged()
+                    if now - self._kept > _KEPT_EVERY:
+                        self.keep()
+        except KeyboardInterrupt:
+            if self._whole:
+                self.keep()
+            return False
+        self.keep()
+        return True
+
+    def keep(self) -> None:
+        """Write the checkpoint from which the same training goes on."""
+        kept = {
+            "state": asdict(self.state),
+            "weights": self.learner.tensors.state(),
+            "optimiser": self._adam.state_dict(),
+        }
+        fresh = self._file.with_suffix(".new")
+        torch.save(kept, fresh)
+        os.replace(fresh, self._file)
+        self._kept = time.monotonic()
+
+    def resume(self) -> bool:
+        """Take over what an earlier run kept, if it did."""
+        if not self._file.exists():
+            return False
+        try:
+            kept: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+            state = kept["state"] | {
+                name: None if kept["state"][name] is None else TrainingScore(**kept["state"][name])
+                for name in ("before", "best")
+            }
+            self.learner.tensors.restore(kept["weights"])
+            self._adam.load_state_dict(kept["optimiser"])
+        except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+            raise CheckpointCorrupt(
+                f"{self._file} is damaged ({first_line(error)}); expected what a training left there: remove it, and "
+                "the training begins anew"
+            ) from error
+        self.state = TrainingState(**state)
+        return True
+
+    def _step(self, answers: Sequence[Answered], features: TargetFeatures) -> torch.Tensor:
+        """Learn from one batch; its loss."""
+        texts = self._texts(answers)
+        for group in self._adam.param_groups:
+            group["lr"] = self._rate * _schedule(self.progress)
+        batch = features.batch(texts)
+        with autocast(features.device):
+            loss = self.learner.loss(batch, Random(f"{self.options.seed}/{self.state.step}"), self.plan.rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.learner.tensors.learnt, _CLIP)
+        self._whole = False
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        self.state.step += 1
+        self.state.tokens += batch.answered
+        self._whole = True
+        return loss.detach()
+
+    def _texts(self, answers: Sequence[Answered]) -> list[Answered]:
+        """Of this step: the answers in an order that is new each time they have all been learnt from."""
+        at_once = min(self.plan.texts, len(answers))
+        each = len(answers) // at_once
+        epoch, at = divmod(self.state.step, each)
+        order = Random(f"{self.options.seed}/order/{epoch}").sample(range(len(answers)), len(answers))
+        return [answers[i] for i in order[at * at_once : (at + 1) * at_once]]
+
+    def _check(self, losses: Sequence[torch.Tensor]) -> None:
+        """Look at the loss, and tell."""
+        state = self.state
+        loss = float(torch.stack(list(losses)).mean())
+        state.first_loss = state.first_loss or loss
+        if not math.isfinite(loss) or loss > _DIVERGED * state.first_loss:
+            self._file.unlink(missing_ok=True)  # what it would go on from is spoilt
+            raise TrainingFailed(
+                f"the loss is {loss:.3g} after {state.step} steps, and began at {state.first_loss:.3g}: the training "
+                f"diverged; {self.options.out} keeps the best drafter so far; expected a lower rate than "
+                f"{self._rate:.2g}"
+            )
+        self._tell(loss)
+
+    def _judged(self) -> None:
+        """Judge, and write the drafter where it is the best one so far."""
+        state, score = self.state, self._judge()
+        state.judged += 1
+        state.before = state.before or score
+        if state.best is None or score.acceptance_length >= state.best.acceptance_length:
+            state.best = score
+            write_tensors(self.options.out, self.learner.tensors.state(), self._dtype)
+        self._tell(None)
+
+    def _tell(self, loss: float | None) -> None:
+        state, done = self.state, self.progress
+        left = state.seconds / done * (1 - done) if done > 0 else None
+        self._report(
+            TrainingProgress(
+                "training", done, left, state.step, state.tokens, loss=loss, before=state.before, best=state.best
+            )
+        )
+
+
+def _schedule(progress: float) -> float:
+    """Of the learning rate: up, then down along a cosine."""
+    if progress < _WARM_UP:
+        return max(progress / _WARM_UP, 0.02)
+    return _LEAST + (1 - _LEAST) * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP))) / 2

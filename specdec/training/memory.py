@@ -1,0 +1,103 @@
+"""Whether a training fits, planned before it begins, and what is made smaller so that it does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+import torch
+
+from specdec.errors import NotEnoughMemory
+from specdec.models import memory
+from specdec.training.initial import TargetFacts
+
+_GIB = 2**30
+_SPARE = 1.5 * _GIB
+"""For the device's own needs, kernels and graphs."""
+_LEARNING = 16
+"""Bytes of a parameter that learns: itself, its gradient and two means of Adam's, in 32 bits."""
+_LOGITS = 2**27 * 4 * 4
+"""Of one chunk of the loss (see `learning.Speaker`), and what is computed from it."""
+_ROOM = {"cuda": 0.8, "cpu": 0.25}
+"""How much of what is left may hold features."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """How much is done at once."""
+
+    layers: int
+    slots: int
+    """Answers of the target."""
+    texts: int
+    """Of one step."""
+    rows: int
+    """Predictions of one step."""
+    needed: int
+    free: float
+    room: int
+    """Bytes in which features may be kept."""
+
+    def __str__(self) -> str:
+        free = "" if self.free == inf else f" of {self.free / _GIB:.1f}"
+        return (
+            f"about {self.needed / _GIB:.1f}{free} GiB: {self.layers} layers, {self.texts} texts a step, {self.slots} "
+            "answers at once"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeeds:
+    """Bytes that a training takes, by how much is done at once."""
+
+    facts: TargetFacts
+    parameters: Callable[[int], int]
+    """Of the drafter, by its layers."""
+    length: int
+    dtype: torch.dtype
+    """Of the target."""
+
+    def bytes(self, layers: int, slots: int, texts: int, rows: int) -> int:
+        """Of everything."""
+        facts, size = self.facts, self.dtype.itemsize
+        target = memory.weight_bytes(facts.folder, facts.config, self.dtype)
+        position = memory.cache_elements(facts.config) * size
+        learning = self.parameters(layers) * _LEARNING + facts.vocab * facts.hidden * size
+        wide = 14 * facts.hidden + 6 * (getattr(facts.config, "intermediate_size", None) or 3 * facts.hidden)
+        passes = (texts * self.length + rows) * layers * wide * 4
+        features = texts * self.length * (layers + 3) * facts.hidden * size
+        return int(target + slots * self.length * position + learning + passes + features + _LOGITS + _SPARE)
+
+
+def plan(needs: MemoryNeeds, layers: int, device: torch.device, free: float, *, fixed: bool) -> MemoryPlan:
+    """The largest that fits: first less is done at once, then the drafter gets fewer layers, unless they are `fixed`.
+    Raises NotEnoughMemory where nothing does."""
+    most = 64 if device.type == "cuda" else 8
+    smallest = 0
+    for depth in [layers] if fixed else range(layers, 0, -1):
+        at_once = most
+        while at_once:
+            rows = (256 if device.type == "cuda" else 64) * at_once
+            smallest = needs.bytes(depth, at_once, at_once, rows)
+            if smallest <= free:
+                left = _ROOM.get(device.type, 0.25) * (free - smallest) if free < inf else 2 * _GIB
+                return MemoryPlan(depth, at_once, at_once, rows, smallest, free, int(left))
+            at_once //= 2
+    raise NotEnoughMemory(
+        f"training a drafter for {needs.facts.name} takes at least {smallest / _GIB:.1f} GiB; free are "
+        f"{free / _GIB:.1f} GiB on {device}; expected a smaller target, one in 4 bits, or a larger device"
+    )
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that is free on a device; infinite where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        available = Path("/proc/meminfo").read_text(encoding="ascii")
+        return int(available.split("MemAvailable:")[1].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else inf

@@ -1,0 +1,90 @@
+"""Prompts to learn from and to be judged on: files of the user's, chats of theirs, or those that come with us."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from specdec.bench.prompts import BenchPrompt, prompt_of
+from specdec.errors import InvalidRequest
+
+_HELD_OUT = 16
+"""One prompt of so many is held out."""
+_JUDGES = 48
+"""Held-out prompts that are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLine:
+    """A line of a file that is no prompt."""
+
+    file: Path
+    number: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPrompts:
+    """Prompts in two parts that share nothing."""
+
+    learn: tuple[BenchPrompt, ...]
+    judge: tuple[BenchPrompt, ...]
+
+    @classmethod
+    def of(cls, prompts: Iterable[BenchPrompt]) -> TrainingPrompts:
+        """Each prompt once. A prompt's own words decide in which part it is, whichever others there are; where that
+        holds none out, one is."""
+        known = {key_of(prompt): prompt for prompt in prompts}
+        if len(known) < 2:
+            raise InvalidRequest("data", len(known), "at least two different prompts: one to learn from, one to judge")
+        judge = sorted(key for key in known if int(key, 16) % _HELD_OUT == 0) or [min(known)]
+        learn = [key for key in known if key not in set(judge)] or [judge.pop()]
+        return cls(tuple(known[key] for key in learn), tuple(known[key] for key in judge[:_JUDGES]))
+
+
+def key_of(prompt: BenchPrompt) -> str:
+    """A name for a prompt, in hexadecimal, by what it says."""
+    words = [[m.role, m.content, [[c.name, c.arguments] for c in m.tool_calls]] for m in prompt.messages]
+    return sha256(json.dumps([words, list(prompt.tools)], default=dict).encode()).hexdigest()[:16]
+
+
+def read_files(files: Sequence[Path]) -> tuple[list[BenchPrompt], list[SkippedLine]]:
+    """The prompts of JSON lines with a prompt, text, question, turns or messages field, and the lines that are none.
+    Raises InvalidRequest for a file that cannot be read."""
+    prompts: list[BenchPrompt] = []
+    skipped: list[SkippedLine] = []
+    for file in files:
+        try:
+            lines = file.read_bytes().split(b"\n")
+        except OSError as error:
+            raise InvalidRequest("data", str(file), f"a file that can be read ({error.strerror})") from None
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            found = _prompt(line, file.stem)
+            if isinstance(found, BenchPrompt):
+                prompts.append(found)
+            else:
+                skipped.append(SkippedLine(file, number, found))
+    return prompts, skipped
+
+
+def _prompt(line: bytes, category: str) -> BenchPrompt | str:
+    """The prompt, or why there is none."""
+    try:
+        prompt = prompt_of(json.loads(line.decode()), category)
+    except ValueError as error:  # JSON, UTF-8, or a message that is refused
+        return f"no prompt ({error})"
+    except (LookupError, TypeError, AttributeError):
+        return "no prompt; expected an object with messages, turns, prompt, text or question"
+    if not any(message.content for message in prompt.messages):
+        return "no words in it"
+    if prompt.messages[-1].role == "assistant":
+        return "an assistant's message at its end; expected a prompt up to where the model answers"
+    return prompt

@@ -1,0 +1,232 @@
+"""One training from its options to its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from math import inf
+from pathlib import Path
+
+import torch
+
+from specdec.bench.prompts import BenchPrompt
+from specdec.decoding.assembly import BUNDLED, assemble
+from specdec.drafters.base import Drafter
+from specdec.drafters.heads import config as heads
+from specdec.drafters.heads.dflash import BlockHead
+from specdec.drafters.heads.eagle3 import EagleHead
+from specdec.drafters.heads.loading import load_head, with_weights
+from specdec.drafters.heads.vocabulary import HeadVocabulary
+from specdec.drafters.model import DraftModelDrafter
+from specdec.errors import InvalidRequest, UnsupportedModel
+from specdec.gguf import is_gguf
+from specdec.models import families
+from specdec.models.base import Model
+from specdec.models.loading import generation_defaults, load_model, pick_device, pick_dtype
+from specdec.models.weights.checkpoint import resolve
+from specdec.models.weights.sources import read_config
+from specdec.text.tokenizer import Tokenizer
+from specdec.training import shipped
+from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
+from specdec.training.dflash import BlockLearner
+from specdec.training.distil import ModelLearner
+from specdec.training.eagle3 import EagleLearner
+from specdec.training.features import TargetFeatures
+from specdec.training.initial import TargetFacts, default_layers, parameters_of, target_facts, write_new
+from specdec.training.judging import PassTimes, judge
+from specdec.training.learning import Learner
+from specdec.training.loop import TrainingLoop
+from specdec.training.memory import MemoryNeeds, MemoryPlan, free_bytes, plan
+from specdec.training.options import TrainingOptions
+from specdec.training.progress import Report, TrainingProgress, TrainingResult
+from specdec.training.prompts import TrainingPrompts, key_of
+from specdec.training.published import write_started
+from specdec.training.weights import FrozenEnds, LearningTensors
+from specdec.training.workspace import claim
+from specdec.types import LoadOptions
+
+_ANSWERING = 0.4
+"""Of the time, for the target's answers; a training by tokens has them all first."""
+_PROMPTS = 8000
+"""Of those that come with us, at most."""
+_ANSWER_TOKENS = 64
+"""What an answer has at least on average, for how many prompts a training by tokens takes."""
+
+
+def run(options: TrainingOptions, prompts: Sequence[BenchPrompt], report: Report) -> TrainingResult:
+    """See `training.train`. Without prompts, those that come with us."""
+    return _Run(options, prompts, report).result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The loaded target."""
+
+    facts: TargetFacts
+    model: Model
+    tokenizer: Tokenizer
+    eos_ids: frozenset[int]
+
+
+class _Run:
+    """The stages of one training, in their order."""
+
+    def __init__(self, options: TrainingOptions, prompts: Sequence[BenchPrompt], report: Report) -> None:
+        self.options, self._report = options, report
+        self._parts = TrainingPrompts.of(prompts or self._shipped())
+        self._kept = claim(options)
+        self._answers = AnswerFile(self._kept / "answers.jsonl")
+        report(TrainingProgress("loading"))
+        self._device = pick_device(options.device)
+        self._target, self._plan = self._loaded()
+
+    def result(self) -> TrainingResult:
+        """All of it."""
+        options, out = self.options, self.options.out
+        seconds = 0.0 if (self._kept / "state.pt").exists() else self._answered()
+        learn, judged = (
+            [self._answers.known[key] for key in map(key_of, part) if key in self._answers.known]
+            for part in (self._parts.learn, self._parts.judge)
+        )
+        if not learn or not judged:
+            raise InvalidRequest("data", len(learn) + len(judged), "prompts that the target answers in the time")
+        if not (out / "model.safetensors").exists() or not (self._kept / "state.pt").exists():
+            self._begin(learn)
+        learner = self._learner()
+        room = self._plan.room
+        features = TargetFeatures(self._target.model, learner.features, room)
+        times = PassTimes.measured(self._target.model, self._drafter())
+        score = partial(judge, learner, judged, features, times, self._plan.texts)
+        loop = TrainingLoop(options, learner, self._plan, score, self._report, self._stored)
+        if not loop.resume():
+            loop.state.seconds = seconds
+        finished = loop.run(learn, features)
+        state = loop.state
+        assert state.before is not None and state.best is not None
+        return TrainingResult(
+            out, state.before, state.best, state.step, state.tokens, state.seconds, not finished, self._parts.judge
+        )
+
+    @property
+    def _stored(self) -> torch.dtype:
+        """In which precision the drafter is written."""
+        return torch.bfloat16 if self._target.model.info.dtype == torch.float32 else self._target.model.info.dtype
+
+    def _shipped(self) -> list[BenchPrompt]:
+        tokens = self.options.tokens
+        count = _PROMPTS if tokens is None else min(_PROMPTS, max(64, tokens // _ANSWER_TOKENS))
+        return list(islice(shipped.prompts(self.options.seed), count))
+
+    def _loaded(self) -> tuple[_Target, MemoryPlan]:
+        """The target, with as many slots as there is memory for."""
+        options = self.options
+        path = _folder(options.target)
+        tokenizer = Tokenizer.load(path)
+        defaults_eos = generation_defaults(path)[1]
+        eos = frozenset(defaults_eos or tokenizer.eos_ids)
+        facts = target_facts(options.target, path, tokenizer.vocab_size, min(eos, default=0))
+        config = read_config(path)
+        # llama.cpp, which a GGUF file on a CPU would run through, shows no hidden states
+        dtype = "float32" if is_gguf(path) and self._device.type == "cpu" and options.dtype == "auto" else options.dtype
+        precision = pick_dtype(dtype, self._device, path, config)
+        needs = MemoryNeeds(facts, lambda layers: self._parameters(facts, layers), options.length, precision)
+        wanted = options.layers or default_layers(options.kind, facts.layers)
+        fixed = options.layers is not None or options.start is not None or options.kind == "model"
+        planned = plan(needs, wanted, self._device, free_bytes(self._device), fixed=fixed)
+        self._report(TrainingProgress("loading", note=f"memory: {planned}"))
+        model = load_model(
+            path,
+            name=options.target,
+            device=self._device,
+            dtype=dtype,
+            context=min(options.length, facts.config.max_position_embeddings),
+            slots=planned.slots,
+        )
+        if model.ends is None and options.kind != "model":
+            raise UnsupportedModel(
+                f"{options.target} does not show the hidden states that a head reads ({model.info.backend}); expected "
+                "kind model, or a target of a family that is described: " + ", ".join(sorted(families.FAMILIES))
+            )
+        return _Target(facts, model, tokenizer, eos), planned
+
+    def _parameters(self, facts: TargetFacts, layers: int) -> int:
+        """Of the drafter."""
+        if self.options.start is not None:
+            folder = with_weights(self.options.start, resolve(self.options.start))
+            files = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
+            return sum(file.stat().st_size for file in files) // 2  # of 16 bits; in 32 they are fewer
+        return parameters_of(facts, self.options, layers)
+
+    def _answered(self) -> float:
+        """Have the target answer; the seconds that took."""
+        options, target = self.options, self._target
+        begun = time.monotonic()
+        until = begun + _ANSWERING * options.seconds
+        loading = LoadOptions(options.target, "none", slots=target.model.info.slots, prefix_cache_bytes=0, remember=0)
+        defaults = generation_defaults(target.facts.folder)[0]
+        total = len(self._parts.learn) + len(self._parts.judge)
+        with assemble(
+            loading, target.model, None, target.tokenizer, eos_ids=target.eos_ids, defaults=defaults
+        ) as engine:
+            for part, greedy in ((self._parts.judge, True), (self._parts.learn, False)):
+                task = AnswerTask(greedy, options.answer, target.model.info.context, options.seed)
+                answer_all(engine, part, self._answers, task, partial(self._go_on, begun, until, total))
+        return time.monotonic() - begun
+
+    def _go_on(self, begun: float, until: float, total: int) -> bool:
+        """Tell how many answers there are, and whether there is time for more."""
+        now, count = time.monotonic(), len(self._answers.known)
+        left = self.options.seconds - (now - begun) if until < inf else None
+        done = max(count / total, (now - begun) / max(until - begun, 1e-9) if until < inf else 0.0)
+        self._report(TrainingProgress("answers", min(done, 1.0), left, answers=count))
+        return now < until
+
+    def _begin(self, learn: Sequence[Answered]) -> None:
+        """Write what the training begins with."""
+        options, facts = self.options, self._target.facts
+        if options.start is not None:
+            write_started(options.out, facts, options)
+        else:
+            said = list(chain.from_iterable(answered.answer for answered in learn))
+            write_new(options.out, facts, options, self._plan.layers, said)
+
+    def _learner(self) -> Learner:
+        """The drafter in `out`, so that it can learn."""
+        options, model = self.options, self._target.model
+        tensors = LearningTensors(options.out, model.info.device)
+        ends = None if model.ends is None else FrozenEnds(model)
+        try:
+            if options.kind == "model":
+                family = families.describe(read_config(options.out))
+                if family is None:
+                    raise UnsupportedModel(f"{options.start} is of a family that cannot be trained here")
+                return ModelLearner(family, tensors, ends, options.length, options.drafts)
+            assert ends is not None
+            config = heads.read(options.out, ends.layers)
+            vocabulary = HeadVocabulary.read(tensors, config, ends, model.info)
+            if options.kind == "dflash":
+                return BlockLearner(BlockHead(config, tensors, vocabulary, ends), tensors, ends, options.length)
+            head = EagleHead(config, tensors, vocabulary, ends)
+            return EagleLearner(head, tensors, ends, options.length, options.drafts)
+        finally:
+            tensors.close()
+
+    def _drafter(self) -> Drafter:
+        """The same as it drafts, to be timed."""
+        options, target = self.options, self._target.model
+        if options.kind != "model":
+            return load_head(options.out, target, str(options.out))
+        info = target.info
+        draft = load_model(options.out, device=info.device, dtype=info.dtype, context=info.context, slots=info.slots)
+        return DraftModelDrafter.over(draft, target)
+
+
+def _folder(name: str) -> Path:
+    if name != BUNDLED:
+        return resolve(name)
+    from specdec.bundled import path
+
+    return path("target")

@@ -1,0 +1,117 @@
+"""Drafters that learn: the tensors of a checkpoint as parameters, in the forms that the drafters' own modules take.
+
+So a drafter is trained by the very code that runs it. Every training begins with a checkpoint on disk, a published one
+or a new one, and writes the same names again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Parameter
+
+from specdec.drafters.heads.checkpoint import HeadTensors
+from specdec.models.base import DECODE_ROWS, Model
+from specdec.models.weights.base import Weight
+from specdec.models.weights.checkpoint import SINGLE
+from specdec.models.weights.dense import DenseWeight
+
+
+class LearningTensors(HeadTensors):
+    """See `HeadTensors`. Whatever is asked for as numbers is a parameter, in 32 bits; the rest is kept as it is."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        super().__init__(folder, device, torch.float32)
+        self.learning: dict[tuple[str, ...], tuple[Parameter, tuple[int, ...]]] = {}
+        """By the names of the tensors that it is made of, one below the other, and how many rows each has."""
+        self._constant: dict[str, Tensor] = {}
+
+    def raw(self, name: str) -> Tensor:
+        """See `HeadTensors.raw`."""
+        found = super().raw(name)
+        self._constant[name] = found
+        return found
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        """See `HeadTensors.tensor`."""
+        return self._learning((name,), super().tensor(name, *shape), shape[:1])
+
+    def weight(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
+        """See `HeadTensors.weight`."""
+        kept = tuple(f"{name}.weight" for name in names)
+        whole = torch.cat([super(LearningTensors, self).tensor(n, r, columns) for n, r in zip(kept, rows, strict=True)])
+        biases, bias = tuple(f"{name}.bias" for name in names), None
+        if biases[0] in self:
+            joined = torch.cat([super(LearningTensors, self).tensor(n, r) for n, r in zip(biases, rows, strict=True)])
+            bias = self._learning(biases, joined, rows)
+        return DenseWeight(self._learning(kept, whole, rows), bias)
+
+    def _learning(self, names: tuple[str, ...], values: Tensor, rows: Sequence[int]) -> Parameter:
+        parameter = Parameter(values.clone())
+        self.learning[names] = parameter, tuple(rows)
+        return parameter
+
+    @property
+    def learnt(self) -> list[Parameter]:
+        return [parameter for parameter, _ in self.learning.values()]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything, by the checkpoint's own names, in 32 bits."""
+        found: dict[str, Tensor] = {}
+        for names, (parameter, rows) in self.learning.items():
+            found |= dict(zip(names, torch.split(parameter.detach(), list(rows)), strict=True))
+        return {name: tensor for name, tensor in self._constant.items() if name not in found} | found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        with torch.no_grad():
+            for names, (parameter, _) in self.learning.items():
+                parameter.copy_(torch.cat([state[name] for name in names]))
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """As the one safetensors file of a checkpoint, numbers in this precision; whoever reads sees the old one or the new
+    one."""
+    from safetensors.torch import save_file
+
+    kept = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in tensors.items()
+    }
+    fresh = folder / f".{SINGLE}"
+    save_file(kept, fresh, metadata={"format": "pt"})
+    os.replace(fresh, folder / SINGLE)
+
+
+class FrozenEnds:
+    """The target's embedding, and its head as a plain product that gradients go through (a `ModelEnds`)."""
+
+    def __init__(self, target: Model) -> None:
+        assert target.ends is not None
+        self._ends = target.ends
+        self.hidden, self.layers = target.ends.hidden, target.ends.layers
+        self.head = _head(target, target.ends.hidden)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """See `ModelEnds.embed`."""
+        return self._ends.embed(tokens)
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """See `ModelEnds.unembed`."""
+        return F.linear(x.to(self.head.dtype), self.head).float()
+
+
+def _head(target: Model, hidden: int) -> Tensor:
+    """[V, H], whatever format the target keeps it in: what it makes of each unit vector."""
+    info = target.info
+    assert target.ends is not None
+    with torch.no_grad():
+        units = torch.eye(hidden, dtype=info.dtype, device=info.device)
+        return torch.cat(
+            [target.ends.unembed(rows).to(info.dtype) for rows in torch.split(units, DECODE_ROWS)]
+        ).T.contiguous()

@@ -1,0 +1,102 @@
+"""A drafter that learns says what it says when it drafts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from specdec.drafters.base import DraftContext, Seen
+from specdec.drafters.heads import config as heads
+from specdec.drafters.heads.dflash import BlockHead
+from specdec.drafters.heads.eagle3 import EagleHead
+from specdec.drafters.heads.loading import load_head
+from specdec.drafters.heads.vocabulary import HeadVocabulary
+from specdec.models.base import Batch, Model
+from specdec.models.loading import load_model
+from specdec.training.answers import Answered
+from specdec.training.dflash import BlockLearner
+from specdec.training.eagle3 import EagleLearner
+from specdec.training.features import TargetFeatures
+from specdec.training.learning import Learner
+from specdec.training.weights import FrozenEnds, LearningTensors, write_tensors
+from tests.drafters.heads.building import Sizes, head
+from tests.drafters.rounds import propose
+from tests.models import models
+
+K, PROMPT = 4, 21
+HEADS = {
+    "dflash of speculators": {},
+    "dflash with windows": {"windows": True},
+    "eagle3 of speculators": {},
+    "eagle3 plain": {"fc_norm": False, "norm_output": False, "norm_before_residual": True},
+}
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load_model(models.save(models.build("llama"), tmp_path_factory.mktemp("target")), context=96, slots=2)
+
+
+def learner_of(folder: Path, target: Model) -> Learner:
+    tensors, ends = LearningTensors(folder, target.info.device), FrozenEnds(target)
+    config = heads.read(folder, ends.layers)
+    vocabulary = HeadVocabulary.read(tensors, config, ends, target.info)
+    if config.block is None:
+        return EagleLearner(EagleHead(config, tensors, vocabulary, ends), tensors, ends, 96, K)
+    return BlockLearner(BlockHead(config, tensors, vocabulary, ends), tensors, ends, 96)
+
+
+def drafted(folder: Path, target: Model, tokens: list[int]) -> list[int]:
+    """What the head drafts behind these tokens."""
+    drafter, count = load_head(folder, target, "head"), len(tokens) - 1
+    seen = DraftContext(1, 0, tokens[:count], count)
+    with torch.inference_mode():
+        passed = target.run(Batch(torch.tensor([tokens[:count]]), [0], [0], 0, drafter.features))
+        assert passed.features is not None
+        drafter.observe(Seen(seen, 0, count, passed.features[0]))
+        seen.tokens.append(tokens[count])
+        return propose(drafter, seen, k=K)[0]
+
+
+@pytest.fixture(params=HEADS)
+def folder(request: pytest.FixtureRequest, target: Model, tmp_path: Path) -> Path:
+    kind = request.param.split(" ")[0] + " of speculators"
+    return head(kind, Sizes.of(target), **HEADS[request.param]).save(tmp_path)
+
+
+def test_accepts_what_the_head_drafts(folder: Path, target: Model) -> None:
+    learner = learner_of(folder, target)
+    tokens = models.tokens(PROMPT, seed=2).tolist()
+    drafts = drafted(folder, target, tokens)
+    wrong = [*drafts[:2], (drafts[2] + 1) % 90, drafts[3]]
+    answers = [
+        Answered("right", "", tuple(tokens[:12]), (*tokens[12:], *drafts)),
+        Answered("cut", "", tuple(tokens[:12]), (*tokens[12:], *drafts[:3])),
+        Answered("wrong", "", tuple(tokens[:12]), (*tokens[12:], *wrong)),
+    ]
+    batch = TargetFeatures(target, learner.features, 0).batch(answers)
+    with torch.no_grad():
+        accepted = learner.accepted(batch)[:, PROMPT - 1].tolist()
+    assert accepted == [K, 3, 2]
+
+
+def test_gradients_reach_all_that_learns(folder: Path, target: Model) -> None:
+    learner = learner_of(folder, target)
+    tokens = tuple(models.tokens(40, seed=5).tolist())
+    batch = TargetFeatures(target, learner.features, 0).batch([Answered("a", "", tokens[:8], tokens[8:])])
+    loss = learner.loss(batch, Random(0), 64)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss)
+    for names, (parameter, _) in learner.tensors.learning.items():
+        assert parameter.grad is not None and bool(parameter.grad.any()), names
+
+
+def test_what_is_written_is_what_was_read(folder: Path, target: Model) -> None:
+    state = learner_of(folder, target).tensors.state()
+    write_tensors(folder, state, torch.float32)
+    again = learner_of(folder, target).tensors.state()
+    assert state.keys() == again.keys()
+    assert all(torch.equal(state[name], again[name]) for name in state)

@@ -1,0 +1,43 @@
+"""Memory is planned before a training begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen3Config
+
+from specdec.errors import NotEnoughMemory
+from specdec.models import memory
+from specdec.training.initial import TargetFacts, default_layers, parameters_of
+from specdec.training.memory import MemoryNeeds, MemoryPlan, plan
+from specdec.training.options import TrainingOptions
+
+GIB = 2**30
+GPU = torch.device("cuda")
+
+
+def planned(gib: float, weights: float, monkeypatch: pytest.MonkeyPatch, *, fixed: bool = False) -> MemoryPlan:
+    """For a target of the 8B shape whose weights take so many GiB."""
+    config = Qwen3Config(
+        hidden_size=4096, intermediate_size=12288, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
+        head_dim=128, vocab_size=151_936,
+    )  # fmt: skip
+    options = TrainingOptions(target="8B", out=Path("head"))
+    facts = TargetFacts("8B", Path(), config, 0)
+    needs = MemoryNeeds(facts, lambda layers: parameters_of(facts, options, layers), options.length, torch.bfloat16)
+    monkeypatch.setattr(memory, "weight_bytes", lambda *given: int(weights * GIB))
+    return plan(needs, default_layers("dflash", 36), GPU, gib * GIB, fixed=fixed)
+
+
+def test_less_is_done_at_once_and_then_with_fewer_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = planned(140, 15.3, monkeypatch), planned(24, 5, monkeypatch)
+    assert large.layers == 5 and large.slots > 1
+    assert small.layers < 5 and small.slots < large.slots
+    assert small.needed <= 24 * GIB
+
+
+def test_what_does_not_fit_is_said_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotEnoughMemory, match=r"at least .* GiB; free are 24\.0 GiB .* one in 4 bits"):
+        planned(24, 15.3, monkeypatch, fixed=True)

@@ -1,0 +1,79 @@
+"""Which prompts are learnt from, and which lines of a file are none."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from specdec.bench.prompts import BenchPrompt
+from specdec.errors import InvalidRequest
+from specdec.training import shipped
+from specdec.training.answers import Answered, AnswerFile
+from specdec.training.prompts import TrainingPrompts, key_of, read_files
+from specdec.types import Message
+
+
+def prompt(text: str) -> BenchPrompt:
+    return BenchPrompt("chat", (Message("user", text),))
+
+
+def test_broken_lines_are_named_and_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    lines = [
+        b'{"prompt": "one"}',
+        b"{broken",
+        b"",
+        b'{"nothing": 1}',
+        b"\xff\xfe",
+        b'{"messages": [{"role": "wizard", "content": "x"}]}',
+        b'{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}',
+        b'{"messages": [{"role": "user", "content": "two"}], "category": "code"}',
+        b"3",
+    ]
+    file.write_bytes(b"\n".join(lines))
+    found, skipped = read_files([file])
+    assert [(p.category, p.messages[-1].content) for p in found] == [("mine", "one"), ("code", "two")]
+    assert [line.number for line in skipped] == [2, 4, 5, 6, 7, 9]
+    assert str(skipped[0]).startswith(f"{file}:2: no prompt")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="a file that can be read"):
+        read_files([tmp_path / "nothing.jsonl"])
+
+
+def test_parts_share_nothing_and_do_not_depend_on_other_prompts() -> None:
+    prompts = [prompt(f"number {i}") for i in range(400)]
+    parts, fewer = TrainingPrompts.of(prompts + prompts[:9]), TrainingPrompts.of(prompts[:200])
+    assert len(parts.learn) + len(parts.judge) == 400 and 10 < len(parts.judge) < 45
+    assert not set(map(key_of, parts.learn)) & set(map(key_of, parts.judge))
+    assert set(map(key_of, fewer.judge)) <= set(map(key_of, parts.judge))
+
+
+def test_two_prompts_are_enough_and_one_is_not() -> None:
+    parts = TrainingPrompts.of([prompt("a"), prompt("b")])
+    assert len(parts.learn) == len(parts.judge) == 1
+    with pytest.raises(InvalidRequest, match="at least two different prompts"):
+        TrainingPrompts.of([prompt("a"), prompt("a")])
+
+
+def test_what_is_shipped_is_varied_and_the_same_for_a_seed() -> None:
+    found = list(islice(shipped.prompts(3), 900))
+    assert found == list(islice(shipped.prompts(3), 900))
+    assert len({p.category for p in found}) == 9
+    assert len({key_of(p) for p in found}) > 700
+    assert not any("{" in (m.content or "") for p in found for m in p.messages)
+
+
+def test_answers_outlive_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    file = AnswerFile(path)
+    file.append(Answered("a", "chat", (1, 2), (3, 4)))
+    file.append(Answered("b", "code", (1,), (5, 6)))
+    path.write_bytes(path.read_bytes()[:-7])
+    again = AnswerFile(path)
+    assert again.known == {"a": Answered("a", "chat", (1, 2), (3, 4))}
+    again.append(Answered("b", "code", (1,), (5, 6)))
+    assert list(AnswerFile(path).known) == ["a", "b"]

@@ -1,0 +1,203 @@
+"""Whole trainings, of a tiny target that says the same over and over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import specdec
+from specdec.bench.prompts import BenchPrompt
+from specdec.cli import app
+from specdec.cli.train import chatted
+from specdec.errors import InvalidRequest, TrainingFailed, UnsupportedModel
+from specdec.models.eager.model import EagerModel
+from specdec.training import TrainingProgress, TrainingResult, train
+from specdec.training.answers import AnswerFile
+from specdec.training.dflash import BlockLearner
+from specdec.training.prompts import key_of
+from specdec.types import Message
+from specdec_tui.core.conversation import Conversation
+from specdec_tui.core.store import Store
+from tests.random_weights import make_random_target
+
+ASKED = [BenchPrompt("count", (Message("user", f"Say {i} again."),)) for i in range(24)]
+TOKENS = 24 * 22 * 3
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_random_target(tmp_path_factory.mktemp("target"))
+
+
+@pytest.fixture(scope="module")
+def answered(target: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The target's answers, so that each test need not ask for them again."""
+    out = tmp_path_factory.mktemp("answered") / "head"
+    trained(target, out, tokens=1)
+    return (out / "training" / "answers.jsonl").read_text()
+
+
+def trained(target: Path, out: Path, answers: str = "", **options: Any) -> TrainingResult:
+    if answers and not out.exists():
+        (out / "training").mkdir(parents=True)
+        (out / "training" / "answers.jsonl").write_text(answers)
+        # a training that was stopped before its first step
+        lasting = {"target": str(target), "kind": options.get("kind", "dflash"), "start": options.get("start")}
+        lasting |= {"seed": 0, "drafts": 4, "length": 96, "answer": 24}
+        (out / "training" / "options.json").write_text(json.dumps(lasting))
+    given: dict[str, Any] = {
+        "tokens": TOKENS,
+        "length": 96,
+        "answer": 24,
+        "drafts": 4,
+        "prompts": ASKED,
+        "device": "cpu",
+    }
+    return train(target, out, **(given | options))
+
+
+def state(out: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = torch.load(out / "training" / "state.pt", weights_only=True)
+    return kept
+
+
+@pytest.mark.parametrize("kind", ["dflash", "eagle3", "model"])
+def test_learns_and_drafts(kind: str, target: Path, answered: str, tmp_path: Path) -> None:
+    told: list[TrainingProgress] = []
+    result = trained(target, tmp_path / "out", answered, kind=kind, report=told.append, tokens=2 * TOKENS)
+    losses = [progress.loss for progress in told if progress.loss is not None]
+    assert losses[-1] < losses[0]
+    assert result.best.acceptance_length > 4
+    assert result.before.acceptance_length < 2 or kind == "model"  # of a new model the first layers already repeat
+    assert result.tokens >= 2 * TOKENS and not result.stopped
+    with specdec.load(target, draft=str(tmp_path / "out"), device="cpu", remember=0, slots=1) as engine:
+        plain, fast = (
+            engine.generate("Say 3 again.", max_tokens=24, ignore_eos=True, temperature=0.0, speculative=s)
+            for s in ("off", 4)
+        )
+        assert plain.token_ids == fast.token_ids
+        assert kind in engine.info.drafters
+
+
+def test_goes_on_as_if_it_had_never_stopped(target: Path, answered: str, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trained(target, whole, answered, tokens=2 * TOKENS)
+    trained(target, tmp_path / "same", answered, tokens=2 * TOKENS)
+    step = 0
+
+    def stop(progress: TrainingProgress) -> None:
+        nonlocal step
+        if progress.step > step == 0:
+            step = progress.step
+            raise KeyboardInterrupt
+
+    first = trained(target, parts, answered, tokens=2 * TOKENS, report=stop)
+    assert first.stopped and first.steps == step > 0
+    second = trained(target, parts, tokens=2 * TOKENS)
+    assert not second.stopped and second.steps > step
+    one, same, other = state(whole), state(tmp_path / "same"), state(parts)
+    assert one["state"]["step"] == other["state"]["step"]
+    for name, tensor in one["weights"].items():
+        assert torch.equal(tensor, same["weights"][name])
+        torch.testing.assert_close(tensor, other["weights"][name], atol=1e-3, rtol=0)
+    again = trained(target, parts, tokens=2 * TOKENS)
+    assert again.steps == second.steps
+
+
+def test_nothing_is_answered_twice(
+    target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    monkeypatch.setattr(AnswerFile, "append", lambda self, found: kept.append(found.key))
+    lines = answered.splitlines(keepends=True)
+    missing = json.loads(lines[-1])[0]
+    trained(target, tmp_path / "out", "".join(lines[:-1]), tokens=1)
+    assert kept == [missing]
+
+
+def test_a_diverging_training_stops(
+    target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = BlockLearner.loss
+    monkeypatch.setattr(BlockLearner, "loss", lambda *given: loss(*given) * float("nan"))
+    with pytest.raises(TrainingFailed, match=r"the loss is nan after .* diverged"):
+        trained(target, tmp_path / "out", answered)
+    assert not (tmp_path / "out" / "training" / "state.pt").exists()
+
+
+def test_starts_from_a_head_and_refuses_one_of_another_target(target: Path, answered: str, tmp_path: Path) -> None:
+    first = trained(target, tmp_path / "first", answered)
+    second = trained(target, tmp_path / "second", answered, start=str(tmp_path / "first"), tokens=1)
+    assert second.before.acceptance_length == pytest.approx(first.best.acceptance_length, abs=0.3)
+    with pytest.raises(InvalidRequest, match="a drafter of kind eagle3"):
+        trained(target, tmp_path / "third", answered, start=str(tmp_path / "first"), kind="eagle3")
+    config = json.loads((tmp_path / "first" / "config.json").read_text())
+    config["target_hidden_size"] = 96
+    (tmp_path / "first" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedModel, match="of hidden size 96"):
+        trained(target, tmp_path / "fourth", answered, start=str(tmp_path / "first"))
+
+
+def test_a_folder_that_holds_something_else(target: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(InvalidRequest, match="a folder that is empty"):
+        trained(target, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
+def test_a_training_that_was_asked_for_otherwise(target: Path, answered: str, tmp_path: Path) -> None:
+    trained(target, tmp_path / "out", answered, tokens=1)
+    with pytest.raises(InvalidRequest, match="the training in this one has seed=0"):
+        trained(target, tmp_path / "out", seed=1)
+
+
+def test_a_target_without_room_for_features(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EagerModel, "ends", None, raising=False)
+    init = EagerModel.__init__
+
+    def without(self: EagerModel, *given: Any) -> None:
+        init(self, *given)
+        del self.ends
+
+    monkeypatch.setattr(EagerModel, "__init__", without)
+    with pytest.raises(UnsupportedModel, match="does not show the hidden states"):
+        trained(target, tmp_path / "out")
+
+
+def test_the_command(target: Path, tmp_path: Path) -> None:
+    data = tmp_path / "mine.jsonl"
+    data.write_text("".join(json.dumps({"prompt": p.messages[0].content, "category": "count"}) + "\n" for p in ASKED))
+    with data.open("a") as file:
+        file.write("{broken\n")
+    out = tmp_path / "out"
+    asked = ["train", str(target), "--out", str(out), "--data", str(data), "--tokens", "60", "--device", "cpu"]
+    done = CliRunner().invoke(app, [*asked, "--length", "96", "--answer", "24", "--json", "--no-measure"])
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert any("1 lines skipped" in (line.get("note") or "") for line in lines)
+    assert lines[-1]["result"]["best"]["acceptance_length"] >= 1
+    assert (out / "model.safetensors").exists() and (out / "config.json").exists()
+    assert set(map(key_of, ASKED)) == set(AnswerFile(out / "training" / "answers.jsonl").known)
+
+
+def test_what_was_chatted_is_asked_with_what_came_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sessions.db"
+    monkeypatch.setattr("specdec_tui.run.database_path", lambda: path)
+    with pytest.raises(InvalidRequest, match="chats that were kept"):
+        chatted()
+    store, talk = Store(path), Conversation()
+    store.begin("a", "greeting", "Be brief.")
+    parent = None
+    for message in (Message("user", "Hello"), Message("assistant", "Hi."), Message("user", "And you?")):
+        turn = talk.add(message, parent)
+        parent = turn.id
+        store.save("a", turn)
+    store.close()
+    told = [[(m.role, m.content) for m in prompt.messages] for prompt in chatted()]
+    head = [("system", "Be brief."), ("user", "Hello")]
+    assert told == [head, [*head, ("assistant", "Hi."), ("user", "And you?")]]
