@@ -6,6 +6,7 @@ import pytest
 
 from specdec.errors import InvalidRequest
 from specdec_tui.core.config import Config, read_config
+from specdec_tui.core.models import NamedServer
 from specdec_tui.core.tools import ToolServer
 
 
@@ -29,6 +30,9 @@ def test_every_table(tmp_path: Path) -> None:
         models = { folders = ["~/models"] }
         presets.mine = { temperature = 1.5 }
         tools = { files = true }
+        [servers.gpu]
+        url = "http://gpu:8000/v1"
+        api_key = "k"
         [mcpServers.time]
         command = "uvx"
         args = ["mcp-server-time"]
@@ -46,8 +50,9 @@ def test_every_table(tmp_path: Path) -> None:
         "Be brief.",
     )
     time = ToolServer("uvx", ("mcp-server-time",), {"TZ": "UTC"})
-    assert config.servers == {"time": time, "web": ToolServer(url="http://localhost:1/mcp")}
+    assert config.tool_servers == {"time": time, "web": ToolServer(url="http://localhost:1/mcp")}
     assert config.read_folder
+    assert config.servers == {"gpu": NamedServer("http://gpu:8000/v1", "k")}
     assert config.folders == (Path("~/models"),)
     assert {"precise", "mine"} <= set(config.presets)
 

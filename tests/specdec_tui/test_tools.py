@@ -104,7 +104,7 @@ async def test_escape_stops_calls_and_the_chat_goes_on() -> None:
 async def test_tools_of_a_server_are_offered_and_run(tmp_path: Path) -> None:
     servers = {"fox": ToolServer(sys.executable, (str(SERVER),)), "none": ToolServer("/no/such/command")}
     engine = Calling(call("add", {"a": 1, "b": 2}), call("break_it", {}), call("wait_long", {}))
-    async with running(engine, config=Config(servers=servers)) as chat:
+    async with running(engine, config=Config(tool_servers=servers)) as chat:
         await chat.ready()
         await chat.until(lambda: len(chat.app.main.toolbox.tools) == 3)
         await chat.until(lambda: any(text.startswith("no tools of none: ") for text in chat.toasts))

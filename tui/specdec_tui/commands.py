@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, SpecDecError
 from specdec.types import Grammar, LoadOptions, Message
 from specdec_tui.core.commands import presets
-from specdec_tui.core.config import THEME_NAMES, GaugeLevel
+from specdec_tui.core.config import THEME_NAMES, Config, GaugeLevel
 from specdec_tui.core.conversation import Turn, title_of
 from specdec_tui.core.export import export
 from specdec_tui.core.files import asked
-from specdec_tui.core.models import models
+from specdec_tui.core.models import ModelOption, described, models, served
 from specdec_tui.core.settings import ChatSettings
 from specdec_tui.screens.chat import ChatScreen
 
@@ -172,17 +173,20 @@ class SlashCommands:
     # --------------------------------------------------------------------------- the engine
 
     async def do_model(self, name: str) -> None:
+        config = self.screen.config
         if name:
-            await self._load(name, "auto")
+            server = config.servers.get(name)
+            await self._load(server.url if server else name, "auto", server.api_key if server else None)
             return
-        from specdec_tui.screens.models import ModelsScreen
+        from specdec_tui.screens.models import Choice, ModelsScreen
 
-        async def load(chosen: tuple[str, str] | None) -> None:
+        async def load(chosen: Choice | None) -> None:
             if chosen:
-                await self._load(*chosen)
+                target, draft = chosen
+                await self._load(target.name, draft, target.api_key)
 
-        found = models(self.screen.config.folders)
-        self.screen.app.push_screen(ModelsScreen(self.screen.engines.options, found), load)
+        screen = ModelsScreen(self.screen.engines.options, models(config.folders), partial(_described, config))
+        self.screen.app.push_screen(screen, load)
 
     async def do_draft(self, name: str) -> None:
         if name:
@@ -237,15 +241,46 @@ class SlashCommands:
         self.screen.show_settings()
         self.screen.toast(note)
 
-    async def _load(self, target: str, draft: str) -> None:
+    async def _load(self, target: str, draft: str, api_key: str | None = None) -> None:
         """Another target; a server's key is no other's."""
-        await self._load_checked(replace(self.screen.engines.options, target=target, draft=draft, api_key=None))
+        await self._load_checked(replace(self.screen.engines.options, target=target, draft=draft, api_key=api_key))
 
     async def _load_checked(self, options: LoadOptions) -> None:
-        """What does not exist is refused while the present engine still runs."""
+        """What does not exist is refused, and what is not here fetched, while the present engine still runs."""
         self.screen.status.show_state("looking for the model")
-        await asyncio.to_thread(self.screen.engines.check, options)
-        self.screen.load_engine(options)
+        try:
+            await asyncio.to_thread(self.screen.engines.check, options)
+            missing = await asyncio.to_thread(self.screen.engines.missing, options)
+        except SpecDecError as error:
+            self.screen.toast(error)
+            self.screen.watch_engine()
+            return
+        self._fetch(missing, options)
+
+    def _fetch(self, names: list[str], options: LoadOptions) -> None:
+        """One after another, and then the engine."""
+        if not names:
+            self.screen.load_engine(options)
+            return
+        from specdec_tui.screens.download import DownloadScreen
+
+        def fetched(here: bool | None) -> None:
+            if here:
+                self._fetch(names[1:], options)
+            else:
+                self.screen.watch_engine()
+
+        self.screen.app.push_screen(DownloadScreen(names[0]), fetched)
+
+
+async def _described(config: Config) -> AsyncGenerator[list[ModelOption]]:
+    """What is here, with its details, and then what servers have."""
+    found = await described(config.folders) or models(config.folders)
+    yield found
+    for name, server in config.servers.items():
+        if more := await asyncio.to_thread(served, name, server):
+            found = [*found, *more]
+            yield found
 
 
 def _read(name: str) -> str:

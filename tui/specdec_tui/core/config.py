@@ -5,6 +5,7 @@
 [screen]    theme, gauge, rejected, system
 [models]    folders = ["~/models"]
 [presets.NAME]  sampling values
+[servers.NAME]  url, api_key: servers whose models are listed
 [mcpServers.NAME]  command, args, env, or url: tools that the chat runs
 [tools]     files = true: offer two that read the working folder
 [keys]      NAME = "key,key": other keys for what F1 lists; compare = "f9"
@@ -20,6 +21,7 @@ from typing import Any, Literal, get_args
 
 from specdec.errors import InvalidRequest
 from specdec.types import LoadOptions
+from specdec_tui.core.models import NamedServer
 from specdec_tui.core.settings import PRESETS, ChatSettings, Values
 from specdec_tui.core.tools import ToolServer
 
@@ -56,12 +58,17 @@ class Config:
     screen: ScreenConfig = field(default_factory=ScreenConfig)
     folders: tuple[Path, ...] = ()
     presets: Mapping[str, Values] = field(default_factory=lambda: dict(PRESETS))
-    servers: Mapping[str, ToolServer] = field(default_factory=dict)
+    servers: Mapping[str, NamedServer] = field(default_factory=dict)
+    """Whose models can be chosen."""
+    tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
     """MCP servers."""
     read_folder: bool = False
     """Offer the tools that read the working folder."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Other keys, by the name of what they do."""
+
+
+_MORE = ("presets", "servers", "mcpServers", "tools", "keys")
 
 
 def read_config(path: Path) -> Config:
@@ -74,7 +81,7 @@ def read_config(path: Path) -> Config:
         raise InvalidRequest("config", str(path), f"TOML ({error})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest("config", str(path), f"a readable file ({error})") from None
-    _known("config", tables, ("engine", "sampling", "screen", "models", "presets", "mcpServers", "tools", "keys"))
+    _known("config", tables, ("engine", "sampling", "screen", "models", *_MORE))
     engine, screen = (dict(tables.get(name, {})) for name in ("engine", "screen"))
     if url := engine.pop("url", None):
         engine["target"] = url
@@ -85,13 +92,14 @@ def read_config(path: Path) -> Config:
         screen=_filled(ScreenConfig, "screen", screen),
         folders=tuple(Path(f) for f in tables.get("models", {}).get("folders", [])),
         presets=PRESETS | {name: dict(values) for name, values in tables.get("presets", {}).items()},
-        servers={name: _server(name, values) for name, values in tables.get("mcpServers", {}).items()},
+        servers={name: _filled(NamedServer, f"servers.{name}", v) for name, v in tables.get("servers", {}).items()},
+        tool_servers={name: _tool_server(name, values) for name, values in tables.get("mcpServers", {}).items()},
         read_folder=bool(tables.get("tools", {}).get("files", False)),
         keys={name: str(key) for name, key in tables.get("keys", {}).items()},
     )
 
 
-def _server(name: str, values: Mapping[str, Any]) -> ToolServer:
+def _tool_server(name: str, values: Mapping[str, Any]) -> ToolServer:
     args = {"args": tuple(values["args"])} if "args" in values else {}
     server: ToolServer = _filled(ToolServer, f"mcpServers.{name}", {**values, **args})
     return server

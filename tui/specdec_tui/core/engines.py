@@ -15,7 +15,7 @@ from specdec.errors import CheckpointNotFound
 from specdec.loading import load_engine
 from specdec.types import LoadOptions
 from specdec_tui.core.frames import FRAME
-from specdec_tui.core.models import known
+from specdec_tui.core.models import known, missing
 
 _NO_CHECKPOINT = ("bundled", "auto", "none", "lookup")
 
@@ -35,6 +35,11 @@ class EngineOpener:
         for name in (options.target, options.draft):
             if not options.remote and name not in _NO_CHECKPOINT and not known(name):
                 raise CheckpointNotFound(f"no model {name!r}: neither a folder here nor known to the hub")
+
+    @staticmethod
+    def missing(options: LoadOptions) -> list[str]:
+        """Those of which nothing is here."""
+        return [name for name in (options.target, options.draft) if missing(name)]
 
     def __call__(self, options: LoadOptions, progress: Progress) -> Engine:
         if options.remote:  # what only a local engine can choose may stand in the config file; it is left out
@@ -89,6 +94,11 @@ class EngineManager:
     def down(self) -> str | None:
         """Why the engine, if there is one, takes no requests."""
         return self.engine.down if self.engine else None
+
+    def missing(self, options: LoadOptions) -> list[str]:
+        """Hub ids among these that would have to be fetched first."""
+        find: Callable[[LoadOptions], list[str]] = getattr(self._open, "missing", lambda _: [])
+        return find(options)
 
     @property
     def log(self) -> Path:

@@ -1,19 +1,41 @@
-"""Which models there are to choose from: the bundled pair, the hub's local cache, folders. Reads names only."""
+"""Which models there are to choose from: on this machine, at servers, at the hub."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
+from specdec.errors import InvalidRequest, LoadError
+
 _FEW = 200
 """Models of one folder; a list longer than this helps nobody."""
 
 
+_FOUND = 30
+"""Models of the hub that a search shows."""
 _PATIENCE = 5.0
 """Seconds that the hub may take to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedServer:
+    """An OpenAI-compatible server, as chat.toml names it."""
+
+    url: str = ""
+    api_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidRequest("servers", self.url, "a url such as http://localhost:8000/v1 for each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +44,14 @@ class ModelOption:
 
     name: str
     source: str
+    details: str = ""
+    """Size, format, how it runs, and what drafts for it."""
+    api_key: str | None = None
+    """Of its server."""
 
 
 def models(folders: Iterable[Path] = ()) -> list[ModelOption]:
-    """All that can be loaded without a network: what has a config."""
+    """All that can be loaded without a network, by name alone: what has a config."""
     cached = [path for path in sorted(_hub().glob("models--*")) if any(path.glob("snapshots/*/config.json"))]
     names = [path.name.removeprefix("models--").replace("--", "/") for path in cached]
     found = [ModelOption("bundled", "comes with specdec"), *(ModelOption(name, "hub cache") for name in names)]
@@ -35,6 +61,51 @@ def models(folders: Iterable[Path] = ()) -> list[ModelOption]:
             models = [path for path in (folder, *inner) if (path / "config.json").is_file()]
             found += [ModelOption(str(path), f"folder {path.parent}") for path in models]
     return found
+
+
+async def described(folders: Iterable[Path]) -> list[ModelOption]:
+    """All that `specdec models` lists, which reads the files; in a process of its own, for that imports torch."""
+    command = [sys.executable, "-m", "specdec", "models", "--json", *(str(f.expanduser()) for f in folders)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=DEVNULL, stdin=DEVNULL)
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    found = json.loads(output) if process.returncode == 0 else []
+    return [
+        ModelOption(m["name"], f"{m['gigabytes']:.2f} GB", f"{m['format']} · {m['runs']} · drafts: {m['drafts']}")
+        for m in found
+    ]
+
+
+def served(name: str, server: NamedServer) -> list[ModelOption]:
+    """What a server has. Blocks for a moment; a server that is not there has nothing."""
+    key = server.api_key or os.environ.get("SPECDEC_API_KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        answer = httpx.get(f"{server.url}/models", headers=headers, timeout=_PATIENCE).raise_for_status()
+        ids = [str(model["id"]) for model in answer.json()["data"]]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        return []
+    return [ModelOption(f"{server.url}#{model}", f"server {name}", api_key=server.api_key) for model in ids]
+
+
+def search(words: str) -> list[ModelOption]:
+    """What the hub has, the most wanted first. Blocks; raises LoadError where it cannot be reached."""
+    from huggingface_hub import HfApi
+
+    try:
+        found = list(HfApi().list_models(search=words, filter="text-generation", sort="downloads", limit=_FOUND))
+    except Exception as error:  # the hub and the network each have their own kinds
+        raise LoadError("the hub cannot be reached") from error
+    return [ModelOption(m.id, "hub", f"{m.downloads or 0:,} downloads a month") for m in found]
+
+
+def missing(name: str) -> bool:
+    """Whether this is a hub id of which nothing is here."""
+    here = Path(name).expanduser().exists() or name.startswith(("http://", "https://", "ollama:"))
+    return not here and "/" in name and not (_hub() / f"models--{name.partition(':')[0].replace('/', '--')}").exists()
 
 
 def known(name: str) -> bool:

@@ -67,7 +67,7 @@ class AnswersScreen(Screen[None]):
         self._leaving = 0.0
         self.prompt = Prompt(self.suggestions, self.queue)
         self.chips = Chips(self.count)
-        self.toolbox = Toolbox(config.servers, engines.log, self.toolbox_changed)
+        self.toolbox = Toolbox(config.tool_servers, engines.log, self.toolbox_changed)
         self.approval = Approval()
         self.calls = CallRunner(self.toolbox, self.approval.ask)
         self.pane: TokenPane | None = None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -14,8 +17,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from specdec.errors import SpecDecError
 from specdec.types import LoadOptions
-from specdec_tui.core.models import ModelOption
+from specdec_tui.core.models import ModelOption, search
 from specdec_tui.core.safe import one_line
 from specdec_tui.widgets.options import Options
 
@@ -26,64 +30,105 @@ _DRAFTERS = (
 )
 
 
-class ModelsScreen(ModalScreen[tuple[str, str] | None]):
-    """Returns target and draft."""
+_HINT = "Enter loads · Tab goes on · Esc closes"
+Choice = tuple[ModelOption, str]
+Describe = Callable[[], AsyncGenerator[list[ModelOption]]]
+
+
+class ModelsScreen(ModalScreen[Choice | None]):
+    """Returns target and draft. `describe` gives longer lists as more is known."""
 
     HELP = """\
 # Models
 
-Choose a target on the left and what drafts on the right, or write a folder or a hub id below (a draft after `+`).
-`Enter` loads both; `Tab` goes on.
+Choose a target on the left and what drafts on the right, or write below: a folder, a hub id (a draft after `+`), or
+words to search the hub. `Enter` loads both, and fetches what is not here; `Tab` goes on.
 """
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss", "Close")]
     DEFAULT_CSS = """
     ModelsScreen { align: center middle; }
     ModelsScreen > Vertical {
-        width: 96; max-width: 96%; height: 22; max-height: 96%; padding: 0 1; background: $surface;
+        width: 110; max-width: 96%; height: 80%; padding: 0 1; background: $surface;
         border: round $primary; border-title-color: $primary; border-subtitle-color: $text-muted;
     }
     ModelsScreen Horizontal { height: 1fr; }
-    ModelsScreen Horizontal Vertical { width: 1fr; padding: 0 1; }
+    ModelsScreen Horizontal Vertical { width: 2fr; padding: 0 1; }
+    ModelsScreen #drafting { width: 1fr; }
     ModelsScreen OptionList { height: 1fr; border: none; background: $surface; scrollbar-size-vertical: 1; }
     ModelsScreen OptionList:focus { background: $panel; }
     ModelsScreen Input { margin: 1; background: $panel; }
     """
 
-    def __init__(self, options: LoadOptions, found: Sequence[ModelOption]) -> None:
+    def __init__(self, options: LoadOptions, found: Sequence[ModelOption], describe: Describe) -> None:
         super().__init__()
         self._lists = {"targets": list(found), "drafts": [*_DRAFTERS, *found]}
         self._now = {"targets": options.target, "drafts": options.draft}
+        self._describe = describe
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title, box.border_subtitle = "Models", "Enter loads · Tab goes on · Esc closes"
+            box.border_title, box.border_subtitle = "Models", _HINT
             with Horizontal():
-                for name, title in (("targets", "Target"), ("drafts", "Draft")):
-                    with Vertical():
+                for name, title, place in (("targets", "Target", "answering"), ("drafts", "Draft", "drafting")):
+                    with Vertical(id=place):
                         yield Static(title, markup=False)
-                        lines = (
-                            Content.assemble((one_line(m.name, 60), "bold"), (f"  {m.source}", "dim"))
-                            for m in self._lists[name]
-                        )
-                        yield Options(*map(Option, lines), id=name)
-            yield Input(placeholder="folder or hub id [+ draft]", compact=True)
+                        yield Options(id=name)
+            yield Input(placeholder="folder, hub id [+ draft], or words to search the hub", compact=True)
 
     def on_mount(self) -> None:
-        for name, found in self._lists.items():
-            names = [m.name for m in found]
-            at = names.index(self._now[name]) if self._now[name] in names else 0
-            self.query_one(f"#{name}", OptionList).highlighted = at
+        for name in self._lists:
+            self._show(name, self._now[name])
         self.query_one("#targets").focus()
+        self._look()
+
+    @work(group="describe")
+    async def _look(self) -> None:
+        async with aclosing(self._describe()) as lists:
+            async for found in lists:
+                for name, own in (("targets", []), ("drafts", list(_DRAFTERS))):
+                    marked = self._marked(name).name
+                    self._lists[name] = [*own, *found]
+                    self._show(name, marked)
 
     @on(OptionList.OptionSelected)
     def _chosen(self) -> None:
-        self.dismiss((self._marked("targets"), self._marked("drafts")))
+        self.dismiss((self._marked("targets"), self._marked("drafts").name))
 
     @on(Input.Submitted)
     def _written(self, event: Input.Submitted) -> None:
         target, _, draft = (part.strip() for part in event.value.partition("+"))
-        if target:
-            self.dismiss((target, draft or "auto"))
+        if "/" in target or target == "bundled" or Path(target).expanduser().is_dir():
+            self.dismiss((ModelOption(target, "written"), draft or "auto"))
+        elif target:
+            self._search(target)
 
-    def _marked(self, column: str) -> str:
-        return self._lists[column][self.query_one(f"#{column}", OptionList).highlighted or 0].name
+    @work(exclusive=True, group="search")
+    async def _search(self, words: str) -> None:
+        self._hint("searching the hub …")
+        try:
+            found = await asyncio.to_thread(search, words)
+        except SpecDecError as error:
+            self._hint(one_line(error))
+            return
+        self.workers.cancel_group(self, "describe")
+        self._lists["targets"] = found or self._lists["targets"]
+        self._show("targets", "")
+        self._hint(f"{len(found)} models of the hub · {_HINT}")
+        if found:
+            self.query_one("#targets").focus()
+
+    def _show(self, name: str, marked: str) -> None:
+        options, found = self.query_one(f"#{name}", OptionList), self._lists[name]
+        options.clear_options()
+        for m in found:
+            line = Content.assemble((one_line(m.name, 60), "bold"), (f"  {one_line(m.source, 40)}", "dim"))
+            more = Content.styled(f"\n  {one_line(m.details, 90)}", "dim") if m.details and name == "targets" else ""
+            options.add_option(Option(Content.assemble(line, more)))
+        names = [m.name for m in found]
+        options.highlighted = names.index(marked) if marked in names else 0
+
+    def _marked(self, column: str) -> ModelOption:
+        return self._lists[column][self.query_one(f"#{column}", OptionList).highlighted or 0]
+
+    def _hint(self, text: str) -> None:
+        self.query_one(Vertical).border_subtitle = text

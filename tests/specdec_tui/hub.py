@@ -1,0 +1,100 @@
+"""A hub on this machine that has one model, and cuts a file off as often as a test wants."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+NAME, COMMIT = "owner/model", "a" * 40
+FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": bytes(24 * 2**20)}
+LARGE = "model.safetensors"
+
+
+class Hub(ThreadingHTTPServer):
+    """`cuts`: how many more downloads of the large file end in their middle; `held`: they wait while this is not set;
+    `ranges`: from where it was asked for; `gone`: there is no model."""
+
+    daemon_threads = True
+    cuts = 0
+    gone = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.ranges: list[int] = []
+        self.held = threading.Event()
+        self.held.set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _answer(self, *, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        name = path.rpartition("/")[2]
+        if self.server.gone:
+            self.send_error(404)
+        elif path.startswith("/api/models") and path.count("/") == 2:
+            self._json([{"id": NAME, "downloads": 1234}])
+        elif "/tree/" in path:
+            self._json([{"type": "file", "path": n, "size": len(b), "oid": n} for n, b in FILES.items()])
+        elif path.startswith("/api/models"):
+            files = [{"rfilename": n, "size": len(b)} for n, b in FILES.items()]
+            self._json({"id": NAME, "sha": COMMIT, "siblings": files})
+        elif name in FILES:
+            self._file(name, body=body)
+        else:
+            self.send_error(404)
+
+    def _json(self, value: Any) -> None:
+        self._send(json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, name: str, *, body: bool) -> None:
+        data, begin = FILES[name], 0
+        if found := self.headers.get("Range"):
+            begin = int(found.removeprefix("bytes=").partition("-")[0])
+        told = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        told |= {"Content-Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"} if found else {}
+        cut = body and name == LARGE and self.server.cuts > 0
+        if body and name == LARGE:
+            self.server.ranges.append(begin)
+            self.server.cuts -= cut
+            self.server.held.wait(60)
+        self._send(data[begin:], told, status=206 if found else 200, body=body, cut=cut)
+
+    def _send(
+        self, data: bytes, told: dict[str, str], *, status: int = 200, body: bool = True, cut: bool = False
+    ) -> None:
+        self.send_response(status)
+        for name, value in {**told, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        self.close_connection = cut

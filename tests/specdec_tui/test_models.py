@@ -1,0 +1,178 @@
+"""Choosing a model: what is here, what servers have, what the hub has, and fetching it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, OptionList
+
+from specdec.errors import LoadError
+from specdec_tui.core.config import Config
+from specdec_tui.core.engines import EngineOpener
+from specdec_tui.core.fetch import fetch
+from specdec_tui.core.models import ModelOption, NamedServer, described, missing, search, served
+from specdec_tui.screens.download import DownloadScreen, progress
+from specdec_tui.screens.models import ModelsScreen
+from tests.fakes import ScriptedEngine
+from tests.remote.scripted import ScriptedServer
+from tests.specdec_tui.hub import FILES, LARGE, NAME, Hub, hub
+from tests.specdec_tui.running import Driver, Garage, running
+
+
+class Fetching(Garage):
+    """Asks the hub for what is not here."""
+
+    missing = staticmethod(EngineOpener.missing)
+
+
+@pytest.fixture
+def our_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Set for other processes; this one has read its variables already."""
+    with hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield server
+
+
+def _shows(chat: Driver, name: str) -> bool:
+    """Whether this model is listed, and no other."""
+    return [name in line for line in _names(chat)] == [True]
+
+
+def _names(chat: Driver) -> list[str]:
+    options = chat.app.screen.query_one("#targets", OptionList)
+    return [str(option.prompt) for option in options.options]
+
+
+async def test_a_download_goes_on_where_it_was_cut_off_and_where_it_was_left(our_hub: Hub, tmp_path: Path) -> None:
+    our_hub.cuts = 1
+    steps = [step async for step in fetch(NAME)]
+    assert our_hub.ranges[0] == 0
+    assert our_hub.ranges[1] > 0
+    assert steps[-1][0] == steps[-1][1] >= len(FILES[LARGE])
+    (file,) = tmp_path.glob(f"models--owner--model/snapshots/*/{LARGE}")  # noqa: ASYNC240
+    assert file.read_bytes() == FILES[LARGE]
+    async with aclosing(fetch(NAME)) as again:
+        async for _ in again:
+            pass
+    assert len(our_hub.ranges) == 2, "what is here is not fetched again"
+
+
+async def test_what_the_hub_lacks_is_named(our_hub: Hub) -> None:
+    our_hub.gone = True
+    with pytest.raises(LoadError, match="owner/model could not be fetched"):
+        assert not [step async for step in fetch(NAME)]
+
+
+async def test_a_model_is_fetched_before_it_is_loaded(our_hub: Hub) -> None:
+    garage = Fetching(ScriptedEngine())
+    async with running(garage=garage) as chat:
+        await chat.ready()
+        await chat.enter(f"/model {NAME}")
+        await chat.until(lambda: len(garage.choices) == 2)
+        assert garage.choices[1].target == NAME
+        assert not isinstance(chat.app.screen, DownloadScreen)
+        assert our_hub.ranges == [0]
+
+
+async def test_a_download_is_cancelled_and_the_engine_stays(our_hub: Hub) -> None:
+    our_hub.held.clear()
+    garage = Fetching(ScriptedEngine())
+    async with running(garage=garage) as chat:
+        await chat.ready()
+        await chat.enter(f"/model {NAME}")
+        await chat.until(lambda: isinstance(chat.app.screen, DownloadScreen) and our_hub.ranges)
+        await chat.pilot.press("escape")
+        await chat.until(lambda: chat.app.screen is chat.app.main)
+        await chat.until(lambda: chat.text_of("#state") == "ready")
+        assert len(garage.choices) == 1
+        our_hub.held.set()
+
+
+def test_how_far_it_has_come_is_said_as_far_as_it_is_known() -> None:
+    assert progress(5_000_000, 20_000_000, 1_000_000) == "5.0 MB of 20 MB · 1.0 MB/s · 0:15 left"
+    assert progress(0, 0, 0.0) == "0 B · 0 B/s"
+
+
+def test_only_hub_ids_of_which_nothing_is_here_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    (tmp_path / "models--a--here").mkdir()
+    names = ["a/b", "a/b:Q4_K_M", "a/here", "bundled", "auto", str(tmp_path), "http://x/v1", "ollama:a/b"]
+    assert [name for name in names if missing(name)] == ["a/b", "a/b:Q4_K_M"]
+
+
+async def test_what_is_here_is_described() -> None:
+    (bundled, *_) = await described([])
+    assert (bundled.name, bundled.source[-2:]) == ("bundled", "GB")
+    assert "fast" in bundled.details
+    assert "draft" in bundled.details
+
+
+async def test_models_of_servers_are_listed_with_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def here(_folders: object) -> list[ModelOption]:
+        return [ModelOption("bundled", "0.06 GB", "F32 · fast"), ModelOption("b/c", "1.00 GB", "BF16 · runs")]
+
+    monkeypatch.setattr("specdec_tui.commands.described", here)
+    with ScriptedServer("vllm") as server:
+        servers = {"gpu": NamedServer(server.url, "k"), "none": NamedServer("http://127.0.0.1:1/v1")}
+        garage = Garage(ScriptedEngine())
+        async with running(garage=garage, config=Config(servers=servers)) as chat:
+            await chat.ready()
+            await chat.pilot.press("f3")
+            await chat.until(lambda: isinstance(chat.app.screen, ModelsScreen) and len(_names(chat)) == 3)
+            assert "BF16 · runs" in _names(chat)[1]
+            await chat.pilot.press("end", "enter")
+            await chat.until(lambda: len(garage.choices) == 2)
+            assert garage.choices[1].target.startswith(f"{server.url}#")
+            assert garage.choices[1].api_key == "k"
+            await chat.enter("/model gpu")
+            await chat.until(lambda: len(garage.choices) == 3)
+            assert (garage.choices[2].target, garage.choices[2].api_key) == (server.url, "k")
+    assert served("gone", servers["gpu"]) == []
+
+
+async def test_words_search_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [[ModelOption(NAME, "hub", "1,234 downloads a month")]]
+
+    def searched(words: str) -> list[ModelOption]:
+        assert words == "small fox"
+        if not found:
+            raise LoadError("the hub cannot be reached")
+        return found.pop()
+
+    monkeypatch.setattr("specdec_tui.screens.models.search", searched)
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.pilot.press("f3")
+        await chat.until(lambda: isinstance(chat.app.screen, ModelsScreen))
+        box = chat.app.screen.query_one(Input)
+        for seen in ("owner/model", "owner/model"):
+            box.focus()
+            box.value = "small fox"
+            await chat.pilot.press("enter")
+            await chat.until(partial(_shows, chat, seen))
+        assert "cannot be reached" in str(chat.app.screen.query_one("ModelsScreen > Vertical").border_subtitle)
+
+
+def test_the_hub_is_asked_for_models_that_write(our_hub: Hub) -> None:
+    code = "import json; from specdec_tui.core.models import search; print(json.dumps([m.name for m in search('fox')]))"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [NAME]
+
+
+def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_models", refuse)
+    with pytest.raises(LoadError, match="the hub cannot be reached"):
+        search("fox")

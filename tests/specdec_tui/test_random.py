@@ -1,0 +1,85 @@
+"""Keys, mouse, text and sizes at random: the chat may refuse, but never ends."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.pilot import OutOfBounds
+
+from specdec_tui.app import ChatApp
+from specdec_tui.core.commands import COMMANDS
+from specdec_tui.core.config import Config
+from tests.fakes import ScriptedEngine, call
+from tests.specdec_tui.running import Driver, running, words
+
+ACTIONS = 200
+"""For each of ten seeds."""
+KEYS = (
+    *("enter", "escape", "tab", "shift+tab", "up", "down", "left", "right", "pageup", "pagedown", "home", "end"),
+    *("backspace", "delete", "space", "slash", "at", "left_square_bracket", "right_square_bracket", "ctrl+j"),
+    *(f"f{i}" for i in range(1, 10)),
+    *("ctrl+t", "ctrl+r", "ctrl+n", "ctrl+o", "ctrl+p", "ctrl+g", "ctrl+up", "ctrl+a", "ctrl+k", "ctrl+z"),
+    *"abcdenrstvxy",
+)
+TEXTS = (
+    "Tell me a story.",
+    "@tests @README.md what?",
+    "[bold]not markup[/] \x1b[2J",
+    "é漢字🦊 " * 30,
+    "/usr/bin is what?",
+    "/set temperature 0.5",
+    "/set heat 1",
+    "/tools files",
+    "/tools off",
+    "/think off",
+    "/json on",
+    "/json off",
+    *(f"/{c.name} {word}" for c in COMMANDS if c.name not in ("quit", "save") for word in ("", "nothing such")),
+)
+SCRIPT = [*words("A **table**:\n\n|a|b|\n|-|-|\n|1|2|\n\n```python\nx = 1\n```\n"), *call("list_files", {"path": "."})]
+
+
+async def _act(chat: Driver, dice: random.Random) -> None:
+    match dice.randrange(10):
+        case 0:
+            await chat.pilot.resize_terminal(dice.randrange(8, 220), dice.randrange(4, 70))
+        case 1 | 2:
+            chat.app.main.prompt.put(dice.choice(TEXTS))
+            await chat.pilot.press("enter")
+        case 3:
+            width, height = chat.app.size
+            with suppress(OutOfBounds):  # the size has just changed
+                await chat.pilot.click(offset=(dice.randrange(width), dice.randrange(height)))
+        case 4:
+            chat.app.post_message(events.Paste(dice.choice(TEXTS) * dice.randrange(1, 200)))
+        case _:
+            await chat.pilot.press(*dice.choices(KEYS, k=dice.randrange(1, 5)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(10))
+async def test_nothing_ends_the_chat(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITOR", "true")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ChatApp, "exit", lambda *_, **__: None)  # who chooses to leave may
+    dice = random.Random(seed)
+    config = Config(read_folder=True)
+    async with running(ScriptedEngine(SCRIPT), config=config, database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        for _ in range(ACTIONS):
+            await _act(chat, dice)
+            assert chat.app._exception is None
+        await chat.pilot.resize_terminal(120, 40)
+        main = chat.app.main
+        while chat.app.screen is not main or main.busy or main.queue.texts:
+            await chat.pilot.press("escape")
+            main.queue.texts.clear()
+        for line in ("/new", "/json off", "/tools off"):
+            await chat.enter(line)
+        await chat.enter("Still there?")
+        await chat.until(lambda: "Still there?" in chat.texts)
