@@ -23,9 +23,24 @@ _LEAST_KEYS, _SHARES = 256, 32
 
 @triton.jit(do_not_specialize=["count"])
 def _place(
-    x, keys, values, slots, starts, cos, sin, q_norm, k_norm, count, capacity, eps,
-    QUERIES: tl.constexpr, KV: tl.constexpr, HALF: tl.constexpr, NORM: tl.constexpr, EACH: tl.constexpr,
-):  # fmt: skip
+    x,
+    keys,
+    values,
+    slots,
+    starts,
+    cos,
+    sin,
+    q_norm,
+    k_norm,
+    count,
+    capacity,
+    eps,
+    QUERIES: tl.constexpr,
+    KV: tl.constexpr,
+    HALF: tl.constexpr,
+    NORM: tl.constexpr,
+    EACH: tl.constexpr,
+):
     """Some heads of one row of x [B * count, (QUERIES + 2 KV) * 2 HALF]: queries are turned where they are, keys and
     values go to the cache [slots, KV, capacity, 2 HALF]."""
     row, lane = tl.program_id(0), tl.arange(0, HALF)
@@ -56,10 +71,27 @@ def _place(
 
 @triton.jit(do_not_specialize=["count"])
 def _share(
-    x, keys, values, slots, starts, parts, weights, count, capacity, each, scale,
-    HEADS: tl.constexpr, KV: tl.constexpr, SIZE: tl.constexpr, WINDOW: tl.constexpr, STEP: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, ORDERED: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+    x,
+    keys,
+    values,
+    slots,
+    starts,
+    parts,
+    weights,
+    count,
+    capacity,
+    each,
+    scale,
+    HEADS: tl.constexpr,
+    KV: tl.constexpr,
+    SIZE: tl.constexpr,
+    WINDOW: tl.constexpr,
+    STEP: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ORDERED: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     """One share of `each` keys of one key/value head of one sequence, for up to ROWS of its queries."""
     GROUP: tl.constexpr = HEADS // KV
     share, block, b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -98,9 +130,18 @@ def _share(
 
 @triton.jit(do_not_specialize=["count"])
 def _add(
-    parts, weights, starts, out, count, shares, each,
-    HEADS: tl.constexpr, KV: tl.constexpr, SIZE: tl.constexpr, ROWS: tl.constexpr,
-):  # fmt: skip
+    parts,
+    weights,
+    starts,
+    out,
+    count,
+    shares,
+    each,
+    HEADS: tl.constexpr,
+    KV: tl.constexpr,
+    SIZE: tl.constexpr,
+    ROWS: tl.constexpr,
+):
     """The shares of up to ROWS queries of one key/value head, to out [B * count, HEADS * SIZE]."""
     GROUP: tl.constexpr = HEADS // KV
     block, b = tl.program_id(0), tl.program_id(1)
@@ -144,9 +185,22 @@ class HeadSlots:
         wide, each = self.heads if queries else 0, 16
         norms = (x, x) if self.norms is None else self.norms
         _place[(x.shape[0], triton.cdiv(wide + 2 * kv, each))](
-            x, self.keys, self.values, slots, starts, *self.rotary, *norms, x.shape[0] // slots.shape[0], capacity,
-            self.eps, QUERIES=wide, KV=kv, HALF=size // 2, NORM=self.norms is not None, EACH=each,
-        )  # fmt: skip
+            x,
+            self.keys,
+            self.values,
+            slots,
+            starts,
+            *self.rotary,
+            *norms,
+            x.shape[0] // slots.shape[0],
+            capacity,
+            self.eps,
+            QUERIES=wide,
+            KV=kv,
+            HALF=size // 2,
+            NORM=self.norms is not None,
+            EACH=each,
+        )
 
     def attend(self, x: Tensor, slots: Tensor, starts: Tensor, *, block: bool, ordered: bool) -> Tensor:
         """x [B * M, (N + 2 G) * D] of rows from `starts` on -> [B * M, N * D]. Rows of a `block` see each other, in
@@ -161,10 +215,28 @@ class HeadSlots:
         weights = torch.empty(cells * 2, dtype=torch.float32, device=x.device)
         scale = size**-0.5 * 1.4426950408889634  # exp2 instead of exp
         _share[(shares, blocks, batch)](
-            x, self.keys, self.values, slots, starts, parts, weights, count, capacity, each, scale, HEADS=self.heads,
-            KV=kv, SIZE=size, WINDOW=self.window or 0, STEP=_STEP, ROWS=ROWS, BLOCK=block, ORDERED=ordered,
-            PRECISION="ieee", num_warps=4,
-        )  # fmt: skip
+            x,
+            self.keys,
+            self.values,
+            slots,
+            starts,
+            parts,
+            weights,
+            count,
+            capacity,
+            each,
+            scale,
+            HEADS=self.heads,
+            KV=kv,
+            SIZE=size,
+            WINDOW=self.window or 0,
+            STEP=_STEP,
+            ROWS=ROWS,
+            BLOCK=block,
+            ORDERED=ordered,
+            PRECISION="ieee",
+            num_warps=4,
+        )
         out = torch.empty((x.shape[0], self.heads * size), dtype=x.dtype, device=x.device)
         _add[(blocks, batch)](
             parts, weights, starts, out, count, shares, each, HEADS=self.heads, KV=kv, SIZE=size, ROWS=ROWS, num_warps=4

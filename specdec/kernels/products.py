@@ -213,14 +213,57 @@ def _product(
     total = tl.zeros((ROWS,), tl.float32)
     if KIND == "dense":
         acc, gate, total = _dense_sums(
-            x, weight, norm, acc, gate, total, row, rows, column, share, N, K, BLOCK_N, BLOCK_K, SPLIT, NORM, GATED,
+            x,
+            weight,
+            norm,
+            acc,
+            gate,
+            total,
+            row,
+            rows,
+            column,
+            share,
+            N,
+            K,
+            BLOCK_N,
+            BLOCK_K,
+            SPLIT,
+            NORM,
+            GATED,
             PRECISION,
-        )  # fmt: skip
+        )
     else:
         acc, gate, total = _packed_sums(
-            x, weight, words, more, order, norm, acc, gate, total, row, rows, column, share, N, K, BLOCK_K, SPLIT, NORM,
-            GATED, PRECISION, KIND, CODES, CHUNK, PARTS, GROUP, WORDS, SHIFT, SCALED, ORDERED,
-        )  # fmt: skip
+            x,
+            weight,
+            words,
+            more,
+            order,
+            norm,
+            acc,
+            gate,
+            total,
+            row,
+            rows,
+            column,
+            share,
+            N,
+            K,
+            BLOCK_K,
+            SPLIT,
+            NORM,
+            GATED,
+            PRECISION,
+            KIND,
+            CODES,
+            CHUNK,
+            PARTS,
+            GROUP,
+            WORDS,
+            SHIFT,
+            SCALED,
+            ORDERED,
+        )
     last = True
     if SPLIT > 1:
         EACH: tl.constexpr = BLOCK_N * ROWS * 2 if GATED else BLOCK_N * ROWS

@@ -148,7 +148,7 @@ def product(
         normed = torch.empty_like(x)
         _normed[(triton.cdiv(rows, least), tile.split)](
             x, norm, normed, squares, rows, K=inner, ROWS=least, INNER=chunk, SPLIT=tile.split, num_warps=tile.warps
-        )  # fmt: skip
+        )
         x = normed
     step, wide = min(_INNER, tile.inner), _WIDE  # all sums have to lie in registers
     if gated and tile.split > 1:
@@ -156,12 +156,30 @@ def product(
     elif not gated and tile.split == 1 and rows >= _MANY:
         wide *= 2
     _product[(triton.cdiv(columns, wide) * triton.cdiv(rows, _WIDE),)](
-        TensorDescriptor.from_tensor(x, [_WIDE, step]), TensorDescriptor.from_tensor(weight, [wide, step]),
-        words, x if bias is None else bias, out, squares, rows, eps,
-        N=columns, K=inner, ROWS=_WIDE, COLUMNS=wide, INNER=step, SPLIT=tile.split, NORM=norm is not None,
-        BIAS=bias is not None, GATED=gated, RESIDUAL=residual, PRECISION="ieee", WORDS=how["WORDS"],
-        SCALED=how["SCALED"], num_warps=8, num_stages=4,
-    )  # fmt: skip
+        TensorDescriptor.from_tensor(x, [_WIDE, step]),
+        TensorDescriptor.from_tensor(weight, [wide, step]),
+        words,
+        x if bias is None else bias,
+        out,
+        squares,
+        rows,
+        eps,
+        N=columns,
+        K=inner,
+        ROWS=_WIDE,
+        COLUMNS=wide,
+        INNER=step,
+        SPLIT=tile.split,
+        NORM=norm is not None,
+        BIAS=bias is not None,
+        GATED=gated,
+        RESIDUAL=residual,
+        PRECISION="ieee",
+        WORDS=how["WORDS"],
+        SCALED=how["SCALED"],
+        num_warps=8,
+        num_stages=4,
+    )
     return out
 
 
@@ -296,15 +314,48 @@ def attend(
     q_norm, k_norm = (qkv, qkv) if norms is None else norms
     step = min(STEP, held.page)
     _placed[(triton.cdiv(count, step), heads.heads + heads.kv_heads)](
-        qkv, held.keys, held.values, held.table, slots, starts, *rotary, q_norm, k_norm, count, width, heads.eps,
-        HEADS=heads.heads, KV=heads.kv_heads, HALF=size // 2, PAGE=held.page, STEP=step, ROWS=ROWS,
-        NORM=norms is not None, num_warps=4,
-    )  # fmt: skip
+        qkv,
+        held.keys,
+        held.values,
+        held.table,
+        slots,
+        starts,
+        *rotary,
+        q_norm,
+        k_norm,
+        count,
+        width,
+        heads.eps,
+        HEADS=heads.heads,
+        KV=heads.kv_heads,
+        HALF=size // 2,
+        PAGE=held.page,
+        STEP=step,
+        ROWS=ROWS,
+        NORM=norms is not None,
+        num_warps=4,
+    )
     queries = heads.heads // heads.kv_heads * count
     lines = [TensorDescriptor.from_tensor(t.view(-1, size), [step, size]) for t in (held.keys, held.values)]
     _attend[(triton.cdiv(queries, _QUERIES), heads.kv_heads)](
-        qkv, *lines, held.table, out, slots, starts, count, width, size**-0.5 * 1.4426950408889634, HEADS=heads.heads,
-        KV=heads.kv_heads, SIZE=size, WINDOW=window or 0, PAGE=held.page, STEP=step, ROWS=_QUERIES, PRECISION="ieee",
-        num_warps=4 if size <= 128 else 8, num_stages=3 if size <= 128 else 2,
-    )  # fmt: skip
+        qkv,
+        *lines,
+        held.table,
+        out,
+        slots,
+        starts,
+        count,
+        width,
+        size**-0.5 * 1.4426950408889634,
+        HEADS=heads.heads,
+        KV=heads.kv_heads,
+        SIZE=size,
+        WINDOW=window or 0,
+        PAGE=held.page,
+        STEP=step,
+        ROWS=_QUERIES,
+        PRECISION="ieee",
+        num_warps=4 if size <= 128 else 8,
+        num_stages=3 if size <= 128 else 2,
+    )
     return out

@@ -149,9 +149,16 @@ def _numbers(
 
 @triton.jit
 def unpack(
-    held, scale, shift, PART: tl.constexpr, KIND: tl.constexpr, CODES: tl.constexpr, SHIFT: tl.constexpr,
-    SCALED: tl.constexpr, TYPE: tl.constexpr,
-):  # fmt: skip
+    held,
+    scale,
+    shift,
+    PART: tl.constexpr,
+    KIND: tl.constexpr,
+    CODES: tl.constexpr,
+    SHIFT: tl.constexpr,
+    SCALED: tl.constexpr,
+    TYPE: tl.constexpr,
+):
     """The numbers of a part of words [n, chunk] in TYPE, with a scale and a zero or minimum [n] fp32 for each row.
 
     SCALED: "pair" where the scale is exact in TYPE, "wide" else; "no" where it comes after the product."""
@@ -206,11 +213,23 @@ def scales(words, more, at, keep, WORDS: tl.constexpr, SHIFT: tl.constexpr, SCAL
 
 @triton.jit
 def _dense(
-    weight, words, more, out,
-    N: tl.constexpr, K: tl.constexpr, BLOCK_N: tl.constexpr, KIND: tl.constexpr, CODES: tl.constexpr,
-    CHUNK: tl.constexpr, PARTS: tl.constexpr, GROUP: tl.constexpr, WORDS: tl.constexpr, SHIFT: tl.constexpr,
-    SCALED: tl.constexpr, ORDERED: tl.constexpr,  # noqa: ARG001
-):  # fmt: skip
+    weight,
+    words,
+    more,
+    out,
+    N: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    KIND: tl.constexpr,
+    CODES: tl.constexpr,
+    CHUNK: tl.constexpr,
+    PARTS: tl.constexpr,
+    GROUP: tl.constexpr,
+    WORDS: tl.constexpr,
+    SHIFT: tl.constexpr,
+    SCALED: tl.constexpr,
+    ORDERED: tl.constexpr,  # noqa: ARG001
+):
     """out [N, K] = the numbers of W, in the codes' order."""
     column, unit = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N), tl.program_id(1)
     keep, lane = column < N, tl.arange(0, CHUNK)
@@ -229,7 +248,7 @@ def dense(weight: Packed, out: Tensor) -> Tensor:
     held, words, more, _ = tensors(weight)
     _dense[(triton.cdiv(weight.columns, _COLUMNS), weight.tensor.shape[0])](
         held, words, more, out, N=weight.columns, K=weight.inner, BLOCK_N=_COLUMNS, **form(weight, out.dtype)
-    )  # fmt: skip
+    )
     return out
 
 
