@@ -27,6 +27,7 @@ _COMMANDS = {
     "plan": ("plan", "Say whether a target and its draft fit a GPU, and what speculation would bring."),
     "config": ("config", "Say where defaults for all commands are kept, and what they are."),
     "quantize": ("quantize", "Write a model in 4 or 8 bits, and say what that costs."),
+    "warm": ("warm", "Compile the kernels of a target and its draft ahead, once a machine."),
     "tune": ("tune", "Find the fastest tiles of a model's products on this GPU, once."),
     "cluster": ("cluster", "Put a target and its draft on vLLM, over GPUs and hosts."),
     "router": ("cluster", "Put several servers behind one address, by a router that exists."),

@@ -24,6 +24,7 @@ from specdec.types import LoadOptions, SamplingParams
 
 if TYPE_CHECKING:
     from specdec.bench.figures import Figure
+    from specdec.bench.long_prompts import LongPrompt
 
 
 @o.command
@@ -49,6 +50,10 @@ def bench(
         bool,
         typer.Option("--serving", help="Only the figures of many requests, long chats and the engine's process."),
     ] = False,
+    prompt_tokens: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="With --serving: only what prompts of so many tokens cost. Repeatable."),
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Measure plain against speculative generation."""
@@ -58,9 +63,19 @@ def bench(
         SamplingParams(temperature=value, max_tokens=max_tokens)
     chosen = _chosen(prompts or (), category or (), over_http=url is not None)[:limit]
     report: dict[str, Any]
-    if serving:
-        if url:
-            raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
+    if url and serving:
+        raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
+    if prompt_tokens and not serving:
+        raise InvalidRequest("prompt_tokens", prompt_tokens[0], "--serving beside it")
+    if prompt_tokens:
+        from specdec.bench.long_prompts import long_prompts
+
+        with working("measuring"):
+            costs = list(long_prompts(loading, prompt_tokens, max_tokens, repeats))
+        report = {"long_prompts": [asdict(cost) for cost in costs]}
+        if not json:
+            stdout().print(_costs(costs))
+    elif serving:
         from specdec.bench.serving import Serving  # torch comes in here
 
         report = {"figures": _shown(Serving(loading, chosen, max_tokens, repeats).figures(), quiet=json)}
@@ -105,6 +120,21 @@ def _speeds(rows: Iterable[CategoryRow]) -> Table:
             "identical": f"{r.identical}/{r.answers}",
         }
         for r in rows
+    )
+
+
+def _costs(costs: Iterable[LongPrompt]) -> Table:
+    """A line for each length of prompt."""
+    return _table(
+        {
+            "prompt\ntokens": f"{c.tokens:,}",
+            "first token\nalone": f"{c.ttft * 1e3:,.0f} ms",
+            "\nbeside an answer": f"{c.ttft_beside * 1e3:,.0f} ms",
+            "that answer's\nlongest gap": f"{c.gap * 1e3:,.0f} ms",
+            "tokens/s\nbehind it": f"{c.decode:.0f}",
+            "\nbehind a few": f"{c.decode_short:.0f}",
+        }
+        for c in costs
     )
 
 

@@ -42,6 +42,19 @@ def test_info_before_anything_is_loaded() -> None:
     assert 50 * 2**20 < needs["weights"] < 100 * 2**20
 
 
+def test_warm() -> None:
+    done = CliRunner().invoke(app, ["warm", "--device", "cpu"])
+    assert "bundled was ready in" in done.stdout
+    assert "on a cpu nothing is compiled" in done.stdout
+
+
+def test_what_long_prompts_cost() -> None:
+    arguments = ["bench", "--serving", "--prompt-tokens", "90", "--max-tokens", "3", "--repeats", "1", "--json"]
+    (cost,) = json.loads(CliRunner().invoke(app, arguments).stdout)["long_prompts"]
+    assert cost["tokens"] == 90
+    assert cost["ttft_beside"] > 0
+
+
 def test_refusals_of_the_engine_are_one_line() -> None:
     done = CliRunner().invoke(app, ["generate", "a " * 3000])
     assert done.exit_code == 2

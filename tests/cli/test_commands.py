@@ -70,6 +70,7 @@ def test_bench_json(run: Run, tmp_path: Path) -> None:
         (["nowhere.txt"], "prompts is 'nowhere.txt'; expected a file that can be read"),
         (["--temperature", "-1"], "--temperature is -1.0; expected a number from 0 to 100"),
         (["--peers", "--draft", "lookup"], "--draft is 'lookup'; expected a draft model"),
+        (["--prompt-tokens", "90"], "--prompt-tokens is 90; expected --serving beside it"),
     ],
 )
 def test_bench_refuses(run: Run, arguments: list[str], said: str) -> None:

@@ -1,0 +1,17 @@
+"""What long prompts cost is measured, whatever it is on a busy machine."""
+
+from __future__ import annotations
+
+from specdec.bench.long_prompts import long_prompts
+from specdec.types import LoadOptions
+
+
+def test_costs_of_long_prompts() -> None:
+    options = LoadOptions(slots=1, prefix_cache_bytes=0, remember=0)
+    one, more = long_prompts(options, [80, 700], max_tokens=4, repeats=1)
+    assert (one.tokens, more.tokens) == (80, 700)
+    assert more.ttft > one.ttft > 0, "none of it was known"
+    for cost in (one, more):
+        assert cost.ttft_beside > 0
+        assert cost.gap > 0
+        assert min(cost.decode, cost.decode_short) > 0
