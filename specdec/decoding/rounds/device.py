@@ -22,10 +22,10 @@ from specdec.decoding.rounds.table import SlotTable
 from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Choice, Controller
 from specdec.decoding.speculation.ready import EVERYTHING, Ready
-from specdec.drafters.base import DeviceRound, Drafter
+from specdec.drafters.base import DeviceRound, DraftContext, Drafter
 from specdec.kernels.launch import stamp
 from specdec.kernels.rounds import begin, settle
-from specdec.models.base import DeviceModel, Model
+from specdec.models.base import DECODE_ROWS, DeviceModel, Model
 from specdec.models.graphs import Fetched, Graphs, bucket, to_device
 from specdec.sampling.state import SamplerState
 from specdec.types import MAX_SPECULATIVE_TOKENS, Round
@@ -49,7 +49,8 @@ class DeviceRounds:
     def __init__(self, target: Model, model: DeviceModel, drafters: Sequence[Drafter], controller: Controller) -> None:
         self._target, self._model, self._controller = target, model, controller
         self._drafters = {d.name: d.device for d in drafters if d.device is not None}
-        readers = [d for d in drafters if d.device is not None and d.features]
+        self._on_device = [d for d in drafters if d.device is not None]
+        readers = [d for d in self._on_device if d.features]
         self._reader = readers[0].device if readers else None
         self._features = readers[0].features if readers else ()
         self._device = target.info.device
@@ -163,7 +164,7 @@ class DeviceRounds:
         prefixes = self._target.state.prefixes
         ends = [(row.context.slot, len(row.tokens) + added) for row in plan.rows]
         drafter = None if kind.source is None else self._drafters.get(kind.source)
-        contexts = [row.context for row in plan.rows if row in _drafting(plan)]
+        contexts = self._led(plan, plan.rows, kind.source)
         return all(prefixes.reserve(slot, end, end) for slot, end in ends) and (
             drafter is None or drafter.reserve(contexts, added)
         )
@@ -175,8 +176,18 @@ class DeviceRounds:
         for row in fresh:
             self._table.upload(self._target.state.slots[row.context.slot], row, self._target.info.vocab_size)
         drafter = None if source is None else self._drafters.get(source)
-        contexts = [row.context for row in fresh if row in _drafting(plan)]
+        contexts = self._led(plan, fresh, source)
         return drafter is None or not contexts or drafter.ready(contexts)
+
+    def _led(self, plan: Plan, rows: Sequence[Running], source: str | None) -> list[DraftContext]:
+        """The sequences that a drafter goes along with: those for which it drafts, and others of which it has read
+        almost all, since the graph runs it there too."""
+        drafting = _drafting(plan)
+        return [row.context for row in rows if row in drafting or self._follows(source, row.context)]
+
+    def _follows(self, source: str | None, context: DraftContext) -> bool:
+        behind = next((d.behind(context) for d in self._on_device if d.name == source), None)
+        return behind is not None and behind <= DECODE_ROWS
 
     def _send(self, plan: Plan, kind: RoundKind) -> None:
         inputs = self._place(plan, kind.rows)
