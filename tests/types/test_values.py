@@ -224,7 +224,7 @@ def test_statistics_are_pooled_over_drafters_and_answers() -> None:
 
 def test_every_error_is_ours_and_drawn() -> None:
     kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
-    assert len(kinds) == 19
+    assert len(kinds) == 20
     for kind in kinds:
         assert issubclass(kind, SpecDecError)
         assert kind.__name__ in (errors.__doc__ or "")
