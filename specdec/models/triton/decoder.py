@@ -48,7 +48,7 @@ class Decoder:
         self._model, self._pages, self._device = model, pages, device
         self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps)
         self._tiles = {wanted: tiles.of(wanted) for wanted in products_of(model)}
-        # Not with windows: see the log of 2026-11-30, "Understood: one product made of two".
+        # Not with windows: see the log of 2026-11-30, "one product made of two".
         self._exact = prompts.exact(self._tiles, model.info.dtype, device) and not any(family.windows)
         self.longest = _LONGEST if self._exact else _LONGEST_NARROW
         narrow = prompts.LEAST if self._exact else _LONGEST_NARROW
