@@ -15,6 +15,7 @@ PACKAGES = {
     "anthropic": ("anthropic>=2",),
     "anthropic_frameworks": ("langchain-anthropic>=1", "litellm>=1.80"),
     "langchain": ("langchain-openai>=1", "langchain-tests>=1"),
+    "frameworks": ("pydantic-ai-slim[openai]", "instructor", "smolagents>=1.20", "openai", "dspy>=3"),
     "llama_index": ("llama-index-llms-openai-like>=0.8",),
     "schemathesis": ("schemathesis>=4",),
     "aider": ("aider-chat>=0.86",),

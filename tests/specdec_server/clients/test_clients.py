@@ -41,6 +41,10 @@ def test_anthropic_frameworks(server: Bundled) -> None:
     run("anthropic_frameworks", "python", HERE / "use_anthropic_frameworks.py", server.url, environment=home)
 
 
+def test_frameworks(server: Bundled) -> None:
+    run("frameworks", "python", HERE / "use_frameworks.py", server.base)
+
+
 def test_llama_index(server: Bundled) -> None:
     run("llama_index", "python", HERE / "use_llama_index.py", server.base)
 
