@@ -33,7 +33,7 @@ def quantize(
     json: o.Json = False,
 ) -> None:
     """Round a model's weights to 4 or 8 bits, write the result to FOLDER, and say what it costs: bytes and perplexity
-    before and after. vLLM loads FOLDER too."""
+    before and after. transformers loads FOLDER too."""
     from specdec.models.loading import pick_device
     from specdec.models.weights.checkpoint import resolve
     from specdec.models.weights.export import export

@@ -19,7 +19,7 @@ from specdec.drafters.heads import config as heads
 from specdec.drafters.heads.dflash import BlockHead
 from specdec.drafters.heads.eagle3 import EagleHead
 from specdec.drafters.heads.loading import load_head, with_weights
-from specdec.drafters.heads.vocabulary import HeadVocabulary
+from specdec.drafters.heads.parts import HeadParts
 from specdec.drafters.model import DraftModelDrafter
 from specdec.errors import InvalidRequest, UnsupportedModel
 from specdec.gguf import is_gguf
@@ -206,11 +206,10 @@ class _Run:
                 return ModelLearner(family, tensors, ends, options.length, options.drafts)
             assert ends is not None
             config = heads.read(options.out, ends.layers)
-            vocabulary = HeadVocabulary.read(tensors, config, ends, model.info)
+            parts = HeadParts.read(config, tensors, ends, model.info)
             if options.kind == "dflash":
-                return BlockLearner(BlockHead(config, tensors, vocabulary, ends), tensors, ends, options.length)
-            head = EagleHead(config, tensors, vocabulary, ends)
-            return EagleLearner(head, tensors, ends, options.length, options.drafts)
+                return BlockLearner(BlockHead(parts), tensors, ends, options.length)
+            return EagleLearner(EagleHead(parts), tensors, ends, options.length, options.drafts)
         finally:
             tensors.close()
 

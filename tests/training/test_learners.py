@@ -13,7 +13,7 @@ from specdec.drafters.heads import config as heads
 from specdec.drafters.heads.dflash import BlockHead
 from specdec.drafters.heads.eagle3 import EagleHead
 from specdec.drafters.heads.loading import load_head
-from specdec.drafters.heads.vocabulary import HeadVocabulary
+from specdec.drafters.heads.parts import HeadParts
 from specdec.models.base import Batch, Model
 from specdec.models.loading import load_model
 from specdec.training.answers import Answered
@@ -43,10 +43,10 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def learner_of(folder: Path, target: Model) -> Learner:
     tensors, ends = LearningTensors(folder, target.info.device), FrozenEnds(target)
     config = heads.read(folder, ends.layers)
-    vocabulary = HeadVocabulary.read(tensors, config, ends, target.info)
+    parts = HeadParts.read(config, tensors, ends, target.info)
     if config.block is None:
-        return EagleLearner(EagleHead(config, tensors, vocabulary, ends), tensors, ends, 96, K)
-    return BlockLearner(BlockHead(config, tensors, vocabulary, ends), tensors, ends, 96)
+        return EagleLearner(EagleHead(parts), tensors, ends, 96, K)
+    return BlockLearner(BlockHead(parts), tensors, ends, 96)
 
 
 def drafted(folder: Path, target: Model, tokens: list[int]) -> list[int]:

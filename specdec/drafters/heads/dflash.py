@@ -11,30 +11,21 @@ from torch import Tensor
 
 from specdec.drafters.heads.base import Choose, FeatureWindow
 from specdec.drafters.heads.cache import CachedRows
-from specdec.drafters.heads.checkpoint import HeadTensors
-from specdec.drafters.heads.config import HeadConfig
-from specdec.drafters.heads.layers import HeadAttention, HeadBody, MakeBody, read_layer
-from specdec.drafters.heads.vocabulary import HeadVocabulary
-from specdec.models.base import ModelEnds
+from specdec.drafters.heads.layers import HeadAttention, read_layer
+from specdec.drafters.heads.parts import HeadParts
 
 
 class BlockHead:
     """See `base.Head`: DFlash, and what those that add to it share."""
 
-    def __init__(
-        self,
-        config: HeadConfig,
-        tensors: HeadTensors,
-        vocabulary: HeadVocabulary,
-        ends: ModelEnds,
-        make_body: MakeBody = HeadBody,
-    ) -> None:
+    def __init__(self, parts: HeadParts) -> None:
+        config, tensors = parts.config, parts.tensors
         assert config.block is not None
-        self.config, self.vocabulary, self.block = config, vocabulary, config.block
+        self.config, self.vocabulary, self.block = config, parts.vocabulary, config.block
         family, hidden = config.family, config.family.hidden
         layers = [read_layer(tensors, f"layers.{i}", family, hidden, config.selector) for i in range(family.layers)]
-        self.body = make_body(family, layers)
-        self.fc = tensors.weight(["fc"], (hidden,), len(config.features) * ends.hidden)
+        self.body = parts.make_body(family, layers)
+        self.fc = tensors.weight(["fc"], (hidden,), len(config.features) * parts.ends.hidden)
         self.hidden_norm = tensors.tensor("hidden_norm.weight", hidden)
         self.norm = tensors.tensor("norm.weight", hidden)
         self.mask = tensors.tensor("mask_embedding", hidden) if "mask_embedding" in tensors else None
@@ -97,15 +88,9 @@ class BlockHead:
 class SelectingHead(BlockHead):
     """DFlash2: of the likeliest tokens of a row that one which also goes well with the token before."""
 
-    def __init__(
-        self,
-        config: HeadConfig,
-        tensors: HeadTensors,
-        vocabulary: HeadVocabulary,
-        ends: ModelEnds,
-        make_body: MakeBody = HeadBody,
-    ) -> None:
-        super().__init__(config, tensors, vocabulary, ends, make_body)
+    def __init__(self, parts: HeadParts) -> None:
+        super().__init__(parts)
+        config, tensors = parts.config, parts.tensors
         assert config.selector is not None
         selector, vocab, at = config.selector, config.family.vocab, "candidate_selector"
         self._top_k = selector.top_k

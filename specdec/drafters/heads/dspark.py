@@ -7,27 +7,18 @@ import torch
 from torch import Tensor
 
 from specdec.drafters.heads.base import Choose
-from specdec.drafters.heads.checkpoint import HeadTensors
-from specdec.drafters.heads.config import HeadConfig, Markov
+from specdec.drafters.heads.config import Markov
 from specdec.drafters.heads.dflash import BlockHead
-from specdec.drafters.heads.layers import HeadBody, MakeBody
-from specdec.drafters.heads.vocabulary import HeadVocabulary
-from specdec.models.base import ModelEnds
+from specdec.drafters.heads.parts import HeadParts
 from specdec.models.weights.base import Weight
 
 
 class MarkovHead(BlockHead):
     """See `base.Head`."""
 
-    def __init__(
-        self,
-        config: HeadConfig,
-        tensors: HeadTensors,
-        vocabulary: HeadVocabulary,
-        ends: ModelEnds,
-        make_body: MakeBody = HeadBody,
-    ) -> None:
-        super().__init__(config, tensors, vocabulary, ends, make_body)
+    def __init__(self, parts: HeadParts) -> None:
+        super().__init__(parts)
+        config, tensors = parts.config, parts.tensors
         assert config.markov is not None
         markov, hidden = config.markov, config.family.hidden
         rank = markov.rank

@@ -13,38 +13,29 @@ from torch import Tensor
 
 from specdec.drafters.heads.base import Choose, FeatureWindow
 from specdec.drafters.heads.cache import CachedRows
-from specdec.drafters.heads.checkpoint import HeadTensors
-from specdec.drafters.heads.config import HeadConfig
-from specdec.drafters.heads.layers import HeadAttention, HeadBody, MakeBody, read_layer
-from specdec.drafters.heads.vocabulary import HeadVocabulary
-from specdec.models.base import ModelEnds
+from specdec.drafters.heads.layers import HeadAttention, read_layer
+from specdec.drafters.heads.parts import HeadParts
 
 
 class EagleHead:
     """See `base.Head`. Its first layer reads embedding and hidden state side by side."""
 
-    def __init__(
-        self,
-        config: HeadConfig,
-        tensors: HeadTensors,
-        vocabulary: HeadVocabulary,
-        ends: ModelEnds,
-        make_body: MakeBody = HeadBody,
-    ) -> None:
-        self.config, self.vocabulary = config, vocabulary
+    def __init__(self, parts: HeadParts) -> None:
+        config, tensors, width = parts.config, parts.tensors, parts.ends.hidden
+        self.config, self.vocabulary = config, parts.vocabulary
         family, hidden, count = config.family, config.family.hidden, len(config.features)
         first = "midlayer" if "midlayer.hidden_norm.weight" in tensors else "layers.0"
         at = [first, *(f"layers.{i}" for i in range(1, family.layers))]
         layers = [read_layer(tensors, name, family, hidden * (2 if i == 0 else 1)) for i, name in enumerate(at)]
-        self.body = make_body(family, layers)
-        self.fc = tensors.weight(["fc"], (hidden,), count * ends.hidden)
+        self.body = parts.make_body(family, layers)
+        self.fc = tensors.weight(["fc"], (hidden,), count * width)
         self.hidden_norm = tensors.tensor(f"{first}.hidden_norm.weight", hidden)
         self.norm = tensors.tensor("norm.weight", hidden)
         self._input_norms: list[Tensor] = []
         if config.switches.norm_before_fc:
-            self._input_norms = [tensors.tensor("input_norm.weight", count * ends.hidden)]
+            self._input_norms = [tensors.tensor("input_norm.weight", count * width)]
         elif config.switches.fc_norm:
-            self._input_norms = [tensors.tensor(f"fc_norm.{i}.weight", ends.hidden) for i in range(count)]
+            self._input_norms = [tensors.tensor(f"fc_norm.{i}.weight", width) for i in range(count)]
 
     def fused(self, features: Tensor) -> Tensor:
         """The target's features [R, n * H] as one hidden state [R, H]."""
@@ -90,16 +81,10 @@ class EagleHead:
 class ParallelEagleHead(EagleHead):
     """See `base.Head`. Positions to come stand as a mask token with a learnt feature."""
 
-    def __init__(
-        self,
-        config: HeadConfig,
-        tensors: HeadTensors,
-        vocabulary: HeadVocabulary,
-        ends: ModelEnds,
-        make_body: MakeBody = HeadBody,
-    ) -> None:
-        super().__init__(config, tensors, vocabulary, ends, make_body)
-        self.mask_hidden = tensors.tensor("mask_hidden", 1, 1, len(config.features) * ends.hidden)
+    def __init__(self, parts: HeadParts) -> None:
+        super().__init__(parts)
+        width = len(parts.config.features) * parts.ends.hidden
+        self.mask_hidden = parts.tensors.tensor("mask_hidden", 1, 1, width)
 
     def propose(self, window: FeatureWindow, k: int, choose: Choose) -> None:
         """See `base.Head.propose`: one pass, whatever k."""

@@ -16,13 +16,13 @@ from specdec.drafters.heads.drafter import HeadDrafter
 from specdec.drafters.heads.dspark import MarkovHead
 from specdec.drafters.heads.eagle3 import EagleHead, ParallelEagleHead
 from specdec.drafters.heads.layers import HeadBody, HeadLayer, MakeBody
-from specdec.drafters.heads.vocabulary import HeadVocabulary
+from specdec.drafters.heads.parts import HeadParts
 from specdec.errors import UnsupportedModel
 from specdec.models.base import Model, ModelEnds
 from specdec.models.families.base import ModelFamily
 from specdec.models.weights.checkpoint import fetch_pickled
 
-_HEADS: dict[Method, Callable[..., Head]] = {
+_HEADS: dict[Method, Callable[[HeadParts], Head]] = {
     "eagle3": EagleHead,
     "peagle": ParallelEagleHead,
     "dflash": BlockHead,
@@ -52,10 +52,9 @@ def load_head(folder: Path, target: Model, name: str) -> HeadDrafter:
 
 def head_of(config: HeadConfig, tensors: HeadTensors, target: Model, ends: ModelEnds, name: str) -> HeadDrafter:
     """The head of these tensors as a drafter for this target."""
-    vocabulary = HeadVocabulary.read(tensors, config, ends, target.info)
+    parts = HeadParts.read(config, tensors, ends, target.info, _body(target, config.longest))
     make = BlockHead if config.method == "dspark" and config.markov is None else _HEADS[config.method]
-    head = make(config, tensors, vocabulary, ends, _body(target, config.longest))
-    return HeadDrafter(head, target.info, name, tensors.parameters, tensors.nbytes, target.device)
+    return HeadDrafter(make(parts), target.info, name, tensors.parameters, tensors.nbytes, target.device)
 
 
 def _check_fits(folder: Path, config: HeadConfig, target: Model, ends: ModelEnds) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint in fewer bits, written as compressed-tensors, which vLLM and others load too."""
+"""A checkpoint in fewer bits, written as compressed-tensors, a form that other engines read too."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from specdec.drafters.heads.config import read
 from specdec.drafters.heads.dflash import BlockHead
 from specdec.drafters.heads.eagle3 import EagleHead
 from specdec.drafters.heads.loading import load_head
+from specdec.drafters.heads.parts import HeadParts
 from specdec.drafters.heads.sequences import SequenceKeys
-from specdec.drafters.heads.vocabulary import HeadVocabulary
 from specdec.models.base import Model
 from specdec.models.loading import load_model
 from specdec.models.weights.dense import DenseWeight
@@ -49,8 +49,8 @@ def test_every_position_at_once(kind: str, target: Model, tmp_path: Path) -> Non
     tensors = HeadTensors(folder, torch.device("cpu"), torch.float32, DenseWeight)
     assert target.ends is not None
     config = read(folder, target.ends.layers)
-    vocabulary = HeadVocabulary.read(tensors, config, target.ends, target.info)
-    made = (EagleHead if kind == "eagle3" else BlockHead)(config, tensors, vocabulary, target.ends)
+    parts = HeadParts.read(config, tensors, target.ends, target.info)
+    made = (EagleHead if kind == "eagle3" else BlockHead)(parts)
     tokens = models.tokens(LENGTH + 1, seed=8)
     features = torch.randn(
         LENGTH, len(config.features) * target.ends.hidden, generator=torch.Generator().manual_seed(1)
@@ -62,7 +62,7 @@ def test_every_position_at_once(kind: str, target: Model, tmp_path: Path) -> Non
     if isinstance(made, EagleHead):
         causal = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
         said = made.step(made.fused(features), tokens[1:], keys.rows(positions, causal))[1]
-        logits = vocabulary.logits(said)
+        logits = parts.vocabulary.logits(said)
         assert logits[3 - 1 : LENGTH - 1].argmax(-1).tolist() == [row[0] for row in wanted]
     else:
         fused, size = made.fused(features), made.block.size
