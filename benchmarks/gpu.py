@@ -33,6 +33,7 @@ from specdec.models import families
 from specdec.models.base import Batch, Model, ModelOptions
 from specdec.models.eager import model as eager
 from specdec.models.loading import load_model, with_kernels
+from specdec.models.triton.model import TritonModel
 from specdec.models.weights.layers import ModelWeights, Quantization
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Completion, LoadOptions, RequestOptions, SpecStats, Speculative
@@ -158,12 +159,16 @@ def pass_ms(model: Model, rows: int, sequences: int = 1, held: int = 400) -> flo
     batch = Batch(tokens, list(range(sequences)), [held] * sequences, rows)
     graphs: Any = getattr(model, "graphs", None)
     model.run(batch)
+    while model.prepare():  # the graph that it missed
+        pass
+    model.run(batch)
+    shape = model.shape_of(batch) if isinstance(model, TritonModel) else None
 
     def once() -> object:
-        if graphs is None:
+        if shape is None:
             return model.run(batch).logits
-        # with the inputs that it was last given
-        return graphs.run((id(model), sequences, rows, 2 if rows > 1 else 1, ()), lambda: None)
+        assert shape in graphs
+        return graphs.run(shape, lambda: None)  # with the inputs that it was last given
 
     repeats = 20 if graphs else 1
     return median(lambda: [once() for _ in range(repeats)], model.info.device) / repeats * 1000

@@ -7,6 +7,7 @@ at a time.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 _KEPT = 128
 """Graphs; the one that was not used for longest goes first."""
+_one_at_a_time = threading.Lock()
+"""Making a graph waits for the whole device, and such a wait would end another engine's capture."""
+
+
+class NotCaptured(RuntimeError):
+    """A stretch of work did not become a graph. It can run as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +65,18 @@ class Graphs(Generic[K, T]):
 
     def make(self, key: K, record: Callable[[], T], *, ran: bool = False) -> None:
         """Make the graph of `key`. Its stretch runs once before, unless it `ran`: kernels are compiled when they first
-        run."""
+        run. NotCaptured where another thread of this process waited for the whole device meanwhile."""
         self._missed.pop(key, None)
         if key in self:
             return
         if not ran:
             record()
-        self._captured[key] = self._capture(record)
+        try:
+            self._captured[key] = self._capture(record)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise NotCaptured(str(error).partition("\n")[0]) from error
         if len(self._captured) > _KEPT:
             self._captured.popitem(last=False)
 
@@ -79,12 +91,13 @@ class Graphs(Generic[K, T]):
         return next((key for key, _ in self._missed.most_common(1)), None)
 
     def _capture(self, record: Callable[[], T]) -> _Captured[T]:
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_reserved()
-        graph = torch.cuda.CUDAGraph()
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            result = record()
+        with _one_at_a_time, torch.cuda.stream(torch.cuda.current_stream()):  # given back after a failure too
+            torch.cuda.synchronize()
+            before = torch.cuda.memory_reserved()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                result = record()
         self.nbytes += max(torch.cuda.memory_reserved() - before, 0)
         return _Captured(graph, result)
 

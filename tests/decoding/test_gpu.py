@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +100,26 @@ def test_no_answer_waits_for_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
         while not made:
             assert time.monotonic() < deadline, "nothing that was missed was made"
             time.sleep(0.01)
+
+
+def test_other_code_that_waits_for_the_device_ends_no_answer(
+    engines: dict[str, Engine], prompts: list[tuple[int, ...]], plain: dict[float, list[tuple[int, ...]]]
+) -> None:
+    """Such a wait fails while a graph is being made, and the graph with it; the engine lives on."""
+    stopped = threading.Event()
+
+    def wait() -> None:
+        while not stopped.is_set():
+            with suppress(torch.AcceleratorError):
+                torch.cuda.synchronize()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        for options in ({"speculative": 7}, {"min_p": 0.001, "temperature": 0.5}, {"speculative": 6}):
+            engines["auto"].generate(prompts[0], max_tokens=40, seed=1, **options)
+            time.sleep(0.3)  # while graphs are made
+    finally:
+        stopped.set()
+        thread.join()
+    assert _texts(engines["auto"], prompts[:4], 0.0, "auto", 4) == plain[0.0][:4]

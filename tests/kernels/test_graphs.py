@@ -23,6 +23,8 @@ from specdec.models.graphs import Graphs, rows_to_capture
 from tests.decoding.test_engine import wait_until
 from tests.decoding.toy import ToyModel, toy_engine
 
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the toy's tensors need Triton's interpreter")
+
 PROMPT = [7, 7]
 FORCED: dict[str, Any] = {"temperature": 0, "max_tokens": 12, "ignore_eos": True}
 
@@ -153,6 +155,25 @@ def test_a_request_waits_for_one_graph_at_most(engine: LocalEngine, made: type[M
     assert len(made.kinds) == before + 1
     made.gate.release()
     wait_until(lambda: len(made.kinds) == before + 2)
+
+
+def test_a_capture_that_other_code_ends_is_made_when_it_is_missed_again(
+    engine: LocalEngine, made: type[Made], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    capture, failed = Made._capture, threading.Event()
+
+    def ended(graphs: Made, record: Callable[[], Tensor]) -> module._Captured[Tensor]:
+        if failed.is_set():
+            return capture(graphs, record)
+        failed.set()
+        raise RuntimeError("operation failed due to a previous error during capture\nSearch for")
+
+    monkeypatch.setattr(Made, "_capture", ended)
+    first = engine.generate(PROMPT, **FORCED, speculative=3)
+    wait_until(lambda: "a graph was not made" in caplog.text)
+    assert "Search for" not in caplog.text
+    assert engine.generate(PROMPT, **FORCED, speculative=3).token_ids == first.token_ids
+    wait_until(lambda: made.kinds.count(RoundKind(1, 3, HOST)) == 2)
 
 
 def test_a_round_runs_by_the_smallest_graph_that_serves() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,12 +19,14 @@ from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Controller, Row
 from specdec.drafters.base import Drafter
 from specdec.models.base import Model
+from specdec.models.graphs import NotCaptured
 from specdec.sampling.batch import SamplingBatch
 from specdec.types import AcceptRule, Speculation
 
 if TYPE_CHECKING:
     from specdec.decoding.rounds.device import DeviceRounds
 
+_log = logging.getLogger(__name__)
 _UNREAD = Speculation(why="does not pay", detail="the draft model has not read the long prompt")
 
 
@@ -58,7 +61,7 @@ class RoundRunner:
         """What would otherwise make the first answers wait, as far as there is memory."""
         self._host.warm_up()
         if self._device is not None:
-            with suppress(torch.OutOfMemoryError):
+            with suppress(torch.OutOfMemoryError, NotCaptured):
                 self._device.warm_up()
 
     def prepare(self) -> bool:
@@ -67,7 +70,9 @@ class RoundRunner:
             return (self._device is not None and self._device.prepare()) or self._host.prepare()
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
-            return False
+        except NotCaptured as error:
+            _log.warning("a graph was not made, and will be when it is missed again: %s", error)
+        return False
 
     def catch_up(self, rows: Sequence[Running]) -> None:
         """Let a drafter read some of what it lacks of these sequences, if that pays."""

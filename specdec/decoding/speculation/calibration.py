@@ -135,7 +135,7 @@ def _fill(
             start = time.perf_counter()
             run(size)
             if device.type == "cuda":
-                torch.cuda.synchronize(device)
+                torch.cuda.current_stream(device).synchronize()  # not the device: it may be making a graph
             if repeat:  # the first turn warms up
                 fastest[size] = min(fastest[size], time.perf_counter() - start)
     least = math.inf

@@ -129,14 +129,14 @@ class TritonModel:
     def _pass(self, batch: Batch) -> Pass:
         """Up to `decode.longest` tokens of one row, or up to DECODE_ROWS of several. The result stays valid."""
         rows, count = batch.tokens.shape
-        shape = self._fitting(batch)
+        shape = self.shape_of(batch)
         held, where = self._inputs.fill(batch.tokens, batch.slots, batch.starts, shape.rows, shape.width)
         found = self.graphs.run(shape, lambda: self._decoded(shape, held, where))
         logits = found.logits[:rows] if batch.keep < 2 else found.logits[:rows, count - batch.keep : count]
         features = None if found.features is None else found.features[:rows, :count].clone()
         return Pass(logits.clone(), features)
 
-    def _fitting(self, batch: Batch) -> _Shape:
+    def shape_of(self, batch: Batch) -> _Shape:
         """What a pass is filled up to."""
         rows, count = batch.tokens.shape
         wanted = _Shape(bucket(rows, self.sizes), bucket(count, _WIDTHS), min(batch.keep, 2), batch.features)
