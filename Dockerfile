@@ -14,8 +14,9 @@ COPY . .
 RUN if [ -z "$CUDA" ]; then pip install 'torch<2.14' --index-url https://download.pytorch.org/whl/cpu; fi \
     && pip install '.[local,server]' && rm -rf /src/*
 
-RUN useradd --create-home specdec && mkdir /models && chown specdec /models
-USER specdec
+RUN useradd --create-home --uid 1000 specdec && mkdir /models && chown specdec /models
+# by number: an orchestrator can then see that it is not root
+USER 1000
 WORKDIR /models
 EXPOSE 8000
 ENTRYPOINT ["specdec", "serve"]

@@ -35,9 +35,9 @@ lowest:  ## the tests of what stands on other packages, with the lowest versions
 	$(VENV)-lowest/bin/python -m pytest -q -W ignore::pydantic.warnings.UnsupportedFieldAttributeWarning \
 	  tests/cli tests/specdec_server tests/langchain_specdec tests/llama_index_specdec tests/remote
 
-build: setup  ## wheel and sdist in dist/, checked: what they hold, how large they are, what an index would show
+build: setup  ## wheels and sdists in dist/, checked: what they hold, how large they are, what an index would show
 	rm -rf dist
-	$(BIN)/python -m build --quiet
+	for folder in . integrations/distributions/*; do $(BIN)/python -m build --quiet --outdir dist $$folder || exit 1; done
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python .ci/contents.py dist
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import tomllib
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PACKAGES: list[str] = PROJECT["tool"]["importlinter"]["root_packages"]
 SHIPPED = [ROOT / folder for folder in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+DISTRIBUTIONS = {
+    path.parent.name: tomllib.loads(path.read_text("utf-8"))["project"]
+    for path in ROOT.glob("integrations/distributions/*/pyproject.toml")
+}
 _EXTRA = re.compile(r"pip install[^`\n]*?['\" ]([\w-]+)\[")
 
 
@@ -45,6 +50,19 @@ def test_the_version_is_one() -> None:
     assert PROJECT["project"]["name"] == DISTRIBUTION
     for document in ("CHANGELOG.md", "CITATION.cff"):
         assert specdec.__version__ in (ROOT / document).read_text("utf-8"), document
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_names_of_other_ecosystems_stand_for_this_version(name: str) -> None:
+    """They have no module of their own: whoever installs one gets ours, with what it needs."""
+    project = DISTRIBUTIONS[name]
+    assert (project["name"], project["version"]) == (name, specdec.__version__)
+    extras = PROJECT["project"]["optional-dependencies"]
+    optional = project["optional-dependencies"].values()
+    for wanted in chain(project["dependencies"], *optional):
+        distribution, extra, version = re.split(r"[\[\]]+", wanted)
+        assert (distribution, version) == (DISTRIBUTION, f"=={specdec.__version__}")
+        assert extra in extras
 
 
 def _tracked() -> list[Path]:
