@@ -17,7 +17,6 @@ from torch.nn import Parameter
 
 from specdec.drafters.heads.checkpoint import HeadTensors
 from specdec.models.base import DECODE_ROWS, Model
-from specdec.models.weights.base import Weight
 from specdec.models.weights.checkpoint import SINGLE
 from specdec.models.weights.dense import DenseWeight
 
@@ -26,7 +25,7 @@ class LearningTensors(HeadTensors):
     """See `HeadTensors`. Whatever is asked for as numbers is a parameter, in 32 bits; the rest is kept as it is."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        super().__init__(folder, device, torch.float32)
+        super().__init__(folder, device, torch.float32, DenseWeight)
         self.learning: dict[tuple[str, ...], tuple[Parameter, tuple[int, ...]]] = {}
         """By the names of the tensors that it is made of, one below the other, and how many rows each has."""
         self._constant: dict[str, Tensor] = {}
@@ -39,21 +38,21 @@ class LearningTensors(HeadTensors):
 
     def tensor(self, name: str, *shape: int) -> Tensor:
         """See `HeadTensors.tensor`."""
-        return self._learning((name,), super().tensor(name, *shape), shape[:1])
+        return self._learning((name,), [super().tensor(name, *shape)])
 
-    def weight(self, names: Sequence[str], rows: Sequence[int], columns: int) -> Weight:
-        """See `HeadTensors.weight`."""
+    def stack(self, names: Sequence[str], rows: Sequence[int], columns: int) -> tuple[Tensor, Tensor | None]:
+        """See `HeadTensors.stack`. One parameter, of which others may be views: a step changes it in place."""
+        read = super().tensor
         kept = tuple(f"{name}.weight" for name in names)
-        whole = torch.cat([super(LearningTensors, self).tensor(n, r, columns) for n, r in zip(kept, rows, strict=True)])
-        biases, bias = tuple(f"{name}.bias" for name in names), None
-        if biases[0] in self:
-            joined = torch.cat([super(LearningTensors, self).tensor(n, r) for n, r in zip(biases, rows, strict=True)])
-            bias = self._learning(biases, joined, rows)
-        return DenseWeight(self._learning(kept, whole, rows), bias)
+        whole = self._learning(kept, [read(name, count, columns) for name, count in zip(kept, rows, strict=True)])
+        biases = tuple(f"{name}.bias" for name in names)
+        if biases[0] not in self:
+            return whole, None
+        return whole, self._learning(biases, [read(name, count) for name, count in zip(biases, rows, strict=True)])
 
-    def _learning(self, names: tuple[str, ...], values: Tensor, rows: Sequence[int]) -> Parameter:
-        parameter = Parameter(values.clone())
-        self.learning[names] = parameter, tuple(rows)
+    def _learning(self, names: tuple[str, ...], parts: Sequence[Tensor]) -> Parameter:
+        parameter = Parameter(torch.cat(list(parts)))
+        self.learning[names] = parameter, tuple(map(len, parts))
         return parameter
 
     @property

@@ -94,6 +94,20 @@ def test_gradients_reach_all_that_learns(folder: Path, target: Model) -> None:
         assert parameter.grad is not None and bool(parameter.grad.any()), names
 
 
+def test_what_is_written_is_what_was_learnt(folder: Path, target: Model) -> None:
+    learner = learner_of(folder, target)
+    tokens = tuple(models.tokens(40, seed=5).tolist())
+    batch = TargetFeatures(target, learner.features, 0).batch([Answered("a", "", tokens[:8], tokens[8:])])
+    first, adam = learner.loss(batch, Random(0), 64), torch.optim.AdamW(learner.tensors.learnt, lr=0.01)
+    first.backward()  # type: ignore[no-untyped-call]
+    adam.step()
+    write_tensors(folder, learner.tensors.state(), torch.float32)
+    with torch.no_grad():
+        learnt, read = (each.loss(batch, Random(0), 64) for each in (learner, learner_of(folder, target)))
+    assert learnt < first
+    torch.testing.assert_close(learnt, read, atol=1e-5, rtol=0)
+
+
 def test_what_is_written_is_what_was_read(folder: Path, target: Model) -> None:
     state = learner_of(folder, target).tensors.state()
     write_tensors(folder, state, torch.float32)

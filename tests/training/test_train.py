@@ -104,7 +104,7 @@ def test_goes_on_as_if_it_had_never_stopped(target: Path, answered: str, tmp_pat
     assert one["state"]["step"] == other["state"]["step"]
     for name, tensor in one["weights"].items():
         assert torch.equal(tensor, same["weights"][name])
-        torch.testing.assert_close(tensor, other["weights"][name], atol=1e-3, rtol=0)
+        assert torch.equal(tensor, other["weights"][name])
     again = trained(target, parts, tokens=2 * TOKENS)
     assert again.steps == second.steps
 
