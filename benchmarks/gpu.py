@@ -42,6 +42,8 @@ from specdec.types.load import Quantize
 CONTEXT = 2048
 LENGTHS = (1, 2, 3, 4, 5, 6, 8)
 CALLS = 8
+_BETWEEN = 1.0
+"""Seconds after an answer that warms up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +186,9 @@ def measure(
 ) -> tuple[Row, list[Completion]]:
     options: RequestOptions = {"temperature": temperature, "seed": 11, "speculative": speculative}
     options |= {"max_tokens": work.tokens, "ignore_eos": True}
-    for ids in work.prompts:  # makes the graphs: `auto` needs those of many lengths
+    for ids in work.prompts:  # `auto` needs graphs of many lengths, and they are made between answers
         engine.generate(ids, **options)
+        time.sleep(_BETWEEN)
     streams = [list(engine.stream(ids, **options)) for ids in work.prompts]
     rounds = [e.round for events in streams for e in events if e.round]
     found = [Completion.of(events) for events in streams]
