@@ -18,14 +18,16 @@ from specdec.bench.checkpoints import folder, hostile_draft
 from specdec.bench.peers import Peer
 from specdec.bench.prompts import BenchPrompt
 from specdec.bench.systems import make_request, ours, warm_up
-from specdec.bench.timing import Runs, System, all_answers, interleaved, ratio, speed
-from specdec.engine import Engine
+from specdec.bench.timing import Runs, System, Watch, all_answers, counted, interleaved, ratio, speed
+from specdec.engine import Engine, Progress
 from specdec.errors import InvalidRequest
 from specdec.types import AcceptRule, LoadOptions, SpecStats
 
 _ROOM = 0.10
 """Of the memory that plain, the draft's weights and its cache add up to."""
 _FORCED_K = 4
+_SYSTEMS = 6
+"""Ours in four ways, transformers in two."""
 _TEMPERATURES = (0.8, 1.0)
 
 
@@ -66,6 +68,7 @@ class Bench:
     prompts: Sequence[BenchPrompt]
     max_tokens: int
     repeats: int
+    progress: Progress
 
     def figures(self) -> Iterator[Figure]:
         """Every promised figure, as soon as it is known."""
@@ -81,12 +84,16 @@ class Bench:
                 for d in (name, hostile)
             )
             peer = Peer(target, draft, engine.info.device, engine.info.dtype)
-            runs = {c: self._against_all(engine, misled, peer, c) for c in ("copy", "story")}
+            chosen = {c: [p for p in self.prompts if p.category == c] for c in ("copy", "story")}
+            watch = counted(self.progress, _SYSTEMS * self.repeats * sum(map(len, chosen.values())))
+            runs = {c: self._against_all(engine, misled, peer, c, chosen[c], watch) for c in chosen}
             yield from self._speeds(runs["copy"], runs["story"])
+            self.progress(f"{_FORCED_K} drafts a round", 0.0)
             answers = [self._ours(engine, p, temperature=0.0, speculative=_FORCED_K)() for p in self.prompts]
         rates = SpecStats.of_all(a.stats for a in answers).acceptance_per_position
         detail = f"k={_FORCED_K}, per position {' '.join(f'{r:.2f}' for r in rates)}"
         yield Figure("acceptance at the first position, T=0", rates[0] if rates else 0.0, 0.75, detail=detail)
+        self.progress("memory", 0.0)
         yield self._memory()
 
     def rules(self) -> Iterator[RuleRow]:
@@ -97,12 +104,13 @@ class Bench:
             for engine in engines.values():
                 warm_up(engine, self.prompts[0], "auto")
             chosen = [(i, p) for i, p in enumerate(self.prompts) if p.category in ("story", "copy", "chat")]
+            watch = counted(self.progress, len(rules) * len(_TEMPERATURES) * self.repeats * len(chosen))
             for temperature in _TEMPERATURES:
                 systems: list[dict[str, System]] = [
                     {rule: self._ours(e, p, temperature=temperature, seed=i) for rule, e in engines.items()}
                     for i, p in chosen
                 ]
-                runs = interleaved(systems, self.repeats)
+                runs = interleaved(systems, self.repeats, f"accept rules, T={temperature:g}", watch)
                 for rule in rules:
                     stats = SpecStats.of_all(a.stats for a in all_answers(runs, rule))
                     length, positions = stats.acceptance_length, stats.acceptance_per_position
@@ -111,9 +119,10 @@ class Bench:
     def _ours(self, engine: Engine, prompt: BenchPrompt, **options: Any) -> System:
         return ours(engine, make_request(engine, prompt, self.max_tokens, **options))
 
-    def _against_all(self, engine: Engine, misled: Engine, peer: Peer, category: str) -> Runs:
+    def _against_all(
+        self, engine: Engine, misled: Engine, peer: Peer, category: str, prompts: Sequence[BenchPrompt], watch: Watch
+    ) -> Runs:
         """Everything that is compared, on the prompts of one category."""
-        prompts = [p for p in self.prompts if p.category == category]
         for one in (engine, misled):
             warm_up(one, prompts[0], "off")
             warm_up(one, prompts[0], "auto")
@@ -125,7 +134,8 @@ class Bench:
                 "transformers assisted": peer.answer(ids, self.max_tokens, assisted=True),
             }
             if not systems:
-                interleaved([peers], 1)  # what happens only the first time
+                for first in peers.values():
+                    first()  # what happens only then
             own = {
                 "plain": self._ours(engine, prompt, temperature=0.0, speculative="off"),
                 "speculative": self._ours(engine, prompt, temperature=0.0),
@@ -133,7 +143,7 @@ class Bench:
                 "hostile plain": self._ours(misled, prompt, temperature=0.0, speculative="off"),
             }
             systems.append(own | peers)
-        return interleaved(systems, self.repeats)
+        return interleaved(systems, self.repeats, category, watch)
 
     def _speeds(self, copy: Runs, story: Runs) -> Iterator[Figure]:
         both = [{name: a[name] + b[name] for name in a} for a, b in zip(copy, story, strict=True)]

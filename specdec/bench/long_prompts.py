@@ -11,7 +11,7 @@ from itertools import count, pairwise
 from statistics import median
 from threading import Event
 
-from specdec.engine import Engine
+from specdec.engine import Engine, Progress
 from specdec.loading import load_engine
 from specdec.types import Completion, LoadOptions
 
@@ -38,12 +38,15 @@ class LongPrompt:
     """Tokens per second behind a few tokens."""
 
 
-def long_prompts(loading: LoadOptions, lengths: Sequence[int], max_tokens: int, repeats: int) -> Iterator[LongPrompt]:
+def long_prompts(
+    loading: LoadOptions, lengths: Sequence[int], max_tokens: int, repeats: int, progress: Progress
+) -> Iterator[LongPrompt]:
     """One for each of `lengths`, in tokens. No prompt begins like another, so that none is known."""
     room = max(lengths) + 2 * max_tokens + _SHORT
     with load_engine(replace(loading, slots=2, context=loading.context or room), lambda _stage, _done: None) as engine:
         fresh = count()
-        for length in lengths:
+        for at, length in enumerate(lengths):
+            progress(f"prompts of {length:,} tokens", sum(lengths[:at]) / sum(lengths))
             _answer(engine, length, 2, next(fresh))  # what happens only the first time
             alone = [_answer(engine, length, max_tokens, next(fresh)) for _ in range(repeats)]
             short = [_answer(engine, _SHORT, max_tokens, next(fresh)) for _ in range(repeats)]

@@ -9,8 +9,8 @@ from statistics import median
 
 from specdec.bench.prompts import BenchPrompt
 from specdec.bench.systems import make_request, ours, warm_up
-from specdec.bench.timing import Runs, all_answers, interleaved, ratio, speed
-from specdec.engine import Engine
+from specdec.bench.timing import Runs, all_answers, counted, interleaved, ratio, speed
+from specdec.engine import Engine, Progress
 from specdec.types import SpecStats, Speculative
 
 SEED = 7
@@ -73,10 +73,12 @@ def plain_and_speculative(
     *,
     max_tokens: int = 128,
     repeats: int = 3,
+    progress: Progress = lambda _what, _fraction: None,
 ) -> Iterator[CategoryRow]:
     """One row per category and temperature, as soon as it is measured. `modes`: "plain" and "speculative"."""
     for mode in modes.values():
         warm_up(mode.engine, prompts[0], mode.speculative)
+    watch = counted(progress, len(modes) * len(prompts) * len(temperatures) * repeats)
     for category in dict.fromkeys(p.category for p in prompts):
         chosen = [p for p in prompts if p.category == category]
         for temperature in temperatures:
@@ -88,4 +90,5 @@ def plain_and_speculative(
                 }
                 for i, p in enumerate(chosen)
             ]
-            yield CategoryRow.of(category, temperature, interleaved(systems, repeats))
+            runs = interleaved(systems, repeats, f"{category}, T={temperature:g}", watch)
+            yield CategoryRow.of(category, temperature, runs)

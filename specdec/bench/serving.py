@@ -33,14 +33,20 @@ class Serving:
     prompts: Sequence[BenchPrompt]
     max_tokens: int
     repeats: int
+    progress: Progress
 
     def figures(self) -> Iterator[Figure]:
         """Every promised figure, as soon as it is known."""
+        self.progress(f"{_MANY} requests at once", 0.0)
         with self._load(slots=_MANY) as engine:
             yield from self._at_once(engine)
+            self.progress("answers that are left", 0.0)
             yield self._cancel(engine)
+        self.progress(f"a chat of {_TURNS} turns", 0.0)
         yield self._long_chat()
+        self.progress("answers that were given before", 0.0)
         yield self._memory()
+        self.progress("an engine in a process of its own", 0.0)
         yield from self._process()
 
     def _load(self, **changes: Any) -> Engine:

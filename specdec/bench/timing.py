@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from statistics import median
 
+from specdec.engine import Progress
 from specdec.types import Completion
 
 
@@ -21,7 +23,17 @@ Runs = list[dict[str, list[Completion]]]
 """For each repeat: the answers of each system, over all prompts."""
 
 
-def interleaved(prompts: Sequence[dict[str, System]], repeats: int) -> Runs:
+Watch = Callable[[str], None]
+"""Is told of each answer before it begins."""
+
+
+def counted(progress: Progress, answers: int) -> Watch:
+    """Passes on which of so many answers begins, with the share of them that are there."""
+    begun = count()
+    return lambda what: progress(what, next(begun) / answers)
+
+
+def interleaved(prompts: Sequence[dict[str, System]], repeats: int, what: str, watch: Watch) -> Runs:
     """Every system answers every prompt `repeats` times, one after another, in an order that turns around each time,
     so that whatever else the machine does falls on all alike."""
     runs: Runs = []
@@ -30,6 +42,7 @@ def interleaved(prompts: Sequence[dict[str, System]], repeats: int) -> Runs:
         for at, systems in enumerate(prompts):
             names = list(systems) if (repeat + at) % 2 == 0 else list(reversed(systems))
             for name in names:
+                watch(f"{what}: {name}, prompt {at + 1} of {len(prompts)}")
                 run.setdefault(name, []).append(systems[name]())
         runs.append(run)
     return runs

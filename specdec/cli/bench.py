@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +17,9 @@ from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.cli import options as o
 from specdec.cli.compare import percentages
 from specdec.cli.jsonable import print_json
-from specdec.cli.screen import loaded, loaded_apart, stdout, working
+from specdec.cli.screen import loaded, loaded_apart, stdout
 from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
+from specdec.cli.time_left import TimeLeft
 from specdec.errors import InvalidRequest
 from specdec.types import LoadOptions, SamplingParams
 
@@ -67,31 +68,36 @@ def bench(
         raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
     if prompt_tokens and not serving:
         raise InvalidRequest("prompt_tokens", prompt_tokens[0], "--serving beside it")
-    if prompt_tokens:
-        from specdec.bench.long_prompts import long_prompts
+    with closing(TimeLeft(lines=False)) as left, ExitStack() as stack:
+        if prompt_tokens:
+            from specdec.bench.long_prompts import long_prompts
 
-        with working("measuring"):
-            costs = list(long_prompts(loading, prompt_tokens, max_tokens, repeats))
-        report = {"long_prompts": [asdict(cost) for cost in costs]}
-        if not json:
-            stdout().print(_costs(costs))
-    elif serving:
-        from specdec.bench.serving import Serving  # torch comes in here
+            costs = list(long_prompts(loading, prompt_tokens, max_tokens, repeats, left))
+            left.close()
+            report = {"long_prompts": [asdict(cost) for cost in costs]}
+            if not json:
+                stdout().print(_costs(costs))
+        elif serving:
+            from specdec.bench.serving import Serving  # torch comes in here
 
-        report = {"figures": _shown(Serving(loading, chosen, max_tokens, repeats).figures(), quiet=json)}
-    else:
-        report = _promised_figures(loading, max_tokens, repeats, quiet=json) if peers else {}
-        with ExitStack() as stack:
+            figures = Serving(loading, chosen, max_tokens, repeats, left).figures()
+            report = {"figures": _shown(figures, left, quiet=json)}
+        else:
+            report = _promised_figures(loading, max_tokens, repeats, left, quiet=json) if peers else {}
             if url:
                 modes = stack.enter_context(servers(url, plain_url, slots=1)).modes(o.speculative_of(speculative))
             else:  # apart from transformers where that has computed here
                 engine = stack.enter_context((loaded_apart if peers else loaded)(loading))
                 modes = {"plain": Mode(engine, "off"), "speculative": Mode(engine, o.speculative_of(speculative))}
-            stack.enter_context(working("measuring"))
-            rows = list(plain_and_speculative(modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats))
+            rows = list(
+                plain_and_speculative(
+                    modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats, progress=left
+                )
+            )
+            left.close()
             report |= {"rows": [asdict(r) for r in rows], "info": asdict(modes["speculative"].engine.info)}
-        if not json:
-            stdout().print(_speeds(rows))
+            if not json:
+                stdout().print(_speeds(rows))
     if json:
         print_json(report)
 
@@ -138,13 +144,16 @@ def _costs(costs: Iterable[LongPrompt]) -> Table:
     )
 
 
-def _promised_figures(loading: LoadOptions, max_tokens: int, repeats: int, *, quiet: bool) -> dict[str, Any]:
+def _promised_figures(
+    loading: LoadOptions, max_tokens: int, repeats: int, left: TimeLeft, *, quiet: bool
+) -> dict[str, Any]:
     """Every promised figure, and both accept rules."""
     from specdec.bench.figures import Bench  # torch and transformers come in here
 
-    bench = Bench(loading, loaded_apart, built_in(), max_tokens, repeats)
-    figures = _shown(bench.figures(), quiet=quiet)
+    bench = Bench(loading, loaded_apart, built_in(), max_tokens, repeats, left)
+    figures = _shown(bench.figures(), left, quiet=quiet)
     rules = list(bench.rules())
+    left.close()
     if not quiet:
         shown = (
             {
@@ -160,10 +169,11 @@ def _promised_figures(loading: LoadOptions, max_tokens: int, repeats: int, *, qu
     return {"figures": figures, "accept_rules": [asdict(r) for r in rules]}
 
 
-def _shown(figures: Iterable[Figure], *, quiet: bool) -> list[dict[str, Any]]:
+def _shown(figures: Iterable[Figure], left: TimeLeft, *, quiet: bool) -> list[dict[str, Any]]:
     """The figures as JSON objects; each is printed as soon as it is known, unless `quiet`."""
     done = []
     for figure in figures:
+        left.close()
         done.append(asdict(figure) | {"met": figure.met})
         if not quiet:
             mark = Text("met   ", style="green") if figure.met else Text("missed", style="bold red")

@@ -14,14 +14,14 @@ _KNOWN = 0.02
 
 
 class TimeLeft:
-    """Takes the share that is done. A bar on a terminal; elsewhere a line now and then."""
+    """Takes the share that is done; 0 begins anew. A bar on a terminal; elsewhere a line now and then, or nothing."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, lines: bool = True) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._clock = clock
+        self._clock, self._lines = clock, lines
         self._console = stderr()
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
+        columns = TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[left]}")
         self._bar = Progress(
             *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
         )
@@ -30,15 +30,17 @@ class TimeLeft:
 
     def __call__(self, stage: str, fraction: float) -> None:
         now = self._clock()
+        if not fraction:
+            self._begun = now
         left = time_left(now - self._begun, fraction)
         if self._console.is_terminal:
             self._bar.update(self._task, description=stage, completed=fraction, left=left)
             self._bar.start()
-        elif left and now - self._printed >= _EVERY:
+        elif self._lines and left and now - self._printed >= _EVERY:
             self._printed = now
             self._console.print(f"{fraction:.0%} done ({stage}), {left}", style="dim", soft_wrap=True)
 
-    def hide(self) -> None:
+    def close(self) -> None:
         """Before something else is shown. The bar comes back when there is more to tell."""
         if self._console.is_terminal:
             self._bar.stop()

@@ -54,14 +54,14 @@ def verify(
             checks.append(replace(check, name=f"{check.name} ({drafters})"))
             if json:
                 continue
-            left.hide()
+            left.close()
             if drafters != heading:
                 heading = drafters
                 stdout().print(f"drafting from {drafters}", style="bold")
             verdict = Text(f"{check.verdict:<11}", style=_STYLES[check.verdict])
             stdout().print(verdict + Text(f"{check.name:<34} ") + Text(check.detail, style="dim"))
     finally:
-        left.hide()
+        left.close()
     whole = summary(checks) + (f"; --quick left out {LEFT_OUT}" if quick else "")
     if json:
         print_json({"checks": [asdict(check) for check in checks], "summary": whole})
@@ -79,14 +79,14 @@ def _checks(
         with servers(url, plain_url, _SLOTS) as found:
             for check in verify_server(found.engine, found.plain, found.abilities, trials, left):
                 yield found.engine.info.backend, check
-            left.hide()
+            left.close()
         return
     with loaded(loading) as engine:
         both = engine.info.draft is not None and not quick
         for check in verify_engine(engine, trials, _part(left, 0, 1 + both), quick=quick):
             yield ", ".join(engine.info.drafters), check
     if both:
-        left.hide()
+        left.close()
         with loaded(replace(loading, draft="lookup")) as engine:
             for check in verify_engine(engine, trials, _part(left, 1, 2)):
                 yield ", ".join(engine.info.drafters), check

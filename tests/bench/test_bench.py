@@ -12,6 +12,7 @@ from specdec.bench.plain import Mode, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.bench.timing import (
     System,
+    counted,
     interleaved,
     ratio,
     speed,
@@ -44,9 +45,12 @@ def test_order_turns_around() -> None:
         return answer
 
     prompts = [{n: system(n + at) for n in "ab"} for at in "12"]
-    runs = interleaved(prompts, 2)
+    told: list[tuple[str, float]] = []
+    runs = interleaved(prompts, 2, "story", counted(lambda *done: told.append(done), 8))
     assert order == ["a1", "b1", "b2", "a2", "b1", "a1", "a2", "b2"]
     assert [{n: len(s) for n, s in run.items()} for run in runs] == [{"a": 2, "b": 2}] * 2
+    assert told[0] == ("story: a, prompt 1 of 2", 0.0), "before it begins"
+    assert told[-1] == ("story: b, prompt 2 of 2", 7 / 8)
 
 
 def test_ratios_are_medians_of_each_repeat() -> None:
@@ -69,8 +73,13 @@ def _modes(engine: ScriptedEngine) -> dict[str, Mode]:
 def test_rows() -> None:
     with ScriptedEngine() as engine:
         prompts = [BenchPrompt("a", (Message("user", "x"),)), BenchPrompt("b", (Message("user", "y"),))]
-        rows = list(plain_and_speculative(_modes(engine), prompts, [0.0, 0.8], max_tokens=50, repeats=2))
+        told: list[float] = []
+        measured = plain_and_speculative(
+            _modes(engine), prompts, [0.0, 0.8], max_tokens=50, repeats=2, progress=lambda _, done: told.append(done)
+        )
+        rows = list(measured)
     assert [(r.category, r.temperature) for r in rows] == [("a", 0.0), ("a", 0.8), ("b", 0.0), ("b", 0.8)]
+    assert told == [i / 16 for i in range(16)]
     row = rows[0]
     assert (row.plain, row.speculative) == pytest.approx((250, 650))
     assert (row.speed_up, row.acceptance_length) == pytest.approx((2.6, 2.6))

@@ -8,7 +8,9 @@ from specdec.types import LoadOptions
 
 def test_costs_of_long_prompts() -> None:
     options = LoadOptions(slots=1, prefix_cache_bytes=0, remember=0)
-    one, more = long_prompts(options, [80, 700], max_tokens=4, repeats=1)
+    told: list[tuple[str, float]] = []
+    one, more = long_prompts(options, [80, 700], 4, 1, lambda *done: told.append(done))
+    assert told == [("prompts of 80 tokens", 0.0), ("prompts of 700 tokens", 80 / 780)]
     assert (one.tokens, more.tokens) == (80, 700)
     assert more.ttft > one.ttft > 0, "none of it was known"
     for cost in (one, more):

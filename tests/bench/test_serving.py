@@ -16,7 +16,8 @@ def test_every_figure_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "_TURNS", 4)
     monkeypatch.setattr(serving, "_MANY", 2)
     options = LoadOptions(slots=1, prefix_cache_bytes=0, remember=0)
-    figures = list(Serving(options, built_in(["story"]), max_tokens=8, repeats=1).figures())
+    stages: list[str] = []
+    figures = list(Serving(options, built_in(["story"]), 8, 1, lambda stage, _: stages.append(stage)).figures())
     assert [figure.name for figure in figures] == [
         "2 off / 1 off, total tokens/s",
         "2 auto / 1 off, total tokens/s",
@@ -27,6 +28,7 @@ def test_every_figure_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         "ProcessEngine's overhead",
         "events late, ms (median)",
     ]
+    assert stages[0] == "2 requests at once" and len(stages) == 5
     assert all(math.isfinite(figure.value) for figure in figures)
     late = figures[-1]
     assert late.value > 0
