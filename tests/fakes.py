@@ -14,6 +14,7 @@ from typing import Any
 from specdec.engine import Deliver, Engine, to_count
 from specdec.errors import EngineClosed
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
+from specdec.text.tools.harmony import HarmonyParser
 from specdec.text.tools.parser import AnswerParser
 from specdec.types import (
     DrafterStats,
@@ -153,9 +154,9 @@ class ScriptedEngine(Engine):
         width = self.width if drafting else 1
         texts = list(script[:limit])
         tokens = [Token(10 + i, text, self._origin(i, width)) for i, text in enumerate(texts)]
-        groups = [tokens[:1], *(tokens[i : i + width] for i in range(1, len(tokens), width))]
+        groups = self._groups(tokens, width)
         rounds = [None, *(self._round(group, drafting) for group in groups[1:])]
-        parser = AnswerParser(ANSWER_FORMAT, calls=bool(request.tools), thoughts=self._info.reasoning)
+        parser = self._parser(request)
         deltas = [[delta for t in group for delta in parser.push(t.id, t.text)] for group in groups]
         finish: FinishReason = "length" if len(script) > limit else "stop"
         deltas[-1] += parser.finish(cut=finish == "length")
@@ -164,6 +165,14 @@ class ScriptedEngine(Engine):
             for group, round, new in zip(groups, rounds, deltas, strict=True)
         ]
         return [*events[:-1], self._last(events[-1], request, tokens, rounds, finish)]
+
+    @staticmethod
+    def _groups(tokens: Sequence[Token], width: int) -> list[Sequence[Token]]:
+        """As events bring them."""
+        return [tokens[:1], *(tokens[i : i + width] for i in range(1, len(tokens), width))]
+
+    def _parser(self, request: Request) -> AnswerParser | HarmonyParser:
+        return AnswerParser(ANSWER_FORMAT, calls=bool(request.tools), thoughts=self._info.reasoning)
 
     @staticmethod
     def _origin(index: int, width: int) -> Any:

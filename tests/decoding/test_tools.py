@@ -27,7 +27,7 @@ def _tool(name: str, **properties: Any) -> dict[str, Any]:
 
 
 TOOLS = [
-    _tool("paint", colour={"enum": ["red", "blue"]}, coats={"type": "integer", "minimum": 1, "maximum": 9}),
+    _tool("paint", coats={"type": "integer", "minimum": 1, "maximum": 9}, colour={"enum": ["red", "blue"]}),
     _tool("rest"),
 ]
 
@@ -54,7 +54,7 @@ def _check(answer: Completion) -> list[str]:
     for call in whole:
         arguments = json.loads(call.arguments)
         if call.name == "paint":
-            assert list(arguments) == ["colour", "coats"]
+            assert list(arguments) == ["coats", "colour"]
             assert arguments["colour"] in ("red", "blue")
             assert 1 <= arguments["coats"] <= 9
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,10 +12,10 @@ from specdec.errors import InvalidRequest
 from specdec.grammars.compiler import GrammarCompiler
 from specdec.grammars.tools import answer_grammar
 from specdec.text.tokenizer import Tokenizer
-from specdec.text.tools.formats import HARMONY_MARKS, TOOL_FORMATS, AnswerFormat
+from specdec.text.tools.formats import HARMONY_MARKS
 from specdec.types import Grammar
 from tests.decoding.toy import EOS, VOCAB, byte_tokenizer
-from tests.text.tools.test_heads import CALLS, MARKS, THINK, WRITTEN
+from tests.text.tools.written import CALLS, HEADED, WRITTEN, answer_format, marks_in, thought
 
 
 def _tool(name: str, properties: dict[str, Any], *, strict: bool = False) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def _tool(name: str, properties: dict[str, Any], *, strict: bool = False) -> dic
 
 TOOLS = [
     _tool("add", {"a": {"type": "integer"}, "b": {"type": "array"}, "c": {"type": ["string", "null"]}}),
-    _tool("say", {"text": {"type": "string"}, "loud": {"type": "boolean"}}),
+    _tool("say", {"loud": {"type": "boolean"}, "text": {"type": "string"}}),
     _tool("sub", {}),
 ]
 
@@ -39,22 +38,19 @@ def _takes(
     backing.add_special_tokens({"additional_special_tokens": list(special)})
     tokenizer = Tokenizer(backing)
     ids = {mark: int(backing.convert_tokens_to_ids(mark)) for mark in special}
-    harmony = family == "harmony"
-    form = TOOL_FORMATS[family]
-    answer_format = AnswerFormat.harmony(form, ids) if harmony else AnswerFormat(form, THINK, ids)
-    grammar = answer_grammar(answer_format, tools, choice, **more)
+    grammar = answer_grammar(answer_format(family, ids), tools, choice, **more)
     matcher = GrammarCompiler(tokenizer, VOCAB + len(ids), [EOS]).matcher(grammar, ignore_eos=False)
     return matcher.allowed([*tokenizer.encode_plain(written), EOS]) == len(tokenizer.encode_plain(written)) + 1
 
 
 @pytest.mark.parametrize("marked", [True, False], ids=["tokens", "text"])
-@pytest.mark.parametrize("family", WRITTEN)
+@pytest.mark.parametrize("family", HEADED)
 def test_takes_what_templates_write(family: str, marked: bool) -> None:
     text = WRITTEN[family]
-    special = list(dict.fromkeys([*THINK, *re.findall(MARKS, text)])) if marked else []
+    special = marks_in(thought(family, "") + text) if marked else []
     takes = partial(_takes, family, special=special)
     assert takes(text)
-    assert takes(f"<think>hm</think>\n\n{text}")
+    assert takes(thought(family, "hm") + text)
     assert takes(f"Well.\n\n{text}", "auto")
     assert not takes("Well.")
     for name, other in (("add", "edd"), ("say", "saw")):
@@ -63,10 +59,10 @@ def test_takes_what_templates_write(family: str, marked: bool) -> None:
         assert not takes(text, call), "one call of that tool is asked for"
 
 
-@pytest.mark.parametrize("family", WRITTEN)
+@pytest.mark.parametrize("family", HEADED)
 def test_holds_calls_to_their_schema(family: str) -> None:
     text = WRITTEN[family]
-    for right, wrong in (("true", '"yes"'), ("[2, ", "2, ["), ("loud", "load")):
+    for right, wrong in (("true", '"yes"'), ("[2", "2["), ("loud", "load")):
         assert not _takes(family, text.replace(right, wrong)), right
 
 
@@ -77,7 +73,7 @@ def test_channels(special: Sequence[str]) -> None:
 
     thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
     final = "<|channel|>final<|message|>"
-    call = '<|channel|>commentary to=functions.say <|constrain|>json<|message|>{"text": "a", "loud": true}'
+    call = '<|channel|>commentary to=functions.say <|constrain|>json<|message|>{"loud": true, "text": "a"}'
     lead = "<|channel|>commentary<|message|>Well.<|end|><|start|>assistant"
     assert all(takes(thought + rest) for rest in (final + "Yes.", call, lead + call))
     assert takes(thought + call, "required") and takes(call, "say")

@@ -156,37 +156,6 @@ async def test_tool_calls_streamed() -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
-@pytest.mark.parametrize("length", range(1, 17))
-async def test_a_client_that_reads_the_first_call_of_a_chunk_alone_misses_nothing(length: int) -> None:
-    """As LlamaIndex's OpenAILike and Instructor read, at every draft length; two calls may share a round."""
-    made = [{"a": 12345678901234}, {"a": 2}]
-    script = ["Well.", *(text for arguments in made for text in call("add", arguments))]
-    ask = AppClient(ScriptedEngine(script, width=length + 1))
-    chunks = await ask.chat_chunks(tools=[TOOL])
-    read: dict[int, str] = {}
-    for delta in deltas(chunks):
-        for part in delta.get("tool_calls", ())[:1]:
-            assert ("id" in part) == (part["index"] not in read), "the first of each call has its id"
-            read[part["index"]] = read.get(part["index"], "") + part["function"]["arguments"]
-    assert [json.loads(read[index]) for index in (0, 1)] == made
-    assert content(chunks) == "Well."
-
-
-@pytest.mark.parametrize("width", [*range(2, 18), 64])
-async def test_a_stream_comes_to_the_whole_answer(width: int) -> None:
-    """However many tokens come at once: in the widest round thinking ends and two calls are made."""
-    script = ["<think>", "hm", "</think>", "Yes. ", *call("add", {"a": 1}), *call("add", {"a": 2})]
-    ask = AppClient(ScriptedEngine(script, width=width))
-    whole = (await ask.chat(tools=[TOOL], speculative="off"))["choices"][0]["message"]
-    found = deltas(await ask.chat_chunks(tools=[TOOL]))
-    assert "".join(d.get("content") or "" for d in found) == whole["content"]
-    assert "".join(d.get("reasoning_content") or "" for d in found) == whole["reasoning_content"]
-    parts = [part for d in found for part in d.get("tool_calls", ())]
-    for index, made in enumerate(whole["tool_calls"]):
-        arguments = [part["function"]["arguments"] for part in parts if part["index"] == index]
-        assert "".join(arguments) == made["function"]["arguments"]
-
-
 async def test_two_calls_in_one_round_are_two_chunks() -> None:
     script = ["<think>", "hm", "</think>", "Yes", *call("add", {"a": 1}), *call("add", {"a": 2})]
     chunks = await AppClient(ScriptedEngine(script, width=64)).chat_chunks(tools=[TOOL], return_token_ids=True)

@@ -61,22 +61,6 @@ async def test_events_of_a_message(ask: AppClient) -> None:
     assert len(of(found, "response.output_text.delta")) == 6, "one a round"
 
 
-@pytest.mark.parametrize("width", [*range(2, 18), 64])
-async def test_the_last_event_has_the_body_of_the_whole_answer(width: int) -> None:
-    """However many tokens come at once: in the widest round thinking ends and two calls are made."""
-    script = ["<think>", "hm", "</think>", "Yes. ", *call("add", {"a": 1}), *call("add", {"a": 2})]
-    asked = {"input": "Hi", "tools": [TOOL]}
-    last = (await streamed(AppClient(ScriptedEngine(script, width=width)), asked))[-1]["response"]
-    whole = await AppClient(ScriptedEngine(script)).answer(PATH, asked | {"speculative": "off"})
-
-    def plain(output: list[JSON]) -> list[JSON]:
-        return [{k: v for k, v in item.items() if k not in ("id", "call_id")} for item in output]
-
-    assert plain(last["output"]) == plain(whole["output"])
-    assert [item["type"] for item in whole["output"]] == ["reasoning", "message", "function_call", "function_call"]
-    assert whole["output"][0]["content"] == [{"type": "reasoning_text", "text": "hm"}]
-
-
 async def test_events_of_calls() -> None:
     ask = AppClient(ScriptedEngine([*call("add", {"a": 1}), *call("add", {"a": 2})]))
     found = await streamed(ask, {"input": "Hi", "tools": [TOOL]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json
@@ -159,9 +160,11 @@ def begun_block(delta: Delta) -> MessageBlock | None:
 
 
 def arguments_of(text: str) -> dict[str, Any]:
-    """As far as they go: an answer may be cut in a call."""
-    found = from_json(text or "{}", allow_partial=True)
-    return found if isinstance(found, dict) else {}
+    """As far as they go: an answer may be cut in a call, and without a grammar a model may write what is no JSON."""
+    with suppress(ValueError):
+        found = from_json(text, allow_partial=True)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def stop_reason(end: Ending | None, *, calls: bool) -> StopReason:

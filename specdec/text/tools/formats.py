@@ -32,6 +32,8 @@ class CallHead:
     """How a call's id comes of its `name` and `number`; "" where the model writes none."""
     tags: ArgumentTags | None = None
     """Arguments that are not JSON."""
+    quote: str = ""
+    """Of arguments in the notation `{key:value,...}`, the mark before and behind texts; see `NotationReader`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,29 @@ _HARMONY_SIGNS = ("<|start|>", "<|channel|>", "<|message|>")
 _QWEN_TAGS = ArgumentTags("<parameter=", ">", "\n", "\n</parameter>", "\n")
 _GLM_TAGS = ArgumentTags("<arg_key>", "</arg_key>", "\n<arg_value>", "</arg_value>", "\n")
 _GLM_DENSE_TAGS = ArgumentTags("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "")
+_GEMMA, _GEMMA_END = "<|tool_call>", "<tool_call|>"
+_FUNCTION_GEMMA, _FUNCTION_GEMMA_END = "<start_function_call>", "<end_function_call>"
 _FORMATS = (
+    ToolFormat(
+        "gemma",
+        _GEMMA,
+        "",
+        f"{_GEMMA_END}{_GEMMA}",
+        _GEMMA_END,
+        _GEMMA_END,
+        signs=(f"{_GEMMA}call:", '<|"|>'),
+        head=CallHead("call:", "", quote='<|"|>'),
+    ),
+    ToolFormat(
+        "function_gemma",
+        _FUNCTION_GEMMA,
+        "",
+        f"{_FUNCTION_GEMMA_END}{_FUNCTION_GEMMA}",
+        _FUNCTION_GEMMA_END,
+        _FUNCTION_GEMMA_END,
+        signs=(_FUNCTION_GEMMA, "<escape>"),
+        head=CallHead("call:", "", quote="<escape>"),
+    ),
     ToolFormat(
         "kimi",
         _KIMI,
@@ -186,7 +210,9 @@ _HARMONY_THOUGHT = ("<|channel|>analysis<|message|>", "<|end|>")
 HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>")
 _FOREIGN = "<function="
 """A sign of calls that no format here has, but for the one that knows it."""
-_THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+_THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|channel>", "<channel|>"))
+_LABELS = {"<|channel>": "thought\n"}
+"""What stands first in a thought behind such a mark."""
 Thought = Literal["none", "possible", "open"]
 """Where an answer starts: without a thought, maybe with one, or inside one."""
 PYTHON_TAG = "<|python_tag|>"
@@ -227,12 +253,17 @@ class AnswerFormat:
         ids = {mark: tokens[mark] for mark in HARMONY_MARKS if mark in tokens}
         return cls(tools, _HARMONY_THOUGHT, ids, _HARMONY)
 
+    @property
+    def label(self) -> str:
+        """What a thought's first line is, which is no thought."""
+        return _LABELS.get(self.thought[0], "") if self.thought else ""
+
     def thought_behind(self, prompt: str) -> Thought:
         """Some templates end a prompt inside a thought, or behind an empty one."""
         begin, end = self.thought or ("", "")
         if self.thought is None or prompt.rstrip().endswith(end):
             return "none"
-        return "open" if prompt.rstrip().endswith(begin) else "possible"
+        return "open" if prompt.rstrip().endswith((begin + self.label).rstrip()) else "possible"
 
 
 def inner_texts(tools: ToolFormat | None) -> tuple[str, ...]:
@@ -241,4 +272,4 @@ def inner_texts(tools: ToolFormat | None) -> tuple[str, ...]:
         return ()
     head, tags = tools.head, tools.head.tags
     around = (tags.key, tags.key_end, tags.value, tags.value_end) if tags else ()
-    return (head.lead, head.number[0], head.name_end, tools.tail, *around)
+    return (head.lead, head.number[0], head.name_end, head.quote, tools.tail, *around)

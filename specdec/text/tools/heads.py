@@ -22,7 +22,10 @@ def with_marks(tool_format: ToolFormat, rewrite: Callable[[str], str]) -> ToolFo
         return tool_format
     tags = head.tags and ArgumentTags(*(rewrite(getattr(head.tags, f.name)) for f in fields(head.tags)))
     number = (rewrite(head.number[0]), head.number[1])
-    head = replace(head, lead=rewrite(head.lead), name_end=rewrite(head.name_end), number=number, tags=tags)
+    quote = rewrite(head.quote)
+    head = replace(
+        head, lead=rewrite(head.lead), name_end=rewrite(head.name_end), number=number, tags=tags, quote=quote
+    )
     return replace(tool_format, head=head, tail=rewrite(tool_format.tail))
 
 
@@ -56,6 +59,8 @@ class HeadScanner:
         self._held = ""
         """The head, then the tail, as far as it was read."""
         self._arguments: ArgumentReader | None = None
+        self._broken = False
+        """Its head names nothing, so it is no call, whatever follows."""
 
     @property
     def quoted(self) -> bool:
@@ -65,7 +70,7 @@ class HeadScanner:
     def feed(self, text: str) -> tuple[tuple[bool, str], str]:
         """Whether the name has come to be known and which arguments were added; and the text behind the call."""
         known, added, whole = self.name is not None, "", text
-        if self._arguments is None:
+        if self._arguments is None and not self._broken:
             self._held += text
             text = self._read_head()
         if self._arguments is not None and not self._arguments.done:
@@ -81,7 +86,7 @@ class HeadScanner:
     def close(self) -> tuple[bool, str]:
         """The same, where the mark behind the call is met."""
         known = self.name is not None
-        if self._arguments is None and self._head.tags is not None:
+        if self._arguments is None and self._head.tags is not None and not self._broken:
             self._name(self._held)
         if self._arguments is None or self._arguments.done:
             return False, ""
@@ -90,9 +95,9 @@ class HeadScanner:
     def _read_head(self) -> str:
         """The text behind it, "" while it is not complete."""
         ends = [end for end in (self._head.name_end,) if end.strip()]
-        tags = self._head.tags
+        first = self._head.tags.key if self._head.tags else "{" if self._head.quote else ""
         found = [(at, end) for end in ends if (at := self._held.find(end.strip())) >= 0]
-        found += [(at, "") for at in ([self._held.find(tags.key)] if tags else []) if at >= 0]
+        found += [(at, "") for at in ([self._held.find(first)] if first else []) if at >= 0]
         if not found:
             return ""
         at, end = min(found)
@@ -104,24 +109,28 @@ class HeadScanner:
         lead, (mark, _) = self._head.lead.strip(), self._head.number
         head = head.strip()
         self._held = ""
-        if not head.startswith(lead) or head == lead:
-            self._held = head
+        self._broken = not head.startswith(lead) or head == lead
+        if self._broken:
             return
         name, _, number = head.removeprefix(lead).partition(mark) if mark else (head.removeprefix(lead), "", "")
         self.name = name.strip()
         self.call_id = self._head.call_id.format(name=self.name, number=number.strip()) if number else ""
-        tags, schema = self._head.tags, self._schemas.get(self.name, {})
-        self._arguments = TagReader(tags, self._tail, schema) if tags else JsonReader()
+        if self._head.tags:
+            self._arguments = TagReader(self._head.tags, self._tail, self._schemas.get(self.name, {}))
+        else:
+            self._arguments = NotationReader(self._head.quote) if self._head.quote else JsonReader()
 
 
 class JsonReader:
     """Arguments that are a JSON object already."""
 
     def __init__(self) -> None:
-        self.done = self.quoted = self._escaped = False
+        self.done = self.quoted = self._escaped = self._begun = False
         self._depth = 0
 
     def feed(self, text: str) -> tuple[str, str]:
+        text = text if self._begun else text.lstrip()
+        self._begun = self._begun or bool(text)
         for at, letter in enumerate(text):
             if self.quoted:
                 self.quoted = self._escaped or letter != '"'
@@ -131,11 +140,69 @@ class JsonReader:
                 self._depth += (letter in "{[") - (letter in "}]")
                 if letter in "}]" and self._depth == 0:
                     self.done = True
-                    return text[: at + 1].lstrip(), text[at + 1 :]
-        return (text if self._depth or self.quoted else text.lstrip()), ""
+                    return text[: at + 1], text[at + 1 :]
+        return text, ""
 
     def close(self) -> str:
         return ""
+
+
+class NotationReader:
+    """Arguments as Gemma writes them, `{key:value,...}`: keys are bare, a text stands between two of the same mark, and
+    all else is as in JSON."""
+
+    def __init__(self, quote: str) -> None:
+        self._quote = quote
+        self.done = self.quoted = False
+        self._held = ""
+        self._closing: list[str] = []
+        """What ends each object and array that is open."""
+        self._keyed = False
+        """Whether a key comes next."""
+
+    def feed(self, text: str) -> tuple[str, str]:
+        self._held += text
+        out = ""
+        while not self.done:
+            added = self._quoted_part() if self.quoted else self._next()
+            if added is None:
+                return out, ""
+            out += added
+        return out, self._held
+
+    def close(self) -> str:
+        return ""
+
+    def _quoted_part(self) -> str | None:
+        """Of a text: all that cannot be a part of its end."""
+        text, found, rest = self._held.partition(self._quote)
+        if found:
+            self._held, self.quoted = rest, False
+            return _escaped(text) + '"'
+        text, self._held = _without_start(self._held, {self._quote})
+        return _escaped(text) or None
+
+    def _next(self) -> str | None:
+        """Up to the next sign; None where it is not written yet."""
+        signs = (self._quote, *(":,}" if self._keyed else ",{}[]"))
+        at, sign = min(((at, sign) for sign in signs if (at := self._held.find(sign)) >= 0), default=(-1, ""))
+        if at < 0:
+            return None
+        word, self._held = self._held[:at].strip(), self._held[at + len(sign) :]
+        if sign == self._quote:
+            self.quoted = True
+            return '"'
+        if sign == ":":
+            self._keyed = False
+            return (json.dumps(word.strip('"'), ensure_ascii=False) if word else "") + ": "
+        if sign in "{[":
+            self._closing.append("}" if sign == "{" else "]")
+        elif sign in "}]":
+            sign = self._closing.pop()
+            self.done = not self._closing
+        self._keyed = not self.done and self._closing[-1] == "}" and sign in "{,"
+        value = as_json(word, None) if word and sign in ",}]" else ""
+        return value + (", " if sign == "," else sign)
 
 
 class TagReader:
@@ -196,11 +263,15 @@ class TagReader:
 
     def _part(self) -> str | None:
         """Of a text: all that cannot be a part of its end."""
-        end, held = self._tags.value_end, self._held
-        ends = {end, end.strip()}
-        keep = max((n for e in ends for n in range(1, len(e)) if held.endswith(e[:n])), default=0)
-        part, self._held = held[: len(held) - keep], held[len(held) - keep :]
+        end = self._tags.value_end
+        part, self._held = _without_start(self._held, {end, end.strip()})
         return _escaped(part) or None
+
+
+def _without_start(text: str, marks: set[str]) -> tuple[str, str]:
+    """A text that goes on: what no mark can begin in, and its end, where one may."""
+    keep = max((n for mark in marks for n in range(1, len(mark)) if text.endswith(mark[:n])), default=0)
+    return text[: len(text) - keep], text[len(text) - keep :]
 
 
 def types_of(schema: Mapping[str, Any], key: str) -> set[str] | None:

@@ -44,6 +44,9 @@ class AnswerParser:
         self._open, self._close = (answer_format.thought if thoughts else None) or ("", "")
         names = dict.fromkeys([self._open, self._close, self._begin, self._end, *within])
         self._marks = MarkSplitter(names, answer_format.ids)
+        self._label = answer_format.label
+        self._head: str | None = None
+        """The start of a thought, while it may be its label."""
         self._thinking = self._marked = opened and thoughts
         """`_marked`: a mark was met, behind which whitespace means nothing."""
         self._calling = False
@@ -73,6 +76,7 @@ class AnswerParser:
                 self._calling = part.name == self._begin
                 self._past_thought = self._past_thought or self._thinking
                 self._thinking = part.name == self._open
+                self._head = "" if self._thinking and self._label else None
                 self._marked, self._blank, self._spaces = True, True, ""
         return out
 
@@ -92,6 +96,11 @@ class AnswerParser:
         return out
 
     def _text(self, text: str) -> Iterator[Delta]:
+        if self._head is not None:
+            self._head += text
+            if self._label.startswith(self._head):
+                return
+            text, self._head = self._head.removeprefix(self._label), None
         while text:
             if self._scanner is not None:
                 added, text = self._scanner.feed(text)

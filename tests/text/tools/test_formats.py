@@ -19,6 +19,8 @@ MISTRAL = "[AVAILABLE_TOOLS]{{ tools }}[/AVAILABLE_TOOLS] [TOOL_CALLS] ["
     ("<tool_call>\n<function=name>\n<parameter=key>", "qwen_xml"), ("<tool_call>{{ n }}<arg_key>", "glm_dense"),
     ("{{ '<tool_call>' + n + '\\n<arg_key>' + k + '</arg_key>\\n<arg_value>' }}", "glm"),
     ("<|start|>assistant to=functions.{{ n }}<|channel|>commentary json<|message|>", "harmony"),
+    ("{{ '<|tool_call>call:' + n + '{' }}{{ '<|\"|>' + v + '<|\"|>' }}<|channel>thought\n<channel|>", "gemma"),
+    ("{{ '<start_function_call>call:' + n }}{{ '<escape>' + v + '<escape>' }}", "function_gemma"),
     ("<｜tool▁calls▁begin｜>{{ n }}\n```json\n", "deepseek_r1"), ("<｜tool▁calls▁begin｜>{{ n }}", "deepseek"),
 ])  # fmt: skip
 def test_detected(template: str, name: str | None) -> None:
@@ -29,7 +31,7 @@ def test_detected(template: str, name: str | None) -> None:
 def test_selected() -> None:
     assert AnswerFormat.of("mistral", HERMES, {}).tools is TOOL_FORMATS["mistral"]
     assert AnswerFormat.of("none", HERMES, {}).tools is None
-    with pytest.raises(InvalidRequest, match="tool_format is 'xml'; expected auto, none, kimi"):
+    with pytest.raises(InvalidRequest, match="tool_format is 'xml'; expected auto, none, gemma"):
         AnswerFormat.of("xml", HERMES, {})
 
 
