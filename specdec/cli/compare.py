@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from rich.console import Console
 from rich.table import Table
 
 from specdec.cli.answer import print_answer
@@ -15,19 +16,25 @@ from specdec.types import Request
 from specdec.verify.comparison import WARM_UP_TOKENS, Comparison, sides
 
 
-def print_comparison(engine: Engine, request: Request, *, json: bool) -> None:
-    """Both answers, as they come, and their figures. Each side gets a short untimed run first, and neither finds the
-    other's prompt in the cache."""
-    console, answers = stdout(), []
+def compared(engine: Engine, request: Request, console: Console | None) -> Comparison:
+    """Both answers, on `console` as they come. Each side gets a short untimed run first, and neither finds the other's
+    prompt in the cache."""
+    answers = []
     for side, one in sides(request).items():
-        if not json:
+        if console:
             legend = ", accepted drafts in green" if console.color_system and one.speculative != "off" else ""
             console.print(f"── {side}{legend}", style="bold")
         engine.generate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=one.speculative)
-        answers.append(print_answer(engine, one, None if json else console, mark_accepted=True))
-        if not json:
+        answers.append(print_answer(engine, one, console, mark_accepted=True))
+        if console:
             console.print()
-    result = Comparison(answers[0], answers[1], engine.info.accept_rule)
+    return Comparison(answers[0], answers[1], engine.info.accept_rule)
+
+
+def print_comparison(engine: Engine, request: Request, *, json: bool) -> None:
+    """Both answers and their figures."""
+    console = stdout()
+    result = compared(engine, request, None if json else console)
     if json:
         print_json(
             {

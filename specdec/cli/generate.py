@@ -11,25 +11,25 @@ import typer
 from specdec.cli import options as o
 from specdec.cli.answer import Stopped, print_answer, stats_line
 from specdec.cli.compare import print_comparison
+from specdec.cli.demo import STORY, print_demo
 from specdec.cli.jsonable import completion_json, print_json
 from specdec.cli.screen import loaded, stderr, stdout
 from specdec.cli.servers import Url
 from specdec.errors import InvalidRequest
 from specdec.types import EngineInfo, LoadOptions, Message, Request, SamplingParams
 
-DEMO_PROMPT = "Tell me a story about a shy fox who finds a silver bell."
 _SHORT = SamplingParams(max_tokens=256)
 
 
 @o.command
 def generate(
     prompt: Annotated[
-        str | None, typer.Argument(help="The prompt; - reads it from stdin; none takes a built-in one.")
+        str | None, typer.Argument(help="The prompt; - reads it from stdin; none takes built-in ones.")
     ] = None,
     loading: LoadOptions = o.FORGETFUL,
     url: Url = None,
     speculative: Annotated[str, typer.Option(help="auto, off, or drafted tokens a round.")] = "auto",
-    compare: Annotated[bool, typer.Option("--compare", help="Answer plain and speculative, and compare.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Plain and speculative, compared.")] = False,
     json: o.Json = False,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the text; no chat template.")] = False,
     system: Annotated[str | None, typer.Option(help="System turn before the prompt.")] = None,
@@ -37,14 +37,18 @@ def generate(
     sampling: SamplingParams = _SHORT,
 ) -> None:
     """Answer a prompt, streaming. Speculation never changes the answer, only when it comes."""
-    text = sys.stdin.read().rstrip("\n") if prompt == "-" else DEMO_PROMPT if prompt is None else prompt
+    text = sys.stdin.read().rstrip("\n") if prompt == "-" else STORY if prompt is None else prompt
     # Made before anything is loaded, so that nothing is for a request that is refused.
     request = Request(text, sampling, o.speculative_of(speculative), prediction)
-    if prompt is None and not json:
-        stderr().print(f"> {DEMO_PROMPT}", style="dim")
+    demo = compare and prompt is None and not json
+    if prompt is None and not (json or demo):
+        stderr().print(f"> {STORY}", style="dim")
     with loaded(replace(loading, target=url or loading.target)) as engine:
         request = replace(request, prompt=messages(text, system, engine.info, raw=raw))
         try:
+            if demo:
+                print_demo(engine, request)
+                return
             if compare:
                 print_comparison(engine, request, json=json)
                 return

@@ -67,6 +67,16 @@ def test_speculation_that_was_off_says_why(run: Run, loader: Loader) -> None:
     assert "speculation off: drafting costs more" in run("generate", "Hello", "--compare").stdout
 
 
+def test_without_a_prompt_three_kinds_are_shown(run: Run, loader: Loader) -> None:
+    shown = run("generate", "--compare").stdout
+    asked = [r.prompt for r in loader.engine.requests if r.id in ("plain", "speculative")]
+    assert len(asked) == 6 and asked[::2] == asked[1::2] and len(set(asked)) == 3
+    table = [line.split() for line in shown.splitlines() if line.endswith("yes")]
+    assert [" ".join(row[:-6]) for row in table] == ["a story", "an edit", "a question over a text"]
+    assert shown.count(" (model): 14 tokens in 5 passes\n") == 3
+    assert "specdec verify" in shown.splitlines()[-1]
+
+
 def test_json(run: Run) -> None:
     result = json.loads(run("generate", "Hello", "--compare", "--json").stdout)
     assert result["identical"] is True

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from specdec.cli.generate import DEMO_PROMPT
+from specdec.cli.demo import STORY
 from specdec.cli.jsonable import completion_json, print_json
 from specdec.errors import CheckpointNotFound
 from specdec.types import LoadOptions, Message, SamplingParams, Token, TokenLogprob
@@ -51,8 +51,8 @@ def test_prompt_from_stdin(run: Run, loader: Loader) -> None:
 
 def test_no_prompt_takes_the_demo(run: Run, loader: Loader) -> None:
     done = run("generate")
-    assert loader.engine.requests[0].prompt == (Message("user", DEMO_PROMPT),)
-    assert DEMO_PROMPT in done.stderr
+    assert loader.engine.requests[0].prompt == (Message("user", STORY),)
+    assert STORY in done.stderr
 
 
 def test_every_option_arrives(run: Run, loader: Loader) -> None:
