@@ -145,11 +145,13 @@ def main() -> None:
     size, device = PAIRS[arguments.sizes][0], torch.device(arguments.device)
     target = load(size, "target", device, getattr(torch, arguments.dtype), 1)
     work = Work(prompts_of(Tokenizer.load(bundled("target")), arguments.prompts), arguments.tokens)
-    found = [cost for kind in arguments.kinds for cost in costs(kind, size, target, work)]
-    print("kind     drafts  plain ms  draft ms  verify ms  ratio   auto  same    GB")
-    for c in found:
-        times = f"{c.plain_ms:9.3f} {c.draft_ms:9.3f} {c.verify_ms:10.3f} {c.ratio:6.3f} {c.auto:6.3f}"
-        print(f"{c.kind:8} {c.drafts:6} {times} {c.same_text!s:>5} {c.gigabytes:5.2f}")
+    found: list[HeadCost] = []
+    print("kind     drafts  plain ms  draft ms  verify ms  ratio   auto  same    GB", flush=True)
+    for kind in arguments.kinds:
+        for c in costs(kind, size, target, work):
+            found.append(c)
+            times = f"{c.plain_ms:9.3f} {c.draft_ms:9.3f} {c.verify_ms:10.3f} {c.ratio:6.3f} {c.auto:6.3f}"
+            print(f"{c.kind:8} {c.drafts:6} {times} {c.same_text!s:>5} {c.gigabytes:5.2f}", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(cost) for cost in found], indent=1))
 
