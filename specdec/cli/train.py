@@ -51,7 +51,7 @@ def train(
     drafts: Annotated[int, typer.Option(help="Tokens that it learns to propose at once.")] = 7,
     length: Annotated[int, typer.Option(help="Tokens of prompt and answer, at most.")] = 1024,
     answer: Annotated[int, typer.Option(help="Tokens of an answer, at most.")] = 384,
-    rate: Annotated[float | None, typer.Option(help="Learning rate; default by the drafter's width.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Of learning; default 0.02, with --from 0.005.")] = None,
     device: Annotated[str, typer.Option(help=o.LOADING["device"])] = "auto",
     dtype: Annotated[str, typer.Option(help=o.LOADING["dtype"])] = "auto",
     measure: Annotated[bool, typer.Option(help="Measure tokens/s before and after, at the end.")] = True,

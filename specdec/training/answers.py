@@ -78,11 +78,11 @@ class AnswerTask:
     seed: int
 
     def request(self, engine: Engine, prompt: BenchPrompt) -> Request | None:
-        """None for a prompt that leaves no room for an answer. Its tools are in the prompt, and the answer is free:
-        what it calls follows no grammar."""
+        """None for a prompt that leaves no room for an answer. Its tools are in the prompt, if the target knows any,
+        and the answer is free: what it calls follows no grammar."""
         chat = engine.info.chat_template
         try:
-            tokens = engine.tokenize(prompt.content(chat), prompt.tools if chat else ())
+            tokens = engine.tokenize(prompt.content(chat), prompt.tools if engine.info.tool_format else ())
         except PromptTooLong:
             return None
         room = min(self.longest, self.length - len(tokens))

@@ -7,10 +7,9 @@ all that lies before it, and its first tokens weigh most, since what follows a w
 from __future__ import annotations
 
 import math
-from random import Random
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from specdec.drafters.heads.dflash import BlockHead
 from specdec.models.rope import Rope
@@ -32,16 +31,15 @@ class BlockLearner:
         ahead = torch.arange(1, self.longest + 1, device=device)
         self._ahead, self._weights = ahead, torch.exp((1 - ahead) / (self.block.size / 2))
 
-    def loss(self, batch: TextBatch, rng: Random, rows: int) -> Tensor:
+    def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
         """See `learning.Learner.loss`."""
-        count = max(1, rows // (len(batch.lengths) * self.longest))
-        chosen = [sorted(rng.choices(batch.anchors(text), k=count)) for text in range(len(batch.lengths))]
-        anchors = torch.tensor(chosen, device=batch.tokens.device)  # [B, N]
+        texts, last = batch.tokens.shape[0], batch.tokens.shape[1] - 1
+        anchors = batch.drawn(chance, max(1, rows // (texts * self.longest)))
         said, labels, inside = self._said(batch, anchors), *self._labels(batch, anchors)
         final = None
         if batch.final is not None:
-            each = torch.arange(len(batch.lengths), device=anchors.device).view(-1, 1, 1)
-            before = (anchors.unsqueeze(-1) + self._ahead - 1).clamp(max=batch.tokens.shape[1] - 1)
+            each = torch.arange(texts, device=anchors.device).view(-1, 1, 1)
+            before = (anchors.unsqueeze(-1) + self._ahead - 1).clamp(max=last)
             final = batch.final[each, before].flatten(0, 2)
         weights = (inside * self._weights).flatten()
         return self.speaker.loss(said.flatten(0, 2), final, labels.flatten(), weights)
@@ -49,23 +47,20 @@ class BlockLearner:
     def accepted(self, batch: TextBatch) -> Tensor:
         """See `learning.Learner.accepted`."""
         found = torch.zeros_like(batch.tokens)
-        for low in range(min(batch.starts), batch.tokens.shape[1], self._at_once(batch)):
-            high = min(low + self._at_once(batch), batch.tokens.shape[1])
-            anchors = torch.arange(low, high, device=found.device).expand(len(batch.lengths), -1)
+        texts, wide = batch.tokens.shape
+        together = max(1, math.isqrt(2**26 // texts) // self.block.size)  # all of a text's blocks would see too much
+        for low in range(0, wide, together):
+            high = min(low + together, wide)
+            anchors = torch.arange(low, high, device=found.device).expand(texts, -1)
             said, labels, inside = self._said(batch, anchors), *self._labels(batch, anchors)
             best = self.speaker.best(said.flatten(0, 2)).view(labels.shape)
             found[:, low:high] = runs((best == labels) & inside)
         return found
 
-    def _at_once(self, batch: TextBatch) -> int:
-        """Blocks of a text, where all of them would see too much at once."""
-        return max(1, math.isqrt(2**26 // len(batch.lengths)) // self.block.size)
-
     def _labels(self, batch: TextBatch, anchors: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens behind anchors [B, N], and whether they are there, [B, N, k] each."""
         at = anchors.unsqueeze(-1) + self._ahead
-        lengths = torch.tensor(batch.lengths, device=at.device).view(-1, 1, 1)
-        inside, last = at < lengths, batch.tokens.shape[1] - 1
+        inside, last = at < batch.lengths.unsqueeze(-1), batch.tokens.shape[1] - 1
         tokens = batch.tokens.gather(1, at.clamp(max=last).flatten(1)).view(at.shape)
         return tokens, inside
 

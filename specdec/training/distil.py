@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from specdec.drafters.heads.layers import HeadBody, read_layer
 from specdec.models.families.base import ModelFamily
@@ -38,13 +37,10 @@ class ModelLearner:
         self._rope = Rope(*family.rope, length + 1, self._embedding.device)
         self._speaker = Speaker(self._logits, _no_teacher if ends is None else ends.unembed)
 
-    def loss(self, batch: TextBatch, rng: Random, rows: int) -> Tensor:
+    def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
         """See `learning.Learner.loss`."""
-        chosen = [(text, at) for text in range(len(batch.lengths)) for at in batch.anchors(text)]
-        if len(chosen) > rows:
-            chosen = sorted(rng.sample(chosen, rows))
-        at = batch.flat(chosen)
-        labels = batch.tokens.flatten()[batch.flat([(text, position + 1) for text, position in chosen])]
+        at = batch.chosen(chance, rows)
+        labels = batch.tokens.flatten()[at + 1]
         final = None if batch.final is None else batch.final.flatten(0, 1)[at]
         return self._speaker.loss(
             self._said(batch.tokens).flatten(0, 1)[at], final, labels, torch.ones_like(labels).float()
@@ -54,8 +50,7 @@ class ModelLearner:
         """See `learning.Learner.accepted`."""
         said = self._said(batch.tokens)
         best = self._speaker.best(said.flatten(0, 1)).view(batch.tokens.shape)
-        lengths = torch.tensor(batch.lengths, device=best.device).unsqueeze(-1)
-        inside = torch.arange(1, best.shape[1], device=best.device) < lengths
+        inside = torch.arange(1, best.shape[1], device=best.device) < batch.lengths
         matches = F.pad((best[:, :-1] == batch.tokens[:, 1:]) & inside, (0, self.longest))
         return matches.unfold(1, self.longest, 1).int().cumprod(-1).sum(-1)
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from random import Random
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from specdec.drafters.heads.eagle3 import EagleHead
 from specdec.models.rope import Rope
@@ -35,26 +34,18 @@ class EagleLearner:
         self.speaker = Speaker(head.vocabulary.own_logits, ends.unembed, head.vocabulary.ids)
         self._rope = Rope(*head.config.family.rope, length + longest + 1, ends.head.device)
 
-    def loss(self, batch: TextBatch, rng: Random, rows: int) -> Tensor:
+    def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
         """See `learning.Learner.loss`."""
-        steps = min(_STEPS, self.longest)
-        chosen = [(text, at) for text in range(len(batch.lengths)) for at in batch.anchors(text)]
-        if len(chosen) > rows // steps:
-            chosen = sorted(rng.sample(chosen, max(1, rows // steps)))
+        steps, wide = min(_STEPS, self.longest), batch.tokens.shape[1]
+        chosen = batch.chosen(chance, max(1, rows // steps))
+        texts, at = chosen // wide, chosen % wide
         total, share = batch.features.new_zeros((), dtype=torch.float32), 0.0
         for step, said in enumerate(self._steps(batch, steps)):
-            there = [(text, at) for text, at in chosen if at + step + 1 < batch.lengths[text]]
-            if not there:
-                break
-            wide = said.shape[1]
-            bases = torch.tensor([text * wide + at - 1 for text, at in there], device=said.device)
-            labels = batch.tokens.flatten()[batch.flat([(text, at + step + 1) for text, at in there])]
-            final = None
-            if batch.final is not None:
-                final = batch.final.flatten(0, 1)[batch.flat([(text, at + step) for text, at in there])]
-            weights = torch.ones(len(there), device=said.device)
-            total = total + _DECAY**step * self.speaker.loss(said.flatten(0, 1)[bases], final, labels, weights)
-            share += _DECAY**step
+            ahead = (at + step + 1).clamp(max=wide - 1)
+            there = at + step + 1 < batch.lengths[texts, 0]
+            final = None if batch.final is None else batch.final[texts, ahead - 1]
+            loss = self.speaker.loss(said[texts, at - 1], final, batch.tokens[texts, ahead], there.float())
+            total, share = total + _DECAY**step * loss, share + _DECAY**step
         return total / share
 
     def accepted(self, batch: TextBatch) -> Tensor:
@@ -70,8 +61,8 @@ class EagleLearner:
 
     def _inside(self, batch: TextBatch, step: int) -> Tensor:
         """Whether the text has a token so many steps behind each base, [B, T - 1]."""
-        lengths = torch.tensor(batch.lengths, device=batch.tokens.device).unsqueeze(-1)
-        return torch.arange(batch.tokens.shape[1] - 1, device=lengths.device) + step + 2 < lengths
+        bases = torch.arange(batch.tokens.shape[1] - 1, device=batch.tokens.device)
+        return bases + step + 2 < batch.lengths
 
     def _steps(self, batch: TextBatch, count: int) -> Iterator[Tensor]:
         """What the vocabulary's product takes after each step, [B, T - 1, H]; row p goes on from position p, and knows

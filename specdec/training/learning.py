@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.checkpoint import checkpoint
 
 from specdec.training.weights import LearningTensors
@@ -30,23 +29,29 @@ class TextBatch:
     """[B, T, n * H]"""
     final: Tensor | None
     """[B, T, H], what the target's head reads; None of a target that does not show it."""
-    starts: tuple[int, ...]
-    """Where the answers begin."""
-    lengths: tuple[int, ...]
+    starts: Tensor
+    """[B, 1] int64: where the answers begin."""
+    lengths: Tensor
+    """[B, 1] int64"""
+    answered: int
+    """Tokens of the answers."""
 
-    @property
-    def answered(self) -> int:
-        """Tokens of the answers."""
-        return sum(self.lengths) - sum(self.starts)
+    def drawn(self, chance: Generator, count: int) -> Tensor:
+        """So many positions of each answer behind which rounds may draft, [B, count]."""
+        shares = self._moved(torch.rand(self.tokens.shape[0], count, generator=chance, device="cpu"))
+        return self.starts + (shares * (self.lengths - 1 - self.starts)).long()
 
-    def anchors(self, text: int) -> range:
-        """The positions of an answer behind which rounds may draft."""
-        return range(self.starts[text], self.lengths[text] - 1)
+    def chosen(self, chance: Generator, count: int) -> Tensor:
+        """Up to so many of all such positions, each once, as indices into [B * T]."""
+        every = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        inside = (every >= self.starts) & (every < self.lengths - 1)
+        ranks = (1 - self._moved(torch.rand(self.tokens.shape, generator=chance, device="cpu"))) * inside
+        return ranks.flatten().topk(min(count, self.answered - self.tokens.shape[0])).indices
 
-    def flat(self, positions: Sequence[tuple[int, int]]) -> Tensor:
-        """Indices of (text, position) into [B * T]."""
-        wide = self.tokens.shape[1]
-        return torch.tensor([text * wide + at for text, at in positions], device=self.tokens.device)
+    def _moved(self, values: Tensor) -> Tensor:
+        """Numbers of the host, without waiting for the device."""
+        device = self.tokens.device
+        return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 class Learner(Protocol):
@@ -58,8 +63,8 @@ class Learner(Protocol):
     longest: int
     """Tokens that it proposes at once, at most."""
 
-    def loss(self, batch: TextBatch, rng: Random, rows: int) -> Tensor:
-        """Over about so many predictions of the batch, chosen by `rng`."""
+    def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
+        """Over about so many predictions of the batch, chosen by a generator on the CPU."""
         ...
 
     def accepted(self, batch: TextBatch) -> Tensor:

@@ -22,14 +22,18 @@ from specdec.training.features import TargetFeatures
 from specdec.training.judging import autocast
 from specdec.training.learning import Learner
 from specdec.training.memory import MemoryPlan
+from specdec.training.optimiser import Optimiser
 from specdec.training.options import TrainingOptions
 from specdec.training.progress import Report, TrainingProgress, TrainingScore
 from specdec.training.weights import write_tensors
 
+_RATE, _RATE_ON = 0.02, 0.005
+"""Of matrices, for a new drafter and for one that has learnt."""
+_REST = 0.15
+"""Of that, for all else."""
 _WARM_UP = 0.04
 _LEAST = 0.05
 """Of the learning rate, at the end."""
-_CLIP = 1.0
 _JUDGED = 8
 """Judgements in a training, beside the first."""
 _KEPT_EVERY = 45.0
@@ -67,12 +71,8 @@ class TrainingLoop:
     ) -> None:
         self.options, self.learner, self.plan, self.state = options, learner, plan, TrainingState()
         self._judge, self._report, self._dtype = judge, report, dtype
-        width = max(p.shape[-1] for p in learner.tensors.learnt if p.dim() == 1)
-        self._rate = options.rate or 6e-4 * math.sqrt(4096 / width)
-        matrices = [p for p in learner.tensors.learnt if p.dim() > 1]
-        rest = [p for p in learner.tensors.learnt if p.dim() == 1]
-        groups = [{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
-        self._adam = torch.optim.AdamW(groups, lr=self._rate, betas=(0.9, 0.95), fused=matrices[0].is_cuda)
+        tensors, self._rate = learner.tensors, options.rate or (_RATE if options.start is None else _RATE_ON)
+        self._optimiser = Optimiser(tensors.matrices, tensors.rest, self._rate, _REST * self._rate)
         self._file = options.out / "training" / "state.pt"
         self._kept = time.monotonic()
         self._whole = True
@@ -112,7 +112,7 @@ class TrainingLoop:
         kept = {
             "state": asdict(self.state),
             "weights": self.learner.tensors.state(),
-            "optimiser": self._adam.state_dict(),
+            "optimiser": self._optimiser.state(),
         }
         fresh = self._file.with_suffix(".new")
         torch.save(kept, fresh)
@@ -130,7 +130,7 @@ class TrainingLoop:
                 for name in ("before", "best")
             }
             self.learner.tensors.restore(kept["weights"])
-            self._adam.load_state_dict(kept["optimiser"])
+            self._optimiser.restore(kept["optimiser"])
         except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
             raise CheckpointCorrupt(
                 f"{self._file} is damaged ({first_line(error)}); expected what a training left there: remove it, and "
@@ -142,20 +142,20 @@ class TrainingLoop:
     def _step(self, answers: Sequence[Answered], features: TargetFeatures) -> torch.Tensor:
         """Learn from one batch; its loss."""
         texts = self._texts(answers)
-        for group in self._adam.param_groups:
-            group["lr"] = self._rate * _schedule(self.progress)
         batch = features.batch(texts)
         with autocast(features.device):
-            loss = self.learner.loss(batch, Random(f"{self.options.seed}/{self.state.step}"), self.plan.rows)
+            loss = self.learner.loss(batch, self._chance(), self.plan.rows)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.learner.tensors.learnt, _CLIP)
         self._whole = False
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        self._optimiser.step(_schedule(self.progress))
         self.state.step += 1
         self.state.tokens += batch.answered
         self._whole = True
         return loss.detach()
+
+    def _chance(self) -> torch.Generator:
+        """Of this step."""
+        return torch.Generator().manual_seed(Random(f"{self.options.seed}/{self.state.step}").getrandbits(63))
 
     def _texts(self, answers: Sequence[Answered]) -> list[Answered]:
         """Of this step: the answers in an order that is new each time they have all been learnt from."""

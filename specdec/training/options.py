@@ -40,7 +40,7 @@ class TrainingOptions:
     answer: int = 384
     """Tokens of an answer, at most."""
     rate: float | None = None
-    """The highest learning rate; None: by the drafter's width."""
+    """The highest learning rate of matrices; None: what suits a new drafter, or one to start from."""
     device: str = "auto"
     dtype: str = "auto"
     """Of the target."""

@@ -29,6 +29,7 @@ from specdec.models.loading import generation_defaults, load_model, pick_device,
 from specdec.models.weights.checkpoint import resolve
 from specdec.models.weights.sources import read_config
 from specdec.text.tokenizer import Tokenizer
+from specdec.text.tools.formats import AnswerFormat
 from specdec.training import shipped
 from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
 from specdec.training.dflash import BlockLearner
@@ -166,10 +167,15 @@ class _Run:
         begun = time.monotonic()
         until = begun + _ANSWERING * options.seconds
         loading = LoadOptions(options.target, "none", slots=target.model.info.slots, prefix_cache_bytes=0, remember=0)
-        defaults = generation_defaults(target.facts.folder)[0]
         total = len(self._parts.learn) + len(self._parts.judge)
         with assemble(
-            loading, target.model, None, target.tokenizer, eos_ids=target.eos_ids, defaults=defaults
+            loading,
+            target.model,
+            None,
+            target.tokenizer,
+            eos_ids=target.eos_ids,
+            answer_format=AnswerFormat.of(loading.tool_format, target.tokenizer.template, target.tokenizer.added),
+            defaults=generation_defaults(target.facts.folder)[0],
         ) as engine:
             for part, greedy in ((self._parts.judge, True), (self._parts.learn, False)):
                 task = AnswerTask(greedy, options.answer, target.model.info.context, options.seed)

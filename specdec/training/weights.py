@@ -56,8 +56,14 @@ class LearningTensors(HeadTensors):
         return parameter
 
     @property
-    def learnt(self) -> list[Parameter]:
-        return [parameter for parameter, _ in self.learning.values()]
+    def matrices(self) -> list[tuple[Parameter, tuple[int, ...]]]:
+        """The products inside, with the rows of each part."""
+        return [(p, rows) for names, (p, rows) in self.learning.items() if p.dim() == 2 and not _of_tokens(names[0])]
+
+    @property
+    def rest(self) -> list[Parameter]:
+        """Norms, and what belongs to single tokens."""
+        return [p for names, (p, _) in self.learning.items() if p.dim() != 2 or _of_tokens(names[0])]
 
     def state(self) -> dict[str, Tensor]:
         """Everything, by the checkpoint's own names, in 32 bits."""
@@ -71,6 +77,11 @@ class LearningTensors(HeadTensors):
         with torch.no_grad():
             for names, (parameter, _) in self.learning.items():
                 parameter.copy_(torch.cat([state[name] for name in names]))
+
+
+def _of_tokens(name: str) -> bool:
+    """Whether it holds a row for each token."""
+    return "embed" in name or name == "lm_head.weight"
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
