@@ -14,7 +14,7 @@ from specdec.drafters.base import Drafter, LoadedDrafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.heads.config import method_of
 from specdec.drafters.heads.finding import local_heads, published
-from specdec.drafters.heads.loading import load_head, with_weights
+from specdec.drafters.heads.loading import foretold_bytes, load_head, with_weights
 from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
@@ -23,7 +23,7 @@ from specdec.drafters.translated import TranslatedDrafter
 from specdec.engine import Progress
 from specdec.errors import LoadError, TokenizerMismatch
 from specdec.models.base import Model
-from specdec.models.loading import DEFAULT_CONTEXT, can_round, generation_defaults, load_model
+from specdec.models.loading import can_round, generation_defaults, load_model
 from specdec.models.state import SlotState
 from specdec.models.weights.checkpoint import resolve
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
@@ -39,7 +39,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
     path = folder_of(options.target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=options.trust_remote_code)
     answer_format = AnswerFormat.of(options.tool_format, tokenizer.template, tokenizer.added)
-    beside, head = _draft_folder(options), _drafts_by_head(options, path)
+    beside, heads = _draft_folder(options), _heads(options, path)
     target = load_model(
         path,
         name=options.target,
@@ -50,11 +50,11 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         trust_remote_code=options.trust_remote_code,
         quantize=options.quantize,
         quantize_head=options.quantize_head,
-        most=DEFAULT_CONTEXT if head else None,  # its slots have memory of their own
-        beside=None if head else beside,
+        beside=None if heads else beside,
+        reserved=max((foretold_bytes(at, path, options.slots) for _, at in heads), default=0),
     )
     progress("draft", 0.6)
-    draft = _draft(options, tokenizer, target, path)
+    draft = _draft(options, tokenizer, target, heads)
     defaults, eos_ids = generation_defaults(path)
     progress("warm-up", 0.9)
     engine = assemble(
@@ -137,16 +137,18 @@ def folder_of(name: str, role: Literal["target", "draft"]) -> Path:
     return path(role)
 
 
-def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Path) -> LoadedDrafter | None:
+def _draft(
+    options: LoadOptions, tokenizer: Tokenizer, target: Model, heads: Sequence[tuple[str, Path]]
+) -> LoadedDrafter | None:
     """A draft model or a head, on the target's device and over the same slots; None where neither drafts."""
     name = _draft_name(options)
     if name == "auto":
-        return _found_head(options, target, folder)
+        return _fitting(heads, target)
     if (path := _draft_folder(options)) is None:
         return None
     code = options.trust_remote_code
-    if method_of(path) is not None:
-        return load_head(with_weights(name, path), target, name)
+    if heads:
+        return load_head(heads[0][1], target, name)
     theirs, rounds = Tokenizer.load(path, trust_remote_code=code), can_round(path, trust_remote_code=code)
     draft = load_model(
         path,
@@ -166,27 +168,27 @@ def _draft(options: LoadOptions, tokenizer: Tokenizer, target: Model, folder: Pa
     return DraftModelDrafter.over(draft, target)
 
 
-def _found_head(options: LoadOptions, target: Model, folder: Path) -> LoadedDrafter | None:
-    """A head that was not named: the first on this machine that fits, else, if it may be fetched, the one that is
-    published."""
-    for name, at in local_heads(options.target, folder):
+def _fitting(heads: Sequence[tuple[str, Path]], target: Model) -> LoadedDrafter | None:
+    """The first head that fits the target."""
+    for name, at in heads:
         try:
             return load_head(at, target, name)
         except LoadError as error:
             warnings.warn(f"left alone as a draft: {error}", RuntimeWarning, stacklevel=2)
-    known = published(options.target) if options.fetch_draft else []
-    if not known:
-        return None
-    name = known[0].head
-    return load_head(with_weights(name, resolve(name)), target, name)
+    return None
 
 
-def _drafts_by_head(options: LoadOptions, folder: Path) -> bool:
-    """Whether a head will draft, or may."""
-    if _draft_name(options) == "auto":
-        return any(local_heads(options.target, folder)) or (options.fetch_draft and bool(published(options.target)))
-    path = _draft_folder(options)
-    return path is not None and method_of(path) is not None
+def _heads(options: LoadOptions, folder: Path) -> list[tuple[str, Path]]:
+    """The heads that may draft, by name: the one that was asked for; else those on this machine; else, if it may be
+    fetched, the one that is published."""
+    name = _draft_name(options)
+    if name != "auto":
+        path = _draft_folder(options)
+        return [] if path is None or method_of(path) is None else [(name, with_weights(name, path))]
+    found = list(local_heads(options.target, folder))
+    if not found and options.fetch_draft:
+        found = [(head.head, with_weights(head.head, resolve(head.head))) for head in published(options.target)[:1]]
+    return found
 
 
 def _draft_name(options: LoadOptions) -> str:

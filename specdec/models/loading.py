@@ -71,14 +71,16 @@ def load_model(
     quantize_head: bool = False,
     most: int | None = None,
     beside: Path | None = None,
+    reserved: int = 0,
 ) -> Model:
     """The fastest model that computes the checkpoint in `path` exactly: a folder, or a GGUF file.
 
     `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
     float32, bfloat16, float16; of a GGUF file on a CPU auto is what it is stored in, through llama.cpp. `context`:
     positions per slot; None for the model's own, up to `most`, to DEFAULT_CONTEXT where each slot has memory of its
-    own, and to what memory holds where they share it. `beside`: another model that memory is left for. `quantize`: what
-    weights in 16 bits are rounded to; `quantize_head`: the head as well, to 8 bits.
+    own, and to what memory holds where they share it. `beside`: another model that memory is left for; `reserved`:
+    bytes for anything else. `quantize`: what weights in 16 bits are rounded to; `quantize_head`: the head as well, to 8
+    bits.
     """
     folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
@@ -125,7 +127,8 @@ def load_model(
     if where.type != "cuda":
         return model
     neighbour = None if beside is None else (beside, read_config(beside, trust_remote_code=trust_remote_code))
-    found = with_kernels(model, memory.pool_bytes(config, where, options["dtype"], neighbour, quantize))
+    pool = memory.pool_bytes(config, where, options["dtype"], neighbour, quantize)
+    found = with_kernels(model, pool - reserved)
     if found is model:
         options["context"] = own
         return eager.over(model.weights, family, model.info.weight_format, **options)

@@ -109,10 +109,10 @@ class SlotState:
             return held.length
         return min(shared_prefix(held.tokens, tokens), held.length)
 
-    def begin(self, slot: int, tokens: list[int]) -> int:
+    def begin(self, slot: int, tokens: list[int], *, restore: bool = True) -> int:
         """Give the slot to the sequence `tokens`, if it is not its own already; returns how many of them it holds: what
-        it shares with the last one, or more if a known prefix says so, but never the last token, whose logits are
-        wanted."""
+        it shares with the last one, or more if a known prefix says so and is to be restored, but never the last token,
+        whose logits are wanted."""
         held = self.slots[slot]
         if held.tokens is tokens:
             return held.length
@@ -120,7 +120,7 @@ class SlotState:
         reached = self.prefixes.reachable(slot, most) if most else 0
         # until it is restored the slot is nobody's: an error may come between
         self.slots[slot] = Slot(tokens)
-        length = self.prefixes.restore(slot, tokens[:-1], reached)
+        length = self.prefixes.restore(slot, tokens[:-1], reached) if restore else reached
         self.slots[slot].length = length
         return length
 

@@ -174,8 +174,8 @@ class TrainingLoop:
             self._file.unlink(missing_ok=True)  # what it would go on from is spoilt
             raise TrainingFailed(
                 f"the loss is {loss:.3g} after {state.step} steps, and began at {state.first_loss:.3g}: the training "
-                f"diverged; {self.options.out} keeps the best drafter so far; expected a lower rate than "
-                f"{self._rate:.2g}"
+                f"diverged; {self.options.out} keeps the best drafter so far, and the same command goes on from there; "
+                f"expected a lower rate than {self._rate:.2g}"
             )
         self._tell(loss)
 

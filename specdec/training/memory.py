@@ -17,8 +17,10 @@ from specdec.training.initial import TargetFacts
 _GIB = 2**30
 _SPARE = 1.5 * _GIB
 """For the device's own needs, kernels and graphs."""
-_LEARNING = 16
-"""Bytes of a parameter that learns: itself, its gradient and two means of Adam's, in 32 bits."""
+_LEARNING = 12
+"""Bytes of a parameter that learns: itself, its gradient and the mean of gradients, in 32 bits."""
+_STEP = 24 * 2**26
+"""Of what the optimiser moves at once, and of what it computes on the way."""
 _LOGITS = 2**27 * 4 * 4
 """Of one chunk of the loss (see `learning.Speaker`), and what is computed from it."""
 _ROOM = {"cuda": 0.8, "cpu": 0.25}
@@ -69,7 +71,8 @@ class MemoryNeeds:
         wide = 14 * facts.hidden + 6 * (getattr(facts.config, "intermediate_size", None) or 3 * facts.hidden)
         passes = (texts * self.length + rows) * layers * wide * 4
         features = texts * self.length * (layers + 3) * facts.hidden * size
-        return int(target + slots * self.length * position + learning + passes + features + _LOGITS + _SPARE)
+        rest = passes + features + _LOGITS + _STEP + _SPARE
+        return int(target + slots * self.length * position + learning + rest)
 
 
 def plan(needs: MemoryNeeds, layers: int, device: torch.device, free: float, *, fixed: bool) -> MemoryPlan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch.nn import Parameter
 
 _MOMENTUM = 0.95
 _DECAY = 0.01
+_AT_ONCE = 2**26
+"""Numbers that move together, at most: more fill the device as well as these do, and take more memory."""
 
 
 class Optimiser:
@@ -31,23 +34,24 @@ class Optimiser:
         rate: float,
     ) -> None:
         self._matrix_rate, self._rate = matrix_rate, rate
-        self._groups: dict[tuple[int, ...], list[tuple[Parameter, slice]]] = defaultdict(list)
-        """Parts of the same shape, which move together."""
+        alike: dict[tuple[int, int], list[tuple[Parameter, slice]]] = defaultdict(list)
         for parameter, rows in matrices:
-            at = 0
-            for count in rows:
-                self._groups[count, parameter.shape[1]].append((parameter, slice(at, at + count)))
-                at += count
-        self._momenta = [
-            torch.zeros(len(parts), *shape, device=parts[0][0].device) for shape, parts in self._groups.items()
-        ]
+            ends = list(accumulate(rows, initial=0))
+            for low, high in pairwise(ends):
+                alike[high - low, parameter.shape[1]].append((parameter, slice(low, high)))
+        self._groups: list[tuple[tuple[int, int], list[tuple[Parameter, slice]]]] = []
+        """Parts of the same shape, which move together."""
+        for shape, parts in alike.items():
+            size = max(1, _AT_ONCE // (shape[0] * shape[1]))
+            self._groups += [(shape, parts[at : at + size]) for at in range(0, len(parts), size)]
+        self._momenta = [torch.zeros(len(parts), *shape, device=parts[0][0].device) for shape, parts in self._groups]
         fused = any(parameter.is_cuda for parameter in rest)
         self._adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=fused)
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
         """Move the weights by so much of the rates, and clear the gradients."""
-        for (shape, parts), momentum in zip(self._groups.items(), self._momenta, strict=True):
+        for (shape, parts), momentum in zip(self._groups, self._momenta, strict=True):
             gradients = torch.stack([p.grad[rows] for p, rows in parts if p.grad is not None])
             momentum.lerp_(gradients, 1 - _MOMENTUM)
             update = _orthogonal(torch.lerp(gradients, momentum, _MOMENTUM))
@@ -55,7 +59,7 @@ class Optimiser:
             weights = [parameter[rows] for parameter, rows in parts]
             torch._foreach_mul_(weights, 1 - rate * _DECAY)
             torch._foreach_add_(weights, list((-rate * update).unbind()))
-        for parts in self._groups.values():
+        for _, parts in self._groups:
             for parameter, _ in parts:
                 parameter.grad = None
         for settings in self._adam.param_groups:

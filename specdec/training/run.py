@@ -94,7 +94,7 @@ class _Run:
         )
         if not learn or not judged:
             raise InvalidRequest("data", len(learn) + len(judged), "prompts that the target answers in the time")
-        if not (out / "model.safetensors").exists() or not (self._kept / "state.pt").exists():
+        if not (out / "model.safetensors").exists():  # else it goes on from there, also where it had diverged
             self._begin(learn)
         learner = self._learner()
         room = self._plan.room

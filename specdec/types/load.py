@@ -62,8 +62,7 @@ class LoadOptions:
     device: Annotated[str, Meaning("auto, cpu, cuda, cuda:1, ...")] = "auto"
     dtype: Annotated[str, Meaning("auto, float32, bfloat16 or float16.")] = "auto"
     context: Annotated[int | None, Meaning("Tokens that prompt and answer may fill.", "kept")] = None
-    """Default: the model's own, as far as a GPU's memory holds; at most 8192 on CPUs, beside a head, and through
-    transformers."""
+    """Default: the model's own, as far as a GPU's memory holds; at most 8192 on CPUs and through transformers."""
     slots: Annotated[int, Meaning(url="kept")] = 4
     """How many requests run at once."""
     accept_rule: Annotated[AcceptRule, Meaning("Accept rule.")] = "coupled"

@@ -58,3 +58,21 @@ def test_the_same_drafts(kind: str, target: Model, tmp_path: Path, monkeypatch: 
                 assert a[: len(b)] == b[: len(a)]
             if GPU:
                 assert drafted(engine, prompt, speculative="auto", **shape)[0] == plain
+
+
+@pytest.mark.slow
+def test_a_slot_that_is_full_keeps_its_newer_half(
+    target: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specdec.decoding.engine.calibrate", test_heads._guess)
+    monkeypatch.setattr("specdec.drafters.heads.drafter.WINDOW", 2)
+    monkeypatch.setattr("specdec.drafters.heads.drafter._MARGIN", 64)
+    drafter = load_head(head("eagle3", Sizes.of(target)).save(tmp_path / "head"), target, "head")
+    options, prompt = LoadOptions("tiny", "none", remember=0), PROMPT * 5
+    with assemble(options, target, drafter, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+        plain, _ = drafted(engine, prompt, speculative="off", max_tokens=4)
+        text, led = drafted(engine, prompt, max_tokens=4)
+    assert text == plain
+    assert any(led)
+    assert drafter.cache.capacity < len(prompt) + len(text) + 24
+    assert any(drafter._base)

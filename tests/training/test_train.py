@@ -120,14 +120,18 @@ def test_nothing_is_answered_twice(
     assert kept == [missing]
 
 
-def test_a_diverging_training_stops(
+def test_a_diverging_training_stops_and_keeps_its_best(
     target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss = BlockLearner.loss
-    monkeypatch.setattr(BlockLearner, "loss", lambda *given: loss(*given) * float("nan"))
-    with pytest.raises(TrainingFailed, match=r"the loss is nan after .* diverged"):
-        trained(target, tmp_path / "out", answered)
-    assert not (tmp_path / "out" / "training" / "state.pt").exists()
+    loss, out = BlockLearner.loss, tmp_path / "out"
+    best = trained(target, out, answered).best.acceptance_length
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockLearner, "loss", lambda *given: loss(*given) * float("nan"))
+        with pytest.raises(TrainingFailed, match=r"the loss is nan after .* diverged"):
+            trained(target, out, tokens=2 * TOKENS)
+    assert not (out / "training" / "state.pt").exists()
+    again = trained(target, out, tokens=1, rate=1e-4)
+    assert again.before.acceptance_length == pytest.approx(best, abs=0.3)
 
 
 def test_starts_from_a_head_and_refuses_one_of_another_target(target: Path, answered: str, tmp_path: Path) -> None:

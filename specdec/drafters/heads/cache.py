@@ -31,6 +31,15 @@ class HeadCache:
         self.rope = Rope(*family.rope, capacity, device)
         self.positions = torch.arange(capacity, device=device)
 
+    def slide(self, slot: int) -> int:
+        """Forget the older half of a slot that is full, and bring the rest to its front; returns by how many positions.
+        Keys are turned back by as many."""
+        by, rope = self.capacity // 2, self.rope
+        kept = self.tensor[:, slot, :, by:].clone()
+        kept[::2] = rope.rotate(kept[::2], rope.cos[by] / rope.cos[0], -rope.sin[by] / rope.cos[0])
+        self.tensor[:, slot, :, : kept.shape[2]] = kept
+        return by
+
     def keys_values(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
         """See `prefixes.KeysValues`."""
         return (self.tensor[:, slot, :, start:end],)

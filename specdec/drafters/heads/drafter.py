@@ -4,7 +4,8 @@ The target's features come as it sees tokens. The newest wait in a ring, one a s
 drafts, or when there are many. So a head that does not pay costs next to nothing.
 
 Its keys and values lie in slots numbered as the target's, and earlier ones are found again for sequences that begin
-alike. Where the target knows a prefix that the head does not, the head starts behind it.
+alike. Where the target knows a prefix that the head does not, the head starts behind it. Of long sequences it sees the
+newest part: published heads were trained on a few thousand tokens.
 """
 
 from __future__ import annotations
@@ -18,19 +19,31 @@ from specdec.drafters.base import DeviceRound, DraftContext, DraftRound, Drafts,
 from specdec.drafters.drawing import Drawing, fitted
 from specdec.drafters.heads.base import FeatureWindow, Head
 from specdec.drafters.heads.cache import HeadCache
+from specdec.drafters.heads.config import HeadConfig
 from specdec.models.base import DECODE_ROWS, DeviceModel, ModelInfo
 from specdec.models.graphs import to_device
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
 
+WINDOW = 8192
+"""Positions that a slot holds, at most; at least half as many are the newest ones."""
 RING = 128
 """Positions whose features a slot keeps."""
+_MARGIN = DECODE_ROWS + RING
+"""Positions of a slot beyond those of the sequence: what waits, and drafts."""
 _MOST_WAITING = 64
 """More than these are read. What rounds under way add must fit beside them."""
 _LEAST_CHANCE = 0.1
 """A draft that is less likely to be accepted, all before it too, costs more to verify than it brings."""
 _CHUNK = 512
 """Positions of a prompt read at once."""
+
+
+def elements_of_slot(config: HeadConfig, context: int = WINDOW) -> int:
+    """Numbers that a slot of such a head takes."""
+    family = config.family
+    kept = 2 * family.layers * family.kv_heads * family.head_dim * (min(context, WINDOW) + _MARGIN)
+    return kept + RING * len(config.features) * config.target_hidden
 
 
 class HeadDrafter(UpToDate):
@@ -45,9 +58,8 @@ class HeadDrafter(UpToDate):
         self.source, self.parameters, self.weight_bytes = source, parameters, weight_bytes
         self.name, self.features, self.longest = str(config.method), config.features, config.longest
         self.head, self.vocab_size, self._place = head, target.vocab_size, target.device
-        self.cache = HeadCache(
-            config.family, target.slots, target.context + DECODE_ROWS + RING, target.device, target.dtype
-        )
+        capacity = min(target.context, WINDOW) + _MARGIN
+        self.cache = HeadCache(config.family, target.slots, capacity, target.device, target.dtype)
         self.state = SlotState(target.slots, PrefixTree(self.cache.keys_values))
         width = len(config.features) * config.target_hidden
         self.ring = torch.zeros(target.slots + 1, RING, width, dtype=target.dtype, device=target.device)
@@ -68,7 +80,7 @@ class HeadDrafter(UpToDate):
         known = seen.start == 0 and seen.features is None and not seen.on_device
         if seen.on_device and seen.drafter == self.name:  # the round began by reading what waited
             self.state.commit(slot, seen.start)
-        if seen.start == 0 or not self._belongs(seen.context):
+        if seen.start == 0 or not self.belongs(seen.context):
             self._begin(seen.context, seen.count if known else seen.start)
         if known:
             return
@@ -91,7 +103,7 @@ class HeadDrafter(UpToDate):
         nothing."""
         contexts, sources = round.contexts, (self.name,) * len(round.contexts)
         for context in contexts:
-            if not self._belongs(context):  # calibration
+            if not self.belongs(context):  # calibration
                 self._begin(context, len(context.tokens) - 2)
                 self._told[context.slot] = len(context.tokens) - 1
         k = min(k, self.longest)
@@ -111,13 +123,15 @@ class HeadDrafter(UpToDate):
 
     def release(self, context: DraftContext) -> None:
         """What the slot holds is kept, if it holds all."""
-        if self._belongs(context) and self._base[context.slot] == 0:
-            self.catch_up(context)
+        if not self.belongs(context):
+            return
+        self.catch_up(context)
+        if self._base[context.slot] == 0:
             self.state.save(context.slot)
 
     def follows(self, context: DraftContext) -> bool:
         """Whether it was told all that the target knows of the sequence."""
-        return self._belongs(context) and self._told[context.slot] == len(context.tokens) - 1
+        return self.belongs(context) and self._told[context.slot] == len(context.tokens) - 1
 
     def stands(self, context: DraftContext) -> tuple[int, int]:
         """Up to which position it has read the sequence, and with which one its slot begins."""
@@ -129,7 +143,8 @@ class HeadDrafter(UpToDate):
             self.head.extend(self._window([context], lag, at=self._told_end(context)))
             self.state.commit(context.slot, self._told_end(context))
 
-    def _belongs(self, context: DraftContext) -> bool:
+    def belongs(self, context: DraftContext) -> bool:
+        """Whether its slot is the sequence's."""
         return self.state.slots[context.slot].tokens is context.tokens
 
     def _told_end(self, context: DraftContext) -> int:
@@ -146,19 +161,27 @@ class HeadDrafter(UpToDate):
 
     def _begin(self, context: DraftContext, start: int) -> None:
         """Give the slot to a sequence of which the target will tell from `start` on."""
-        slot = context.slot
-        if self._base[slot]:  # what it holds begins somewhere
+        slot, base = context.slot, self._base[context.slot]
+        if base and not base < start <= self.state.shared(slot, context.tokens):  # what it holds does not reach there
             self.state.commit(slot, 0)
-        held = self.state.begin(slot, context.tokens)
-        self._base[slot] = 0 if held >= start else start
+            base = 0
+        held = self.state.begin(slot, context.tokens, restore=not base)
+        self._base[slot] = base if held >= start else start
         self._told[slot] = start
         self.state.commit(slot, start)
+
+    def make_room(self, slot: int, end: int) -> int:
+        """Let the slot hold positions up to `end`; returns with which one it begins then."""
+        while end - self._base[slot] > self.cache.capacity:
+            self._base[slot] += self.cache.slide(slot)
+        return self._base[slot]
 
     def _read_chunk(self, context: DraftContext, start: int, features: Tensor) -> None:
         """Read features [count, n * H] of positions from `start` on as they come."""
         end = min(start + len(features), len(context.tokens) - 1)
-        for low in range(start, end, _CHUNK):
-            high = min(low + _CHUNK, end)
+        size = min(_CHUNK, self.cache.capacity // 4)
+        for low in range(start, end, size):
+            high = min(low + size, end)
             chunk = features[low - start : high - start]
             self.head.extend(self._window([context], high - low, at=high, features=chunk))
             self.state.commit(context.slot, high)
@@ -179,9 +202,10 @@ class HeadDrafter(UpToDate):
         lows = [min(self.state.slots[c.slot].length, end - 1) for c, end in zip(contexts, ends, strict=True)]
         behind = [c.tokens[low + 1 : low + 1 + width] for c, low in zip(contexts, lows, strict=True)]
         tokens = to_device([[*row, *[0] * (width - len(row))] for row in behind], self.ring.device)
-        bases = [self._base[c.slot] for c in contexts]
+        ahead += width + 1
+        bases = [self.make_room(c.slot, low + ahead) for c, low in zip(contexts, lows, strict=True)]
         rows = to_device([[c.slot for c in contexts], ends, lows, bases], self.ring.device)
-        end = max(low - base for low, base in zip(lows, bases, strict=True)) + width + ahead + 1
+        end = max(low - base for low, base in zip(lows, bases, strict=True)) + ahead
         return window_of(self.cache, self.ring, rows, tokens, end=end, features=features)
 
 
@@ -216,7 +240,7 @@ class DeviceHead:
         self._drafter, head = drafter, drafter.head
         self._width = drafter.longest + 1
         """What a round may leave unread."""
-        self.capacity = min(model.capacity, drafter.cache.capacity - RING)
+        self.capacity = model.capacity
         slots = drafter.cache.tensor.shape[1]
         self._where = torch.zeros(2, slots, dtype=torch.int64, device=drafter.ring.device)
         """Up to which position each slot is read, and with which one it begins."""
@@ -233,8 +257,13 @@ class DeviceHead:
         self._where[:, slots] = torch.stack(where)
         return True
 
-    def reserve(self, contexts: Sequence[DraftContext], added: int) -> bool:  # noqa: ARG002
-        """See `base.DeviceDrafter.reserve`: slots have all of their memory."""
+    def reserve(self, contexts: Sequence[DraftContext], added: int) -> bool:
+        """See `base.DeviceDrafter.reserve`."""
+        for context in filter(self._drafter.belongs, contexts):
+            stood = self._drafter.stands(context)[1]
+            base = self._drafter.make_room(context.slot, len(context.tokens) + added + DECODE_ROWS)
+            if base != stood:
+                self._where[1, context.slot] = base
         return True
 
     def propose(self, round: DeviceRound) -> None:

@@ -23,11 +23,13 @@ class PublishedHead:
     head: str
     """Its hub id."""
     gigabytes: float
+    licence: str
+    """As its page states it."""
     helps: str
     """What it was trained for."""
 
     def __str__(self) -> str:
-        return f"{self.head} ({self.gigabytes:g} GB; {self.helps})"
+        return f"{self.head} ({self.gigabytes:g} GB; licence: {self.licence}; {self.helps})"
 
 
 @cache

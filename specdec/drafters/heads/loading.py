@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 
 import torch
@@ -12,15 +13,16 @@ from specdec.drafters.heads.base import Head
 from specdec.drafters.heads.checkpoint import HeadTensors
 from specdec.drafters.heads.config import HeadConfig, Method, read
 from specdec.drafters.heads.dflash import BlockHead, SelectingHead
-from specdec.drafters.heads.drafter import HeadDrafter
+from specdec.drafters.heads.drafter import HeadDrafter, elements_of_slot
 from specdec.drafters.heads.dspark import MarkovHead
 from specdec.drafters.heads.eagle3 import EagleHead, ParallelEagleHead
 from specdec.drafters.heads.layers import HeadBody, HeadLayer, MakeBody
 from specdec.drafters.heads.parts import HeadParts
-from specdec.errors import UnsupportedModel
+from specdec.errors import LoadError, UnsupportedModel
 from specdec.models.base import Model, ModelEnds
 from specdec.models.families.base import ModelFamily
-from specdec.models.weights.checkpoint import fetch_pickled
+from specdec.models.weights.checkpoint import fetch_pickled, headers
+from specdec.models.weights.sources import read_config
 
 _HEADS: dict[Method, Callable[[HeadParts], Head]] = {
     "eagle3": EagleHead,
@@ -48,6 +50,16 @@ def load_head(folder: Path, target: Model, name: str) -> HeadDrafter:
         return head_of(config, tensors, target, ends, name)
     finally:
         tensors.close()
+
+
+def foretold_bytes(folder: Path, target: Path, slots: int) -> int:
+    """What the head in `folder` takes beside the target in another, in 16 bits; 0 where it cannot be read."""
+    try:
+        config = read(folder, read_config(target).get_text_config().num_hidden_layers)
+        weights = sum(prod(header.shape) for header in headers(folder)) * 2
+    except LoadError:
+        return 0
+    return weights + (slots + 1) * 2 * elements_of_slot(config)
 
 
 def head_of(config: HeadConfig, tensors: HeadTensors, target: Model, ends: ModelEnds, name: str) -> HeadDrafter:

@@ -125,6 +125,30 @@ def test_a_prefix_that_the_head_knows_too(kind: str, folder: Path, target: Model
     assert drafter.state.prefixes.tokens == kept, "it begins in the middle"
 
 
+@pytest.mark.parametrize("kind", ["eagle3", "dflash", "dspark"])
+def test_of_a_long_sequence_it_sees_the_newest_part(
+    kind: str, folder: Path, target: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a head does that begins there. The next turn of the same chat goes on with that part."""
+    monkeypatch.setattr("specdec.drafters.heads.drafter.WINDOW", 40)
+    drafter = load_head(folder, target, "head")
+    tokens, features = told(drafter, LENGTH)
+    long, behind = context(tokens, 0, prompt=200), context(tokens, 1, 2, prompt=200)
+    prompted(drafter, long, tokens, features)
+    begins = drafter.stands(long)[1]
+    assert begins > 50
+    drafter.observe(Seen(behind, 0, begins))
+    prompted(drafter, behind, tokens, features, begins)
+    wanted = propose(drafter, behind, k=K)
+    assert propose(drafter, long, k=K) == wanted
+    drafter.release(long)
+    again = context(tokens, 0, 3, prompt=200)
+    drafter.observe(Seen(again, 0, 190))
+    prompted(drafter, again, tokens, features, 190)
+    assert drafter.stands(again)[1] == begins
+    assert propose(drafter, again, k=K) == wanted
+
+
 @pytest.mark.parametrize("kind", ["dflash"])
 def test_memory_is_its_own_alone(kind: str, folder: Path, target: Model) -> None:
     drafter = load_head(folder, target, "head")

@@ -73,7 +73,7 @@ def test_it_drafts_and_what_does_not_fit_is_left(target: Path) -> None:
 
 def test_published_heads_are_fetched_when_asked(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = head("dflash", SIZES).save(tmp_path / "fetched")
-    known = finding.PublishedHead(("my-target",), "owner/head", 0.1, "nothing")
+    known = finding.PublishedHead(("my-target",), "owner/head", 0.1, "MIT", "nothing")
     monkeypatch.setattr(finding, "pairs", lambda: (known,))
     asked: list[str] = []
 
