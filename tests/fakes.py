@@ -14,8 +14,7 @@ from typing import Any
 from specdec.engine import Deliver, Engine, to_count
 from specdec.errors import EngineClosed
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
-from specdec.text.tools.harmony import HarmonyParser
-from specdec.text.tools.parser import AnswerParser
+from specdec.text.tools.parser import AnswerParser, Parser
 from specdec.types import (
     DrafterStats,
     Ending,
@@ -171,7 +170,7 @@ class ScriptedEngine(Engine):
         """As events bring them."""
         return [tokens[:1], *(tokens[i : i + width] for i in range(1, len(tokens), width))]
 
-    def _parser(self, request: Request) -> AnswerParser | HarmonyParser:
+    def _parser(self, request: Request) -> Parser:
         return AnswerParser(ANSWER_FORMAT, calls=bool(request.tools), thoughts=self._info.reasoning)
 
     @staticmethod

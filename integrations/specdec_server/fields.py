@@ -233,7 +233,7 @@ TABLE = (
     _refused("Templates are the model's own.", "chat_template", "documents"),
     _refused("Nothing is kept between requests.", "previous_response_id", "conversation", "prompt", forms=_RESPONSES),
     _refused("Not there yet.", "background", "top_logprobs", example=3, forms=_RESPONSES),
-    _refused("Not there yet.", "suffix", "echo", example="x", forms=("completions",)),
+    _refused("Not there yet.", "echo", example="x", forms=("completions",)),
     _refused("Older forms of `tools` and `tool_choice`.", "functions", "function_call", forms=_CHAT),
     _refused("Older names of `structured_outputs`.", "guided_json", "guided_regex", "guided_choice", "guided_grammar"),
     _refused("Ollama's own form of sampling parameters.", "options", example={"temperature": 0}),

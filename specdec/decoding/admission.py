@@ -19,7 +19,6 @@ from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.sampling.state import SamplerState
 from specdec.text.output import AnswerText
 from specdec.text.tokenizer import Tokenizer
-from specdec.text.tools.formats import Thought
 from specdec.types import MAX_SEED, Message, Request, Speculation
 
 
@@ -45,7 +44,8 @@ class Admission:
     def admit(self, request: Request, deliver: Deliver) -> Running:
         """Everything that can be wrong with a request is found here."""
         self.forms.check(request)
-        tokens, thought = self._prompt(request)
+        tokens, chat = self._prompt(request)
+        thought = self.forms.thought(request, chat)
         if not tokens:
             raise InvalidRequest("prompt", "", "text that is at least one token")
         if len(tokens) >= self.context:
@@ -57,7 +57,7 @@ class Admission:
             raise PromptTooLong("prompt", f"{len(tokens)} tokens{holding}", fits)
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
-        ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self.eos_ids)
+        ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self._ends(request))
         grammar = self.forms.matcher(request, thought)
         speculative = request.speculative
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
@@ -69,7 +69,7 @@ class Admission:
             tokens=tokens,
             sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
             output=AnswerText(self.tokenizer, params.stop),
-            parser=self.forms.parser(request, thought),
+            parser=self.forms.parser(request, thought, chat),
             token_text=self.tokenizer.token_text,
             token_bytes=self.tokenizer.token_bytes,
             end_ids=ending,
@@ -80,25 +80,31 @@ class Admission:
             speculation=Speculation(why="starting" if speculative == "auto" else "requested"),
         )
 
+    def _ends(self, request: Request) -> frozenset[int]:
+        marks = self.tokenizer.fill_marks if request.suffix is not None else None
+        return self.eos_ids | marks.ends if marks else self.eos_ids
+
     def tokenize(self, request: Request) -> tuple[int, ...]:
         """The tokens that the request's prompt becomes."""
         self.forms.check(request)
         return tuple(self._prompt(request)[0])
 
-    def _prompt(self, request: Request) -> tuple[list[int], Thought]:
-        """Its tokens, and how the answer's thought stands behind them."""
+    def _prompt(self, request: Request) -> tuple[list[int], str | None]:
+        """Its tokens, and the text of a chat as its template writes it."""
         prompt = request.prompt
+        if isinstance(prompt, str) and request.suffix is not None:
+            return self.tokenizer.fill(prompt, request.suffix), None
         if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt), self.forms.thought(request, None)
+            return self.tokenizer.encode(prompt), None
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
             thinks = self.forms.answer_format.thought is not None
             told = self.tokenizer.reasoning.told(request.reasoning, thinks=thinks)
             chat = self.tokenizer.chat(messages, _tools(request), told | dict(request.template))
-            return chat.tokens, self.forms.thought(request, chat.text)
+            return chat.tokens, chat.text
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)
-        return ids, self.forms.thought(request, None)
+        return ids, None
 
     def _check_ids(self, field: str, ids: Sequence[int]) -> None:
         for token in ids:

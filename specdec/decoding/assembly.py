@@ -28,6 +28,7 @@ from specdec.models.state import SlotState
 from specdec.models.weights.checkpoint import resolve
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.text.tools.formats import AnswerFormat
+from specdec.text.tools.template import ResponseTemplate
 from specdec.types import EngineInfo, LoadOptions
 
 BUNDLED = "bundled"
@@ -38,7 +39,9 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
     progress("target", 0.0)
     path = folder_of(options.target, "target")
     tokenizer = Tokenizer.load(path, trust_remote_code=options.trust_remote_code)
-    answer_format = AnswerFormat.of(options.tool_format, tokenizer.template, tokenizer.added)
+    described = tokenizer.response_template if options.tool_format == "auto" else None
+    template = ResponseTemplate.of(described, tokenizer.special_names)
+    answer_format = AnswerFormat.of(options.tool_format, tokenizer.template, tokenizer.added, template)
     beside, heads = _draft_folder(options), _heads(options, path)
     target = load_model(
         path,
@@ -107,8 +110,8 @@ def assemble(
         weight_bytes=at.weight_bytes + (draft.weight_bytes if draft else 0),
         weight_format=at.weight_format,
         cache_bytes=at.cache_bytes + (draft.cache_bytes if draft else 0),
-        tool_format=writes.tools.name if writes.tools else None,
-        reasoning=writes.thought is not None,
+        tool_format=writes.name,
+        reasoning=writes.thinks,
         reasoning_levels=tokenizer.reasoning.levels,
         template_variables=tokenizer.reasoning.variables,
     )

@@ -14,7 +14,8 @@ from specdec.grammars.tools import answer_grammar
 from specdec.text.schemas import parameters
 from specdec.text.tools.formats import AnswerFormat, Thought
 from specdec.text.tools.harmony import HarmonyParser
-from specdec.text.tools.parser import AnswerParser
+from specdec.text.tools.parser import AnswerParser, Parser
+from specdec.text.tools.template import TemplateParser
 from specdec.types import Grammar, Request
 
 
@@ -26,11 +27,20 @@ class AnswerForms:
     answer_format: AnswerFormat
 
     def check(self, request: Request) -> None:
-        """Refuse tools where the model was never told how to call one."""
-        if request.tools and self.answer_format.tools is None:
-            names = [tool["function"]["name"] for tool in request.tools]
+        """Refuse tools where the model was never told how to call one, and what no grammar here can hold."""
+        if not request.tools or self.answer_format.tools is not None:
+            return
+        functions = [tool["function"] for tool in request.tools]
+        if self.answer_format.template is None:
             expected = "none: this checkpoint's chat template has no tool calls in a known format"
-            raise InvalidRequest("tools", names, expected)
+            raise InvalidRequest("tools", [function["name"] for function in functions], expected)
+        why = "this checkpoint's calls are read by its response template, and no grammar can hold them"
+        if request.tool_choice not in ("auto", "none"):
+            raise InvalidRequest("tool_choice", request.tool_choice, f"auto or none: {why}")
+        if strict := [function["name"] for function in functions if function.get("strict")]:
+            raise InvalidRequest("tools", strict, f"none that is strict: {why}")
+        if request.sampling.grammar and request.tool_choice == "auto":
+            raise InvalidRequest("grammar", request.sampling.grammar.kind, f"none beside tools: {why}")
 
     def thought(self, request: Request, prompt: str | None) -> Thought:
         """`prompt` is a chat as its template writes it; behind any other a form holds from the first token on."""
@@ -40,11 +50,13 @@ class AnswerForms:
             return "none"
         return thought
 
-    def parser(self, request: Request, thought: Thought) -> AnswerParser | HarmonyParser:
-        """For an answer that starts like this."""
+    def parser(self, request: Request, thought: Thought, chat: str | None) -> Parser:
+        """For an answer that starts like this, behind a `chat` or anything else."""
         calls = bool(request.tools) and request.tool_choice != "none"
         thoughts = thought != "none" or request.sampling.grammar is None
         schemas = {tool["function"]["name"]: parameters(tool["function"]) for tool in request.tools}
+        if self.answer_format.template and chat is not None and (calls or thoughts):
+            return TemplateParser(self.answer_format.template, chat, request.tools, calls=calls)
         if self.answer_format.channels is not None:
             return HarmonyParser(self.answer_format.ids, calls=calls)
         return AnswerParser(
@@ -54,22 +66,23 @@ class AnswerForms:
     def matcher(self, request: Request, thought: Thought) -> Matcher | None:
         """At the start of the answer's grammar; None where it may be any text."""
         params, most = request.sampling, request.max_reasoning_tokens
+        tools = request.tools if self.answer_format.tools else ()
         end = self.answer_format.thought[1] if self.answer_format.thought else ""
         if most is not None and thought != "none" and end not in self.answer_format.ids:
             expected = f"None: the end of this model's thoughts, {end}, is no token"
             raise InvalidRequest("max_reasoning_tokens", most, expected)
         bare = thought == "none" or (params.grammar is None and most is None)
-        if not request.tools and bare:
+        if not tools and bare:
             return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
         try:
-            for tool in request.tools:
+            for tool in tools:
                 if tool["function"].get(
                     "strict"
                 ):  # a text of its own may hold less than the schema, and is not checked
                     self.grammars.matcher(_form(tool), ignore_eos=False)
             grammar = answer_grammar(
                 self.answer_format,
-                [_loosened(tool) for tool in request.tools],
+                [_loosened(tool) for tool in tools],
                 request.tool_choice,
                 parallel=request.parallel_tool_calls,
                 text=params.grammar and loosened(params.grammar),

@@ -19,8 +19,7 @@ from specdec.errors import DeadlineExceeded, GrammarFailed, InvalidLogits
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
 from specdec.text.output import AnswerText, Released
-from specdec.text.tools.harmony import HarmonyParser
-from specdec.text.tools.parser import AnswerParser
+from specdec.text.tools.parser import Parser
 from specdec.types import (
     Ending,
     FinishReason,
@@ -65,7 +64,7 @@ class Running:
     """The context's own: the prompt and what was committed."""
     sampler: SamplerState
     output: AnswerText
-    parser: AnswerParser | HarmonyParser
+    parser: Parser
     token_text: Callable[[int], str]
     """One token, for display."""
     token_bytes: Callable[[int], bytes]

@@ -54,6 +54,8 @@ class ServerDialect:
     """Beside a chat."""
     raw_prediction: bool = False
     """Beside raw text."""
+    suffix: bool = False
+    """Whether it fills in with the tokenizer's own marks."""
     max_seed: int = MAX_SEED
     without_speculation: tuple[str, ...] = ()
     """Parameters that it takes only while it does not speculate."""
@@ -91,6 +93,7 @@ OURS = ServerDialect(
     remember=True,
     prediction=True,
     raw_prediction=True,
+    suffix=True,
 )
 VLLM = ServerDialect(
     "vLLM",

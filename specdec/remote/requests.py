@@ -114,6 +114,10 @@ def _prompt(request: Request, server: ServerInfo, *, chat: bool) -> Fields:
         if not (dialect.prediction if chat else dialect.raw_prediction):
             raise _refusal("prediction", text, "None", server)
         fields["prediction"] = {"type": "content", "content": text} if chat else text
+    if request.suffix is not None:
+        if not dialect.suffix:
+            raise _refusal("suffix", request.suffix, "None", server)
+        fields["suffix"] = request.suffix
     return fields
 
 

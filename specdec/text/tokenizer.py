@@ -26,6 +26,7 @@ from specdec.files import mistaken
 from specdec.gguf import is_gguf, open_gguf
 from specdec.text import gguf
 from specdec.text.detokenizer import Detokenizer
+from specdec.text.filling import FillMarks, Part
 from specdec.text.pieces import Pieces, fallback_byte, pieces_of
 from specdec.text.placement import placements, shows_systems
 from specdec.text.quoting import Quoting
@@ -42,6 +43,8 @@ _FILES = (
     "tekken.json",
 )
 _JSON = json.JSONEncoder(ensure_ascii=False)
+_BESIDE = "\N{WHITE SMILING FACE}"
+"""A letter that becomes the same tokens whatever follows."""
 _NO_TEMPLATE = "text: this checkpoint has no chat template"
 
 
@@ -101,6 +104,32 @@ class Tokenizer:
     def encode_plain(self, text: str) -> list[int]:
         """Text that continues something: no special tokens are added."""
         return self.encode(text, special=False)
+
+    def fill(self, prompt: str, suffix: str) -> list[int]:
+        """What asks the model for the text between both. Names of special tokens in them are text."""
+        if self.fill_marks is None:
+            expected = "None: this checkpoint's tokenizer has no marks around a text that is to be filled in"
+            raise InvalidRequest("suffix", suffix, expected)
+        _check_unicode("prompt", prompt, suffix)
+        parts: dict[Part, list[int]] = {"prompt": self._encode_quoted(prompt), "suffix": self._encode_going_on(suffix)}
+        return self.encode("") + self.fill_marks.around(parts)
+
+    @cached_property
+    def fill_marks(self) -> FillMarks | None:
+        """The tokenizer's own marks around a text that is to be filled in."""
+        return FillMarks.of({name: token for token, name in self.names.items()})
+
+    def _encode_going_on(self, text: str) -> list[int]:
+        """Without the space that some tokenizers put before the first word, which is no part of a text's middle."""
+        if not self.token_text(self.encode_plain("a")[0]).startswith(" "):
+            return self._encode_quoted(text)
+        before = self._encode_quoted(_BESIDE)
+        both = self._encode_quoted(_BESIDE + text)
+        return both[len(before) :] if both[: len(before)] == before else self._encode_quoted(text)
+
+    def _encode_quoted(self, text: str) -> list[int]:
+        quoting = self._quoting
+        return self.encode_plain(text) if quoting is None else quoting.encode(quoting.quoted(text))
 
     @property
     def has_chat_template(self) -> bool:
@@ -212,6 +241,16 @@ class Tokenizer:
         if self._fast is not None:
             return str(self._fast.decode(list(ids), skip_special_tokens=False))
         return str(self._backing.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    @property
+    def response_template(self) -> dict[str, Any] | None:
+        """transformers' own description of the checkpoint's answers, where it brings one."""
+        return getattr(self._backing, "response_template", None)
+
+    @cached_property
+    def special_names(self) -> dict[int, str]:
+        """Tokens that add nothing to the text."""
+        return {token: self._token_of(token) or "" for token in self._special}
 
     @cached_property
     def _special(self) -> frozenset[int]:

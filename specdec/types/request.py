@@ -136,6 +136,8 @@ class Request:
 
     `speculative`: "auto" picks the number of drafted tokens by measured tokens/s, 0 included; "off" never
     drafts; a number drafts that many every round. `prediction` is the caller's guess of the answer.
+    `suffix` is the text that shall follow the answer: a model that was taught to fill in is asked for what stands
+    between it and the prompt, which must be text.
     `tools` are JSON schemas in OpenAI's form, handed to the chat template. `tool_choice`: "auto" lets the model answer
     in text or with calls, "none" in text alone (the template is not given the tools), "required" with calls alone, the
     name of a tool with a call of that tool. Calls always follow their tool's schema; more than one only with
@@ -154,6 +156,7 @@ class Request:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     speculative: Speculative = "auto"
     prediction: str | None = None
+    suffix: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool = True
@@ -171,7 +174,7 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", _prompt(self.prompt))
-        if len(self.prompt) == 0:
+        if len(self.prompt) == 0 and not self.suffix:
             raise InvalidRequest("prompt", self.prompt, "at least one character, message or token")
         numbers: list[tuple[str, Any, Bounds]] = [("priority", self.priority, _PRIORITY)]
         numbers += [] if self.speculative in ("auto", "off") else [("speculative", self.speculative, _DRAFTS)]
@@ -182,8 +185,11 @@ class Request:
             object.__setattr__(self, "reasoning", "on" if self.reasoning else "off")
         if self.reasoning not in ("auto", "off", "on", *EFFORTS):
             raise InvalidRequest("reasoning", self.reasoning, "auto, off, on or an effort: " + ", ".join(EFFORTS))
-        if self.prediction is not None and not isinstance(self.prediction, str):
-            raise InvalidRequest("prediction", self.prediction, "text")
+        for name, value in (("prediction", self.prediction), ("suffix", self.suffix)):
+            if value is not None and not isinstance(value, str):
+                raise InvalidRequest(name, value, "text")
+        if self.suffix is not None and not isinstance(self.prompt, str):
+            raise InvalidRequest("suffix", self.suffix, "None beside a prompt that is not text")
         if not isinstance(self.client, str):
             raise InvalidRequest("client", self.client, "a name")
         check_answers([m for m in self.prompt if isinstance(m, Message)])
@@ -285,6 +291,7 @@ class RequestOptions(TypedDict, total=False):
     sampling: SamplingParams
     speculative: Speculative
     prediction: str | None
+    suffix: str | None
     tools: Sequence[Mapping[str, Any]]
     tool_choice: str
     parallel_tool_calls: bool

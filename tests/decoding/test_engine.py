@@ -15,7 +15,8 @@ import torch
 
 from specdec.decoding.engine import LocalEngine
 from specdec.errors import EngineClosed, EngineFailed, InvalidLogits, InvalidRequest, OutOfMemory
-from specdec.types import Grammar
+from specdec.text.filling import FillMarks
+from specdec.types import Grammar, Request
 from tests.decoding.toy import ToyModel, toy_engine
 
 LONG: dict[str, Any] = {"temperature": 0, "max_tokens": 200, "ignore_eos": True}
@@ -260,3 +261,18 @@ def test_tokens_without_a_chance_are_no_fault() -> None:
         answer = engine.generate([5], temperature=1.0, seed=1, max_tokens=30, ignore_eos=True)
     assert answer.usage.completion_tokens == 30
     assert not set(range(200, 250)) & set(answer.token_ids)
+
+
+def test_a_text_is_filled_in() -> None:
+    """Between the tokenizer's own marks, up to what they end with; without marks it is refused."""
+    with toy_engine("near") as engine:
+        with pytest.raises(InvalidRequest, match="suffix is 'b'; expected None"):
+            engine.generate("a", suffix="b")
+        plain = engine.generate([1, 64, 2, 65, 3], seed=1, max_tokens=50)
+        end = plain.token_ids[9]
+        tokenizer = engine._admission.tokenizer
+        tokenizer.__dict__["fill_marks"] = FillMarks((1, 2, 3), ("prompt", "suffix"), frozenset({end}))
+        assert engine.tokenize(Request("a", suffix="b")) == (1, 64, 2, 65, 3)
+        filled = engine.generate("a", suffix="b", seed=1, max_tokens=50)
+        assert (filled.finish_reason, filled.stop) == ("stop", end)
+        assert filled.token_ids == plain.token_ids[: plain.token_ids.index(end)]

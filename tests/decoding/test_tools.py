@@ -14,8 +14,9 @@ import pytest
 from specdec.decoding.engine import LocalEngine
 from specdec.errors import InvalidRequest
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
+from specdec.text.tools.template import ResponseTemplate
 from specdec.types import Answer, Completion, Grammar
-from tests.decoding.toy import TEMPLATE, ToyModel, byte_tokenizer, toy_engine
+from tests.decoding.toy import EOS, TEMPLATE, ToyModel, byte_tokenizer, toy_engine
 
 THINK = ("<think>", "</think>")
 CHAT = [{"role": "user", "content": "hi"}]
@@ -146,6 +147,30 @@ def test_no_format_no_tools() -> None:
         pytest.raises(InvalidRequest, match=r"tools is \['paint', 'rest'\]; expected none"),
     ):
         engine.generate(CHAT, tools=TOOLS)
+
+
+def test_calls_by_a_response_template() -> None:
+    """They are read; what no grammar holds is refused."""
+    function = {"name": "rest", "arguments": {"coats": "{content}"}}
+    calls = {"open": "(", "close": ")", "content": "int", "transform": {"type": "function", "function": function}}
+    described = {"start_anchor": "<bot>", "fields": {"content": {}, "tool_calls": calls}}
+    target, said = ToyModel(), byte_tokenizer().encode("Yes(7)")
+    for letter, following in pairwise([*byte_tokenizer().encode(">"), *said, EOS]):
+        target.first[letter, following] += 60
+    form = AnswerFormat(template=ResponseTemplate.of(described, {}))
+    with toy_engine("near", answer_format=form, template="{{ messages[0].content }}<bot>", target=target) as engine:
+        (called,) = (answer := engine.generate(CHAT, tools=TOOLS, temperature=0)).message.tool_calls
+        assert (answer.message.content, called.name, called.arguments) == ("Yes", "rest", '{"coats": 7}')
+        assert engine.generate(CHAT, temperature=0).message.content == "Yes7"
+        refused: list[tuple[dict[str, Any], str]] = [
+            ({"tool_choice": "required"}, "tool_choice is 'required'; expected auto or none"),
+            ({"tool_choice": "rest"}, "tool_choice is 'rest'"),
+            ({"grammar": Grammar.regex("a")}, "grammar is 'regex'; expected none beside tools"),
+            ({"tools": [{"type": "function", "function": {"name": "a", "strict": True}}]}, r"tools is \['a'\]"),
+        ]
+        for options, message in refused:
+            with pytest.raises(InvalidRequest, match=message):
+                engine.generate(CHAT, **{"tools": TOOLS, **options})
 
 
 def test_an_opened_thought_goes_before_calls() -> None:

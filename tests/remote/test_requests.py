@@ -162,6 +162,12 @@ def test_only_our_own_server_is_told_what_is_strict() -> None:
         assert form["json_schema"]["strict"] is strict
 
 
+def test_a_suffix_goes_only_where_it_is_known() -> None:
+    assert _body(OURS, "Once", suffix="so")["suffix"] == "so"
+    with pytest.raises(InvalidRequest, match="suffix is 'so'; expected None: vLLM"):
+        _body(VLLM, "Once", suffix="so")
+
+
 def test_prediction_goes_only_where_it_is_known() -> None:
     assert _body(UNKNOWN, prediction="so")["prediction"] == {"type": "content", "content": "so"}
     assert _body(OURS, "Once", prediction="so")["prediction"] == "so"

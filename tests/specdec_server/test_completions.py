@@ -60,6 +60,12 @@ async def test_offsets_of_logprobs(ask: AppClient) -> None:
     assert [TEXT[o : o + len(t)] for o, t in zip(offsets, tokens, strict=True)] == tokens
 
 
+async def test_a_suffix_reaches_the_engine(ask: AppClient, engine: ScriptedEngine) -> None:
+    await ask.answer(PATH, {"prompt": ["a", "b"], "suffix": "c"})
+    await ask.answer(PATH, {"prompt": "a", "suffix": ""})
+    assert [(r.prompt, r.suffix) for r in engine.requests] == [("a", "c"), ("b", "c"), ("a", None)]
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -69,7 +75,7 @@ async def test_offsets_of_logprobs(ask: AppClient) -> None:
         ({"prompt": ["a"] * 9}, "n"),
         ({"prompt": "a", "best_of": 2}, "best_of"),
         ({"prompt": "a", "echo": True}, "echo"),
-        ({"prompt": "a", "suffix": "b"}, "suffix"),
+        ({"prompt": [1, 2], "suffix": "b"}, "suffix"),
         ({"prompt": "a", "logprobs": 21}, "logprobs"),
         ({}, "prompt"),
     ],

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from specdec.text.tools.harmony import HarmonyParser
-from specdec.text.tools.parser import AnswerParser
+from specdec.text.tools.parser import Parser
 from specdec.types import Request, Token
 from tests.fakes import ScriptedEngine
 from tests.specdec_server.client import CHAT, JSON, AppClient, deltas, events
@@ -29,7 +28,7 @@ class Uneven(ScriptedEngine):
         self._family, self._rng = family, random.Random(family)
         super().__init__([text for _, text in cut(whole(family), self._rng, {})], width=1)
 
-    def _parser(self, request: Request) -> AnswerParser | HarmonyParser:
+    def _parser(self, request: Request) -> Parser:
         return parser(self._family, {})
 
     def _groups(self, tokens: Sequence[Token], width: int) -> list[Sequence[Token]]:  # type: ignore[override]

@@ -19,7 +19,14 @@ def completion_requests(body: CompletionRequest) -> list[Request]:
     one = isinstance(body.prompt, str) or isinstance(body.prompt[0], int)
     prompts: list[Any] = [body.prompt] if one else list(body.prompt)
     return [
-        body.to_request(prompt, choice, max_tokens=body.max_tokens, logprobs=body.logprobs, prediction=body.prediction)
+        body.to_request(
+            prompt,
+            choice,
+            max_tokens=body.max_tokens,
+            logprobs=body.logprobs,
+            prediction=body.prediction,
+            suffix=body.suffix or None,
+        )
         for prompt in prompts
         for choice in range(choices)
     ]

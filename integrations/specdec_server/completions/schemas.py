@@ -27,6 +27,8 @@ class CompletionRequest(ChoicesRequest):
     max_tokens: Count | None = DEFAULT_TOKENS
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     prediction: str | None = None
+    suffix: str | None = None
+    """What shall follow the answer; "" is nothing."""
     echo: Literal[False] | None = None
 
 

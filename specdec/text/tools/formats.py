@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from specdec.errors import InvalidRequest
+from specdec.text.tools.template import ResponseTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +229,15 @@ class AnswerFormat:
     """The marks around reasoning."""
     ids: Mapping[str, int] = field(default_factory=dict)
     channels: Channels | None = None
+    template: ResponseTemplate | None = None
+    """Reads the answers of chats where none of our formats is the checkpoint's."""
 
     @classmethod
-    def of(cls, name: str, template: str, tokens: Mapping[str, int]) -> AnswerFormat:
-        """`name` is "auto" (as the chat template shows), "none" or a tool format; `tokens` are the added ones."""
+    def of(
+        cls, name: str, template: str, tokens: Mapping[str, int], described: ResponseTemplate | None = None
+    ) -> AnswerFormat:
+        """`name` is "auto" (as the chat template shows, else as `described`), "none" or a tool format; `tokens` are the
+        added ones."""
         if name not in ("auto", "none", *TOOL_FORMATS):
             raise InvalidRequest("tool_format", name, "auto, none, " + " or ".join(TOOL_FORMATS))
         if name == "auto":
@@ -245,13 +251,24 @@ class AnswerFormat:
         thought = next((marks for marks in _THOUGHTS if all(mark in template for mark in marks)), None)
         wanted = [*(thought or ()), *((tools.begin, tools.end, PYTHON_TAG) if tools else ())]
         inner = [mark for mark in tokens if len(mark) > 1 and any(mark in text for text in inner_texts(tools))]
-        return cls(tools, thought, {mark: tokens[mark] for mark in (*wanted, *inner) if mark in tokens})
+        ids = {mark: tokens[mark] for mark in (*wanted, *inner) if mark in tokens}
+        return cls(tools, thought, ids, template=described if name == "auto" else None)
 
     @classmethod
     def harmony(cls, tools: ToolFormat | None, tokens: Mapping[str, int]) -> AnswerFormat:
         """That of gpt-oss."""
         ids = {mark: tokens[mark] for mark in HARMONY_MARKS if mark in tokens}
         return cls(tools, _HARMONY_THOUGHT, ids, _HARMONY)
+
+    @property
+    def name(self) -> str | None:
+        """Of the way in which calls are written; None where none is known."""
+        return self.tools.name if self.tools else "template" if self.template else None
+
+    @property
+    def thinks(self) -> bool:
+        """Whether thoughts are told apart."""
+        return self.thought is not None or (self.template is not None and self.template.thinks)
 
     @property
     def label(self) -> str:

@@ -33,7 +33,7 @@ class HarmonyParser:
         self._index = -1
 
     def push(self, token: int, text: str) -> list[Delta]:
-        """What a token adds; see `AnswerParser`."""
+        """What a token adds; see `Parser`."""
         out: list[Delta] = []
         for part in self._marks.split(token, text):
             if isinstance(part, str):
@@ -48,7 +48,7 @@ class HarmonyParser:
         return out
 
     def finish(self, *, cut: bool = False) -> list[Delta]:
-        """The answer ends here; see `AnswerParser`."""
+        """The answer ends here; see `Parser`."""
         out = [] if cut else [delta for part in self._marks.rest() for delta in self._text(part)]
         if self._headless and self._head and not cut:
             out.append(ContentDelta(self._head))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Iterator
+from typing import Protocol
 
 from specdec.text.tools.formats import PYTHON_TAG, AnswerFormat, inner_texts
 from specdec.text.tools.heads import HeadScanner, Schemas, with_marks
@@ -21,6 +22,19 @@ _LETTERS = string.ascii_letters + string.digits
 _CALL = '{"name": "'
 _SEAL = 0xFDD1
 """The first of some code points of which Unicode promises that no text has them."""
+
+
+class Parser(Protocol):
+    """Reads one answer, token by token."""
+
+    def push(self, token: int, text: str) -> list[Delta]:
+        """What a token adds. `text` is what it adds to the shown text, "" for a special one."""
+        ...
+
+    def finish(self, *, cut: bool = False) -> list[Delta]:
+        """The answer ends here, wherever that is. `cut`: it would have gone on, so what may be a part of a mark or of a
+        call is taken for that, and tells nobody anything."""
+        ...
 
 
 class AnswerParser:
@@ -59,7 +73,7 @@ class AnswerParser:
         self._index = 0
 
     def push(self, token: int, text: str) -> list[Delta]:
-        """What a token adds. `text` is what it adds to the shown text, "" for a special one."""
+        """See `Parser`."""
         if self._marks.idle:
             return [ContentDelta(text)] if text else []
         out: list[Delta] = []
@@ -81,8 +95,7 @@ class AnswerParser:
         return out
 
     def finish(self, *, cut: bool = False) -> list[Delta]:
-        """The answer ends here, wherever that is. `cut`: it would have gone on, so what may be a part of a mark or of a
-        call is taken for that, and tells nobody anything."""
+        """See `Parser`."""
         if self._marks.idle:
             return []
         held = list(self._marks.rest())

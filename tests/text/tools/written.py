@@ -10,7 +10,7 @@ from typing import Any
 
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.text.tools.harmony import HarmonyParser
-from specdec.text.tools.parser import AnswerParser
+from specdec.text.tools.parser import AnswerParser, Parser
 from specdec.types import Answer, Delta, Message
 
 THINK = ("<think>", "</think>")
@@ -128,7 +128,7 @@ def answer_format(family: str, ids: Mapping[str, int]) -> AnswerFormat:
     return AnswerFormat(form, ("<|channel>", "<channel|>") if family == "gemma" else THINK, ids)
 
 
-def parser(family: str, ids: Mapping[str, int], *, thoughts: bool = True) -> AnswerParser | HarmonyParser:
+def parser(family: str, ids: Mapping[str, int], *, thoughts: bool = True) -> Parser:
     if family == "harmony":
         return HarmonyParser(ids, calls=True)
     return AnswerParser(answer_format(family, ids), calls=True, thoughts=thoughts, schemas=SCHEMAS)
