@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import specdec
+
+sys.path.insert(0, str(Path(__file__).parent))
+from commands import page
+
+(Path(__file__).parent / "commands.md").write_text(page(), "utf-8")
 
 project, author, version = "SpecDec", "The SpecDec maintainers", specdec.__version__
 release = version

@@ -22,6 +22,8 @@ from specdec.types import Answer, Completion, ContentDelta, GenerationEvent, Mes
 from tests.fakes import end_of
 
 PROMPT = "Tell me about the fox and the bell."
+_LONG = 200
+"""Tokens of an answer that is left early: many, so that it cannot end before."""
 MIN_TOKENS = 8
 OPTIONS: dict[str, Any] = {"max_tokens": 12, "seed": 5, "ignore_eos": True}
 
@@ -90,7 +92,7 @@ class EngineContract:
 
     def test_what_submit_returns_cancels(self, engine: Engine) -> None:
         items = SimpleQueue[GenerationEvent | BaseException]()
-        cancel = engine.submit(Request.of(PROMPT, max_tokens=100, ignore_eos=True), items.put)
+        cancel = engine.submit(Request.of(PROMPT, max_tokens=_LONG, ignore_eos=True), items.put)
         items.get(timeout=20)
         cancel()
         cancel()
@@ -153,7 +155,7 @@ class EngineContract:
         assert engine.stats().active == 0
 
     def test_closing_a_stream_cancels(self, engine: Engine) -> None:
-        with closing(engine.stream(PROMPT, max_tokens=100, ignore_eos=True)) as events:
+        with closing(engine.stream(PROMPT, max_tokens=_LONG, ignore_eos=True)) as events:
             next(events)
         eventually(lambda: engine.stats().active == 0)
         assert engine.stats().cancelled == 1
@@ -167,7 +169,7 @@ class EngineContract:
         assert engine.stats().cancelled == 0
 
     async def test_closing_an_async_stream_cancels(self, engine: Engine) -> None:
-        events = engine.astream(PROMPT, max_tokens=100, ignore_eos=True)
+        events = engine.astream(PROMPT, max_tokens=_LONG, ignore_eos=True)
         await events.__anext__()
         await events.aclose()
         await asyncio.to_thread(eventually, lambda: engine.stats().active == 0)
@@ -177,7 +179,7 @@ class EngineContract:
         started = asyncio.Event()
 
         async def listen() -> None:
-            async for _ in engine.astream(PROMPT, max_tokens=100, ignore_eos=True):
+            async for _ in engine.astream(PROMPT, max_tokens=_LONG, ignore_eos=True):
                 started.set()
                 await asyncio.sleep(0)
             await asyncio.Event().wait()  # an answer that ended before the cancel arrived

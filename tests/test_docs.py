@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,15 @@ def test_what_a_page_shows_exists(page: Path) -> None:
             given = {word.partition("=")[0] for word in words[1:] if word.startswith("--") and len(word) > 2}
             if words[0] != "cluster":  # vLLM's own go through
                 assert given - known - {"--help"} == set(), f"{page}: {' '.join(words)}"
+
+
+def test_the_page_of_commands_has_every_option() -> None:
+    page: str = runpy.run_path(str(DOCS / "commands.py"))["page"]()
+    for name, command in COMMANDS.items():
+        _, found, section = page.partition(f"## specdec {name}\n")
+        assert found
+        for option in command.params:
+            assert f"`{option.opts[0] if option.opts[0].startswith('-') else option.opts[0].upper()}`" in section
 
 
 def test_every_page_is_in_the_contents() -> None:

@@ -44,7 +44,9 @@ def test_another_project_of_this_name_is_told(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: specdec\nVersion: 9.9\n")
     (info / "RECORD").write_text("specdec/__init__.py,,\n")
-    path = os.pathsep.join([str(tmp_path), *sys.path])
+    (tmp_path / "specdec").mkdir()
+    (tmp_path / "specdec" / "__init__.py").touch()  # newer Pythons leave out of `files` what is not there
+    path = os.pathsep.join([*sys.path, str(tmp_path)])
     assert _specdec("--version", PYTHONPATH=path).stderr == (
         "specdec 9.9 is installed here too: another project, whose files have the names of ours; "
         "pip uninstall specdec, then install specdec-engine again\n"

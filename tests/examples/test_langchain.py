@@ -48,6 +48,18 @@ def test_extraction(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "Person(name='Anna Berg', age=34, job='teacher', city='Oslo')\n"
 
 
+def test_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _main("csv", monkeypatch, str(EXAMPLES / "people.csv"), str(tmp_path / "facts.csv"))
+    rows = (tmp_path / "facts.csv").read_text("utf-8").splitlines()
+    assert rows[0] == "id,text,name,age,job,city"
+    assert [row.rsplit(",", 4)[1:] for row in rows[1:]] == [
+        ["Anna Berg", "34", "teacher", "Oslo"],
+        ["Ben Hale", "41", "baker", "Bergen"],
+        ["Mina Adeyemi", "29", "doctor", "Lima"],
+        ["Joris Vale", "63", "farmer", "Ghent"],
+    ]
+
+
 async def test_batch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     await _main("batch", monkeypatch, "--slots", "4")
     *answers, last = capsys.readouterr().out.splitlines()
