@@ -130,7 +130,12 @@ class _Header:
         for _ in range(values):
             key = self._text()
             metadata[key] = self._value(self._numbers("I")[0])
-        entries = [self._entry() for _ in range(tensors)]
+        entries = []
+        for _ in range(tensors):
+            name = self._text()
+            (count,) = self._numbers("I")
+            sizes = self._numbers(f"{min(count, 8)}Q")
+            entries.append((name, tuple(reversed(sizes)), *self._numbers("IQ")))
         alignment = int(metadata.get("general.alignment", 32))
         start = -(-self.at // alignment) * alignment
         return metadata, {entry[0]: self._tensor(start, *entry) for entry in entries}
@@ -162,13 +167,6 @@ class _Header:
         return (
             list(self._numbers(f"{count}{_NUMBERS[of]}")) if of in _NUMBERS else [self._value(of) for _ in range(count)]
         )
-
-    def _entry(self) -> tuple[str, tuple[int, ...], int, int]:
-        """Name, shape, type and place of a tensor."""
-        name = self._text()
-        (count,) = self._numbers("I")
-        sizes = self._numbers(f"{min(count, 8)}Q")
-        return name, tuple(reversed(sizes)), *self._numbers("IQ")
 
     def _tensor(self, start: int, name: str, shape: tuple[int, ...], kind: int, offset: int) -> GgufTensor:
         import numpy as np

@@ -7,7 +7,7 @@ from langchain_core.runnables import run_in_executor
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from langchain_specdec.errors import translated
-from specdec.embeddings import Embedder, TextKind, shared_embedder
+from specdec.embeddings import TextKind, shared_embedder
 
 
 class SpecDecEmbeddings(BaseModel, Embeddings):
@@ -44,10 +44,8 @@ class SpecDecEmbeddings(BaseModel, Embeddings):
         return await run_in_executor(None, self.embed_query, text)
 
     def _vectors(self, texts: list[str], kind: TextKind) -> list[list[float]]:
-        with translated():
-            vectors = self._embedder().embed(texts, kind, self.dimensions).vectors if texts else ()
-        return [list(vector) for vector in vectors]
-
-    def _embedder(self) -> Embedder:
         key = self.api_key.get_secret_value() if self.api_key else None
-        return shared_embedder(self.model, self.base_url, key, self.device)
+        with translated():
+            embedder = shared_embedder(self.model, self.base_url, key, self.device)
+            vectors = embedder.embed(texts, kind, self.dimensions).vectors if texts else ()
+        return [list(vector) for vector in vectors]

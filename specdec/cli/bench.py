@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from specdec.bench.plain import CategoryRow, Mode, plain_and_speculative
+from specdec.bench.plain import Mode, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt, built_in, from_file
 from specdec.cli import options as o
 from specdec.cli.compare import percentages
@@ -25,7 +25,6 @@ from specdec.types import LoadOptions, SamplingParams
 
 if TYPE_CHECKING:
     from specdec.bench.figures import Figure
-    from specdec.bench.long_prompts import LongPrompt
 
 
 @o.command
@@ -62,21 +61,14 @@ def bench(
     temperatures = temperature or [0.0, 0.8]
     for value in temperatures:
         SamplingParams(temperature=value, max_tokens=max_tokens)
-    chosen = _chosen(prompts or (), category or (), over_http=url is not None)[:limit]
-    report: dict[str, Any]
     if url and serving:
         raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
     if prompt_tokens and not serving:
         raise InvalidRequest("prompt_tokens", prompt_tokens[0], "--serving beside it")
+    chosen = _chosen(prompts or (), category or (), over_http=url is not None)[:limit]
     with closing(TimeLeft(lines=False)) as left, ExitStack() as stack:
         if prompt_tokens:
-            from specdec.bench.long_prompts import long_prompts
-
-            costs = list(long_prompts(loading, prompt_tokens, max_tokens, repeats, left))
-            left.close()
-            report = {"long_prompts": [asdict(cost) for cost in costs]}
-            if not json:
-                stdout().print(_costs(costs))
+            report = _long_prompts(loading, prompt_tokens, max_tokens, repeats, left, quiet=json)
         elif serving:
             from specdec.bench.serving import Serving  # torch comes in here
 
@@ -89,15 +81,7 @@ def bench(
             else:  # apart from transformers where that has computed here
                 engine = stack.enter_context((loaded_apart if peers else loaded)(loading))
                 modes = {"plain": Mode(engine, "off"), "speculative": Mode(engine, o.speculative_of(speculative))}
-            rows = list(
-                plain_and_speculative(
-                    modes, chosen, temperatures, max_tokens=max_tokens, repeats=repeats, progress=left
-                )
-            )
-            left.close()
-            report |= {"rows": [asdict(r) for r in rows], "info": asdict(modes["speculative"].engine.info)}
-            if not json:
-                stdout().print(_speeds(rows))
+            report |= _speeds(modes, chosen, temperatures, max_tokens, repeats, left, quiet=json)
     if json:
         print_json(report)
 
@@ -112,36 +96,58 @@ def _chosen(files: Sequence[Path], categories: Sequence[str], *, over_http: bool
     return prompts
 
 
-def _speeds(rows: Iterable[CategoryRow]) -> Table:
+def _speeds(
+    modes: Mapping[str, Mode],
+    chosen: Sequence[BenchPrompt],
+    temperatures: Sequence[float],
+    max_tokens: int,
+    repeats: int,
+    left: TimeLeft,
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
     """Plain against speculative, a line for each kind of prompts and temperature."""
-    return _table(
-        {
-            "prompts": r.category,
-            "T": f"{r.temperature:g}",
-            "tokens/s\nplain": f"{r.plain:.0f}",
-            "\nspeculative": f"{r.speculative:.0f}",
-            "speed-up": f"{r.speed_up:.2f}x",
-            "acceptance\nlength": f"{r.acceptance_length:.2f}",
-            "acceptance\nper position": percentages(r.acceptance_per_position[:3]),
-            "identical": f"{r.identical}/{r.answers}",
-        }
-        for r in rows
-    )
+    many: dict[str, Any] = {"max_tokens": max_tokens, "repeats": repeats, "progress": left}
+    rows = list(plain_and_speculative(modes, chosen, temperatures, **many))
+    left.close()
+    if not quiet:
+        _print_table(
+            {
+                "prompts": r.category,
+                "T": f"{r.temperature:g}",
+                "tokens/s\nplain": f"{r.plain:.0f}",
+                "\nspeculative": f"{r.speculative:.0f}",
+                "speed-up": f"{r.speed_up:.2f}x",
+                "acceptance\nlength": f"{r.acceptance_length:.2f}",
+                "acceptance\nper position": percentages(r.acceptance_per_position[:3]),
+                "identical": f"{r.identical}/{r.answers}",
+            }
+            for r in rows
+        )
+    return {"rows": [asdict(r) for r in rows], "info": asdict(modes["speculative"].engine.info)}
 
 
-def _costs(costs: Iterable[LongPrompt]) -> Table:
-    """A line for each length of prompt."""
-    return _table(
-        {
-            "prompt\ntokens": f"{c.tokens:,}",
-            "first token\nalone": f"{c.ttft * 1e3:,.0f} ms",
-            "\nbeside an answer": f"{c.ttft_beside * 1e3:,.0f} ms",
-            "that answer's\nlongest gap": f"{c.gap * 1e3:,.0f} ms",
-            "tokens/s\nbehind it": f"{c.decode:.0f}",
-            "\nbehind a few": f"{c.decode_short:.0f}",
-        }
-        for c in costs
-    )
+def _long_prompts(
+    loading: LoadOptions, lengths: Sequence[int], max_tokens: int, repeats: int, left: TimeLeft, *, quiet: bool
+) -> dict[str, Any]:
+    """What prompts of these lengths cost, a line for each."""
+    from specdec.bench.long_prompts import long_prompts
+
+    costs = list(long_prompts(loading, lengths, max_tokens, repeats, left))
+    left.close()
+    if not quiet:
+        _print_table(
+            {
+                "prompt\ntokens": f"{c.tokens:,}",
+                "first token\nalone": f"{c.ttft * 1e3:,.0f} ms",
+                "\nbeside an answer": f"{c.ttft_beside * 1e3:,.0f} ms",
+                "that answer's\nlongest gap": f"{c.gap * 1e3:,.0f} ms",
+                "tokens/s\nbehind it": f"{c.decode:.0f}",
+                "\nbehind a few": f"{c.decode_short:.0f}",
+            }
+            for c in costs
+        )
+    return {"long_prompts": [asdict(cost) for cost in costs]}
 
 
 def _promised_figures(
@@ -155,7 +161,7 @@ def _promised_figures(
     rules = list(bench.rules())
     left.close()
     if not quiet:
-        shown = (
+        _print_table(
             {
                 "accept rule": r.rule,
                 "T": f"{r.temperature:g}",
@@ -165,7 +171,6 @@ def _promised_figures(
             }
             for r in rules
         )
-        stdout().print(_table(shown))
     return {"figures": figures, "accept_rules": [asdict(r) for r in rules]}
 
 
@@ -183,7 +188,7 @@ def _shown(figures: Iterable[Figure], left: TimeLeft, *, quiet: bool) -> list[di
     return done
 
 
-def _table(rows: Iterable[dict[str, str]]) -> Table:
+def _print_table(rows: Iterable[dict[str, str]]) -> None:
     """Of rows that all name the same columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
@@ -191,4 +196,4 @@ def _table(rows: Iterable[dict[str, str]]) -> Table:
             for i, name in enumerate(row):
                 table.add_column(name, justify="right" if i else "left", no_wrap=True)
         table.add_row(*row.values())
-    return table
+    stdout().print(table)

@@ -55,9 +55,9 @@ def chat(
     with extra("tui", "the chat"):
         begin = _config(config, preset, given | {name: value for name, value in own.items() if value is not None})
         if tools:
-            begin = replace(begin, settings=begin.settings.with_tools(_text("tools", tools)))
+            begin = replace(begin, settings=begin.settings.with_tools(o.text_of("tools", tools)))
         if schema:
-            grammar = Grammar.json_schema(_text("schema", schema))
+            grammar = Grammar.json_schema(o.text_of("schema", schema))
             begin = replace(begin, settings=begin.settings.with_grammar(grammar))
         if serve:
             from specdec_tui.serve import serve as run_server
@@ -95,13 +95,6 @@ def _piped() -> str:
     except OSError:
         raise InvalidRequest("terminal", None, "one that this process belongs to, for its keys") from None
     return text
-
-
-def _text(option: str, path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(option, str(path), f"a file of text ({error})") from None
 
 
 def _config(path: Path | None, preset: str | None, given: dict[str, Any]) -> Config:

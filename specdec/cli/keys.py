@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from specdec.cli.options import text_of
 from specdec.errors import InvalidRequest
 
 KEY_VARIABLE = "SPECDEC_API_KEY"
@@ -15,7 +16,8 @@ _NONE = "# none"
 def access_keys(file: Path | None) -> dict[str, str]:
     """By name: from the file's lines, each `KEY` or `NAME KEY`, else from the environment; none is no key at all.
     Keys that nobody could send are refused, and no message shows one."""
-    text, where = _text(file)
+    text = os.environ.get(KEY_VARIABLE, _NONE) if file is None else text_of("api-key-file", file)
+    where = str(file or KEY_VARIABLE)
     expected = "lines of KEY or NAME KEY, each a key of printable ASCII and a name of its own"
     keys: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -29,13 +31,3 @@ def access_keys(file: Path | None) -> dict[str, str]:
     if not keys and (file or text != _NONE):
         raise InvalidRequest("api-key", f"empty, from {where}", expected)
     return keys
-
-
-def _text(file: Path | None) -> tuple[str, str]:
-    """What holds the keys, and where it is from."""
-    if file is None:
-        return os.environ.get(KEY_VARIABLE, _NONE), KEY_VARIABLE
-    try:
-        return file.read_text("utf-8"), str(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest("api-key-file", str(file), f"a file that can be read as text ({error})") from None

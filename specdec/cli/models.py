@@ -47,7 +47,8 @@ def models(
     """List the models that are on this machine, of the hub's cache, Ollama and LM Studio too: size, format of the
     weights, whether they run fast or run, and what would draft for them."""
     found = [_described(name, folder) for name, folder in _checkpoints([f for f in folders or [] if f.exists()])]
-    found += [_absent(str(name)) for name in folders or [] if not name.exists()]
+    absent = [str(name) for name in folders or [] if not name.exists()]  # targets that were not fetched yet
+    found += [LocalModel(name, 0.0, "?", "not here", _drafts(name, Path(name))) for name in absent]
     if json:
         print_json([asdict(model) for model in found])
         return
@@ -122,11 +123,6 @@ def _drafts(name: str, path: Path) -> str:
         return f"{found[0]} and the text so far"
     known = published(name)
     return f"the text so far; --fetch-draft: {known[0]}" if known else "the text so far"
-
-
-def _absent(name: str) -> LocalModel:
-    """A target that was not fetched yet."""
-    return LocalModel(name, 0.0, "?", "not here", _drafts(name, Path(name)))
 
 
 def _folder(folder: Path) -> tuple[str, str]:

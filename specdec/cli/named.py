@@ -34,12 +34,19 @@ def named_models(pairs: Sequence[str], file: Path | None, defaults: LoadOptions)
     tables |= _read(file) if file else {}
     if tables and defaults.target != LoadOptions().target:
         raise InvalidRequest("target", defaults.target, "none beside --model and --models")
-    models = []
+    models, known = [], {field.name for field in fields(LoadOptions)}
     for name, table in tables.items():
         aliases = table.pop("aliases", [])
         if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
             raise InvalidRequest(f"models.{name}.aliases", aliases, "a list of names")
-        models.append(NamedModel(name, partial(_load, _options(name, table, defaults)), tuple(aliases)))
+        if unknown := table.keys() - known:
+            expected = f"one of aliases, {', '.join(sorted(known))}"
+            raise InvalidRequest(f"models.{name}", min(unknown), expected)
+        try:
+            options = replace(defaults, **table)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"models.{name}.{error.field}", error.value, error.expected) from None
+        models.append(NamedModel(name, partial(_load, options), tuple(aliases)))
     return models
 
 
@@ -59,17 +66,6 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     if not tables:
         raise InvalidRequest("models", str(file), "a table for each model, such as [small]")
     return tables
-
-
-def _options(name: str, table: dict[str, Any], defaults: LoadOptions) -> LoadOptions:
-    known = {field.name for field in fields(LoadOptions)}
-    if unknown := table.keys() - known:
-        expected = f"one of aliases, {', '.join(sorted(known))}"
-        raise InvalidRequest(f"models.{name}", min(unknown), expected)
-    try:
-        return replace(defaults, **table)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"models.{name}.{error.field}", error.value, error.expected) from None
 
 
 def _load(options: LoadOptions, progress: Progress) -> Engine:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -117,6 +118,14 @@ def as_typed(parameters: Sequence[inspect.Parameter]) -> Iterator[None]:
                 flags = about.param_decls or (f"--{error.field.replace('_', '-')}",)
                 raise InvalidRequest(flags[0], error.value, error.expected) from None
         raise
+
+
+def text_of(option: str, path: Path) -> str:
+    """What a file holds that an option names."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(option, str(path), f"a file of text in UTF-8 ({error})") from None
 
 
 def speculative_of(value: str) -> Speculative:

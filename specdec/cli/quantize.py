@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ from specdec.bundled import path as bundled
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, stderr, stdout
-from specdec.errors import InvalidRequest
 from specdec.types.load import Quantize
 
 EPILOG = """
@@ -34,6 +32,7 @@ def quantize(
 ) -> None:
     """Round a model's weights to 4 or 8 bits, write the result to FOLDER, and say what it costs: bytes and perplexity
     before and after. transformers loads FOLDER too."""
+    from specdec.bench.prompts import built_in
     from specdec.models.loading import pick_device
     from specdec.models.weights.checkpoint import resolve
     from specdec.models.weights.export import export
@@ -42,7 +41,8 @@ def quantize(
     source = bundled("target") if model == "bundled" else resolve(model)
     export(source, folder, to, head=head, device=pick_device(device))
     stderr().print(f"written to {folder}; reading a text with both", style="dim")
-    ids = Tokenizer.load(source).encode(_read(text))[: max(tokens, 2)]
+    read = o.text_of("text", text) if text else "\n\n".join(str(m.content) for p in built_in() for m in p.messages)
+    ids = Tokenizer.load(source).encode(read)[: max(tokens, 2)]
     facts = {name: _measured(path, device, ids) for name, path in (("before", source), ("after", folder))}
     found = {f"{fact}_{name}": value for name, both in facts.items() for fact, value in both.items()}
     if json:
@@ -62,28 +62,8 @@ def quantize(
 def _measured(path: Path, device: str, ids: list[int]) -> dict[str, float]:
     from specdec.bench.perplexity import perplexity
     from specdec.models.loading import load_model
-
-    size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    loaded = load_model(path, device=device, context=_fits(path))
-    return {"bytes": size, "perplexity": perplexity(loaded, ids)}
-
-
-def _fits(path: Path) -> int:
     from specdec.models.weights.sources import positions
 
-    return min(_CONTEXT, positions(path) or _CONTEXT)
-
-
-def _read(text: Path | None) -> str:
-    if text is None:
-        return "\n\n".join(_built_in())
-    try:
-        return text.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest("text", str(text), f"a file of text in UTF-8 ({error})") from error
-
-
-def _built_in() -> Iterable[str]:
-    from specdec.bench.prompts import built_in
-
-    return (str(message.content) for prompt in built_in() for message in prompt.messages)
+    size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    loaded = load_model(path, device=device, context=min(_CONTEXT, positions(path) or _CONTEXT))
+    return {"bytes": size, "perplexity": perplexity(loaded, ids)}

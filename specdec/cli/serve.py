@@ -14,7 +14,6 @@ from specdec.cli import options as o
 from specdec.cli.keys import KEY_VARIABLE, access_keys
 from specdec.cli.named import UPSTREAM_KEY_VARIABLE, beyond, named_models
 from specdec.cli.screen import loaded, loaded_apart, stderr
-from specdec.engine import Engine
 from specdec.errors import InvalidRequest, extra
 from specdec.types import LoadOptions
 
@@ -151,7 +150,9 @@ def serve(loading: LoadOptions = _LOADING, serving: Serving = _SERVING) -> None:
         if named := named_models(serving.model or (), serving.models, loading):
             app = create_app(stack.enter_context(closing(ModelPool(named, settings))), embedder=encoder)
         else:
-            app = create_app(stack.enter_context(_loaded(loading)), settings, encoder)
+            # in a process of its own, so that requests cannot slow decoding; a server's models have one already
+            engine = loaded(beyond(loading)) if loading.remote else loaded_apart(loading)
+            app = create_app(stack.enter_context(engine), settings, encoder)
         log_to_stderr(serving.log_level)
         found.listen()  # so that whoever reads where is not refused any more
         name, number = found.getsockname()[:2]
@@ -190,8 +191,3 @@ def _settings(serving: Serving) -> Settings:
         strict=serving.strict,
         log_prompts=serving.log_prompts,
     )
-
-
-def _loaded(loading: LoadOptions) -> Engine:
-    """In a process of its own, so that requests cannot slow decoding; a server's models have one already."""
-    return loaded(beyond(loading)) if loading.remote else loaded_apart(loading)

@@ -241,8 +241,13 @@ class LocalEngine(Engine):
         try:
             work()
         except PoolFull as error:
-            if not self._pause():
+            with self._wake:
+                youngest = self._scheduler.pause()
+            if youngest is None:
                 self._fail(rows[0], error)
+            else:  # it gives its pages back, and goes on when others have left
+                self._state.leave(youngest.context.slot)
+                self._rounds.release(youngest)
         except torch.OutOfMemoryError as error:
             self._fail(max(rows, key=lambda row: row.context.sequence_id), error)
             if self._target.info.device.type == "cuda":
@@ -256,16 +261,6 @@ class LocalEngine(Engine):
         )
         failed.__cause__ = error
         row.deliver(failed)
-
-    def _pause(self) -> bool:
-        """Let the youngest row give its pages back, and go on when others have left; False where it runs alone."""
-        with self._wake:
-            row = self._scheduler.pause()
-        if row is None:
-            return False
-        self._state.leave(row.context.slot)
-        self._rounds.release(row)
-        return True
 
     def _decode(self, rows: list[Running]) -> None:
         """One round for all whose prompts are through."""

@@ -82,7 +82,10 @@ class AnswerForms:
                     self.grammars.matcher(_form(tool), ignore_eos=False)
             grammar = answer_grammar(
                 self.answer_format,
-                [_loosened(tool) for tool in tools],
+                [
+                    {**tool, "function": {**tool["function"], "parameters": json.loads(loosened(_form(tool)).text)}}
+                    for tool in tools
+                ],
                 request.tool_choice,
                 parallel=request.parallel_tool_calls,
                 text=params.grammar and loosened(params.grammar),
@@ -110,8 +113,3 @@ def _form(tool: Mapping[str, Any]) -> Grammar:
     """Of its arguments."""
     function = tool["function"]
     return Grammar.json_schema(parameters(function), strict=bool(function.get("strict")))
-
-
-def _loosened(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    schema = json.loads(loosened(_form(tool)).text)
-    return {**tool, "function": {**tool["function"], "parameters": schema}}

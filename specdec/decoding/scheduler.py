@@ -69,18 +69,15 @@ class Scheduler:
         """Give free slots to those who wait."""
         while self._waiting and len(self.running) < len(self._state.slots):
             row = self._waiting[0] if len(self._waiting) == 1 else self.waiting()[0]
-            if self.running and not self._fits(row):
+            # memory for its tokens, beside those of the others, and for the next rounds of all
+            running = [(slot, len(other.tokens) + _NEXT) for slot, other in self.running.items()]
+            if running and not self._state.prefixes.fits(row.tokens, _NEXT, running):
                 return
             free = [slot for slot in range(len(self._state.slots)) if slot not in self.running]
             slot = self._state.nearest(free, row.tokens)
             row.context.slot, row.started = slot, row.started or self._now()
             self._waiting.remove(row)
             self.running[slot] = row
-
-    def _fits(self, row: Running) -> bool:
-        """Whether there is memory for the row's tokens, beside those of the others, and for the next rounds of all."""
-        running = [(slot, len(other.tokens) + _NEXT) for slot, other in self.running.items()]
-        return self._state.prefixes.fits(row.tokens, _NEXT, running)
 
     def pause(self) -> Running | None:
         """Let the youngest of several wait again, before all that came after it; None where one runs alone."""

@@ -23,22 +23,19 @@ class Drawing:
 
     def choose(self, logits: Tensor, first: int) -> Tensor:
         """Tokens [B, M] for the first-th draft on, from raw logits [B, M, V]."""
-        for j in range(logits.shape[1]):
-            self._draw(logits[:, j : j + 1], first + j)
-        return self.tokens[:, first : first + logits.shape[1]]
-
-    def _draw(self, logits: Tensor, j: int) -> None:
         round = self._round
-        seen = self.tokens[:, :j] if j == 0 else round.sampling.on_host(self.tokens[:, :j])
-        scores = round.sampling.process(fitted(logits, self._vocab_size, self._device), seen, first=j)[:, 0]  # [B, V]
-        token = (scores if round.noise is None else scores + round.noise[:, j]).argmax(-1)  # [B]
-        self.tokens[:, j] = token
-        if self.probs is not None:
-            # one-hot where it was certain: by greed, or because every id that the drafter knows is masked
-            sure = scores.amax(-1) == float("-inf")
-            sure = sure if self._greedy is None else sure | self._greedy
-            one_hot = torch.zeros_like(scores).scatter_(1, token.view(-1, 1), 1.0)
-            self.probs[:, j] = torch.where(sure.view(-1, 1), one_hot, scores.softmax(-1))
+        for j, own in enumerate(torch.split(logits, 1, 1), first):
+            seen = self.tokens[:, :j] if j == 0 else round.sampling.on_host(self.tokens[:, :j])
+            scores = round.sampling.process(fitted(own, self._vocab_size, self._device), seen, first=j)[:, 0]  # [B, V]
+            token = (scores if round.noise is None else scores + round.noise[:, j]).argmax(-1)  # [B]
+            self.tokens[:, j] = token
+            if self.probs is not None:
+                # one-hot where it was certain: by greed, or because every id that the drafter knows is masked
+                sure = scores.amax(-1) == float("-inf")
+                sure = sure if self._greedy is None else sure | self._greedy
+                one_hot = torch.zeros_like(scores).scatter_(1, token.view(-1, 1), 1.0)
+                self.probs[:, j] = torch.where(sure.view(-1, 1), one_hot, scores.softmax(-1))
+        return self.tokens[:, first : first + logits.shape[1]]
 
 
 def fitted(logits: Tensor, vocab_size: int, device: torch.device) -> Tensor:

@@ -59,7 +59,12 @@ class DraftModelDrafter:
             empty = torch.zeros(len(round.contexts), k, dtype=torch.int64)
             return Drafts(empty, (0,) * len(round.contexts), sources=sources)
         batch, ready = plan
-        drawing = self._draft(round, batch, k)
+        drawing, width = Drawing(round, k, self._vocab_size, self._device), batch.tokens.shape[1]
+        tokens = drawing.choose(self.model.run(batch).logits, 0)
+        for j in range(1, k):
+            starts = [start + width + j - 1 for start in batch.starts]
+            logits = self.model.run(Batch(self._to_model(tokens), batch.slots, starts, keep=1)).logits
+            tokens = drawing.choose(logits, j)
         for row, context in enumerate(round.contexts):
             if ready[row]:
                 self.model.state.commit(context.slot, len(context.tokens))
@@ -149,15 +154,6 @@ class DraftModelDrafter:
             tokens.append(context.tokens[-width:] if lag else [0] * width)
         batch = Batch(self._to_model(tokens), [c.slot for c in contexts], starts, keep=1)
         return batch, [lag > 0 for lag in lags]
-
-    def _draft(self, round: DraftRound, batch: Batch, k: int) -> Drawing:
-        drawing, width = Drawing(round, k, self._vocab_size, self._device), batch.tokens.shape[1]
-        tokens = drawing.choose(self.model.run(batch).logits, 0)
-        for j in range(1, k):
-            starts = [start + width + j - 1 for start in batch.starts]
-            logits = self.model.run(Batch(self._to_model(tokens), batch.slots, starts, keep=1)).logits
-            tokens = drawing.choose(logits, j)
-        return drawing
 
     def _to_model(self, tokens: Tensor | list[list[int]]) -> Tensor:
         """On the model's device; ids that the draft model does not know (added to the target only) become its

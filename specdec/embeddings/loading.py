@@ -18,16 +18,12 @@ def shared_embedder(
     where there is a `base_url`. May be called from any thread. Raises LoadError."""
     key = os.getpid(), model, base_url, api_key, device  # a forked child loads its own
     with _lock:
-        if key not in _embedders:
-            _embedders[key] = _load(model, base_url, api_key, device)
-        return _embedders[key]
+        if key in _embedders:
+            return _embedders[key]
+        if base_url is not None:
+            from specdec.embeddings.remote import RemoteEmbedder
 
+            return _embedders.setdefault(key, RemoteEmbedder(base_url, model, api_key))
+        from specdec.embeddings.local import LocalEmbedder
 
-def _load(model: str, base_url: str | None, api_key: str | None, device: str) -> Embedder:
-    if base_url is not None:
-        from specdec.embeddings.remote import RemoteEmbedder
-
-        return RemoteEmbedder(base_url, model, api_key)
-    from specdec.embeddings.local import LocalEmbedder
-
-    return LocalEmbedder(model, device)
+        return _embedders.setdefault(key, LocalEmbedder(model, device))

@@ -84,59 +84,64 @@ def load_model(
     """
     folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
-    slots = _at_least_one("slots", slots)
+    slots, name = _at_least_one("slots", slots), name or str(path)
     if is_gguf(folder) and where.type == "cpu" and dtype == "auto":
         from specdec.models.llamacpp import loading as llamacpp
 
         if llamacpp.can_run(folder):
             picked = pick_context(context, positions(folder), most)
-            return llamacpp.load(folder, name=name or str(path), context=picked, slots=slots, less=context is None)
+            return llamacpp.load(folder, name=name, context=picked, slots=slots, less=context is None)
     config = read_config(folder, trust_remote_code=trust_remote_code)
     if not is_gguf(folder):
         formats.check(folder, config)
-    family = _described(folder, config)
-    paged = where.type == "cuda" and family is not None and not spread
-    own = pick_context(context, maximum_positions(config), most)  # where each slot has memory of its own
-    options = ModelOptions(
-        name=name or str(path),
-        device=where,
-        dtype=pick_dtype(dtype, where, folder, config),
-        context=pick_context(context, maximum_positions(config), most, paged=paged),
-        slots=slots,
-    )
+    family, asked = _described(folder, config), Quantization(to=quantize, head=quantize_head)
+    known = maximum_positions(config)
+    own = pick_context(context, known, most)  # where each slot has memory of its own
+    precision = pick_dtype(dtype, where, folder, config)
+    options = ModelOptions(name=name, device=where, dtype=precision, context=own, slots=slots)
     if where.type == "cuda":
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
-        rounded: dict[str, Any] = {"quantize": quantize, "head": quantize_head}
-        least = ModelOptions(**{**options, "slots": 1, "context": context or min(options["context"], _LEAST)})
-        paged = paged and not memory.check(folder, config, spread=False, **rounded, **least)
-        if not paged:
-            options["context"] = own
-            spread = memory.check(folder, config, spread=spread, **rounded, **options) or spread
-    _check_quantize(folder, config, quantize, head=quantize_head, by_transformers=family is None or spread)
+        whole = None if family is None or spread else pick_context(context, known, most, paged=True)
+        spread = _fit(folder, config, options, whole, context or _LEAST, asked, spread=spread)
+    _check(folder, config, asked, by_transformers=family is None or spread)
     if family is None or spread:
-        if is_gguf(folder):
-            raise UnsupportedModel(f"{folder} cannot be spread over GPUs; expected the model's own folder, or one GPU")
         from specdec.models.transformers import loading
 
         return loading.load(folder, config, trust_remote_code=trust_remote_code, spread=spread, **options)
-    stored = quantize or (formats.method_of(config) if formats.reader_of(config) else None)
-    remark = f", made from {stored}" if stored and where.type != "cuda" else ""
-    remark += "; activations stay in 16 bits" if formats.activations(config) else ""
-    model = _read(folder, config, family, Quantization(to=quantize, head=quantize_head, remark=remark), **options)
+    model = _read(folder, config, family, asked, **options)
     if where.type != "cuda":
         return model
     neighbour = None if beside is None else (beside, read_config(beside, trust_remote_code=trust_remote_code))
-    pool = memory.pool_bytes(config, where, options["dtype"], neighbour, quantize)
-    found = with_kernels(model, pool - reserved)
+    found = with_kernels(model, memory.pool_bytes(config, where, precision, neighbour, quantize) - reserved)
     if found is model:
         options["context"] = own
         return eager.over(model.weights, family, model.info.weight_format, **options)
-    if context is not None and found.info.context < context:
-        raise NotEnoughMemory(
-            f"context is {context}, but the memory left holds {found.info.context} tokens; expected no more than that"
-        )
+    if found.info.context < (context or 0):
+        left = f"the memory left holds {found.info.context} tokens; expected no more than that"
+        raise NotEnoughMemory(f"context is {context}, but {left}")
     return found
+
+
+def _fit(
+    folder: Path,
+    config: Any,
+    options: ModelOptions,
+    paged: int | None,
+    least: int,
+    asked: Quantization,
+    *,
+    spread: bool,
+) -> bool:
+    """Whether it takes all GPUs to hold the model. The context becomes `paged` where slots can share memory in pages,
+    and that has room for `least` positions. Raises NotEnoughMemory."""
+    check = partial(memory.check, folder, config, asked.to, head=asked.head)
+    if paged is not None:
+        alone = ModelOptions(**{**options, "slots": 1, "context": min(paged, least)})
+        if not check(spread=False, **alone):
+            options["context"] = paged
+            return False
+    return check(spread=spread, **options) or spread
 
 
 def _read(
@@ -144,6 +149,9 @@ def _read(
 ) -> eager.EagerModel:
     """A model of a described family, in torch."""
     method = formats.reader_of(config)
+    stored = asked.to or (formats.method_of(config) if method else None)
+    remark = f", made from {stored}" if stored and options["device"].type != "cuda" else ""
+    asked = replace(asked, remark=remark + ("; activations stay in 16 bits" if formats.activations(config) else ""))
     with closing(open_tensors(path)) as weights:
         if method is not None and isinstance(weights, Safetensors):
             asked = replace(asked, stored=partial(method, weights))
@@ -187,15 +195,16 @@ def can_round(path: Path, *, trust_remote_code: bool = False) -> bool:
     return not is_gguf(path) and memory.can_round(path, read_config(path, trust_remote_code=trust_remote_code))
 
 
-def _check_quantize(path: Path, config: Any, to: Quantize | None, *, head: bool, by_transformers: bool) -> None:
-    if head and by_transformers:
-        raise InvalidRequest("quantize_head", head, f"False for {path}, which transformers runs")
-    if to is None:
-        return
-    if is_gguf(path) or formats.method_of(config) is not None:
-        raise InvalidRequest("quantize", to, f"none for {path}, whose weights are quantised already")
-    if by_transformers:
-        raise InvalidRequest("quantize", to, f"none for {path}, which transformers runs")
+def _check(path: Path, config: Any, asked: Quantization, *, by_transformers: bool) -> None:
+    """Refuse what the program that runs the model cannot do."""
+    if asked.head and by_transformers:
+        raise InvalidRequest("quantize_head", asked.head, f"False for {path}, which transformers runs")
+    if asked.to and (is_gguf(path) or formats.method_of(config) is not None):
+        raise InvalidRequest("quantize", asked.to, f"none for {path}, whose weights are quantised already")
+    if asked.to and by_transformers:
+        raise InvalidRequest("quantize", asked.to, f"none for {path}, which transformers runs")
+    if is_gguf(path) and by_transformers:
+        raise UnsupportedModel(f"{path} cannot be spread over GPUs; expected the model's own folder, or one GPU")
 
 
 def _described(path: Path, config: Any) -> ModelFamily | None:
@@ -298,7 +307,10 @@ def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, 
     ids (else those of config.json; empty when neither names any)."""
     folder = Path(path)
     if is_gguf(folder):
-        return _gguf_defaults(folder)
+        file = open_gguf(folder)
+        said = {name: file.metadata.get(f"general.sampling.{key}") for name, key in _GGUF_SHAPING.items()}
+        shaping = {name: value for name, value in said.items() if value is not None}
+        return shaping if "temperature" in shaping else {"temperature": 0.0}, eos_ids(file)
     raw = read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
     shaping = {key: raw[key] for key in SHAPING if isinstance(raw.get(key), int | float)}
     if not raw.get("do_sample"):  # transformers decodes greedily unless told to sample
@@ -309,13 +321,6 @@ def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, 
     nested = config.get("text_config")
     within = nested.get("eos_token_id") if isinstance(nested, dict) else None
     return shaping, _token_ids(config.get("eos_token_id", within), folder)
-
-
-def _gguf_defaults(path: Path) -> tuple[dict[str, float], tuple[int, ...]]:
-    file = open_gguf(path)
-    said = {name: file.metadata.get(f"general.sampling.{key}") for name, key in _GGUF_SHAPING.items()}
-    shaping = {name: value for name, value in said.items() if value is not None}
-    return shaping if "temperature" in shaping else {"temperature": 0.0}, eos_ids(file)
 
 
 def _token_ids(value: object, folder: Path) -> tuple[int, ...]:

@@ -131,7 +131,9 @@ def weight_bytes(
         return 0
     every = headers(path)
     if is_gguf(path) and quantize is None:
-        return sum(_in_gguf(header, dtype) for header in every)
+        bits = [None if "embed_tokens" in header.name else BITS.get(header.dtype) for header in every]
+        sizes = [dtype.itemsize if of is None else of / 8 for of in bits]
+        return sum(int(prod(header.shape) * size) for header, size in zip(every, sizes, strict=True))
     if formats.reader_of(config) is not None:
         return sum(_stored(header, dtype) for header in every)
     family = families.describe(config)
@@ -157,12 +159,6 @@ def _stored(header: Header, dtype: torch.dtype) -> int:
     if header.dtype not in _CODES:
         return count * (4 if "scale" in header.name else dtype.itemsize)
     return count * _CODES[header.dtype]
-
-
-def _in_gguf(header: Header, dtype: torch.dtype) -> int:
-    """Of a tensor of a GGUF file; the embedding becomes plain."""
-    bits = BITS.get(header.dtype) if "embed_tokens" not in header.name else None
-    return int(prod(header.shape) * (dtype.itemsize if bits is None else bits / 8))
 
 
 def parameters(config: Any) -> int:

@@ -87,14 +87,17 @@ def backing(file: GgufFile) -> Any:
     _add_tokens(built, file, tokens)
     _add_ends(built, file, tokens, bos_by_default=kind == "llama" or _rules(file) == (_LLAMA3,))
     named = {f"{name}_token": _named(file, tokens, key) for name, key in _SPECIAL.items()}
+    template, named_so = file.metadata.get(_TEMPLATE), f"{_TEMPLATE}."
+    others = {key.removeprefix(named_so): text for key, text in file.metadata.items() if key.startswith(named_so)}
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
         clean_up_tokenization_spaces=False,
         **{name: token for name, token in named.items() if token is not None},
-        chat_template=_template(file),
+        chat_template={"default": template, **others} if others and template else template,
     )
 
 
+_TEMPLATE = "tokenizer.chat_template"
 _SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 
 
@@ -150,23 +153,18 @@ def _sentencepiece(file: GgufFile, tokens: Sequence[str]) -> Any:
     if not isinstance(scores, list) or len(scores) != len(tokens):
         raise CheckpointCorrupt(f"{file.path} has no score for each of its {len(tokens)} tokens; fetch it again")
     unknown = _named(file, tokens, "unknown")
-    merges = _merges(vocabulary, scores)
+    found = []  # all pairs of tokens that give a token, those with the best score first
+    for token, i in vocabulary.items():
+        pairs = ((token[:at], token[at:]) for at in range(1, len(token)))
+        parts = [(vocabulary[a], vocabulary[b], a, b) for a, b in pairs if a in vocabulary and b in vocabulary]
+        found += [(-scores[i], *part) for part in sorted(parts)]
+    merges = [(a, b) for _, _, _, a, b in sorted(found, key=lambda pair: pair[0])]
     built = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
     spaces, prefix = normalizers.Replace(" ", "▁"), file.metadata.get("tokenizer.ggml.add_space_prefix", True)
     built.normalizer = normalizers.Sequence([*([normalizers.Prepend("▁")] if prefix else []), spaces])
     text = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     built.decoder = decoders.Sequence([*text, *([decoders.Strip(" ", 1, 0)] if prefix else [])])
     return built
-
-
-def _merges(vocabulary: dict[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
-    """All pairs of tokens that give a token, those with the best score first."""
-    found = []
-    for token, i in vocabulary.items():
-        pairs = ((token[:at], token[at:]) for at in range(1, len(token)))
-        parts = [(vocabulary[a], vocabulary[b], a, b) for a, b in pairs if a in vocabulary and b in vocabulary]
-        found += [(-scores[i], *part) for part in sorted(parts)]
-    return [(a, b) for _, _, _, a, b in sorted(found, key=lambda pair: pair[0])]
 
 
 def _add_tokens(built: Any, file: GgufFile, tokens: Sequence[str]) -> None:
@@ -198,11 +196,3 @@ def _add_ends(built: Any, file: GgufFile, tokens: Sequence[str], *, bos_by_defau
 def _named(file: GgufFile, tokens: Sequence[str], name: str) -> str | None:
     i = file.metadata.get(f"tokenizer.ggml.{name}_token_id")
     return tokens[i] if isinstance(i, int) and 0 <= i < len(tokens) else None
-
-
-def _template(file: GgufFile) -> str | dict[str, str] | None:
-    """The chat template; where there are several, by name."""
-    key = "tokenizer.chat_template"
-    default = file.metadata.get(key)
-    named = {k.removeprefix(key + "."): v for k, v in file.metadata.items() if k.startswith(key + ".")}
-    return {"default": default, **named} if named and default else default

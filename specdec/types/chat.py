@@ -20,6 +20,18 @@ class ToolCall:
     name: str
     arguments: str
 
+    @classmethod
+    def of(cls, value: ToolCall | Mapping[str, Any]) -> ToolCall:
+        """A call from itself, from an OpenAI-style dict, or from the function in one."""
+        if isinstance(value, ToolCall):
+            return value
+        function = value.get("function", value) if isinstance(value, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise InvalidRequest("messages.tool_calls", value, "calls with an id and a function of name and arguments")
+        arguments = function.get("arguments", {})
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        return cls(str(value.get("id", "")), function["name"], text)
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -51,20 +63,9 @@ class Message:
         if unknown:
             expected = "role, content, name, tool_calls, tool_call_id and reasoning"
             raise InvalidRequest("messages", unknown, expected)
-        calls = tuple(_tool_call(c) for c in value.get("tool_calls") or ())
+        calls = tuple(ToolCall.of(c) for c in value.get("tool_calls") or ())
         rest = {name: value.get(name) for name in ("content", "name", "tool_call_id", "reasoning")}
         return cls(value["role"], tool_calls=calls, **rest)
-
-
-def _tool_call(value: ToolCall | Mapping[str, Any]) -> ToolCall:
-    if isinstance(value, ToolCall):
-        return value
-    function = value.get("function", value) if isinstance(value, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise InvalidRequest("messages.tool_calls", value, "calls with an id and a function of name and arguments")
-    arguments = function.get("arguments", {})
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    return ToolCall(str(value.get("id", "")), function["name"], text)
 
 
 def check_answers(messages: Sequence[Message]) -> None:

@@ -150,18 +150,15 @@ class DeviceRounds:
             self._send(plan, kind)
 
     def _fits(self, plan: Plan, kind: RoundKind) -> bool:
-        """Room in the slots for as much as the rounds under way may add, and some row that will want the round."""
+        """Room in the slots, and memory, for as much as the rounds under way may add; some row will want the round."""
         added = sum(flight.kind.drafts + 1 for flight in self._flights) + kind.drafts + 1
         longest = max(len(row.tokens) for row in plan.rows) + added
         capacity = self._model.capacity
         if kind.source in self._drafters:
             capacity = min(capacity, self._drafters[kind.source].capacity)
-        wanted = longest <= capacity and any(row.room + 1 > len(self._flights) for row in plan.rows)
-        return wanted and self._reserve(plan, kind, added)
-
-    def _reserve(self, plan: Plan, kind: RoundKind, added: int) -> bool:
-        """Memory for so many more tokens, which the host cannot find while the device leads."""
-        prefixes = self._target.state.prefixes
+        if longest > capacity or all(row.room + 1 <= len(self._flights) for row in plan.rows):
+            return False
+        prefixes = self._target.state.prefixes  # the host finds no memory while the device leads
         ends = [(row.context.slot, len(row.tokens) + added) for row in plan.rows]
         drafter = None if kind.source is None else self._drafters.get(kind.source)
         contexts = self._led(plan, plan.rows, kind.source)
@@ -182,12 +179,11 @@ class DeviceRounds:
     def _led(self, plan: Plan, rows: Sequence[Running], source: str | None) -> list[DraftContext]:
         """The sequences that a drafter goes along with: those for which it drafts, and others of which it has read
         almost all, since the graph runs it there too."""
-        drafting = _drafting(plan)
-        return [row.context for row in rows if row in drafting or self._follows(source, row.context)]
-
-    def _follows(self, source: str | None, context: DraftContext) -> bool:
-        behind = next((d.behind(context) for d in self._on_device if d.name == source), None)
-        return behind is not None and behind <= DECODE_ROWS
+        led = _drafting(plan)
+        for drafter in (d for d in self._on_device if d.name == source):
+            behind = {row: drafter.behind(row.context) for row in rows}
+            led |= {row for row, lacking in behind.items() if lacking is not None and lacking <= DECODE_ROWS}
+        return [row.context for row in rows if row in led]
 
     def _send(self, plan: Plan, kind: RoundKind) -> None:
         inputs = self._place(plan, kind.rows)

@@ -61,7 +61,14 @@ class Drafting:
         asked = DraftRound([r.context for r in rows], sampling, None, need_probs=False)
         free = [d for d in self._drafters.values() if d.free]
         offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
-        return {name: _allowed(drafts, sampling) for name, drafts in offers.items()} if sampling.constrained else offers
+        if sampling.constrained:  # what the rows' grammars forbid would be rejected anyway
+            for name, drafts in offers.items():
+                lengths, tokens = list(drafts.lengths), drafts.tokens.tolist()
+                for b in sampling.constrained:
+                    if lengths[b] and (grammar := sampling.states[b].grammar) is not None:
+                        lengths[b] = grammar.allowed(tokens[b][: lengths[b]])
+                offers[name] = replace(drafts, lengths=tuple(lengths))
+        return offers
 
     def options(self, b: int, row: Running, offers: Offers) -> list[Option]:
         """What `row`, the b-th, can choose from."""
@@ -134,12 +141,3 @@ class Drafting:
             assert p.drafts.probs is not None
             q[p.row, : p.length] = p.drafts.probs[p.at, : p.length]
         return q
-
-
-def _allowed(drafts: Drafts, sampling: SamplingBatch) -> Drafts:
-    """The drafts up to what the rows' grammars forbid, which would be rejected anyway."""
-    lengths, tokens = list(drafts.lengths), drafts.tokens.tolist()
-    for row in sampling.constrained:
-        if lengths[row] and (grammar := sampling.states[row].grammar) is not None:
-            lengths[row] = grammar.allowed(tokens[row][: lengths[row]])
-    return replace(drafts, lengths=tuple(lengths))

@@ -33,6 +33,12 @@ class RoundKind:
     """The drafter on the device, HOST for drafts that are given, None where there are none."""
     shaping: Shaping = _GREEDY
 
+    @property
+    def work(self) -> tuple[int, int]:
+        """What orders kinds by what they cost."""
+        shaping = self.shaping
+        return self.rows * (1 + self.drafts), shaping.drawn + shaping.top_p + shaping.min_p + (shaping.top_k > 0)
+
     def serves(self, other: RoundKind) -> bool:
         """Whether a round of the `other` kind can be filled up to one of this kind."""
         return (
@@ -85,7 +91,7 @@ class RoundGraphs:
             return wanted
         if wanted not in self._found:
             serving = [kind for kind in self._graphs if kind.serves(wanted)]
-            self._found[wanted] = min(serving, key=_work, default=None)
+            self._found[wanted] = min(serving, key=lambda kind: kind.work, default=None)
         return self._found[wanted]
 
     def miss(self, kind: RoundKind) -> None:
@@ -127,9 +133,3 @@ class ReadyRounds:
     def _kind(self, drafter: str | None, length: int) -> RoundKind:
         source = (drafter or HOST) if length else None
         return RoundKind(self.none.rows, length, source, self.none.shaping)
-
-
-def _work(kind: RoundKind) -> tuple[int, int]:
-    """What orders kinds by what they cost."""
-    shaping = kind.shaping
-    return kind.rows * (1 + kind.drafts), shaping.drawn + shaping.top_p + shaping.min_p + (shaping.top_k > 0)

@@ -13,7 +13,6 @@ import torch
 
 from specdec.decoding.speculation.chunks import ChunkCosts
 from specdec.decoding.speculation.controller import Controller
-from specdec.decoding.speculation.costs import CostCurve
 from specdec.drafters.base import DraftContext, Drafter, DraftRound
 from specdec.models.base import Batch, Model
 from specdec.sampling.batch import SamplingBatch
@@ -34,22 +33,25 @@ _WRITTEN, _DRAFTED = 22, 4
 @torch.inference_mode()
 def calibrate(target: Model, drafters: Sequence[Drafter], controller: Controller) -> None:
     """Fill the controller's cost curves, as far as nothing is known yet. What this leaves in slot 0 is never read."""
+    info = target.info
 
     def run(width: int, keep: int | None = None) -> None:
-        tokens = torch.zeros(1, width, dtype=torch.long, device=target.info.device)
+        tokens = torch.zeros(1, width, dtype=torch.long, device=info.device)
         target.run(Batch(tokens, [0], [0], width if keep is None else keep))
 
     if not controller.verify_cost:
-        widths = _GRAPH_WIDTHS if target.info.captured else _WIDTHS
-        _fill(controller.verify_cost.observe, widths, run, target.info.device)
+        _fill(controller.verify_cost.observe, _GRAPH_WIDTHS if info.captured else _WIDTHS, run, info.device)
     for drafter in drafters:
         if not drafter.free:
-            if not controller.draft_costs[drafter.name]:
-                controller.draft_costs[drafter.name] = _time_drafter(drafter, target)
+            if not (curve := controller.draft_costs[drafter.name]):
+                context = DraftContext(-1, 0, [0] * _PROMPT, _PROMPT)
+                draft = partial(drafter.propose, _greedy(context, target))
+                _fill(curve.observe, _GRAPH_STEPS if info.captured else _STEPS, draft, info.device)
+                drafter.release(context)
             _time_reading(drafter, target, controller.read_costs[drafter.name])
-    if target.info.device.type == "cuda":
-        sizes = [size for size in _CHUNKS if size <= target.info.context]
-        _fill(controller.chunk_costs.observe_first, sizes, partial(run, keep=0), target.info.device, repeats=2)
+    if info.device.type == "cuda":
+        sizes = [size for size in _CHUNKS if size <= info.context]
+        _fill(controller.chunk_costs.observe_first, sizes, partial(run, keep=0), info.device, repeats=2)
     target.state.leave(0)
 
 
@@ -101,16 +103,6 @@ def _time_reading(drafter: Drafter, target: Model, costs: ChunkCosts) -> None:
 
     sizes = [size for size in (_CHUNKS_ON_CPU if on_cpu else _CHUNKS) if size < target.info.context]
     _fill(costs.observe_first, sizes, read, target.info.device, repeats=2)
-
-
-def _time_drafter(drafter: Drafter, target: Model) -> CostCurve:
-    info, curve = target.info, CostCurve()
-    context = DraftContext(-1, 0, [0] * _PROMPT, _PROMPT)
-    asked = _greedy(context, target)
-    steps = _GRAPH_STEPS if info.captured else _STEPS
-    _fill(curve.observe, steps, lambda steps: drafter.propose(asked, steps), info.device)
-    drafter.release(context)
-    return curve
 
 
 def _greedy(context: DraftContext, target: Model) -> DraftRound:

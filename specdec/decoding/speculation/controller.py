@@ -144,7 +144,9 @@ class Controller:
         if any(row.room > 0 and row.forced is None for row in rows):
             self.decision = _decision(plain, best, pays=pays)
         chosen = best if best is not None and pays else plain
-        self._note_missed(drafting, chosen, ready)
+        wished = max(drafting, key=lambda p: p.possible, default=None)
+        if wished and wished.possible > _MIN_GAIN * max(chosen.tokens_per_second, wished.tokens_per_second):
+            ready.miss(wished.drafter, wished.length)
         self._probes.tick(option.source for row in rows for option in row.options)
         return tuple(self._probed(row, choice, ready) for row, choice in zip(rows, chosen.choices, strict=True))
 
@@ -198,12 +200,6 @@ class Controller:
             seconds += self.host_cost.estimate(1)
         seconds += sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
         return max(seconds, 1e-9)
-
-    @staticmethod
-    def _note_missed(drafting: Sequence[_Candidate], chosen: _Candidate, ready: Ready) -> None:
-        wished = max(drafting, key=lambda p: p.possible, default=None)
-        if wished and wished.possible > _MIN_GAIN * max(chosen.tokens_per_second, wished.tokens_per_second):
-            ready.miss(wished.drafter, wished.length)
 
     def _probed(self, row: Row, choice: Choice, ready: Ready) -> Choice:
         """The choice itself, or now and then something next to it, so that what is believed gets measured again."""

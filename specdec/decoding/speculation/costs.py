@@ -41,16 +41,11 @@ class CostCurve:
 
     def estimate(self, size: int) -> float:
         """Seconds at `size`; 0 when nothing was measured."""
-        if size not in self._estimates:
+        if size not in self._estimates and self._sizes:
             bounds = [self._seconds[s] * max(size / s, 1.0) for s in self._sizes]
-            self._estimates[size] = min(self._interpolated(size), *bounds) if bounds else 0.0
-        return self._estimates[size]
-
-    def _interpolated(self, size: int) -> float:
-        """Linear between neighbours, and along the last two beyond them."""
-        if len(self._sizes) == 1:
-            return self._seconds[self._sizes[0]]
-        at = min(max(bisect_left(self._sizes, size), 1), len(self._sizes) - 1)
-        low, high = self._sizes[at - 1], self._sizes[at]
-        slope = max((self._seconds[high] - self._seconds[low]) / (high - low), 0.0)
-        return self._seconds[low] + slope * max(size - low, 0)
+            # linear between neighbours, and along the last two beyond them
+            at = min(max(bisect_left(self._sizes, size), 1), len(self._sizes) - 1)
+            low, high = self._sizes[at - 1], self._sizes[at]
+            slope = max((self._seconds[high] - self._seconds[low]) / max(high - low, 1), 0.0)
+            self._estimates[size] = min(self._seconds[low] + slope * max(size - low, 0), *bounds)
+        return self._estimates.get(size, 0.0)

@@ -78,15 +78,11 @@ def _stored(module: str, weight: QuantizedWeight) -> Iterator[tuple[str, Tensor]
         return
     bits = 4 if weight.format == "int4" else 8
     yield f"{module}.weight_shape", torch.tensor(q.shape)
-    yield f"{module}.weight_packed", _words(q.to(torch.int64) + (1 << bits - 1), bits)
-
-
-def _words(numbers: Tensor, bits: int) -> Tensor:
-    """Unsigned numbers [N, K] in words of 32 bits, lowest first."""
-    each = 32 // bits
-    wide = F.pad(numbers, (0, -numbers.shape[1] % each)).view(len(numbers), -1, each)
-    shifts = torch.arange(0, 32, bits, device=numbers.device)
-    return (wide << shifts).sum(-1).to(torch.int32)
+    # unsigned, in words of 32 bits, lowest first
+    each, unsigned = 32 // bits, q.to(torch.int64) + (1 << bits - 1)
+    wide = F.pad(unsigned, (0, -q.shape[1] % each)).view(len(q), -1, each)
+    shifts = torch.arange(0, 32, bits, device=q.device)
+    yield f"{module}.weight_packed", (wide << shifts).sum(-1).to(torch.int32)
 
 
 def _described(to: Quantize, group: int, *, head: bool) -> dict[str, Any]:

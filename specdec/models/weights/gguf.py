@@ -52,6 +52,9 @@ def read_gguf_config(path: Path) -> Any:
         raise UnsupportedModel(f"{path} holds a mixture of experts; expected llama.cpp to run it (device='cpu')")
     heads, hidden = _number(file, "attention.head_count"), _number(file, "embedding_length")
     head_dim = _number(file, "attention.key_length", hidden // heads)
+    if (embedding := file.tensors.get("token_embd.weight")) is None:
+        raise CheckpointCorrupt(f"{path} lacks the tensor token_embd.weight; expected a GGUF file of a whole model")
+    kinds = {tensor.type for tensor in file.tensors.values() if len(tensor.shape) > 1}
     return AutoConfig.for_model(
         file.architecture,
         architectures=[ARCHITECTURES[file.architecture]],
@@ -63,10 +66,10 @@ def read_gguf_config(path: Path) -> Any:
         head_dim=head_dim,
         max_position_embeddings=_number(file, "context_length"),
         rms_norm_eps=file.of_model("attention.layer_norm_rms_epsilon", 1e-5),
-        vocab_size=_vocabulary(file),
+        vocab_size=embedding.shape[0],  # the list of names may be shorter, or longer than what is said
         tie_word_embeddings="output.weight" not in file.tensors,
         rope_parameters=_rope(file, head_dim),
-        dtype=_dtype(file),
+        dtype=torch.float16 if kinds <= {"F16", "F32"} and "F16" in kinds else torch.bfloat16,
     )
 
 
@@ -83,15 +86,6 @@ def _number(file: GgufFile, key: str, default: int | None = None) -> int:
     return value
 
 
-def _vocabulary(file: GgufFile) -> int:
-    """As many tokens as have an embedding: the list of names may be shorter, or longer than what is said."""
-    if (embedding := file.tensors.get("token_embd.weight")) is None:
-        raise CheckpointCorrupt(
-            f"{file.path} lacks the tensor token_embd.weight; expected a GGUF file of a whole model"
-        )
-    return embedding.shape[0]
-
-
 def _rope(file: GgufFile, head_dim: int) -> dict[str, Any]:
     found = {"rope_type": "default", "rope_theta": file.of_model("rope.freq_base", 10000.0)}
     if (turned := _number(file, "rope.dimension_count", head_dim)) != head_dim:
@@ -105,12 +99,6 @@ def _rope(file: GgufFile, head_dim: int) -> dict[str, Any]:
     if kind == "yarn":
         found["original_max_position_embeddings"] = _number(file, "rope.scaling.original_context_length")
     return found
-
-
-def _dtype(file: GgufFile) -> torch.dtype:
-    """fp16 for files that hold it, else bf16."""
-    kinds = {tensor.type for tensor in file.tensors.values() if len(tensor.shape) > 1}
-    return torch.float16 if kinds <= {"F16", "F32"} and "F16" in kinds else torch.bfloat16
 
 
 def dequantized(tensor: GgufTensor) -> Tensor:
@@ -149,22 +137,20 @@ class GgufTensors:
         if tensor.shape != shape:
             raise CheckpointCorrupt(f"{self.path}: {tensor.name} has shape {tensor.shape}; its metadata says {shape}")
         self._used.add(tensor.name)
-        if self._file.architecture in _PERMUTED and name.split(".")[-2] in ("q_proj", "k_proj"):
-            return self._unpermuted(tensor, name.split(".")[-2])
-        return tensor
+        part = name.split(".")[-2]
+        if self._file.architecture not in _PERMUTED or part not in ("q_proj", "k_proj"):
+            return tensor
+        # rows by head are [half, 2] in the file, and [2, half] to transformers
+        query_heads = _number(self._file, "attention.head_count")
+        heads = query_heads if part == "q_proj" else _number(self._file, "attention.head_count_kv", query_heads)
+        by_pair = tensor.data.reshape(heads, tensor.shape[0] // heads // 2, 2, -1)
+        data = by_pair.swapaxes(1, 2).reshape(tensor.data.shape)
+        return GgufTensor(tensor.name, tensor.shape, tensor.type, data)
 
     def packed(self, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight | None:
         """The weight of a module in few bits; None for one that is plain, or not there."""
         name = f"{module}.weight"
         return repacked(self.stored(name, shape), device) if name in self else None
-
-    def _unpermuted(self, tensor: GgufTensor, which: str) -> GgufTensor:
-        """Rows by head as [half, 2] in the file, as [2, half] to transformers."""
-        query_heads = _number(self._file, "attention.head_count")
-        heads = query_heads if which == "q_proj" else _number(self._file, "attention.head_count_kv", query_heads)
-        by_pair = tensor.data.reshape(heads, tensor.shape[0] // heads // 2, 2, -1)
-        data = by_pair.swapaxes(1, 2).reshape(tensor.data.shape)
-        return GgufTensor(tensor.name, tensor.shape, tensor.type, data)
 
     def headers(self) -> Iterator[Header]:
         """Of all tensors, without reading them."""

@@ -79,9 +79,10 @@ def stacked(weights: Sequence[QuantizedWeight], bias: Tensor | None = None) -> Q
 
     Groups become as short as the shortest, and codes as wide as the widest."""
     parts = [weight.packed for weight in weights]
-    if not all(_same_order(part, parts[0]) for part in parts):
+    orders = [part.order for part in parts if part.order is not None]
+    if orders and not (len(orders) == len(parts) and all(torch.equal(order, orders[0]) for order in orders)):
         return None
-    if len({_layout(part) for part in parts}) > 1:
+    if len({(part.kind, part.group, part.precision, part.shift) for part in parts}) > 1:
         if any(part.kind not in LOWEST for part in parts):
             return None
         parts = _alike(parts)
@@ -92,16 +93,6 @@ def stacked(weights: Sequence[QuantizedWeight], bias: Tensor | None = None) -> Q
         more=None if parts[0].more is None else torch.cat([part.more for part in parts if part.more is not None], 1),
     )
     return QuantizedWeight(together, bias)
-
-
-def _same_order(a: Packed, b: Packed) -> bool:
-    if a.order is None or b.order is None:
-        return a.order is b.order
-    return torch.equal(a.order, b.order)
-
-
-def _layout(packed: Packed) -> tuple[object, ...]:
-    return packed.kind, packed.group, packed.precision, packed.shift
 
 
 def _alike(parts: Sequence[Packed]) -> list[Packed]:

@@ -32,6 +32,11 @@ class _Codes(NamedTuple):
     minimums: Tensor | None = None
 
 
+_Read = Callable[[Tensor], _Codes]
+_TYPES: dict[str, tuple[int, _Read]] = {}
+"""Bytes of a block, and what reads it."""
+
+
 def repacked(tensor: GgufTensor, device: torch.device) -> QuantizedWeight | None:
     """A matrix in the kernels' layout; None for types that are plain, or that have no form here."""
     if tensor.type not in _TYPES:
@@ -42,6 +47,16 @@ def repacked(tensor: GgufTensor, device: torch.device) -> QuantizedWeight | None
     kind, q, scales, minimums = read(blocks)
     more = {} if minimums is None else {"minimums": minimums.reshape(rows, -1)}
     return quantized(kind, q.reshape(rows, -1), scales.reshape(rows, -1), **more)
+
+
+def _reads(name: str, size: int) -> Callable[[_Read], _Read]:
+    """Enters a function into `_TYPES`."""
+
+    def enter(read: _Read) -> _Read:
+        _TYPES[name] = (size, read)
+        return read
+
+    return enter
 
 
 def _half(blocks: Tensor, at: int) -> Tensor:
@@ -66,10 +81,12 @@ def _signed(codes: Tensor, zero: int) -> Tensor:
     return codes.to(torch.int8) - zero
 
 
+@_reads("Q4_0", 18)
 def _q4_0(blocks: Tensor) -> _Codes:
     return _Codes("int4", _signed(_nibbles(blocks, 2, 16), 8), _half(blocks, 0))
 
 
+@_reads("Q4_1", 20)
 def _q4_1(blocks: Tensor) -> _Codes:
     return _Codes("int4", _signed(_nibbles(blocks, 4, 16), 8), _half(blocks, 0), _half(blocks, 2))
 
@@ -81,24 +98,29 @@ def _fifth(blocks: Tensor, at: int) -> Tensor:
     return _nibbles(blocks, at + 4, 16) | high << 4
 
 
+@_reads("Q5_0", 22)
 def _q5_0(blocks: Tensor) -> _Codes:
     return _Codes("int8", _signed(_fifth(blocks, 2), 16), _half(blocks, 0))
 
 
+@_reads("Q5_1", 24)
 def _q5_1(blocks: Tensor) -> _Codes:
     return _Codes("int8", _signed(_fifth(blocks, 4), 64) - 64, _half(blocks, 0), _half(blocks, 2))
 
 
+@_reads("Q8_0", 34)
 def _q8_0(blocks: Tensor) -> _Codes:
     return _Codes("int8", blocks[..., 2:].contiguous().view(torch.int8), _half(blocks, 0))
 
 
+@_reads("Q2_K", 84)
 def _q2_k(blocks: Tensor) -> _Codes:
     scales, q = blocks[..., :16], _bits(blocks, 16, 80, 32, 2)
     wide, least = _half(blocks, 80).float(), _half(blocks, 82).float()
     return _Codes("int4", _signed(q, 8), wide * (scales & 15), -(least * (scales >> 4)))
 
 
+@_reads("Q3_K", 110)
 def _q3_k(blocks: Tensor) -> _Codes:
     q = _bits(blocks, 32, 96, 32, 2) | _bits(blocks, 0, 32, 32, 1) << 2
     low, high = _nibbles(blocks, 96, 8, 104), _bits(blocks, 104, 108, 4, 2)
@@ -113,15 +135,18 @@ def _six_bits(blocks: Tensor) -> tuple[Tensor, Tensor]:
     return _half(blocks, 0).float() * scales, -(_half(blocks, 2).float() * least)
 
 
+@_reads("Q4_K", 144)
 def _q4_k(blocks: Tensor) -> _Codes:
     return _Codes("int4", _signed(_nibbles(blocks, 16, 32), 8), *_six_bits(blocks))
 
 
+@_reads("Q5_K", 176)
 def _q5_k(blocks: Tensor) -> _Codes:
     q = _nibbles(blocks, 48, 32) | _bits(blocks, 16, 48, 32, 1) << 4
     return _Codes("int8", _signed(q, 64) - 64, *_six_bits(blocks))
 
 
+@_reads("Q6_K", 210)
 def _q6_k(blocks: Tensor) -> _Codes:
     q = _nibbles(blocks, 0, 64, 128) | _bits(blocks, 128, 192, 32, 2) << 4
     scales = blocks[..., 192:208].contiguous().view(torch.int8)
@@ -136,10 +161,12 @@ def _iq4(codes: Tensor) -> Tensor:
     return torch.tensor(_IQ4, dtype=torch.int8, device=codes.device)[codes.int()]
 
 
+@_reads("IQ4_NL", 18)
 def _iq4_nl(blocks: Tensor) -> _Codes:
     return _Codes("int8", _iq4(_nibbles(blocks, 2, 16)), _half(blocks, 0))
 
 
+@_reads("IQ4_XS", 136)
 def _iq4_xs(blocks: Tensor) -> _Codes:
     low = torch.stack((blocks[..., 4:8] & 15, blocks[..., 4:8] >> 4), -1).flatten(-2)
     shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=blocks.device)
@@ -148,26 +175,10 @@ def _iq4_xs(blocks: Tensor) -> _Codes:
     return _Codes("int8", _iq4(_nibbles(blocks, 8, 16)), scales)
 
 
+@_reads("MXFP4", 17)
 def _mxfp4(blocks: Tensor) -> _Codes:
     return _Codes("mxfp4", _nibbles(blocks, 1, 16), blocks[..., :1])
 
-
-_TYPES: dict[str, tuple[int, Callable[[Tensor], _Codes]]] = {
-    "Q4_0": (18, _q4_0),
-    "Q4_1": (20, _q4_1),
-    "Q5_0": (22, _q5_0),
-    "Q5_1": (24, _q5_1),
-    "Q8_0": (34, _q8_0),
-    "Q2_K": (84, _q2_k),
-    "Q3_K": (110, _q3_k),
-    "Q4_K": (144, _q4_k),
-    "Q5_K": (176, _q5_k),
-    "Q6_K": (210, _q6_k),
-    "IQ4_NL": (18, _iq4_nl),
-    "IQ4_XS": (136, _iq4_xs),
-    "MXFP4": (17, _mxfp4),
-}
-"""Bytes of a block, and what it holds."""
 
 BITS = {"Q4_0": 5, "Q4_1": 5, "MXFP4": 5, "Q3_K": 6, "Q4_K": 6, "Q2_K": 8, "Q8_0": 9, "Q5_0": 9, "Q5_1": 9} | {
     "IQ4_NL": 9,

@@ -40,16 +40,13 @@ def rounded(weight: Tensor, to: Quantize, group: int) -> QuantizedWeight:
     for share in _SHARES if to == "int4" else (1.0,):
         tried = (most * share).to(stored)
         tried = torch.where(tried == 0, 1, tried)
-        codes = _nearest(wide / tried.float(), to)
+        codes = wide / tried.float()
+        if to == "fp8":
+            codes = codes.clamp(-_MOST[to], _MOST[to]).to(torch.float8_e4m3fn).float()
+        else:
+            codes = codes.round().clamp(LOWEST[to], -LOWEST[to] - 1)
         error = (codes * tried.float() - wide).square().sum(-1, keepdim=True)
         better = error < best
         best, scales, q = (torch.where(better, a, b) for a, b in ((error, best), (tried, scales), (codes, q)))
     q = q.view(columns, inner).to(torch.float8_e4m3fn if to == "fp8" else torch.int8)
     return quantized(to, q, scales.squeeze(-1))
-
-
-def _nearest(values: Tensor, to: Quantize) -> Tensor:
-    if to == "fp8":
-        return values.clamp(-_MOST[to], _MOST[to]).to(torch.float8_e4m3fn).float()
-    low = LOWEST[to]
-    return values.round().clamp(low, -low - 1)

@@ -39,7 +39,12 @@ class HarmonyParser:
             if isinstance(part, str):
                 out += self._text(part)
             elif part.name == "<|message|>":
-                out += self._start()
+                head, self._head = self._head or "", None
+                called = _RECIPIENT.search(head) if self._calls else None
+                self._thinking, self._name = "channel=analysis" in head, called[1] if called else None
+                if self._name is not None:
+                    self._index += 1
+                    out.append(ToolCallDelta(self._index, "call_" + secrets.token_hex(12), self._name, ""))
             elif part.name in _HEAD_MARKS:
                 self._head = f"{self._head or ''} {'channel=' if part.name == '<|channel|>' else ''}"
             else:
@@ -53,15 +58,6 @@ class HarmonyParser:
         if self._headless and self._head and not cut:
             out.append(ContentDelta(self._head))
         return out
-
-    def _start(self) -> Iterator[Delta]:
-        """A message, by its head."""
-        head, self._head = self._head or "", None
-        called = _RECIPIENT.search(head) if self._calls else None
-        self._thinking, self._name = "channel=analysis" in head, called[1] if called else None
-        if self._name is not None:
-            self._index += 1
-            yield ToolCallDelta(self._index, "call_" + secrets.token_hex(12), self._name, "")
 
     def _text(self, text: str) -> Iterator[Delta]:
         if self._head is not None:

@@ -11,6 +11,8 @@ from specdec.text.tools.formats import ArgumentTags, ToolFormat
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """The tools' parameters, by their names."""
+_KINDS = {bool: {"boolean"}, int: {"integer", "number"}, float: {"number"}, list: {"array"}, dict: {"object"}}
+"""Types of JSON that a value of Python is of."""
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 """How templates in Python write some values."""
 
@@ -299,14 +301,9 @@ def as_json(text: str, types: set[str] | None) -> str:
         return json.dumps(text, ensure_ascii=False)
     if isinstance(value, str) and types is not None and "string" in types:
         return json.dumps(text, ensure_ascii=False)
-    if types is not None and "string" in types and not _kinds(value) & types:
+    if types is not None and "string" in types and not _KINDS.get(type(value), {"null"}) & types:
         return json.dumps(text, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False)
-
-
-def _kinds(value: object) -> set[str]:
-    names = {bool: {"boolean"}, int: {"integer", "number"}, float: {"number"}, list: {"array"}, dict: {"object"}}
-    return names.get(type(value), {"null"})
 
 
 def _escaped(text: str) -> str:

@@ -85,7 +85,8 @@ class AnswerParser:
             elif part.spelled and self._is_quoted(part.name):
                 out += self._text(part.name)
             else:
-                out += self._close_call()
+                if isinstance(self._scanner, HeadScanner):  # which may lack what the mark tells
+                    out += self._call(*self._scanner.close())
                 out += self._end_call()
                 self._calling = part.name == self._begin
                 self._past_thought = self._past_thought or self._thinking
@@ -99,8 +100,12 @@ class AnswerParser:
         if self._marks.idle:
             return []
         held = list(self._marks.rest())
-        if cut and self._is_promising(held):
+        if cut and self._scanner is None and held:  # a part of a mark
             return []
+        if cut and self._scanner is not None and self._scanner.name is None:  # less than a name, behind a bare brace
+            read = self._scanner.raw
+            if read.startswith(_CALL) or _CALL.startswith(read):
+                return []
         out = [delta for part in held for delta in self._text(part)]
         out += [] if self._marked else self._end_call()  # less than a name behind a mark is nothing either
         if self._spaces and not self._thinking and not self._marked:
@@ -146,14 +151,11 @@ class AnswerParser:
         scanner = self._scanner
         arguments = self._unsealed(arguments)
         if named and scanner is not None:
-            yield ToolCallDelta(self._index, scanner.call_id or self._new_id(), scanner.name, arguments)
+            short = self._format is not None and self._format.short_ids
+            made = "".join(secrets.choice(_LETTERS) for _ in range(9)) if short else "call_" + secrets.token_hex(12)
+            yield ToolCallDelta(self._index, scanner.call_id or made, scanner.name, arguments)
         elif arguments:
             yield ToolCallDelta(self._index, arguments=arguments)
-
-    def _close_call(self) -> Iterator[Delta]:
-        """A mark ends the call, which may lack what the mark tells."""
-        if isinstance(self._scanner, HeadScanner):
-            yield from self._call(*self._scanner.close())
 
     def _sealed(self, text: str) -> str:
         """Marks that are tokens are letters that no text has, within a call, so that text like them stays text."""
@@ -177,13 +179,6 @@ class AnswerParser:
         bare = self._format is not None and not self._format.begin
         return bare and self._blank and not self._thinking and text.lstrip().startswith("{")
 
-    def _is_promising(self, held: list[str]) -> bool:
-        """Whether there is a part of a mark, or less than a name of a call that nothing but its brace marks."""
-        if self._scanner is None:
-            return bool(held)
-        read = self._scanner.raw
-        return self._scanner.name is None and (read.startswith(_CALL) or _CALL.startswith(read))
-
     def _end_call(self) -> Iterator[Delta]:
         """The object is complete, or will never be."""
         if self._scanner is not None and self._scanner.name is None:
@@ -191,8 +186,3 @@ class AnswerParser:
         elif self._scanner is not None:
             self._index += 1
         self._scanner = None
-
-    def _new_id(self) -> str:
-        if self._format is not None and self._format.short_ids:
-            return "".join(secrets.choice(_LETTERS) for _ in range(9))
-        return "call_" + secrets.token_hex(12)

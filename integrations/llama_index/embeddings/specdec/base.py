@@ -9,7 +9,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import Field, SecretStr
 
-from specdec.embeddings import Embedder, TextKind, shared_embedder
+from specdec.embeddings import TextKind, shared_embedder
 
 
 class SpecDecEmbedding(BaseEmbedding):
@@ -47,8 +47,6 @@ class SpecDecEmbedding(BaseEmbedding):
         return await asyncio.to_thread(self._get_query_embedding, query)
 
     def _vectors(self, texts: Sequence[str], kind: TextKind) -> list[list[float]]:
-        return [list(vector) for vector in self._embedder().embed(texts, kind, self.dimensions).vectors]
-
-    def _embedder(self) -> Embedder:
         key = self.api_key.get_secret_value() if self.api_key else None
-        return shared_embedder(self.model_name, self.base_url, key, self.device)
+        embedder = shared_embedder(self.model_name, self.base_url, key, self.device)
+        return [list(vector) for vector in embedder.embed(texts, kind, self.dimensions).vectors]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,23 +19,22 @@ def reader(values: Mapping[str, Any]) -> Method | None:
     """See `methods.reader`."""
     if values.get("bits") != 4 or str(values.get("version") or values.get("format") or "gemm").lower() != "gemm":
         return None
-    return partial(_read, int(values.get("group_size") or -1))
+    size = int(values.get("group_size") or -1)
 
+    def read(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight | None:
+        if f"{module}.qweight" not in source:
+            return None
+        columns, inner = shape
+        group = size if size > 0 else inner
+        groups = -(-inner // group)
+        q = _columns(on(source, f"{module}.qweight", device, (inner, columns // 8)))
+        zeros = None
+        if f"{module}.qzeros" in source:
+            zeros = zeros_or_none(_columns(on(source, f"{module}.qzeros", device, (groups, columns // 8))))
+        scales = on(source, f"{module}.scales", device, (groups, columns)).t()
+        return quantized("int4", q, scales, zeros=zeros, group=group)
 
-def _read(
-    size: int, source: Tensors, module: str, shape: tuple[int, int], device: torch.device
-) -> QuantizedWeight | None:
-    if f"{module}.qweight" not in source:
-        return None
-    columns, inner = shape
-    group = size if size > 0 else inner
-    groups = -(-inner // group)
-    q = _columns(on(source, f"{module}.qweight", device, (inner, columns // 8)))
-    zeros = None
-    if f"{module}.qzeros" in source:
-        zeros = zeros_or_none(_columns(on(source, f"{module}.qzeros", device, (groups, columns // 8))))
-    scales = on(source, f"{module}.scales", device, (groups, columns)).t()
-    return quantized("int4", q, scales, zeros=zeros, group=group)
+    return read
 
 
 def _columns(packed: Tensor) -> Tensor:

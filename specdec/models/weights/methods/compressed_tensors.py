@@ -6,7 +6,6 @@ What a config says of activations is not done: they stay in the model's precisio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,34 +26,31 @@ def reader(values: Mapping[str, Any]) -> Method | None:
     formats = {group.get("format") or outer for group in groups} | ({outer} - {_MIXED})
     sparse = (values.get("sparsity_config") or {}).get("format", "dense")
     turned = values.get("transform_config")
-    known = all(_readable(group.get("weights") or {}) for group in groups)
-    if not groups or not known or not formats <= _FORMATS or sparse != "dense" or turned:
+    weights = [group.get("weights") or {} for group in groups]
+    if not groups or not all(map(_known, weights)) or not formats <= _FORMATS or sparse != "dense" or turned:
         return None
-    blocks = [(group.get("weights") or {}).get("block_structure") for group in groups]
-    block = next((tuple(block) for block in blocks if block), (128, 128))
-    return partial(_read, block)
+    block = next((tuple(one["block_structure"]) for one in weights if one.get("block_structure")), (128, 128))
+
+    def read(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight | None:
+        if f"{module}.weight_packed" in source:
+            return _packed(source, module, shape, device)
+        if f"{module}.weight_scale" not in source:
+            return None
+        q = on(source, f"{module}.weight", device, shape)
+        scales, group = expand(module, on(source, f"{module}.weight_scale", device), shape, block)
+        if q.dtype == torch.float8_e4m3fn:
+            return quantized("fp8", q, scales, group=group)
+        zeros = None
+        if f"{module}.weight_zero_point" in source:
+            zeros = zeros_or_none(expand(module, on(source, f"{module}.weight_zero_point", device), shape, block)[0])
+        return quantized("int8", q, scales, zeros=zeros, group=group)
+
+    return read
 
 
-def _readable(weights: Mapping[str, Any]) -> bool:
+def _known(weights: Mapping[str, Any]) -> bool:
     kind, bits = weights.get("type", "int"), weights.get("num_bits")
     return bits in (4, 8) if kind == "int" else bits == 8 or (bits == 4 and weights.get("group_size") == 32)
-
-
-def _read(
-    block: tuple[int, int], source: Tensors, module: str, shape: tuple[int, int], device: torch.device
-) -> QuantizedWeight | None:
-    if f"{module}.weight_packed" in source:
-        return _packed(source, module, shape, device)
-    if f"{module}.weight_scale" not in source:
-        return None
-    q = on(source, f"{module}.weight", device, shape)
-    scales, group = expand(module, on(source, f"{module}.weight_scale", device), shape, block)
-    if q.dtype == torch.float8_e4m3fn:
-        return quantized("fp8", q, scales, group=group)
-    zeros = None
-    if f"{module}.weight_zero_point" in source:
-        zeros = zeros_or_none(expand(module, on(source, f"{module}.weight_zero_point", device), shape, block)[0])
-    return quantized("int8", q, scales, zeros=zeros, group=group)
 
 
 def _packed(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,16 +14,15 @@ from specdec.models.weights.quantized import QuantizedWeight, quantized
 def reader(values: Mapping[str, Any]) -> Method | None:
     """See `methods.reader`."""
     block = values.get("weight_block_size") or (128, 128)
-    return partial(_read, (int(block[0]), int(block[1])))
+    size = (int(block[0]), int(block[1]))
 
+    def read(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight | None:
+        names = [f"{module}.{name}" for name in ("weight_scale_inv", "weight_scale")]
+        name = next((name for name in names if name in source), None)
+        if name is None:
+            return None
+        q = on(source, f"{module}.weight", device, shape)
+        scales, group = expand(module, on(source, name, device).float(), shape, size)
+        return quantized("fp8", q, scales, group=group)
 
-def _read(
-    block: tuple[int, int], source: Tensors, module: str, shape: tuple[int, int], device: torch.device
-) -> QuantizedWeight | None:
-    names = [f"{module}.{name}" for name in ("weight_scale_inv", "weight_scale")]
-    name = next((name for name in names if name in source), None)
-    if name is None:
-        return None
-    q = on(source, f"{module}.weight", device, shape)
-    scales, group = expand(module, on(source, name, device).float(), shape, block)
-    return quantized("fp8", q, scales, group=group)
+    return read

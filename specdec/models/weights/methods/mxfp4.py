@@ -13,10 +13,11 @@ from specdec.models.weights.quantized import QuantizedWeight, quantized
 
 def reader(_values: Mapping[str, Any]) -> Method | None:
     """See `methods.reader`."""
-    return _read
+    return read
 
 
-def _read(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight | None:
+def read(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight | None:
+    """The weight of one module, or None."""
     name = next((n for n in (f"{module}.weight", module) if f"{n}_blocks" in source), None)
     if name is None:
         return None
