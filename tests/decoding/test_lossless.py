@@ -83,10 +83,10 @@ def test_rejection_is_greedy_at_temperature_zero(plain: dict[str, tuple[int, ...
         assert answer.stats.accepted > 0
 
 
-@pytest.mark.parametrize("rule", ["coupled", "rejection"])
-@pytest.mark.parametrize("kind", ["hostile", "near"])
+@pytest.mark.parametrize(("kind", "rule"), [("near", "coupled"), ("near", "rejection"), ("hostile", "rejection")])
 def test_distribution_of_the_third_token(rule: AcceptRule, kind: str) -> None:
-    """Chi-square of a token that was drafted, against the distribution computed by hand; top_k keeps it narrow."""
+    """Chi-square of a token that was drafted, against the distribution computed by hand; top_k keeps it narrow. Coupled
+    drafts of whatever kind give the same tokens, seed by seed (see above): one kind will do."""
     target, start, trials, k = ToyModel(sharpness=1.0), [65, 66], 2000, 5
     exact = _third_token(target, start, k)
     counts = torch.zeros_like(exact)

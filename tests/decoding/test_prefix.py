@@ -81,21 +81,21 @@ def chat(engine: Engine, turns: int) -> list[dict[str, str]]:
 
 def test_the_twentieth_turn_is_read_alone_and_answered_as_if_cold(warm: Engine) -> None:
     messages = chat(warm, 20)
-    for options in ({"temperature": 0}, {"temperature": 0.9, "seed": 5}):
-        shape: dict[str, Any] = {"max_tokens": 32, "speculative": 4, **options}
-        answer = warm.generate(messages, **shape)
-        new = answer.usage.prompt_tokens - answer.usage.cached_tokens
-        assert new < 40
-        assert answer.usage.prompt_tokens > 400
-        edited = [*messages[:-3], {"role": "user", "content": "And a dog?"}]
-        branch = warm.generate(edited, **shape)
-        assert branch.usage.cached_tokens > 0.8 * branch.usage.prompt_tokens
-        with specdec.load(slots=1, prefix_cache_bytes=0) as cold:
-            assert cold.generate(edited, **shape).token_ids == branch.token_ids
-            cold.generate([500], max_tokens=1)
-            reference = cold.generate(messages, **shape)
-        assert (reference.usage.cached_tokens, reference.token_ids) == (0, answer.token_ids)
-        warm.generate([7] * 300, max_tokens=1)
+    with specdec.load(slots=1, prefix_cache_bytes=0) as cold:
+        for options in ({"temperature": 0}, {"temperature": 0.9, "seed": 5}):
+            shape: dict[str, Any] = {"max_tokens": 32, "speculative": 4, **options}
+            answer = warm.generate(messages, **shape)
+            new = answer.usage.prompt_tokens - answer.usage.cached_tokens
+            assert new < 40
+            assert answer.usage.prompt_tokens > 400
+            edited = [*messages[:-3], {"role": "user", "content": "And a dog?"}]
+            branch = warm.generate(edited, **shape)
+            assert branch.usage.cached_tokens > 0.8 * branch.usage.prompt_tokens
+            for prompt, found in ((edited, branch), (messages, answer)):
+                cold.generate([500], max_tokens=1)
+                reference = cold.generate(prompt, **shape)
+                assert (reference.usage.cached_tokens, reference.token_ids) == (0, found.token_ids)
+            warm.generate([7] * 300, max_tokens=1)
 
 
 def test_wrong_limits_are_refused() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
+
 from specdec.engine import Engine
 from specdec.types import Request
+from tests.decoding.toy import ToyModel, toy_engine
 
 
 def prefilled(engine: Engine, request: Request) -> list[float | None]:
     return [event.prefilled for event in engine.stream(request)]
 
 
-def test_progress_of_a_long_prefill() -> None:
-    import specdec
-
-    with specdec.load(context=2048) as engine:
-        prompt = tuple(100 + i % 500 for i in range(1200))  # three chunks of 512
+def test_progress_of_a_long_prefill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specdec.decoding.prefill._LONGEST_ON_CPU", 128)
+    with toy_engine("near", target=ToyModel(context=512)) as engine:
+        prompt = tuple(i % 250 for i in range(300))  # three chunks
         asked = prefilled(engine, Request(prompt, progress=True))
         unasked = prefilled(engine, Request(tuple(reversed(prompt))))
     early = [share for share in asked if share is not None]

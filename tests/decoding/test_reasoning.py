@@ -107,7 +107,8 @@ def test_a_bounded_thought(monkeypatch: pytest.MonkeyPatch, options: dict[str, A
     template = TEMPLATE.replace(THINK[0], TOKENS[0]).replace(THINK[1], TOKENS[1])
     with toy_engine("near", "grammar", answer_format=answer_format, template=template, target=target) as engine:
         bias = {end: -100.0} | ({begin: 100.0} if reasoning == "auto" else {})
-        for answer in _ask(engine, 2, max_reasoning_tokens=7, logit_bias=bias, reasoning=reasoning, **options):
+        shape = {"max_reasoning_tokens": 7, "logit_bias": bias, "reasoning": reasoning, "max_tokens": 120}
+        for answer in _ask(engine, 2, **shape, **options):
             opened = int(reasoning == "auto")
             assert answer.token_ids[opened + 7] == end
             assert end not in answer.token_ids[: opened + 7]

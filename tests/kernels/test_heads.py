@@ -10,7 +10,7 @@ import torch
 from specdec.decoding.rounds.base import Outcomes
 from specdec.decoding.rounds.device import DeviceRounds
 from tests.decoding import test_heads
-from tests.kernels.test_runner import load
+from tests.kernels.test_runner import LAYERS, load
 
 
 def test_rounds_of_the_device(tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_rounds_of_the_device(tmp_path: Path, device: torch.device, monkeypatch:
         return collect(self)
 
     monkeypatch.setattr(DeviceRounds, "collect", noting)
-    reference = test_heads.repeating(tmp_path)
+    reference = test_heads.repeating(tmp_path, num_hidden_layers=LAYERS)
     engine, head = test_heads.engine_over(load(tmp_path, device), reference)
     with engine:
         test_heads.check(engine, head, reference, bound=2e-3)

@@ -91,7 +91,7 @@ def _held(count: int, start: int, page: int, heads: Heads, device: torch.device)
     }
 
 
-CASES = [(70, 0, 4, 2, 32, None, 64), (40, 33, 3, 1, 32, 50, 64), (5, 300, 4, 4, 64, None, 16)]
+CASES = [(70, 0, 4, 2, 32, None, 64, True), (40, 33, 3, 1, 32, 50, 64, False), (5, 300, 4, 4, 64, None, 16, True)]
 GPU_CASES = [
     (700, 0, 32, 8, 128, None, 128), (300, 1001, 32, 8, 128, None, 128), (257, 63, 32, 8, 64, None, 64),
     (129, 500, 9, 3, 64, None, 256), (512, 700, 32, 8, 128, 100, 128), (260, 900, 14, 2, 64, 300, 128),
@@ -100,9 +100,9 @@ GPU_CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("normed", [False, True])
 @pytest.mark.parametrize(
-    ("count", "start", "heads", "kv_heads", "size", "window", "page"), GPU_CASES if CUDA else CASES
+    ("count", "start", "heads", "kv_heads", "size", "window", "page", "normed"),
+    [(*case, normed) for case in GPU_CASES for normed in (False, True)] if CUDA else CASES,
 )
 def test_attention(
     count: int,
