@@ -39,13 +39,10 @@ class LocalEmbedder:
         with self._lock:
             rows = encode(list(texts), batch_size=_AT_ONCE, show_progress_bar=False, convert_to_numpy=True)
             tokens = sum(len(ids) for ids in self._encoder.tokenizer(list(texts), truncation=True)["input_ids"])
-        return Embedded(tuple(_unit(row.tolist()[:dimensions]) for row in rows), tokens)
+        vectors = [row.tolist()[:dimensions] for row in rows]
+        lengths = [math.sqrt(math.fsum(x * x for x in vector)) or 1.0 for vector in vectors]  # all zeros stay so
+        units = (tuple(x / length for x in vector) for vector, length in zip(vectors, lengths, strict=True))
+        return Embedded(tuple(units), tokens)
 
     def close(self) -> None:
         """Its memory goes when nobody holds it."""
-
-
-def _unit(vector: Sequence[float]) -> tuple[float, ...]:
-    """Of length 1. One that is all zeros stays so."""
-    length = math.sqrt(math.fsum(x * x for x in vector)) or 1.0
-    return tuple(x / length for x in vector)

@@ -69,7 +69,8 @@ class _Rules:
         if self._marks is None or thought == "none":
             return ""
         begin, end = self._marks
-        rest = f"{self.until(end) if most is None else self._at_most(most, end)} {self._behind_thought()}"
+        bounded = most is not None and f"{self.rule(f'thought[max_tokens={most}]', _ANY)} {self.literal(end)}"
+        rest = f"{bounded or self.until(end)} {self._behind_thought()}"
         return f"{rest} " if thought == "open" else f"({self.literal(begin + self._label)} {rest})? "
 
     def _behind_thought(self) -> str:
@@ -155,10 +156,6 @@ class _Rules:
         if mark in self._ids:
             return f"{_ANY} {self.literal(mark)}"
         return self.rule(f"{self.new('until')}[lazy]", f"/(?s:.*){_pattern(mark)}/")
-
-    def _at_most(self, most: int, mark: str) -> str:
-        """So many tokens of any text, then the mark."""
-        return f"{self.rule(f'thought[max_tokens={most}]', _ANY)} {self.literal(mark)}"
 
     def literal(self, text: str) -> str:
         """Text in which marks are their tokens."""

@@ -15,7 +15,7 @@ from specdec.gguf import is_gguf
 from specdec.models import families
 from specdec.models.base import ModelOptions
 from specdec.models.weights import formats
-from specdec.models.weights.checkpoint import Header, pickles
+from specdec.models.weights.checkpoint import pickles
 from specdec.models.weights.repacked import BITS
 from specdec.models.weights.sources import headers
 from specdec.types.load import Quantize
@@ -135,7 +135,10 @@ def weight_bytes(
         sizes = [dtype.itemsize if of is None else of / 8 for of in bits]
         return sum(int(prod(header.shape) * size) for header, size in zip(every, sizes, strict=True))
     if formats.reader_of(config) is not None:
-        return sum(_stored(header, dtype) for header in every)
+        # codes as they are, scales in 32 bits, the rest in `dtype`
+        plain = [4 if "scale" in header.name else dtype.itemsize for header in every]
+        each = zip(every, plain, strict=True)
+        return sum(prod(header.shape) * _CODES.get(header.dtype, size) for header, size in each)
     family = families.describe(config)
     if family is None or (quantize is None and not head):
         return sum(prod(header.shape) for header in every) * dtype.itemsize
@@ -151,14 +154,6 @@ def weight_bytes(
         if head and module.endswith(table):
             total += count
     return total
-
-
-def _stored(header: Header, dtype: torch.dtype) -> int:
-    """Of a tensor of a checkpoint in few bits: codes as they are, scales in 32 bits, the rest in `dtype`."""
-    count = prod(header.shape)
-    if header.dtype not in _CODES:
-        return count * (4 if "scale" in header.name else dtype.itemsize)
-    return count * _CODES[header.dtype]
 
 
 def parameters(config: Any) -> int:

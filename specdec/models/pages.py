@@ -155,8 +155,11 @@ class PagedPrefixes:
         self._shared[slot] = max(self._shared[slot], len(tokens))
         for chunk, page in zip(self._chunks(tokens), self._held[slot], strict=False):
             if (child := self._continued(node, chunk, page)) is None:
-                if not self._room(most, now):
-                    return
+                while self._nodes >= most:
+                    others = [leaf for leaf in self._leaves if leaf.used != now]
+                    if not others:
+                        return
+                    self._forget(min(others, key=lambda leaf: leaf.used))
                 child = _PageNode(chunk, page, node)
                 self._users[page] += 1
                 self._nodes += 1
@@ -225,15 +228,6 @@ class PagedPrefixes:
         assert child.parent is not None
         child.parent.children[child.tokens] = child
         self.tokens += len(child.tokens)
-
-    def _room(self, most: int, now: int) -> bool:
-        """Room for one more node, without one that is used `now`."""
-        while self._nodes >= most:
-            others = [leaf for leaf in self._leaves if leaf.used != now]
-            if not others:
-                return False
-            self._forget(min(others, key=lambda leaf: leaf.used))
-        return True
 
     def _forget(self, leaf: _PageNode) -> None:
         parent = leaf.parent

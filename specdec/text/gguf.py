@@ -75,6 +75,7 @@ _HARMONY = frozenset({"<|return|>", "<|call|>"})
 
 def backing(file: GgufFile) -> Any:
     """A tokenizer of transformers. Raises UnsupportedModel for kinds that are not known here."""
+    from tokenizers import AddedToken
     from transformers import PreTrainedTokenizerFast
 
     kind, tokens = file.metadata.get("tokenizer.ggml.model"), _tokens(file)
@@ -84,7 +85,11 @@ def backing(file: GgufFile) -> Any:
         built = _sentencepiece(file, tokens)
     else:
         raise UnsupportedModel(f"{file.path} has a tokenizer of the kind {kind!r}; expected 'gpt2' or 'llama'")
-    _add_tokens(built, file, tokens)
+    kinds = file.metadata.get("tokenizer.ggml.token_type", ())
+    for of, special in ((_CONTROL, True), (_UNKNOWN, True), (_USER_DEFINED, False)):  # these stand in texts as they are
+        of_kind = (token for token, own in zip(tokens, kinds, strict=False) if own == of)
+        added = [AddedToken(token, special=special, normalized=False) for token in of_kind]
+        built.add_special_tokens(added) if special else built.add_tokens(added)
     _add_ends(built, file, tokens, bos_by_default=kind == "llama" or _rules(file) == (_LLAMA3,))
     named = {f"{name}_token": _named(file, tokens, key) for name, key in _SPECIAL.items()}
     template, named_so = file.metadata.get(_TEMPLATE), f"{_TEMPLATE}."
@@ -165,17 +170,6 @@ def _sentencepiece(file: GgufFile, tokens: Sequence[str]) -> Any:
     text = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     built.decoder = decoders.Sequence([*text, *([decoders.Strip(" ", 1, 0)] if prefix else [])])
     return built
-
-
-def _add_tokens(built: Any, file: GgufFile, tokens: Sequence[str]) -> None:
-    """Tokens that stand in the text as they are: control tokens, which are special, and those of users."""
-    from tokenizers import AddedToken
-
-    kinds = file.metadata.get("tokenizer.ggml.token_type", ())
-    for kind, special in ((_CONTROL, True), (_UNKNOWN, True), (_USER_DEFINED, False)):
-        of_kind = (token for token, of in zip(tokens, kinds, strict=False) if of == kind)
-        added = [AddedToken(token, special=special, normalized=False) for token in of_kind]
-        built.add_special_tokens(added) if special else built.add_tokens(added)
 
 
 def _add_ends(built: Any, file: GgufFile, tokens: Sequence[str], *, bos_by_default: bool) -> None:

@@ -60,7 +60,7 @@ def _processed(params: SamplingParams, logits: Tensor, prompt: tuple[int, ...] =
         ({"repetition_penalty": 1.3}, RepetitionPenaltyLogitsProcessor(1.3)),
         ({"repetition_penalty": 0.6}, RepetitionPenaltyLogitsProcessor(0.6)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else type(value).__name__,
 )
 def test_as_transformers(values: dict[str, float], warper: object, vocab: int) -> None:
     prompt = (3, 7, 7, 49)

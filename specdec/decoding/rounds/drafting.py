@@ -108,8 +108,14 @@ class Drafting:
         for p in parts:
             tokens[p.row, : p.length] = p.drafts.tokens[p.at, : p.length].to(self._device)
             lengths[p.row] = p.length
-        drawn = [p for p in parts if p.drafts.probs is not None]
-        return Drafted(tokens, tuple(lengths), self._probs(tokens, drawn) if drawn else None)
+        drawn = [(p, p.drafts.probs) for p in parts if p.drafts.probs is not None]
+        if not drawn:
+            return Drafted(tokens, tuple(lengths))
+        # certain drafts have all their mass on themselves
+        q = torch.zeros(*tokens.shape, self._vocab_size, device=self._device).scatter_(-1, tokens.unsqueeze(-1), 1.0)
+        for p, probs in drawn:
+            q[p.row, : p.length] = probs[p.at, : p.length]
+        return Drafted(tokens, tuple(lengths), q)
 
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""
@@ -133,11 +139,3 @@ class Drafting:
         shortened = tuple(rows[b].max_drafts is None for b in members)
         asked = DraftRound(contexts, sampling, None if sampling.greedy else noise, self._need_probs, shortened)
         return self._drafters[name].propose(asked, max(choices[b].length for b in members))
-
-    def _probs(self, tokens: Tensor, drawn: Sequence[_Part]) -> Tensor:
-        """q of all rows; certain drafts have all their mass on themselves."""
-        q = torch.zeros(*tokens.shape, self._vocab_size, device=self._device).scatter_(-1, tokens.unsqueeze(-1), 1.0)
-        for p in drawn:
-            assert p.drafts.probs is not None
-            q[p.row, : p.length] = p.drafts.probs[p.at, : p.length]
-        return q

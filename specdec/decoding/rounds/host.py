@@ -74,7 +74,10 @@ class HostRounds:
         drafted = self._drafting.collect(rows, sampling, plan.choices, plan.offers, draft_noise)
         known = sampling.on_host(drafted.tokens)
         verifying = self._clock.mark()
-        found = self._verify(rows, drafted)
+        last = torch.tensor([[r.tokens[-1]] for r in rows], device=drafted.tokens.device)
+        tokens = torch.cat([last, drafted.tokens], 1)
+        slots, starts = [r.context.slot for r in rows], [len(r.tokens) - 1 for r in rows]
+        found = self._target.run(Batch(tokens, slots, starts, tokens.shape[1], self._drafting.features))
         verdict = self._accept(sampling, rows, found.logits, drafted, known, noise)
         ended = self._clock.mark()
 
@@ -98,13 +101,6 @@ class HostRounds:
         """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position."""
         stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
         return sampling.gumbel([len(r.tokens) for r in rows], width, stream)
-
-    def _verify(self, rows: Sequence[Running], drafted: Drafted) -> Pass:
-        """The target's raw logits [B, K + 1, V] after the last token and after each draft."""
-        last = torch.tensor([[r.tokens[-1]] for r in rows], device=drafted.tokens.device)
-        tokens = torch.cat([last, drafted.tokens], 1)
-        slots, starts = [r.context.slot for r in rows], [len(r.tokens) - 1 for r in rows]
-        return self._target.run(Batch(tokens, slots, starts, tokens.shape[1], self._drafting.features))
 
     def _accept(
         self,

@@ -48,7 +48,14 @@ class LlamaContext:
             self._model = lib.llama_model_load_from_file(str(path).encode(), options)
             if not self._model:
                 raise CheckpointCorrupt(f"{path} cannot be read by llama.cpp: {_first(reasons)}")
-            self._context = lib.llama_init_from_model(self._model, self._options(sequences, capacity))
+            shape = lib.llama_context_default_params()
+            shape.n_ctx, shape.n_seq_max = sequences * capacity, sequences
+            shape.n_batch = shape.n_ubatch = BATCH
+            shape.kv_unified = False  # else each sequence passes over what the others hold
+            shape.swa_full = True  # else what lies before a window is gone when tokens are taken back
+            shape.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO  # a row beside others: the same bits, mostly
+            shape.no_perf = True
+            self._context = lib.llama_init_from_model(self._model, shape)
             if not self._context:
                 lib.llama_model_free(self._model)
                 raise NotEnoughMemory(
@@ -59,16 +66,6 @@ class LlamaContext:
         self._batch = lib.llama_batch_init(BATCH, 0, 1)
         self._threads = 0
         weakref.finalize(self, _free, lib, self._batch, self._context, self._model)
-
-    def _options(self, sequences: int, capacity: int) -> Any:
-        options = self._lib.llama_context_default_params()
-        options.n_ctx, options.n_seq_max = sequences * capacity, sequences
-        options.n_batch = options.n_ubatch = BATCH
-        options.kv_unified = False  # else each sequence passes over what the others hold
-        options.swa_full = True  # else what lies before a window is gone when tokens are taken back
-        options.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_AUTO  # a row beside others: the same bits, mostly
-        options.no_perf = True
-        return options
 
     @cached_property
     def vocab_size(self) -> int:
@@ -167,15 +164,11 @@ def _reasons(lib: Any) -> Iterator[list[str]]:
     try:
         yield lines
     finally:
-        lib.llama_log_set(_SILENT.setdefault(id(lib), lib.llama_log_callback(_hear_nothing)), None)
+        lib.llama_log_set(_SILENT.setdefault(id(lib), lib.llama_log_callback(lambda _level, _text, _: None)), None)
 
 
 _SILENT: dict[int, Any] = {}
 """The callback has to outlive its use."""
-
-
-def _hear_nothing(_level: int, _text: bytes, _: Any) -> None:
-    pass
 
 
 def _first(reasons: Sequence[str]) -> str:

@@ -40,7 +40,10 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
     """A model over `slots` of `context` positions each; of fewer where `less` is allowed and memory is short."""
     file = open_gguf(path)
     each = _cache_bytes(file)
-    positions = min(context, _fitting(slots * each)) if less else context
+    positions = context
+    if less:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+        positions = min(context, max(memory // _SHARE // max(slots * each, 1), _SHORTEST))
     # llama.cpp gives each sequence a multiple of 256 positions
     capacity = -(-(positions + DECODE_ROWS) // 256) * 256
     found = LlamaContext(path, slots, capacity)
@@ -58,14 +61,6 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
         cache_bytes=slots * (capacity * each + (found.state_bytes if found.recurrent else 0)),
     )
     return RecurrentLlamaCppModel(found, info) if found.recurrent else LlamaCppModel(found, info)
-
-
-def _fitting(token: int) -> int:
-    """Positions per slot that memory has room for; `token`: bytes that one takes in all slots."""
-    if not hasattr(os, "sysconf"):
-        return _SHORTEST
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(memory // _SHARE // max(token, 1), _SHORTEST)
 
 
 def _cache_bytes(file: GgufFile) -> int:

@@ -49,7 +49,12 @@ class CapturedModel:
         rows, count = batch.tokens.shape
         if count > DECODE_ROWS or max(batch.starts) + count > self.inner.limit:
             return self.inner.run(batch)
-        shape = self._fitting(rows, count, batch.features)
+        wanted = _Shape(bucket(rows, self._sizes), bucket(count, _WIDTHS), batch.features)
+        self._graphs.miss(wanted)
+        size, width = smallest(
+            self._graphs, rows, count, self._sizes, _WIDTHS, lambda size, width: _Shape(size, width, batch.features)
+        )
+        shape = _Shape(size, width, batch.features)
         held, where = self._inputs.fill(batch.tokens, batch.slots, batch.starts, shape.rows, shape.width)
         found = self._graphs.run(shape, lambda: self._record(held, where, shape.features))
         logits = found.logits[:rows, count - batch.keep : count].clone()
@@ -72,15 +77,6 @@ class CapturedModel:
     def _make(self, shape: _Shape) -> None:
         held, where = self._inputs.idle(shape.rows, shape.width)
         self._graphs.make(shape, lambda: self._record(held, where, shape.features))
-
-    def _fitting(self, rows: int, count: int, features: tuple[int, ...]) -> _Shape:
-        """What a pass is filled up to."""
-        wanted = _Shape(bucket(rows, self._sizes), bucket(count, _WIDTHS), features)
-        self._graphs.miss(wanted)
-        size, width = smallest(
-            self._graphs, rows, count, self._sizes, _WIDTHS, lambda size, width: _Shape(size, width, features)
-        )
-        return _Shape(size, width, features)
 
     def _record(self, tokens: Tensor, where: Tensor, features: tuple[int, ...]) -> Pass:
         """Logits [B, M, V]. What fills up beyond the model's last position stays on it, and is overwritten later."""
