@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from specdec.errors import InvalidRequest
+from specdec.grammars.check import TOO_COMPLEX
 from specdec.grammars.compiler import GrammarCompiler, loosened
 from specdec.grammars.matcher import Matcher
+from specdec.grammars.slow_tools import SlowTools, Tool, form_of
 from specdec.grammars.tools import answer_grammar
 from specdec.text.schemas import parameters
 from specdec.text.tools.formats import AnswerFormat, Thought
@@ -25,6 +25,7 @@ class AnswerForms:
 
     grammars: GrammarCompiler
     answer_format: AnswerFormat
+    _slow: SlowTools = field(default_factory=SlowTools)
 
     def check(self, request: Request) -> None:
         """Refuse tools where the model was never told how to call one, and what no grammar here can hold."""
@@ -74,42 +75,51 @@ class AnswerForms:
         bare = thought == "none" or (params.grammar is None and most is None)
         if not tools and bare:
             return self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos) if params.grammar else None
+        for i, tool in enumerate(tools):
+            if tool["function"].get("strict"):  # a text of its own may hold less than the schema, and is not checked
+                self._check_alone(i, tool)
         try:
-            for tool in tools:
-                if tool["function"].get(
-                    "strict"
-                ):  # a text of its own may hold less than the schema, and is not checked
-                    self.grammars.matcher(_form(tool), ignore_eos=False)
-            grammar = answer_grammar(
-                self.answer_format,
-                [
-                    {**tool, "function": {**tool["function"], "parameters": json.loads(loosened(_form(tool)).text)}}
-                    for tool in tools
-                ],
-                request.tool_choice,
-                parallel=request.parallel_tool_calls,
-                text=params.grammar and loosened(params.grammar),
-                thought=thought,
-                most=most,
-            )
-            return self.grammars.matcher(grammar, ignore_eos=params.ignore_eos)
+            text = params.grammar and loosened(params.grammar)
+            return self._within_time(request, tools, thought, text)
         except InvalidRequest as error:
             if error.field == "grammar" and params.grammar is not None:
                 self.grammars.matcher(params.grammar, ignore_eos=params.ignore_eos)
             raise (self._blame(request, error) if request.tools else error) from error
 
+    def _within_time(self, request: Request, tools: Sequence[Tool], thought: Thought, text: Grammar | None) -> Matcher:
+        """With the schemas of all tools, else with those left open that are slow."""
+        refused: InvalidRequest | None = None
+        for held in self._slow.ways(tools):
+            try:
+                grammar = answer_grammar(
+                    self.answer_format,
+                    held,
+                    request.tool_choice,
+                    parallel=request.parallel_tool_calls,
+                    text=text,
+                    thought=thought,
+                    most=request.max_reasoning_tokens,
+                )
+                return self.grammars.matcher(grammar, ignore_eos=request.sampling.ignore_eos)
+            except InvalidRequest as error:
+                refused = error
+                if TOO_COMPLEX not in error.expected:
+                    break
+        assert refused is not None
+        raise refused
+
+    def _check_alone(self, i: int, tool: Tool) -> None:
+        try:
+            self.grammars.matcher(form_of(tool), ignore_eos=False)
+        except InvalidRequest as own:
+            raise InvalidRequest(f"tools[{i}].function.parameters", own.value, own.expected) from own
+
     def _blame(self, request: Request, error: InvalidRequest) -> InvalidRequest:
         """Which tool it is, if one alone is refused too; where time ran out there is none left to find out."""
-        for i, tool in enumerate(request.tools if "too complex" not in error.expected else ()):
+        for i, tool in enumerate(request.tools if TOO_COMPLEX not in error.expected else ()):
             try:
-                self.grammars.matcher(_form(tool), ignore_eos=False)
+                self._check_alone(i, tool)
             except InvalidRequest as own:
-                return InvalidRequest(f"tools[{i}].function.parameters", own.value, own.expected)
+                return own
         names = [tool["function"]["name"] for tool in request.tools]
         return InvalidRequest("tools", names, error.expected.replace("a Lark grammar", "schemas that can be enforced"))
-
-
-def _form(tool: Mapping[str, Any]) -> Grammar:
-    """Of its arguments."""
-    function = tool["function"]
-    return Grammar.json_schema(parameters(function), strict=bool(function.get("strict")))

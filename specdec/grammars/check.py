@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
@@ -77,15 +78,20 @@ _child: _Child | None = None
 
 def refusal(grammar: str) -> str:
     """Why llguidance does not take this grammar, "" if it does. Answers within SECONDS."""
+    return timed_refusal(grammar)[0]
+
+
+def timed_refusal(grammar: str) -> tuple[str, float]:
+    """The same, and how long it took to find out, the start of a child apart."""
     global _child  # noqa: PLW0603  one for the process, whoever asks
     with _lock:
         _child = _child or _Child()
+        start = time.monotonic()
         answer = _child.check(grammar)
         if answer is None:
             _child.close()
-            _child = None
-            return TOO_COMPLEX
-        return answer
+            _child, answer = None, TOO_COMPLEX
+        return answer, time.monotonic() - start
 
 
 @atexit.register

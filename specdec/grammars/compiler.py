@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from specdec.errors import InvalidRequest
-from specdec.grammars.check import LIMITS, SECONDS, TOO_COMPLEX, refusal
+from specdec.grammars.check import LIMITS, SECONDS, TOO_COMPLEX, refusal, timed_refusal
 from specdec.grammars.json_schema import Loosening, as_llguidance_reads
 from specdec.grammars.matcher import Matcher
 from specdec.text.tokenizer import Tokenizer
@@ -119,6 +120,15 @@ def loosened(grammar: Grammar) -> Grammar:
     _warn(loosening.lost)
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     return Grammar.json_schema(text) if loosening.lost else grammar
+
+
+def compile_seconds(grammar: Grammar) -> float:
+    """How long it takes; math.inf where that is too long."""
+    try:
+        reason, seconds = timed_refusal(_as_llguidance(grammar))
+    except ValueError:  # escaped surrogates without a pair
+        return 0.0
+    return math.inf if reason == TOO_COMPLEX else seconds
 
 
 def _warn(parts: Sequence[str]) -> None:

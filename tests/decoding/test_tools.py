@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -139,6 +140,20 @@ def test_schemas_that_cannot_be_kept_are_refused_by_name(
     assert time.perf_counter() - start < 2
     assert caught.value.field in ("tools", "tools[2].function.parameters")
     assert _check(_ask(engine, 1, tool_choice="rest")) == ["rest"]
+
+
+@pytest.mark.parametrize("family", ["hermes", "gemma"])
+def test_a_tool_that_takes_too_long_to_compile_is_left_open_alone(
+    family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = _tool("slow", a={"type": "integer", "multipleOf": 99999999})
+    form, target = AnswerFormat(TOOL_FORMATS[family]), ToyModel(context=512)
+    with toy_engine("near", answer_format=form, template=TEMPLATE, target=target) as engine:
+        for seed in range(3):
+            answer = engine.generate(CHAT, tools=[slow, *TOOLS], tool_choice="required", seed=seed, max_tokens=400)
+            assert re.findall("the tool '(\\w+)' is not enforced", caplog.text) == ["slow"], "it is known from now on"
+            calls = [call for call in answer.message.tool_calls if call.name != "slow"]
+            _check(replace(answer, message=replace(answer.message, tool_calls=tuple(calls))))
 
 
 def test_no_format_no_tools() -> None:

@@ -23,13 +23,13 @@ class Slow(BaseModel):
     number: int = Field(multiple_of=99999999)
 
 
-def test_a_tool_that_cannot_be_compiled_is_refused_by_name(bundled: SpecDec) -> None:
+def test_a_tool_that_cannot_be_compiled_is_left_open(bundled: SpecDec, caplog: pytest.LogCaptureFixture) -> None:
     bundled.chat_with_tools([FunctionTool.from_defaults(lambda: "", name="wait")], "Hello", max_tokens=1)
     tool = FunctionTool.from_defaults(lambda number: number, name="count", fn_schema=Slow)
     start = time.perf_counter()
-    with pytest.raises(ValueError, match=r"tools is \['count'\]; expected .*too complex"):
-        bundled.chat_with_tools([tool], "Hello")
-    assert time.perf_counter() - start < 10  # two seconds, were the machine quiet
+    bundled.chat_with_tools([tool], "Hello", max_tokens=1)
+    assert time.perf_counter() - start < 20  # four seconds, were the machine quiet
+    assert "the tool 'count' is not enforced" in caplog.text
     assert bundled.chat(HELLO).message.content
 
 
