@@ -104,7 +104,8 @@ def load(
 ) -> Model:
     """A model of such a size, by kernels where there is a GPU."""
     source = Embedded(bundled(role), size, device, hostile=hostile)  # type: ignore[arg-type]
-    cuda = device.type == "cuda"
+    if cuda := device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)  # as for every model that is loaded
     family = families.describe(source.config)
     assert family is not None
     options = ModelOptions(name=size.like, device=device, dtype=dtype, context=context, slots=slots)

@@ -64,7 +64,7 @@ class RandomTensors(HeadTensors):
 
     def __contains__(self, name: str) -> bool:
         own = self._draft_vocab > 0 and name in ("lm_head.weight", "d2t")
-        return own or "midlayer" in name or "q_norm" in name
+        return own or name == "midlayer.hidden_norm.weight" or (not self._draft_vocab and "q_norm" in name)
 
     def raw(self, name: str) -> Tensor:
         assert name == "d2t"

@@ -162,10 +162,8 @@ class _Run:
         return parameters_of(facts, self.options, layers)
 
     def _answered(self) -> float:
-        """Have the target answer; the seconds that took."""
+        """Have the target answer; the seconds that took, from when it is ready to."""
         options, target = self.options, self._target
-        begun = time.monotonic()
-        until = begun + _ANSWERING * options.seconds
         loading = LoadOptions(options.target, "none", slots=target.model.info.slots, prefix_cache_bytes=0, remember=0)
         total = len(self._parts.learn) + len(self._parts.judge)
         with assemble(
@@ -177,10 +175,12 @@ class _Run:
             answer_format=AnswerFormat.of(loading.tool_format, target.tokenizer.template, target.tokenizer.added),
             defaults=generation_defaults(target.facts.folder)[0],
         ) as engine:
+            begun = time.monotonic()
+            until = begun + _ANSWERING * options.seconds
             for part, greedy in ((self._parts.judge, True), (self._parts.learn, False)):
                 task = AnswerTask(greedy, options.answer, target.model.info.context, options.seed)
                 answer_all(engine, part, self._answers, task, partial(self._go_on, begun, until, total))
-        return time.monotonic() - begun
+            return time.monotonic() - begun
 
     def _go_on(self, begun: float, until: float, total: int) -> bool:
         """Tell how many answers there are, and whether there is time for more."""
