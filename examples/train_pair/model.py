@@ -19,21 +19,6 @@ Sight = Tensor | BlockMask | None
 """Which earlier tokens are seen: booleans [batch, 1, queries, keys], blocks for the GPU's kernel, or (None) all."""
 
 
-@dataclass
-class Cache:
-    """Keys and values [layers, batch, heads, room, head size] and how much of the room is used."""
-
-    keys: Tensor
-    values: Tensor
-    used: int = 0
-
-    def add(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values, and give all of them so far."""
-        stop = self.used + k.shape[2]
-        self.keys[layer, :, :, self.used : stop], self.values[layer, :, :, self.used : stop] = k, v
-        return self.keys[layer, :, :, :stop], self.values[layer, :, :, :stop]
-
-
 @dataclass(frozen=True)
 class Shape:
     """The numbers that make a Llama."""
@@ -66,8 +51,6 @@ class Shape:
 
 
 TARGET = Shape(width=384, layers=8, heads=6, kv_heads=2, inner=1024)
-# Two layers can copy (one finds the token before, one what followed it) if a head is wide enough to tell tokens apart.
-DRAFT = Shape(width=128, layers=2, heads=4, kv_heads=2, inner=256)
 TINY = Shape(width=64, layers=2, heads=2, kv_heads=1, inner=128, head=32)
 
 
@@ -100,12 +83,10 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head, bias=False)
         self.o_proj = nn.Linear(shape.heads * shape.head, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight) -> Tensor:
         """Mix in what earlier tokens hold."""
         q, k, v = (p(x).unflatten(-1, (-1, self.head)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if cache is not None:
-            k, v = cache.add(layer, k, v)
         if sight is None:
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         elif isinstance(sight, Tensor):
@@ -139,9 +120,9 @@ class Layer(nn.Module):
         self.input_layernorm = Norm(shape.width)
         self.post_attention_layernorm = Norm(shape.width)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight) -> Tensor:
         """One layer."""
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, sight, cache, layer)
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, sight)
         return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
 
 
@@ -170,15 +151,15 @@ class Llama(nn.Module):
             for last in (layer.self_attn.o_proj, layer.mlp.down_proj):  # type: ignore[union-attr]
                 nn.init.zeros_(last.weight)  # type: ignore[arg-type, union-attr]
 
-    def forward(self, ids: Tensor, sight: Sight, positions: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(self, ids: Tensor, sight: Sight) -> Tensor:
         """Hidden states after the last norm."""
-        where = torch.arange(ids.shape[1], device=ids.device)[None] if positions is None else positions
+        where = torch.arange(ids.shape[1], device=ids.device)[None]
         half = torch.arange(0, self.shape.head, 2, device=ids.device, dtype=torch.float32) / self.shape.head
         angle = where.float()[:, None, :, None] * self.shape.theta**-half
         cos, sin = angle.cos(), angle.sin()
         x = self.model.embed_tokens(ids).to(self.compute)
-        for index, layer in enumerate(self.model.layers):
-            x = layer(x, cos, sin, sight, cache, index)
+        for layer in self.model.layers:
+            x = layer(x, cos, sin, sight)
         return self.model.norm(x)  # type: ignore[no-any-return]
 
     def logits(self, hidden: Tensor) -> Tensor:

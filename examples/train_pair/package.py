@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from .chat import END, END_OF_TEXT
-from .model import DRAFT, TARGET, TINY, Shape
+from .model import TARGET, TINY, Shape
 from .train import stored
 
-SHAPES = {"target": TARGET, "draft": DRAFT, "tiny": TINY}
+SHAPES = {"target": TARGET, "tiny": TINY}
 
 
 def configured(shape: Shape, end: int, stop: int) -> LlamaConfig:

@@ -19,10 +19,11 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from specdec.training.optimiser import Optimiser
+
 from .chat import END_OF_TEXT
 from .data import Batch, Feed, Source, held_out, number
 from .model import TARGET, TINY, Llama, Shape, Sight, packed
-from .optim import Optimiser
 
 
 @dataclass
@@ -75,7 +76,10 @@ def say(log: TextIO, text: str) -> None:
 
 def fit(model: Llama, feed: Feed, clock: Clock, end: int, log: TextIO, scale: float) -> None:
     """Steps until the clock says stop."""
-    optimiser = Optimiser(model, 0.02 * scale, 0.003 * scale)
+    named = dict(model.named_parameters())
+    inner = {name for name, weight in named.items() if weight.dim() == 2 and "embed" not in name}
+    matrices = [(named[name], (len(named[name]),)) for name in named if name in inner]
+    optimiser = Optimiser(matrices, [named[name] for name in named if name not in inner], 0.02 * scale, 0.003 * scale)
     compiled = torch.compile(mean_loss, dynamic=False) if feed.device.type == "cuda" else mean_loss
     tokens, total, steps, began = 0, torch.zeros((), device=feed.device), 0, time.monotonic()
     for batch in feed:
@@ -118,7 +122,7 @@ def unseen(source: Source, valid: Path | None) -> Source:
 
 
 def options(about: str | None) -> argparse.ArgumentParser:
-    """The options that training and distilling share."""
+    """What can be asked for."""
     args = argparse.ArgumentParser(description=about)
     args.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
     args.add_argument("--seasoning", type=Path, help="train.jsonl.xz of real text")

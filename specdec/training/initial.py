@@ -30,6 +30,7 @@ _DRAFT_VOCAB = 32_000
 """Of an EAGLE-3 head: the tokens that the target says most."""
 _MOST_LAYERS = 5
 _SPREAD = 0.02
+"""Of embeddings."""
 _COPIED = ("tokenizer*", "*.jinja", "special_tokens_map.json", "generation_config.json", "vocab.*", "merges.txt")
 
 
@@ -105,9 +106,11 @@ def write_new(folder: Path, facts: TargetFacts, options: TrainingOptions, layers
     ids = _ids(facts, options.kind, layers)
     described = _layers_config(facts, options.kind, layers)
     shapes = _shapes(_family(described), options.kind, len(ids) * facts.hidden)
-    tensors = {name: _first_values(name, shape, generator) for name, shape in shapes.items()}
+    tensors = _first_values(_family(described), shapes, generator)
+    tensors["norm.weight"] = _of_target(facts, ("norm.weight",), (facts.hidden,))  # what the head behind it is used to
     if options.kind == "eagle3":
-        tensors["lm_head.weight"] = _target_head(facts)
+        head = ("lm_head.weight", "embed_tokens.weight")
+        tensors["lm_head.weight"] = _of_target(facts, head, (facts.vocab, facts.hidden))
     if known is not None:
         there = torch.zeros(facts.vocab, dtype=torch.bool)
         there[known] = True
@@ -190,10 +193,21 @@ def _layer_shapes(family: ModelFamily, at: str, inner: int, *, normed: bool) -> 
     return {f"{at}.{name}.weight": shape for name, shape in shapes.items()}
 
 
-def _first_values(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    if len(shape) == 1:
-        return torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
-    return torch.randn(shape, generator=generator) * _SPREAD
+def _first_values(
+    family: ModelFamily, shapes: Mapping[str, tuple[int, ...]], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Layers that add nothing yet to what goes through them."""
+    last = (f"{family.names.out}.weight", f"{family.names.down}.weight", "bias")
+    tensors: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        if name.endswith(last):
+            tensors[name] = torch.zeros(shape)
+        elif len(shape) == 1:
+            tensors[name] = torch.ones(shape)
+        else:
+            spread = _SPREAD if family.names.embedding in name else shape[1] ** -0.5
+            tensors[name] = torch.randn(shape, generator=generator) * spread
+    return tensors
 
 
 def _known_tokens(facts: TargetFacts, said: Sequence[int]) -> Tensor | None:
@@ -204,14 +218,14 @@ def _known_tokens(facts: TargetFacts, said: Sequence[int]) -> Tensor | None:
     return counts.argsort(descending=True, stable=True)[:_DRAFT_VOCAB].sort().values
 
 
-def _target_head(facts: TargetFacts) -> Tensor:
-    """[V, H], to begin with."""
-    names = ("lm_head.weight", "model.embed_tokens.weight", "model.language_model.embed_tokens.weight")
+def _of_target(facts: TargetFacts, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
+    """The first of the target's tensors that it has, to begin with."""
+    at = [prefix + name for name in names for prefix in ("", "model.", "model.language_model.")]
     with closing(open_tensors(facts.folder)) as tensors:
-        name = next((name for name in names if name in tensors), None)
+        name = next((name for name in at if name in tensors), None)
         if name is None:
-            raise UnsupportedModel(f"{facts.folder} shows no head that is known; expected one of {', '.join(names)}")
-        return tensors.get(name, (facts.vocab, facts.hidden)).float()
+            raise UnsupportedModel(f"{facts.folder} has no tensor that is known; expected one of {', '.join(at)}")
+        return tensors.get(name, shape).float()
 
 
 def speculators_config(
@@ -254,7 +268,7 @@ def _write_model(folder: Path, facts: TargetFacts, values: dict[str, Any], gener
         if config.model_type == "qwen2":
             wide = (family.heads * family.head_dim, *(family.kv_heads * family.head_dim,) * 2)
             shapes |= {f"{at}.{name}.bias": (rows,) for name, rows in zip(names.qkv, wide, strict=True)}
-    tensors = {name: _first_values(name, shape, generator) for name, shape in shapes.items()}
+    tensors = _first_values(family, shapes, generator)
     write_config(folder, config.to_diff_dict() | {"dtype": "bfloat16"})
     write_tensors(folder, tensors, torch.float32)
     copy_tokenizer(facts.folder, folder)
