@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from specdec.decoding.rounds.kinds import RoundKind, lengths
 from specdec.decoding.speculation.calibration import calibrate
 from specdec.decoding.speculation.controller import Controller
 from specdec.decoding.speculation.costs import CostCurve
@@ -35,6 +36,11 @@ class PassTimes:
     def measured(cls, target: Model, drafter: Drafter) -> PassTimes:
         """By running both."""
         controller = Controller()
+        if target.device is not None and drafter.device is not None:
+            from specdec.decoding.rounds.device import DeviceRounds
+
+            one = [RoundKind(target.device.sizes[0], k, drafter.name) for k in lengths(drafter.longest)]
+            DeviceRounds(target, target.device, [drafter], controller).make([RoundKind(one[0].rows), *one])
         calibrate(target, [drafter], controller)
         return cls(controller.verify_cost, controller.draft_costs[drafter.name])
 

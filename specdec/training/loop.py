@@ -36,6 +36,8 @@ _LEAST = 0.05
 """Of the learning rate, at the end."""
 _JUDGED = 8
 """Judgements in a training, beside the first."""
+_ALIKE = 8
+"""Steps whose answers are sorted by length."""
 _KEPT_EVERY = 45.0
 """Seconds between checkpoints."""
 _CHECKED_EVERY = 10
@@ -75,6 +77,8 @@ class TrainingLoop:
         self._optimiser = Optimiser(tensors.matrices, tensors.rest, self._rate, _REST * self._rate)
         self._file = options.out / "training" / "state.pt"
         self._kept = time.monotonic()
+        self._steps: tuple[int, list[list[int]]] | None = None
+        """Of an epoch: which answers each step learns from."""
         self._whole = True
         """Whether the parameters are those of a finished step."""
 
@@ -160,10 +164,21 @@ class TrainingLoop:
     def _texts(self, answers: Sequence[Answered]) -> list[Answered]:
         """Of this step: the answers in an order that is new each time they have all been learnt from."""
         at_once = min(self.plan.texts, len(answers))
-        each = len(answers) // at_once
-        epoch, at = divmod(self.state.step, each)
-        order = Random(f"{self.options.seed}/order/{epoch}").sample(range(len(answers)), len(answers))
-        return [answers[i] for i in order[at * at_once : (at + 1) * at_once]]
+        epoch, at = divmod(self.state.step, len(answers) // at_once)
+        if self._steps is None or self._steps[0] != epoch:
+            self._steps = epoch, self._ordered(answers, at_once, Random(f"{self.options.seed}/order/{epoch}"))
+        return [answers[i] for i in self._steps[1][at]]
+
+    @staticmethod
+    def _ordered(answers: Sequence[Answered], at_once: int, rng: Random) -> list[list[int]]:
+        """What each step learns from: of some steps' answers those of a length together, as shorter ones are filled
+        up."""
+        order, steps = rng.sample(range(len(answers)), len(answers) // at_once * at_once), []
+        for low in range(0, len(order), _ALIKE * at_once):
+            alike = sorted(order[low : low + _ALIKE * at_once], key=lambda i: len(answers[i].tokens))
+            steps += [alike[at : at + at_once] for at in range(0, len(alike), at_once)]
+        rng.shuffle(steps)
+        return steps
 
     def _check(self, losses: Sequence[torch.Tensor]) -> None:
         """Look at the loss, and tell."""

@@ -81,14 +81,14 @@ def plan(needs: MemoryNeeds, layers: int, device: torch.device, free: float, *, 
     most = 64 if device.type == "cuda" else 8
     smallest = 0
     for depth in [layers] if fixed else range(layers, 0, -1):
-        at_once = most
-        while at_once:
-            rows = (256 if device.type == "cuda" else 64) * at_once
-            smallest = needs.bytes(depth, at_once, at_once, rows)
+        slots = most
+        while slots:
+            texts, rows = (2 * slots, 256 * slots) if device.type == "cuda" else (slots, 64 * slots)
+            smallest = needs.bytes(depth, slots, texts, rows)
             if smallest <= free:
                 left = _ROOM.get(device.type, 0.25) * (free - smallest) if free < inf else 2 * _GIB
-                return MemoryPlan(depth, at_once, at_once, rows, smallest, free, int(left))
-            at_once //= 2
+                return MemoryPlan(depth, slots, texts, rows, smallest, free, int(left))
+            slots //= 2
     raise NotEnoughMemory(
         f"training a drafter for {needs.facts.name} takes at least {smallest / _GIB:.1f} GiB; free are "
         f"{free / _GIB:.1f} GiB on {device}; expected a smaller target, one in 4 bits, or a larger device"

@@ -20,6 +20,7 @@ from specdec.drafters.base import Drafter
 from specdec.models import graphs as module
 from specdec.models.base import Model, Pass
 from specdec.models.graphs import Graphs, rows_to_capture
+from specdec.types import MAX_SPECULATIVE_TOKENS
 from tests.decoding.test_engine import wait_until
 from tests.decoding.toy import ToyModel, toy_engine
 
@@ -201,7 +202,8 @@ def test_a_round_runs_by_the_smallest_graph_that_serves() -> None:
 @pytest.mark.parametrize("slots", [1, 4, 100])
 def test_what_is_likely_serves_usual_answers(slots: int) -> None:
     sizes = rows_to_capture(slots)
-    kinds = list(likely(sizes, ["model"]))
+    assert {kind.drafts for kind in likely(sizes, {"head": 15}) if kind.source == "head"} == {2, 4, 6, 8, 12, 15}
+    kinds = list(likely(sizes, {"model": MAX_SPECULATIVE_TOKENS}))
     assert all(any(kind.rows == rows and not kind.drafts and kind.shaping.drawn for kind in kinds) for rows in sizes)
     for rows, shaping in ((1, Shaping()), (1, Shaping(drawn=True, top_k=32, top_p=True)), (min(slots, 32), Shaping())):
         for source in ("model", HOST):

@@ -7,7 +7,7 @@ the last one brought. The host gets one small copy a round, and reads it while t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -70,11 +70,15 @@ class DeviceRounds:
         drafters = sum(drafter.graph_bytes for drafter in self._drafters.values())
         return self._graphs.nbytes + self._model.graph_bytes + drafters
 
-    @torch.inference_mode()
     def warm_up(self) -> None:
         """Make the graphs that answers begin with. Where that was never done Triton first compiles their kernels, for
         many seconds."""
-        for kind in likely(self._model.sizes, tuple(self._drafters)):
+        self.make(likely(self._model.sizes, {drafter.name: drafter.longest for drafter in self._on_device}))
+
+    @torch.inference_mode()
+    def make(self, kinds: Iterable[RoundKind]) -> None:
+        """Make these graphs, and let the controller know what such rounds cost."""
+        for kind in kinds:
             self._make(kind)
 
     def prepare(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -49,19 +49,26 @@ class RoundKind:
         )
 
 
-def likely(sizes: Sequence[int], drafters: Sequence[str]) -> Iterator[RoundKind]:
+def lengths(longest: int, usual: Sequence[int] = _LENGTHS) -> list[int]:
+    """Usual numbers of drafts for a drafter that proposes so many at once, at most: as many, too, since a round that is
+    filled up to one more may cost another tile of rows."""
+    return sorted({min(k, longest) for k in usual})
+
+
+def likely(sizes: Sequence[int], drafters: Mapping[str, int]) -> Iterator[RoundKind]:
     """The kinds that answers begin with: some numbers of drafts for one sequence, greedy and drawn; for several, and
-    for sampling of every other kind, a few."""
+    for sampling of every other kind, a few. `drafters` with how many tokens each proposes at once, at most."""
     one = sizes[0]
     for shaping in (_GREEDY, _DRAWN):
         yield RoundKind(one, shaping=shaping)
-        yield from (RoundKind(one, k, name, shaping) for name in drafters for k in _LENGTHS)
+        yield from (RoundKind(one, k, name, shaping) for name, most in drafters.items() for k in lengths(most))
         yield from (RoundKind(one, k, HOST, shaping) for k in _GIVEN)
     few = [size for size in sizes if size <= _FEW]
     for rows, shaping in [*((size, _DRAWN) for size in sizes[1:]), (few[-1], _ANY), (one, _ANY)]:
         yield RoundKind(rows, shaping=shaping)
         if rows <= _FEW:
-            yield from (RoundKind(rows, k, name, shaping) for name in drafters for k in _SHARED)
+            shared = ((k, name) for name, most in drafters.items() for k in lengths(most, _SHARED))
+            yield from (RoundKind(rows, k, name, shaping) for k, name in shared)
             yield RoundKind(rows, _SHARED[-1], HOST, shaping)
 
 
