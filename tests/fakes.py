@@ -228,27 +228,28 @@ class _Stream:
 
     def __init__(self, engine: ScriptedEngine, request: Request, events: list[GenerationEvent]) -> None:
         self._engine, self._request, self._events = engine, request, events
-        self._at = 0
+        self.taken = 0
+        """Events so far."""
         self._left = False
 
     @property
     def _held(self) -> bool:
-        return self._engine.hold is not None and self._at >= self._engine.hold and not self._engine.gate.is_set()
+        return self._engine.hold is not None and self.taken >= self._engine.hold and not self._engine.gate.is_set()
 
     def _next(self) -> GenerationEvent | None:
-        if self._left or self._at == len(self._events):
+        if self._left or self.taken == len(self._events):
             return None
         if self._engine.closed:
             self._leave()
             raise EngineClosed("the engine was closed before the answer was finished")
-        event = self._events[self._at]
-        self._at += 1
+        event = self._events[self.taken]
+        self.taken += 1
         if event.end:
             self._engine.add(active=-1, finished=1, completion_tokens=event.end.usage.completion_tokens)
         return event
 
     def _leave(self) -> None:
-        if not self._left and self._at < len(self._events):
+        if not self._left and self.taken < len(self._events):
             self._left = True
             self._engine.add(active=-1, cancelled=1)
 

@@ -22,14 +22,16 @@ from specdec_server.settings import Settings
 REQUEST_SECONDS = 20.0
 _MARGIN = 2.0  # seconds for the last events to go out
 _CONNECTIONS = 1000
+_SEND_BUFFER = 2**16
 
 
 class PatientProtocol(H11Protocol):
     """A connection: uvicorn's, and its patience with clients that are slow on purpose or have stopped reading.
 
     A client has `REQUEST_SECONDS` to send a request, from its first byte to its last. Once the system's and our own
-    buffer are full (64 KiB), it has `reader_seconds` to read most of that; then the connection is cut, and the
-    request's slot is freed as for any client that left. So what a slow reader can hold is bounded.
+    buffer are full (some 1,000 tokens without logprobs), it has `reader_seconds` to read most of that; then the
+    connection is cut, and the request's slot is freed as for any client that left. So what a slow reader can hold is
+    bounded.
     """
 
     reader_seconds = 20.0
@@ -110,6 +112,7 @@ def bound(host: str, port: int) -> socket.socket:
         # The protocol is named, for asyncio sets TCP_NODELAY only then; without it an answer's second part waits 40 ms
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # of each connection; else it grows to 4 MB
         found.bind(address)
     except OSError as error:
         if found:

@@ -13,7 +13,7 @@ from specdec.types import GenerationEvent, Request
 from specdec_server import Settings
 from specdec_server.runs import Run
 from specdec_server.serving import PatientProtocol
-from tests.fakes import ScriptedEngine
+from tests.fakes import ScriptedAsyncStream, ScriptedEngine
 from tests.specdec_server.client import CHAT
 from tests.specdec_server.live import LiveServer, live, read_all, read_until, request, wait_until
 
@@ -102,6 +102,17 @@ def test_a_reader_that_has_stopped_is_dropped() -> None:
         wait_until(lambda: engine.stats().cancelled == 1)
         assert server.client.get("/health").status_code == 200
         connection.close()
+
+
+def test_what_nobody_reads_is_soon_no_longer_made() -> None:
+    """Of ordinary tokens, which are small; without a bound of its own a system's buffer takes some 15,000."""
+    engine = ScriptedEngine(["word "] * 20_000, width=1)
+    with live(engine) as server, server.ask(CHAT_PATH, CHAT | {"stream": True}):
+        (run,) = wait_for_runs(server)
+        wait_until(lambda: paused(server))
+        (stream,) = run._streams
+        assert isinstance(stream, ScriptedAsyncStream)
+        assert 100 < stream.taken < 4000
 
 
 def test_a_slow_reader_holds_the_stream_back() -> None:
