@@ -12,5 +12,6 @@ with extra("langchain", "ChatSpecDec"):
     from langchain_specdec.embeddings import SpecDecEmbeddings
     from langchain_specdec.errors import InputTooLong, InvalidInput
     from langchain_specdec.llms import SpecDecLLM
+    from langchain_specdec.providers import register
 
-__all__ = ["ChatSpecDec", "InputTooLong", "InvalidInput", "SpecDecEmbeddings", "SpecDecLLM"]
+__all__ = ["ChatSpecDec", "InputTooLong", "InvalidInput", "SpecDecEmbeddings", "SpecDecLLM", "register"]

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 from llama_index.core import Settings
+from llama_index.core.embeddings.loading import load_embed_model
 from llama_index.core.llms import LLM
+from llama_index.core.llms.loading import load_llm
 from llama_index.core.utilities.token_counting import TokenCounter
 from pydantic import ValidationError
 
+from llama_index.embeddings.specdec import SpecDecEmbedding
 from llama_index.llms import specdec as specdec_llm
 from llama_index.llms.specdec import SpecDec
 from specdec.errors import CheckpointNotFound
@@ -80,6 +83,14 @@ def test_goes_through_a_dict(bundled: SpecDec) -> None:
     other = SpecDec.from_dict(bundled.to_dict())
     assert other.to_dict() == bundled.to_dict()
     assert SpecDec.from_json(bundled.to_json()).engine is bundled.engine
+
+
+def test_the_framework_loads_what_was_written_down(bundled: SpecDec) -> None:
+    """Its tables have our classes once these are imported."""
+    loaded = load_llm(bundled.to_dict())
+    assert isinstance(loaded, SpecDec) and loaded.engine is bundled.engine
+    encoder = load_embed_model(SpecDecEmbedding("b", dimensions=3).to_dict())
+    assert isinstance(encoder, SpecDecEmbedding) and (encoder.model_name, encoder.dimensions) == ("b", 3)
 
 
 def test_can_be_the_default(llm: SpecDec, monkeypatch: pytest.MonkeyPatch) -> None:

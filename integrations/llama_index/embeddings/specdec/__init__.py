@@ -10,6 +10,10 @@
 from specdec.errors import extra
 
 with extra("llama-index", "SpecDecEmbedding"):
+    from llama_index.core.embeddings.loading import RECOGNIZED_EMBEDDINGS
+
     from llama_index.embeddings.specdec.base import SpecDecEmbedding
+
+RECOGNIZED_EMBEDDINGS[SpecDecEmbedding.class_name()] = SpecDecEmbedding  # so that load_embed_model knows it
 
 __all__ = ["SpecDecEmbedding"]

@@ -11,6 +11,10 @@
 from specdec.errors import extra
 
 with extra("llama-index", "SpecDec"):
+    from llama_index.core.llms.loading import RECOGNIZED_LLMS
+
     from llama_index.llms.specdec.base import SpecDec
+
+RECOGNIZED_LLMS[SpecDec.class_name()] = SpecDec  # so that load_llm makes one of what to_dict() has written
 
 __all__ = ["SpecDec"]
