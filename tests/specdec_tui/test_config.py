@@ -7,7 +7,7 @@ import pytest
 from specdec.errors import InvalidRequest
 from specdec_tui.core.config import Config, read_config
 from specdec_tui.core.models import NamedServer
-from specdec_tui.core.tools import ToolServer
+from specdec_tui.core.servers import ToolServer
 
 
 def _read(tmp_path: Path, text: str) -> Config:
@@ -38,7 +38,9 @@ def test_every_table(tmp_path: Path) -> None:
         args = ["mcp-server-time"]
         env = { TZ = "UTC" }
         [mcpServers.web]
+        type = "http"
         url = "http://localhost:1/mcp"
+        headers = { Authorization = "Bearer ${KEY}" }
         """,
     )
     assert (config.engine.target, config.engine.draft, config.engine.context) == ("a", "b", 512)
@@ -50,7 +52,8 @@ def test_every_table(tmp_path: Path) -> None:
         "Be brief.",
     )
     time = ToolServer("uvx", ("mcp-server-time",), {"TZ": "UTC"})
-    assert config.tool_servers == {"time": time, "web": ToolServer(url="http://localhost:1/mcp")}
+    web = ToolServer(url="http://localhost:1/mcp", headers={"Authorization": "Bearer ${KEY}"}, type="http")
+    assert config.tool_servers == {"time": time, "web": web}
     assert config.read_folder
     assert config.servers == {"gpu": NamedServer("http://gpu:8000/v1", "k")}
     assert config.folders == (Path("~/models"),)
@@ -64,6 +67,7 @@ def test_every_table(tmp_path: Path) -> None:
         ("engine.speed = 1", "engine is 'speed'"),
         ("screen.gauge = 'loud'", "gauge is 'loud'; expected one of calm, full, off"),
         ("mcpServers.a = {}", "mcpServers is None; expected a command or a url"),
+        ("mcpServers.a = {url = 'http://x', type = 'ws'}", "mcpServers.type is 'ws'; expected one of stdio, http"),
         ("mcpServers.a.cwd = '.'", "mcpServers.a is 'cwd'; expected one of command, args, env, url"),
         ("sampling.heat = 1", "setting is 'heat'"),
         ("sampling.temperature = -2", "temperature is -2"),

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from specdec.errors import EngineFailed, InvalidRequest
 from specdec_tui.app import ChatApp
@@ -61,6 +62,13 @@ async def test_typing_reaches_the_prompt() -> None:
         await chat.pilot.press(*"hello")
         assert chat.app.main.prompt.text == "hello"
         assert chat.app.main.prompt.has_focus
+        await chat.pilot.click(Transcript)
+        assert not chat.app.main.prompt.has_focus
+        chat.app.post_message(events.Paste(" fox"))
+        await chat.until(lambda: chat.app.main.prompt.text == "hello fox")
+        await chat.pilot.click(Transcript)
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.texts[:1] == ["hello fox"])
 
 
 async def test_page_keys_scroll_the_conversation() -> None:

@@ -1,7 +1,11 @@
-"""Keys, mouse, text and sizes at random: the chat may refuse, but never ends."""
+"""Keys, mouse, text and sizes at random: the chat may refuse, but never ends.
+
+SPECDEC_ACTIONS=2000 pytest -m slow tests/specdec_tui/test_random.py      takes some ten minutes a seed
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +18,9 @@ from specdec_tui.app import ChatApp
 from specdec_tui.core.commands import COMMANDS
 from specdec_tui.core.config import Config
 from tests.fakes import ScriptedEngine, call
-from tests.specdec_tui.running import Driver, running, words
+from tests.specdec_tui.running import Driver, Garage, running, words
 
-ACTIONS = 200
+ACTIONS = int(os.environ.get("SPECDEC_ACTIONS", "200"))
 """For each of ten seeds."""
 KEYS = (
     *("enter", "escape", "tab", "shift+tab", "up", "down", "left", "right", "pageup", "pagedown", "home", "end"),
@@ -61,7 +65,7 @@ async def _act(chat: Driver, dice: random.Random) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + 2 * ACTIONS)
 @pytest.mark.parametrize("seed", range(10))
 async def test_nothing_ends_the_chat(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITOR", "true")
@@ -69,7 +73,8 @@ async def test_nothing_ends_the_chat(seed: int, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(ChatApp, "exit", lambda *_, **__: None)  # who chooses to leave may
     dice = random.Random(seed)
     config = Config(read_folder=True)
-    async with running(ScriptedEngine(SCRIPT), config=config, database=tmp_path / "sessions.db") as chat:
+    engines = Garage(*(ScriptedEngine(SCRIPT) for _ in range(ACTIONS)))  # each load closes the one before
+    async with running(garage=engines, config=config, database=tmp_path / "sessions.db") as chat:
         await chat.ready()
         for _ in range(ACTIONS):
             await _act(chat, dice)
@@ -81,5 +86,5 @@ async def test_nothing_ends_the_chat(seed: int, tmp_path: Path, monkeypatch: pyt
             main.queue.texts.clear()
         for line in ("/new", "/json off", "/tools off"):
             await chat.enter(line)
-        await chat.enter("Still there?")
-        await chat.until(lambda: "Still there?" in chat.texts)
+        await chat.ask("Still there?")
+        assert chat.texts[-2] == "Still there?"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import venv
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from specdec.types import Message, Request
 from specdec_tui.core.config import Config
-from specdec_tui.core.tools import Toolbox, ToolServer, folder_tools
+from specdec_tui.core.servers import ToolServer
+from specdec_tui.core.tools import Toolbox, folder_tools
 from specdec_tui.widgets.approval import Approval
 from tests.fakes import ScriptedEngine, call
 from tests.specdec_tui.running import Driver, running
@@ -106,7 +111,7 @@ async def test_tools_of_a_server_are_offered_and_run(tmp_path: Path) -> None:
     engine = Calling(call("add", {"a": 1, "b": 2}), call("break_it", {}), call("wait_long", {}))
     async with running(engine, config=Config(tool_servers=servers)) as chat:
         await chat.ready()
-        await chat.until(lambda: len(chat.app.main.toolbox.tools) == 3)
+        await chat.until(lambda: len(chat.app.main.toolbox.tools) == 5)
         await chat.until(lambda: any(text.startswith("no tools of none: ") for text in chat.toasts))
         await chat.enter("Add")
         await _asks(chat)
@@ -116,37 +121,93 @@ async def test_tools_of_a_server_are_offered_and_run(tmp_path: Path) -> None:
         assert str(_results(engine)[1]).startswith("failed: ")
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(SERVER), str(port)], stderr=subprocess.DEVNULL)
-    yield port
-    process.kill()
-    process.wait()
-
-
-async def test_a_server_at_a_url_and_a_call_that_is_cancelled(port: int, tmp_path: Path) -> None:
+@asynccontextmanager
+async def _served(tmp_path: Path, server: ToolServer) -> AsyncIterator[Toolbox]:
+    """Tools of a server, as soon as it listens."""
     told = asyncio.Event()
-    toolbox = Toolbox({"fox": ToolServer(url=f"http://127.0.0.1:{port}/mcp")}, tmp_path / "log", lambda _: told.set())
+    toolbox = Toolbox({"fox": server}, tmp_path / "log", lambda _: told.set())
+    serving = asyncio.create_task(toolbox.serve())
     async with asyncio.timeout(60):
-        while not toolbox.tools:  # until it listens
-            told.clear()
-            serving = asyncio.create_task(toolbox.serve())
-            await told.wait()
-    assert await toolbox.call("add", '{"a": 2, "b": 3}') == "5"
-    assert "failed" in await toolbox.call("add", '{"a": "x"}')
-    assert (await toolbox.call("add", '{"a"')).startswith("failed: ")
-    waiting = asyncio.create_task(toolbox.call("wait_long", "{}"))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+        await told.wait()
+        while not toolbox.tools:
+            await toolbox.connect()
+    yield toolbox
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
     assert not toolbox.tools
+
+
+def _start(port: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(SERVER), str(port)], stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+async def test_a_server_at_a_url_and_a_call_that_is_cancelled(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOX_KEY", "silver")
+    headers = {"Authorization": "Bearer ${FOX_KEY}", "X-Den": "${DEN:-hill}"}
+    process = _start(port)
+    async with _served(tmp_path, ToolServer(url=f"http://127.0.0.1:{port}/mcp", headers=headers)) as toolbox:
+        assert await toolbox.call("add", '{"a": 2, "b": 3}') == "5"
+        assert await toolbox.call("header", '{"name": "authorization"}') == "Bearer silver"
+        assert await toolbox.call("header", '{"name": "x-den"}') == "hill"
+        assert "failed" in await toolbox.call("add", '{"a": "x"}')
+        assert (await toolbox.call("add", '{"a"')).startswith("failed: ")
+        waiting = asyncio.create_task(toolbox.call("wait_long", "{}"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        process.kill()
+        process.wait()
+        gone = await toolbox.call("add", '{"a": 2, "b": 3}')
+        assert gone.startswith("failed: ")
+        assert "attempts failed" in gone
+        process = _start(port)
+        async with asyncio.timeout(60):
+            while await toolbox.call("add", '{"a": 2, "b": 3}') != "5":
+                pass
+    process.kill()
+    process.wait()
+
+
+async def test_a_server_that_has_ended_is_started_again_by_the_next_call(tmp_path: Path) -> None:
+    async with _served(tmp_path, ToolServer(sys.executable, (str(SERVER),))) as toolbox:
+        first = int(await toolbox.call("end", "{}"))
+        os.kill(first, signal.SIGKILL)
+        both = await asyncio.gather(toolbox.call("end", "{}"), toolbox.call("end", "{}"))
+        assert both[0] == both[1] != str(first), "one is started, not two"
+        ended = await toolbox.call("end", '{"now": true}')
+        assert ended == "failed: fox ended during this call; the next call starts it again"
+        assert await toolbox.call("add", '{"a": 2, "b": 3}') == "5"
+
+
+async def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
+    said: list[str] = []
+    server = ToolServer(url="http://127.0.0.1:1/mcp", headers={"Authorization": "${NO_SUCH_KEY}"})
+    await Toolbox({"fox": server}, tmp_path / "log", said.append).connect()
+    why = "mcpServers is '${NO_SUCH_KEY}'; expected a variable of the environment that is set"
+    assert said == [f"no tools of fox: {why} · /tools tries again"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_servers_that_others_wrote(tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    programs = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    subprocess.run([programs / "python", "-m", "pip", "install", "-q", "mcp-server-time", "mcp-server-fetch"], check=True)
+    async with _served(tmp_path, ToolServer(str(programs / "mcp-server-time"))) as toolbox:
+        assert '"Asia/Tokyo"' in await toolbox.call("get_current_time", '{"timezone": "Asia/Tokyo"}')
+    async with _served(tmp_path, ToolServer(str(programs / "mcp-server-fetch"), ("--ignore-robots-txt",))) as toolbox:
+        assert "127.0.0.1" in await toolbox.call("fetch", '{"url": "http://127.0.0.1:1/"}')
 
 
 @pytest.mark.usefixtures("_here")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 
 server = MCPServer("fox")
 
@@ -27,6 +28,20 @@ def wait() -> str:
 def break_it() -> str:
     """Go wrong."""
     raise ValueError("broken on purpose")
+
+
+@server.tool()
+def end(now: bool = False) -> int:
+    """End during this call, or tell which process to end."""
+    if now:
+        os._exit(1)
+    return os.getpid()
+
+
+@server.tool()
+def header(name: str, context: Context) -> str:
+    """A header of this very request."""
+    return str((context.headers or {}).get(name))
 
 
 if __name__ == "__main__":

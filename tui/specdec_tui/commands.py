@@ -153,6 +153,8 @@ class SlashCommands:
 
     def do_tools(self, name: str) -> None:
         toolbox, changed = self.screen.toolbox, self._settings
+        if not name:
+            self.screen.run_worker(toolbox.connect(), group="tools", exit_on_error=False)
         if name in ("files", "off"):
             toolbox.read_folder(Path.cwd() if name == "files" else None)
         if name and name != "files":

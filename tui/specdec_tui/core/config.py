@@ -6,7 +6,7 @@
 [models]    folders = ["~/models"]
 [presets.NAME]  sampling values
 [servers.NAME]  url, api_key: servers whose models are listed
-[mcpServers.NAME]  command, args, env, or url: tools that the chat runs
+[mcpServers.NAME]  command, args, env, or url, headers: tools that the chat runs
 [tools]     files = true: offer two that read the working folder
 [keys]      NAME = "key,key": other keys for what F1 lists; compare = "f9"
 """
@@ -22,8 +22,8 @@ from typing import Any, Literal, get_args
 from specdec.errors import InvalidRequest
 from specdec.types import LoadOptions
 from specdec_tui.core.models import NamedServer
+from specdec_tui.core.servers import ToolServer
 from specdec_tui.core.settings import PRESETS, ChatSettings, Values
-from specdec_tui.core.tools import ToolServer
 
 THEME_NAMES = ("dark", "light", "dark-safe", "light-safe")
 """The last two have token colours that stay apart for colour-blind eyes."""

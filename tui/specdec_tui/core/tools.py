@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specdec.errors import InvalidRequest, SpecDecError, extra
+from specdec.errors import InvalidRequest
 from specdec_tui.core import files
-from specdec_tui.core.engines import causes
+from specdec_tui.core.servers import Connection, ToolServer, why
 
 if TYPE_CHECKING:
-    from mcp import Client
+    from mcp.types import Tool as Described
 
 _MOST = 40_000
 """Characters of a result that the model gets."""
 _LISTED = 500
 Arguments = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolServer:
-    """An MCP server, as Claude Desktop's configuration names it: a command, or a URL."""
-
-    command: str = ""
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
-
-    def __post_init__(self) -> None:
-        if bool(self.command) == bool(self.url):
-            raise InvalidRequest("mcpServers", self.command or None, "a command or a url for each server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +46,8 @@ class Toolbox:
 
     def __init__(self, servers: Mapping[str, ToolServer], log: Path, report: Callable[[str], object]) -> None:
         self.tools: dict[str, Tool] = {}
-        self._servers, self._log, self._report = servers, log, report
+        self._connections = [Connection(name, server, log) for name, server in servers.items()]
+        self._report = report
 
     @property
     def offers(self) -> tuple[Mapping[str, Any], ...]:
@@ -69,7 +55,17 @@ class Toolbox:
 
     async def serve(self) -> None:
         """Connect to every server, and stay connected until this is cancelled."""
-        await asyncio.gather(*(self._serve(name, server) for name, server in self._servers.items()))
+        try:
+            await self.connect()
+            await asyncio.Event().wait()
+        finally:
+            self.tools = {name: tool for name, tool in self.tools.items() if not tool.server}
+            await asyncio.gather(*(connection.close() for connection in self._connections))
+
+    async def connect(self) -> None:
+        """To those of which there are no tools yet."""
+        have = {tool.server for tool in self.tools.values()}
+        await asyncio.gather(*(self._connect(c) for c in self._connections if c.name not in have))
 
     async def call(self, name: str, arguments: str) -> str:
         """What a tool returns, or what went wrong: both are the model's to read."""
@@ -79,7 +75,7 @@ class Toolbox:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever a tool raises is its result)
-            text = f"failed: {_why(error)}"
+            text = f"failed: {why(error)}"
         return text if len(text) <= _MOST else f"{text[:_MOST]}\n[cut: {len(text):,} characters]"
 
     def read_folder(self, folder: Path | None) -> None:
@@ -89,21 +85,15 @@ class Toolbox:
             if folder:
                 self.tools[tool.name] = tool
 
-    async def _serve(self, name: str, server: ToolServer) -> None:
+    async def _connect(self, to: Connection) -> None:
         try:
-            with extra("mcp", "a tool server"):
-                from mcp import Client
-            path = self._log if self._log.parent.is_dir() else os.devnull
-            with open(path, "a") as log:  # noqa: ASYNC230  (it is not waited for)
-                async with Client(_transport(server, log)) as client:
-                    found = await _tools_of(client, name)
-                    self.tools |= {tool.name: tool for tool in found}
-                    self._report(f"tools of {name}: {', '.join(tool.name for tool in found) or 'none'}")
-                    await asyncio.Event().wait()
+            await to.open()
+            found = [_tool(to, tool) for tool in await to.tools()]
         except Exception as error:  # noqa: BLE001  (a chat without these tools is still a chat)
-            self._report(f"no tools of {name}: {_why(error)}")
-        finally:
-            self.tools = {n: tool for n, tool in self.tools.items() if tool.server != name}
+            self._report(f"no tools of {to.name}: {why(error)} · /tools tries again")
+            return
+        self.tools |= {tool.name: tool for tool in found}
+        self._report(f"tools of {to.name}: {', '.join(tool.name for tool in found) or 'none'}")
 
 
 def folder_tools(folder: Path) -> tuple[Tool, Tool]:
@@ -138,39 +128,7 @@ def _threaded(function: Callable[[Arguments], str]) -> Callable[[Arguments], Awa
     return lambda arguments: asyncio.to_thread(function, arguments)
 
 
-def _transport(server: ToolServer, log: Any) -> str | AbstractAsyncContextManager[Any]:
-    from mcp import StdioServerParameters, stdio_client
-
-    if server.url:
-        return server.url
-    environment = {**os.environ, **server.env}
-    return stdio_client(StdioServerParameters(command=server.command, args=list(server.args), env=environment), log)
-
-
-async def _tools_of(client: Client, server: str) -> list[Tool]:
-    """All pages of its list."""
-    found: list[Tool] = []
-    cursor: str | None = None
-    while True:
-        page = await client.list_tools(cursor=cursor)
-        for tool in page.tools:
-            name = re.sub(r"[^\w-]", "_", tool.name)[:64]
-            found.append(Tool(name, tool.description or "", tool.input_schema, _caller(client, tool.name), server))
-        cursor = page.next_cursor
-        if not cursor:
-            return found
-
-
-def _caller(client: Client, name: str) -> Callable[[Arguments], Awaitable[str]]:
-    async def run(arguments: Arguments) -> str:
-        result = await client.call_tool(name, dict(arguments))
-        parts = [getattr(block, "text", None) or f"[{block.type}]" for block in result.content]
-        return ("failed: " if result.is_error else "") + "\n".join(parts)
-
-    return run
-
-
-def _why(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return causes(error) if isinstance(error, (SpecDecError, OSError)) else str(error) or type(error).__name__
+def _tool(of: Connection, described: Described) -> Tool:
+    name = re.sub(r"[^\w-]", "_", described.name)[:64]
+    run = partial(of.call, described.name)
+    return Tool(name, described.description or "", described.input_schema, run, of.name)

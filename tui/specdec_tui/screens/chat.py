@@ -202,11 +202,19 @@ class ChatScreen(AnswersScreen):
 
     def on_key(self, event: events.Key) -> None:
         """What nothing else takes is meant for the prompt."""
-        bound = any(key in self.active_bindings for key in event.aliases)
-        if event.is_printable and event.character and not bound and self.focused is not self.prompt:
-            event.stop()
+        if self.focused is self.prompt or any(key in self.active_bindings for key in event.aliases):
+            return
+        if event.key == "enter":
+            self.prompt.focus()
+            self.prompt.send()
+        elif event.is_printable and event.character:
             self.prompt.focus()
             self.prompt.insert(event.character)
+
+    def on_paste(self, event: events.Paste) -> None:
+        if self.focused is not self.prompt:
+            self.prompt.focus()
+            self.prompt.post_message(events.Paste(event.text))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.status.show_keys(next((n.KEYS for n in event.widget.ancestors_with_self if isinstance(n, Keyed)), ""))

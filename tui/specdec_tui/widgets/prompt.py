@@ -79,6 +79,12 @@ above the prompt; `Up` takes the last one back.
             self.earlier.append(text)
         self._at = len(self.earlier)
 
+    def send(self) -> None:
+        """What is written, or what waits."""
+        text = self.whole
+        if text.strip() or self._queue.texts:
+            self.post_message(self.Submitted(text))
+
     def action_end(self) -> None:
         """As a shell has it."""
         if self.text:
@@ -92,9 +98,7 @@ above the prompt; `Up` takes the last one back.
     async def _on_key(self, event: events.Key) -> None:
         key, suggested = event.key, self._suggestions.chosen
         if key == "enter":
-            text = self.whole
-            if text.strip() or self._queue.texts:
-                self.post_message(self.Submitted(text))
+            self.send()
         elif suggested and key == "tab":
             self.put(suggested.line)
         elif key == "up" and not self.text and self._queue.texts:
