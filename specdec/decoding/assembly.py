@@ -114,6 +114,7 @@ def assemble(
         reasoning=writes.thinks,
         reasoning_levels=tokenizer.reasoning.levels,
         template_variables=tokenizer.reasoning.variables,
+        published_draft=next(iter(published(options.target)), None) if options.draft == "auto" and not draft else None,
     )
     rule, limit = options.accept_rule, options.queue_limit
     return LocalEngine(Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, writes))
@@ -190,7 +191,7 @@ def _heads(options: LoadOptions, folder: Path) -> list[tuple[str, Path]]:
         return [] if path is None or method_of(path) is None else [(name, with_weights(name, path))]
     found = list(local_heads(options.target, folder))
     if not found and options.fetch_draft:
-        found = [(head.head, with_weights(head.head, resolve(head.head))) for head in published(options.target)[:1]]
+        found = [(head.name, with_weights(head.name, resolve(head.name))) for head in published(options.target)[:1]]
     return found
 
 

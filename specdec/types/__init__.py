@@ -31,6 +31,7 @@ from specdec.types.grammar import Grammar as Grammar
 from specdec.types.grammar import GrammarKind as GrammarKind
 from specdec.types.info import EngineInfo as EngineInfo
 from specdec.types.info import EngineStats as EngineStats
+from specdec.types.info import PublishedDraft as PublishedDraft
 from specdec.types.info import Queued as Queued
 from specdec.types.load import AcceptRule as AcceptRule
 from specdec.types.load import LoadKeywords as LoadKeywords

@@ -9,6 +9,22 @@ from specdec.types.speculation import Speculation
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedDraft:
+    """A drafter that somebody has published."""
+
+    name: str
+    """Its hub id."""
+    gigabytes: float
+    licence: str
+    """As its page states it."""
+    helps: str
+    """What it was trained for."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.gigabytes:g} GB; licence: {self.licence}; {self.helps})"
+
+
+@dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What an engine is made of; constant over its life."""
 
@@ -42,6 +58,8 @@ class EngineInfo:
     """What the chat template reads of `Request.template`."""
     weight_format: str = ""
     """What the target's weights are in, for display."""
+    published_draft: PublishedDraft | None = None
+    """What could be fetched for this target, where "auto" found nothing to load."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from specdec.errors import CheckpointNotFound
 from specdec_tui.core.commands import for_app
 from specdec_tui.core.store import Store
 from specdec_tui.early_keys import written
+from specdec_tui.screens.history import HistoryScreen
 from specdec_tui.screens.models import ModelsScreen
 from specdec_tui.screens.params import ParamsScreen
 from specdec_tui.screens.sessions import SessionsScreen
@@ -34,7 +35,7 @@ STORY = "".join(SCRIPT)
 @pytest.mark.parametrize(
     ("key", "screen", "field"),
     [("f2", ParamsScreen, "#temperature"), ("f2", ParamsScreen, "#system"), ("f3", ModelsScreen, "Input"),
-     ("ctrl+o", SessionsScreen, "Input")],
+     ("ctrl+o", SessionsScreen, "Input"), ("ctrl+r", HistoryScreen, "Input")],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [(120, 40), (60, 20)])
 async def test_what_is_typed_into_a_dialog_is_seen(

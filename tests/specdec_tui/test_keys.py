@@ -11,10 +11,10 @@ from textual import events
 
 from specdec.errors import EngineFailed, InvalidRequest
 from specdec_tui.app import ChatApp
+from specdec_tui.core.clipboard import copy
 from specdec_tui.core.config import Config, read_config
 from specdec_tui.core.engines import EngineOpener, causes
 from specdec_tui.core.models import known
-from specdec_tui.core.sequences import clipboard
 from specdec_tui.screens.compare import CompareScreen
 from specdec_tui.widgets.transcript import Transcript
 from specdec_tui.widgets.turn import AnswerView, TurnView
@@ -200,6 +200,7 @@ async def test_who_looks_elsewhere_hears_that_the_answer_is_there(monkeypatch: p
 async def test_what_is_copied_is_sent_and_nothing_more_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
+    monkeypatch.setenv("SSH_CONNECTION", "from afar")
     async with running(ScriptedEngine(["Hi"])) as chat:
         await chat.ready()
         monkeypatch.setattr(chat.app, "say", said.append)
@@ -211,5 +212,23 @@ async def test_what_is_copied_is_sent_and_nothing_more_is_claimed(monkeypatch: p
         assert said[1:] == ["\x1b]52;c;SGk=\x07\x1bPtmux;\x1b\x1b]52;c;SGk=\x07\x1b\\"]
 
 
-def test_outside_tmux_the_sequence_is_bare() -> None:
-    assert clipboard("Hi", {}) == "\x1b]52;c;SGk=\x07"
+def test_a_copy_says_where_it_went(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert copy("Hi", {}, said.append).startswith("2 characters sent to the terminal's")
+    assert said == ["\x1b]52;c;SGk=\x07"]
+    long = copy("x" * 100_000, {}, said.append)
+    assert Path(long.split(" are in ")[1]).read_text() == "x" * 100_000
+    assert len(said) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="each system has programs of its own")
+def test_a_copy_on_this_machine_reaches_its_clipboard(tmp_path: Path) -> None:
+    program = tmp_path / "xclip"
+    program.write_text(f"#!/bin/sh\n/bin/cat > {tmp_path}/clipboard\n")
+    program.chmod(0o755)
+    here = {"DISPLAY": ":0", "PATH": str(tmp_path)}
+    assert copy("é", here, print) == "1 characters copied"
+    assert (tmp_path / "clipboard").read_text() == "é"
+    assert "terminal's" in copy("x", here | {"SSH_CONNECTION": "from afar"}, lambda _: None)
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert "terminal's" in copy("x", here, lambda _: None)

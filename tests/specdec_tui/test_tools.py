@@ -198,12 +198,19 @@ async def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
     assert said == [f"no tools of fox: {why} · /tools tries again"]
 
 
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """Where the servers of others are, as their packages install them."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    found = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    install = [str(found / "python"), "-m", "pip", "install", "-q", "mcp-server-time", "mcp-server-fetch"]
+    subprocess.run(install, check=True)
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_servers_that_others_wrote(tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
-    programs = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
-    subprocess.run([programs / "python", "-m", "pip", "install", "-q", "mcp-server-time", "mcp-server-fetch"], check=True)
+async def test_servers_that_others_wrote(programs: Path, tmp_path: Path) -> None:
     async with _served(tmp_path, ToolServer(str(programs / "mcp-server-time"))) as toolbox:
         assert '"Asia/Tokyo"' in await toolbox.call("get_current_time", '{"timezone": "Asia/Tokyo"}')
     async with _served(tmp_path, ToolServer(str(programs / "mcp-server-fetch"), ("--ignore-robots-txt",))) as toolbox:

@@ -160,7 +160,7 @@ async def test_a_gauge_that_comes_into_sight_shows_this_answer() -> None:
     async with running(ScriptedEngine(), size=(80, 30), config=FULL) as chat:
         await chat.ready()
         await chat.ask("Hello")
-        await chat.until(lambda: "tokens 14" in chat.text_of("GaugeStrip #lines"))
+        await chat.until(lambda: "14 tokens" in chat.text_of("GaugeStrip #lines"))
         await chat.pilot.resize_terminal(130, 40)
         await chat.until(lambda: "tokens 14" in chat.text_of(BODY))
 

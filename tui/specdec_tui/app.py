@@ -17,6 +17,7 @@ from textual.command import Provider
 from specdec.errors import InvalidRequest, SpecDecError
 from specdec_tui.commands import SlashCommands
 from specdec_tui.core import sequences
+from specdec_tui.core.clipboard import copy
 from specdec_tui.core.commands import COMMANDS, for_app, is_command, parse
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading, OpenEngine, causes
@@ -42,7 +43,10 @@ class ChatApp(App[None]):
 
     TITLE = "SpecDec"
     COMMANDS = {_palette}  # noqa: RUF012  (Textual declares it so)
-    CSS = "Toast { max-width: 90%; }"
+    CSS = """
+    Toast { max-width: 90%; }
+    CommandPalette > Vertical { max-width: 100; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help", priority=True),  # over a screen that is open, too
     ]
@@ -94,7 +98,7 @@ class ChatApp(App[None]):
 
     def copy_to_clipboard(self, text: str) -> None:
         self._clipboard = text
-        self.say(sequences.clipboard(text, os.environ))
+        self.main.toast(copy(text, os.environ, self.say))
 
     async def _begin(self) -> None:
         """Everything that the first paint did without."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from specdec.engine import Engine
 from specdec.errors import InvalidRequest, SpecDecError
 from specdec.types import Grammar, LoadOptions, Message
+from specdec_tui.core.chat import continued
 from specdec_tui.core.commands import presets
 from specdec_tui.core.config import THEME_NAMES, Config, GaugeLevel
 from specdec_tui.core.conversation import Turn, title_of
@@ -91,6 +94,21 @@ class SlashCommands:
                 prompt.focus()
 
         self.screen.app.push_screen(HistoryScreen(store.prompts, words or prompt.text), put)
+
+    async def do_trim(self, _argument: str) -> None:
+        """What is left out stays in the chat that is left."""
+        self._idle("trim")
+        path = self.screen.chat.conversation.path()
+        prompts = [i for i, turn in enumerate(path) if turn.message.role == "user"]
+        if len(prompts) < 2:
+            raise InvalidRequest("trim", f"{len(prompts)} prompts", "a chat with two prompts or more")
+        await self.screen.show_chat(continued(self.screen.chat, path[prompts[len(prompts) // 2] :]))
+
+    def do_summary(self, _argument: str) -> None:
+        self._idle("summary")
+        if not self.screen.chat.conversation.path():
+            raise InvalidRequest("summary", None, "a chat, and there is nothing in it yet")
+        self.screen.summarise()
 
     def do_rename(self, title: str) -> None:
         if not title:
@@ -199,12 +217,18 @@ class SlashCommands:
     def do_restart(self, _argument: str) -> None:
         self.screen.load_engine(self.screen.engines.options)
 
+    def do_train(self, _argument: str) -> None:
+        target = self.screen.engines.options.target
+        if self.screen.engines.options.remote:
+            raise InvalidRequest("train", target, "a model on this machine")
+        out = f"{Path(target).name}-head"
+        self.screen.app.copy_to_clipboard(command := shlex.join(["specdec", "train", target, "--out", out]))
+        self.screen.toast(f"{command} · run it when this chat has left the memory; then /draft {out}")
+
     def do_compare(self, _argument: str) -> None:
         from specdec_tui.screens.compare import CompareScreen
 
-        engine, prompt = self.screen.engines.engine, self._last_prompt
-        if engine is None or self.screen.running:
-            raise InvalidRequest("compare", "now", "an engine that is ready and has nothing else to do")
+        engine, prompt = self._idle("compare"), self._last_prompt
 
         def keep(speed_up: float | None) -> None:
             answer = self.screen.chat.conversation.last("assistant")
@@ -226,6 +250,12 @@ class SlashCommands:
         if answer is None:
             raise InvalidRequest("copy", what, "an answer, and there is none yet")
         self.screen.copy(answer, code=what == "code")
+
+    def _idle(self, command: str) -> Engine:
+        engine = self.screen.engines.engine
+        if engine is None or self.screen.busy:
+            raise InvalidRequest(command, "now", "an engine that is ready and has nothing else to do")
+        return engine
 
     @property
     def _last_prompt(self) -> Turn:

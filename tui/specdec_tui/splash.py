@@ -12,13 +12,13 @@ from specdec_tui.core.palette import Palette, palette
 
 EXAMPLES = (
     "Tell me a story about a shy fox who finds a silver bell.",
-    "Write a Python function that merges two sorted lists, and a test of it.",
+    "Write a Python function that merges two sorted lists.",
     "List ten animals in a table: name, size, what they eat.",
 )
 """Prompts to begin with."""
 GREETING = "Ask something below."
 HINTS = """\
-F5 shows what speculation brings: the same prompt without it, and the measured speed-up.
+F5 measures what speculation brings: the same prompt without it.
 Ctrl+T shows an answer as tokens, by where each came from.
 F1 lists the keys, / the commands."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from importlib.resources import files
@@ -12,39 +11,23 @@ from pathlib import Path
 
 from specdec.drafters.heads.config import method_of, verifier_of
 from specdec.errors import LoadError
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedHead:
-    """A head that somebody has published for some targets."""
-
-    targets: tuple[str, ...]
-    """Patterns of hub ids without their owner."""
-    head: str
-    """Its hub id."""
-    gigabytes: float
-    licence: str
-    """As its page states it."""
-    helps: str
-    """What it was trained for."""
-
-    def __str__(self) -> str:
-        return f"{self.head} ({self.gigabytes:g} GB; licence: {self.licence}; {self.helps})"
+from specdec.types import PublishedDraft
 
 
 @cache
-def pairs() -> tuple[PublishedHead, ...]:
-    """All that are known here."""
+def pairs() -> tuple[tuple[tuple[str, ...], PublishedDraft], ...]:
+    """All heads that are known here, each behind its targets: patterns of hub ids without their owner."""
     text = (files("specdec.drafters") / "pairs.toml").read_text(encoding="utf-8")
     return tuple(
-        PublishedHead(**{**entry, "targets": tuple(entry["targets"])}) for entry in tomllib.loads(text)["pairs"]
+        (tuple(entry["targets"]), PublishedDraft(entry["head"], entry["gigabytes"], entry["licence"], entry["helps"]))
+        for entry in tomllib.loads(text)["pairs"]
     )
 
 
-def published(target: str) -> list[PublishedHead]:
+def published(target: str) -> list[PublishedDraft]:
     """Those for a target, by its folder's name or hub id; the first is the best guess."""
     name = _last(target)
-    return [pair for pair in pairs() if any(fnmatch(name, pattern.lower()) for pattern in pair.targets)]
+    return [head for targets, head in pairs() if any(fnmatch(name, pattern.lower()) for pattern in targets)]
 
 
 def local_heads(target: str, folder: Path) -> Iterator[tuple[str, Path]]:
@@ -58,7 +41,7 @@ def local_heads(target: str, folder: Path) -> Iterator[tuple[str, Path]]:
                 named is None and at.name.lower().startswith(folder.name.lower())
             ):
                 yield str(at), at
-    known = {pair.head for pair in published(target)}
+    known = {head.name for head in published(target)}
     for name, at in _cached():
         if name in known or _last(verifier_of(at) or "") == _last(target):
             yield name, at

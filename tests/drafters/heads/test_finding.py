@@ -16,6 +16,7 @@ import specdec
 from specdec.bundled import path as bundled
 from specdec.drafters.heads import finding
 from specdec.drafters.heads.finding import local_heads, pairs, published
+from specdec.types import PublishedDraft
 from tests.drafters.heads.building import Sizes, head
 
 SIZES = Sizes(384, 8, 8192)
@@ -73,7 +74,7 @@ def test_it_drafts_and_what_does_not_fit_is_left(target: Path) -> None:
 
 def test_published_heads_are_fetched_when_asked(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = head("dflash", SIZES).save(tmp_path / "fetched")
-    known = finding.PublishedHead(("my-target",), "owner/head", 0.1, "MIT", "nothing")
+    known = (("my-target",), PublishedDraft("owner/head", 0.1, "MIT", "nothing"))
     monkeypatch.setattr(finding, "pairs", lambda: (known,))
     asked: list[str] = []
 
@@ -84,15 +85,18 @@ def test_published_heads_are_fetched_when_asked(target: Path, tmp_path: Path, mo
     monkeypatch.setattr("specdec.decoding.assembly.resolve", resolve)
     with specdec.load(target, slots=1, context=256) as engine:
         assert engine.info.draft is None
+        assert engine.info.published_draft
+        assert engine.info.published_draft.name == "owner/head"
     with specdec.load(target, slots=1, context=256, fetch_draft=True) as engine:
         assert engine.info.draft == "owner/head"
+        assert engine.info.published_draft is None
     assert asked == [str(target), str(target), "owner/head"]
 
 
 def test_the_table_of_pairs() -> None:
-    for pair in pairs():
-        assert pair.targets and pair.gigabytes > 0 and pair.helps
-        assert fnmatch(pair.head, "*/*")
-    assert published("Qwen/Qwen3-8B")[0].head == published("/models/qwen3-8b")[0].head == "z-lab/Qwen3-8B-DFlash-b16"
+    for targets, known in pairs():
+        assert targets and known.gigabytes > 0 and known.helps
+        assert fnmatch(known.name, "*/*")
+    assert published("Qwen/Qwen3-8B")[0].name == published("/models/qwen3-8b")[0].name == "z-lab/Qwen3-8B-DFlash-b16"
     assert published("Qwen/Qwen3-8B-AWQ") == []
     assert json.dumps(str(published("meta-llama/Llama-3.1-8B-Instruct")[1])).startswith('"yuhuili/EAGLE3')

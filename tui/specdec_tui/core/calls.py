@@ -22,6 +22,11 @@ class CallRunner:
         self._task: asyncio.Task[list[str]] | None = None
         self._stopped = False
 
+    @property
+    def running(self) -> bool:
+        """Whether calls are asked about, or run."""
+        return self._task is not None and not self._task.done()
+
     def can_run(self, calls: Sequence[ToolCall]) -> bool:
         """Whether there are calls, and all are of our own tools."""
         return bool(calls) and all(call.name in self._toolbox.tools for call in calls)
@@ -41,7 +46,7 @@ class CallRunner:
 
     def stop(self) -> None:
         """Nothing more is run."""
-        if self._task and not self._task.done():
+        if self._task and self.running:
             self._stopped = True
             self._task.cancel()
 

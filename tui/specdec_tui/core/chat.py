@@ -108,6 +108,20 @@ def open_chat(settings: ChatSettings, saved: SavedSession | None, before: Chat) 
     return chat, "this chat is open in another window: here is a copy of it"
 
 
+def continued(before: Chat, turns: Sequence[Turn], summary: str = "") -> Chat:
+    """A chat in the place of one that is too long: with its last turns, or what it came to. Nothing of it is lost."""
+    said = f"What was said before, in short:\n{summary}" if summary else None
+    system = "\n\n".join(filter(None, (before.settings.system, said))) or None
+    chat = Chat(replace(before.settings, system=system))
+    chat.title = f"{before.title} (continued)"
+    if turns:
+        chat.conversation = Conversation([replace(turns[0], parent=None), *turns[1:]], turns[-1].id)
+    if before.store:
+        before.store.release(before.id)
+        chat.save_in(before.store)
+    return chat
+
+
 def messages_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
     """What an engine gets of a path. An answer that failed before its first word is left out, and prompts that then
     follow each other are one, since many templates take turns."""

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from specdec.engine import Engine
-from specdec.types import EngineStats
+from specdec.types import EngineStats, SpecStats
 from specdec_tui.core.conversation import Conversation
 from specdec_tui.core.gauge import GaugeState, Reading
 from specdec_tui.core.generation import Generation
@@ -20,13 +20,15 @@ class Monitor:
 
     def __init__(self) -> None:
         self.stats = EngineStats()
+        self.drafted = SpecStats(0)
+        """Of all answers that this engine gave."""
         self._shown: GaugeState | None = None
         self._drawn = 0.0
         self._fetching = False
 
     def forget(self) -> None:
         """Another engine: what was known of the last one is void."""
-        self.stats = EngineStats()
+        self.stats, self.drafted = EngineStats(), SpecStats(0)
 
     async def fetch(self, engine: Engine | None) -> None:
         """The engine's statistics, which may take a moment."""
@@ -57,15 +59,15 @@ class Monitor:
             reading = replace(reading, running=running, measured=measured)
         else:
             reading = Reading.of(answer.figures)
-        figures = next((t.figures for t in reversed(conversation.path()) if "prompt_tokens" in t.figures), {})
-        used = int(figures.get("prompt_tokens", 0)) + int(figures.get("tokens", 0))
-        state = GaugeState(
-            reading,
-            engine.info if engine else None,
-            self.stats,
-            context_used=used + (reading.tokens if running else 0),
-        )
+        used = context_used(conversation) + (reading.tokens if running else 0)
+        state = GaugeState(reading, engine.info if engine else None, self.stats, context_used=used)
         if state == self._shown:
             return None
         self._shown, self._drawn = state, now
         return state
+
+
+def context_used(conversation: Conversation) -> int:
+    """Tokens of the shown path, as the last answer that knew them said."""
+    figures = next((t.figures for t in reversed(conversation.path()) if "prompt_tokens" in t.figures), {})
+    return int(figures.get("prompt_tokens", 0)) + int(figures.get("tokens", 0))

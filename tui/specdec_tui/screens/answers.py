@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from specdec.errors import InvalidRequest, SpecDecError
-from specdec.types import LoadOptions, Message, Request
+from specdec.types import LoadOptions, Message, Request, SpecStats
 from specdec_tui.core.calls import CallRunner
 from specdec_tui.core.chat import Chat
 from specdec_tui.core.commands import for_app
@@ -23,13 +23,15 @@ from specdec_tui.core.engines import EngineManager, causes, shares_cores
 from specdec_tui.core.files import asked, with_files
 from specdec_tui.core.frames import FRAME
 from specdec_tui.core.generation import Generation
-from specdec_tui.core.monitor import Monitor
+from specdec_tui.core.monitor import Monitor, context_used
+from specdec_tui.core.offers import of_context, of_published_draft, of_training
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.core.tools import Toolbox
 from specdec_tui.widgets.approval import Approval
 from specdec_tui.widgets.chips import Chips
 from specdec_tui.widgets.heading import Heading
+from specdec_tui.widgets.offer import OfferLine
 from specdec_tui.widgets.problem import Problem
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.queue import Queue
@@ -64,6 +66,7 @@ class AnswersScreen(Screen[None]):
         """Under way, or the last one."""
         self.heading, self.transcript, self.status = Heading(), Transcript(), Status()
         self.suggestions, self.queue, self.problem = Suggestions(), Queue(), Problem()
+        self.offers = OfferLine()
         self._leaving = 0.0
         self.prompt = Prompt(self.suggestions, self.queue)
         self.chips = Chips(self.count)
@@ -83,13 +86,14 @@ class AnswersScreen(Screen[None]):
             self.notify(one_line(what), markup=False)
 
     def show_title(self) -> None:
-        engine = self.engines.options.target
+        engine = [self.engines.options.target]
         if self.engines.engine is not None:
             info = self.engines.engine.info
             drafts = info.draft or ", ".join(info.drafters) or "nothing that drafts"
-            engine = f"{info.target} + {drafts} · {info.device} {info.dtype}"
+            engine = [f"{info.target} + {drafts}", f"{info.device} {info.dtype}"]
         title = one_line(self.chat.title) or "New chat"
-        self.heading.show(title=title, engine=one_line(engine))
+        self.heading.show(title=title, engine=[one_line(part) for part in engine])
+        self.set_class(len(self.chat.conversation) > 0, "-begun")
         self.app.title = f"{title} · SpecDec"
         self.show_settings()
 
@@ -115,6 +119,8 @@ class AnswersScreen(Screen[None]):
         self.status.show_state("ready")
         self.show_title()
         self.transcript.show_engine(self.engines.engine.info if self.engines.engine else None)
+        if self.engines.engine:
+            self.offers.make(of_published_draft(self.engines.engine.info))
         await self.monitor.fetch(self.engines.engine)
         self.send_next()
 
@@ -124,7 +130,7 @@ class AnswersScreen(Screen[None]):
             self.status.show_state(f"{one_line(down, 80)} · F8 restarts it, the chat stays", style="$error")
         elif self.running:
             self._fetch()
-        elif self.engines.engine:
+        elif self.engines.engine and not self.calls.running:
             self.status.show_state("ready")
 
     def _fetch(self) -> None:
@@ -286,6 +292,10 @@ class AnswersScreen(Screen[None]):
                 chat.keep(generation.now("interrupted"))
         if not await self._finish(generation):
             self.generation = before
+        if generation.answer.end and not self.engines.options.remote:
+            self.monitor.drafted = SpecStats.of_all([self.monitor.drafted, generation.answer.end.stats])
+            self.offers.make(of_training(engine.info, self.monitor.drafted))
+        self.offers.make(of_context(chat.id, context_used(chat.conversation), engine.info.context))
         self._fetch()  # a short answer is over before anyone looked
         self.watch_engine()
         self.show_title()

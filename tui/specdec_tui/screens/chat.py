@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events, on
+from textual import events, on, work
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import TextArea
 
-from specdec_tui.core.chat import open_chat
+from specdec.types import Message
+from specdec_tui.core.chat import Chat, continued, open_chat
 from specdec_tui.core.code import code_blocks
 from specdec_tui.core.commands import choices, complete
 from specdec_tui.core.config import GaugeLevel
@@ -29,6 +30,10 @@ from specdec_tui.widgets.keyed import Keyed
 
 _GAUGE_EVERY = 1 / 4
 _WATCH_EVERY = 1.0
+SUMMARISE = (
+    "Summarise this conversation for somebody who goes on with it without having read it: what was asked, what was "
+    "found and decided, names and numbers that count, and what is still open. In at most 200 words."
+)
 _TWICE = 2.0
 """Seconds in which the same key counts as twice."""
 
@@ -40,11 +45,12 @@ class ChatScreen(AnswersScreen):
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (12, "-low"), (20, "-high")]  # noqa: RUF012
     DEFAULT_CSS = """
     ChatScreen {
-        #body { height: 1fr; }
+        #body { width: 100%; height: 1fr; }  /* 1fr would give way to the margins of what stands below */
         Transcript, TokenPane { width: 1fr; }
         GaugePanel, GaugeStrip { display: none; }
-        &.-gauge.-wide GaugePanel { display: block; }
-        &.-gauge.-narrow.-high GaugeStrip { display: block; }
+        &.-gauge.-begun.-wide GaugePanel { display: block; }
+        &.-gauge.-begun.-narrow.-high GaugeStrip { display: block; }
+        &.-narrow #detail { height: 2; text-wrap: wrap; }
         &.-tokens TokenPane { display: block; }
         &.-tokens Transcript { display: none; }
         &.-tiny Heading, &.-tiny Status { display: none; }
@@ -65,6 +71,7 @@ class ChatScreen(AnswersScreen):
         Binding("f5", "app.command('compare')", "Compare", id="compare"),
         Binding("f7", "app.command('retry')", "Answer again", priority=True, id="retry"),
         Binding("f8", "app.command('restart')", "Restart engine", id="restart"),
+        Binding("f9", "take_offer", "Do what is offered", id="offer"),
         Binding("ctrl+g", "editor", "Write in an editor", id="editor"),
         Binding("ctrl+up", "earlier", "Earlier turns", id="earlier"),
     ]
@@ -76,6 +83,7 @@ class ChatScreen(AnswersScreen):
         with Horizontal(id="body"):
             yield self.transcript
         yield self.problem
+        yield self.offers
         yield self.approval
         yield self.queue
         yield self.suggestions
@@ -141,18 +149,21 @@ class ChatScreen(AnswersScreen):
         if code and not blocks:
             self.toast("no code block there")
             return
-        text = safe(blocks[-1] if code else turn.text)
-        self.app.copy_to_clipboard(text)
-        self.toast(f"{len(text):,} characters sent to the terminal's clipboard; not every terminal takes them")
+        self.app.copy_to_clipboard(safe(blocks[-1] if code else turn.text))
 
     async def open(self, saved: SavedSession | None) -> None:
         """Another chat, or a new one."""
         self.cancel()
         await self.workers.wait_for_complete(w for w in self.workers if w.group == "answer")
-        self.generation = None
-        self.chat, note = open_chat(self.config.settings, saved, self.chat)
+        chat, note = open_chat(self.config.settings, saved, self.chat)
         if note:
             self.toast(note)
+        await self.show_chat(chat)
+
+    async def show_chat(self, chat: Chat) -> None:
+        """In the place of the one that is left."""
+        self.chat, self.generation = chat, None
+        self.offers.take()
         self.edit(None)
         self.prompt.earlier = [asked(t.text)[0] for t in self.chat.conversation.path() if t.message.role == "user"]
         self.prompt.remember("")
@@ -160,6 +171,17 @@ class ChatScreen(AnswersScreen):
         self.show_tokens(None)
         self.show_title()
         self.prompt.focus()
+
+    @work(exclusive=True, group="answer")
+    async def summarise(self) -> None:
+        """Have the chat summed up, as its last turn, and go on in another one that knows it."""
+        chat = self.chat
+        turn = chat.add(Message("user", SUMMARISE), chat.conversation.head)
+        await self.transcript.add(chat.conversation, [turn])
+        await self._answers(turn, branch=False)
+        answer = chat.conversation.last("assistant")
+        if answer and answer.parent == turn.id and answer.state == "done":
+            await self.show_chat(continued(chat, [], answer.text))
 
     # --------------------------------------------------------------------------- keys
 
@@ -175,6 +197,8 @@ class ChatScreen(AnswersScreen):
         elif self._editing:
             self.edit(None)
             self.prompt.clear_all()
+        else:
+            self.offers.take()
         self.prompt.focus()
 
     def action_interrupt(self) -> None:
@@ -218,6 +242,10 @@ class ChatScreen(AnswersScreen):
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.status.show_keys(next((n.KEYS for n in event.widget.ancestors_with_self if isinstance(n, Keyed)), ""))
+
+    async def action_take_offer(self) -> None:
+        if command := self.offers.take():
+            await self.app.run_action(f"command({command.removeprefix('/')!r})")
 
     def action_editor(self) -> None:
         """What is written goes on in the user's own editor."""

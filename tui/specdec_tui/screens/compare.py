@@ -20,7 +20,7 @@ from specdec.verify.comparison import SIDES, Comparison, Side
 from specdec_tui.core.compare import compare, forgets
 from specdec_tui.core.gauge import Gauge
 from specdec_tui.core.safe import one_line, safe
-from specdec_tui.widgets.figures import milliseconds, rate
+from specdec_tui.widgets.figures import fitting, milliseconds, rate
 
 _FRAME = 1 / 15
 
@@ -31,6 +31,7 @@ class Column(VerticalScroll):
     DEFAULT_CSS = """
     Column {
         width: 1fr; padding: 0 1; border: round $border; border-title-color: $primary; scrollbar-size-vertical: 1;
+        Static { padding: 0 1 0 0; }
     }
     """
 
@@ -50,7 +51,8 @@ class Column(VerticalScroll):
     def draw(self) -> None:
         if self._gauge:
             reading = self._gauge.read(time.perf_counter())
-            self.border_title = f"{self._side} · {rate(reading.mean)} tok/s · {reading.tokens} tokens"
+            figures = (self._side, f"{rate(reading.mean)} tok/s", f"{reading.tokens} tokens")
+            self.border_title = fitting(figures, self.size.width - 2)
             self.query_one(Static).update(safe(self._answer.text))
             self.scroll_end(animate=False)
 

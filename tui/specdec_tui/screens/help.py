@@ -12,9 +12,9 @@ from textual.containers import VerticalScroll
 from textual.dom import DOMNode
 from textual.keys import format_key
 from textual.screen import ModalScreen
-from textual.widgets import Markdown
 
 from specdec_tui.core.commands import COMMANDS
+from specdec_tui.widgets.code_block import AnswerMarkdown
 
 _NAMES = {"enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn"}
 
@@ -26,8 +26,11 @@ class HelpScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
     HelpScreen > VerticalScroll {
-        width: 84; max-width: 96%; height: 90%; padding: 1 2; background: $surface; border: round $primary;
-        border-title-color: $primary;
+        width: 84; max-width: 96%; height: 90%; padding: 0 1; background: $surface; border: round $primary;
+        border-title-color: $primary; scrollbar-size-vertical: 1;
+        Markdown { padding: 0 1; background: transparent; }
+        MarkdownH1, MarkdownH2 { content-align: left middle; margin: 1 0 0 0; }
+        MarkdownBlock { margin: 1 0 0 0; }
     }
     """
 
@@ -46,7 +49,7 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll() as scroll:
             scroll.border_title = "Help · Esc closes"
             text = "\n".join([*about, *keys, "| command | does |", "|---|---|", *commands, *others])
-            yield Markdown(text, open_links=False)
+            yield AnswerMarkdown(text)
 
 
 def _keys(bindings: Iterable[BindingType]) -> list[str]:

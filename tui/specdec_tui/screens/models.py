@@ -24,12 +24,13 @@ from specdec_tui.core.safe import one_line
 from specdec_tui.widgets.options import Options
 
 _DRAFTERS = (
-    ModelOption("auto", "bundled with bundled, else lookup"),
-    ModelOption("none", "plain decoding, no lookup"),
+    ModelOption("auto", "what fits the target"),
+    ModelOption("none", "plain decoding"),
     ModelOption("lookup", "text that repeats"),
 )
 
-
+_LONGEST = 50
+"""Letters of a name."""
 _HINT = "Enter loads · Tab goes on · Esc closes"
 Choice = tuple[ModelOption, str]
 Describe = Callable[[], AsyncGenerator[list[ModelOption]]]
@@ -52,10 +53,11 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
         border: round $primary; border-title-color: $primary; border-subtitle-color: $text-muted;
     }
     ModelsScreen Horizontal { height: 1fr; }
-    ModelsScreen Horizontal Vertical { width: 2fr; padding: 0 1; }
-    ModelsScreen #drafting { width: 1fr; }
+    ModelsScreen Horizontal Vertical { width: 3fr; }
+    ModelsScreen Horizontal Static { padding: 0 1; }
+    ModelsScreen #drafting { width: 2fr; margin: 0 0 0 2; }
     ModelsScreen OptionList { height: 1fr; border: none; background: $surface; scrollbar-size-vertical: 1; }
-    ModelsScreen OptionList:focus { background: $panel; }
+    ModelsScreen OptionList:focus { background: $panel; border: none; }
     ModelsScreen Input { margin: 1; background: $panel; }
     """
 
@@ -73,7 +75,7 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
                     with Vertical(id=place):
                         yield Static(title, markup=False)
                         yield Options(id=name)
-            yield Input(placeholder="folder, hub id [+ draft], or words to search the hub", compact=True)
+            yield Input(placeholder="folder, hub id [+ draft], or words to search for", compact=True)
 
     def on_mount(self) -> None:
         for name in self._lists:
@@ -121,9 +123,12 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
         options, found = self.query_one(f"#{name}", OptionList), self._lists[name]
         options.clear_options()
         for m in found:
-            line = Content.assemble((one_line(m.name, 60), "bold"), (f"  {one_line(m.source, 40)}", "dim"))
-            more = Content.styled(f"\n  {one_line(m.details, 90)}", "dim") if m.details and name == "targets" else ""
-            options.add_option(Option(Content.assemble(line, more)))
+            parts: list[str | tuple[str, str]] = [(_named(m.name), "bold")]
+            if name == "targets" or m in _DRAFTERS:
+                parts.append((f"  {one_line(m.source, 40)}", "dim"))
+            if name == "targets" and m.details:
+                parts.append((f"\n{one_line(m.details, 90)}", "dim"))
+            options.add_option(Option(Content.assemble(*parts)))
         names = [m.name for m in found]
         options.highlighted = names.index(marked) if marked in names else 0
 
@@ -132,3 +137,9 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
 
     def _hint(self, text: str) -> None:
         self.query_one(Vertical).border_subtitle = text
+
+
+def _named(name: str) -> str:
+    """A long path by its end."""
+    line = one_line(name)
+    return line if len(line) <= _LONGEST else f"…{line[1 - _LONGEST :]}"

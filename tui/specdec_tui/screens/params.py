@@ -19,13 +19,14 @@ from specdec_tui.core.settings import NAMES, ChatSettings, Values, shown
 
 _HINTS = {
     "speculative": "auto, off or k",
-    "temperature": "model's own; 0 = greedy",
+    "temperature": "model's own",
+    "repetition_penalty": "model's own",
     "top_k": "0 = off",
     "top_p": "up to 1",
     "min_p": "0 to 1",
-    "max_tokens": "as the context allows",
+    "max_tokens": "no limit",
     "seed": "a fresh one",
-    "stop": "texts, parted by |",
+    "stop": "one|another",
     "logit_bias": "id=bias ...",
     "stop_token_ids": "ids",
     "logprobs": "0 to 20",
@@ -41,6 +42,7 @@ class ParamsScreen(ModalScreen[ChatSettings | None]):
 An empty field means the default. `Enter` applies all, `Esc` none. A preset fills the fields.
 """
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss", "Close")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (72, "-wide")]  # noqa: RUF012  (Textual declares it so)
     DEFAULT_CSS = """
     ParamsScreen { align: center middle; }
     ParamsScreen > Vertical {
@@ -55,7 +57,8 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
     ParamsScreen Input:focus { background: $primary 20%; }
     ParamsScreen Input.-wrong { background: $error 30%; }
     ParamsScreen Label { color: $text-muted; }
-    ParamsScreen #system { margin: 0 1; }
+    ParamsScreen.-narrow Grid { grid-size: 2; grid-columns: 18 1fr; }
+    ParamsScreen #system, ParamsScreen #of-system { margin: 0 1; }
     ParamsScreen #problem { color: $error; height: auto; padding: 0 1; }
     ParamsScreen Select { margin: 0 1; }
     """
@@ -73,9 +76,10 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
                 with Grid():
                     for name in NAMES:
                         yield Label(name)
-                        text = shown(self._settings.value(name))
-                        yield Input(text, placeholder=_HINTS.get(name, ""), id=name, compact=True)
-                yield Input(self._settings.system or "", placeholder="system prompt", id="system", compact=True)
+                        hint = _HINTS.get(name) or shown(ChatSettings().value(name))
+                        yield Input(_written(self._settings, name), placeholder=hint, id=name, compact=True)
+                yield Label("system prompt", id="of-system")
+                yield Input(self._settings.system or "", placeholder="none", id="system", compact=True)
                 yield Static("", id="problem", markup=False)
 
     def on_mount(self) -> None:
@@ -86,7 +90,7 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
         if isinstance(event.value, str):
             filled = self._settings.preset(self._presets[event.value])
             for name in NAMES:
-                self.query_one(f"#{name}", Input).value = shown(filled.value(name))
+                self.query_one(f"#{name}", Input).value = _written(filled, name)
 
     @on(Input.Changed)
     def _check(self, event: Input.Changed) -> None:
@@ -109,3 +113,8 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
             self.query_one("#problem", Static).update(one_line(error))
         else:
             self.dismiss(replace(settings, system=self.query_one("#system", Input).value.strip() or None))
+
+
+def _written(settings: ChatSettings, name: str) -> str:
+    """What differs from the default; the default is a field's hint."""
+    return shown(settings.changed().get(name))

@@ -18,7 +18,7 @@ from specdec_tui.core.safe import one_line
 from specdec_tui.core.store import Session, Store
 from specdec_tui.widgets.options import Options
 
-_HINT = "Enter opens · F2 renames · F8 deletes, twice · Esc closes"
+_HINT = "Enter opens · F2 renames · F8 deletes · Esc closes"
 
 
 class SessionsScreen(ModalScreen[str | None]):
@@ -43,7 +43,10 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
         border-title-color: $primary; border-subtitle-color: $text-muted;
     }
     SessionsScreen Input { margin: 1 1; background: $panel; }
-    SessionsScreen OptionList { height: 1fr; border: none; background: $surface; scrollbar-size-vertical: 1; }
+    SessionsScreen OptionList {
+        height: 1fr; border: none; background: $surface; scrollbar-size-vertical: 1;
+        text-wrap: nowrap; text-overflow: ellipsis;
+    }
     SessionsScreen #none { padding: 1 2; color: $text-muted; display: none; }
     """
 
@@ -126,11 +129,12 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
             when = time.strftime("%d %b %H:%M", time.localtime(session.updated))
             parts: list[str | tuple[str, str]] = [
                 "● " if session.id == self._current else "  ",
-                (one_line(session.title, 50), "bold"),
-                (f"  {when} · {session.turns} turns", "dim"),
+                (f"{when}  ", "dim"),
+                (one_line(session.title, 48), "bold"),
+                (f"  {session.turns} turns", "dim"),
             ]
             if session.excerpt:
-                parts.append((f"\n    {one_line(session.excerpt, 70)}", "dim italic"))
+                parts.append((f"\n  {one_line(session.excerpt, 70)}", "dim italic"))
             options.add_option(Option(Content.assemble(*parts)))
         options.highlighted = 0 if self._sessions else None
         self.query_one("#none").display = not self._sessions

@@ -42,7 +42,8 @@ class Approval(Static, Keyed, can_focus=True):
         """Until a key says so. Cancelling ends the question."""
         self._answer = asyncio.get_running_loop().create_future()
         line = Content.assemble(("⚙ ", "dim"), (one_line(call.name), "bold"), "  ", one_line(call.arguments, 2000))
-        self.update(Content("\n").join([line, Content.styled(f"Run it?  {self.KEYS}", "dim")]))
+        keys = self.KEYS.removesuffix(" · Esc stops")  # the last line says so
+        self.update(Content("\n").join([line, Content.styled(f"Run it?  {keys}", "dim")]))
         self.add_class("-asks")
         self.focus()
         try:

@@ -17,6 +17,11 @@ class Changing(Steady, Static):
         super().__init__("", id=name, markup=False)
         self._text = Content("")
 
+    @property
+    def cells(self) -> int:
+        """Columns of its one line."""
+        return self._text.cell_length
+
     def show(self, text: str | Content) -> None:
         new = Content(text) if isinstance(text, str) else text
         if not new.is_same(self._text):

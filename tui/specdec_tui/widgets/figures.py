@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.cells import cell_len
+
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -28,6 +30,13 @@ def size(count: float) -> str:
 def count(number: float) -> str:
     """Millions or billions, of parameters."""
     return f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.3g} million"
+
+
+def fitting(parts: Sequence[str], room: int, between: str = " · ") -> str:
+    """As many of them as there is room for, the first one always."""
+    while len(parts) > 1 and cell_len(between.join(parts)) > room:
+        parts = parts[:-1]
+    return between.join(parts)
 
 
 def curve(values: Sequence[float], width: int, top: float | None = None) -> str:

@@ -6,9 +6,13 @@ from textual.content import Content
 
 from specdec.types import SpecStats
 from specdec_tui.core.gauge import GaugeState, Reading
-from specdec_tui.widgets.figures import bar, curve, milliseconds, rate, size
+from specdec_tui.widgets.figures import bar, curve, fitting, milliseconds, rate, size
 
 _POSITIONS = 6
+LEAST_RATES = 3
+"""Fewer make no curve."""
+_ROOM = 40
+"""Columns of the speed's curve at most, in a line."""
 _ACCEPTED = "bold $token-accepted"
 _Line = list[str | tuple[str, str]]
 
@@ -68,28 +72,31 @@ def _rounds(r: Reading, width: int) -> list[_Line]:
     lines: list[_Line] = [[("Rounds ", "bold"), f"{r.stats.rounds}", ("  by " if by else "", "dim"), by]]
     if r.chosen:
         draft, verify = (f"{milliseconds(ms)} ms" for ms in (r.draft_ms, r.verify_ms))
-        lines.append([("k ", "dim"), (curve(r.chosen, width, 16), "$secondary"), f" {r.chosen[-1]}"])
+        last = f" {r.chosen[-1]}" if r.running else ""  # the last round of all is cut by the answer's end
+        lines.append([("k ", "dim"), (curve(r.chosen, width, 16), "$secondary"), last])
         lines.append([("draft ", "dim"), draft, ("   verify ", "dim"), verify])
     return lines
 
 
-def strip(state: GaugeState, *, details: bool) -> Content:
-    """The same in a line, or in two."""
+def strip(state: GaugeState, width: int, *, details: bool) -> Content:
+    """The same in a line, or in two, as far as there is room."""
     r, (share, length) = state.reading, _shares(state.reading.stats)
     speed = rate(r.now if r.running else r.mean) if r.tokens else "–"
-    first: _Line = [(f"{speed:>5} tokens/s ", "bold $primary"), (f"{curve(r.rates, 10):<10}", "$primary")]
+    first: _Line = [(f"{speed:>5} tokens/s", "bold $primary")]
     first += [("  speed-up ", "dim"), (f"{_factor(r):>6}", _colour(r))]
     first += [("  accepted ", "dim"), (f"{share:>4}", _ACCEPTED)]
+    line = Content.assemble(*first)
+    room = min(width - line.cell_length - 2, _ROOM)
+    if len(r.rates) >= LEAST_RATES and room > 0:
+        line = Content.assemble(line, (f"  {curve(r.rates, room)}", "$primary"))
     if not details:
-        return Content.assemble(*first)
-    second: _Line = [f"tokens {_tokens(r)}  TTFT {_ttft(r)}  length {length}  "]
-    for i, at_position in enumerate(r.stats.acceptance_per_position[:_POSITIONS], 1):
-        second += [(f"{i}", "dim"), (curve([at_position], 1, 1.0), "$token-accepted")]
-    if further := r.stats.acceptance_per_position[_POSITIONS:]:
-        second.append((curve(further, len(further), 1.0), "$token-accepted"))
+        return line
+    parts = [f"{_tokens(r)} tokens", f"TTFT {_ttft(r)}", f"length {length}"]
+    if positions := r.stats.acceptance_per_position:
+        parts.append(f"by position {curve(positions, len(positions), 1.0)}")
     if r.chosen:
-        second.append(f" k {curve(r.chosen, 10, 16)} {r.chosen[-1]}")
-    return Content("\n").join([Content.assemble(*first), Content.assemble(*second)])
+        parts.append(f"k {curve(r.chosen, 10, 16)}")
+    return Content("\n").join([line, Content.styled(fitting(parts, width), "dim")])
 
 
 def note(state: GaugeState) -> tuple[str, bool]:

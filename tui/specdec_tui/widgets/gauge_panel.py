@@ -10,9 +10,9 @@ from textual.widgets import Digits, Sparkline
 from specdec_tui.core.gauge import GaugeState
 from specdec_tui.widgets.changing import Changing
 from specdec_tui.widgets.figures import rate
-from specdec_tui.widgets.gauge_body import calm, full, note
+from specdec_tui.widgets.gauge_body import LEAST_RATES, calm, full, note
 
-_WIDTH, _CALM_WIDTH = 34, 20
+_WIDTH, _CALM_WIDTH = 33, 21
 
 
 class GaugePanel(VerticalScroll, can_focus=False):
@@ -66,5 +66,6 @@ class GaugePanel(VerticalScroll, can_focus=False):
         speed = reading.now if reading.running else reading.mean
         self._digits.update(rate(speed) if reading.tokens else "–")
         rates = reading.rates[-width:]
+        self._curve.visible = len(rates) >= LEAST_RATES
         self._curve.data = [0.0] * (width - len(rates)) + list(rates)
         self._body.show(full(state, width) if self.details else calm(state, width))

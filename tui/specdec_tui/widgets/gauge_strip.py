@@ -43,6 +43,9 @@ class GaugeStrip(Vertical):
     def on_show(self) -> None:
         self._draw()
 
+    def on_resize(self) -> None:
+        self._draw()
+
     def watch_details(self) -> None:
         self._draw()
 
@@ -50,4 +53,4 @@ class GaugeStrip(Vertical):
         text, alarm = note(self._state)
         self._note.set_class(bool(text), "-on").set_class(alarm, "-alarm")
         self._note.show(text)
-        self._lines.show(strip(self._state, details=self.details))
+        self._lines.show(strip(self._state, self.size.width - 2, details=self.details))

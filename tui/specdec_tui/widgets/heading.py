@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
 from specdec_tui.widgets.changing import Changing
+from specdec_tui.widgets.figures import fitting
+
+_SHARE = 0.6
+"""Of the width, for the engine at most."""
 
 
 class Heading(Horizontal):
@@ -24,12 +30,21 @@ class Heading(Horizontal):
     def __init__(self) -> None:
         super().__init__()
         self._title, self._engine = Changing("title"), Changing("engine")
+        self._parts: Sequence[str] = ("",)
 
     def compose(self) -> ComposeResult:
         yield Static("◆ SpecDec", id="brand", markup=False)
         yield self._title
         yield self._engine
 
-    def show(self, *, title: str, engine: str) -> None:
+    def show(self, *, title: str, engine: Sequence[str]) -> None:
+        """The last parts of what the engine is go first where they have no room."""
         self._title.show(title)
-        self._engine.show(engine)
+        self._parts = engine
+        self._fit()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        self._engine.show(fitting(self._parts, round(_SHARE * self.size.width)))

@@ -43,7 +43,7 @@ class Start(Vertical):
 
     DEFAULT_CSS = """
     Start {
-        height: auto; max-width: 104; padding: 1 3;
+        height: auto; max-width: 104; padding: 0 3;
         Static { height: auto; color: $text-muted; }
         #who { margin: 1 0; }
         #hints { margin: 1 0 0 0; }

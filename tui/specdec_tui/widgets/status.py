@@ -7,10 +7,12 @@ from textual.containers import Horizontal
 from textual.content import Content
 
 from specdec_tui.widgets.changing import Changing
-from specdec_tui.widgets.figures import bar
+from specdec_tui.widgets.figures import bar, fitting
 
 _WARN, _FULL = 0.8, 0.95
 _METER = 8
+_EDGES = 6
+"""Columns around what is in the line."""
 
 
 class Status(Horizontal):
@@ -20,7 +22,7 @@ class Status(Horizontal):
     Status {
         height: 1; background: $panel; padding: 0 1; color: $text-muted;
         Static { width: auto; text-wrap: nowrap; text-overflow: ellipsis; }
-        #state { width: 1fr; min-width: 12; }
+        #state { width: 1fr; }
         #context { padding: 0 2; }
         .-warn { color: $warning; text-style: bold; }
         .-full { color: $error; text-style: bold; }
@@ -30,6 +32,7 @@ class Status(Horizontal):
     def __init__(self) -> None:
         super().__init__()
         self._state, self._meter, self._keys = Changing("state"), Changing("context"), Changing("keys")
+        self._hints = ["F1 keys"]
 
     def compose(self) -> ComposeResult:
         yield self._state
@@ -39,10 +42,12 @@ class Status(Horizontal):
     def show_state(self, text: str, *, style: str = "") -> None:
         """The engine's."""
         self._state.show(Content.styled(text, style))
+        self._fit()
 
     def show_keys(self, text: str) -> None:
         """Of what has the focus."""
-        self._keys.show(f"F1 keys · {text}" if text else "F1 keys")
+        self._hints = ["F1 keys", *text.split(" · ")] if text else ["F1 keys"]
+        self._fit()
 
     def show_context(self, used: int, context: int) -> None:
         """The context meter; a nearly full one is coloured."""
@@ -53,3 +58,11 @@ class Status(Horizontal):
         full = "  nearly full" if share >= _FULL else ""
         most = f"{context:,}"  # what is used is as wide as that, so that growing it moves nothing
         meter.show(f"{bar(share, _METER):─<{_METER}} {used:>{len(most)},} / {most}{full}" if context else "")
+        self._fit()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """The state and the context go before the keys."""
+        self._keys.show(fitting(self._hints, self.size.width - self._state.cells - self._meter.cells - _EDGES))

@@ -18,7 +18,7 @@ class Suggestions(Static):
     DEFAULT_CSS = """
     Suggestions {
         display: none; height: auto; max-height: 10; padding: 0 2; margin: 0 1;
-        background: $surface; border-left: outer $primary;
+        background: $surface; border-left: outer $primary; text-wrap: nowrap; text-overflow: ellipsis;
     }
     Suggestions.-open { display: block; }
     """

@@ -46,7 +46,7 @@ token, whose details are below. `Esc` or `Ctrl+T` goes back to the text.
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"token--{kind}" for kind in (*_KINDS, "cursor")}
     DEFAULT_CSS = """
     TokenView {
-        height: 1fr; padding: 1 2; background: $background; scrollbar-size-vertical: 1;
+        height: 1fr; max-width: 104; padding: 1 2; background: $background; scrollbar-size-vertical: 1;
         & > .token--accepted { color: $token-accepted; background: $token-accepted 12%; }
         & > .token--recovered { color: $token-recovered; text-style: underline; }
         & > .token--bonus { color: $token-bonus; text-style: italic; }
