@@ -1,6 +1,7 @@
 # Every target sets up what it needs: a virtual environment in .venv, made once.
 PYTHON ?= python3
 VENV   ?= .venv
+WORKERS ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
@@ -15,8 +16,8 @@ serve: setup  ## the OpenAI-compatible endpoint on this machine, with the bundle
 chat: setup  ## the terminal chat with the bundled pair
 	$(BIN)/specdec chat
 
-test: setup  ## the default test suite
-	$(BIN)/python -m pytest
+test: setup  ## the default test suite, in WORKERS=2 processes, of up to 1.5 GB each
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: setup  ## style
 	$(BIN)/ruff check .

@@ -243,42 +243,45 @@ TABLE = (
 
 _SETTLED: Mapping[Form, Sequence[tuple[str, str, FieldRule]]] = {
     form: [
-        (path.partition(".")[0].removesuffix("[]"), path, rule)
+        (*path.removesuffix("[]").rpartition(".")[::2], rule)
         for rule in TABLE
         for path in rule.paths
         if form in rule.forms and (rule.mapping or rule.treatment == "ignored")
     ]
     for form in FORMS
 }
-"""The body's own field, the path that begins with it, and what becomes of it."""
+"""The way to what holds a field, the field, and what becomes of it."""
 
 
 def settle(body: Any, form: Form) -> list[str]:
     """Map what is mapped and drop what is ignored, in place. Returns what was ignored. The rest is the schema's to
     judge."""
-    ignored = dict[str, None]()
-    for root, path, rule in _SETTLED[form] if isinstance(body, dict) else ():
-        for holder, key in _places(body, path) if root in body else ():
+    ignored, found = dict[str, None](), dict[str, list[Any]]()
+    for way, key, rule in _SETTLED[form] if isinstance(body, dict) else ():
+        if way and way.partition(".")[0].removesuffix("[]") not in body:
+            continue
+        if way not in found:
+            found[way] = _holders(body, way)
+        for holder in [held for held in found[way] if isinstance(held, dict) and key in held]:
             place = FieldPlace(body, holder, key)
             if rule.mapping:
                 ignored |= dict.fromkeys(rule.mapping(place) or ())
+                found.clear()  # it may have moved them
             elif place.take():  # null, false and nothing ask for nothing
-                ignored[path] = None
+                ignored[f"{way}.{key}" if way else key] = None
     return list(ignored)
 
 
-def _places(body: Any, path: str) -> list[tuple[dict[str, Any], str]]:
-    """Where in `body` the fields of this path are. A conversation may have hundreds of messages."""
-    *way, key = path.split(".")
+def _holders(body: Any, way: str) -> list[Any]:
+    """What in `body` may hold fields. A conversation may have hundreds of messages: each way is gone once."""
     holders = [body]
-    for step in way:
+    for step in filter(None, way.split(".")):
         name = step.removesuffix("[]")
         inner = [h[name] for h in holders if isinstance(h, dict) and name in h]
         if name != step:
             inner = [item for held in inner for item in (held if isinstance(held, list) else (held,))]
         holders = inner
-    key = key.removesuffix("[]")
-    return [(h, key) for h in holders if isinstance(h, dict) and key in h]
+    return holders
 
 
 def page() -> str:

@@ -145,6 +145,8 @@ class Running:
             scores = logprobs(outcome.logits[: len(tokens)], tokens, top)
         taken, complete = (len(outcome.tokens), False) if grammar is None else grammar.progress(outcome.tokens)
         pieces: list[Token] = []
+        drafted, accepted = (len(outcome.round.drafted), outcome.round.accepted) if outcome.round else (0, 0)
+        own: Origin = "plain" if not drafted else "bonus" if accepted == drafted else "recovered"
         for i, token in enumerate(outcome.tokens):
             if i == taken:
                 raise GrammarFailed(
@@ -155,7 +157,7 @@ class Running:
             if token in self.end_ids:
                 self.finish, self.stop = "stop", token
             else:
-                self._pending.append((token, _origin(i, outcome.round), *scores[i]))
+                self._pending.append((token, "accepted" if i < accepted else own, *scores[i]))
                 pieces += self._released(self.output.push(token))
             if self.finish is None and complete and i == taken - 1:
                 self.finish = "stop"
@@ -205,11 +207,3 @@ class Running:
             )
         text = "".join(token.text for token in pieces)
         return GenerationEvent(self.request.id, text, tuple(pieces), round, merged(deltas), end)
-
-
-def _origin(index: int, round: Round | None) -> Origin:
-    if round is None or not round.drafted:
-        return "plain"
-    if index < round.accepted:
-        return "accepted"
-    return "bonus" if round.accepted == len(round.drafted) else "recovered"

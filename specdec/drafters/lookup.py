@@ -34,8 +34,7 @@ class LookupDrafter(FreeDrafter):
             index, tokens = self._indexes.get(context.sequence_id), context.tokens
             if index is None:
                 index = self._indexes[context.sequence_id] = SuffixAutomaton()
-            for token in tokens[index.size : index.size + _MAX_CATCH_UP]:
-                index.push(token)
+            index.extend(tokens[index.size : index.size + _MAX_CATCH_UP])
             if index.size < len(tokens) or index.match_length < self._min_match:
                 rows.append([])
                 sources.append("lookup/none")

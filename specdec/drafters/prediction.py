@@ -32,9 +32,9 @@ class Alignment:
     def __init__(self, prediction: Sequence[int]) -> None:
         self._prediction = tuple(prediction)
         self._index = SuffixAutomaton()
+        self._index.extend(self._prediction)
         self._places: dict[int, list[int]] = {}
         for i, token in enumerate(self._prediction):
-            self._index.push(token)
             self._places.setdefault(token, []).append(i)
         self._state, self._length = 0, 0
         self._output: list[int] = []

@@ -131,10 +131,10 @@ def test_rows_with_and_without_a_grammar_share_rounds(
 WORDS = ["ab", "ac", "bd", "cda", "cdb", "cdc"]
 
 
-@pytest.mark.parametrize("rule", ["coupled", "rejection"])
-@pytest.mark.parametrize("kind", ["hostile", "near"])
+@pytest.mark.parametrize(("kind", "rule"), [("near", "coupled"), ("near", "rejection"), ("hostile", "rejection")])
 def test_chi_square_of_whole_answers(rule: AcceptRule, kind: str) -> None:
-    """Against the masked distribution of the toy, computed by hand."""
+    """Against the masked distribution of the toy, computed by hand. Coupled drafts of whatever kind give the same
+    texts, seed by seed."""
     target, start, trials = ToyModel(sharpness=1.0), [65, 66], 800
     counts = dict.fromkeys(WORDS, 0)
     with toy_engine(kind, target=target, accept_rule=rule) as engine:

@@ -47,7 +47,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[LocalEngine]:
 
 
 def _ask(engine: LocalEngine, seed: int, **options: Any) -> Completion:
-    return engine.generate(CHAT, tools=TOOLS, seed=seed, max_tokens=400, **options)
+    return engine.generate(CHAT, tools=TOOLS, seed=seed, **{"max_tokens": 400, **options})
 
 
 def _check(answer: Completion) -> list[str]:
@@ -78,8 +78,8 @@ def test_named_and_single(engine: LocalEngine) -> None:
 
 def test_none_and_auto(engine: LocalEngine) -> None:
     for seed in range(2):
-        assert not _ask(engine, seed, tool_choice="none").message.tool_calls
-        _check(_ask(engine, seed))
+        assert not _ask(engine, seed, tool_choice="none", max_tokens=120).message.tool_calls
+        _check(_ask(engine, seed, max_tokens=120))
 
 
 def test_a_form_beside_tools(engine: LocalEngine) -> None:
@@ -91,30 +91,21 @@ def test_a_form_beside_tools(engine: LocalEngine) -> None:
         assert _ask(engine, seed, grammar=form, tool_choice="none").message.content in ("ab", "ac")
 
 
-def test_speculation_changes_no_call(engine: LocalEngine) -> None:
-    for seed in range(2):
-        answers = [_ask(engine, seed, tool_choice="required", speculative=k).token_ids for k in ("off", 1, 4, 16)]
-        assert len(set(answers)) == 1
-
-
-def test_the_streamed_message_is_the_whole_one(engine: LocalEngine) -> None:
+def test_speculation_changes_no_call_and_a_streamed_message_is_the_whole_one(engine: LocalEngine) -> None:
     ids = re.compile("call_\\w+|[a-zA-Z0-9]{9}")
     for seed in range(2):
-        whole = _ask(engine, seed, tool_choice="required", speculative="off").message
+        plain = _ask(engine, seed, tool_choice="required", speculative="off")
         for length in (1, 4, 16):
-            answer = Answer()
-            for event in engine.stream(
-                CHAT,
-                tools=TOOLS,
-                seed=seed,
-                max_tokens=400,
-                tool_choice="required",
-                speculative=length,
-            ):
+            answer, tokens = Answer(), list[int]()
+            options: dict[str, Any] = {"tool_choice": "required", "speculative": length}
+            for event in engine.stream(CHAT, tools=TOOLS, seed=seed, max_tokens=400, **options):
                 answer.add(event)
-            calls = [(c.name, c.arguments) for c in answer.message.tool_calls]
-            assert (answer.message.content, calls) == (whole.content, [(c.name, c.arguments) for c in whole.tool_calls])
-            assert all(c.id.startswith("functions.") or ids.fullmatch(c.id) for c in answer.message.tool_calls)
+                tokens += [token.id for token in event.tokens]
+            assert tuple(tokens) == plain.token_ids
+            calls, whole = answer.message.tool_calls, plain.message
+            assert answer.message.content == whole.content
+            assert [(c.name, c.arguments) for c in calls] == [(c.name, c.arguments) for c in whole.tool_calls]
+            assert all(c.id.startswith("functions.") or ids.fullmatch(c.id) for c in calls)
 
 
 def test_cut_calls_say_so_and_are_no_content(engine: LocalEngine) -> None:

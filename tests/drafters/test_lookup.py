@@ -35,7 +35,7 @@ def test_automaton_finds_the_longest_suffix() -> None:
     for seed in range(300):
         tokens, index = random_tokens(seed), SuffixAutomaton()
         for i, token in enumerate(tokens):
-            index.push(token)
+            index.extend([token])
             assert (index.match_length, index.match_end) == longest_earlier_suffix(tokens[: i + 1]), (seed, i)
 
 
@@ -43,7 +43,7 @@ def test_automaton_follows_another_text() -> None:
     for seed in range(300):
         tokens, other, index = random_tokens(seed), random_tokens(seed + 1000), SuffixAutomaton()
         for token in tokens:
-            index.push(token)
+            index.extend([token])
         state = length = 0
         for i, token in enumerate(other):
             state, length = index.follow(state, length, token)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
-from operator import mul
+from operator import attrgetter, mul
 
 from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.decoding.speculation.chunks import ChunkCosts
@@ -67,13 +67,10 @@ class _Candidate:
     """With what is ready; 0 where nothing is."""
     possible: float
     """If a round of exactly this length were ready."""
-    drafter: str | None = None
+    length: int
+    """Drafts of the row with most."""
+    drafter: str | None
     """Who drafts on the device (see `Ready`)."""
-
-    @property
-    def length(self) -> int:
-        """Drafts of the row with most."""
-        return max(c.length for c in self.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +132,22 @@ class Controller:
             return (Choice(),) * len(rows)
         scored = [_Scored.of(row) for row in rows]
         plain = self._evaluate(scored, 0, None, ready)
-        paid = sorted({o.drafter for r in rows for o in r.options if not o.free})
+        options = [option for row in rows for option in row.options]
+        drafters: list[str | None] = [None] if any(o.free for o in options) else []  # None: those that cost nothing
+        drafters += sorted({o.drafter for o in options if not o.free})
         longest = max((len(y) - 1 for s in scored for y in s.yields), default=0)
-        plans = [self._evaluate(scored, k, p, ready) for k in _LENGTHS if k <= longest for p in (None, *paid)]
+        lengths = _LENGTHS if any(row.forced is None for row in rows) else _LENGTHS[:1]  # what is forced has one
+        plans = [self._evaluate(scored, k, p, ready) for k in lengths if k <= longest for p in drafters]
         drafting = [p for p in plans if p.length]
-        best = max(drafting, key=lambda p: p.tokens_per_second, default=None)
+        best = max(drafting, key=attrgetter("tokens_per_second"), default=None)
         pays = best is not None and best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN
         if any(row.room > 0 and row.forced is None for row in rows):
             self.decision = _decision(plain, best, pays=pays)
         chosen = best if best is not None and pays else plain
-        wished = max(drafting, key=lambda p: p.possible, default=None)
+        wished = max(drafting, key=attrgetter("possible"), default=None)
         if wished and wished.possible > _MIN_GAIN * max(chosen.tokens_per_second, wished.tokens_per_second):
             ready.miss(wished.drafter, wished.length)
-        self._probes.tick(option.source for row in rows for option in row.options)
+        self._probes.tick(option.source for option in options)
         return tuple(self._probed(row, choice, ready) for row, choice in zip(rows, chosen.choices, strict=True))
 
     def saving(self, memory: Acceptance, option: Option, together: int) -> float:
@@ -183,9 +183,9 @@ class Controller:
         size = ready.size(drafter, longest)
         possible = tokens / self._seconds(choices, longest)
         if size is None:
-            return _Candidate(choices, 0.0, possible, drafter)
+            return _Candidate(choices, 0.0, possible, longest, drafter)
         rate = possible if size == longest else tokens / self._seconds(choices, size)
-        return _Candidate(choices, rate, possible, drafter)
+        return _Candidate(choices, rate, possible, longest, drafter)
 
     def _seconds(self, choices: Sequence[Choice], size: int) -> float:
         """What a round of these choices takes, if it is filled up to `size` drafts a row."""
