@@ -23,21 +23,24 @@ def url() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.port}/v1"
 
 
-def _said(*command: str) -> str:
-    if not (program := shutil.which(command[0])):
-        pytest.skip(f"{command[0]} is not here")
-    return subprocess.run([program, *command[1:]], capture_output=True, text=True, check=True, timeout=60).stdout
+def _said(*command: str, needs: str) -> str:
+    if not shutil.which(needs):
+        pytest.skip(f"{needs} is not here")
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def test_python(url: str) -> None:
-    assert _said(sys.executable, str(EXAMPLES / "endpoint.py"), "--url", url) == "".join(SCRIPT) + "\n"
+    assert (
+        _said(sys.executable, str(EXAMPLES / "endpoint.py"), "--url", url, needs=sys.executable)
+        == "".join(SCRIPT) + "\n"
+    )
 
 
 def test_javascript(url: str) -> None:
-    assert _said("node", str(EXAMPLES / "endpoint.mjs"), url) == "".join(SCRIPT) + "\n"
+    assert _said("node", str(EXAMPLES / "endpoint.mjs"), url, needs="node") == "".join(SCRIPT) + "\n"
 
 
 def test_curl(url: str) -> None:
-    said = _said("sh", str(EXAMPLES / "endpoint.sh"), url)
+    said = _said("sh", str(EXAMPLES / "endpoint.sh"), url, needs="curl")
     assert "".join(re.findall(r'"content": ?"([^"]*)"', said)) == "".join(SCRIPT)
     assert said.rstrip().endswith("data: [DONE]")
