@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from specdec import __version__
 from specdec.embeddings import Embedder
 from specdec.engine import Engine
-from specdec_server.embeddings.routes import embedding_routes
+from specdec_server.embeddings.routes import embedding_routes, refusing_routes
 from specdec_server.errors import add_error_handlers
 from specdec_server.guard import Guard, check_access, check_source
 from specdec_server.logs import AccessLog
@@ -37,8 +37,7 @@ def create_app(
     app.include_router(status_routes(pool))
     app.include_router(answer_routes(pool))
     app.include_router(counting_routes(pool))
-    if embedder:
-        app.include_router(embedding_routes(embedder, settings))
+    app.include_router(embedding_routes(embedder, settings) if embedder else refusing_routes())
     add_error_handlers(app)
     # the last one added is the first to see a request
     app.add_middleware(Guard, check=check_access, settings=settings)

@@ -28,6 +28,8 @@ from specdec_server.schemas import ErrorInfo, ErrorResponse, MessageErrorInfo, M
 
 _TELLING = re.compile(r"\d+ \w+ (long|deep)")
 _HARMLESS = (bool, int, float, type(None))
+_FIELDS = {"template": "chat_template_kwargs", "reasoning": "reasoning_effort"}
+"""What bodies call fields that have another name in the engine."""
 _OWN_WORDS: dict[type[EngineError], tuple[int, str]] = {
     GrammarFailed: (422, "grammar_failed"),
     InvalidLogits: (500, "invalid_logits"),
@@ -110,9 +112,10 @@ def refusal_of(error: BaseException) -> Refusal:
         case PromptTooLong():
             return Refusal(400, str(error), code="context_length_exceeded", param=error.field)
         case InvalidRequest(value=value):
+            field = _FIELDS.get(error.field, error.field)
             telling = isinstance(value, _HARMLESS) or (isinstance(value, str) and _TELLING.fullmatch(value))
-            message = str(error) if telling else f"{error.field} is not what is expected: {error.expected}"
-            return Refusal(400, message, code="invalid_value", param=error.field)
+            said = str(error).removeprefix(error.field) if telling else f" is not what is expected: {error.expected}"
+            return Refusal(400, field + said, code="invalid_value", param=field)
         case GrammarFailed() | InvalidLogits():
             status, code = _OWN_WORDS[type(error)]
             return Refusal(status, str(error), code=code)

@@ -60,6 +60,7 @@ class Runs:
 
         Raises Refusal when there is no room, and whatever the engine has against the requests.
         """
+        self._used = time.monotonic()  # a refused request is use, too: an engine that is loaded again is waited for
         self.check_ready()
         wanted, slots, answers = len(requests), self.engine.info.slots, self.answers
         if wanted > self.settings.choices:
@@ -83,8 +84,8 @@ class Runs:
 
     async def count(self, request: Request) -> int:
         """The tokens of a prompt, its tools included."""
-        self.check_ready()
         self._used = time.monotonic()
+        self.check_ready()
         return len(await asyncio.to_thread(self.engine.tokenize, request))
 
     def check_ready(self) -> None:

@@ -108,7 +108,7 @@ class Tokenizer:
     def fill(self, prompt: str, suffix: str) -> list[int]:
         """What asks the model for the text between both. Names of special tokens in them are text."""
         if self.fill_marks is None:
-            expected = "None: this checkpoint's tokenizer has no marks around a text that is to be filled in"
+            expected = "none: this checkpoint's tokenizer has no marks around a text that is to be filled in"
             raise InvalidRequest("suffix", suffix, expected)
         _check_unicode("prompt", prompt, suffix)
         parts: dict[Part, list[int]] = {"prompt": self._encode_quoted(prompt), "suffix": self._encode_going_on(suffix)}

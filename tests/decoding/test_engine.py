@@ -266,7 +266,7 @@ def test_tokens_without_a_chance_are_no_fault() -> None:
 def test_a_text_is_filled_in() -> None:
     """Between the tokenizer's own marks, up to what they end with; without marks it is refused."""
     with toy_engine("near") as engine:
-        with pytest.raises(InvalidRequest, match="suffix is 'b'; expected None"):
+        with pytest.raises(InvalidRequest, match="suffix is 'b'; expected none"):
             engine.generate("a", suffix="b")
         plain = engine.generate([1, 64, 2, 65, 3], seed=1, max_tokens=50)
         end = plain.token_ids[9]

@@ -11,7 +11,7 @@ import pytest
 from specdec_server import Settings
 from tests.embeddings.encoders import CountingEmbedder
 from tests.fakes import ScriptedEngine
-from tests.specdec_server.client import AppClient, error_of
+from tests.specdec_server.client import AppClient
 
 PATH = "/v1/embeddings"
 
@@ -68,5 +68,7 @@ async def test_names(ask: AppClient, engine: ScriptedEngine, embedder: CountingE
     assert (await AppClient(engine, embedder=embedder).answer(PATH, {"input": "a"}))["model"] == tmp_path.name
 
 
-async def test_none_where_there_is_no_encoder(engine: ScriptedEngine) -> None:
-    assert error_of(await AppClient(engine).post(PATH, {"input": "a"}))["message"] == "Not Found"
+async def test_without_an_encoder_it_says_how_there_is_one(engine: ScriptedEngine) -> None:
+    error = await AppClient(engine).refused(PATH, {"input": "the fox"}, 404)
+    assert (error["code"], "--embed" in error["message"]) == ("no_encoder", True)
+    assert "--embed" not in (await AppClient(engine).get("/openapi.json")).text

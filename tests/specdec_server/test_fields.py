@@ -159,7 +159,8 @@ async def test_thinking(fields: JSON, reasoning: str) -> None:
 
 async def test_variables_of_the_template(ask: AppClient) -> None:
     assert (await asked(chat_template_kwargs={"enable_thinking": False})).template == {"enable_thinking": False}
-    assert await ask.refused(CHAT_PATH, CHAT | {"chat_template_kwargs": {"messages": []}})
+    refused = await ask.refused(CHAT_PATH, CHAT | {"chat_template_kwargs": {"messages": []}})
+    assert refused["param"] == "chat_template_kwargs" and refused["message"].startswith("chat_template_kwargs is not")
 
 
 @pytest.mark.parametrize(

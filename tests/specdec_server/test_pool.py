@@ -153,6 +153,18 @@ async def test_one_that_nobody_asks_leaves() -> None:
     assert shelf.loads == ["a", "a"]
 
 
+async def test_a_request_that_is_refused_is_use_too() -> None:
+    """So that an engine which is being loaded again does not leave meanwhile."""
+    shelf = Shelf(idle_unload=60)
+    await shelf.says("a")
+    runs = shelf.pool.default.runs
+    assert runs
+    runs._used -= 1000
+    shelf.engines["a"].close()
+    await shelf.ask.refused(CHATS, CHAT | {"model": "a"}, 503)
+    assert runs.idle_seconds < 900
+
+
 async def test_a_server_that_shuts_down_loads_nothing() -> None:
     shelf = Shelf()
     await shelf.says("b")

@@ -56,5 +56,5 @@ def test_names_of_marks_in_the_texts_are_text() -> None:
 
 
 def test_without_marks_it_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="suffix is 'B'; expected None: this checkpoint's tokenizer has no marks"):
+    with pytest.raises(InvalidRequest, match="suffix is 'B'; expected none: this checkpoint's tokenizer has no marks"):
         byte_level().fill("A", "B")

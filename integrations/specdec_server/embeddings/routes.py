@@ -51,6 +51,17 @@ def embedding_routes(embedder: Embedder, settings: Settings) -> APIRouter:
     return router
 
 
+def refusing_routes() -> APIRouter:
+    """Where there is no encoder."""
+    router = APIRouter()
+
+    @router.post("/v1/embeddings", include_in_schema=False)
+    async def embeddings() -> None:
+        raise Refusal(404, "this server has no encoder; expected one that was started with --embed", code="no_encoder")
+
+    return router
+
+
 def _encoded(vector: tuple[float, ...], form: str | None) -> tuple[float, ...] | str:
     """base64 is of 32-bit floats, little-endian."""
     if form != "base64":
