@@ -31,7 +31,6 @@ def measured(name: str, to: Quantize | None, device: torch.device, prompt: int) 
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     size, context = PAIRS[name][0], max(prompt, 420) + 64
     model = gpu.load(size, "target", device, dtype, 2, context=context, quantize=to)
-    model.warm_up()
     ids = prompts.prompt(prompt).to(device)
     seconds = gpu.median(lambda: prompts.read(model, ids, [prompt]), device, repeats=3)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
@@ -15,7 +16,7 @@ from specdec.gguf import is_gguf
 from specdec.models import families
 from specdec.models.base import ModelOptions
 from specdec.models.weights import formats
-from specdec.models.weights.checkpoint import pickles
+from specdec.models.weights.checkpoint import Header, pickles
 from specdec.models.weights.repacked import BITS
 from specdec.models.weights.sources import headers
 from specdec.types.load import Quantize
@@ -131,9 +132,7 @@ def weight_bytes(
         return 0
     every = headers(path)
     if is_gguf(path) and quantize is None:
-        bits = [None if "embed_tokens" in header.name else BITS.get(header.dtype) for header in every]
-        sizes = [dtype.itemsize if of is None else of / 8 for of in bits]
-        return sum(int(prod(header.shape) * size) for header, size in zip(every, sizes, strict=True))
+        return _gguf_bytes(every, dtype)
     if formats.reader_of(config) is not None:
         # codes as they are, scales in 32 bits, the rest in `dtype`
         plain = [4 if "scale" in header.name else dtype.itemsize for header in every]
@@ -153,6 +152,19 @@ def weight_bytes(
             total += count * dtype.itemsize
         if head and module.endswith(table):
             total += count
+    return total
+
+
+def _gguf_bytes(every: Sequence[Header], dtype: torch.dtype) -> int:
+    """As they lie on a GPU: the embedding plain, and a head that is tied to it in few bits beside it."""
+    tied, total = not any(header.name == "lm_head.weight" for header in every), 0
+    for header in every:
+        bits, count = BITS.get(header.dtype), prod(header.shape)
+        embedding = "embed_tokens" in header.name
+        if embedding or not bits:
+            total += count * dtype.itemsize
+        if bits and (tied or not embedding):
+            total += int(count * bits / 8)
     return total
 
 

@@ -70,6 +70,21 @@ def test_few_bits_stay_few(kind: str, tmp_path: Path) -> None:
     close(model.run(Batch(ids, [0], [0], 20)).logits, full(reference, ids))
 
 
+@torch.inference_mode()
+def test_a_tied_head_stays_in_few_bits(tmp_path: Path) -> None:
+    """As on a GPU, where it is read for every token; the embedding is plain, and counted once."""
+    path, ids = tmp_path / "model.gguf", tokens(1, 20)
+    kinds = {"token_embd.weight": "Q8_0"}
+    reference = gguf_files.write(models.build("llama-tied-biased"), path, lambda name: kinds.get(name, "F32"))
+    tensors, family = GgufTensors(path), families.describe(read_gguf_config(path))
+    assert family is not None
+    options: Any = {"name": "x", "device": torch.device("cpu"), "dtype": torch.float32, "context": 64, "slots": 1}
+    model = eager.load(tensors, family, Quantization(stored=tensors.packed, packed=True), **options)
+    assert model.weights.head.format == "int8"
+    assert model.info.parameters == sum(p.numel() for p in reference.parameters())
+    close(model.run(Batch(ids, [0], [0], 20)).logits, full(reference, ids))
+
+
 def test_types_mixed_by_tensor(tmp_path: Path) -> None:
     path, kinds = tmp_path / "model.gguf", {"attn_v": "Q6_K", "ffn_down": "Q6_K", "token_embd": "Q8_0"}
     mixed = gguf_files.write(_wide(), path, lambda name: next((k for n, k in kinds.items() if n in name), "Q4_K"))

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from specdec.kernels.packed import Kind, codes
+from specdec.models.weights import few_bits
+from specdec.models.weights.few_bits import FewBitsWeight
 from specdec.models.weights.quantized import QuantizedWeight, quantized, stacked
 
 N = 24
@@ -121,3 +124,33 @@ def test_scales_that_do_not_fit() -> None:
         quantized("int4", q, scales, group=32)
     with pytest.raises(ValueError, match="groups of 24; expected a multiple of 16"):
         quantized("int4", q, scales.repeat(1, 2), group=24)
+
+
+@pytest.mark.parametrize(("kind", "group"), [("int4", 64), ("int8", 1024)])
+@pytest.mark.parametrize("rows", [1, 5, 70])
+def test_products_on_a_cpu(kind: Kind, group: int, rows: int) -> None:
+    """In few bits, as plain where they would be slower, and as plain where torch's would not be the same numbers."""
+    q, scales = _wide(kind, group)
+    weight, x = quantized(kind, q, scales), torch.randn(rows, q.shape[1])
+    found = few_bits.FewBitsWeight(weight.packed, torch.ones(len(q)))
+    wanted = F.linear(x, weight.dequantized(torch.float32), torch.ones(len(q)))
+    torch.testing.assert_close(found(x), wanted, rtol=0, atol=0.01 * wanted.abs().max().item())
+    assert found.nbytes < wanted.shape[1] * q.shape[1] * 1.1
+
+
+def test_a_product_on_a_cpu_is_the_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, scales = _wide("int4", 64)
+    weight = quantized("int4", q, scales)
+    for faster in (True, False):
+        monkeypatch.setattr(
+            few_bits, "_seconds", lambda product, _, few=faster: isinstance(product, FewBitsWeight) != few
+        )
+        monkeypatch.setattr(few_bits, "_known", {})
+        assert isinstance(few_bits.on_cpu(weight, torch.float32), FewBitsWeight) == faster
+    shifted = quantized("int4", q, scales, zeros=torch.ones_like(scales))
+    assert not isinstance(few_bits.on_cpu(shifted, torch.float32), FewBitsWeight)
+
+
+def _wide(kind: Kind, group: int) -> tuple[Tensor, Tensor]:
+    low = -8 if kind == "int4" else -128
+    return torch.randint(low, -low, (1024, 1024), dtype=torch.int8), torch.rand(1024, 1024 // group).bfloat16() + 0.1

@@ -14,6 +14,7 @@ from specdec.models.families.base import ModelFamily
 from specdec.models.weights.base import Weight
 from specdec.models.weights.checkpoint import TensorSource
 from specdec.models.weights.dense import dense
+from specdec.models.weights.few_bits import FewBitsWeight, on_cpu
 from specdec.models.weights.quantized import QuantizedWeight, stacked
 from specdec.models.weights.rounding import group_of, of_head, rounded
 from specdec.types.load import Quantize
@@ -77,15 +78,15 @@ class Quantization:
     remark: str = ""
     """What is to be said of it beside the formats"""
     packed: bool | None = None
-    """Whether they stay so, or become plain again; None: as is faster, which on a CPU is plain."""
+    """Whether they stay so, or become plain again; None: as is faster, which on a CPU is measured"""
 
     def stays_on(self, device: torch.device) -> bool:
-        """Whether weights on this device stay in few bits."""
-        return device.type == "cuda" if self.packed is None else self.packed
+        """Whether weights on this device may stay in few bits."""
+        return device.type in ("cuda", "cpu") if self.packed is None else self.packed
 
 
 def _format(weight: Weight) -> str:
-    if isinstance(weight, QuantizedWeight):
+    if isinstance(weight, QuantizedWeight | FewBitsWeight):
         return str(weight)
     return str(weight.tensor.dtype).removeprefix("torch.")
 
@@ -110,7 +111,8 @@ def read(
         # one that differs from the embedding is the model's, as it is to transformers, whatever the config says
         own_head = not torch.equal(source.get(embedded, shape), source.get(head, shape))
     # packing copies: of tied weights a CPU keeps two forms, one to look up and one to multiply with
-    product = reader.head(names.head, shape, None if own_head else embedding)
+    at = names.head if own_head else f"{reader.prefix}{names.embedding}"
+    product = reader.head(at, shape, None if own_head else embedding)
     return ModelWeights(embedding, layers, norm, product, reader.parameters)
 
 
@@ -157,7 +159,7 @@ class _LayerReader:
             return dense(self.stack([f"{module}.weight" for module in modules], rows, columns), bias)
         whole = stacked(held, bias) if len(held) == len(found) and self.packed else None
         if whole is not None:
-            return whole
+            return self._in_use(whole)
         numbers = [
             self.stack([f"{module}.weight"], [n], columns) if weight is None else weight.dequantized(self.dtype)
             for module, n, weight in zip(modules, rows, found, strict=True)
@@ -183,14 +185,25 @@ class _LayerReader:
         return rounded(self.stack([f"{module}.weight"], shape[:1], shape[1]), to, group_of(inners))
 
     def head(self, module: str, shape: tuple[int, int], tied: Tensor | None) -> Weight:
-        """The head: the checkpoint's own, or the embedding."""
-        weight = self._stored(module, shape)
+        """The head: the checkpoint's own, or that of the embedding's module, which `tied` is."""
+        weight = None if tied is not None and self._measured else self._stored(module, shape)
         if weight is None:
             plain = self.stack([f"{module}.weight"], shape[:1], shape[1]) if tied is None else tied
             if not self.quantization.head:
                 return dense(plain)
             weight = rounded(plain, of_head(self.quantization.to), 0)
-        return weight if self.packed else dense(weight.dequantized(self.dtype))
+        elif tied is not None:
+            self.parameters -= shape[0] * shape[1]  # which are the embedding's
+        return self._in_use(weight) if self.packed else dense(weight.dequantized(self.dtype))
+
+    @property
+    def _measured(self) -> bool:
+        """Whether time decides in which form a product is."""
+        return self.quantization.packed is None and self.device.type == "cpu"
+
+    def _in_use(self, weight: QuantizedWeight) -> Weight:
+        """As it is multiplied with on this device."""
+        return on_cpu(weight, self.dtype) if self._measured else weight
 
     def layer(self, index: int) -> Layer:
         family, names = self.family, self.family.names

@@ -1,0 +1,125 @@
+"""Products with weights in 4 and 8 bits on a CPU, by torch's own: for a few rows the codes are read once, and what they
+stand for is never written down. x is rounded to bf16 for it. For many rows the numbers are made anew each time.
+
+Whether that is faster than a product in fp32 depends on the processor and the shape, so it is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from specdec.kernels.packed import Packed, codes, scales_of
+from specdec.models.weights.base import Weight
+from specdec.models.weights.dense import dense
+from specdec.models.weights.quantized import QuantizedWeight
+
+_GROUPS = (32, 64, 128, 256)
+"""Numbers with a scale of their own that torch's product takes in 4 bits."""
+_BLOCK = 64
+"""Columns that torch lays out together."""
+_ROWS = 64
+"""Rows from which on it costs less to make the numbers."""
+_LEAST = 1 << 20
+"""Numbers: fewer lie in the processor's cache, in whichever form."""
+_TRIED = {1: 0.8, 5: 0.8, 512: 1.1}
+"""Rows of a pass, of a round and of a prompt, and the share of the time in fp32 that they may take. Clear, so that each
+process comes to the same choice."""
+_TRIED_COLUMNS = 4096
+_ROUNDS = 3
+
+
+class FewBitsWeight:
+    """y = x W^T + b on a CPU, W in few bits."""
+
+    __slots__ = ("_packed", "_scales", "bias", "columns", "format", "group", "tensor")
+
+    def __init__(self, packed: Packed, bias: Tensor | None = None) -> None:
+        self.format, self.columns, self.bias = packed.kind, packed.columns, bias
+        self.group = 0 if packed.whole else packed.group
+        q, scales = codes(packed), scales_of(packed).t().contiguous()
+        self._scales = scales
+        if packed.kind == "int8":
+            self.tensor = self._packed = q
+        else:
+            q += 8
+            self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q.int(), 1)  # noqa: SLF001
+            low, high = q.to(torch.uint8).chunk(2, 1)
+            self.tensor = low | high << 4
+            self._scales = torch.stack((scales.t(), torch.zeros_like(scales.t())), -1)
+
+    @property
+    def nbytes(self) -> int:
+        held = {id(t): t.nbytes for t in (self._packed, self.tensor, self._scales, self.bias) if t is not None}
+        return sum(held.values())
+
+    def __str__(self) -> str:
+        shared = f"groups of {self.group}" if self.group else "a scale a column"
+        return f"{self.format} ({shared}), multiplied in bf16"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rounded = x.to(torch.bfloat16)
+        found = (self._few(rounded) if len(x) <= _ROWS else self._many(rounded)).to(x.dtype)
+        return found if self.bias is None else found.add_(self.bias)
+
+    def _few(self, x: Tensor) -> Tensor:
+        if self.format == "int8":
+            return torch._weight_int8pack_mm(x, self._packed, self._scales.flatten())  # noqa: SLF001
+        run = torch.ops.aten._weight_int4pack_mm_for_cpu  # noqa: SLF001
+        found: Tensor = run(x, self._packed, self.group, self._scales)
+        return found
+
+    def _many(self, x: Tensor) -> Tensor:
+        if self.format == "int8":
+            return F.linear(x, self.tensor.to(x.dtype)) * self._scales.flatten()
+        half = self.tensor.shape[1]
+        numbers = x.new_empty(self.columns, 2 * half)
+        numbers[:, :half], numbers[:, half:] = self.tensor & 15, self.tensor >> 4
+        scales = self._scales[..., 0].t()[..., None]
+        return F.linear(x, numbers.view(*scales.shape[:2], -1).sub_(8).mul_(scales).view_as(numbers))
+
+
+def on_cpu(weight: QuantizedWeight, dtype: torch.dtype) -> Weight:
+    """`weight` in the form whose products are the fastest here: in few bits, or in `dtype`."""
+    packed = weight.packed
+    if _fits(packed) and _faster(packed, dtype):
+        return FewBitsWeight(packed, weight.bias)
+    return dense(weight.dequantized(dtype), weight.bias)
+
+
+def _fits(packed: Packed) -> bool:
+    """Whether torch has the product, with the very numbers that the codes stand for, and there are enough of them."""
+    plain = packed.shift is None and packed.order is None and packed.precision == torch.bfloat16
+    plain = plain and packed.columns * packed.inner >= _LEAST
+    if packed.kind == "int8":
+        return plain and packed.whole
+    whole = packed.inner % packed.group == 0 and packed.inner % (2 * _GROUPS[0]) == 0
+    return plain and packed.kind == "int4" and packed.group in _GROUPS and whole and packed.columns % _BLOCK == 0
+
+
+_known: dict[tuple[object, ...], bool] = {}
+
+
+def _faster(packed: Packed, dtype: torch.dtype) -> bool:
+    key = (packed.kind, packed.columns, packed.inner, packed.group, dtype, torch.get_num_threads())
+    if key not in _known:
+        some = replace(packed, tensor=packed.tensor[:, :_TRIED_COLUMNS], words=packed.words[:, :_TRIED_COLUMNS])
+        few, plain = FewBitsWeight(some), dense(QuantizedWeight(some).dequantized(dtype))
+        tried = ((torch.ones(rows, packed.inner, dtype=dtype), share) for rows, share in _TRIED.items())
+        _known[key] = all(_seconds(few, x) <= share * _seconds(plain, x) for x, share in tried)
+    return _known[key]
+
+
+def _seconds(product: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    product(x)
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        begun = perf_counter()
+        product(x)
+        best = min(best, perf_counter() - begun)
+    return best
