@@ -27,11 +27,24 @@ def dependent_launch(device: torch.device) -> bool:
 
 
 @triton.jit
-def follow(PDL: tl.constexpr):
-    """Wait for the kernel before, and let the one behind come near."""
+def wait(PDL: tl.constexpr):
+    """For the kernel before."""
     if PDL:
         tl.extra.cuda.gdc_wait()
+
+
+@triton.jit
+def admit(PDL: tl.constexpr):
+    """The programs of the kernel behind may take their places."""
+    if PDL:
         tl.extra.cuda.gdc_launch_dependents()
+
+
+@triton.jit
+def follow(PDL: tl.constexpr):
+    """Wait for the kernel before, and let the one behind come near."""
+    wait(PDL)
+    admit(PDL)
 
 
 @triton.jit

@@ -30,6 +30,8 @@ CHUNK = 64
 """Numbers of K that a product takes at once, at most."""
 _LEAST = 16
 """At least: what a tensor core takes."""
+_LARGEST = {"fp8": 128.0, "mxfp4": 4.0}
+"""What scales are less than: the kernels multiply them with what a code's float is too small by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ def pack(
         raise ValueError(f"groups of {group}; expected a multiple of {_LEAST}")
     if scales.dtype == torch.uint8:
         scales = torch.exp2(scales.float() - 127).bfloat16()
+    if (limit := _LARGEST.get(kind)) and (largest := scales.abs().max().item()) >= limit:
+        raise ValueError(f"{kind} scales of up to {largest:g}; expected less than {limit:g}")
     shifts = zeros if minimums is None else minimums
     if minimums is not None and minimums.dtype != scales.dtype:
         scales = scales.float()

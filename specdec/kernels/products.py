@@ -17,9 +17,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from specdec.kernels.launch import dependent_launch, follow, prefetch
+from specdec.kernels.launch import admit, dependent_launch, follow, prefetch, wait
 from specdec.kernels.packed import Packed, parts
-from specdec.kernels.tiles import MOST_ROWS, ROWS, Tile, least_rows
+from specdec.kernels.tiles import MOST_ROWS, ROWS, Tile
 from specdec.kernels.unpack import begins, form, group_at, scales, tensors, unpack
 
 
@@ -70,6 +70,37 @@ def weigh(v, norm, inner, within, total):
     wide = v.to(tl.float32)
     total += tl.sum(wide * wide, 0)
     return (wide * tl.load(norm + inner, mask=within, other=0.0).to(tl.float32)[:, None]).to(v.dtype), total
+
+
+@triton.jit(do_not_specialize=["eps"])
+def _rms_norm(x, norm, out, eps, K: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr):
+    """RMS norm of a row, one a program."""
+    inner = tl.arange(0, BLOCK)
+    weight = tl.load(norm + inner, mask=inner < K, other=0.0).to(tl.float32)
+    follow(PDL)
+    at = tl.program_id(0).to(tl.int64) * K + inner
+    v = tl.load(x + at, mask=inner < K, other=0.0).to(tl.float32)
+    factor = tl.rsqrt(tl.sum(v * v, 0) / K + eps)
+    tl.store(out + at, (v * factor * weight).to(out.dtype.element_ty), mask=inner < K)
+
+
+def rms_norm(x: Tensor, norm: Tensor, eps: float) -> Tensor:
+    """x [R, K] through RMS norm with this weight [K], in x's precision. Before a product with W in few bits: there the
+    numbers of x are made while those of W arrive, which is work enough."""
+    (rows, inner), out, pdl = x.shape, torch.empty_like(x), dependent_launch(x.device)
+    block = triton.next_power_of_2(inner)
+    _rms_norm[(rows,)](
+        x,
+        norm,
+        out,
+        eps,
+        K=inner,
+        BLOCK=block,
+        PDL=pdl,
+        num_warps=min(max(block // 512, 1), 16),
+        **({"launch_pdl": True} if pdl else {}),
+    )
+    return out
 
 
 @triton.jit
@@ -125,46 +156,55 @@ def _dense_sums(
 
 @triton.jit
 def _packed_sums(
-    x, weight, words, more, order, norm, acc, gate, total, row, rows, column, share,
-    N: tl.constexpr, K: tl.constexpr, BLOCK_K: tl.constexpr, SPLIT: tl.constexpr, NORM: tl.constexpr,
-    GATED: tl.constexpr, PRECISION: tl.constexpr, KIND: tl.constexpr, CODES: tl.constexpr, CHUNK: tl.constexpr,
-    PARTS: tl.constexpr, GROUP: tl.constexpr, WORDS: tl.constexpr, SHIFT: tl.constexpr, SCALED: tl.constexpr,
+    x,
+    weight,
+    words,
+    more,
+    order,
+    acc,
+    row,
+    rows,
+    column,
+    keep,
+    share,
+    WIDTH: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    KIND: tl.constexpr,
+    CODES: tl.constexpr,
+    CHUNK: tl.constexpr,
+    PARTS: tl.constexpr,
+    GROUP: tl.constexpr,
+    WORDS: tl.constexpr,
+    SHIFT: tl.constexpr,
+    SCALED: tl.constexpr,
     ORDERED: tl.constexpr,
-):  # fmt: skip
-    """The same of W in few bits (see `packed.Packed`)."""
-    WIDTH: tl.constexpr = 2 * N if GATED else N
+):
+    """The same of W [WIDTH, K] in few bits (see `packed.Packed`), as [rows, columns]. Here x is the left operand, so
+    that however many warps share its tile, each makes the numbers of columns of its own."""
     UNIT: tl.constexpr = CHUNK * PARTS
     PER: tl.constexpr = (K + UNIT - 1) // UNIT // SPLIT
-    keep = column < N
     w_at = weight + column[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
     for first in range(share * PER, share * PER + PER, BLOCK_K // UNIT):
         for further in tl.static_range(BLOCK_K // UNIT):
             unit = first + further
-            stretch = unit.to(tl.int64) * (WIDTH * CHUNK)
-            held = tl.load(w_at + stretch, mask=keep[:, None], other=0)
-            if GATED:
-                other = tl.load(w_at + stretch + N * CHUNK, mask=keep[:, None], other=0)
+            held = tl.load(w_at + unit.to(tl.int64) * (WIDTH * CHUNK), mask=keep[:, None], other=0)
             for part in tl.static_range(PARTS):
                 at = unit * UNIT + part * CHUNK
                 inner = at + tl.arange(0, CHUNK)
                 within = inner < K
                 if ORDERED:
                     inner = tl.load(order + inner, mask=within, other=0)
-                v_keep = (row < rows)[None, :] & within[:, None]
-                v = tl.load(x + row[None, :] * K + inner[:, None], mask=v_keep, other=0.0)
-                if NORM:
-                    v, total = weigh(v, norm, inner, within, total)
+                v_keep = (row < rows)[:, None] & within[None, :]
+                v = tl.load(x + row[:, None] * K + inner[None, :], mask=v_keep, other=0.0)
                 if begins(part, CHUNK, PARTS, GROUP):
                     group = group_at(at, K, GROUP) * WIDTH
                     scale, shift = scales(words, more, group + column, keep, WORDS, SHIFT, SCALED)
-                    if GATED:
-                        scale_2, shift_2 = scales(words, more, group + N + column, keep, WORDS, SHIFT, SCALED)
                 w = unpack(held, scale, shift, part, KIND, CODES, SHIFT, SCALED, v.dtype)
-                if GATED:
-                    gate = tl.dot(w, v, gate, input_precision=PRECISION)
-                    w = unpack(other, scale_2, shift_2, part, KIND, CODES, SHIFT, SCALED, v.dtype)
-                acc = tl.dot(w, v, acc, input_precision=PRECISION)
-    return acc, gate, total
+                acc = tl.dot(v, tl.trans(w), acc, input_precision=PRECISION)
+    return acc
 
 
 @triton.jit
@@ -193,6 +233,7 @@ def _product(
     tile, share = tl.program_id(0) // SPLIT, tl.program_id(0) % SPLIT
     row = tile % across * ROWS + tl.arange(0, ROWS)
     column = tile // across * BLOCK_N + tl.arange(0, BLOCK_N)
+    WIDTH: tl.constexpr = 2 * N if GATED else N
     if AHEAD > 0:
         if KIND == "dense":
             line = share * tl.cdiv(K, SPLIT) + tl.arange(0, AHEAD) * 64
@@ -200,14 +241,15 @@ def _product(
             if GATED:
                 prefetch(weight + (column + N).to(tl.int64)[:, None] * K + line[None, :])
         else:
-            WIDTH: tl.constexpr = 2 * N if GATED else N
             unit = share * (tl.cdiv(K, CHUNK * PARTS) // SPLIT) + tl.arange(0, AHEAD)
             line = tile // across * BLOCK_N * CHUNK + tl.arange(0, BLOCK_N * CHUNK // 64) * 64
             at = unit.to(tl.int64)[:, None] * (WIDTH * CHUNK) + tl.minimum(line, WIDTH * CHUNK - 1)[None, :]
             prefetch(weight + at)
             if GATED:
                 prefetch(weight + N * CHUNK + at)
-    follow(PDL)
+    wait(PDL)
+    if KIND == "dense":
+        admit(PDL)
     acc = tl.zeros((BLOCK_N, ROWS), tl.float32)
     gate = tl.zeros((BLOCK_N, ROWS), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
@@ -233,26 +275,26 @@ def _product(
             PRECISION,
         )
     else:
-        acc, gate, total = _packed_sums(
+        WIDE: tl.constexpr = 2 * BLOCK_N if GATED else BLOCK_N
+        index = tl.arange(0, WIDE)
+        both = tile // across * BLOCK_N + index % BLOCK_N + index // BLOCK_N * N
+        sums = tl.zeros((ROWS, WIDE), tl.float32)
+        sums = _packed_sums(
             x,
             weight,
             words,
             more,
             order,
-            norm,
-            acc,
-            gate,
-            total,
+            sums,
             row,
             rows,
-            column,
+            both,
+            both < WIDTH,
             share,
-            N,
+            WIDTH,
             K,
             BLOCK_K,
             SPLIT,
-            NORM,
-            GATED,
             PRECISION,
             KIND,
             CODES,
@@ -264,6 +306,10 @@ def _product(
             SCALED,
             ORDERED,
         )
+        acc = tl.trans(sums)
+        if GATED:
+            gate, acc = tl.split(tl.permute(tl.reshape(acc, (2, BLOCK_N, ROWS)), (1, 2, 0)))
+        admit(PDL)  # not before: programs that came early would crowd on some multiprocessors, and make them the last
     last = True
     if SPLIT > 1:
         EACH: tl.constexpr = BLOCK_N * ROWS * 2 if GATED else BLOCK_N * ROWS
@@ -319,8 +365,9 @@ def product(
     """
     rows, inner = x.shape
     columns = out.shape[1]
-    least = ROWS if norm is None else least_rows(weight, tile.warps)
-    wide = min(max(least, triton.next_power_of_2(rows)), MOST_ROWS)
+    if norm is not None and isinstance(weight, Packed):
+        x, norm = rms_norm(x, norm, eps), None
+    wide = min(max(ROWS, triton.next_power_of_2(rows)), MOST_ROWS)
     tiles = triton.cdiv(columns, tile.columns) * triton.cdiv(rows, wide)
     pdl = dependent_launch(x.device)
     width = 8 * x.element_size() if isinstance(weight, Tensor) else 16 // parts(weight.kind)

@@ -29,9 +29,9 @@ from specdec.kernels.attention import (
     weighed,
 )
 from specdec.kernels.launch import INTERPRETED
-from specdec.kernels.packed import CHUNK, Packed
-from specdec.kernels.products import finish, scaled, weigh
-from specdec.kernels.tiles import ROWS, Product, Tile, least_rows
+from specdec.kernels.packed import Packed
+from specdec.kernels.products import finish, rms_norm, scaled, weigh
+from specdec.kernels.tiles import ROWS, Product, Tile
 from specdec.kernels.unpack import dense, form, tensors
 
 LEAST = 128
@@ -108,14 +108,12 @@ def _product(
 def exact(tiles: Mapping[Product, Tile], dtype: torch.dtype, device: torch.device) -> bool:
     """Whether these kernels have the bits of the narrow ones, for products in these tiles.
 
-    That was tried on Hopper, in 16 bits, and of packed W with groups of 64 or more. There the order in which a tensor
-    core adds does not depend on its tile."""
+    That was tried on Hopper, in 16 bits. There the order in which a tensor core adds does not depend on its tile."""
     hopper = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9 and dtype.itemsize == 2
     fit = all(
         wanted.inner % 8 == 0 and (tile.split == 1 or wanted.inner % (tile.split * min(_INNER, tile.inner)) == 0)
         for wanted, tile in tiles.items()
     )
-    fit = fit and all(wanted.group % CHUNK == 0 for wanted in tiles)
     return fit and (INTERPRETED or (hopper and all(tile.columns >= 64 for tile in tiles.values())))
 
 
@@ -135,19 +133,19 @@ def product(
     """What `products.product` does, with the bits that `tile` has there. Of a packed W the numbers are written down
     first, into `room`."""
     (rows, inner), columns = x.shape, out.shape[1]
-    how, words = form(weight, x.dtype), tensors(weight)[1]
-    squares, chunk, least = x, tile.inner, least_rows(weight, tile.warps)
+    how, (_, words, _, order), squares = form(weight, x.dtype), tensors(weight), x
     if isinstance(weight, Packed):
-        chunk = weight.chunk
+        if norm is not None:
+            x, norm = rms_norm(x, norm, eps), None
         if weight.order is not None:
-            x, norm = x[:, weight.order], None if norm is None else norm[weight.order]
+            x = x[:, order]
         held = x.new_empty(weight.columns * inner) if room is None else room[: weight.columns * inner]
         weight = dense(weight, held.view(-1, inner))
     if norm is not None:
         squares = torch.empty((tile.split, rows), dtype=torch.float32, device=x.device)
-        normed = torch.empty_like(x)
-        _normed[(triton.cdiv(rows, least), tile.split)](
-            x, norm, normed, squares, rows, K=inner, ROWS=least, INNER=chunk, SPLIT=tile.split, num_warps=tile.warps
+        normed, cut = torch.empty_like(x), (triton.cdiv(rows, ROWS), tile.split)
+        _normed[cut](
+            x, norm, normed, squares, rows, K=inner, ROWS=ROWS, INNER=tile.inner, SPLIT=tile.split, num_warps=tile.warps
         )
         x = normed
     step, wide = min(_INNER, tile.inner), _WIDE  # all sums have to lie in registers

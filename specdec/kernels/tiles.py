@@ -18,7 +18,7 @@ MOST_ROWS = 128
 """Rows of x in one program, at most. How many there are changes no bit of any of them."""
 _SHARED = 200 * 1024
 """Bytes of a multiprocessor's shared memory that a program may fill."""
-_BUSY, _BUSY_GATED, _BUSY_PACKED = 90, 180, 112
+_BUSY, _BUSY_GATED, _BUSY_PACKED = 90, 180, 224
 """Programs that keep a GPU's memory busy."""
 
 
@@ -135,16 +135,8 @@ def _packed_rule(product: Product) -> Tile:
     """The same where W is in few bits."""
     if product.dtype == torch.float32:
         return Tile(32, product.unit)
-    few = product.kind in ("int4", "mxfp4")
-    wide = few and not product.gated and product.inner >= product.columns
-    width, busy = 128 if wide else 64, _BUSY_PACKED if few else _BUSY_GATED
-    split, programs = 1, -(-product.columns // width)
+    split, programs = 1, -(-product.columns // 64)
+    busy = _BUSY_GATED if product.gated else _BUSY_PACKED
     while programs * split < busy and product.inner % (2 * split * product.unit) == 0:
         split *= 2
-    return Tile(width, product.unit, split, warps=width // 16, ahead=2)
-
-
-def least_rows(weight: Tensor | Packed, warps: int) -> int:
-    """Rows of x in a program that adds their squares, at least: with fewer a thread would hold less than 16 bytes of a
-    row, and so add in another order than with more."""
-    return ROWS if isinstance(weight, Tensor) else max(ROWS, 32 * warps * 8 // weight.chunk)
+    return Tile(64, product.unit, split, warps=4 if product.gated else 2, stages=3, ahead=2)

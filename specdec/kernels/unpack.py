@@ -72,6 +72,9 @@ def _subtract(kind: str, minus_one: str) -> tl.constexpr:
 
 
 _TIMES_BF16, _TIMES_FP16 = _multiply("bf16x2"), _multiply("f16x2")
+_TIMES_BOTH = tl.constexpr(
+    "{ .reg .b32 t; mov.b32 t, 0x80008000; fma.rn.bf16x2 t, $1, $3, t; fma.rn.bf16x2 $0, $1, $2, t; }"
+)
 _MINUS_BF16, _MINUS_FP16 = _subtract("bf16x2", "0xbf80bf80"), _subtract("f16x2", "0xbc00bc00")
 
 
@@ -94,6 +97,21 @@ def _times(a, b, TYPE: tl.constexpr):
         return tl.inline_asm_elementwise(_TIMES_FP16, "=r,r,r", [a, b], dtype=tl.float16, is_pure=True, pack=2)
     else:
         return (a.to(tl.float32) * b.to(tl.float32)).to(TYPE)
+
+
+@triton.jit
+def _times_wide(a, b, TYPE: tl.constexpr):
+    """a * b, b [n, 1] in fp32. In bf16 b is the sum of two, which is all but one rounding. In fp16 the second would be
+    too small."""
+    if TYPE == tl.bfloat16 and _NATIVE:
+        high = b.to(tl.bfloat16)
+        low = tl.broadcast_to((b - high.to(tl.float32)).to(tl.bfloat16), a.shape)
+        high = tl.broadcast_to(high, a.shape)
+        return tl.inline_asm_elementwise(
+            _TIMES_BOTH, "=r,r,r,r", [a, high, low], dtype=tl.bfloat16, is_pure=True, pack=2
+        )
+    else:
+        return (a.to(tl.float32) * b).to(TYPE)
 
 
 @triton.jit
@@ -128,7 +146,7 @@ def _plain(held, PART: tl.constexpr, KIND: tl.constexpr):
 def _numbers(
     held, shift, PART: tl.constexpr, KIND: tl.constexpr, CODES: tl.constexpr, SHIFT: tl.constexpr, TYPE: tl.constexpr
 ):
-    """A part's codes [n, chunk] less `shift` [n, 1], exact in 16 bits."""
+    """A part's codes [n, chunk] less `shift` [n, 1], exact in 16 bits; floats as `_raised` says too small."""
     found, base = _floats(held, CODES, PART, TYPE), tl.zeros(held.shape, TYPE)
     BF16: tl.constexpr = TYPE == tl.bfloat16
     if KIND == "int4":
@@ -141,10 +159,16 @@ def _numbers(
             return _minus(found, base + shift.to(TYPE), TYPE)
     elif KIND == "int8":
         return _minus(found, base + (shift + 1152).to(TYPE), TYPE)
-    elif KIND == "mxfp4":
-        return _times(found, tl.full(held.shape, 2.0**126 if BF16 else 2.0**14, TYPE), TYPE)
     else:
-        return _times(found, tl.full(held.shape, 2.0**120 if BF16 else 2.0**8, TYPE), TYPE)
+        return found
+
+
+@triton.constexpr_function
+def _raised(kind, dtype):
+    """What a float's bits are multiplied with when its exponent has become one of more bits."""
+    if kind == "mxfp4":
+        return 2.0**126 if dtype == tl.bfloat16 else 2.0**14
+    return (2.0**120 if dtype == tl.bfloat16 else 2.0**8) if kind == "fp8" else 1.0
 
 
 @triton.jit
@@ -168,6 +192,11 @@ def unpack(
         taken = shift[:, None]
     if _NATIVE and TYPE != tl.float32:
         found = _numbers(held, taken, PART, KIND, CODES, SHIFT, TYPE)
+        raised: tl.constexpr = _raised(KIND, TYPE)
+        if SCALED != "no":
+            scale *= raised
+        elif raised != 1.0:
+            found = _times(found, tl.full(held.shape, raised, TYPE), TYPE)
     else:
         found = _plain(held, PART, KIND) - taken
     if SHIFT == "minimums":
@@ -176,7 +205,7 @@ def unpack(
     elif SCALED == "pair":
         return _times(found, tl.broadcast_to(scale[:, None].to(TYPE), found.shape), TYPE)
     elif SCALED == "wide":
-        return (found.to(tl.float32) * scale[:, None]).to(TYPE)
+        return _times_wide(found, scale[:, None], TYPE)
     else:
         return found.to(TYPE)
 

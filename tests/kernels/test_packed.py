@@ -23,6 +23,7 @@ from specdec.models.graphs import Graphs
 from specdec.models.triton.model import TritonModel
 from specdec.models.weights.checkpoint import Safetensors, read_config
 from specdec.models.weights.layers import Quantization
+from specdec.models.weights.rounding import of_head
 from specdec.types.load import Quantize
 from tests.kernels.bits import same_bits
 from tests.kernels.test_runner import saved
@@ -102,6 +103,19 @@ def test_the_numbers_written_down(case: Any, device: torch.device) -> None:
     torch.testing.assert_close(found, wanted, rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_errors_are_those_of_rounded_numbers(case: Any, device: torch.device) -> None:
+    """Against fp64, a product errs as one in fp32 by the numbers in 16 bits does."""
+    kind, inner, *rest = case
+    weight, dtype = random(device, 72, kind, inner, *rest), DTYPES[0 if not CUDA else 1]
+    x, tile = torch.randn(16, inner, device=device).to(dtype), Tile(64, weight.unit)
+    found = product(x, weight, torch.empty(16, 72, device=device), tile, _scratch(device))
+    exact = x.double() @ unpacked(weight, torch.float32).double().T
+    rounded = F.linear(x.float(), unpacked(weight, dtype).float())
+    floor = 1e-6 * exact.square().mean().sqrt()  # of the sums themselves, where no number is rounded
+    assert (found - exact).square().mean().sqrt() <= 1.2 * (rounded - exact).square().mean().sqrt() + floor
+
+
 @pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[6], CASES[9]])
 @pytest.mark.parametrize("gated", [False, True])
 def test_a_row_is_the_same_bits_among_any(case: Any, device: torch.device, *, gated: bool) -> None:
@@ -133,6 +147,8 @@ def test_groups_in_an_order_of_their_own(device: torch.device) -> None:
     assert same_bits(prompts.product(x, weight, torch.empty(130, 64, device=device), tile), narrow)
     how: dict[str, Any] = {"norm": norm, "eps": EPS}
     narrow = product(x, weight, torch.empty(130, 64, device=device), tile, _scratch(device), **how)
+    alone = product(x[:1], weight, torch.empty(1, 64, device=device), tile, _scratch(device), **how)
+    assert same_bits(alone, narrow[:1])
     assert same_bits(prompts.product(x, weight, torch.empty(130, 64, device=device), tile, **how), narrow)
 
 
@@ -183,7 +199,7 @@ def test_a_model(to: Quantize, tmp_path: Path, device: torch.device) -> None:
         eager.load(Safetensors(tmp_path), family, Quantization(to=to, head=True, packed=stay), **options)
         for stay in (False, True)
     )
-    assert "head" in packed.info.weight_format
+    assert packed.weights.head.format == of_head(to)
     assert packed.info.weight_format.startswith(to)
     ids = tokens(1, 9).to(device)
     batch = Batch(ids, [0], [0], 9)
