@@ -233,20 +233,11 @@ def _product(
     tile, share = tl.program_id(0) // SPLIT, tl.program_id(0) % SPLIT
     row = tile % across * ROWS + tl.arange(0, ROWS)
     column = tile // across * BLOCK_N + tl.arange(0, BLOCK_N)
-    WIDTH: tl.constexpr = 2 * N if GATED else N
     if AHEAD > 0:
-        if KIND == "dense":
-            line = share * tl.cdiv(K, SPLIT) + tl.arange(0, AHEAD) * 64
-            prefetch(weight + column.to(tl.int64)[:, None] * K + line[None, :])
-            if GATED:
-                prefetch(weight + (column + N).to(tl.int64)[:, None] * K + line[None, :])
-        else:
-            unit = share * (tl.cdiv(K, CHUNK * PARTS) // SPLIT) + tl.arange(0, AHEAD)
-            line = tile // across * BLOCK_N * CHUNK + tl.arange(0, BLOCK_N * CHUNK // 64) * 64
-            at = unit.to(tl.int64)[:, None] * (WIDTH * CHUNK) + tl.minimum(line, WIDTH * CHUNK - 1)[None, :]
-            prefetch(weight + at)
-            if GATED:
-                prefetch(weight + N * CHUNK + at)
+        line = share * tl.cdiv(K, SPLIT) + tl.arange(0, AHEAD) * 64
+        prefetch(weight + column.to(tl.int64)[:, None] * K + line[None, :])
+        if GATED:
+            prefetch(weight + (column + N).to(tl.int64)[:, None] * K + line[None, :])
     wait(PDL)
     if KIND == "dense":
         admit(PDL)
@@ -275,6 +266,7 @@ def _product(
             PRECISION,
         )
     else:
+        WIDTH: tl.constexpr = 2 * N if GATED else N
         WIDE: tl.constexpr = 2 * BLOCK_N if GATED else BLOCK_N
         index = tl.arange(0, WIDE)
         both = tile // across * BLOCK_N + index % BLOCK_N + index // BLOCK_N * N
@@ -370,13 +362,14 @@ def product(
     wide = min(max(ROWS, triton.next_power_of_2(rows)), MOST_ROWS)
     tiles = triton.cdiv(columns, tile.columns) * triton.cdiv(rows, wide)
     pdl = dependent_launch(x.device)
+    plain = isinstance(weight, Tensor)
     width = 8 * x.element_size() if isinstance(weight, Tensor) else 16 // parts(weight.kind)
     _product[(tiles * tile.split,)](
         x, *tensors(weight), x if norm is None else norm, x if bias is None else bias, out,
         scratch.shares, scratch.squares, scratch.arrivals, rows, eps,
         N=columns, K=inner, ROWS=wide, BLOCK_N=tile.columns, BLOCK_K=tile.inner, SPLIT=tile.split,
         NORM=norm is not None, BIAS=bias is not None, GATED=gated, RESIDUAL=residual,
-        AHEAD=tile.ahead if pdl else 0, PRECISION="ieee", PDL=pdl, **form(weight, x.dtype),
+        AHEAD=tile.ahead if pdl and plain else 0, PRECISION="ieee", PDL=pdl, **form(weight, x.dtype),
         num_warps=tile.warps_for(wide), num_stages=tile.stages_for(wide, gated, x.element_size(), width),
         **({"launch_pdl": True} if pdl else {}),
     )  # fmt: skip

@@ -35,7 +35,8 @@ class Tile:
     warps: int = 4
     stages: int = 4
     ahead: int = 0
-    """Lines of each row of W that are fetched before the kernel before has ended; a power of two."""
+    """Lines of each row of W that are fetched before the kernel before has ended; a power of two. Not of a
+    packed W: it made a layer slower."""
 
     def stages_for(self, rows: int, gated: bool, size: int, bits: int | None = None) -> int:
         """As many stages as there is room for, up to `stages`; an element of x has `size` bytes, one of W `bits`."""
@@ -139,4 +140,5 @@ def _packed_rule(product: Product) -> Tile:
     busy = _BUSY_GATED if product.gated else _BUSY_PACKED
     while programs * split < busy and product.inner % (2 * split * product.unit) == 0:
         split *= 2
-    return Tile(64, product.unit, split, warps=4 if product.gated else 2, stages=3, ahead=2)
+    few = product.kind in ("int4", "mxfp4")
+    return Tile(64, product.unit, split, warps=4 if product.gated else 2, stages=3 if few or product.gated else 4)

@@ -32,7 +32,7 @@ def candidates(wanted: Product) -> Iterator[Tile]:
         {"inner": rule.inner // 2, "stages": 6},
         {"inner": rule.inner * 2, "stages": 3},
         {"columns": rule.columns * 2, "warps": 8},
-        *({"ahead": lines} for lines in (0, 8, 16)),
+        *({"ahead": lines} for lines in (0, 8, 16) if wanted.kind is None),
         *({"stages": stages} for stages in (rule.stages - 1, rule.stages + 2)),
     ]
     for change in changes:
