@@ -107,10 +107,8 @@ def write_new(folder: Path, facts: TargetFacts, options: TrainingOptions, layers
     described = _layers_config(facts, options.kind, layers)
     shapes = _shapes(_family(described), options.kind, len(ids) * facts.hidden)
     tensors = _first_values(_family(described), shapes, generator)
-    tensors["norm.weight"] = _of_target(facts, ("norm.weight",), (facts.hidden,))  # what the head behind it is used to
     if options.kind == "eagle3":
-        head = ("lm_head.weight", "embed_tokens.weight")
-        tensors["lm_head.weight"] = _of_target(facts, head, (facts.vocab, facts.hidden))
+        tensors["lm_head.weight"] = _target_head(facts)
     if known is not None:
         there = torch.zeros(facts.vocab, dtype=torch.bool)
         there[known] = True
@@ -218,14 +216,14 @@ def _known_tokens(facts: TargetFacts, said: Sequence[int]) -> Tensor | None:
     return counts.argsort(descending=True, stable=True)[:_DRAFT_VOCAB].sort().values
 
 
-def _of_target(facts: TargetFacts, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
-    """The first of the target's tensors that it has, to begin with."""
-    at = [prefix + name for name in names for prefix in ("", "model.", "model.language_model.")]
+def _target_head(facts: TargetFacts) -> Tensor:
+    """[V, H], to begin with."""
+    names = ("lm_head.weight", "model.embed_tokens.weight", "model.language_model.embed_tokens.weight")
     with closing(open_tensors(facts.folder)) as tensors:
-        name = next((name for name in at if name in tensors), None)
+        name = next((name for name in names if name in tensors), None)
         if name is None:
-            raise UnsupportedModel(f"{facts.folder} has no tensor that is known; expected one of {', '.join(at)}")
-        return tensors.get(name, shape).float()
+            raise UnsupportedModel(f"{facts.folder} shows no head that is known; expected one of {', '.join(names)}")
+        return tensors.get(name, (facts.vocab, facts.hidden)).float()
 
 
 def speculators_config(
