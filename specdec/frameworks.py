@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from specdec.loading import served
 from specdec.types import Ending, LoadOptions, Reasoning, Request, SamplingParams, Speculative
-from specdec.types.load import Quantize
+from specdec.types.load import KvDtype, Quantize
 
 
 class Parameters(BaseModel):
@@ -45,6 +45,8 @@ class Parameters(BaseModel):
     """What plain weights are rounded to while they are read: "int4", "int8" or "fp8"."""
     quantize_head: bool = False
     """The head too, to 8 bits."""
+    kv_dtype: KvDtype = "auto"
+    """What keys and values are kept in: "auto", or "fp8" in half the memory."""
 
     temperature: float | None = None
     """0 is greedy."""

@@ -50,6 +50,7 @@ def test_every_parameter_reaches_its_place(engines: SharedEngines, kind: type[Pa
         "tool_format": "hermes",
         "quantize": "int8",
         "quantize_head": True,
+        "kv_dtype": "fp8",
         "trust_remote_code": True,
     }
     request: dict[str, Any] = {"temperature": 0.5, "min_tokens": 2, "seed": 3, "speculative": 4, "timeout": 5.0}

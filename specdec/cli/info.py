@@ -33,6 +33,7 @@ def info(
     with loaded(loading) as engine:
         info = engine.info
     off, context = info.speculation_unavailable, f"{info.context} tokens"
+    kept = "" if info.kv_dtype == "auto" else f" in {info.kv_dtype}"
     if json:
         print_json(asdict(info))
         return
@@ -51,7 +52,7 @@ def info(
             "context": f"{context}, {info.slots} at once",
             "vocabulary": f"{info.vocab_size} tokens",
             "chat template": "yes" if info.chat_template else "no",
-            "memory": f"{info.weight_bytes / 2**20:.0f} MiB weights, {info.cache_bytes / 2**20:.0f} MiB cache",
+            "memory": f"{info.weight_bytes / 2**20:.0f} MiB weights, {info.cache_bytes / 2**20:.0f} MiB cache{kept}",
         }
     stdout().print(facts_table(facts))
 

@@ -35,8 +35,8 @@ class Admission:
     device: torch.device
     acceptance: Acceptance
     forms: AnswerForms
-    shortened: bool = False
-    """Whether `context` is what memory holds."""
+    longer: str = ""
+    """What would make `context` longer, where it is what memory holds."""
 
     def __post_init__(self) -> None:
         self._ids = count()
@@ -50,9 +50,9 @@ class Admission:
             raise InvalidRequest("prompt", "", "text that is at least one token")
         if len(tokens) >= self.context:
             context = f"this model's maximum context length is {self.context}"  # clients know these words
-            held = ": as much as the memory left holds; smaller weights or no draft model leave more"
+            held = f": as much as the memory left holds; {self.longer} would leave more"
             fits = f"at most {self.context - 1} tokens ({context}, prompt and answer together)"
-            fits += held if self.shortened else ""
+            fits += held if self.longer else ""
             holding = f" (tools in it: {len(_tools(request))})" if _tools(request) else ""
             raise PromptTooLong("prompt", f"{len(tokens)} tokens{holding}", fits)
         params = request.sampling.with_defaults(self.defaults)

@@ -23,7 +23,7 @@ from specdec.drafters.translated import TranslatedDrafter
 from specdec.engine import Progress
 from specdec.errors import LoadError, TokenizerMismatch
 from specdec.models.base import Model
-from specdec.models.loading import can_round, generation_defaults, load_model
+from specdec.models.loading import can_round, described, generation_defaults, load_model
 from specdec.models.state import SlotState
 from specdec.models.weights.checkpoint import resolve
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
@@ -53,6 +53,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         trust_remote_code=options.trust_remote_code,
         quantize=options.quantize,
         quantize_head=options.quantize_head,
+        kv_dtype=options.kv_dtype,
         beside=None if heads else beside,
         reserved=max((foretold_bytes(at, path, options.slots) for _, at in heads), default=0),
     )
@@ -109,6 +110,7 @@ def assemble(
         draft_parameters=draft.parameters if draft else 0,
         weight_bytes=at.weight_bytes + (draft.weight_bytes if draft else 0),
         weight_format=at.weight_format,
+        kv_dtype=at.kv_dtype,
         cache_bytes=at.cache_bytes + (draft.cache_bytes if draft else 0),
         tool_format=writes.name,
         reasoning=writes.thinks,
@@ -163,6 +165,7 @@ def _draft(
         trust_remote_code=code,
         quantize=options.quantize if rounds else None,
         quantize_head=options.quantize_head and rounds,
+        kv_dtype=options.kv_dtype if described(path, trust_remote_code=code) else "auto",
         most=target.info.context,
     )
     try:

@@ -88,7 +88,7 @@ class LocalEngine(Engine):
             parts.target.info.device,
             self._controller.acceptance,
             AnswerForms(GrammarCompiler(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.answer_format),
-            parts.target.info.shortened,
+            parts.target.info.longer,
         )
         self._take_cores()
         self._rounds.warm_up()

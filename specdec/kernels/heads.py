@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from specdec.kernels.attention import SUMS, join, once, turned, weighed
+from specdec.kernels.attention import join, summed, turned, weighed
 from specdec.kernels.tiles import ROWS
 
 _STEP = 64
@@ -107,7 +107,7 @@ def _share(
         at = x + row * ((HEADS + 2 * KV) * SIZE) + (head * GROUP + index % GROUP) * SIZE
         q = tl.load(at[:, None] + lane[None, :], mask=mine[:, None], other=0.0)
         most = tl.full((ROWS,), float("-inf"), tl.float32)
-        sums = tl.zeros((ROWS, SUMS), tl.float32)
+        sums = tl.zeros((ROWS, STEP // 2), tl.float32)
         acc = tl.zeros((ROWS, SIZE), tl.float32)
         held = (slot * KV + head) * capacity
         for offset in range(low, tl.minimum(low + each, end), STEP):
@@ -125,7 +125,7 @@ def _share(
         home = (b * blocks + block).to(tl.int64) * shares + share
         tl.store(parts + home * ROWS * SIZE + line[:, None] * SIZE + lane[None, :], acc)
         tl.store(weights + home * 2 * ROWS + line, most)
-        tl.store(weights + home * 2 * ROWS + ROWS + line, once(sums))
+        tl.store(weights + home * 2 * ROWS + ROWS + line, summed(sums))
 
 
 @triton.jit(do_not_specialize=["count"])

@@ -17,14 +17,17 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from specdec.kernels.attention import (
     STEP,
-    SUMS,
     Heads,
     PagedKeys,
     first_key,
+    first_seen,
+    halves,
     its_part,
     join,
+    keep_halves,
     lines_of,
-    once,
+    new_halves,
+    summed,
     turned,
     weighed,
 )
@@ -193,7 +196,7 @@ def _placed(
     WIDE: tl.constexpr = (HEADS + 2 * KV) * SIZE
     head, first = tl.program_id(1), tl.program_id(0) * STEP
     start, slot = tl.load(starts), tl.load(slots)
-    half, lane = tl.arange(0, HALF), tl.arange(0, SIZE)
+    half = tl.arange(0, HALF)
     kind = qkv.dtype.element_ty
     if head < HEADS:
         for low in tl.static_range(0, STEP, ROWS):
@@ -206,14 +209,34 @@ def _placed(
     else:
         written = first + tl.arange(0, STEP)
         new, key = written < count, start + tl.minimum(written, count - 1)
-        held = keys.dtype.element_ty
         fresh = qkv + written.to(tl.int64) * WIDE + head * SIZE
-        place = lines_of(table + slot * width, key, head - HEADS, KV, PAGE) * SIZE
-        k1, k2 = turned(fresh, k_norm, key, cos, sin, new, eps, HALF, NORM)
-        v = tl.load((fresh + KV * SIZE)[:, None] + lane[None, :], mask=new[:, None], other=0.0)
-        tl.store(keys + place[:, None] + half[None, :], k1.to(kind).to(held), mask=new[:, None])
-        tl.store(keys + place[:, None] + HALF + half[None, :], k2.to(kind).to(held), mask=new[:, None])
-        tl.store(values + place[:, None] + lane[None, :], v.to(held), mask=new[:, None])
+        place = lines_of(table + slot * width, key, head - HEADS, KV, PAGE)
+        k1, k2, v1, v2 = new_halves(fresh, k_norm, key, new, cos, sin, eps, KV, HALF, NORM, kind)
+        keep_halves(keys, place, k1, k2, new, HALF)
+        keep_halves(values, place, v1, v2, new, HALF)
+
+
+@triton.jit(do_not_specialize=["count", "width"])
+def _unpacked(
+    keys, values, table, room_keys, room_values, slots, starts, count, width,
+    KV: tl.constexpr, HALF: tl.constexpr, WINDOW: tl.constexpr, PAGE: tl.constexpr,
+):  # fmt: skip
+    """A sequence's keys and values in few bits as products take them, page after page into a room of their own."""
+    number, head = tl.program_id(0), tl.program_id(1)
+    start, slot = tl.load(starts), tl.load(slots)
+    needed = number * PAGE < start + count
+    if WINDOW > 0:
+        needed = needed & ((number + 1) * PAGE > start - WINDOW + 1)
+    if needed:
+        inner = tl.arange(0, PAGE)
+        source = lines_of(table + slot * width, number * PAGE, head, KV, PAGE) + inner
+        target = (number.to(tl.int64) * KV + head) * PAGE + inner
+        kind = room_keys.dtype.element_ty
+        whole = inner >= 0
+        k1, k2 = halves(keys, source, None, HALF, kind, False)
+        v1, v2 = halves(values, source, None, HALF, kind, False)
+        keep_halves(room_keys, target, k1, k2, whole, HALF)
+        keep_halves(room_values, target, v1, v2, whole, HALF)
 
 
 @triton.jit
@@ -223,8 +246,8 @@ def _looked(
 ):  # fmt: skip
     """`weighed`, by queries q [rows, SIZE], over the keys and values from `line` on; MASKED where some row does not see
     every key."""
-    score = tl.dot(q, tl.trans(keys.load([line, 0]).to(q.dtype)), input_precision=PRECISION)
-    v = values.load([line, 0]).to(q.dtype)
+    score = tl.dot(q, tl.trans(keys.load([line, 0])), input_precision=PRECISION)
+    v = values.load([line, 0])
     if MASKED:
         seen = key[None, :] <= tl.minimum(position, end - 1)[:, None]
         if WINDOW > 0:
@@ -232,6 +255,13 @@ def _looked(
         v = tl.where((key < end)[:, None], v, 0.0)  # what lies behind the last key may be anything
         score = tl.where(seen, score, float("-inf"))
     return weighed(score, v, scale, peak, mass, part, PRECISION)
+
+
+@triton.jit
+def _next(number, peak, mass, part, PAGE: tl.constexpr):
+    """The next part, where it ends, and nothing in it so far."""
+    empty = tl.full(peak.shape, float("-inf"), tl.float32)
+    return number + 1, first_key(number + 2, PAGE), empty, tl.zeros_like(mass), tl.zeros_like(part)
 
 
 @triton.jit(do_not_specialize=["count", "width"])
@@ -259,40 +289,56 @@ def _attend(
     end = tl.minimum(start + (tile * ROWS + ROWS - 1) // GROUP + 1, start + count)
     # Keys from `clear` to `whole` are seen by every row. Only there may steps overlap: the others change the values on
     # their way to the product, and a second one must not begin before the first has read them.
-    first, begins, clear, whole = 0, 0, 0, (lowest + 1) // STEP * STEP
+    first, clear, whole = first_seen(lowest, WINDOW, STEP), 0, (lowest + 1) // STEP * STEP
     if WINDOW > 0:
-        first = tl.maximum(lowest - WINDOW + 1, 0) // STEP * STEP
-        begins = its_part(first, PAGE)
         clear = tl.cdiv(tl.maximum(end - WINDOW, 0), STEP) * STEP
+    clear = tl.maximum(tl.minimum(clear, end), first)
+    whole = tl.maximum(tl.minimum(whole, end), clear)
+    number = its_part(first, PAGE)
+    border = first_key(number + 1, PAGE)
     most = tl.full((ROWS,), float("-inf"), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, SIZE), tl.float32)
-    for number in range(begins, its_part(end - 1, PAGE) + 1):
-        low, high = tl.maximum(first_key(number, PAGE), first), tl.minimum(first_key(number + 1, PAGE), end)
-        begin = tl.maximum(tl.minimum(clear, high), low)
-        middle = tl.maximum(tl.minimum(whole, high), begin)
-        peak = tl.full((ROWS,), float("-inf"), tl.float32)
-        mass = tl.zeros((ROWS, SUMS), tl.float32)
-        part = tl.zeros((ROWS, SIZE), tl.float32)
-        if WINDOW > 0:
-            for at in tl.range(low, begin, STEP, num_stages=1):
-                line = lines_of(pages, at, head, KV, PAGE).to(tl.int32)
-                peak, mass, part = _looked(
-                    q, keys, values, line, at + near, position, end, scale, peak, mass, part, True, WINDOW, PRECISION
-                )
-        for at in range(begin, middle, STEP):
-            line = lines_of(pages, at, head, KV, PAGE).to(tl.int32)
-            peak, mass, part = _looked(
-                q, keys, values, line, at + near, position, end, scale, peak, mass, part, False, WINDOW, PRECISION
-            )
-        for at in tl.range(middle, high, STEP, num_stages=1):
+    peak = tl.full((ROWS,), float("-inf"), tl.float32)
+    mass = tl.zeros((ROWS, STEP // 2), tl.float32)
+    part = tl.zeros((ROWS, SIZE), tl.float32)
+    if WINDOW > 0:
+        for at in tl.range(first, clear, STEP, num_stages=1):
+            if at == border:
+                most, total, acc = join(most, total, acc, peak, summed(mass), part)
+                number, border, peak, mass, part = _next(number, peak, mass, part, PAGE)
             line = lines_of(pages, at, head, KV, PAGE).to(tl.int32)
             peak, mass, part = _looked(
                 q, keys, values, line, at + near, position, end, scale, peak, mass, part, True, WINDOW, PRECISION
             )
-        most, total, acc = join(most, total, acc, peak, once(mass), part)
+    for at in range(clear, whole, STEP):
+        if at == border:
+            most, total, acc = join(most, total, acc, peak, summed(mass), part)
+            number, border, peak, mass, part = _next(number, peak, mass, part, PAGE)
+        line = lines_of(pages, at, head, KV, PAGE).to(tl.int32)
+        peak, mass, part = _looked(
+            q, keys, values, line, at + near, position, end, scale, peak, mass, part, False, WINDOW, PRECISION
+        )
+    for at in tl.range(whole, end, STEP, num_stages=1):
+        if at == border:
+            most, total, acc = join(most, total, acc, peak, summed(mass), part)
+            number, border, peak, mass, part = _next(number, peak, mass, part, PAGE)
+        line = lines_of(pages, at, head, KV, PAGE).to(tl.int32)
+        peak, mass, part = _looked(
+            q, keys, values, line, at + near, position, end, scale, peak, mass, part, True, WINDOW, PRECISION
+        )
+    most, total, acc = join(most, total, acc, peak, summed(mass), part)
     where = (m.to(tl.int64) * (HEADS * SIZE) + column)[:, None] + lane[None, :]
     tl.store(out + where, (acc / total[:, None]).to(out.dtype.element_ty), mask=mine[:, None])
+
+
+def room_for(held: PagedKeys, dtype: torch.dtype) -> PagedKeys:
+    """Where one sequence's pages lie in their order, whichever slot is its own."""
+    slots, width = held.table.shape
+    size = (width, *held.keys.shape[1:-1], 2 * held.keys.shape[-1])
+    keys, values = (torch.empty(size, dtype=dtype, device=held.keys.device) for _ in range(2))
+    order = torch.arange(width, dtype=torch.int32, device=held.keys.device)
+    return PagedKeys(keys, values, order.expand(slots, width).contiguous())
 
 
 def attend(
@@ -305,8 +351,10 @@ def attend(
     *,
     window: int | None = None,
     norms: tuple[Tensor, Tensor] | None = None,
+    room: PagedKeys | None = None,
 ) -> Tensor:
-    """What `attention.attend` does, for one sequence; the queries in `qkv` are replaced by rotated ones."""
+    """What `attention.attend` does, for one sequence; the queries in `qkv` are replaced by rotated ones. Where fewer
+    bits are `held`, they are unpacked into `room` (see `room_for`)."""
     count, size, width = qkv.shape[0], heads.size, held.table.shape[1]
     out = torch.empty((count, heads.heads * size), dtype=qkv.dtype, device=qkv.device)
     q_norm, k_norm = (qkv, qkv) if norms is None else norms
@@ -333,6 +381,24 @@ def attend(
         NORM=norms is not None,
         num_warps=4,
     )
+    if room is not None:
+        _unpacked[(width, heads.kv_heads)](
+            held.keys,
+            held.values,
+            held.table,
+            room.keys,
+            room.values,
+            slots,
+            starts,
+            count,
+            width,
+            KV=heads.kv_heads,
+            HALF=size // 2,
+            WINDOW=window or 0,
+            PAGE=held.page,
+            num_warps=8,
+        )
+        held = room
     queries = heads.heads // heads.kv_heads * count
     lines = [TensorDescriptor.from_tensor(t.view(-1, size), [step, size]) for t in (held.keys, held.values)]
     _attend[(triton.cdiv(queries, _QUERIES), heads.kv_heads)](

@@ -20,6 +20,8 @@ from specdec.kernels.packed import LOWEST, Kind, Packed, parts
 _COLUMNS = 64
 """Of a program that writes all numbers down."""
 _NATIVE = tl.constexpr(not INTERPRETED)
+_LARGEST = tl.constexpr(448.0)
+"""Number of fp8 (e4m3)."""
 _LOWEST_INT4, _LOWEST_INT8 = tl.constexpr(LOWEST["int4"]), tl.constexpr(LOWEST["int8"])
 
 
@@ -76,6 +78,9 @@ _TIMES_BOTH = tl.constexpr(
     "{ .reg .b32 t; mov.b32 t, 0x80008000; fma.rn.bf16x2 t, $1, $3, t; fma.rn.bf16x2 $0, $1, $2, t; }"
 )
 _MINUS_BF16, _MINUS_FP16 = _subtract("bf16x2", "0xbf80bf80"), _subtract("f16x2", "0xbc00bc00")
+
+
+_FP8_BF16, _FP8_FP16 = (tl.constexpr(tuple(_code("fp8", part, bf16=bf16) for part in (0, 1))) for bf16 in (True, False))
 
 
 @triton.jit
@@ -208,6 +213,26 @@ def unpack(
         return _times_wide(found, scale[:, None], TYPE)
     else:
         return found.to(TYPE)
+
+
+@triton.jit
+def from_fp8(words, PART: tl.constexpr, TYPE: tl.constexpr):
+    """The low (0) or the high (1) of two numbers in fp8 (e4m3)."""
+    CODES: tl.constexpr = _FP8_BF16 if TYPE == tl.bfloat16 else _FP8_FP16
+    return unpack(words, None, None, PART, "fp8", CODES, "no", "no", TYPE)
+
+
+@triton.jit
+def to_fp8(low, high):
+    """Two numbers in fp8 side by side; what is too large becomes the largest there is."""
+    low, high = low.to(tl.float32), high.to(tl.float32)
+    if _NATIVE:
+        return tl.inline_asm_elementwise(
+            "cvt.rn.satfinite.e4m3x2.f32 $0, $2, $1;", "=h,f,f", [low, high], dtype=tl.int16, is_pure=True, pack=1
+        )
+    low, high = tl.clamp(low, -_LARGEST, _LARGEST), tl.clamp(high, -_LARGEST, _LARGEST)
+    low, high = low.to(tl.float8e4nv).to(tl.uint8, bitcast=True), high.to(tl.float8e4nv).to(tl.uint8, bitcast=True)
+    return (low.to(tl.int32) | high.to(tl.int32) << 8).to(tl.int16)
 
 
 @triton.constexpr_function

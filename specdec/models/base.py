@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor
 
 from specdec.models.state import SlotState
 from specdec.types import MAX_SPECULATIVE_TOKENS
+from specdec.types.load import KvDtype
 
 DECODE_ROWS = MAX_SPECULATIVE_TOKENS + 1
 """Tokens of one sequence in a round, at most."""
+
+
+def kept_in(kv_dtype: KvDtype, dtype: torch.dtype) -> torch.dtype:
+    """What keys and values of a model are kept in that computes in `dtype`."""
+    return torch.float8_e4m3fn if kv_dtype == "fp8" else dtype
 
 
 class ModelOptions(TypedDict):
@@ -28,6 +34,7 @@ class ModelOptions(TypedDict):
     dtype: torch.dtype
     context: int
     slots: int
+    kv_dtype: NotRequired[KvDtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,16 @@ class ModelInfo:
     """What the weights are in, for display."""
     shortened: bool = False
     """Whether `context` is what memory holds, and less than what the model could."""
+    kv_dtype: KvDtype = "auto"
+    """What keys and values are kept in (see `LoadOptions`)."""
     captured: bool = False
     """Whether short passes are graphs: up to a number of rows they cost much the same, and each size is captured."""
+
+    @property
+    def longer(self) -> str:
+        """What would make `context` longer, where it is `shortened`."""
+        kept = "kv_dtype='fp8', " if self.kv_dtype == "auto" else ""
+        return f"{kept}smaller weights or no draft model" if self.shortened else ""
 
 
 @dataclass(frozen=True, slots=True)

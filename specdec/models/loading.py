@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any, Unpack, get_args
 
@@ -22,7 +23,7 @@ from specdec.errors import (
 )
 from specdec.gguf import is_gguf, open_gguf
 from specdec.models import families, memory
-from specdec.models.base import Model, ModelOptions
+from specdec.models.base import Model, ModelOptions, kept_in
 from specdec.models.eager import model as eager
 from specdec.models.families.base import ModelFamily
 from specdec.models.weights import formats
@@ -31,7 +32,7 @@ from specdec.models.weights.gguf import GgufTensors, rope_factors
 from specdec.models.weights.layers import Quantization
 from specdec.models.weights.sources import open_tensors, positions, read_config
 from specdec.text.gguf import eos_ids
-from specdec.types.load import Quantize
+from specdec.types.load import KvDtype, Quantize
 
 DEFAULT_CONTEXT = 8192
 _LEAST = 1024
@@ -48,6 +49,8 @@ SPREAD = "cuda:all"
 """The device that is all GPUs of this machine, layers spread over them."""
 OLDEST = (8, 0)
 """Compute capability from which GPUs have bf16 tensor cores."""
+OLDEST_FP8 = (8, 9)
+"""From which they convert fp8."""
 _GGUF_SHAPING = {
     "temperature": "temp",
     "top_k": "top_k",
@@ -69,6 +72,7 @@ def load_model(
     trust_remote_code: bool = False,
     quantize: Quantize | None = None,
     quantize_head: bool = False,
+    kv_dtype: KvDtype = "auto",
     most: int | None = None,
     beside: Path | None = None,
     reserved: int = 0,
@@ -80,12 +84,12 @@ def load_model(
     positions per slot; None for the model's own, up to `most`, to DEFAULT_CONTEXT where each slot has memory of its
     own, and to what memory holds where they share it. `beside`: another model that memory is left for; `reserved`:
     bytes for anything else. `quantize`: what weights in 16 bits are rounded to; `quantize_head`: the head as well, to 8
-    bits.
+    bits. `kv_dtype`: what keys and values are kept in; fp8 is for kernels alone.
     """
     folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
     slots, name = _at_least_one("slots", slots), name or str(path)
-    if is_gguf(folder) and where.type == "cpu" and dtype == "auto":
+    if is_gguf(folder) and where.type == "cpu" and dtype == "auto" and kv_dtype == "auto":
         from specdec.models.llamacpp import loading as llamacpp
 
         if llamacpp.can_run(folder):
@@ -98,13 +102,14 @@ def load_model(
     known = maximum_positions(config)
     own = pick_context(context, known, most)  # where each slot has memory of its own
     precision = pick_dtype(dtype, where, folder, config)
-    options = ModelOptions(name=name, device=where, dtype=precision, context=own, slots=slots)
+    options = ModelOptions(name=name, device=where, dtype=precision, context=own, slots=slots, kv_dtype=kv_dtype)
     if where.type == "cuda":
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
         whole = None if family is None or spread else pick_context(context, known, most, paged=True)
         spread = _fit(folder, config, options, whole, context or _LEAST, asked, spread=spread)
     _check(folder, config, asked, by_transformers=family is None or spread)
+    _check_kv_dtype(folder, kv_dtype, where, by_transformers=family is None or spread)
     if family is None or spread:
         from specdec.models.transformers import loading
 
@@ -113,13 +118,14 @@ def load_model(
     if where.type != "cuda":
         return model
     neighbour = None if beside is None else (beside, read_config(beside, trust_remote_code=trust_remote_code))
-    found = with_kernels(model, memory.pool_bytes(config, where, precision, neighbour, quantize) - reserved)
+    left = memory.pool_bytes(config, where, precision, neighbour, quantize) - reserved
+    found = with_kernels(model, left, kv_dtype)
     if found is model:
         options["context"] = own
         return eager.over(model.weights, family, model.info.weight_format, **options)
     if found.info.context < (context or 0):
-        left = f"the memory left holds {found.info.context} tokens; expected no more than that"
-        raise NotEnoughMemory(f"context is {context}, but {left}")
+        held = f"the memory left holds {found.info.context} tokens; expected no more than that"
+        raise NotEnoughMemory(f"context is {context}, but {held}; {found.info.longer} would leave more")
     return found
 
 
@@ -183,11 +189,23 @@ def foretold(
         context=pick_context(context, maximum_positions(config)),
         slots=_at_least_one("slots", slots),
     )
-    kind = formats.method_of(config) or str(options["dtype"]).removeprefix("torch.")
-    found = {kind: memory.needs(path, config, **options)}
-    if where.type == "cuda" and memory.can_round(path, config):
-        found |= {to: memory.needs(path, config, to, head=quantize_head, **options) for to in get_args(Quantize)}
+    plain = str(options["dtype"]).removeprefix("torch.")
+    kinds: list[tuple[str, Quantize | None]] = [(formats.method_of(config) or plain, None)]
+    if where.type != "cuda":
+        return {kinds[0][0]: memory.needs(path, config, **options)}
+    kinds += [(to, to) for to in get_args(Quantize)] if memory.can_round(path, config) else []
+    kept: list[tuple[str, KvDtype]] = [("", "auto")]
+    kept += [(", keys and values in fp8", "fp8")] if families.describe(config) is not None else []
+    found = {}
+    for (name, to), (remark, kv_dtype) in product(kinds, kept):
+        options["kv_dtype"] = kv_dtype
+        found[name + remark] = memory.needs(path, config, to, head=quantize_head and to is not None, **options)
     return found
+
+
+def described(path: Path, *, trust_remote_code: bool = False) -> bool:
+    """Whether a checkpoint is of a family that kernels run."""
+    return families.describe(read_config(path, trust_remote_code=trust_remote_code)) is not None
 
 
 def can_round(path: Path, *, trust_remote_code: bool = False) -> bool:
@@ -207,6 +225,18 @@ def _check(path: Path, config: Any, asked: Quantization, *, by_transformers: boo
         raise UnsupportedModel(f"{path} cannot be spread over GPUs; expected the model's own folder, or one GPU")
 
 
+def _check_kv_dtype(path: Path, kv_dtype: KvDtype, device: torch.device, *, by_transformers: bool) -> None:
+    if kv_dtype == "auto":
+        return
+    if device.type != "cuda":
+        raise InvalidRequest("kv_dtype", kv_dtype, f"auto on a {device.type}: only NVIDIA GPUs keep keys in 8 bits")
+    if by_transformers:
+        raise InvalidRequest("kv_dtype", kv_dtype, f"auto for {path}, which transformers runs")
+    capability = torch.cuda.get_device_capability(device)
+    if capability < OLDEST_FP8:
+        raise InvalidRequest("kv_dtype", kv_dtype, f"auto on a GPU of compute capability {capability}")
+
+
 def _described(path: Path, config: Any) -> ModelFamily | None:
     """The family, where the checkpoint is of one that is described and its weights are in a form that is read."""
     family = families.describe(config) if formats.method_of(config) is None or formats.reader_of(config) else None
@@ -220,10 +250,12 @@ def _described(path: Path, config: Any) -> ModelFamily | None:
     return family
 
 
-def with_kernels(model: eager.EagerModel, pool_bytes: float = math.inf) -> Model:
+def with_kernels(model: eager.EagerModel, pool_bytes: float = math.inf, kv_dtype: KvDtype = "auto") -> Model:
     """The same model with kernels and graphs for decoding, and its slots' memory in pages, as many as they can take and
     once more for what they leave behind, in `pool_bytes` at most; itself, and a warning, where they cannot run."""
-    if reason := _no_kernels(model):
+    if (reason := _no_kernels(model)) and kv_dtype != "auto":
+        raise InvalidRequest("kv_dtype", kv_dtype, f"auto for {model.info.name}, which runs without kernels: {reason}")
+    if reason:
         message = f"decoding {model.info.name} without kernels and graphs, so more slowly: {reason}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
         return model
@@ -232,8 +264,8 @@ def with_kernels(model: eager.EagerModel, pool_bytes: float = math.inf) -> Model
     from specdec.models.triton.pages import page_bytes, pages_of
 
     wanted = 2 * model.info.slots * pages_of(model.cache.capacity)
-    held = pool_bytes // page_bytes(model.family, model.info.dtype)
-    return TritonModel(model, Graphs(), int(min(wanted, max(held, 1))))
+    held = pool_bytes // page_bytes(model.family, kept_in(kv_dtype, model.info.dtype))
+    return TritonModel(model, Graphs(), int(min(wanted, max(held, 1))), kv_dtype=kv_dtype)
 
 
 def _no_kernels(model: eager.EagerModel) -> str | None:

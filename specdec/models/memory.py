@@ -14,7 +14,7 @@ import torch
 from specdec.errors import NotEnoughMemory
 from specdec.gguf import is_gguf
 from specdec.models import families
-from specdec.models.base import ModelOptions
+from specdec.models.base import ModelOptions, kept_in
 from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import Header, pickles
 from specdec.models.weights.repacked import BITS
@@ -59,7 +59,8 @@ def needs(
 ) -> Needs:
     """What a checkpoint would take, from its headers alone. `quantize`, `head`: as in `layers.Quantization`."""
     size = options["dtype"].itemsize
-    token = cache_elements(config) * size * options["slots"]
+    kept = kept_in(options.get("kv_dtype", "auto"), options["dtype"])
+    token = cache_elements(config) * kept.itemsize * options["slots"]
     cuda = options["device"].type == "cuda"
     if not cuda and formats.reader_of(config) is not None:  # they become plain
         weights = parameters(config) * size
@@ -93,6 +94,9 @@ def check(
     token = max(found.cache // context, 1)
     fits = int((free - found.weights) // token) if found.weights < free else 0
     would = [f"context={fits}"] if fits >= 16 else []
+    if options.get("kv_dtype", "auto") == "auto" and not spread and families.describe(config) is not None:
+        half = needs(folder, config, quantize, head=head, **ModelOptions(**{**options, "kv_dtype": "fp8"}))
+        would += ["kv_dtype='fp8'"] if half.weights + half.cache <= free else []
     if quantize is None and not spread and can_round(folder, config):
         less = {to: needs(folder, config, to, head=head, **options) for to in _ROUNDED}
         would += [f"quantize={to!r}" for to, one in less.items() if one.weights + one.cache <= free][:1]

@@ -58,6 +58,8 @@ class EngineInfo:
     """What the chat template reads of `Request.template`."""
     weight_format: str = ""
     """What the target's weights are in, for display."""
+    kv_dtype: str = "auto"
+    """What the target's keys and values are kept in, as in LoadOptions."""
     published_draft: PublishedDraft | None = None
     """What could be fetched for this target, where "auto" found nothing to load."""
 

@@ -98,13 +98,13 @@ class PagedToy(ToyModel):
     page = 4
     page_bytes = page * TOKEN_BYTES
 
-    def __init__(self, count: int, **options: Any) -> None:
+    def __init__(self, count: int, window: int | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.count = count
         self.pages = torch.full((count, self.page), -1)
         self.table = [[JUNK] * (self.cache.shape[1] // self.page + 1) for _ in range(self.info.slots)]
         self.copied = 0
-        self.state = SlotState(self.info.slots, PagedPrefixes(self, self.info.slots))
+        self.state = SlotState(self.info.slots, PagedPrefixes(self, self.info.slots, window))
 
     def point(self, slot: int, first: int, pages: Sequence[int]) -> None:
         self.table[slot][first : first + len(pages)] = pages

@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 os.environ.pop("TRITON_INTERPRET", None)
 
@@ -28,6 +28,7 @@ from specdec.decoding.speculation.controller import Controller
 from specdec.kernels import attention, products, prompts
 from specdec.kernels.heads import HeadSlots
 from specdec.kernels.tiles import Tile
+from specdec.types.load import KvDtype
 from tests.kernels.test_packed import CASES, random
 from tests.kernels.test_runner import load, saved
 
@@ -96,10 +97,13 @@ def main(kind: str) -> None:
         return
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         saved(kind, Path(folder))
-        model = load(Path(folder), torch.device("cpu"), torch.bfloat16, slots=2, context=300)
-        for width in _WIDTHS:
+        model, in_fp8 = (
+            load(Path(folder), torch.device("cpu"), torch.bfloat16, slots=2, context=300, kv_dtype=kv)
+            for kv in get_args(KvDtype)
+        )
+        for width, decode in [*((width, model.decode) for width in _WIDTHS), (1, in_fp8.decode), (200, in_fp8.decode)]:
             tokens = torch.zeros(1, width, dtype=torch.int64)
-            model.decode(tokens, torch.zeros(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32))
+            decode(tokens, torch.zeros(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32))
         rounds = DeviceRounds(model, model, [], Controller())
         for shaping in _SHAPINGS:
             rounds._round(rounds._inputs[model.sizes[0]], RoundKind(model.sizes[0], 2, HOST, shaping))

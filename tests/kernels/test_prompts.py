@@ -16,6 +16,7 @@ from specdec.kernels.attention import Heads, PagedKeys, SplitKeys
 from specdec.kernels.products import Scratch
 from specdec.kernels.tiles import Product, Tile, by_rule
 from specdec.models.base import DECODE_ROWS, Batch
+from specdec.types.load import KvDtype
 from tests.kernels.bits import same_bits
 from tests.kernels.test_runner import Here, load, saved
 from tests.models.models import tokens
@@ -71,7 +72,7 @@ def test_products(rows: int, columns: int, inner: int, tile: Tile | None, how: s
         assert same_bits(prompts.product(x, weight, precise, tile, **options), narrow)
 
 
-def _held(count: int, start: int, page: int, heads: Heads, device: torch.device) -> dict[str, Any]:
+def _held(count: int, start: int, page: int, heads: Heads, device: torch.device, kv_dtype: KvDtype) -> dict[str, Any]:
     """A sequence of `start` tokens in pages that lie anywhere, among others that hold NaN."""
     torch.manual_seed(count + start)
     size, width = heads.size, -(-(start + count) // page)
@@ -80,6 +81,8 @@ def _held(count: int, start: int, page: int, heads: Heads, device: torch.device)
     table[1, :width] = torch.randperm(2 * width + 2, device=device)[:width].int() + 1
     for at in range(start):
         pool[:, table[1, at // page], :, at % page] = torch.randn(2, heads.kv_heads, size, device=device).to(DTYPE)
+    if kv_dtype == "fp8":
+        pool = _words(pool)
     angle = torch.rand(start + count + 16, 1, size, device=device) * 6
     return {
         "qkv": torch.randn(count, (heads.heads + 2 * heads.kv_heads) * size, device=device).to(DTYPE),
@@ -91,7 +94,24 @@ def _held(count: int, start: int, page: int, heads: Heads, device: torch.device)
     }
 
 
-CASES = [(70, 0, 4, 2, 32, None, 64, True), (40, 33, 3, 1, 32, 50, 64, False), (5, 300, 4, 4, 64, None, 16, True)]
+def _words(x: Tensor) -> Tensor:
+    """Halves of what is held, in fp8 side by side."""
+    low, high = x.to(torch.float8_e4m3fn).view(torch.uint8).chunk(2, -1)
+    return torch.stack([low, high], -1).view(torch.int16).squeeze(-1)
+
+
+def _numbers(held: Tensor) -> Tensor:
+    if held.dtype != torch.int16:
+        return held
+    return held.unsqueeze(-1).view(torch.float8_e4m3fn).float().transpose(-1, -2).flatten(-2)
+
+
+CASES = [
+    (70, 0, 4, 2, 32, None, 64, True, "auto"),
+    (40, 33, 3, 1, 32, 50, 64, False, "auto"),
+    (5, 300, 4, 4, 64, None, 16, True, "auto"),
+    (40, 33, 4, 2, 32, 50, 64, True, "fp8"),
+]
 GPU_CASES = [
     (700, 0, 32, 8, 128, None, 128), (300, 1001, 32, 8, 128, None, 128), (257, 63, 32, 8, 64, None, 64),
     (129, 500, 9, 3, 64, None, 256), (512, 700, 32, 8, 128, 100, 128), (260, 900, 14, 2, 64, 300, 128),
@@ -100,9 +120,12 @@ GPU_CASES = [
 ]  # fmt: skip
 
 
+HOWS = [(False, "auto"), (True, "auto"), (True, "fp8")]
+
+
 @pytest.mark.parametrize(
-    ("count", "start", "heads", "kv_heads", "size", "window", "page", "normed"),
-    [(*case, normed) for case in GPU_CASES for normed in (False, True)] if CUDA else CASES,
+    ("count", "start", "heads", "kv_heads", "size", "window", "page", "normed", "kv_dtype"),
+    [(*case, *how) for case in GPU_CASES for how in HOWS] if CUDA else CASES,
 )
 def test_attention(
     count: int,
@@ -113,19 +136,23 @@ def test_attention(
     window: int | None,
     page: int,
     normed: bool,
+    kv_dtype: KvDtype,
     device: torch.device,
 ) -> None:
     shape = Heads(heads, kv_heads, size, EPS)
-    one, other = (_held(count, start, page, shape, device) for _ in range(2))
+    one, other = (_held(count, start, page, shape, device, kv_dtype) for _ in range(2))
+    for each in (one, other):
+        each["qkv"][0, -1] = 1000.0  # a value that fp8 has not
     norms = tuple(torch.rand(2, size, device=device).to(DTYPE)) if normed else None
     options = {"window": window, "norms": norms}
     split = SplitKeys.on(device, shape.blocks(count), one["held"].parts, size)
     narrow = attention.attend(**one, split=split, **options)  # type: ignore[arg-type]
-    wide = prompts.attend(**other, **options)  # type: ignore[arg-type]
+    room = prompts.room_for(other["held"], DTYPE) if kv_dtype == "fp8" else None
+    wide = prompts.attend(**other, **options, room=room)  # type: ignore[arg-type]
     assert same_bits(wide, narrow)
     assert bool(narrow.isfinite().all())
     for name in ("keys", "values"):
-        mine, theirs = getattr(one["held"], name), getattr(other["held"], name)
+        mine, theirs = _numbers(getattr(one["held"], name)), _numbers(getattr(other["held"], name))
         written = mine.isfinite()
         assert torch.equal(written, theirs.isfinite())
         assert int(written.sum()) == (start + count) * kv_heads * size
@@ -145,15 +172,18 @@ def test_parts_are_cut_by_position_alone(device: torch.device) -> None:
     assert len(ends) < 130
 
 
-@pytest.mark.parametrize("kind", ["qwen3", *(["llama-llama3", "mistral-window", "qwen2"] if CUDA else [])])
+MODELS = [("llama-llama3", "auto"), ("mistral-window", "auto"), ("qwen2", "fp8"), ("mistral-window", "fp8")]
+
+
+@pytest.mark.parametrize(("kind", "kv_dtype"), [("qwen3", "auto"), *(MODELS if CUDA else [])])
 def test_a_prompt_in_any_pieces(
-    kind: str, tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
+    kind: str, kv_dtype: KvDtype, tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A prompt in one pass, in pieces of odd sizes, and token by token at its end: the same logits, keys and values."""
     least, length, page = (64, 700, 64) if CUDA else (16, 60, 16)
     monkeypatch.setattr(prompts, "LEAST", least)
     saved(kind, tmp_path)
-    model = load(tmp_path, device, DTYPE, context=length + 20, page=page)
+    model = load(tmp_path, device, DTYPE, context=length + 20, page=page, kv_dtype=kv_dtype)
     runner, ids = Here(model), tokens(1, length + 4)
 
     def read(slot: int, pieces: list[int]) -> tuple[Tensor, Tensor]:
@@ -164,7 +194,7 @@ def test_a_prompt_in_any_pieces(
         assert at == length
         logits = runner.run(Batch(ids[:, length:], [slot], [length], 4)).logits
         pages = model.pages.table[slot, : -(-length // page)]
-        return logits, model.pages.pool[:, pages].transpose(1, 2).flatten(2, 3)[:, :, :length]
+        return logits, _numbers(model.pages.pool[:, pages]).transpose(1, 2).flatten(2, 3)[:, :, :length]
 
     chance = random.Random(kind)
     cuts = [sorted(chance.sample(range(1, length), 3)) for _ in range(2)]

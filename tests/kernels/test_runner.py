@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from specdec.kernels.attention import PAGE
 from specdec.models import families, loading
 from specdec.models.base import DECODE_ROWS, Batch, Model, Pass
 from specdec.models.eager import model as eager
+from specdec.models.eager.attention import SingleRow
 from specdec.models.graphs import Graphs
 from specdec.models.triton.model import TritonModel
 from specdec.models.weights.checkpoint import Safetensors, read_config
+from specdec.types.load import KvDtype
 from tests.kernels.bits import same_bits
 from tests.models import models
 from tests.models.models import tokens
@@ -51,13 +54,14 @@ def load(
     slots: int = 3,
     context: int = 64,
     page: int = 16,
+    kv_dtype: KvDtype = "auto",
 ) -> TritonModel:
     family = families.describe(read_config(folder))
     assert family is not None
     inner = eager.load(
         Safetensors(folder), family, name="tiny", device=device, dtype=dtype, context=context, slots=slots
     )
-    return TritonModel(inner, Graphs(capture=device.type == "cuda"), page=page)
+    return TritonModel(inner, Graphs(capture=device.type == "cuda"), page=page, kv_dtype=kv_dtype)
 
 
 def saved(kind: str, folder: Path) -> Any:
@@ -96,6 +100,27 @@ def test_a_slot_is_no_longer_than_its_pages(
         assert found.info.shortened == (context < 300)
 
 
+def test_keys_and_values_in_fp8(tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model in fp32 with pages in fp8 says what the same model does in torch, its keys and values rounded."""
+    saved("qwen3", tmp_path)
+    model, ids = load(tmp_path, device, slots=1, kv_dtype="fp8"), tokens(1, 24)
+    assert model.info.kv_dtype == "fp8"
+    family = model.inner.family
+    numbers = 2 * family.layers * family.kv_heads * 16 * family.head_dim  # of a page, and each takes a byte
+    assert model.pages.pool.nbytes / model.pages.count == model.pages.page_bytes == numbers
+    found = Here(model).run(Batch(ids, [0], [0], 24)).logits
+    truth, attend = Here(model.inner).run(Batch(ids, [0], [0], 24)).logits, SingleRow.attend
+
+    def rounded(row: SingleRow, index: int, queries: Tensor, *new: Tensor) -> Tensor:
+        keys, values = (x.to(torch.float8_e4m3fn).to(x.dtype) for x in new)
+        return attend(row, index, queries, keys, values)
+
+    monkeypatch.setattr(SingleRow, "attend", rounded)
+    wanted = Here(model.inner).run(Batch(ids, [0], [0], 24)).logits
+    bound = 0.01 if device.type == "cuda" else 4.0  # the interpreter does not carry when it rounds to fp8
+    assert (found - wanted).abs().mean() < bound * (truth - wanted).abs().mean()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_transformers_own_logits(kind: str, tmp_path: Path, device: torch.device) -> None:
@@ -105,12 +130,15 @@ def test_transformers_own_logits(kind: str, tmp_path: Path, device: torch.device
         check(runner, model)
 
 
-@pytest.mark.parametrize("kind", ["qwen3", pytest.param("llama-llama3", marks=pytest.mark.slow)])
-def test_the_same_bits_in_any_company(kind: str, tmp_path: Path, device: torch.device) -> None:
+@pytest.mark.parametrize(
+    ("kind", "kv_dtype"),
+    [("qwen3", "auto"), ("qwen2", "fp8"), pytest.param("llama-llama3", "auto", marks=pytest.mark.slow)],
+)
+def test_the_same_bits_in_any_company(kind: str, kv_dtype: KvDtype, tmp_path: Path, device: torch.device) -> None:
     """A token alone, among four, in another slot, in a batch, and behind a prompt that was cut elsewhere."""
     saved(kind, tmp_path)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float16
-    runner = Here(load(tmp_path, device, dtype))
+    runner = Here(load(tmp_path, device, dtype, kv_dtype=kv_dtype))
     ids = tokens(1, 24)
     runner.run(Batch(ids[:, :20], [0], [0], 0))
     together = runner.run(Batch(ids[:, 20:], [0], [20], 4)).logits

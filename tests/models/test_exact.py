@@ -44,6 +44,23 @@ def test_llama_family(kind: str, tmp_path: Path) -> None:
     _check(model, reference)
 
 
+@pytest.mark.parametrize("kind", ["llama-linear", "llama-dynamic", "llama-llama3", "llama-yarn"])
+def test_positions_beyond_those_that_were_trained(kind: str, tmp_path: Path) -> None:
+    """In two chunks, up to the last position."""
+    reference, ids = models.build(kind), tokens(1, models.CONTEXT)
+    model = load_model(models.save(reference, tmp_path), device="cpu")
+    assert model.info.context == models.CONTEXT
+    found = [model.run(Batch(ids[:, a:b], [0], [a], b - a)).logits for a, b in ((0, 40), (40, models.CONTEXT))]
+    models.close(torch.cat(found, 1), full(reference, ids))
+
+
+def test_yarn_says_how_far_it_reaches(tmp_path: Path) -> None:
+    """A config often keeps the trained length beside it."""
+    reference = models.build("llama-yarn")
+    reference.config.max_position_embeddings = 30
+    assert load_model(models.save(reference, tmp_path), device="cpu").info.context == 24 * 4
+
+
 @pytest.mark.parametrize("kind", ["llama-tied-biased", "mistral-window", "qwen2-window", "qwen3"])
 def test_llama_family_rows_one_by_one(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if reading what padding adds were dear, which it is for long and short answers together."""

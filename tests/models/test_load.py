@@ -324,11 +324,12 @@ def test_unknown_device(folder: Path) -> None:
         ({"slots": 0}, "slots"),
         ({"slots": True}, "slots"),
         ({"dtype": "int7"}, "dtype"),
+        ({"kv_dtype": "fp8"}, "kv_dtype"),
     ],
 )
 def test_invalid_options(folder: Path, options: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        load_model(folder, **options)
+        load_model(folder, **{"device": "cpu", **options})
     assert caught.value.field == field
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from specdec.errors import NotEnoughMemory
-from specdec.models import memory
+from specdec.models import loading, memory
 from specdec.models.loading import foretold
 from specdec.models.weights.checkpoint import read_config
 from specdec.models.weights.export import export
@@ -92,6 +92,15 @@ def test_what_would_fit_in_fewer_bits(checkpoint: Path, monkeypatch: pytest.Monk
     assert not _check(checkpoint, monkeypatch, [free], context=16, slots=1, quantize="int8")
 
 
+def test_what_would_fit_with_keys_in_fp8(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, context = read_config(checkpoint), 10**6
+    token = 2 * 2 * memory.cache_elements(config)  # two slots, two bytes
+    free = 1.5 + 0.75 * context * token / GIB
+    with pytest.raises(NotEnoughMemory, match=r"context=\d+ or kv_dtype='fp8' would fit"):
+        _check(checkpoint, monkeypatch, [free], context=context)
+    assert not _check(checkpoint, monkeypatch, [free], context=context, kv_dtype="fp8")
+
+
 @pytest.mark.parametrize("to", ["int4", "int8", "fp8"])
 def test_what_is_foretold_is_what_is_written(to: Quantize, tmp_path: Path) -> None:
     source = models.save(models.build("llama"), tmp_path / "source")
@@ -106,3 +115,13 @@ def test_foretelling_without_a_gpu(checkpoint: Path) -> None:
     assert list(found) == ["float32"]
     assert found["float32"].cache == 32 * 2 * 4 * memory.cache_elements(read_config(checkpoint))
     assert found["float32"].spare == 0
+
+
+def test_foretelling_each_choice(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of weights, and of keys and values."""
+    monkeypatch.setattr(loading, "pick_device", lambda _: torch.device("cuda", 0))
+    found = foretold(checkpoint, dtype="float16", context=32, slots=2)
+    assert list(found)[:3] == ["float16", "float16, keys and values in fp8", "int4"]
+    assert len(found) == 8
+    whole, half = found["int4"], found["int4, keys and values in fp8"]
+    assert (whole.weights, whole.cache) == (half.weights, 2 * half.cache)

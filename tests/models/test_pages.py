@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pytest
 import torch
 
-from specdec.models.pages import PagedPrefixes, _PageNode
+from specdec.models import pages
+from specdec.models.pages import JUNK, PagedPrefixes, _PageNode
 from specdec.models.state import shared_prefix
 from tests.decoding.toy import PagedToy
 
 PAGE = PagedToy.page
 
 
-def pool(count: int = 40, slots: int = 3) -> tuple[PagedToy, PagedPrefixes]:
-    toy = PagedToy(count, slots=slots)
+def pool(count: int = 40, slots: int = 3, window: int | None = None) -> tuple[PagedToy, PagedPrefixes]:
+    toy = PagedToy(count, slots=slots, window=window)
     assert isinstance(toy.state.prefixes, PagedPrefixes)
     return toy, toy.state.prefixes
 
@@ -38,12 +40,14 @@ def check(toy: PagedToy, prefixes: PagedPrefixes) -> None:
         found += node.children.values()
         assert all(child.parent is node and node.children[child.tokens] is child for child in node.children.values())
     users = Counter(node.page for node in found) + Counter(page for held in prefixes._held for page in held)
+    users[JUNK] = 0
     assert [users[page] for page in range(toy.count)] == prefixes._users
     assert sorted(prefixes._free) == [page for page in range(1, toy.count) if not users[page]]
-    assert all(toy.pages[node.page, : len(node.tokens)].tolist() == list(node.tokens) for node in found)
-    assert prefixes.tokens == sum(len(node.tokens) for node in found)
+    kept = {node for node in found if node.page != JUNK}
+    assert kept == prefixes._kept
+    assert all(toy.pages[node.page, : len(node.tokens)].tolist() == list(node.tokens) for node in kept)
+    assert prefixes.tokens == sum(len(node.tokens) for node in kept)
     assert prefixes._leaves == {node for node in found if not node.children}
-    assert prefixes._nodes == len(found)
     for slot, held in enumerate(prefixes._held):
         assert toy.table[slot][: len(held)] == held
         assert not any(toy.table[slot][len(held) :])
@@ -126,10 +130,31 @@ def test_no_more_is_kept_than_may_be() -> None:
     check(toy, prefixes)
 
 
-def test_random_sequences() -> None:
+def test_a_window_gives_its_pages_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sequence four times as long as the pool; what it leaves is found behind its end, and no longer at its start."""
+    monkeypatch.setattr(pages, "_BACK", 0)
+    toy, prefixes = pool(count=1 + 5, window=9)
+    tokens = [i % 50 for i in range(80)]
+    for at in range(0, 80, 5):
+        held = toy.held(0, at, torch.tensor(tokens[at : at + 5]))
+        assert held[max(0, at - 8) :].tolist() == tokens[max(0, at - 8) : at + 5]
+        toy.state.slots[0].tokens = tokens
+        toy.state.commit(0, at + 5)
+        toy.state.save(0)
+        check(toy, prefixes)
+    toy.state.leave(0)
+    assert prefixes.restore(1, tokens[:10], 0) == 0
+    assert prefixes.restore(1, tokens, 0) == 80
+    assert toy.held(1, 80, torch.tensor([7]))[72:].tolist() == [*tokens[72:], 7]
+    check(toy, prefixes)
+
+
+@pytest.mark.parametrize("window", [None, 6])
+def test_random_sequences(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slots that begin, grow, go back, are kept and left, in a pool that is often full."""
+    monkeypatch.setattr(pages, "_BACK", 0)
     rng = random.Random(0)
-    toy, prefixes = pool(count=30, slots=4)
+    toy, prefixes = pool(count=30 if window is None else 20, slots=4, window=window)
     written: list[list[int]] = [[] for _ in range(4)]
     kept: list[list[int]] = []
     for _ in range(1500):
@@ -146,7 +171,8 @@ def test_random_sequences() -> None:
             tokens += [rng.randrange(2) for _ in range(rng.randrange(6))]
         if prefixes.reserve(slot, known, len(tokens)):
             if len(tokens) > known:
-                assert toy.held(slot, known, torch.tensor(tokens[known:])).tolist() == tokens
+                seen = 0 if window is None else max(0, known - window + 1)
+                assert toy.held(slot, known, torch.tensor(tokens[known:]))[seen:].tolist() == tokens[seen:]
             toy.state.commit(slot, len(tokens))
             if act > 0.8:
                 toy.state.save(slot, rng.randrange(1, len(tokens) + 1))

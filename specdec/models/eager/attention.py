@@ -18,6 +18,8 @@ from specdec.models.families.base import ModelFamily
 from specdec.models.graphs import to_device
 from specdec.models.rope import Rope
 
+TILE = 512
+"""Tokens of a long pass that attend together, to no more keys than the last of them sees."""
 CALL_BYTES = 1 << 19
 """What a CPU reads in the time that one more call of attention takes."""
 
@@ -68,24 +70,29 @@ class SingleRow:
         self.family, self.count = cache.family, count
         self.cos, self.sin = cache.rope.cos[start:end], cache.rope.sin[start:end]
         self.writes = held[:, slot, :, start:end].unbind(0)  # of [G, M, D]
-        self.reads: dict[int | None, tuple[Tensor, ...]] = {}  # of [1, G, T, D]
-        self.masks: dict[int | None, Tensor | None] = {}
-        """[1, 1, M, T], or with the group's queries as rows [1, 1, N / G * M, T]; None when all may be seen."""
-        query = None
-        if count > 1:
-            query = _for_groups(cache.positions[start:end].view(1, 1, -1, 1), cache.family.group)
+        self.tiles: dict[int | None, list[tuple[tuple[Tensor, ...], Tensor | None]]] = {}
+        """Of each tile what it reads, of [1, G, T, D], and its mask [1, 1, M, T], or with the group's queries as rows
+        [1, 1, N / G * M, T]; None when all may be seen."""
         for window in cache.windows:
-            first = 0 if window is None else max(0, start - window + 1)
-            self.reads[window] = held[:, slot : slot + 1, :, first:end].unbind(0)
-            keys = cache.positions[first:end]
-            self.masks[window] = None if query is None else _visible(query, keys, window, held.dtype)
+            self.tiles[window] = []
+            for at in range(start, end, TILE):
+                behind = min(at + TILE, end)
+                first = 0 if window is None else max(0, at - window + 1)
+                mask = None
+                if count > 1:
+                    query = _for_groups(cache.positions[at:behind].view(1, 1, -1, 1), cache.family.group)
+                    mask = _visible(query, cache.positions[first:behind], window, held.dtype)
+                self.tiles[window].append((held[:, slot : slot + 1, :, first:behind].unbind(0), mask))
 
     def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         self.writes[2 * index].copy_(keys.transpose(0, 1))
         self.writes[2 * index + 1].copy_(values.transpose(0, 1))
-        window = self.family.windows[index]
-        reads = self.reads[window]
-        return _attend(queries.unsqueeze(0), reads[2 * index], reads[2 * index + 1], self.masks[window], self.family)
+        tiles = self.tiles[self.family.windows[index]]
+        found = [
+            _attend(part.unsqueeze(0), reads[2 * index], reads[2 * index + 1], mask, self.family)
+            for part, (reads, mask) in zip(torch.split(queries, TILE), tiles, strict=True)
+        ]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
 
 class SeparateRows:

@@ -52,5 +52,11 @@ class ModelFamily:
         return self.heads // self.kv_heads
 
     @property
+    def window(self) -> int | None:
+        """How many positions back any of the layers looks; None: all."""
+        looks = [window for window in self.windows if window is not None]
+        return max(looks) if len(looks) == len(self.windows) else None
+
+    @property
     def layers(self) -> int:
         return len(self.windows)

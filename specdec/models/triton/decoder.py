@@ -48,13 +48,15 @@ class Decoder:
         self._model, self._pages, self._device = model, pages, device
         self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps)
         self._tiles = {wanted: tiles.of(wanted) for wanted in products_of(model)}
-        # Not with windows: see the log of 2026-11-30, "one product made of two".
-        self._exact = prompts.exact(self._tiles, model.info.dtype, device) and not any(family.windows)
+        self._exact = prompts.exact(self._tiles, model.info.dtype, device)
         self.longest = _LONGEST if self._exact else _LONGEST_NARROW
         narrow = prompts.LEAST if self._exact else _LONGEST_NARROW
         self._scratch = _scratch(self._tiles, narrow if self._exact else max(rows * DECODE_ROWS, narrow), device)
         self._room = _room(self._tiles, family.vocab, device) if self._exact else None
-        parts = pages.layer(0).parts
+        held = pages.layer(0)
+        unpacks = self._exact and held.keys.dtype == torch.int16
+        self._unpacked = prompts.room_for(held, model.info.dtype) if unpacks else None
+        parts = held.parts
         blocks = self._heads.blocks(DECODE_ROWS)
         each = blocks * parts * ROWS * family.head_dim * 4
         self._rows = min(rows, max(1, _PARTS_BYTES // each))
@@ -66,6 +68,7 @@ class Decoder:
     @property
     def nbytes(self) -> int:
         held = [self._scratch.shares, self._scratch.squares, self._split.parts, self._split.weights, self._room]
+        held += [] if self._unpacked is None else [self._unpacked.keys, self._unpacked.values]
         return sum(t.nbytes for t in held if t is not None)
 
     def __call__(
@@ -120,7 +123,9 @@ class Decoder:
         rotary, window = (model.cache.rope.cos, model.cache.rope.sin), family.windows[index]
         count = len(x) // len(slots)
         if self._exact and len(slots) == 1 and count > DECODE_ROWS:
-            found = prompts.attend(qkv, held, slots, starts, rotary, self._heads, window=window, norms=norms)
+            found = prompts.attend(
+                qkv, held, slots, starts, rotary, self._heads, window=window, norms=norms, room=self._unpacked
+            )
         else:
             parts = [
                 attention.attend(

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from specdec.kernels.attention import PAGE
 from specdec.kernels.tiles import Tiles
-from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined
+from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined, kept_in
 from specdec.models.eager.model import EagerEnds, EagerModel
 from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture, smallest
-from specdec.models.pages import PagedPrefixes, PoolFull
+from specdec.models.pages import PagedPrefixes, PoolFull, pages_at_once
 from specdec.models.state import SlotState
 from specdec.models.triton.decoder import Decoder
 from specdec.models.triton.pages import DevicePages, pages_of
+from specdec.types.load import KvDtype
 
 _WIDTHS = (1, 2, 4, 6, 8, 12, 16, DECODE_ROWS, 32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)
 _KEPT = 256
@@ -43,17 +44,27 @@ class _Shape:
 
 class TritonModel:
     """One model over slots (see `base.Model` and `base.DeviceModel`): the weights of `inner`, and `pages` of keys and
-    values, by default as many as its slots can hold. If there are fewer than one slot can hold, slots are shorter."""
+    values, by default as many as its slots can hold. If there are fewer than one slot can hold, slots are shorter.
+    `kv_dtype`: what pages hold."""
 
     def __init__(
-        self, inner: EagerModel, graphs: Graphs[_Shape, Pass], pages: int | None = None, page: int = PAGE
+        self,
+        inner: EagerModel,
+        graphs: Graphs[_Shape, Pass],
+        pages: int | None = None,
+        page: int = PAGE,
+        kv_dtype: KvDtype = "auto",
     ) -> None:
         self.inner, self.graphs, info = inner, graphs, inner.info
         pages = info.slots * pages_of(inner.cache.capacity, page) if pages is None else pages
-        self.capacity, self.spare = min(inner.cache.capacity, pages * page), info.slots
+        window = inner.family.window
+        whole = pages >= pages_at_once(inner.cache.capacity, page, window)
+        self.capacity = inner.cache.capacity if whole else min(inner.cache.capacity, pages * page)
+        self.spare = info.slots
         self.sizes = rows_to_capture(info.slots)
-        self.pages = DevicePages(inner.family, info.slots, self.capacity, pages + 1, info.dtype, info.device, page)
-        self.state = SlotState(info.slots, PagedPrefixes(self.pages, info.slots))
+        kept = kept_in(kv_dtype, info.dtype)
+        self.pages = DevicePages(inner.family, info.slots, self.capacity, pages + 1, kept, info.device, page)
+        self.state = SlotState(info.slots, PagedPrefixes(self.pages, info.slots, window))
         self.tiles = Tiles(torch.cuda.get_device_name(info.device) if info.device.type == "cuda" else "none")
         self.decode = Decoder(inner, self.pages, self.tiles)
         held = self.pages.pool.nbytes + self.decode.nbytes
@@ -64,6 +75,7 @@ class TritonModel:
             backend="triton",
             cache_bytes=held,
             captured=True,
+            kv_dtype=kv_dtype,
         )
         self._inputs = GraphInputs(self.spare, info.device, torch.int32)
         self.ends = TritonEnds(inner, self.decode)

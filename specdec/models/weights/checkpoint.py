@@ -134,11 +134,16 @@ def read_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
 
 
 def maximum_positions(config: Any) -> int | None:
-    """How many positions the model was made for; None when it does not say (no position table, or endless)."""
+    """How many positions the model was made for, or was stretched to by yarn; None when it does not say (no position
+    table, or endless)."""
+    text = config.get_text_config()
+    rotary = getattr(text, "rope_parameters", None) or {}
+    original = rotary.get("original_max_position_embeddings") if rotary.get("rope_type") == "yarn" else None
+    stretched = int(original * rotary.get("factor", 1.0)) if original else 0
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        value = getattr(config.get_text_config(), key, None)
+        value = getattr(text, key, None)
         if isinstance(value, int) and value > 0:
-            return value
+            return max(value, stretched)
     return None
 
 
