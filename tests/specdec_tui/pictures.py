@@ -10,18 +10,20 @@ import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from textual.widgets import ProgressBar, Static
 
 from specdec.errors import LoadError
+from specdec.types import PublishedDraft
 from specdec_tui import commands
 from specdec_tui.core.config import Config
 from specdec_tui.core.models import ModelOption
 from specdec_tui.core.settings import ChatSettings
 from specdec_tui.screens.download import DownloadScreen, progress
 from specdec_tui.widgets.approval import Approval
-from tests.fakes import ScriptedEngine, call
+from tests.fakes import SCRIPTED_INFO, ScriptedEngine, call
 from tests.specdec_tui.running import Driver, running, words
 
 SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))
@@ -44,6 +46,7 @@ MODELS = [
 
 async def _keys(chat: Driver, *keys: str) -> None:
     await chat.ask("How do I ring a bell?")
+    await chat.until(lambda: not chat.app.main.busy)
     await chat.pilot.press(*keys)
 
 
@@ -92,6 +95,11 @@ async def _problem(chat: Driver) -> None:
     chat.app.main.toast(LoadError("Qwen/Qwen3-8B needs 16.4 GB, and 11.2 GB are free; in 4 bits it would take 5.1 GB"))
 
 
+async def _offer(chat: Driver) -> None:
+    await chat.ask("How do I ring a bell?")
+    await chat.until(lambda: chat.app.main.offers.offer)
+
+
 async def _typed(chat: Driver) -> None:
     await chat.ready()
     chat.app.main.prompt.put("What do @README.md and @tests/fakes.py say of foxes?")
@@ -115,6 +123,7 @@ PICTURES: dict[str, Picture] = {
     "thought": _pressed(),
     "call": _call,
     "problem": _problem,
+    "offer": _offer,
     "files": _typed,
     "compare": _compare,
     "params": _pressed("f2"),
@@ -126,8 +135,10 @@ PICTURES: dict[str, Picture] = {
     "palette": _pressed("ctrl+p"),
     "commands": _commands,
 }
+HEAD = PublishedDraft("z-lab/Qwen3-8B-DFlash-b16", 2.1, "MIT", "maths and code most, chat less")
 ENGINES: dict[str, Callable[[], ScriptedEngine]] = {
     "running": lambda: ScriptedEngine(words(ANSWER), width=4, hold=20),
+    "offer": lambda: ScriptedEngine(words(ANSWER), width=4, info=replace(SCRIPTED_INFO, published_draft=HEAD)),
     "thought": lambda: ScriptedEngine([*words(THOUGHT), *words(ANSWER)], width=4),
     "call": lambda: ScriptedEngine(call("read_file", {"path": "README.md"})),
 }

@@ -54,6 +54,7 @@ class Driver:
         await self.until(lambda: self.app.engines.engine is not None and self.app.screen_stack[0].query(GaugePanel))
 
     async def enter(self, text: str) -> None:
+        self.app.main.prompt.focus()  # as the first letter would
         self.app.main.prompt.put(text)
         await self.pilot.press("enter")
 

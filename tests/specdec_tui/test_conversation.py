@@ -57,4 +57,4 @@ def test_a_head_that_is_not_there_shows_nothing() -> None:
 
 def test_titles_are_short_lines() -> None:
     assert title_of("a\n b") == "a b"
-    assert len(title_of("word " * 50)) == 48
+    assert len(title_of("word " * 50)) == 60

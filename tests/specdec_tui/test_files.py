@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,21 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_named_and_what_is_text() -> None:
     text = 'See @notes.md, @"a name.txt" and @src; me@notes.md, @nobody and @ are text.'
     assert files.named(text) == [Path("notes.md"), Path("a name.txt"), Path("src")]
+
+
+def test_what_cannot_be_a_path_is_text() -> None:
+    for text in ("@~no-such-user/x", "@a\0b/c", "@" + "x" * 10_000 + "/"):
+        assert files.named(text) == []
+        assert files.complete(text) == []
+
+
+def test_what_is_no_file_is_refused_or_left_out(tmp_path: Path) -> None:
+    (tmp_path / "src" / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "src" / "pipe")
+    assert [path for path, _ in files.asked(files.with_files("@src"))[1]] == ["src/fox.py"]
+    for name in ("gone", "pipe"):
+        with pytest.raises(InvalidRequest, match="expected a file or a folder that is there"):
+            files.with_files(f"@src/{name}")
 
 
 def test_contents_go_behind_the_question_and_come_off_again() -> None:

@@ -19,7 +19,7 @@ from specdec.errors import LoadError
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineOpener
 from specdec_tui.core.fetch import fetch
-from specdec_tui.core.models import ModelOption, NamedServer, described, missing, search, served
+from specdec_tui.core.models import ModelOption, NamedServer, described, missing, models, search, served
 from specdec_tui.screens.download import DownloadScreen, progress
 from specdec_tui.screens.models import ModelsScreen
 from tests.fakes import ScriptedEngine
@@ -177,3 +177,9 @@ def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("huggingface_hub.HfApi.list_models", refuse)
     with pytest.raises(LoadError, match="the hub cannot be reached"):
         search("fox")
+
+
+def test_what_cannot_be_a_path_is_no_model_here() -> None:
+    assert missing("~no-such-user/x")
+    assert missing("x/" + "x" * 5000)
+    assert [m.source for m in models([Path("~no-such-user/x")]) if "no-such" in m.source] == []

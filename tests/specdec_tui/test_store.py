@@ -84,6 +84,7 @@ def test_search_finds_beginnings_of_words_in_turns_and_titles(store: Store) -> N
     assert [s.title for s in store.search("explain rain")] == ["Explain rain."]
     assert store.search('"; DROP TABLE session; --') == []
     assert len(store.search("  ")) == 2
+    assert store.search("%") == store.search("x" * 60_000) == []
 
 
 def test_rename_and_delete(store: Store) -> None:

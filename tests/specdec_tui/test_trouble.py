@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,10 @@ async def test_a_paste_of_a_megabyte_stays_out_of_the_way_and_goes_out_whole() -
         ("/preset nothing", "preset is 'nothing'; expected one of default"),
         ("/retry", "prompt is None; expected a prompt, and there is none yet"),
         ("/copy", "copy is ''; expected an answer"),
-        ("/tools missing.json", "missing.json: No such file or directory"),
+        ("/tools missing.json", "file is 'missing.json'; expected a file or a folder that is there"),
+        ("/schema " + sys.executable, f"file is '{sys.executable}'; expected "),
+        ("/save a\0b", "embedded null"),
+        ("/save ~no-such-user/x", "~no-such-user/x: No such file or directory"),
         ("/sessions", "sessions is None; expected a database"),
         ("/json perhaps", "json is 'perhaps'; expected on or off"),
     ],

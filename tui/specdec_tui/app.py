@@ -184,7 +184,7 @@ class ChatApp(App[None]):
         """A slash command, as typed. What is wrong with it is shown, and nothing is lost."""
         try:
             await self.commands.run(*parse(line))
-        except (SpecDecError, OSError, sqlite3.Error) as error:
+        except (SpecDecError, OSError, sqlite3.Error, ValueError) as error:  # a file that is no text, a null in a name
             self.main.toast(error)
 
     async def action_command(self, name: str) -> None:

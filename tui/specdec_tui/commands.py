@@ -17,7 +17,7 @@ from specdec_tui.core.commands import presets
 from specdec_tui.core.config import THEME_NAMES, Config, GaugeLevel
 from specdec_tui.core.conversation import Turn, title_of
 from specdec_tui.core.export import export
-from specdec_tui.core.files import asked
+from specdec_tui.core.files import asked, expanded, read
 from specdec_tui.core.models import ModelOption, described, models, served
 from specdec_tui.core.settings import ChatSettings
 from specdec_tui.screens.chat import ChatScreen
@@ -119,7 +119,7 @@ class SlashCommands:
     def do_save(self, name: str) -> None:
         chat = self.screen.chat
         slug = "".join(c if c.isalnum() else "-" for c in title_of(chat.title, 40)).strip("-").lower()
-        path = Path(name or f"{slug or 'chat'}.md").expanduser()
+        path = expanded(name or f"{slug or 'chat'}.md")
         export(path, chat.title, chat.settings.system, chat.conversation.path())
         self.screen.toast(f"saved as {path.resolve()}")
 
@@ -318,4 +318,4 @@ async def _described(config: Config) -> AsyncGenerator[list[ModelOption]]:
 def _read(name: str) -> str:
     if not name:
         raise InvalidRequest("file", name, "a file's name")
-    return Path(name).expanduser().read_text("utf-8")
+    return read(expanded(name))

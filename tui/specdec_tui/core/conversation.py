@@ -110,7 +110,7 @@ class Conversation:
         self._children.setdefault(turn.parent, []).append(turn.id)
 
 
-def title_of(text: str, most: int = 48) -> str:
+def title_of(text: str, most: int = 60) -> str:
     """A name for a chat, from its first prompt."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"

@@ -20,12 +20,17 @@ _BEGUN = re.compile(r'(?<!\S)@([^\s"]*)$')
 _BLOCK = re.compile(r'\n\n<file path="([^"\n]+)">\n(.*?)\n</file>(?=\n\n<file path="|\Z)', re.DOTALL)
 
 
+def expanded(name: str | Path) -> Path:
+    """With ~ filled in. Path's own fails for a user whom nobody knows, as in `@~fox`."""
+    return Path(os.path.expanduser(name))
+
+
 def named(text: str) -> list[Path]:
     """The files and folders behind an @ that exist. All else that begins so is text."""
     found: dict[Path, None] = {}
     for quoted, plain in _NAMED.findall(text):
         for name in (quoted,) if quoted else (plain, plain.rstrip(".,;:!?)")):
-            path = Path(name).expanduser()
+            path = expanded(name)
             if name and os.path.lexists(path):
                 found[path] = None
                 break
@@ -55,6 +60,8 @@ def read(path: Path, most: int = MOST_BYTES) -> str:
     """A file's text; that of a PDF's pages, too."""
     if path.suffix.lower() in _IMAGES:
         raise InvalidRequest("file", str(path), "text: images are not read here")
+    if not path.is_file():
+        raise InvalidRequest("file", str(path), "a file or a folder that is there")
     try:
         if path.stat().st_size > most and path.suffix.lower() != ".pdf":
             raise InvalidRequest("file", str(path), f"files of at most {MOST_BYTES:,} bytes together")
@@ -76,8 +83,8 @@ def complete(text: str, most: int = 8) -> list[str]:
     folder, _, start = begun[1].rpartition("/")
     shown = f"{folder}/" if folder or begun[1].startswith("/") else ""
     try:
-        entries = sorted(os.scandir(Path(shown or ".").expanduser()), key=lambda e: (not e.is_dir(), e.name))
-    except OSError:
+        entries = sorted(os.scandir(expanded(shown or ".")), key=lambda e: (not e.is_dir(), e.name))
+    except (OSError, ValueError):  # a null in it
         return []
     fitting = [e for e in entries if e.name.startswith(start) and (start.startswith(".") or e.name[0] != ".")]
     return [f"{shown}{e.name}{'/' if e.is_dir() else ''}" for e in fitting[:most]]
@@ -104,10 +111,20 @@ def _files(path: Path) -> list[Path]:
     for file in walk(path):
         if len(files) == _MOST_FILES:
             raise InvalidRequest("folder", str(path), f"at most {_MOST_FILES} files")
-        with file.open("rb") as start:
-            if file.suffix.lower() not in _IMAGES and b"\0" not in start.read(1024):
-                files.append(file)
+        if file.suffix.lower() not in _IMAGES and _is_text(file):
+            files.append(file)
     return files
+
+
+def _is_text(file: Path) -> bool:
+    """By its beginning. A pipe is none, nor a link to nothing."""
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as start:
+            return b"\0" not in start.read(1024)
+    except OSError:
+        return False
 
 
 def _pages(path: Path) -> str:

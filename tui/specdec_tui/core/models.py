@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from specdec.errors import InvalidRequest, LoadError
+from specdec_tui.core.files import expanded
 
 _FEW = 200
 """Models of one folder; a list longer than this helps nobody."""
@@ -55,7 +56,7 @@ def models(folders: Iterable[Path] = ()) -> list[ModelOption]:
     cached = [path for path in sorted(_hub().glob("models--*")) if any(path.glob("snapshots/*/config.json"))]
     names = [path.name.removeprefix("models--").replace("--", "/") for path in cached]
     found = [ModelOption("bundled", "comes with specdec"), *(ModelOption(name, "hub cache") for name in names)]
-    for folder in (f.expanduser() for f in folders):
+    for folder in map(expanded, folders):
         with suppress(OSError):
             inner = sorted(folder.iterdir())[:_FEW] if folder.is_dir() else []
             models = [path for path in (folder, *inner) if (path / "config.json").is_file()]
@@ -65,7 +66,7 @@ def models(folders: Iterable[Path] = ()) -> list[ModelOption]:
 
 async def described(folders: Iterable[Path]) -> list[ModelOption]:
     """All that `specdec models` lists, which reads the files; in a process of its own, for that imports torch."""
-    command = [sys.executable, "-m", "specdec", "models", "--json", *(str(f.expanduser()) for f in folders)]
+    command = [sys.executable, "-m", "specdec", "models", "--json", *(str(expanded(f)) for f in folders)]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=DEVNULL, stdin=DEVNULL)
     try:
         output, _ = await process.communicate()
@@ -104,13 +105,14 @@ def search(words: str) -> list[ModelOption]:
 
 def missing(name: str) -> bool:
     """Whether this is a hub id of which nothing is here."""
-    here = Path(name).expanduser().exists() or name.startswith(("http://", "https://", "ollama:"))
-    return not here and "/" in name and not (_hub() / f"models--{name.partition(':')[0].replace('/', '--')}").exists()
+    here = os.path.exists(expanded(name)) or name.startswith(("http://", "https://", "ollama:"))
+    cached = _hub() / f"models--{name.partition(':')[0].replace('/', '--')}"
+    return not here and "/" in name and not os.path.exists(cached)
 
 
 def known(name: str) -> bool:
     """Whether there is such a model: here, in the hub's cache, or at the hub."""
-    if Path(name).expanduser().exists() or name in [m.name for m in models()]:
+    if os.path.exists(expanded(name)) or name in [m.name for m in models()]:
         return True
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
@@ -126,4 +128,4 @@ def _hub() -> Path:
     if cache := os.environ.get("HF_HUB_CACHE"):
         return Path(cache)
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return Path(home).expanduser() / "hub"
+    return expanded(home) / "hub"

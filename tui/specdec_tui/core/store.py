@@ -170,8 +170,7 @@ class Store:
         query = " ".join('"' + word.replace('"', '""') + '"*' for word in words.split())
         if not query:
             return self.sessions(most)
-        pattern = f"%{words.strip()}%"
-        return [_session(row) for row in self._rows(_SEARCH, (query, pattern, most))]
+        return [_session(row) for row in self._rows(_SEARCH, (query, words.strip(), most))]
 
     def prompts(self, words: str = "", most: int = 200) -> list[str]:
         """What was asked in any chat and has all the words, the latest first, each once."""
@@ -226,7 +225,7 @@ WITH found AS (
     FROM words JOIN turn t ON t.key = words.rowid WHERE words MATCH ?
 )
 {_HEADING.format(excerpt=_EXCERPT)}
-WHERE s.id IN (SELECT session FROM found) OR s.title LIKE ? ORDER BY s.updated DESC LIMIT ?
+WHERE s.id IN (SELECT session FROM found) OR instr(lower(s.title), lower(?)) ORDER BY s.updated DESC LIMIT ?
 """  # noqa: S608  (put together from constants)
 _PROMPTS = """
 SELECT json_extract(message, '$.content') AS text FROM turn WHERE role = 'user'

@@ -50,7 +50,6 @@ class ChatScreen(AnswersScreen):
         GaugePanel, GaugeStrip { display: none; }
         &.-gauge.-begun.-wide GaugePanel { display: block; }
         &.-gauge.-begun.-narrow.-high GaugeStrip { display: block; }
-        &.-narrow #detail { height: 2; text-wrap: wrap; }
         &.-tokens TokenPane { display: block; }
         &.-tokens Transcript { display: none; }
         &.-tiny Heading, &.-tiny Status { display: none; }

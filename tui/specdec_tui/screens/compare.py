@@ -52,7 +52,7 @@ class Column(VerticalScroll):
         if self._gauge:
             reading = self._gauge.read(time.perf_counter())
             figures = (self._side, f"{rate(reading.mean)} tok/s", f"{reading.tokens} tokens")
-            self.border_title = fitting(figures, self.size.width - 2)
+            self.border_title = fitting(figures, self.outer_size.width - 4)
             self.query_one(Static).update(safe(self._answer.text))
             self.scroll_end(animate=False)
 

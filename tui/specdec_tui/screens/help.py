@@ -26,7 +26,7 @@ class HelpScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
     HelpScreen > VerticalScroll {
-        width: 84; max-width: 96%; height: 90%; padding: 0 1; background: $surface; border: round $primary;
+        width: 96; max-width: 96%; height: 90%; padding: 0 1; background: $surface; border: round $primary;
         border-title-color: $primary; scrollbar-size-vertical: 1;
         Markdown { padding: 0 1; background: transparent; }
         MarkdownH1, MarkdownH2 { content-align: left middle; margin: 1 0 0 0; }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -19,6 +19,7 @@ from textual.widgets.option_list import Option
 
 from specdec.errors import SpecDecError
 from specdec.types import LoadOptions
+from specdec_tui.core.files import expanded
 from specdec_tui.core.models import ModelOption, search
 from specdec_tui.core.safe import one_line
 from specdec_tui.widgets.options import Options
@@ -99,7 +100,7 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
     @on(Input.Submitted)
     def _written(self, event: Input.Submitted) -> None:
         target, _, draft = (part.strip() for part in event.value.partition("+"))
-        if "/" in target or target == "bundled" or Path(target).expanduser().is_dir():
+        if "/" in target or target == "bundled" or os.path.isdir(expanded(target)):
             self.dismiss((ModelOption(target, "written"), draft or "auto"))
         elif target:
             self._search(target)

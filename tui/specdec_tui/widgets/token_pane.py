@@ -31,6 +31,7 @@ class TokenPane(Vertical):
     TokenPane {
         display: none; background: $background;
         Static { height: 1; padding: 0 2; background: $surface; text-wrap: nowrap; text-overflow: ellipsis; }
+        #detail { height: 2; text-wrap: wrap; }
     }
     """
 
