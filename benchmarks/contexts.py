@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks import gpu
-from benchmarks.prompts import prompt
+from benchmarks.prompts import prompt, same_bits
 from benchmarks.shapes import PAIRS
 from specdec.bundled import path as bundled
 from specdec.decoding.assembly import assemble
@@ -32,29 +32,29 @@ from specdec.models.rope import Rope
 from specdec.models.triton.model import TritonModel
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import LoadOptions
+from specdec.types.load import KvDtype
 
 _SHORT = 10
 """Requests beside the very long one."""
 
 
-def over(inner: EagerModel, capacity: int, slots: int = 1, pages: int | None = None) -> TritonModel:
+def over(
+    inner: EagerModel, capacity: int, slots: int = 1, pages: int | None = None, kv_dtype: KvDtype = "auto"
+) -> TritonModel:
     """The same weights over slots of `capacity` positions."""
     family, device = inner.family, inner.info.device
     cache = SlotCache(family, slots, capacity, Rope(*family.rope, capacity, device), inner.info.dtype)
     info = replace(inner.info, context=capacity - DECODE_ROWS, slots=slots)
-    return TritonModel(EagerModel(family, inner.weights, cache, info), Graphs(), pages)
+    return TritonModel(EagerModel(family, inner.weights, cache, info), Graphs(), pages, kv_dtype=kv_dtype)
 
 
-def decoding(inner: EagerModel, capacity: int, held: Sequence[int], rows: Sequence[int]) -> dict[str, float]:
+def decoding(model: TritonModel, held: Sequence[int], rows: Sequence[int]) -> dict[str, float]:
     """Milliseconds a pass by "tokens held x rows", as far as a slot holds so many."""
-    model = over(inner, capacity)
-    for layer in model.pages.pool:
-        layer.normal_()
     return {
         f"{tokens} x {count}": gpu.pass_ms(model, count, held=tokens)
         for tokens in held
         for count in rows
-        if tokens + DECODE_ROWS < capacity
+        if tokens + DECODE_ROWS < model.capacity
     }
 
 
@@ -89,8 +89,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     token = page.page_bytes / page.page
     facts: dict[str, Any] = {"bandwidth": bandwidth, "decoding": {}}
     for capacity in arguments.capacity:
-        times = decoding(inner, capacity, arguments.held, arguments.rows)
-        facts["decoding"][capacity] = times
+        model = over(inner, capacity)
+        for layer in model.pages.pool:
+            layer.normal_()
+        facts["decoding"][capacity] = times = decoding(model, arguments.held, arguments.rows)
         for kind, ms in times.items():
             floor = (weights + token * int(kind.split()[0])) / bandwidth * 1000
             print(
@@ -103,7 +105,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         with assemble(options, model, None, Tokenizer.load(bundled("target")), eos_ids=frozenset()) as engine:
             facts["hit"], facts["crowd"] = hit(engine, arguments.hit), crowd(engine, arguments.long)
         print(f"first token of {arguments.hit} known tokens: {facts['hit'] * 1000:.1f} ms")
-        print("one of {} beside {} short ones: {}".format(arguments.long, _SHORT, facts["crowd"]))
+        print("one of {} beside {} short ones: {}".format(arguments.long, _SHORT, facts["crowd"]), flush=True)
+    model = over(inner, max(arguments.capacity), kv_dtype="fp8")
+    facts["fp8"] = decoding(model, arguments.held, arguments.rows)
+    print("keys and values in fp8, ms by held x rows:", {kind: round(ms, 3) for kind, ms in facts["fp8"].items()})
+    print("the same bits in any pieces:", same_bits(model, 3000 if model.capacity > 3100 else 1000))
     return facts
 
 
