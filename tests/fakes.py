@@ -16,6 +16,7 @@ from specdec.errors import EngineClosed
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.text.tools.parser import AnswerParser, Parser
 from specdec.types import (
+    Delta,
     DrafterStats,
     Ending,
     EngineInfo,
@@ -156,14 +157,21 @@ class ScriptedEngine(Engine):
         groups = self._groups(tokens, width)
         rounds = [None, *(self._round(group, drafting) for group in groups[1:])]
         parser = self._parser(request)
-        deltas = [[delta for t in group for delta in parser.push(t.id, t.text)] for group in groups]
+        deltas, reasoned = list[list[Delta]](), 0
+        for group in groups:
+            deltas.append([])
+            for token in group:
+                thinking = parser.thinking
+                deltas[-1] += parser.push(token.id, token.text)
+                reasoned += thinking and parser.thinking
         finish: FinishReason = "length" if len(script) > limit else "stop"
         deltas[-1] += parser.finish(cut=finish == "length")
         events = [
             GenerationEvent(request.id, "".join(t.text for t in group), tuple(group), round, merged(new))
             for group, round, new in zip(groups, rounds, deltas, strict=True)
         ]
-        return [*events[:-1], self._last(events[-1], request, tokens, rounds, finish)]
+        usage = Usage(_prompt_tokens(request), len(tokens), 0, reasoned)
+        return [*events[:-1], self._last(events[-1], request, usage, rounds, finish)]
 
     @staticmethod
     def _groups(tokens: Sequence[Token], width: int) -> list[Sequence[Token]]:
@@ -188,7 +196,7 @@ class ScriptedEngine(Engine):
         self,
         event: GenerationEvent,
         request: Request,
-        tokens: Sequence[Token],
+        usage: Usage,
         rounds: Sequence[Round | None],
         finish: FinishReason,
     ) -> GenerationEvent:
@@ -205,7 +213,7 @@ class ScriptedEngine(Engine):
             event,
             end=Ending(
                 finish,
-                Usage(_prompt_tokens(request), len(tokens)),
+                usage,
                 Timing(0.0, 0.010, 0.010 + 0.004 * len(done)),
                 SpecStats(len(done), drafters, decided),
                 seed,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
-from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.json import parse_partial_json
@@ -86,6 +86,7 @@ def usage_metadata(end: Ending) -> UsageMetadata:
         output_tokens=end.usage.completion_tokens,
         total_tokens=end.usage.prompt_tokens + end.usage.completion_tokens,
         input_token_details=InputTokenDetails(cache_read=end.usage.cached_tokens),
+        output_token_details=OutputTokenDetails(reasoning=end.usage.reasoning_tokens),
     )
 
 

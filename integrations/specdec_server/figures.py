@@ -20,7 +20,6 @@ class PromptTokensDetails(ResponseModel):
 
 class CompletionTokensDetails(ResponseModel):
     reasoning_tokens: int
-    """Of rounds that were reasoning alone."""
     accepted_prediction_tokens: int
     rejected_prediction_tokens: int
 
@@ -33,7 +32,7 @@ class CompletionUsage(ResponseModel):
     completion_tokens_details: CompletionTokensDetails
 
     @classmethod
-    def of(cls, usage: Usage, stats: SpecStats, reasoning: int) -> CompletionUsage:
+    def of(cls, usage: Usage, stats: SpecStats) -> CompletionUsage:
         guesses = [d for d in stats.drafters if d.drafter == "prediction"]
         accepted = sum(sum(d.accepted) for d in guesses)
         return cls(
@@ -42,7 +41,7 @@ class CompletionUsage(ResponseModel):
             total_tokens=usage.prompt_tokens + usage.completion_tokens,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
             completion_tokens_details=CompletionTokensDetails(
-                reasoning_tokens=reasoning,
+                reasoning_tokens=usage.reasoning_tokens,
                 accepted_prediction_tokens=accepted,
                 rejected_prediction_tokens=sum(sum(d.drafted) for d in guesses) - accepted,
             ),
@@ -143,7 +142,7 @@ class Figures(ResponseModel):
     metrics: CompletionMetrics
 
     @classmethod
-    def of(cls, endings: Sequence[Ending], choices: int = 1, reasoning: int = 0) -> Figures:
+    def of(cls, endings: Sequence[Ending], choices: int = 1) -> Figures:
         """The sum of the answers to one request, `choices` to each of its prompts. A prompt counts once for all of its
         answers, as OpenAI counts."""
         prompts = endings[choices - 1 :: choices]
@@ -151,13 +150,14 @@ class Figures(ResponseModel):
             sum(end.usage.prompt_tokens for end in prompts),
             sum(end.usage.completion_tokens for end in endings),
             sum(end.usage.cached_tokens for end in prompts),
+            sum(end.usage.reasoning_tokens for end in endings),
         )
         stats = SpecStats.of_all(end.stats for end in endings)
         timing = max((end.timing for end in endings), key=attrgetter("total"))
         speculative = SpeculativeFigures.of(stats)
         drafted, accepted = speculative.num_draft_tokens, speculative.num_accepted_draft_tokens
         return cls(
-            usage=CompletionUsage.of(usage, stats, reasoning),
+            usage=CompletionUsage.of(usage, stats),
             timings=CompletionTimings.of(usage, timing, drafted=drafted, accepted=accepted),
             metrics=CompletionMetrics(speculative_decoding=speculative),
         )

@@ -16,7 +16,7 @@ from specdec.engine import AsyncEventStream, Engine
 from specdec.errors import EngineClosed, EngineError, InvalidRequest, SpecDecError
 from specdec.process import ProcessEngine
 from specdec.streams import AdmittedStream
-from specdec.types import Ending, GenerationEvent, ReasoningDelta, Request
+from specdec.types import Ending, GenerationEvent, Request
 from specdec_server.errors import Refusal, busy, shutting_down
 from specdec_server.figures import Figures
 from specdec_server.logs import line, log
@@ -139,7 +139,6 @@ class Run:
         self._runs, self.facts, self._choices = runs, facts, choices
         self.id = str(facts["id"])
         self.endings: list[Ending | None] = [None] * answers
-        self._reasoning = 0
         self._begun = time.monotonic()
         self._prefilled = 0.0
         self._streams: list[AsyncEventStream] = []
@@ -164,8 +163,6 @@ class Run:
                 if event.prefilled is not None:
                     self._prefilled = event.prefilled
                     continue
-                if event.deltas and all(isinstance(delta, ReasoningDelta) for delta in event.deltas):
-                    self._reasoning += len(event.tokens)
                 self.endings[index] = event.end
                 yield index, event
 
@@ -179,7 +176,7 @@ class Run:
 
     def figures(self) -> Figures:
         """Of all answers, once they have ended."""
-        return Figures.of([end for end in self.endings if end], self._choices, self._reasoning)
+        return Figures.of([end for end in self.endings if end], self._choices)
 
     def progress(self) -> str:
         """One line for whoever waits."""

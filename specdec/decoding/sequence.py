@@ -21,6 +21,7 @@ from specdec.sampling.state import SamplerState
 from specdec.text.output import AnswerText, Released
 from specdec.text.tools.parser import Parser
 from specdec.types import (
+    Delta,
     Ending,
     FinishReason,
     GenerationEvent,
@@ -95,6 +96,8 @@ class Running:
     first: float = 0.0
     shown: int = 0
     """Tokens that their reader has got."""
+    reasoned: int = 0
+    """Those of them within thoughts."""
     _pending: deque[tuple[int, Origin, float | None, tuple[tuple[int, float], ...]]] = field(default_factory=deque)
     """Tokens whose text is held back."""
 
@@ -192,14 +195,18 @@ class Running:
             round = replace(round, rejected=rejected) if rejected else round
         if self.finish is not None and not isinstance(self.stop, str):
             pieces += self._released(self.output.finish())
-        deltas = [delta for token in pieces for delta in self.parser.push(token.id, token.text)]
+        deltas = list[Delta]()
+        for token in pieces:
+            thinking = self.parser.thinking
+            deltas += self.parser.push(token.id, token.text)
+            self.reasoned += thinking and self.parser.thinking
         end = None
         if self.finish is not None:
             deltas += self.parser.finish(cut=self.finish == "length")
             now = time.perf_counter()
             end = Ending(
                 self.finish,
-                Usage(self.context.prompt_length, self.shown, self.cached or 0),
+                Usage(self.context.prompt_length, self.shown, self.cached or 0, self.reasoned),
                 Timing(self.started - self.received, self.first - self.received, now - self.received),
                 self.stats.build(self.speculation, self.warning),
                 self.sampler.seed,

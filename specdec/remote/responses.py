@@ -105,6 +105,7 @@ class ResponseReader:
         end, request = time.perf_counter(), self._request
         usage = self._usage or StreamedUsage()
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+        reasoned = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
         first = (self._first or end) - self._start
         queued = (self._metrics.queue_time_ms if self._metrics else None) or 0.0  # by the server's own clock
         stats = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
@@ -112,7 +113,7 @@ class ResponseReader:
             stats = replace(stats, speculation=Speculation(why="requested"))
         ending = Ending(
             self._finish or "stop",
-            Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0),
+            Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0, reasoned or 0),
             Timing(min(queued / 1000, first), first, end - self._start),
             stats,
             self._seed,

@@ -82,6 +82,7 @@ class StreamedPromptDetails(BaseModel):
 class StreamedCompletionDetails(BaseModel):
     accepted_prediction_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class StreamedUsage(BaseModel):

@@ -52,11 +52,13 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one request; `cached_tokens` of the prompt were not computed again."""
+    """Token counts of one request: `cached_tokens` of the prompt were not computed again, `reasoning_tokens` of the
+    answer are within thoughts."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

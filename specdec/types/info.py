@@ -87,6 +87,7 @@ class EngineStats:
     cancelled: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
     completion_tokens: int = 0
     rounds: int = 0
     drafted: int = 0

@@ -112,6 +112,7 @@ def test_a_bounded_thought(monkeypatch: pytest.MonkeyPatch, options: dict[str, A
             opened = int(reasoning == "auto")
             assert answer.token_ids[opened + 7] == end
             assert end not in answer.token_ids[: opened + 7]
+            assert answer.usage.reasoning_tokens == 7
             assert answer.message.reasoning
             assert answer.message.content or answer.message.tool_calls
 

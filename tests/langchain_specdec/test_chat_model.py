@@ -256,6 +256,8 @@ def test_reasoning_is_langchains() -> None:
     for message in (model.invoke("hi"), _joined(list(model.stream("hi")))):
         assert message.content == "Yes."
         assert message.additional_kwargs["reasoning_content"] == "Hm."
+        assert isinstance(message, AIMessage) and message.usage_metadata
+        assert message.usage_metadata["output_token_details"]["reasoning"] > 0
         assert {b["type"] for b in message.content_blocks} == {"reasoning", "text"}
     v1, _ = _model(["<think>", "Hm", "</think>", "Yes"], output_version="v1")
     said = v1.invoke("hi")

@@ -129,8 +129,9 @@ def test_finish_reasons(said: str, expected: str) -> None:
 
 def test_usage_counts_where_ids_are_missing() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
+    usage |= {"completion_tokens_details": {"reasoning_tokens": 2}}
     last = _events(_chunk({"content": "a b c d"}), {"choices": [], "usage": usage})[-1]
-    assert end_of([last]).usage == Usage(9, 4, 3)
+    assert end_of([last]).usage == Usage(9, 4, 3, 2)
 
 
 def _summary(rounds: int, drafted: int, histogram: list[int]) -> StreamedMetrics:

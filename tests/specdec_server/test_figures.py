@@ -65,5 +65,6 @@ def test_a_prompt_counts_once_for_all_its_answers() -> None:
 
 async def test_reasoning_tokens() -> None:
     client = AppClient(ScriptedEngine(["<think>", "hm", "</think>", "Yes"]))
-    usage = (await client.chat(speculative="off"))["usage"]
-    assert usage["completion_tokens_details"]["reasoning_tokens"] == 1
+    for speculative in ("off", "auto"):
+        usage = (await client.chat(speculative=speculative))["usage"]
+        assert usage["completion_tokens_details"]["reasoning_tokens"] == 1, "however many tokens come at once"

@@ -32,6 +32,11 @@ class HarmonyParser:
         self._name: str | None = None
         self._index = -1
 
+    @property
+    def thinking(self) -> bool:
+        """See `Parser`."""
+        return self._thinking and self._head is None
+
     def push(self, token: int, text: str) -> list[Delta]:
         """What a token adds; see `Parser`."""
         out: list[Delta] = []

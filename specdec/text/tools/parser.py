@@ -27,6 +27,11 @@ _SEAL = 0xFDD1
 class Parser(Protocol):
     """Reads one answer, token by token."""
 
+    @property
+    def thinking(self) -> bool:
+        """Whether the answer is within a thought."""
+        ...
+
     def push(self, token: int, text: str) -> list[Delta]:
         """What a token adds. `text` is what it adds to the shown text, "" for a special one."""
         ...
@@ -71,6 +76,11 @@ class AnswerParser:
         """Whitespace that is dropped if a mark follows."""
         self._scanner: CallScanner | HeadScanner | None = None
         self._index = 0
+
+    @property
+    def thinking(self) -> bool:
+        """See `Parser`."""
+        return self._thinking
 
     def push(self, token: int, text: str) -> list[Delta]:
         """See `Parser`."""
