@@ -61,5 +61,5 @@ class TargetFeatures:
                 found = target.run(Batch(part, [0], [at], 0, layers)).features
                 assert found is not None
                 parts.append(found[0])
-        target.prepare()  # the next text of such a length goes through a graph
+            target.prepare()  # the next text of such a length goes through a graph
         return torch.cat(parts)  # outside inference mode, so that gradients may go through what is made of it
