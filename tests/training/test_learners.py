@@ -112,6 +112,14 @@ def test_gradients_reach_all_that_learns(folder: Path, target: Model) -> None:
         assert parameter.grad is not None and bool(parameter.grad.any()), names
 
 
+def test_graphs_are_made_of_passes_over_texts(target: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bool] = []
+    monkeypatch.setattr(target, "prepare", lambda: made.append(torch.is_inference_mode_enabled()), raising=False)
+    batch = TargetFeatures(target, (1,), 0).batch([Answered("a", "", (5, 9), (17, 31))])
+    assert made == [True], "graphs hold tensors of inference mode"
+    assert not batch.features.is_inference(), "gradients go through what is made of them"
+
+
 def test_what_is_written_is_what_was_learnt(folder: Path, target: Model) -> None:
     learner = learner_of(folder, target)
     tokens = tuple(models.tokens(40, seed=5).tolist())
