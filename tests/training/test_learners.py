@@ -87,20 +87,6 @@ def test_accepts_what_the_head_drafts(folder: Path, target: Model) -> None:
     assert accepted == [K, 3, 2]
 
 
-def test_the_target_makes_its_graphs_in_inference_mode(target: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their inputs are tensors of that mode, which nothing outside it may write to."""
-    modes: list[bool] = []
-
-    def prepare(_: Model) -> bool:
-        modes.append(torch.is_inference_mode_enabled())
-        return False
-
-    monkeypatch.setattr(type(target), "prepare", prepare)
-    features = TargetFeatures(target, (0,), 0).batch([Answered("a", "", (3, 4, 5), (6, 7))]).features
-    assert modes == [True]
-    assert not features.is_inference()
-
-
 def test_gradients_reach_all_that_learns(folder: Path, target: Model) -> None:
     learner = learner_of(folder, target)
     tokens = tuple(models.tokens(40, seed=5).tolist())
