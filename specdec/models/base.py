@@ -6,7 +6,7 @@ before takes back what lies beyond it, whatever the model keeps: keys and values
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, Protocol, TypedDict
 
@@ -107,6 +107,17 @@ def joined(passes: Sequence[Pass], along: int) -> Pass:
     features = [part.features for part in passes if part.features is not None]
     logits = torch.cat([part.logits for part in passes], along)
     return Pass(logits, torch.cat(features, along) if features else None)
+
+
+def in_pieces(batch: Batch, longest: int, run: Callable[[Batch], Pass]) -> Pass:
+    """What `run` gives, of up to `longest` tokens a row at a time."""
+    count, passes = batch.tokens.shape[1], []
+    for at in range(0, count, longest):
+        piece = batch.tokens[:, at : at + longest]
+        left = count - at - piece.shape[1]
+        keep = min(max(batch.keep - left, 0), piece.shape[1])
+        passes.append(run(Batch(piece, batch.slots, [start + at for start in batch.starts], keep, batch.features)))
+    return joined(passes, 1)
 
 
 class ModelEnds(Protocol):

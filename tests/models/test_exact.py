@@ -12,6 +12,7 @@ import torch
 from specdec.models import families
 from specdec.models.base import Batch, Model
 from specdec.models.eager import attention
+from specdec.models.eager import model as eager
 from specdec.models.eager.model import EagerModel
 from specdec.models.families import llama
 from specdec.models.loading import load_model
@@ -59,6 +60,14 @@ def test_yarn_says_how_far_it_reaches(tmp_path: Path) -> None:
     reference = models.build("llama-yarn")
     reference.config.max_position_embeddings = 30
     assert load_model(models.save(reference, tmp_path), device="cpu").info.context == 24 * 4
+
+
+@pytest.mark.parametrize("kind", ["mistral-window", "qwen3"])
+def test_long_passes_run_in_pieces(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eager, "LONGEST", 23)
+    monkeypatch.setattr(attention, "TILE", 5)
+    reference = models.build(kind)
+    _check(_load(reference, tmp_path), reference)
 
 
 @pytest.mark.parametrize("kind", ["llama-tied-biased", "mistral-window", "qwen2-window", "qwen3"])

@@ -18,7 +18,7 @@ from specdec.models.families.base import ModelFamily
 from specdec.models.graphs import to_device
 from specdec.models.rope import Rope
 
-TILE = 512
+TILE = 256
 """Tokens of a long pass that attend together, to no more keys than the last of them sees."""
 CALL_BYTES = 1 << 19
 """What a CPU reads in the time that one more call of attention takes."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, ModelOptions, Pass
+from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, ModelOptions, Pass, in_pieces
 from specdec.models.eager.attention import Rows, SlotCache
 from specdec.models.families.base import ModelFamily
 from specdec.models.prefixes import PrefixTree
@@ -26,6 +26,9 @@ from specdec.models.weights import layers
 from specdec.models.weights.checkpoint import TensorSource
 from specdec.models.weights.layers import Layer, ModelWeights, Quantization
 from specdec.threads.count import threads
+
+LONGEST = 1024
+"""Tokens a row of one pass: what lies between layers must not be too large for a CPU's caches."""
 
 
 class EagerModel(HostModel):
@@ -39,10 +42,14 @@ class EagerModel(HostModel):
 
     def run(self, batch: Batch) -> Pass:
         """See `base.Model.run`."""
-        rows, count = batch.tokens.shape
+        count = batch.tokens.shape[1]
         if max(batch.starts) + count > self.cache.capacity:
             raise ValueError(f"positions up to {max(batch.starts) + count}; a slot holds {self.cache.capacity}")
         threads.fit()
+        return in_pieces(batch, LONGEST, self._pass)
+
+    def _pass(self, batch: Batch) -> Pass:
+        rows, count = batch.tokens.shape
         attending = self.cache.rows(batch.slots, batch.starts, count)
         x = F.embedding(batch.tokens.reshape(-1), self.weights.embedding)  # [R, H]
         outputs: dict[int, Tensor] = {}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from specdec.kernels.attention import PAGE
 from specdec.kernels.tiles import Tiles
-from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, joined, kept_in
+from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, in_pieces, joined, kept_in
 from specdec.models.eager.model import EagerEnds, EagerModel
 from specdec.models.graphs import GraphInputs, Graphs, bucket, rows_to_capture, smallest
 from specdec.models.pages import PagedPrefixes, PoolFull, pages_at_once
@@ -100,14 +100,7 @@ class TritonModel:
             rows = [Batch(row, [slot], [start], batch.keep, batch.features) for row, slot, start in each]
             return joined([self.run(row) for row in rows], 0)
         self._reserve(batch)
-        parts, longest = [], self.decode.longest if batch.keep < 2 else _KEPT
-        for at in range(0, count, longest):
-            part = batch.tokens[:, at : at + longest]
-            left = count - at - part.shape[1]
-            keep = min(max(batch.keep - left, 0), part.shape[1])
-            starts = [start + at for start in batch.starts]
-            parts.append(self._pass(Batch(part, batch.slots, starts, keep, batch.features)))
-        return joined(parts, 1)
+        return in_pieces(batch, self.decode.longest if batch.keep < 2 else _KEPT, self._pass)
 
     def _reserve(self, batch: Batch) -> None:
         """Pages for all that is written; PoolFull where there are none."""
