@@ -13,7 +13,7 @@ from pathlib import Path
 from specdec.engine import Engine, Progress
 from specdec.errors import CheckpointNotFound
 from specdec.loading import load_engine
-from specdec.types import LoadOptions
+from specdec.types import EngineInfo, LoadOptions
 from specdec_tui.core.frames import FRAME
 from specdec_tui.core.models import known, missing
 
@@ -146,6 +146,11 @@ class EngineManager:
             return
         self.engine = engine
         self._report(Loaded())
+
+
+def draft_of(info: EngineInfo) -> str | None:
+    """The loaded draft by its name; both of the bundled pair have the same."""
+    return "its draft model" if info.draft == info.target else info.draft
 
 
 def shares_cores(engine: Engine) -> bool:

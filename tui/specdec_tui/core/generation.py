@@ -75,7 +75,7 @@ class Generation:
         reading = self.gauge.read(perf_counter())
         figures: dict[str, float | str] = {
             "tokens": reading.tokens,
-            "tokens_per_second": round(reading.mean, 2),
+            "tokens_per_second": round(reading.mean, 4),
             "ttft": round(reading.ttft or 0.0, 5),
             "rounds": reading.stats.rounds,
             "drafted": reading.stats.drafted,

@@ -19,7 +19,7 @@ from specdec_tui.core.chat import Chat
 from specdec_tui.core.commands import for_app
 from specdec_tui.core.config import Config
 from specdec_tui.core.conversation import Turn
-from specdec_tui.core.engines import EngineManager, causes, shares_cores
+from specdec_tui.core.engines import EngineManager, causes, draft_of, shares_cores
 from specdec_tui.core.files import asked, with_files
 from specdec_tui.core.frames import FRAME
 from specdec_tui.core.generation import Generation
@@ -89,7 +89,7 @@ class AnswersScreen(Screen[None]):
         engine = [self.engines.options.target]
         if self.engines.engine is not None:
             info = self.engines.engine.info
-            drafts = info.draft or ", ".join(info.drafters) or "nothing that drafts"
+            drafts = draft_of(info) or ", ".join(info.drafters) or "nothing that drafts"
             engine = [f"{info.target} + {drafts}", f"{info.device} {info.dtype}"]
         title = one_line(self.chat.title) or "New chat"
         self.heading.show(title=title, engine=[one_line(part) for part in engine])

@@ -66,5 +66,5 @@ def answer_line(figures: Mapping[str, float | str]) -> str:
         length = f", length {1 + accepted / rounds:.2f}" if rounds else ""
         parts.append(f"acceptance {accepted / drafted:.0%}{length}")
     if figures.get("finish") == "length":
-        parts.append("cut at its longest")
+        parts.append("cut short")
     return " · ".join(parts)

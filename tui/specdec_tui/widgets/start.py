@@ -10,6 +10,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 
 from specdec.types import EngineInfo
+from specdec_tui.core.engines import draft_of
 from specdec_tui.core.safe import one_line
 from specdec_tui.splash import EXAMPLES, GREETING, HINTS
 from specdec_tui.widgets.changing import Changing
@@ -88,7 +89,7 @@ def who(info: EngineInfo) -> Content:
     if info.speculation_unavailable:
         drafts = f"Nothing drafts: {info.speculation_unavailable}"
     else:
-        drafters = [info.draft] if info.draft else []
+        drafters = [draft] if (draft := draft_of(info)) else []
         others = [d for d in info.drafters if d not in _WHEN_ASKED and not (d == "model" and info.draft)]
         drafters += [_DRAFTERS.get(d, d) for d in others]
         drafts = "Drafts come from " + ", ".join(drafters) if drafters else "It does not say what drafts"
