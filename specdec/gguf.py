@@ -116,29 +116,26 @@ class _Header:
             reason = mistaken(self.path) or f"no GGUF file: it begins {magic!r}; expected {_MAGIC!r}"
             raise CheckpointCorrupt(f"{self.path} is {reason}")
         try:
-            return self._read()
+            self.at = len(_MAGIC)
+            version, tensors, values = self._numbers("IQQ")
+            if version not in _VERSIONS:
+                big = " (a file for big-endian machines)" if version > 0xFFFF else ""
+                raise UnsupportedModel(f"{self.path} is GGUF version {version}{big}; expected 2 or 3")
+            metadata = {}
+            for _ in range(values):
+                key = self._text()
+                metadata[key] = self._value(self._numbers("I")[0])
+            entries = []
+            for _ in range(tensors):
+                name = self._text()
+                (count,) = self._numbers("I")
+                sizes = self._numbers(f"{min(count, 8)}Q")
+                entries.append((name, tuple(reversed(sizes)), *self._numbers("IQ")))
+            alignment = int(metadata.get("general.alignment", 32))
+            start = -(-self.at // alignment) * alignment
+            return metadata, {entry[0]: self._tensor(start, *entry) for entry in entries}
         except (struct.error, UnicodeDecodeError, MemoryError) as error:
             raise self._cut() from error
-
-    def _read(self) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
-        self.at = len(_MAGIC)
-        version, tensors, values = self._numbers("IQQ")
-        if version not in _VERSIONS:
-            big = " (a file for big-endian machines)" if version > 0xFFFF else ""
-            raise UnsupportedModel(f"{self.path} is GGUF version {version}{big}; expected 2 or 3")
-        metadata = {}
-        for _ in range(values):
-            key = self._text()
-            metadata[key] = self._value(self._numbers("I")[0])
-        entries = []
-        for _ in range(tensors):
-            name = self._text()
-            (count,) = self._numbers("I")
-            sizes = self._numbers(f"{min(count, 8)}Q")
-            entries.append((name, tuple(reversed(sizes)), *self._numbers("IQ")))
-        alignment = int(metadata.get("general.alignment", 32))
-        start = -(-self.at // alignment) * alignment
-        return metadata, {entry[0]: self._tensor(start, *entry) for entry in entries}
 
     def _numbers(self, kinds: str) -> tuple[Any, ...]:
         form = "<" + kinds

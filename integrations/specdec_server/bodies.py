@@ -63,7 +63,13 @@ def _validated(body: Any, schema: type[Model]) -> Model:
     try:
         return schema.model_validate(body)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False), body) from None
+        found = _furthest([_BodyError.of(each, body) for each in error.errors(include_url=False)])
+        first = next((each for each in found if each.expected is None), found[0])
+        wanted = dict.fromkeys(each.expected for each in found if each.expected and each.place == first.place)
+        message = f"Input should be {' or '.join(wanted)}" if first.expected else first.message
+        place = ".".join(str(part) for part in first.place if isinstance(part, int) or part.isidentifier())
+        refusal = Refusal(400, f"{place or 'the body'}: {message}", code=first.kind, param=place or None)
+        raise refusal from None
 
 
 async def _json(http: HttpRequest, limit: int) -> Any:
@@ -130,16 +136,6 @@ class _BodyError:
         """How far its arm got: into which items of lists, then how deep."""
         place = self.place
         return [part for part in place if isinstance(part, int)], len(place)
-
-
-def _refusal(errors: Sequence[Mapping[str, Any]], body: Any) -> Refusal:
-    """The error to tell of all that pydantic found in `body`."""
-    found = _furthest([_BodyError.of(error, body) for error in errors])
-    first = next((error for error in found if error.expected is None), found[0])
-    wanted = dict.fromkeys(error.expected for error in found if error.expected and error.place == first.place)
-    message = f"Input should be {' or '.join(wanted)}" if first.expected else first.message
-    place = ".".join(str(part) for part in first.place if isinstance(part, int) or part.isidentifier())
-    return Refusal(400, f"{place or 'the body'}: {message}", code=first.kind, param=place or None)
 
 
 def _furthest(errors: Sequence[_BodyError], depth: int = 0) -> list[_BodyError]:

@@ -174,17 +174,13 @@ def history(place: FieldPlace) -> None:
         if role in ("assistant", "tool") and message.get("content") is None and not message.get("tool_calls"):
             message["content"] = ""
         if role == "assistant":
-            waiting = _call_ids(message.get("tool_calls"), number)
+            told = message.get("tool_calls")
+            calls = [call for call in told if isinstance(call, dict)] if isinstance(told, list) else []
+            for index, call in enumerate(calls):  # nine letters and digits, as Mistral's templates want
+                call["id"] = call.get("id") or f"call{number % 1000:03}{index % 100:02}"
+            waiting = [call["id"] for call in calls]
         elif role == "tool" and waiting:
             if not message.get("tool_call_id"):
                 message["tool_call_id"] = waiting.pop(0)
             elif message["tool_call_id"] in waiting:
                 waiting.remove(message["tool_call_id"])
-
-
-def _call_ids(calls: Any, number: int) -> list[str]:
-    """The ids of a message's calls, made where there are none: nine letters and digits, as Mistral's templates want."""
-    found = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    for index, call in enumerate(found):
-        call["id"] = call.get("id") or f"call{number % 1000:03}{index % 100:02}"
-    return [call["id"] for call in found]

@@ -189,6 +189,11 @@ class ModelPool:
 
     async def _engine(self, model: HostedModel) -> Engine:
         """Its engine, for which others leave as need be. Raises Refusal."""
+
+        def progress(_stage: str, _fraction: float) -> None:
+            if self.draining:
+                raise shutting_down()
+
         while True:
             others = [other for other in self.models if other.runs]
             if len(others) >= self.settings.max_loaded:
@@ -197,7 +202,7 @@ class ModelPool:
             try:
                 if model.too_large:
                     raise NotEnoughMemory(f"{model.name} does not fit, even alone")
-                return await asyncio.to_thread(model.load, self._progress)
+                return await asyncio.to_thread(model.load, progress)
             except Refusal:
                 raise
             except SpecDecError as error:
@@ -209,10 +214,6 @@ class ModelPool:
                 log.error(line("model_failed", {"model": model.name, "why": error}))
                 message = f"{model.name} could not be loaded; the server's log says why"
                 raise unavailable(message, "model_failed") from error
-
-    def _progress(self, _stage: str, _fraction: float) -> None:
-        if self.draining:
-            raise shutting_down()
 
     async def _unload(self, model: HostedModel) -> None:
         """Under the lock. Its last answers are waited for; new requests find it unloaded, and wait for the lock."""

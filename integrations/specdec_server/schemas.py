@@ -74,6 +74,12 @@ class ContentPart(RequestModel):
     text: str
 
 
+def kind_of(part: Any, otherwise: str | None = None) -> str | None:
+    """The type that a part of a body names, as far as it is one; parts of some lists may do without."""
+    kind = part.get("type", otherwise) if isinstance(part, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 def text_of(content: str | Sequence[ContentPart]) -> str:
     """Parts are texts of their own, as chat templates and other servers have them: each begins a line."""
     return content if isinstance(content, str) else "\n".join(part.text for part in content)

@@ -13,22 +13,18 @@ def joined_turns(messages: Iterable[Message], *roles: Role) -> Iterator[Message]
     turn: Message | None = None
     for message in messages:
         if turn and turn.role == message.role and turn.role in roles:
-            turn = _joined(turn, message)
+            turn = replace(
+                turn,
+                content="\n".join(filter(None, (turn.content, message.content))),
+                tool_calls=(*turn.tool_calls, *message.tool_calls),
+                reasoning="\n".join(filter(None, (turn.reasoning, message.reasoning))) or None,
+            )
             continue
         if turn:
             yield _finished(turn)
         turn = message
     if turn:
         yield _finished(turn)
-
-
-def _joined(first: Message, second: Message) -> Message:
-    return replace(
-        first,
-        content="\n".join(filter(None, (first.content, second.content))),
-        tool_calls=(*first.tool_calls, *second.tool_calls),
-        reasoning="\n".join(filter(None, (first.reasoning, second.reasoning))) or None,
-    )
 
 
 def _finished(turn: Message) -> Message:

@@ -38,6 +38,16 @@ def built_in(categories: Sequence[str] = ()) -> list[BenchPrompt]:
     return [p for p in found if not categories or p.category in categories]
 
 
+def chosen_prompts(files: Sequence[Path], categories: Sequence[str], *, over_http: bool) -> list[BenchPrompt]:
+    """The files' prompts, or the built-in ones."""
+    if files and categories:
+        raise InvalidRequest("category", categories[0], "no prompt files beside it")
+    prompts = [p for path in files for p in from_file(path)] or built_in(categories)
+    if over_http and not (files or categories):
+        return [p for p in prompts if not p.tools]  # which servers parse only if they were started so
+    return prompts
+
+
 def from_file(path: Path) -> list[BenchPrompt]:
     """Prompts of a file: .txt with one a line, or .jsonl with a prompt, text, question, turns or messages field."""
     if path.suffix not in (".txt", ".jsonl"):

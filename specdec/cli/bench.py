@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specdec.bench.plain import Mode, plain_and_speculative
-from specdec.bench.prompts import BenchPrompt, built_in, from_file
+from specdec.bench.prompts import BenchPrompt, built_in, chosen_prompts
 from specdec.cli import options as o
 from specdec.cli.compare import percentages
 from specdec.cli.jsonable import print_json
@@ -65,7 +65,7 @@ def bench(
         raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
     if prompt_tokens and not serving:
         raise InvalidRequest("prompt_tokens", prompt_tokens[0], "--serving beside it")
-    chosen = _chosen(prompts or (), category or (), over_http=url is not None)[:limit]
+    chosen = chosen_prompts(prompts or (), category or (), over_http=url is not None)[:limit]
     with closing(TimeLeft(lines=False)) as left, ExitStack() as stack:
         if prompt_tokens:
             report = _long_prompts(loading, prompt_tokens, max_tokens, repeats, left, quiet=json)
@@ -84,16 +84,6 @@ def bench(
             report |= _speeds(modes, chosen, temperatures, max_tokens, repeats, left, quiet=json)
     if json:
         print_json(report)
-
-
-def _chosen(files: Sequence[Path], categories: Sequence[str], *, over_http: bool) -> list[BenchPrompt]:
-    """The files' prompts, or the built-in ones."""
-    if files and categories:
-        raise InvalidRequest("category", categories[0], "no prompt files beside it")
-    prompts = [p for path in files for p in from_file(path)] or built_in(categories)
-    if over_http and not (files or categories):
-        return [p for p in prompts if not p.tools]  # which servers parse only if they were started so
-    return prompts
 
 
 def _speeds(

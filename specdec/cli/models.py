@@ -67,7 +67,11 @@ def _checkpoints(folders: list[Path]) -> Iterator[tuple[str, Path]]:
     from specdec.models.weights import stores
 
     yield "bundled", bundled.path("target")
-    yield from _cached()
+    for name, snapshot in stores.hub_snapshots():
+        if files := stores.gguf_files(snapshot):
+            yield from ((f"{name}:{stores.tag_of(file) or file}", snapshot / file) for file in files)
+        elif (snapshot / "config.json").exists():
+            yield name, snapshot
     yield from stores.ollama_models()
     for folder in [*stores.lm_studio_folders(), *folders]:
         for config in sorted([*folder.glob("config.json"), *folder.glob("*/config.json")]):
@@ -75,28 +79,6 @@ def _checkpoints(folders: list[Path]) -> Iterator[tuple[str, Path]]:
                 yield str(config.parent), config.parent
         for file in stores.gguf_files(folder):
             yield str(folder / file), folder / file
-
-
-def _cached() -> Iterator[tuple[str, Path]]:
-    """What lies in the hub's cache."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    from specdec.models.weights import stores
-
-    try:
-        repositories = scan_cache_dir().repos
-    except CacheNotFound:
-        return
-    for repository in sorted(repositories, key=lambda r: r.repo_id):
-        newest = max(repository.revisions, key=lambda r: r.last_modified, default=None)
-        if newest is None:
-            continue
-        if files := stores.gguf_files(newest.snapshot_path):
-            for file in files:
-                yield f"{repository.repo_id}:{stores.tag_of(file) or file}", newest.snapshot_path / file
-        elif (newest.snapshot_path / "config.json").exists():
-            yield repository.repo_id, newest.snapshot_path
 
 
 def _described(name: str, path: Path) -> LocalModel:

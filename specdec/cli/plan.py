@@ -10,13 +10,12 @@ import typer
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, stdout
-from specdec.cluster.gpus import GIB, Gpu
+from specdec.cluster.gpus import GIB, gpu_here
 from specdec.cluster.gpus import gpu as known_gpu
 from specdec.cluster.plan import ClusterPlan
 from specdec.cluster.plan import plan as planned
 from specdec.cluster.shape import ModelShape, shape
 from specdec.cluster.spec import Cluster
-from specdec.errors import InvalidRequest
 
 EPILOG = """
 Example: specdec plan Qwen/Qwen3-8B --draft Qwen/Qwen3-0.6B --gpu 4090
@@ -45,7 +44,7 @@ def plan(
     wanted = Cluster(target, draft, k, context=context, dtype=dtype)
     found = shape(wanted.target, dtype)
     drafts = None if draft in ("none", "lookup") else shape(draft, dtype)
-    result = planned(wanted, found, drafts, known_gpu(gpu) if gpu else _here())
+    result = planned(wanted, found, drafts, known_gpu(gpu) if gpu else gpu_here())
     fits = result.cached_tokens >= context * slots
     gains = {length: length / result.pays_from for length in _LENGTHS}
     if json:
@@ -73,17 +72,3 @@ def _facts(
         texts = ", ".join(f"{gain:.1f} x at {length}" for length, gain in gains.items())
         facts["speculation"] = f"pays above an acceptance length of {result.pays_from:.2f}; {texts}"
     return facts
-
-
-def _here() -> Gpu:
-    """This machine's first GPU, if it is one that is known."""
-    try:
-        import torch
-    except ModuleNotFoundError:
-        name = None
-    else:
-        name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    if name is None:
-        raise InvalidRequest("gpu", None, "a name such as 4090 or h100, since there is no GPU here")
-    short = "".join(name.lower().removeprefix("nvidia").replace("geforce", "").split())
-    return known_gpu(short.removesuffix("80gbhbm3"))

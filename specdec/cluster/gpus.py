@@ -50,3 +50,17 @@ def gpu(name: str) -> Gpu:
         raise InvalidRequest("gpu", name, "one of " + ", ".join(_KNOWN))
     gib, terabytes, teraflops = _KNOWN[known]
     return Gpu(known, gib * GIB, terabytes * 1e12, teraflops * 1e12)
+
+
+def gpu_here() -> Gpu:
+    """This machine's first GPU, if it is one that is known."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        name = None
+    else:
+        name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    if name is None:
+        raise InvalidRequest("gpu", None, "a name such as 4090 or h100, since there is no GPU here")
+    short = "".join(name.lower().removeprefix("nvidia").replace("geforce", "").split())
+    return gpu(short.removesuffix("80gbhbm3"))

@@ -48,7 +48,16 @@ class Grammar:
         if not self.text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in self.text):
             raise InvalidRequest("grammar.text", self.text, "text without unpaired surrogates")
         if self.kind == "json_schema":
-            _check_schema(self.text)
+            level: list[Any] = [_parsed("a JSON schema", self.text)]
+            if not isinstance(level[0], dict | bool):
+                raise InvalidRequest("grammar.text", self.text, "a JSON schema, which is an object")
+            for _ in range(MAX_GRAMMAR_DEPTH):
+                inner = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
+                level = [value for values in inner for value in values]
+            if level:
+                raise InvalidRequest(
+                    "grammar.text", self.text, f"a JSON schema nested at most {MAX_GRAMMAR_DEPTH} deep"
+                )
         if self.kind == "choice":
             options = _parsed("a list of texts", self.text)
             if not isinstance(options, list) or not options or not all(isinstance(o, str) and o for o in options):
@@ -95,15 +104,3 @@ def _parsed(expected: str, text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("grammar.text", text, f"{expected} as JSON ({error})") from error
-
-
-def _check_schema(text: str) -> None:
-    schema = _parsed("a JSON schema", text)
-    if not isinstance(schema, dict | bool):
-        raise InvalidRequest("grammar.text", text, "a JSON schema, which is an object")
-    level: list[Any] = [schema]
-    for _ in range(MAX_GRAMMAR_DEPTH):
-        inner = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list))
-        level = [value for values in inner for value in values]
-    if level:
-        raise InvalidRequest("grammar.text", text, f"a JSON schema nested at most {MAX_GRAMMAR_DEPTH} deep")

@@ -44,7 +44,9 @@ def splash(theme: str) -> Iterator[None]:
 
 def frame(width: int, height: int, colours: Palette | None) -> str:
     """The whole screen, line by line."""
-    bar, plain, dim = _styles(colours)
+    bar = plain = dim = "\x1b[0m"
+    if (c := colours) is not None:
+        bar, plain, dim = _style(c.primary, c.panel), _style(c.border, c.background), _style(c.muted, c.background)
     inner = width - 2
     body = ["", "", f"    {GREETING}"][: height - 5]
     lines = [
@@ -56,13 +58,6 @@ def frame(width: int, height: int, colours: Palette | None) -> str:
         f"{bar}{' starting':<{width}}",
     ]
     return "\x1b[H" + "\r\n".join(lines) + "\x1b[0m"
-
-
-def _styles(colours: Palette | None) -> tuple[str, str, str]:
-    if colours is None:
-        return "\x1b[0m", "\x1b[0m", "\x1b[0m"
-    c = colours
-    return _style(c.primary, c.panel), _style(c.border, c.background), _style(c.muted, c.background)
 
 
 def _style(foreground: str, background: str) -> str:

@@ -13,7 +13,6 @@ from specdec.types import (
     GenerationEvent,
     ReasoningDelta,
     Token,
-    TokenLogprob,
     ToolCallDelta,
 )
 from specdec_server.chat.schemas import (
@@ -126,12 +125,14 @@ def choice_deltas(deltas: Iterable[Delta]) -> list[ChoiceDelta]:
 
 def chat_logprobs(tokens: Iterable[Token]) -> ChoiceLogprobs:
     """Per token, with its bytes: a token may be part of a character."""
-    likely = [[_fields(one) for one in (token.own, *token.top_logprobs)] for token in tokens]
+    likely: list[list[dict[str, Any]]] = [
+        [
+            {"token": one.text, "logprob": max(one.logprob, LEAST_LOGPROB), "bytes": list(one.bytes)}
+            for one in (token.own, *token.top_logprobs)
+        ]
+        for token in tokens
+    ]
     return ChoiceLogprobs(
         content=[ChatTokenLogprob(**own, top_logprobs=[TopLogprob(**one) for one in top]) for own, *top in likely],
         refusal=None,
     )
-
-
-def _fields(token: TokenLogprob) -> dict[str, Any]:
-    return {"token": token.text, "logprob": max(token.logprob, LEAST_LOGPROB), "bytes": list(token.bytes)}

@@ -19,6 +19,7 @@ from specdec_server.schemas import (
     SamplingRequest,
     Stop,
     ToolName,
+    kind_of,
 )
 
 
@@ -53,11 +54,6 @@ class RedactedThinkingBlock(RequestModel):
     data: str | None = None
 
 
-def _kind(block: Any) -> str | None:
-    kind = block.get("type") if isinstance(block, dict) else None
-    return kind if isinstance(kind, str) else None
-
-
 Block = Annotated[
     Annotated[TextBlock, Tag("text")]
     | Annotated[ToolUseBlock, Tag("tool_use")]
@@ -65,7 +61,7 @@ Block = Annotated[
     | Annotated[ThinkingBlock, Tag("thinking")]
     | Annotated[RedactedThinkingBlock, Tag("redacted_thinking")],
     Discriminator(
-        _kind,
+        kind_of,
         custom_error_type="unsupported_block",
         custom_error_message="not supported; expected a block of type text, tool_use, tool_result, thinking or "
         "redacted_thinking",

@@ -16,6 +16,7 @@ from specdec_server.schemas import (
     ResponseModel,
     SamplingRequest,
     ToolName,
+    kind_of,
 )
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
@@ -64,19 +65,13 @@ class InputReasoning(RequestModel):
     status: Status | None = None
 
 
-def _kind(item: Any) -> str | None:
-    """The type of an item; a message may do without."""
-    kind = item.get("type", "message") if isinstance(item, dict) else None
-    return kind if isinstance(kind, str) else None
-
-
 InputItem = Annotated[
     Annotated[InputMessage, Tag("message")]
     | Annotated[InputCall, Tag("function_call")]
     | Annotated[InputResult, Tag("function_call_output")]
     | Annotated[InputReasoning, Tag("reasoning")],
     Discriminator(
-        _kind,
+        lambda item: kind_of(item, "message"),
         custom_error_type="unsupported_item",
         custom_error_message="not supported; expected an item of type message, function_call, function_call_output or "
         "reasoning",

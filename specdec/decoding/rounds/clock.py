@@ -28,7 +28,13 @@ class DeviceClock:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self.mark: Callable[[], Any] = _event if self._cuda else time.perf_counter
+
+        def event() -> torch.cuda.Event:
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record()
+            return event
+
+        self.mark: Callable[[], Any] = event if self._cuda else time.perf_counter
 
     def seconds(self, start: Any, end: Any) -> float:
         if not self._cuda:
@@ -59,9 +65,3 @@ class ChunkTimer:
             size, start, began, ended = self._timed
             self._costs.observe(size, start, self._clock.seconds(began, ended))
             self._timed = None
-
-
-def _event() -> torch.cuda.Event:
-    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    event.record()
-    return event

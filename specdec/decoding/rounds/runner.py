@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,9 +21,6 @@ from specdec.models.base import Model
 from specdec.models.graphs import NotCaptured
 from specdec.sampling.batch import SamplingBatch
 from specdec.types import AcceptRule, Speculation
-
-if TYPE_CHECKING:
-    from specdec.decoding.rounds.device import DeviceRounds
 
 _log = logging.getLogger(__name__)
 _UNREAD = Speculation(why="does not pay", detail="the draft model has not read the long prompt")
@@ -87,8 +83,12 @@ class RoundRunner:
         began = time.perf_counter()
         plan = self._plan(rows)
         planned = time.perf_counter()
-        outcomes = self._from_device(self._device, plan) if self._device else {}
-        led = not outcomes
+        outcomes: Outcomes = {}
+        if self._device and self._device.accepts(plan):
+            self._device.submit(plan)
+        while self._device and self._device.pending and not any(row in outcomes for row in rows):
+            outcomes = self._device.collect()  # rounds whose rows have all left were for nothing
+        led = not any(row in outcomes for row in rows)
         if led:
             self._host.submit(plan)
             outcomes = self._host.collect()
@@ -120,17 +120,6 @@ class RoundRunner:
             unread = decision.why == "nothing to draft from" and not self._drafting.read(row)
             row.decided(_UNREAD if unread else decision, self._controller.warning)
         return Plan(self._batch[0], sampling, choices, offers)
-
-    @staticmethod
-    def _from_device(device: DeviceRounds, plan: Plan) -> Outcomes:
-        """What the device brings for these rows; nothing where the host has to run the plan."""
-        if device.accepts(plan):
-            device.submit(plan)
-        while device.pending:
-            outcomes = device.collect()
-            if any(row in outcomes for row in plan.rows):
-                return outcomes
-        return {}  # rounds whose rows have all left were for nothing
 
     def _learn_costs(self, began: float, planned: float, outcomes: Outcomes, *, led: bool) -> None:
         """What the round took beyond what was measured on the device."""

@@ -89,7 +89,8 @@ class CachedRows:
         family, (batch, count) = self.cache.family, self._positions.shape
         rows = queries.view(batch, count, family.kv_heads, family.group, family.head_dim)
         rows = rows.permute(0, 2, 3, 1, 4).reshape(batch, family.kv_heads, -1, family.head_dim)
-        held_keys, held_values = (self._held(self.cache.tensor[2 * index + i]) for i in (0, 1))
+        layer = self.cache.tensor[2 * index : 2 * index + 2, :, :, : self.end]
+        held_keys, held_values = (part.index_select(0, self.slots) for part in layer)  # [B, G, T, D]
         mask = self._mask(family.windows[index])
         found = F.scaled_dot_product_attention(rows, held_keys, held_values, attn_mask=mask)
         found = found.view(batch, family.kv_heads, family.group, count, family.head_dim)
@@ -98,10 +99,6 @@ class CachedRows:
     def ordered(self, window: int | None) -> bool:
         """Whether rows of a layer with such a window see only those of their sequence that come before."""
         return not self.block or (self.causal_windows and window is not None)
-
-    def _held(self, layer: Tensor) -> Tensor:
-        """[B, G, T, D] of the rows' slots."""
-        return layer[:, :, : self.end].index_select(0, self.slots)
 
     def _mask(self, window: int | None) -> Tensor:
         """[B, 1, N / G * M, T] bool: which keys a row sees. A block stands as a whole where its first row does."""

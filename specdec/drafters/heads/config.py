@@ -138,15 +138,18 @@ def read(folder: Path, target_layers: int) -> HeadConfig:
     family = _family(folder, described)
     eagle = method in ("eagle3", "peagle")
     block = None if eagle else _block(fields, method, ours="transformer_layer_config" in raw)
+    rows = MAX_SPECULATIVE_TOKENS if block is None else block.size - (not block.anchor)
+    # what enters a layer is what the layers before it put out, so EAGLE's numbers are ours already
+    usual, named = (2, target_layers // 2, target_layers - 3), "eagle_aux_hidden_state_layer_ids"
     config = HeadConfig(
         method=method,
         family=family if eagle else replace(family, windows=_windows(fields, described, family)),
-        features=_eagle_layers(fields, target_layers) if eagle else _block_layers(fields, family, target_layers),
+        features=(fields.ids(named) or usual) if eagle else _block_layers(fields, family, target_layers),
         target_hidden=fields.whole("target_hidden_size", family.hidden),
         target_layers=raw.get("num_target_layers"),
         draft_vocab=fields.whole("draft_vocab_size", family.vocab),
         verifier=verifier_of(folder),
-        longest=_longest(block),
+        longest=min(rows, MAX_SPECULATIVE_TOKENS - 1),  # with the last token no more than 16 rows
         mask_token=0 if method == "eagle3" else fields.whole("mask_token_id", None, least=0),
         block=block,
     )
@@ -196,12 +199,6 @@ def _family(folder: Path, described: Mapping[str, Any]) -> ModelFamily:
     if family is None:
         raise UnsupportedModel(f"{folder} is a head of {config.model_type} layers, which cannot be run here")
     return family
-
-
-def _eagle_layers(fields: _Fields, target_layers: int) -> tuple[int, ...]:
-    """What enters a layer is what the layers before it put out, so the numbers are ours already."""
-    default = (2, target_layers // 2, target_layers - 3)
-    return fields.ids("eagle_aux_hidden_state_layer_ids") or default
 
 
 def _block_layers(fields: _Fields, family: ModelFamily, target_layers: int) -> tuple[int, ...]:
@@ -259,9 +256,3 @@ def _markov(fields: _Fields) -> Markov | None:
         bool(values.get("enable_confidence_head", True)),
         bool(values.get("confidence_head_with_markov", True)),
     )
-
-
-def _longest(block: Block | None) -> int:
-    """With the last token no more than 16 rows."""
-    rows = MAX_SPECULATIVE_TOKENS if block is None else block.size - (not block.anchor)
-    return min(rows, MAX_SPECULATIVE_TOKENS - 1)

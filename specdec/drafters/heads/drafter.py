@@ -111,7 +111,9 @@ class HeadDrafter(UpToDate):
         drawing = Drawing(round, k, self.vocab_size, self._place)
         chances = None
         if k:
-            chances = self.head.propose(self._window(contexts, max(1, *lags), self._ahead(k)), k, drawing.choose)
+            block = self.head.config.block  # what a proposal writes to behind the last token
+            ahead = block.size if block is not None else k
+            chances = self.head.propose(self._window(contexts, max(1, *lags), ahead), k, drawing.choose)
         for context in contexts:
             self.state.commit(context.slot, len(context.tokens) - 1)
         lengths = [k if self.follows(c) else 0 for c in contexts]
@@ -153,11 +155,6 @@ class HeadDrafter(UpToDate):
 
     def _waiting(self, context: DraftContext) -> int:
         return max(self._told_end(context) - self.state.slots[context.slot].length, 0)
-
-    def _ahead(self, k: int) -> int:
-        """Positions behind the last token that a proposal of k tokens writes to."""
-        block = self.head.config.block
-        return block.size if block is not None else k
 
     def _begin(self, context: DraftContext, start: int) -> None:
         """Give the slot to a sequence of which the target will tell from `start` on."""

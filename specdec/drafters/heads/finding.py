@@ -11,6 +11,7 @@ from pathlib import Path
 
 from specdec.drafters.heads.config import method_of, verifier_of
 from specdec.errors import LoadError
+from specdec.models.weights.stores import hub_snapshots
 from specdec.types import PublishedDraft
 
 
@@ -42,8 +43,9 @@ def local_heads(target: str, folder: Path) -> Iterator[tuple[str, Path]]:
             ):
                 yield str(at), at
     known = {head.name for head in published(target)}
-    for name, at in _cached():
-        if name in known or _last(verifier_of(at) or "") == _last(target):
+    for name, at in hub_snapshots():
+        fits = (at / "config.json").exists() and _is_head(at)
+        if fits and (name in known or _last(verifier_of(at) or "") == _last(target)):
             yield name, at
 
 
@@ -61,18 +63,3 @@ def _is_head(folder: Path) -> bool:
         return method_of(folder) is not None
     except LoadError:  # a config of something else
         return False
-
-
-def _cached() -> Iterator[tuple[str, Path]]:
-    """The heads in the hub's cache."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        repositories = scan_cache_dir().repos
-    except CacheNotFound:
-        return
-    for repository in sorted(repositories, key=lambda r: r.repo_id):
-        newest = max(repository.revisions, key=lambda r: r.last_modified, default=None)
-        if newest and (newest.snapshot_path / "config.json").exists() and _is_head(newest.snapshot_path):
-            yield repository.repo_id, newest.snapshot_path

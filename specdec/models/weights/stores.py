@@ -96,6 +96,20 @@ def hub_gguf(name: str) -> list[str]:
         return sorted({file for snapshot in snapshots for file in gguf_files(snapshot)})
 
 
+def hub_snapshots() -> Iterator[tuple[str, Path]]:
+    """Hub ids and newest snapshots of what lies in the hub's cache."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return
+    for repository in sorted(repositories, key=lambda r: r.repo_id):
+        if newest := max(repository.revisions, key=lambda r: r.last_modified, default=None):
+            yield repository.repo_id, newest.snapshot_path
+
+
 def fetch(name: str, tag: str | None) -> Path:
     """The GGUF model of a repository that has this tag, or its only one, fetched where it is not in the cache."""
     from huggingface_hub import hf_hub_download

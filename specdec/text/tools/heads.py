@@ -256,18 +256,16 @@ class TagReader:
 
     def _value(self) -> str | None:
         value, found, rest = self._held.partition(self._tags.value_end.strip())
-        if not found:
-            return self._part() if self._streams else None
+        if not found and not self._streams:
+            return None
+        if not found:  # all of the text that cannot be a part of its end
+            end = self._tags.value_end
+            part, self._held = _without_start(self._held, {end, end.strip()})
+            return _escaped(part) or None
         if self._tags.value_end.startswith("\n"):
             value = value.removesuffix("\n")
         self._held, self.quoted = rest, False
         return f'{_escaped(value)}"' if self._streams else as_json(value, types_of(self._schema, self._key))
-
-    def _part(self) -> str | None:
-        """Of a text: all that cannot be a part of its end."""
-        end = self._tags.value_end
-        part, self._held = _without_start(self._held, {end, end.strip()})
-        return _escaped(part) or None
 
 
 def _without_start(text: str, marks: set[str]) -> tuple[str, str]:

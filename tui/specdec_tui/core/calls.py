@@ -51,14 +51,13 @@ class CallRunner:
             self._task.cancel()
 
     async def _results(self, calls: Sequence[ToolCall]) -> list[str]:
-        allowed = [await self._allows(call) for call in calls]
-        return list(await asyncio.gather(*map(self._result, calls, allowed)))
-
-    async def _allows(self, call: ToolCall) -> bool:
-        verdict = self._settled.get(call.name) or await self._ask(call)
-        if verdict in ("always", "never"):
-            self._settled[call.name] = verdict
-        return verdict in ("once", "always")
-
-    async def _result(self, call: ToolCall, allowed: bool) -> str:
-        return await self._toolbox.call(call.name, call.arguments) if allowed else "the user does not allow this call"
+        allowed = []
+        for call in calls:
+            verdict = self._settled.get(call.name) or await self._ask(call)
+            if verdict in ("always", "never"):
+                self._settled[call.name] = verdict
+            if verdict in ("once", "always"):
+                allowed.append(call)
+        found = await asyncio.gather(*(self._toolbox.call(call.name, call.arguments) for call in allowed))
+        results = {id(call): text for call, text in zip(allowed, found, strict=True)}
+        return [results.get(id(call), "the user does not allow this call") for call in calls]

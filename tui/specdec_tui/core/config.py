@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -85,6 +85,10 @@ def read_config(path: Path) -> Config:
     engine, screen = (dict(tables.get(name, {})) for name in ("engine", "screen"))
     if url := engine.pop("url", None):
         engine["target"] = url
+    tool_servers = {
+        name: {**values, **({"args": tuple(values["args"])} if "args" in values else {})}
+        for name, values in tables.get("mcpServers", {}).items()
+    }
     settings = ChatSettings(system=screen.pop("system", None))
     return Config(
         engine=_filled(LoadOptions, "engine", engine),
@@ -93,29 +97,20 @@ def read_config(path: Path) -> Config:
         folders=tuple(Path(f) for f in tables.get("models", {}).get("folders", [])),
         presets=PRESETS | {name: dict(values) for name, values in tables.get("presets", {}).items()},
         servers={name: _filled(NamedServer, f"servers.{name}", v) for name, v in tables.get("servers", {}).items()},
-        tool_servers={name: _tool_server(name, values) for name, values in tables.get("mcpServers", {}).items()},
+        tool_servers={name: _filled(ToolServer, f"mcpServers.{name}", v) for name, v in tool_servers.items()},
         read_folder=bool(tables.get("tools", {}).get("files", False)),
         keys={name: str(key) for name, key in tables.get("keys", {}).items()},
     )
 
 
-def _tool_server(name: str, values: Mapping[str, Any]) -> ToolServer:
-    args = {"args": tuple(values["args"])} if "args" in values else {}
-    server: ToolServer = _filled(ToolServer, f"mcpServers.{name}", {**values, **args})
-    return server
-
-
 def _filled(kind: type[Any], table: str, values: Mapping[str, Any]) -> Any:
     _known(table, values, [f.name for f in fields(kind)])
     for name, value in values.items():
-        default = next(_default(f) for f in fields(kind) if f.name == name)
+        own = next(f for f in fields(kind) if f.name == name)
+        default = own.default if own.default_factory is MISSING else own.default_factory()
         if default is not None and not isinstance(value, type(default)):
             raise InvalidRequest(f"{table}.{name}", value, f"a value like {default!r}")
     return kind(**values)
-
-
-def _default(of: Field[Any]) -> Any:
-    return of.default if of.default_factory is MISSING else of.default_factory()
 
 
 def _known(table: str, values: Mapping[str, Any], names: Any) -> None:

@@ -12,7 +12,7 @@ from specdec.engine import Engine
 from specdec.errors import InvalidRequest, SpecDecError
 from specdec.text.tools.formats import AnswerFormat
 from specdec.text.tools.parser import AnswerParser
-from specdec.types import Answer, ContentDelta, Delta, GenerationEvent, Request
+from specdec.types import Answer, ContentDelta, Delta, Request
 from specdec_tui.core.conversation import State, Turn
 from specdec_tui.core.engines import causes
 from specdec_tui.core.gauge import Gauge
@@ -111,7 +111,11 @@ class Generation:
                 breath = perf_counter()
                 async for event in events:
                     now = perf_counter()
-                    event = self._parsed(event)  # noqa: PLW2901
+                    deltas: list[Delta] = []  # thoughts that were left in its text are told apart
+                    for delta in event.deltas:
+                        deltas += self._parser.push(-1, delta.text) if isinstance(delta, ContentDelta) else [delta]
+                    deltas += self._parser.finish() if event.end else []
+                    event = replace(event, deltas=tuple(deltas))  # noqa: PLW2901
                     self.answer.add(event)
                     self._unsaved += event.deltas
                     self.gauge.add(event, now)
@@ -127,12 +131,3 @@ class Generation:
                 self.answer.grow(delta)
             self.running = False
             self.turn = self.now(state)
-
-    def _parsed(self, event: GenerationEvent) -> GenerationEvent:
-        """With thoughts that were left in its text told apart."""
-        deltas: list[Delta] = []
-        for delta in event.deltas:
-            deltas += self._parser.push(-1, delta.text) if isinstance(delta, ContentDelta) else [delta]
-        if event.end:
-            deltas += self._parser.finish()
-        return replace(event, deltas=tuple(deltas))

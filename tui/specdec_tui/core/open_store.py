@@ -20,18 +20,16 @@ def open_store(path: Path, report: Report) -> tuple[Store, str | None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return Store(path, report), None
     except (sqlite3.DatabaseError, OSError) as error:
-        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-        return (_anew if damaged else _elsewhere)(path, error, report)
-
-
-def _anew(path: Path, error: Exception, report: Report) -> tuple[Store, str]:
-    """The damaged file gets another name."""
+        if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.OperationalError):
+            return _elsewhere(path, error, report)
+        damage = str(error)
+    # a damaged file gets another name
     aside = path.with_name(f"{path.stem}.damaged-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
     path.rename(aside)
     for log in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
-    return Store(path, report), f"the sessions' database is damaged ({error}); it was kept as {aside}"
+    return Store(path, report), f"the sessions' database is damaged ({damage}); it was kept as {aside}"
 
 
 def _elsewhere(path: Path, error: Exception, report: Report) -> tuple[Store, str]:

@@ -29,9 +29,10 @@ def full(state: GaugeState, width: int) -> Content:
     """Everything below the digits, as far as it is known. The shares at positions are of drafts with all before them
     accepted."""
     r, info = state.reading, state.info
+    compared: _Line = [(f"{_factor(r)} plain", _colour(r))] if r.measured or r.speed_up else []
     speed: list[_Line] = [
         [("mean ", "dim"), rate(r.mean) if r.mean else "–", ("   TTFT ", "dim"), _ttft(r)],
-        [("tokens ", "dim"), _tokens(r), "   ", *_speed_up(r)],
+        [("tokens ", "dim"), _tokens(r), "   ", *compared],
     ]
     cached = f"{r.usage.prompt_tokens}, {r.usage.cached_tokens} cached" if r.usage else "–"
     memory: list[_Line] = [[("Prompt ", "bold"), cached]]
@@ -112,10 +113,6 @@ def _shares(stats: SpecStats) -> tuple[str, str]:
         f"{stats.acceptance_rate:.0%}" if stats.drafted else "–",
         f"{stats.acceptance_length:.2f}" if stats.drafted and stats.rounds else "–",
     )
-
-
-def _speed_up(r: Reading) -> _Line:
-    return [(f"{_factor(r)} plain", _colour(r))] if r.measured or r.speed_up else []
 
 
 def _factor(r: Reading) -> str:

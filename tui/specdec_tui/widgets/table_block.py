@@ -64,7 +64,8 @@ class TableBlock(MarkdownTable):
         for block in _within(self):
             if isinstance(block, MarkdownTH):
                 head.append(block._content)  # noqa: SLF001  (no public way)
-                aligns.append(_align(block))
+                style = str(block._token.attrs.get("style", ""))  # noqa: SLF001  (as the line under the head says)
+                aligns.append(cast("Align", style.removeprefix("text-align:") or "left"))
             elif isinstance(block, MarkdownTD):
                 rows[-1].append(block._content)  # noqa: SLF001  (no public way)
             elif isinstance(block, MarkdownTR):
@@ -76,9 +77,3 @@ def _within(block: MarkdownBlock) -> Iterator[MarkdownBlock]:
     for inner in block._blocks:  # noqa: SLF001  (no public way)
         yield inner
         yield from _within(inner)
-
-
-def _align(block: MarkdownBlock) -> Align:
-    """As the line under the head says."""
-    style = str(block._token.attrs.get("style", ""))  # noqa: SLF001  (no public way)
-    return cast("Align", style.removeprefix("text-align:") or "left")

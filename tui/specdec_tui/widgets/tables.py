@@ -32,16 +32,14 @@ class Table:
     def _widths(self, width: int) -> list[int] | None:
         """The widest columns give way first."""
         count = len(self.head)
-        widths = [max((c.cell_length for c in column), default=1) or 1 for column in self._by_column()]
+        columns = [[row[i].cell_length for row in (self.head, *self.rows) if i < len(row)] for i in range(count)]
+        widths = [max(column, default=1) or 1 for column in columns]
         room = width - _BETWEEN.cell_length * (count - 1)
         if sum(min(w, _LEAST) for w in widths) > room:
             return None
         while sum(widths) > room:
             widths[widths.index(max(widths))] -= 1
         return widths
-
-    def _by_column(self) -> list[list[Content]]:
-        return [[row[i] for row in (self.head, *self.rows) if i < len(row)] for i in range(len(self.head))]
 
     def _columns(self, widths: Sequence[int]) -> list[Content]:
         rule = Content.styled("─┼─".join("─" * w for w in widths), "dim")

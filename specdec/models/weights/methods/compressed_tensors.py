@@ -27,7 +27,12 @@ def reader(values: Mapping[str, Any]) -> Method | None:
     sparse = (values.get("sparsity_config") or {}).get("format", "dense")
     turned = values.get("transform_config")
     weights = [group.get("weights") or {} for group in groups]
-    if not groups or not all(map(_known, weights)) or not formats <= _FORMATS or sparse != "dense" or turned:
+
+    def known(weights: Mapping[str, Any]) -> bool:
+        kind, bits = weights.get("type", "int"), weights.get("num_bits")
+        return bits in (4, 8) if kind == "int" else bits == 8 or (bits == 4 and weights.get("group_size") == 32)
+
+    if not groups or not all(map(known, weights)) or not formats <= _FORMATS or sparse != "dense" or turned:
         return None
     block = next((tuple(one["block_structure"]) for one in weights if one.get("block_structure")), (128, 128))
 
@@ -46,11 +51,6 @@ def reader(values: Mapping[str, Any]) -> Method | None:
         return quantized("int8", q, scales, zeros=zeros, group=group)
 
     return read
-
-
-def _known(weights: Mapping[str, Any]) -> bool:
-    kind, bits = weights.get("type", "int"), weights.get("num_bits")
-    return bits in (4, 8) if kind == "int" else bits == 8 or (bits == 4 and weights.get("group_size") == 32)
 
 
 def _packed(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight:
