@@ -13,6 +13,7 @@ from torch import Tensor
 
 from specdec.kernels.attention import PAGE
 from specdec.models import families, loading
+from specdec.models import pages as paging
 from specdec.models.base import DECODE_ROWS, Batch, Model, Pass
 from specdec.models.eager import model as eager
 from specdec.models.eager.attention import SingleRow
@@ -98,6 +99,19 @@ def test_a_slot_is_no_longer_than_its_pages(
         assert found.pages.page_bytes == page
         assert (found.pages.count, found.info.context) == (1 + pages, context)
         assert found.info.shortened == (context < 300)
+
+
+@pytest.mark.slow
+def test_a_window_takes_few_pages(tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt longer than all pages together: those behind the window were given back."""
+    monkeypatch.setattr(paging, "_BACK", 0)
+    monkeypatch.setattr(paging, "_AHEAD", 16)
+    reference, ids = saved("mistral-window", tmp_path), tokens(1, 64)
+    inner = load(tmp_path, device, slots=1, context=70).inner
+    model = TritonModel(inner, Graphs(capture=device.type == "cuda"), pages=3, page=16)
+    assert model.info.context == 70
+    found = [Here(model).run(Batch(ids[:, at : at + 16], [0], [at], 16)).logits for at in range(0, 64, 16)]
+    models.close(torch.cat(found, 1), models.full(reference, ids))
 
 
 def test_keys_and_values_in_fp8(tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
