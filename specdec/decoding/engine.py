@@ -298,10 +298,12 @@ class LocalEngine(Engine):
             for drafter in self._rounds.observers:
                 drafter.observe(Seen(row.context, start, seen, features, round.drafter, outcome.on_device))
             self._add(rounds=1, drafted=len(round.drafted), accepted=round.accepted)
-        if event.end is not None:
-            self._release(row, finished=1, **asdict(event.end.usage))
-        if event.text or event.tokens or event.round or event.end:
-            row.deliver(event)
+        try:
+            if event.end is not None:
+                self._release(row, finished=1, **asdict(event.end.usage))
+        finally:  # a released row is nobody's: what fails there must not keep its reader waiting
+            if event.text or event.tokens or event.round or event.end:
+                row.deliver(event)
 
     def _release(self, row: Running, **counts: int) -> None:
         """Out of its slot, or of the queue. What it leaves there is kept."""

@@ -134,6 +134,19 @@ def test_a_failing_worker_fails_its_requests_and_closes_the_engine() -> None:
     engine.close()
 
 
+def test_an_answer_arrives_though_its_release_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = toy_engine(slots=1)
+
+    def broken(**counts: int) -> None:
+        if "finished" in counts:
+            raise KeyError("finished")
+
+    monkeypatch.setattr(engine, "_add", broken)
+    assert len(engine.generate([7, 7], max_tokens=3, ignore_eos=True, temperature=0).tokens) == 3
+    with pytest.raises((EngineClosed, EngineFailed), match="finished"):
+        engine.generate([7, 7], max_tokens=3)
+
+
 def test_closing_fails_what_is_running_and_what_waits() -> None:
     engine = toy_engine(slots=1)
     streams = [engine.stream("abc", **LONG) for _ in range(3)]
