@@ -30,7 +30,7 @@ _LEAST = 1 << 20
 _TRIED = {1: 0.8, 5: 0.8, 512: 1.1}
 """Rows of a pass, of a round and of a prompt, and the share of the time in fp32 that they may take. Clear, so that each
 process comes to the same choice."""
-_TRIED_COLUMNS = 4096
+_TRIED_COLUMNS = 2048
 _ROUNDS = 3
 
 
