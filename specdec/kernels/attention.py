@@ -448,10 +448,25 @@ def attend(
     )  # fmt: skip
     if parts > 1 and heads.heads // heads.kv_heads * count > _FEW:
         _join[(blocks, ROWS // _FEW, batch)](
-            split.parts, split.weights, out, starts, count, parts, HEADS=heads.heads, KV=heads.kv_heads, SIZE=size,
-            WINDOW=window or 0, PAGE=held.page, STEP=step, ROWS=ROWS, FEW=_FEW, TOGETHER=_TOGETHER, PDL=pdl,
-            num_warps=4, **launch,
-        )  # fmt: skip
+            split.parts,
+            split.weights,
+            out,
+            starts,
+            count,
+            parts,
+            HEADS=heads.heads,
+            KV=heads.kv_heads,
+            SIZE=size,
+            WINDOW=window or 0,
+            PAGE=held.page,
+            STEP=step,
+            ROWS=ROWS,
+            FEW=_FEW,
+            TOGETHER=_TOGETHER,
+            PDL=pdl,
+            num_warps=4,
+            **launch,
+        )
     return out
 
 
