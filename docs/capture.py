@@ -91,7 +91,7 @@ def main() -> None:
     output = Text.from_ansi(f"{line}\n\n{settled(''.join(text for _, text in pieces))}")
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     console.print(output)
-    svg = console.export_svg(title=f"specdec, {SLOWER} times slower than it was")
+    svg = console.export_svg(title=f"specdec, shown at 1/{SLOWER} of its speed")
     Path(target).write_text(drawn(svg, line, arrivals(pieces)), "utf-8")
 
 
