@@ -37,6 +37,13 @@ def spare_one() -> None:
     threads.begin()
 
 
+def fix() -> None:
+    """Leave one core as `spare_one` does, and keep to that number in this thread, whoever else computes: sums in one
+    order have the same bits."""
+    spare_one()
+    threads.keep()
+
+
 def _chosen() -> bool:
     return "OMP_NUM_THREADS" in os.environ
 
@@ -62,6 +69,11 @@ class ThreadCount(threading.local):
         self._stalls = None if self._most == 1 or _chosen() else Stalls()
         self._pause = _SHORTEST
         self._look, self._again = perf_counter() + _WINDOW, 0.0
+
+    def keep(self) -> None:
+        """From now on as many as this thread may have."""
+        self._stalls, self._count = None, self._most
+        self.fit()
 
     def fit(self) -> None:
         """Before a pass."""

@@ -30,6 +30,7 @@ from specdec.models.weights.checkpoint import resolve
 from specdec.models.weights.sources import read_config
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import AnswerFormat
+from specdec.threads.count import fix
 from specdec.training import shipped
 from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
 from specdec.training.dflash import BlockLearner
@@ -96,6 +97,8 @@ class _Run:
             raise InvalidRequest("data", len(learn) + len(judged), "prompts that the target answers in the time")
         if not (out / "model.safetensors").exists():  # else it goes on from there, also where it had diverged
             self._begin(learn)
+        if options.tokens is not None:  # by tokens the same drafter comes of the same seed
+            fix()
         learner = self._learner()
         room = self._plan.room
         features = TargetFeatures(self._target.model, learner.features, room)

@@ -146,6 +146,14 @@ def test_a_chosen_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPat
     assert set(machine.counts(5)) == {2}
 
 
+def test_a_kept_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, 2)
+    machine.free = 1
+    assert 1 in machine.counts(5)
+    machine.threads.keep()
+    assert set(machine.counts(5)) == {2}
+
+
 @pytest.mark.parametrize(("columns", "inner"), [(1152, 384), (384, 1024), (512, 2048)])
 @pytest.mark.parametrize("rows", [1, 2, 5, 16, 17, 40])
 def test_a_product_is_the_same_on_one_thread_and_on_two(rows: int, columns: int, inner: int) -> None:
