@@ -250,7 +250,7 @@ def test_what_does_not_compile_is_refused_by_name_and_soon(name: str, engine: Lo
     start = time.perf_counter()
     with pytest.raises(InvalidRequest, match=r"(?s)^grammar is .*" + re.escape(reason)) as caught:
         engine.generate(PROMPT, grammar=grammar)
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 30  # under a second on a quiet machine; uncut, minutes
     assert caught.value.field == "grammar"
     assert "\n" not in str(caught.value)
     assert engine.generate(PROMPT, grammar=Grammar.choice(["a"])).text == "a"

@@ -128,7 +128,7 @@ def test_schemas_that_cannot_be_kept_are_refused_by_name(
     start = time.perf_counter()
     with pytest.raises(InvalidRequest, match=reason) as caught:
         engine.generate(CHAT, tools=[*TOOLS, bad])
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 30  # under a second on a quiet machine; uncut, minutes
     assert caught.value.field in ("tools", "tools[2].function.parameters")
     assert _check(_ask(engine, 1, tool_choice="rest")) == ["rest"]
 

@@ -279,4 +279,5 @@ def test_a_quick_one_looks_at_texts_alone() -> None:
         checks = list(verify(engine, 150, quick=True))
     names = {check.name for check in checks}
     assert "greedy text, k=3" in names and not any("distribution" in name or "prediction" in name for name in names)
-    assert {check.verdict for check in checks} == {"pass"}
+    assert {check.verdict for check in checks} <= {"pass", "not shown"}
+    assert {c.name for c in checks if c.verdict == "not shown"} <= {n for n in names if "k=auto" in n}, "may stay off"
