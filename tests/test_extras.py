@@ -61,6 +61,7 @@ def server() -> Iterator[str]:
         ("local", "bench --peers"),
         ("local", "serve --port 0"),
         ("local", "tune x"),
+        ("local", "models search fox"),
         ("server", "serve"),
         ("tui", "chat --serve"),
     ],

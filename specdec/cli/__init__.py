@@ -22,7 +22,7 @@ _COMMANDS = {
     "bench": ("bench", "Measure plain against speculative generation."),
     "verify": ("verify", "Check on your own pair that speculation changes nothing but the speed."),
     "info": ("info", "Load a target with what drafts for it, and say what they are."),
-    "models": ("models", "List the models that are on this machine, and how each would run."),
+    "models": ("models", "List the models that are here and how each would run; search, pull, remove."),
     "doctor": ("doctor", "Say what is installed here, and try it in some seconds."),
     "plan": ("plan", "Say whether a target and its draft fit a GPU, and what speculation would bring."),
     "config": ("config", "Say where defaults for all commands are kept, and what they are."),

@@ -1,4 +1,4 @@
-"""`specdec models`: what is on this machine, and how it would run."""
+"""`specdec models`: what is on this machine and how it would run, what the hub has, fetching and removing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ from specdec import bundled
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import stderr, stdout
-from specdec.errors import SpecDecError, UnsupportedModel
+from specdec.errors import InvalidRequest, SpecDecError, UnsupportedModel
 
 EPILOG = """
-`hf download HUB-ID` fetches a model with progress, `hf cache rm HUB-ID` removes it: both come with the extra local.
+specdec models search qwen3 0.6b: what the hub has, the most wanted first.
+
+specdec models pull Qwen/Qwen3-0.6B: fetch it. Ctrl-C ends that; the next pull goes on from there.
+
+specdec models pull owner/model:Q4_K_M: one GGUF file.
+
+specdec models remove Qwen/Qwen3-0.6B: ask, then remove it from the hub's cache.
 """
+_ACTIONS = ("search", "pull", "remove")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +46,37 @@ class LocalModel:
 
 @o.command
 def models(
-    folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders to look into, beside the hub's cache, and hub ids of targets.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[search|pull|remove] [NAME]...",
+            help="None of the three: folders to look into, beside the hub's cache, and hub ids of targets.",
+        ),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
     json: o.Json = False,
 ) -> None:
     """List the models that are on this machine, of the hub's cache, Ollama and LM Studio too: size, format of the
-    weights, whether they run fast or run, and what would draft for them."""
-    found = [_described(name, folder) for name, folder in _checkpoints([f for f in folders or [] if f.exists()])]
-    absent = [str(name) for name in folders or [] if not name.exists()]  # targets that were not fetched yet
+    weights, whether they run fast or run, and what would draft for them. Or search the hub, pull from it, remove."""
+    action, *names = words or [""]
+    if action not in _ACTIONS:
+        _list([Path(word) for word in words or []], json=json)
+        return
+    from specdec.cli import hub
+
+    if action == "search" and names:
+        hub.search(" ".join(names), json=json)
+    elif len(names) != 1:
+        raise InvalidRequest(action, names, "words to search for" if action == "search" else "one name")
+    elif action == "pull":
+        hub.pull(names[0])
+    else:
+        hub.remove(names[0], yes=yes)
+
+
+def _list(folders: list[Path], *, json: bool) -> None:
+    found = [_described(name, folder) for name, folder in _checkpoints([f for f in folders if f.exists()])]
+    absent = [str(name) for name in folders if not name.exists()]  # targets that were not fetched yet
     found += [LocalModel(name, 0.0, "?", "not here", _drafts(name, Path(name))) for name in absent]
     if json:
         print_json([asdict(model) for model in found])
@@ -59,7 +88,9 @@ def models(
         table.add_row(model.name, f"{model.gigabytes:.2f}", model.format, model.runs, model.drafts)
     stdout().print(table)
     if len(found) == 1:
-        stderr().print("nothing else is here yet: hf download HUB-ID fetches a model", style="dim", soft_wrap=True)
+        stderr().print(
+            "nothing else is here yet: specdec models pull HUB-ID fetches a model", style="dim", soft_wrap=True
+        )
 
 
 def _checkpoints(folders: list[Path]) -> Iterator[tuple[str, Path]]:

@@ -16,12 +16,13 @@ from pathlib import Path
 from textual.widgets import ProgressBar, Static
 
 from specdec.errors import LoadError
+from specdec.hub import Step, progress
 from specdec.types import PublishedDraft
 from specdec_tui import commands
 from specdec_tui.core.config import Config
 from specdec_tui.core.models import ModelOption
 from specdec_tui.core.settings import ChatSettings
-from specdec_tui.screens.download import DownloadScreen, progress
+from specdec_tui.screens.download import DownloadScreen
 from specdec_tui.widgets.approval import Approval
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine, call
 from tests.specdec_tui.running import Driver, running, words
@@ -75,7 +76,7 @@ async def _download(chat: Driver) -> None:
     chat.app.push_screen(DownloadScreen("Qwen/Qwen3-8B"))
     await chat.pilot.pause()
     chat.app.screen.query_one(ProgressBar).update(progress=5_400_000_000, total=16_380_000_000)
-    chat.app.screen.query_one("#how", Static).update(progress(5_400_000_000, 16_380_000_000, 48e6))
+    chat.app.screen.query_one("#how", Static).update(progress(Step(5_400_000_000, 16_380_000_000, 48e6)))
 
 
 async def _running(chat: Driver) -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
@@ -18,13 +13,12 @@ from textual.widgets import Input, OptionList
 from specdec.errors import LoadError
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineOpener
-from specdec_tui.core.fetch import fetch
-from specdec_tui.core.models import ModelOption, NamedServer, described, missing, models, search, served
-from specdec_tui.screens.download import DownloadScreen, progress
+from specdec_tui.core.models import ModelOption, NamedServer, described, missing, models, served
+from specdec_tui.screens.download import DownloadScreen
 from specdec_tui.screens.models import ModelsScreen
 from tests.fakes import ScriptedEngine
+from tests.hub import NAME, Hub, on_this_machine
 from tests.remote.scripted import ScriptedServer
-from tests.specdec_tui.hub import FILES, LARGE, NAME, Hub, hub
 from tests.specdec_tui.running import Driver, Garage, running
 
 
@@ -36,11 +30,7 @@ class Fetching(Garage):
 
 @pytest.fixture
 def our_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """Set for other processes; this one has read its variables already."""
-    with hub() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with on_this_machine(tmp_path, monkeypatch) as server:
         yield server
 
 
@@ -51,26 +41,6 @@ def _says(frame: Widget, text: str) -> bool:
 def _names(chat: Driver) -> list[str]:
     options = chat.app.screen.query_one("#targets", OptionList)
     return [str(option.prompt) for option in options.options]
-
-
-async def test_a_download_goes_on_where_it_was_cut_off_and_where_it_was_left(our_hub: Hub, tmp_path: Path) -> None:
-    our_hub.cuts = 1
-    steps = [step async for step in fetch(NAME)]
-    assert our_hub.ranges[0] == 0
-    assert our_hub.ranges[1] > 0
-    assert steps[-1][0] == steps[-1][1] >= len(FILES[LARGE])
-    (file,) = tmp_path.glob(f"models--owner--model/snapshots/*/{LARGE}")  # noqa: ASYNC240
-    assert file.read_bytes() == FILES[LARGE]
-    async with aclosing(fetch(NAME)) as again:
-        async for _ in again:
-            pass
-    assert len(our_hub.ranges) == 2, "what is here is not fetched again"
-
-
-async def test_what_the_hub_lacks_is_named(our_hub: Hub) -> None:
-    our_hub.gone = True
-    with pytest.raises(LoadError, match="owner/model could not be fetched"):
-        assert not [step async for step in fetch(NAME)]
 
 
 async def test_a_model_is_fetched_before_it_is_loaded(our_hub: Hub) -> None:
@@ -96,11 +66,6 @@ async def test_a_download_is_cancelled_and_the_engine_stays(our_hub: Hub) -> Non
         await chat.until(lambda: chat.text_of("#state") == "ready")
         assert len(garage.choices) == 1
         our_hub.held.set()
-
-
-def test_how_far_it_has_come_is_said_as_far_as_it_is_known() -> None:
-    assert progress(5_000_000, 20_000_000, 1_000_000) == "5.0 MB of 20 MB · 1.0 MB/s · 0:15 left"
-    assert progress(0, 0, 0.0) == "0 B · 0 B/s"
 
 
 def test_only_hub_ids_of_which_nothing_is_here_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,21 +127,6 @@ async def test_words_search_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
             await chat.pilot.press("enter")
             await chat.until(partial(_says, frame, said))
             assert [NAME in line for line in _names(chat)] == [True]
-
-
-def test_the_hub_is_asked_for_models_that_write(our_hub: Hub) -> None:
-    code = "import json; from specdec_tui.core.models import search; print(json.dumps([m.name for m in search('fox')]))"
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [NAME]
-
-
-def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr("huggingface_hub.HfApi.list_models", refuse)
-    with pytest.raises(LoadError, match="the hub cannot be reached"):
-        search("fox")
 
 
 def test_what_cannot_be_a_path_is_no_model_here() -> None:

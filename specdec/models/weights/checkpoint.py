@@ -19,12 +19,10 @@ from specdec.errors import CheckpointCorrupt, CheckpointNotFound, UnsupportedMod
 from specdec.files import mistaken
 from specdec.gguf import is_gguf
 from specdec.models.weights import stores
+from specdec.models.weights.stores import HUB_FILES, HUB_IGNORED, PICKLED
 
-HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.safetensors", "*.py"]
-HUB_IGNORED = ["*/*", "consolidated*"]
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-PICKLED = "pytorch_model*.bin"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 _NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL"}
 ETAG_SECONDS = 5.0

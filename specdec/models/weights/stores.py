@@ -12,6 +12,9 @@ from typing import Any
 from specdec.errors import CheckpointCorrupt, CheckpointNotFound, UnsupportedModel, first_line
 from specdec.gguf import SUFFIX, parts_of
 
+HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.safetensors", "*.py"]
+HUB_IGNORED = ["*/*", "consolidated*"]
+PICKLED = "pytorch_model*.bin"
 OLLAMA = "ollama:"
 _REGISTRY, _LIBRARY = "registry.ollama.ai", "library"
 _MODEL_LAYER = "application/vnd.ollama.image.model"
@@ -94,6 +97,20 @@ def hub_gguf(name: str) -> list[str]:
             return []
         snapshots = [revision.snapshot_path for repo in repositories for revision in repo.revisions]
         return sorted({file for snapshot in snapshots for file in gguf_files(snapshot)})
+
+
+def files_to_fetch(name: str, seconds: float) -> dict[str, list[str]]:
+    """What of a hub's OWNER/MODEL[:TAG] is the model: patterns, as the hub's library takes them. The hub is asked
+    once. Raises CheckpointNotFound for several GGUF files and no tag."""
+    from huggingface_hub import HfApi
+
+    name, _, tag = name.partition(":")
+    files = [file.rfilename for file in HfApi().model_info(name, timeout=seconds).siblings or []]
+    safe = any(file.endswith(".safetensors") for file in files)
+    if tag or (not safe and models_among(files)):
+        file = Path(choose(models_among(files), tag or None, name))
+        return {"allow_patterns": [part.as_posix() for part in parts_of(file)]}
+    return {"allow_patterns": HUB_FILES if safe else [*HUB_FILES, PICKLED], "ignore_patterns": HUB_IGNORED}
 
 
 def hub_snapshots() -> Iterator[tuple[str, Path]]:

@@ -14,15 +14,14 @@ from pathlib import Path
 
 import httpx
 
-from specdec.errors import InvalidRequest, LoadError
+from specdec import hub
+from specdec.errors import InvalidRequest
 from specdec_tui.core.files import expanded
 
 _FEW = 200
 """Models of one folder; a list longer than this helps nobody."""
 
 
-_FOUND = 30
-"""Models of the hub that a search shows."""
 _PATIENCE = 5.0
 """Seconds that the hub may take to answer."""
 
@@ -53,7 +52,9 @@ class ModelOption:
 
 def models(folders: Iterable[Path] = ()) -> list[ModelOption]:
     """All that can be loaded without a network, by name alone: what has a config."""
-    cached = [path for path in sorted(_hub().glob("models--*")) if any(path.glob("snapshots/*/config.json"))]
+    cached = [
+        path for path in sorted(hub.cache_folder().glob("models--*")) if any(path.glob("snapshots/*/config.json"))
+    ]
     names = [path.name.removeprefix("models--").replace("--", "/") for path in cached]
     found = [ModelOption("bundled", "comes with specdec"), *(ModelOption(name, "hub cache") for name in names)]
     for folder in map(expanded, folders):
@@ -94,20 +95,13 @@ def served(name: str, server: NamedServer) -> list[ModelOption]:
 
 def search(words: str) -> list[ModelOption]:
     """What the hub has, the most wanted first. Blocks; raises LoadError where it cannot be reached."""
-    from huggingface_hub import HfApi
-
-    try:
-        found = list(HfApi().list_models(search=words, filter="text-generation", sort="downloads", limit=_FOUND))
-    except Exception as error:  # the hub and the network each have their own kinds
-        raise LoadError("the hub cannot be reached") from error
-    return [ModelOption(m.id, "hub", f"{m.downloads or 0:,} downloads a month") for m in found]
+    return [ModelOption(m.name, "hub", f"{m.downloads:,} downloads a month") for m in hub.search(words)]
 
 
 def missing(name: str) -> bool:
     """Whether this is a hub id of which nothing is here."""
     here = os.path.exists(expanded(name)) or name.startswith(("http://", "https://", "ollama:"))
-    cached = _hub() / f"models--{name.partition(':')[0].replace('/', '--')}"
-    return not here and "/" in name and not os.path.exists(cached)
+    return not here and "/" in name and not os.path.exists(hub.folder_of(name))
 
 
 def known(name: str) -> bool:
@@ -122,10 +116,3 @@ def known(name: str) -> bool:
     except (HFValidationError, OfflineModeIsEnabled, HfHubHTTPError, OSError):
         return False
     return True
-
-
-def _hub() -> Path:
-    if cache := os.environ.get("HF_HUB_CACHE"):
-        return Path(cache)
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return expanded(home) / "hub"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import aclosing
 from typing import ClassVar
 
@@ -15,9 +14,8 @@ from textual.screen import ModalScreen
 from textual.widgets import ProgressBar, Static
 
 from specdec.errors import SpecDecError
-from specdec_tui.core.fetch import fetch
+from specdec.hub import fetch, progress
 from specdec_tui.core.safe import one_line
-from specdec_tui.widgets.figures import size
 
 
 class DownloadScreen(ModalScreen[bool]):
@@ -52,22 +50,12 @@ class DownloadScreen(ModalScreen[bool]):
     @work
     async def _fetch(self) -> None:
         how = self.query_one("#how", Static)
-        begun, already = time.monotonic(), None
         try:
             async with aclosing(fetch(self._model)) as steps:
-                async for done, total in steps:
-                    already = done if already is None else already
-                    self.query_one(ProgressBar).update(progress=done, total=total or None)
-                    how.update(progress(done, total, (done - already) / (time.monotonic() - begun + 1e-9)))
+                async for step in steps:
+                    self.query_one(ProgressBar).update(progress=step.done, total=step.total or None)
+                    how.update(progress(step))
         except SpecDecError as error:
             how.update(Content.styled(one_line(error, 400), "$error"))
         else:
             self.dismiss(True)
-
-
-def progress(done: int, total: int, rate: float) -> str:
-    """Bytes, bytes a second, and the time left as far as these say."""
-    left = (total - done) / rate if rate > 0 else 0
-    minutes, seconds = divmod(round(left), 60)
-    parts = [f"{size(done)} of {size(total)}" if total else size(done), f"{size(rate)}/s"]
-    return " · ".join([*parts, f"{minutes}:{seconds:02} left"] if left else parts)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from specdec.hub import size
 from specdec.types import SpecStats
 from specdec_tui.core.gauge import GaugeState, Reading
-from specdec_tui.widgets.figures import bar, curve, fitting, milliseconds, rate, size
+from specdec_tui.widgets.figures import bar, curve, fitting, milliseconds, rate
 
 _POSITIONS = 6
 LEAST_RATES = 3

@@ -1,4 +1,4 @@
-"""A hub on this machine that has one model, and cuts a file off as often as a test wants."""
+"""A hub on this machine that has two models, and cuts a file off as often as a test wants."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
 
 NAME, COMMIT = "owner/model", "a" * 40
 FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": bytes(24 * 2**20)}
 LARGE = "model.safetensors"
+GGUF_NAME = "owner/tiny-GGUF"
+GGUF = {"config.json": b"{}", "Tiny-Q4_K_M.gguf": b"GGUF four", "Tiny-Q8_0.gguf": b"GGUF eight"}
+_MODELS = {NAME: FILES, GGUF_NAME: GGUF}
 
 
 class Hub(ThreadingHTTPServer):
     """`cuts`: how many more downloads of the large file end in their middle; `held`: they wait while this is not set;
-    `ranges`: from where it was asked for; `gone`: there is no model."""
+    `ranges`: from where it was asked for; `searched`: for which words; `gone`: there is no model."""
 
     daemon_threads = True
     cuts = 0
@@ -26,6 +33,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.ranges: list[int] = []
+        self.searched: list[str] = []
         self.held = threading.Event()
         self.held.set()
 
@@ -43,6 +51,16 @@ def hub() -> Iterator[Hub]:
     server.server_close()
 
 
+@contextmanager
+def on_this_machine(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """One with an empty cache, for other processes; this one has read its variables already."""
+    with hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield server
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Hub
 
@@ -56,27 +74,30 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self, *, body: bool) -> None:
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         name = path.rpartition("/")[2]
+        model = next((model for model in _MODELS if f"/{model}" in path), NAME)
+        files = _MODELS[model]
         if self.server.gone:
             self.send_error(404)
-        elif path.startswith("/api/models") and path.count("/") == 2:
+        elif path == "/api/models":
+            self.server.searched += parse_qs(query)["search"]
             self._json([{"id": NAME, "downloads": 1234}])
         elif "/tree/" in path:
-            self._json([{"type": "file", "path": n, "size": len(b), "oid": n} for n, b in FILES.items()])
+            self._json([{"type": "file", "path": n, "size": len(b), "oid": n} for n, b in files.items()])
         elif path.startswith("/api/models"):
-            files = [{"rfilename": n, "size": len(b)} for n, b in FILES.items()]
-            self._json({"id": NAME, "sha": COMMIT, "siblings": files})
-        elif name in FILES:
-            self._file(name, body=body)
+            siblings = [{"rfilename": n, "size": len(b)} for n, b in files.items()]
+            self._json({"id": model, "sha": COMMIT, "siblings": siblings})
+        elif name in files:
+            self._file(name, files[name], body=body)
         else:
             self.send_error(404)
 
     def _json(self, value: Any) -> None:
         self._send(json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _file(self, name: str, *, body: bool) -> None:
-        data, begin = FILES[name], 0
+    def _file(self, name: str, data: bytes, *, body: bool) -> None:
+        begin = 0
         if found := self.headers.get("Range"):
             begin = int(found.removeprefix("bytes=").partition("-")[0])
         told = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
