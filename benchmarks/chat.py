@@ -1,7 +1,7 @@
 """Figures of the terminal chat: is it on time, does it answer keys, what does it cost?
 
     python benchmarks/chat.py                  all of them
-    python benchmarks/chat.py prose fence      some
+    python benchmarks/chat.py prose fence      some; table-40x5, table-20x25 and table-200x3 are rows by columns
     python benchmarks/chat.py decoding-8b      decoding with a pair of the size of Llama-3.1-8B and 3.2-1B, on a GPU
 
 The app runs in a terminal (a pty of 120x40) of its own and saves as ever; scripted answers come at a fixed pace, three
@@ -36,6 +36,8 @@ sys.path.insert(0, str(ROOT))
 WIDTH, HEIGHT = 120, 40
 KEY_EVERY = 0.1
 LAST = "finis."
+TABLES = ((40, 5), (20, 25), (200, 3))
+"""Rows and columns."""
 DECODING = {"max_tokens": 400, "temperature": 0.8, "ignore_eos": True, "speculative": 4}
 """Drafts of one length: `auto` decides otherwise from one answer to the next."""
 STORY = "Tell me a long story about a fox who finds a bell."
@@ -64,6 +66,15 @@ def fence(per_second: float = 500, lines: int = 400) -> Pace:
         w for i in range(lines) for w in ("    ", "value", f"_{i}", " = ", "ring", "(", f"{i}", ")", "  # ", "ok\n")
     ]
     return Pace(["Here:\n\n", "```python\n", *body, "```\n\n", LAST], per_second)
+
+
+def table(rows: int, columns: int, per_second: float = 200) -> Pace:
+    """A cell is three tokens."""
+    words = ["Here:\n\n", *(f"| name_{c} " for c in range(columns)), "|\n", "| :--- " * columns, "|\n"]
+    for row in range(rows):
+        words += [w for c in range(columns) for w in ("| ", f"fox {row} ", f"**bell** {c} ")]
+        words += ["|\n"]
+    return Pace([*words, "\n", LAST], per_second)
 
 
 # ------------------------------------------------------------------------------- inside the terminal
@@ -109,8 +120,9 @@ async def on_time(app: Any, pace: Pace, *, tokens: bool = False) -> dict[str, An
         app.main.show_tokens(-1)
         app.main.prompt.focus()
     lags: list[float] = []
+    work: list[float] = []
     drawn = _watch(app)
-    typing = asyncio.create_task(_type(app, lags))
+    typing = asyncio.create_task(_type(app, lags, work))
     cpu = time.process_time()
     app.main.submit("Go")
     wall = await drawn - app.engines.engine.begun
@@ -121,6 +133,7 @@ async def on_time(app: Any, pace: Pace, *, tokens: bool = False) -> dict[str, An
         "late_percent": round(100 * (wall / pace.seconds - 1), 2),
         "key_ms_p50": round(1000 * median(lags), 1),
         "key_ms_p95": round(1000 * quantiles(lags, n=20)[-1], 1),
+        "key_cpu_ms_p95": round(1000 * quantiles(work, n=20)[-1], 1),
         "cpu_percent": round(100 * cpu / wall, 1),
     }
 
@@ -139,16 +152,17 @@ def _watch(app: Any) -> asyncio.Future[float]:
     return drawn
 
 
-async def _type(app: Any, lags: list[float]) -> None:
-    """A key now and then, and how long until it stands in the prompt."""
+async def _type(app: Any, lags: list[float], work: list[float]) -> None:
+    """A key now and then, how long until it stands in the prompt, and how long this thread worked until then."""
     from textual import events
 
     while True:
-        before, pressed = len(app.main.prompt.text), time.perf_counter()
+        before, pressed, worked = len(app.main.prompt.text), time.perf_counter(), time.thread_time()
         app.post_message(events.Key("x", "x"))
         while len(app.main.prompt.text) == before:
             await asyncio.sleep(0.001)
         lags.append(time.perf_counter() - pressed)
+        work.append(time.thread_time() - worked)
         await asyncio.sleep(KEY_EVERY)
 
 
@@ -246,10 +260,10 @@ def inner(name: str, out: Path) -> None:
         "fence": fence(),
         "tokens": prose(2000, 5),
         "turns": Pace(["ok "] * 30, 20_000),
+        **{f"table-{rows}x{columns}": table(rows, columns) for rows, columns in TABLES},
     }
     scenarios: dict[str, Callable[[Any], Coroutine[Any, Any, dict[str, Any]]]] = {
-        "prose": lambda app: on_time(app, paces["prose"]),
-        "fence": lambda app: on_time(app, paces["fence"]),
+        **{name: partial(on_time, pace=pace) for name, pace in paces.items()},
         "tokens": lambda app: on_time(app, paces["tokens"], tokens=True),
         "turns": turns,
         "decoding": decoding,
@@ -298,7 +312,8 @@ def start(tries: int = 7) -> dict[str, Any]:
 
 
 def main() -> None:
-    names = sys.argv[1:] or ["start", "prose", "fence", "tokens", "turns", "decoding"]
+    tables = [f"table-{rows}x{columns}" for rows, columns in TABLES]
+    names = sys.argv[1:] or ["start", "prose", "fence", *tables, "tokens", "turns", "decoding"]
     if names[0] == "--inner":
         inner(names[1], Path(names[2]))
         return

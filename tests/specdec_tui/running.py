@@ -64,6 +64,11 @@ class Driver:
         await self.enter(text)
         await self.until(lambda: self.answered > answers)
 
+    async def compare(self) -> None:
+        """As F5 does, once the answer is there to its last frame."""
+        await self.until(lambda: not self.app.main.busy)
+        await self.pilot.press("f5")
+
     @property
     def answered(self) -> int:
         turns = self.app.main.chat.conversation.path()

@@ -10,6 +10,8 @@ from textual.screen import Screen
 from textual.selection import Selection
 
 from specdec_tui.widgets.code_block import AnswerMarkdown, CodeBlock, CodeLines
+from specdec_tui.widgets.table_block import TableLines
+from specdec_tui.widgets.tables import Laid, Row, Table
 
 CODE = "".join(f'def bell_{i}(times):\n    return "ding" * {i}  # ok\n\n' for i in range(30))
 
@@ -66,6 +68,47 @@ async def test_only_new_lines_and_a_few_before_are_coloured() -> None:
 
         lines.show(f"{block.code}\nx = 1", count)
     assert asked[0] < 50 < CODE.count("\n")
+
+
+ROWS = [
+    f"| {n} | **bell** {n} | and what was said of it, at some length, so that it has to be wrapped |\n"
+    for n in range(60)
+]
+TABLE = ["| no | name | said |\n", "|---:|---|---|\n", *ROWS]
+
+
+async def _table(pieces: list[str]) -> list[str]:
+    app = _App()
+    async with app.run_test(size=(60, 200)) as pilot:
+        for piece in pieces:
+            await app.query_one(AnswerMarkdown).append(piece)
+            await pilot.pause()
+        table = app.query_one(TableLines)
+        return [repr(list(table.render_line(y))) for y in range(table.size.height)]
+
+
+async def test_a_table_that_grew_looks_like_one_that_came_whole() -> None:
+    halves = [part for line in TABLE for part in (line[:9], line[9:])]
+    assert await _table(halves) == await _table(["".join(TABLE)])
+
+
+async def test_a_row_is_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid: list[str] = []
+    lay = Table.lay
+
+    def counted(table: Table, row: Row, *at: Any) -> Laid:
+        laid.append(row[0].plain)
+        return lay(table, row, *at)
+
+    monkeypatch.setattr(Table, "lay", counted)
+    app = _App()
+    async with app.run_test(size=(60, 200)) as pilot:
+        await app.query_one(AnswerMarkdown).append("".join(TABLE))
+        await pilot.pause()
+        laid.clear()
+        await app.query_one(AnswerMarkdown).append("| 9 | **bell** 1 | and what |\n")
+        await pilot.pause()
+    assert laid == ["9", "no"]
 
 
 async def test_selected_code_is_copied() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from textual.widgets import Input
 
 from specdec.errors import CheckpointNotFound
 from specdec_tui.core.commands import for_app
+from specdec_tui.core.conversation import Turn
 from specdec_tui.core.store import Store
 from specdec_tui.early_keys import written
 from specdec_tui.screens.history import HistoryScreen
@@ -24,6 +26,7 @@ from specdec_tui.screens.params import ParamsScreen
 from specdec_tui.screens.sessions import SessionsScreen
 from specdec_tui.widgets.options import Options
 from specdec_tui.widgets.queue import Queue
+from specdec_tui.widgets.turn import AnswerView
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.remote.scripted import Exchange, ScriptedServer
 from tests.specdec_tui.running import Garage, running
@@ -69,6 +72,30 @@ async def test_a_stopped_answer_of_a_server_without_ids_stays() -> None:
         await chat.until(lambda: chat.answered)
         assert chat.texts == ["Tell me", "Half of an answer"]
         await chat.until(lambda: "stopped by you" in chat.text_of("AnswerView .failed"))
+
+
+async def test_a_chat_is_left_as_its_next_prompt_goes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waited goes out when the answer before it ends, and that may be while another chat is opened."""
+    finishing, go = asyncio.Event(), asyncio.Event()
+    finish = AnswerView.finish
+
+    async def slowly(view: AnswerView, turn: Turn, branch: tuple[int, int]) -> None:
+        finishing.set()
+        await go.wait()
+        await finish(view, turn, branch)
+
+    monkeypatch.setattr(AnswerView, "finish", slowly)
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.enter("One")
+        await chat.enter("Two")
+        await chat.until(finishing.is_set)
+        opening = asyncio.create_task(chat.app.main.open(None))
+        await chat.pilot.pause()
+        go.set()
+        await opening
+        await chat.ask("Three")
+        assert chat.texts[-2] == "Three"
 
 
 async def test_a_chat_that_is_open_elsewhere_is_copied(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ async def test_compare_measures_and_judges() -> None:
     async with running(engine) as chat:
         await chat.ready()
         await chat.ask("Hello")
-        await chat.pilot.press("f5")
+        await chat.compare()
         await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
         await chat.until(lambda: "identical" in chat.text_of("#verdict"))
         assert chat.text_of("#verdict").startswith("2.60x plain   identical")
@@ -217,7 +217,7 @@ async def test_compare_tells_where_texts_part_and_slowness_in_red() -> None:
     async with running(engine) as chat:
         await chat.ready()
         await chat.ask("Hello")
-        await chat.pilot.press("f5")
+        await chat.compare()
         await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
         await chat.until(lambda: "they part at token 2" in chat.text_of("#verdict"))
 

@@ -68,7 +68,7 @@ async def test_tokens(look: tuple[tuple[int, int], str]) -> None:
 
 async def test_compare() -> None:
     async with _asked((120, 40), "dark") as chat:
-        await chat.pilot.press("f5")
+        await chat.compare()
         await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
         await chat.until(lambda: "identical" in chat.text_of("#verdict"))
         await _matches(chat, "compare-120x40-dark")

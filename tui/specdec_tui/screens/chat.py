@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import subprocess
@@ -23,6 +24,7 @@ from specdec_tui.core.commands import choices, complete
 from specdec_tui.core.config import GaugeLevel
 from specdec_tui.core.conversation import Turn
 from specdec_tui.core.files import asked
+from specdec_tui.core.frames import FRAME
 from specdec_tui.core.safe import safe
 from specdec_tui.core.store import SavedSession
 from specdec_tui.screens.answers import AnswersScreen
@@ -152,8 +154,9 @@ class ChatScreen(AnswersScreen):
 
     async def open(self, saved: SavedSession | None) -> None:
         """Another chat, or a new one."""
-        self.cancel()
-        await self.workers.wait_for_complete(w for w in self.workers if w.group == "answer")
+        while self.busy:  # a prompt that waited may have gone out as the answer before it ended
+            self.cancel()
+            await asyncio.sleep(FRAME)
         chat, note = open_chat(self.config.settings, saved, self.chat)
         if note:
             self.toast(note)

@@ -8,33 +8,28 @@ from markdown_it.token import Token
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.geometry import Size
-from textual.selection import Selection
-from textual.strip import Strip
-from textual.style import Style
-from textual.visual import Visual
-from textual.widget import Widget
 from textual.widgets import Markdown
 from textual.widgets._markdown import MarkdownBlock, MarkdownFence
 
 from specdec_tui.core.markdown import parser
+from specdec_tui.widgets.lines import Lines
 from specdec_tui.widgets.steady import Steady
 from specdec_tui.widgets.table_block import TableBlock
 
-_BEFORE = 40
+_BEFORE = 20
 """Lines before the new ones that are read again, so that most of what spans lines is coloured right as it grows."""
 
 Highlight = Callable[[str], Content]
 
 
-class CodeLines(Steady, Widget):
-    """Lines of code, drawn one by one."""
+class CodeLines(Lines):
+    """Lines of code."""
 
-    DEFAULT_CSS = "CodeLines { width: auto; height: auto; padding: 1 2; }"
+    DEFAULT_CSS = "CodeLines { width: auto; padding: 1 2; }"
 
     def __init__(self) -> None:
         super().__init__()
         self._plain: list[str] = []
-        self._lines: list[Content] = []
         self._width = 0
 
     def show(self, code: str, highlight: Highlight, *, anew: bool = False) -> None:
@@ -45,34 +40,13 @@ class CodeLines(Steady, Widget):
         kept = 0 if anew else same
         begin = max(0, kept - _BEFORE)
         coloured = highlight("\n".join(plain[begin:])).split("\n", allow_blank=True)
-        self._lines[kept:] = coloured[kept - begin : len(plain) - begin]
+        lines = [*self._lines[:kept], *coloured[kept - begin : len(plain) - begin]]
         self._plain = plain
-        self._width = max((line.cell_length for line in self._lines), default=0)
-        self.refresh(layout=True)
+        self._width = max((line.cell_length for line in lines), default=0)
+        self.put(lines)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:  # noqa: ARG002  (Textual's)
         return max(container.width, self._width)
-
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002  (Textual's)
-        return max(1, len(self._lines))
-
-    def render_line(self, y: int) -> Strip:
-        width = self.content_size.width
-        if y >= len(self._lines):
-            return Strip.blank(width, self.rich_style)
-        line = self._lines[y]
-        if (selection := self.text_selection) and (span := selection.get_span(y)):
-            style = Style.from_styles(self.screen.get_component_styles("screen--selection"))
-            line = line.stylize(style, span[0], None if span[1] == -1 else span[1])
-        # draws it as a Static would: a line's own rendering knows none of the theme's colours
-        strip = Visual.to_strips(self, line, width, 1, self.visual_style, apply_selection=False)[0]
-        return strip.apply_offsets(0, y)
-
-    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        return selection.extract("\n".join(self._plain)), "\n"
-
-    def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002  (Textual's)
-        self.refresh()
 
 
 class CodeBlock(MarkdownFence):
@@ -114,7 +88,7 @@ class CodeBlock(MarkdownFence):
         return self.highlight(code, self.lexer, ansi=app.native_ansi_color, dark=app.current_theme.dark)
 
 
-_OURS = Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock, "table_open": TableBlock}
+_OURS = Markdown.BLOCKS | {"fence": CodeBlock, "code_block": CodeBlock, "table": TableBlock}
 _BLOCKS: dict[str, type[MarkdownBlock]] = {n: type(kind.__name__, (Steady, kind), {}) for n, kind in _OURS.items()}
 
 
@@ -127,3 +101,7 @@ class AnswerMarkdown(Steady, Markdown):
     def __init__(self, text: str) -> None:
         # what a model links to is never opened unasked
         super().__init__(text, parser_factory=parser, open_links=False)
+
+    def unhandled_token(self, token: Token) -> MarkdownBlock | None:
+        """A whole table is one of ours."""
+        return self.get_block_class("table")(self, token) if token.type == "table" else None

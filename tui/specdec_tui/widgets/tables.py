@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,8 @@ from textual.content import Content
 
 Align = Literal["left", "center", "right"]
 Row = Sequence[Content]
+Laid = Sequence[Content]
+"""The lines that a row takes."""
 
 _BETWEEN = Content.styled(" │ ", "dim")
 _LEAST = 8
@@ -18,61 +21,59 @@ _LEAST = 8
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Head, rows, and how each column is aligned."""
+    """Head, rows, and how each column is aligned. Each row has as many cells as the head."""
 
     head: Row
     rows: Sequence[Row]
     aligns: Sequence[Align]
 
-    def lines(self, width: int) -> list[Content]:
-        """As columns where they fit, their cells wrapped where they must be; else a record for each row."""
-        widths = self._widths(width)
-        return self._records(max(width, 1)) if widths is None else self._columns(widths)
-
-    def _widths(self, width: int) -> list[int] | None:
-        """The widest columns give way first."""
-        count = len(self.head)
-        columns = [[row[i].cell_length for row in (self.head, *self.rows) if i < len(row)] for i in range(count)]
-        widths = [max(column, default=1) or 1 for column in columns]
-        room = width - _BETWEEN.cell_length * (count - 1)
-        if sum(min(w, _LEAST) for w in widths) > room:
+    def widths(self, width: int) -> Sequence[int] | None:
+        """Of the columns, in a table of `width`: the widest give way first. None: each row is better read as a
+        record."""
+        wanted = [max(row[i].cell_length for row in (self.head, *self.rows)) or 1 for i in range(len(self.head))]
+        room = width - _BETWEEN.cell_length * (len(wanted) - 1)
+        if sum(min(w, _LEAST) for w in wanted) > room:
             return None
-        while sum(widths) > room:
-            widths[widths.index(max(widths))] -= 1
+        most = bisect_right(range(max(wanted) + 1), room, key=lambda m: sum(min(w, m) for w in wanted)) - 1
+        widths = [min(w, most) for w in wanted]
+        wider = [i for i, w in enumerate(wanted) if w > most]
+        for i in wider[len(wider) - (room - sum(widths)) :] if wider else ():  # what does not go round
+            widths[i] += 1
         return widths
 
-    def _columns(self, widths: Sequence[int]) -> list[Content]:
-        rule = Content.styled("─┼─".join("─" * w for w in widths), "dim")
-        wraps = any(len(_wrapped(c, w)) > 1 for row in self.rows for c, w in zip(row, widths, strict=False))
-        found = [*self._row([cell.stylize("bold") for cell in self.head], widths), rule]
-        for number, row in enumerate(self.rows):
-            found += [rule] if wraps and number else []
-            found += self._row(row, widths)
+    def lay(self, row: Row, width: int, widths: Sequence[int] | None) -> Laid:
+        """A row as columns, their cells wrapped where they must be, or as a record."""
+        if widths is None:
+            named = zip(self.head, row, strict=True)
+            pairs = (Content.assemble(name.stylize("bold"), ": ", cell) for name, cell in named)
+            return [line for pair in pairs for line in _wrapped(pair, max(width, 1))]
+        cells = [_wrapped(cell, w) for cell, w in zip(row, widths, strict=True)]
+        return [self._line(y, cells, widths) for y in range(max(map(len, cells)))]
+
+    def lines(self, rows: Sequence[Laid], width: int, widths: Sequence[int] | None) -> list[Content]:
+        """The whole table, of rows that are laid out. A rule stands between rows that take several lines."""
+        heads = [name.stylize("bold") for name in self.head]
+        if widths is None:
+            found = [] if rows else [line for name in heads for line in _wrapped(name, max(width, 1))]
+            rule = Content.styled("─" * width, "dim")
+        else:
+            rule = Content.styled("─┼─".join("─" * w for w in widths), "dim")
+            found = [*self.lay(heads, width, widths), rule]
+        between = [rule] if widths is None or any(len(row) > 1 for row in rows) else []
+        for number, row in enumerate(rows):
+            found += between if number else []
+            found += row
         return found
 
-    def _row(self, row: Row, widths: Sequence[int]) -> list[Content]:
-        cells = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=False)]
-        cells += [[Content("")]] * (len(widths) - len(cells))
-        lines = []
-        for y in range(max(map(len, cells))):
-            parts = (
-                _ALIGNED[align](cell[y] if y < len(cell) else Content(""), width)
-                for cell, width, align in zip(cells, widths, self.aligns, strict=True)
-            )
-            lines.append(_BETWEEN.join(parts))
-        return lines
-
-    def _records(self, width: int) -> list[Content]:
+    def _line(self, y: int, cells: Sequence[Sequence[Content]], widths: Sequence[int]) -> Content:
         found: list[Content] = []
-        for row in self.rows:
-            found += [Content.styled("─" * width, "dim")] if found else []
-            for name, cell in zip(self.head, row, strict=False):
-                found += _wrapped(Content.assemble(name.stylize("bold"), ": ", cell), width)
-        return found or [line for name in self.head for line in _wrapped(name.stylize("bold"), width)]
+        for cell, width, align in zip(cells, widths, self.aligns, strict=True):
+            found += [_BETWEEN, _ALIGNED[align](cell[y] if y < len(cell) else Content(""), width)]
+        return Content("").join(found[1:])  # joining by what stands between counts its columns twice
 
 
 def _wrapped(cell: Content, width: int) -> list[Content]:
-    return list(cell.wrap(width)) if cell.cell_length > width else [cell]
+    return cell.wrap(width) if cell.cell_length > width else [cell]
 
 
 def _spaced(before: Callable[[int], int]) -> Callable[[Content, int], Content]:
