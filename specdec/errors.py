@@ -12,7 +12,7 @@
     │   ├── DeviceUnavailable     the device asked for is not on this machine
     │   ├── NotEnoughMemory       the device cannot hold the model and its slots
     │   └── MissingExtra          a part of specdec is not installed (also an ImportError)
-    ├── TrainingFailed        a drafter's training diverged
+    ├── TrainingFailed        a drafter's training diverged, or had no room on its disk
     └── EngineError
         ├── EngineBusy            the queue is full; try again later
         ├── DeadlineExceeded      the answer took longer than the request allowed
@@ -114,7 +114,8 @@ def extra(name: str, what: str) -> Iterator[None]:
 
 
 class TrainingFailed(SpecDecError):
-    """A training diverged: its loss is NaN, infinite or grows. The best drafter so far is kept."""
+    """A training diverged (its loss is NaN, infinite or grows), or its disk is full. The best drafter so far is
+    kept."""
 
 
 class EngineError(SpecDecError):

@@ -115,8 +115,9 @@ def as_typed(parameters: Sequence[inspect.Parameter]) -> Iterator[None]:
         for parameter in parameters:
             (about,) = getattr(parameter.annotation, "__metadata__", (None,))
             if parameter.name == error.field and isinstance(about, OptionInfo):
-                flags = about.param_decls or (f"--{error.field.replace('_', '-')}",)
-                raise InvalidRequest(flags[0], error.value, error.expected) from None
+                named = about.default  # where it stands in an annotation, the first of its flags
+                flag = named if isinstance(named, str) else f"--{error.field.replace('_', '-')}"
+                raise InvalidRequest(flag, error.value, error.expected) from None
         raise
 
 

@@ -18,7 +18,7 @@ from specdec.bench.plain import CategoryRow, Mode, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt
 from specdec.cli import options as o
 from specdec.cli.compare import percentages
-from specdec.cli.screen import loaded, stderr, stdout, working
+from specdec.cli.screen import loaded, stderr, stdout
 from specdec.errors import InvalidRequest, extra
 from specdec.training import Kind, TrainingProgress, TrainingResult, TrainingScore
 from specdec.training import train as train_drafter
@@ -26,9 +26,10 @@ from specdec.types import LoadOptions, Message
 
 _LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
-_MEASURED = 12
-"""Held-out prompts that are answered to measure, and tokens of each."""
-_MEASURED_TOKENS = 64
+_MEASURED, _MEASURED_LEAST, _MEASURED_TOKENS = 12, 2, 64
+"""Held-out prompts that are answered to measure, at most and at least, and tokens of each."""
+_MEASURED_SECONDS, _MEASURED_SHARE = 60.0, 0.1
+"""How long that may take, or which share of the training."""
 Show = Callable[[TrainingProgress], None]
 
 
@@ -59,7 +60,7 @@ def train(
 ) -> None:
     """Train a drafter that fits a target, from the target's own answers."""
     asked = chatted() if traffic else []
-    with _screen(json=json) as show:
+    with _screen(json=json) as show, _going_on():
         result = train_drafter(
             target,
             out,
@@ -82,8 +83,7 @@ def train(
     rows = []
     if measure and not result.stopped:
         loading = replace(o.FORGETFUL, target=target, device=device, dtype=dtype)
-        with working("measuring"):
-            rows = list(_measured(loading, start or "auto", result))
+        rows = list(_measured(loading, start or _drafted_before(target, out), result))
     if json:
         print_line({"result": _shown_result(result), "rows": [asdict(row) for row in rows]})
     else:
@@ -120,6 +120,16 @@ def chatted() -> list[BenchPrompt]:
 
 
 # ------------------------------------------------------------------------------------ while it runs
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Ctrl-C before anything was learnt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stderr().print("stopped; the same command goes on", style="yellow")
+        raise typer.Exit(130) from None
 
 
 @contextmanager
@@ -188,10 +198,26 @@ def print_line(value: object) -> None:
 # ------------------------------------------------------------------------------------ at the end
 
 
+def _drafted_before(target: str, out: Path) -> str:
+    """What drafts for the target if nothing is said, but for what has been trained."""
+    from specdec.decoding.assembly import BUNDLED, folder_of
+    from specdec.drafters.heads.finding import local_heads
+
+    if target == BUNDLED:
+        return "auto"
+    heads = local_heads(target, folder_of(target, "target"))
+    return next((name for name, at in heads if at.resolve() != out.resolve()), "lookup")
+
+
 def _measured(loading: LoadOptions, before: str, result: TrainingResult) -> Iterator[CategoryRow]:
-    """Plain against what drafted before, and against the new drafter, on held-out prompts."""
+    """Plain against what drafted before, and against the new drafter, on as many held-out prompts as there is time
+    for."""
+    plain, share = result.best.plain_tokens_per_second, max(_MEASURED_SECONDS, _MEASURED_SHARE * result.seconds)
+    each = 4 * _MEASURED_TOKENS / plain
+    judged = result.judged[: max(_MEASURED_LEAST, min(_MEASURED, int(share / each)))]
+    stderr().print(f"measuring with {len(judged)} prompts, about {len(judged) * each / 60:.1f} min", style="dim")
     for name, draft in (("before", before), ("after", str(result.out))):
-        prompts = [BenchPrompt(name, p.messages, p.tools) for p in result.judged[:_MEASURED]]
+        prompts = [BenchPrompt(name, p.messages, p.tools) for p in judged]
         with loaded(replace(loading, draft=draft)) as engine:
             modes = {"plain": Mode(engine, "off"), "speculative": Mode(engine, "auto")}
             yield from plain_and_speculative(modes, prompts, (0.0,), max_tokens=_MEASURED_TOKENS, repeats=1)

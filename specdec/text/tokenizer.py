@@ -94,6 +94,10 @@ class Tokenizer:
             raise CheckpointCorrupt(f"tokenizer: {path} cannot be read: {_one_line(error)}") from error
         return cls(backing, _config_eos(path))
 
+    def save(self, folder: Path) -> None:
+        """Write it as the files of a checkpoint's folder."""
+        self._backing.save_pretrained(str(folder))
+
     # ---- text to tokens
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:

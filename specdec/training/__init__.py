@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from specdec.bench.prompts import BenchPrompt
-from specdec.errors import extra
+from specdec.errors import InvalidRequest, extra
 from specdec.training.options import DEFAULT_MINUTES as DEFAULT_MINUTES
 from specdec.training.options import Kind as Kind
 from specdec.training.options import TrainingOptions as TrainingOptions
@@ -36,10 +36,13 @@ def train(
     from specdec.training.prompts import read_files
 
     asked = TrainingOptions(target=str(target), out=Path(out), **options)
-    found, skipped = read_files([Path(file) for file in data])
+    files = [Path(file) for file in data]
+    found, skipped = read_files(files)
     if skipped:
         named = "; ".join(map(str, skipped[:3])) + ("; ..." if len(skipped) > 3 else "")
         report(TrainingProgress("loading", note=f"{len(skipped)} lines skipped: {named}"))
+    if files and not found:
+        raise InvalidRequest("data", ", ".join(map(str, files)), "a file with prompts")
     with extra("local", "training"):
         from specdec.training.run import run
     return run(asked, [*found, *prompts], report)

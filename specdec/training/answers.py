@@ -10,8 +10,9 @@ from pathlib import Path
 
 from specdec.bench.prompts import BenchPrompt
 from specdec.engine import Engine
-from specdec.errors import PromptTooLong
+from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.training.prompts import key_of
+from specdec.training.workspace import unwritten
 from specdec.types import GenerationEvent, Request, SamplingParams
 
 _WAIT = 0.2
@@ -54,8 +55,11 @@ class AnswerFile:
         """Kept once this returns."""
         self.known[answered.key] = answered
         line = json.dumps([answered.key, answered.category, answered.prompt, answered.answer])
-        with self.path.open("a", encoding="ascii") as file:
-            file.write(("\n" if self._cut_off() else "") + line + "\n")
+        try:
+            with self.path.open("a", encoding="ascii") as file:
+                file.write(("\n" if self._cut_off() else "") + line + "\n")
+        except OSError as error:
+            raise unwritten(self.path, error) from error
 
     def _cut_off(self) -> bool:
         """Whether the file ends within a line."""
@@ -77,17 +81,15 @@ class AnswerTask:
     """Of prompt and answer together."""
     seed: int
 
-    def request(self, engine: Engine, prompt: BenchPrompt) -> Request | None:
-        """None for a prompt that leaves no room for an answer. Its tools are in the prompt, if the target knows any,
-        and the answer is free: what it calls follows no grammar."""
+    def request(self, engine: Engine, prompt: BenchPrompt) -> Request:
+        """Its tools are in the prompt, if the target knows any, and the answer is free: what it calls follows no
+        grammar. Raises InvalidRequest for a prompt that leaves no room for an answer, or that the chat template
+        refuses."""
         chat = engine.info.chat_template
-        try:
-            tokens = engine.tokenize(prompt.content(chat), prompt.tools if engine.info.tool_format else ())
-        except PromptTooLong:
-            return None
+        tokens = engine.tokenize(prompt.content(chat), prompt.tools if engine.info.tool_format else ())
         room = min(self.longest, self.length - len(tokens))
         if room < 2:
-            return None
+            raise PromptTooLong("prompt", len(tokens), f"at most {self.length - 2} tokens, to leave room for an answer")
         seed = (self.seed + int(key_of(prompt), 16)) % 2**31
         sampling = SamplingParams(max_tokens=room, seed=seed, temperature=0.0 if self.greedy else None)
         return Request(tokens, sampling, speculative="off", remember=False)
@@ -95,19 +97,24 @@ class AnswerTask:
 
 def answer_all(
     engine: Engine, prompts: Iterable[BenchPrompt], file: AnswerFile, task: AnswerTask, go_on: Callable[[], bool]
-) -> None:
+) -> list[InvalidRequest]:
     """Have the prompts answered that are not yet, twice as many at once as there are slots, while `go_on` says so. What
-    is under way when it ends is not kept."""
+    is under way when it ends is not kept. Returns why prompts were left out."""
     waiting = (prompt for prompt in prompts if key_of(prompt) not in file.known)
     finished: queue.SimpleQueue[Answered | BaseException] = queue.SimpleQueue()
     running: dict[str, Callable[[], None]] = {}
+    left_out: list[InvalidRequest] = []
     try:
         while go_on():
             while len(running) < 2 * engine.info.slots and (prompt := next(waiting, None)):
-                if request := task.request(engine, prompt):
+                try:
+                    request = task.request(engine, prompt)
+                except InvalidRequest as error:
+                    left_out.append(error)
+                else:
                     running[key_of(prompt)] = engine.submit(request, _collector(prompt, request, finished))
             if not running:
-                return
+                break
             try:
                 found = finished.get(timeout=_WAIT)
             except queue.Empty:
@@ -120,6 +127,7 @@ def answer_all(
     finally:
         for cancel in running.values():
             cancel()
+    return left_out
 
 
 def _collector(

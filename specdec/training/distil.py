@@ -76,14 +76,13 @@ class ModelLearner:
 
 
 def smaller(config: Any, layers: int) -> dict[str, Any]:
-    """The config of a model of the same family, so deep and a third as wide."""
+    """The config of a model of the same family, so deep and about a third as wide."""
     values: dict[str, Any] = config.to_dict()
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    width = max(size, config.hidden_size // 3 // size * size)
     group = config.num_attention_heads // (config.num_key_value_heads or config.num_attention_heads)
-    kv_heads = max(1, width // size // group)
+    kv_heads = max(1, round(config.hidden_size / 3 / (size * group)))
     values |= {
-        "hidden_size": width,
+        "hidden_size": kv_heads * group * size,  # heads have to divide it
         "intermediate_size": max(64, config.intermediate_size // 3 // 64 * 64),
         "num_hidden_layers": layers,
         "num_attention_heads": kv_heads * group,

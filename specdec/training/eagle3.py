@@ -19,7 +19,7 @@ from specdec.training.attention import KeysValues, LearningRows
 from specdec.training.learning import Speaker, TextBatch, runs
 from specdec.training.weights import FrozenEnds, LearningTensors
 
-_STEPS = 5
+STEPS = 5
 """Steps that are learnt; further ones go like the last."""
 _DECAY = 0.8
 """Of a step's weight beside the one before it."""
@@ -36,7 +36,7 @@ class EagleLearner:
 
     def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
         """See `learning.Learner.loss`."""
-        steps, wide = min(_STEPS, self.longest), batch.tokens.shape[1]
+        steps, wide = min(STEPS, self.longest), batch.tokens.shape[1]
         chosen = batch.chosen(chance, max(1, rows // steps))
         texts, at = chosen // wide, chosen % wide
         total, share = batch.features.new_zeros((), dtype=torch.float32), 0.0

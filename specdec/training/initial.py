@@ -6,10 +6,8 @@ Heads are written in the form of vllm-project/speculators, which names the targe
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -21,10 +19,12 @@ from torch import Tensor
 from specdec.errors import UnsupportedModel
 from specdec.models import families
 from specdec.models.families.base import ModelFamily
-from specdec.models.weights.sources import open_tensors, read_config
+from specdec.models.weights.sources import read_config
+from specdec.text.tokenizer import Tokenizer
 from specdec.training import distil
 from specdec.training.options import Kind, TrainingOptions
 from specdec.training.weights import write_tensors
+from specdec.training.workspace import replacing
 
 _DRAFT_VOCAB = 32_000
 """Of an EAGLE-3 head: the tokens that the target says most."""
@@ -85,34 +85,40 @@ def feature_layers(target_layers: int, count: int) -> list[int]:
 def parameters_of(facts: TargetFacts, options: TrainingOptions, layers: int) -> int:
     """Of a new drafter with so many layers."""
     if options.kind == "model":
-        values = distil.smaller(facts.config, layers)
-        hidden, inner = int(values["hidden_size"]), int(values["intermediate_size"])
-        return hidden * (facts.vocab + layers * (4 * hidden + 3 * inner))
+        config = _smaller(facts, layers)
+        return sum(map(prod, _model_shapes(config, family_of(config, facts.name)).values()))
     ids = _ids(facts, options.kind, layers)
     shapes = _shapes(_family(_layers_config(facts, options.kind, layers)), options.kind, len(ids) * facts.hidden)
     own_head = min(facts.vocab, _DRAFT_VOCAB) * facts.hidden if options.kind == "eagle3" else 0
     return sum(prod(shape) for shape in shapes.values()) + own_head
 
 
-def write_new(folder: Path, facts: TargetFacts, options: TrainingOptions, layers: int, said: Sequence[int]) -> None:
-    """A drafter that has learnt nothing. `said`: tokens of the target's answers, for the draft vocabulary."""
-    generator = torch.Generator().manual_seed(options.seed)
-    if options.kind == "model":
-        values = distil.smaller(facts.config, layers)
-        _write_model(folder, facts, values, generator)
-        return
+def write_model(folder: Path, facts: TargetFacts, layers: int, seed: int) -> None:
+    """A small model of the target's family that has learnt nothing."""
+    config = _smaller(facts, layers)
+    family = family_of(config, facts.name)
+    tensors = _first_values(family, _model_shapes(config, family), torch.Generator().manual_seed(seed))
+    write_config(folder, config.to_diff_dict() | {"dtype": "bfloat16"})
+    copy_tokenizer(facts.folder, folder)
+    write_tensors(folder, tensors, torch.float32)  # the last: once it is there, learning goes on from it
+
+
+def write_head(
+    folder: Path, facts: TargetFacts, options: TrainingOptions, layers: int, said: Sequence[int], product: Tensor
+) -> None:
+    """A head that has learnt nothing. `said`: tokens of the target's answers, for the draft vocabulary; `product`: the
+    target's own head [V, H]."""
     known = _known_tokens(facts, said) if options.kind == "eagle3" else None
     draft_vocab = facts.vocab if known is None else len(known)
     ids = _ids(facts, options.kind, layers)
     described = _layers_config(facts, options.kind, layers)
     shapes = _shapes(_family(described), options.kind, len(ids) * facts.hidden)
-    tensors = _first_values(_family(described), shapes, generator)
+    tensors = _first_values(_family(described), shapes, torch.Generator().manual_seed(options.seed))
     if options.kind == "eagle3":
-        tensors["lm_head.weight"] = _target_head(facts)
+        tensors["lm_head.weight"] = (product if known is None else product[known.to(product.device)]).float()
     if known is not None:
         there = torch.zeros(facts.vocab, dtype=torch.bool)
         there[known] = True
-        tensors["lm_head.weight"] = tensors["lm_head.weight"][known]
         tensors |= {"d2t": known - torch.arange(len(known)), "t2d": there}
     more: dict[str, Any] = {"eagle_aux_hidden_state_layer_ids": ids, "norm_before_residual": True}
     if options.kind == "dflash":
@@ -123,10 +129,9 @@ def write_new(folder: Path, facts: TargetFacts, options: TrainingOptions, layers
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """As config.json; whoever reads sees the old one or the new one."""
-    fresh = folder / ".config.json"
-    fresh.write_text(json.dumps(config, indent=2, default=str) + "\n")
-    os.replace(fresh, folder / "config.json")
+    """As config.json."""
+    with replacing(folder / "config.json") as fresh:
+        fresh.write_text(json.dumps(config, indent=2, default=str) + "\n")
 
 
 def _ids(facts: TargetFacts, kind: Kind, layers: int) -> list[int]:
@@ -216,16 +221,6 @@ def _known_tokens(facts: TargetFacts, said: Sequence[int]) -> Tensor | None:
     return counts.argsort(descending=True, stable=True)[:_DRAFT_VOCAB].sort().values
 
 
-def _target_head(facts: TargetFacts) -> Tensor:
-    """[V, H], to begin with."""
-    names = ("lm_head.weight", "model.embed_tokens.weight", "model.language_model.embed_tokens.weight")
-    with closing(open_tensors(facts.folder)) as tensors:
-        name = next((name for name in names if name in tensors), None)
-        if name is None:
-            raise UnsupportedModel(f"{facts.folder} shows no head that is known; expected one of {', '.join(names)}")
-        return tensors.get(name, (facts.vocab, facts.hidden)).float()
-
-
 def speculators_config(
     method: str, described: Mapping[str, Any], draft_vocab: int, facts: TargetFacts, drafts: int
 ) -> dict[str, Any]:
@@ -245,16 +240,27 @@ def speculators_config(
     }
 
 
-def _write_model(folder: Path, facts: TargetFacts, values: dict[str, Any], generator: torch.Generator) -> None:
+def family_of(config: Any, name: str) -> ModelFamily:
+    """Of a small model that is to learn. Raises UnsupportedModel."""
+    if (family := families.describe(config)) is None:
+        raise UnsupportedModel(
+            f"{name} is of a family whose models cannot be trained here ({config.model_type}); expected one of "
+            + ", ".join(sorted(families.FAMILIES))
+        )
+    return family
+
+
+def _smaller(facts: TargetFacts, layers: int) -> Any:
+    """The config of a small model of the target's family."""
     from transformers import AutoConfig
 
-    config = AutoConfig.for_model(values.pop("model_type"), **values)
-    family = families.describe(config)
-    if family is None:
-        raise UnsupportedModel(
-            f"{facts.name} is of a family whose models cannot be trained here ({config.model_type}); expected kind "
-            "dflash or eagle3, or one of " + ", ".join(sorted(families.FAMILIES))
-        )
+    family_of(facts.config, facts.name)
+    values = distil.smaller(facts.config, layers)
+    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def _model_shapes(config: Any, family: ModelFamily) -> dict[str, tuple[int, ...]]:
+    """The tensors of a small model."""
     names = family.names
     shapes: dict[str, tuple[int, ...]] = {
         f"model.{names.embedding}.weight": (family.vocab, family.hidden),
@@ -266,14 +272,14 @@ def _write_model(folder: Path, facts: TargetFacts, values: dict[str, Any], gener
         if config.model_type == "qwen2":
             wide = (family.heads * family.head_dim, *(family.kv_heads * family.head_dim,) * 2)
             shapes |= {f"{at}.{name}.bias": (rows,) for name, rows in zip(names.qkv, wide, strict=True)}
-    tensors = _first_values(family, shapes, generator)
-    write_config(folder, config.to_diff_dict() | {"dtype": "bfloat16"})
-    write_tensors(folder, tensors, torch.float32)
-    copy_tokenizer(facts.folder, folder)
+    return shapes
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
     """What makes a folder of weights a model that can be loaded."""
+    if source.is_file():  # of llama.cpp
+        Tokenizer.load(source).save(folder)
     for pattern in _COPIED:
         for file in source.glob(pattern):
-            shutil.copy(file, folder / file.name)
+            with replacing(folder / file.name) as fresh:
+                shutil.copy(file, fresh)

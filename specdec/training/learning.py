@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from specdec.training.weights import LearningTensors
 
-_CHUNK = 2**27
-"""Logits at once. Where there are more they are computed again for the gradients: they would fill the memory."""
+LOGITS_AT_ONCE = 2**27
+"""Where there are more they are computed again for the gradients: they would fill the memory."""
 _SAID = 0.5
 """How much of the loss is about the token that the target said, beside its whole distribution."""
 
@@ -89,7 +89,7 @@ class Speaker:
         Of rows with weights [R]; those whose token the drafter does not know count nothing."""
         labels, known = self._own(labels)
         weights = weights * known
-        rows = max(1, _CHUNK // self._width(said))
+        rows = max(1, LOGITS_AT_ONCE // self._width(said))
         if said.shape[0] <= rows:
             return self._summed(said, final, labels, weights) / weights.sum().clamp(min=1e-6)
         total = said.new_zeros((), dtype=torch.float32)
@@ -101,7 +101,7 @@ class Speaker:
 
     def best(self, said: Tensor) -> Tensor:
         """The likeliest token of each row, [R] int64 of the target's ids."""
-        rows = max(1, _CHUNK // self._width(said))
+        rows = max(1, LOGITS_AT_ONCE // self._width(said))
         found = torch.cat([self.logits(part).argmax(-1) for part in torch.split(said, rows)])
         return found if self.ids is None else self.ids[found]
 

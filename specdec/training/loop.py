@@ -7,7 +7,6 @@ it would have done.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from specdec.training.optimiser import Optimiser
 from specdec.training.options import TrainingOptions
 from specdec.training.progress import Report, TrainingProgress, TrainingScore
 from specdec.training.weights import write_tensors
+from specdec.training.workspace import replacing
 
 _RATE, _RATE_ON = 0.02, 0.005
 """Of matrices, for a new drafter and for one that has learnt."""
@@ -53,10 +53,19 @@ class TrainingState:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    answering: float = 0.0
+    """Of the seconds, for the target's answers."""
     first_loss: float | None = None
     judged: int = 0
     before: TrainingScore | None = None
     best: TrainingScore | None = None
+
+    def progress(self, options: TrainingOptions) -> float:
+        """How much of the learning is done, 0 to 1."""
+        if options.tokens is not None:
+            return min(self.tokens / options.tokens, 1.0)
+        learning = options.seconds - self.answering
+        return min((self.seconds - self.answering) / learning, 1.0) if learning > 0 else 1.0
 
 
 class TrainingLoop:
@@ -84,15 +93,16 @@ class TrainingLoop:
 
     @property
     def progress(self) -> float:
-        return self.options.progress(self.state.seconds, self.state.tokens)
+        return self.state.progress(self.options)
 
     def run(self, answers: Sequence[Answered], features: TargetFeatures) -> bool:
         """Learn from the answers; False where Ctrl-C ended it. What was learnt is kept either way. Raises
-        TrainingFailed."""
+        TrainingFailed, and KeyboardInterrupt where Ctrl-C came before anything was learnt."""
         last, losses = time.monotonic(), list[torch.Tensor]()
         try:
             if self.state.before is None:
                 self._judged()
+                self.keep()
             while self.progress < 1:
                 losses.append(self._step(answers, features))
                 now = time.monotonic()
@@ -105,6 +115,8 @@ class TrainingLoop:
                     if now - self._kept > _KEPT_EVERY:
                         self.keep()
         except KeyboardInterrupt:
+            if self.state.before is None:
+                raise
             if self._whole:
                 self.keep()
             return False
@@ -118,9 +130,8 @@ class TrainingLoop:
             "weights": self.learner.tensors.state(),
             "optimiser": self._optimiser.state(),
         }
-        fresh = self._file.with_suffix(".new")
-        torch.save(kept, fresh)
-        os.replace(fresh, self._file)
+        with replacing(self._file) as fresh:
+            torch.save(kept, fresh)
         self._kept = time.monotonic()
 
     def resume(self) -> bool:
@@ -206,7 +217,7 @@ class TrainingLoop:
 
     def _tell(self, loss: float | None) -> None:
         state, done = self.state, self.progress
-        left = state.seconds / done * (1 - done) if done > 0 else None
+        left = (state.seconds - state.answering) / done * (1 - done) if done > 0 else None
         self._report(
             TrainingProgress(
                 "training", done, left, state.step, state.tokens, loss=loss, before=state.before, best=state.best

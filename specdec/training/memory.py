@@ -12,17 +12,20 @@ import torch
 
 from specdec.errors import NotEnoughMemory
 from specdec.models import memory
+from specdec.models.base import ModelOptions
 from specdec.training.initial import TargetFacts
+from specdec.training.learning import LOGITS_AT_ONCE
+from specdec.training.optimiser import AT_ONCE
 
 _GIB = 2**30
-_SPARE = 1.5 * _GIB
-"""For the device's own needs, kernels and graphs."""
+_SPARE = {"cuda": int(1.5 * _GIB), "cpu": _GIB // 2}
+"""For the device's own needs, kernels and graphs; of a CPU, for the libraries."""
 _LEARNING = 12
 """Bytes of a parameter that learns: itself, its gradient and the mean of gradients, in 32 bits."""
-_STEP = 24 * 2**26
+_MOVED = 24
 """Of what the optimiser moves at once, and of what it computes on the way."""
-_LOGITS = 2**27 * 4 * 4
-"""Of one chunk of the loss (see `learning.Speaker`), and what is computed from it."""
+_LOST, _JUDGED = 16, 8
+"""Of a logit in one chunk of the loss or of a judgement (see `learning.Speaker`), and of what is computed from it."""
 _ROOM = {"cuda": 0.8, "cpu": 0.25}
 """How much of what is left may hold features."""
 
@@ -58,26 +61,33 @@ class MemoryNeeds:
     facts: TargetFacts
     parameters: Callable[[int], int]
     """Of the drafter, by its layers."""
+    passes: int
+    """Of the drafter in one step."""
     length: int
+    device: torch.device
     dtype: torch.dtype
     """Of the target."""
 
     def bytes(self, layers: int, slots: int, texts: int, rows: int) -> int:
         """Of everything."""
-        facts, size = self.facts, self.dtype.itemsize
-        target = memory.weight_bytes(facts.folder, facts.config, self.dtype)
-        position = memory.cache_elements(facts.config) * size
-        learning = self.parameters(layers) * _LEARNING + facts.vocab * facts.hidden * size
+        facts, size, parameters = self.facts, self.dtype.itemsize, self.parameters(layers)
+        options = ModelOptions(name=facts.name, device=self.device, dtype=self.dtype, context=self.length, slots=slots)
+        target, positions = memory.needs(facts.folder, facts.config, **options), texts * self.length
+        learning = parameters * _LEARNING + min(parameters, AT_ONCE) * _MOVED + facts.vocab * facts.hidden * size
         wide = 14 * facts.hidden + 6 * (getattr(facts.config, "intermediate_size", None) or 3 * facts.hidden)
-        passes = (texts * self.length + rows) * layers * wide * 4
-        features = texts * self.length * (layers + 3) * facts.hidden * size
-        rest = passes + features + _LOGITS + _STEP + _SPARE
-        return int(target + slots * self.length * position + learning + rest)
+        passes = (positions + rows) * layers * wide * 4 * self.passes
+        features = positions * (layers + 3) * facts.hidden * size
+        logits = max(
+            _LOST * min(rows * facts.vocab, LOGITS_AT_ONCE), _JUDGED * min(positions * facts.vocab, LOGITS_AT_ONCE)
+        )
+        spare = _SPARE.get(self.device.type, 0)
+        return target.weights + target.cache + learning + passes + features + logits + spare
 
 
-def plan(needs: MemoryNeeds, layers: int, device: torch.device, free: float, *, fixed: bool) -> MemoryPlan:
+def plan(needs: MemoryNeeds, layers: int, free: float, *, fixed: bool) -> MemoryPlan:
     """The largest that fits: first less is done at once, then the drafter gets fewer layers, unless they are `fixed`.
     Raises NotEnoughMemory where nothing does."""
+    device = needs.device
     most = 64 if device.type == "cuda" else 8
     smallest = 0
     for depth in [layers] if fixed else range(layers, 0, -1):

@@ -18,7 +18,7 @@ from torch.nn import Parameter
 
 _MOMENTUM = 0.95
 _DECAY = 0.01
-_AT_ONCE = 2**26
+AT_ONCE = 2**26
 """Numbers that move together, at most: more fill the device as well as these do, and take more memory."""
 
 
@@ -42,7 +42,7 @@ class Optimiser:
         self._groups: list[tuple[tuple[int, int], list[tuple[Parameter, slice]]]] = []
         """Parts of the same shape, which move together."""
         for shape, parts in alike.items():
-            size = max(1, _AT_ONCE // (shape[0] * shape[1]))
+            size = max(1, AT_ONCE // (shape[0] * shape[1]))
             self._groups += [(shape, parts[at : at + size]) for at in range(0, len(parts), size)]
         self._momenta = [torch.zeros(len(parts), *shape, device=parts[0][0].device) for shape, parts in self._groups]
         fused = any(parameter.is_cuda for parameter in rest)

@@ -13,6 +13,7 @@ from specdec.types.validation import NUMBER, WHOLE, Bounds, check
 
 Kind = Literal["dflash", "eagle3", "model"]
 DEFAULT_MINUTES = 20.0
+_MOST_MINUTES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +53,12 @@ class TrainingOptions:
             raise InvalidRequest("tokens", self.tokens, "none beside minutes")
         if self.target.startswith(("http://", "https://")):
             raise InvalidRequest("target", self.target, "a model on this machine: a server does not show hidden states")
+        deepest = 1 if self.kind == "eagle3" else 64
         drafts: Bounds = (WHOLE, 1, MAX_SPECULATIVE_TOKENS, f"a whole number from 1 to {MAX_SPECULATIVE_TOKENS}")
         known = (
-            ("minutes", self.minutes, (NUMBER, 0, math.inf, "minutes, 0 or more")),
+            ("minutes", self.minutes, (NUMBER, 0, _MOST_MINUTES, f"a number from 0 to {_MOST_MINUTES}")),
             ("tokens", self.tokens, (WHOLE, 1, math.inf, "a whole number, 1 or more")),
-            ("layers", self.layers, (WHOLE, 1, 64, "a whole number from 1 to 64")),
+            ("layers", self.layers, (WHOLE, 1, deepest, f"a whole number from 1 to {deepest}, for {self.kind}")),
             ("drafts", self.drafts, drafts),
             ("length", self.length, (WHOLE, 64, math.inf, "a whole number, 64 or more")),
             ("answer", self.answer, (WHOLE, 16, self.length - 16, "a whole number from 16 to the length less 16")),
@@ -70,12 +72,6 @@ class TrainingOptions:
         if self.tokens is not None:
             return math.inf
         return 60 * (DEFAULT_MINUTES if self.minutes is None else self.minutes)
-
-    def progress(self, seconds: float, tokens: int) -> float:
-        """How much of it is done, 0 to 1."""
-        if self.tokens is not None:
-            return min(tokens / self.tokens, 1.0)
-        return min(seconds / self.seconds, 1.0) if self.seconds else 1.0
 
     @property
     def lasting(self) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from specdec.bench.prompts import BenchPrompt
 
-Stage = Literal["loading", "answers", "training", "done"]
+Stage = Literal["loading", "answers", "training"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from specdec.bench.prompts import BenchPrompt, prompt_of
 from specdec.errors import InvalidRequest
+from specdec.types import Request
 
 _HELD_OUT = 16
 """One prompt of so many is held out."""
@@ -79,6 +80,7 @@ def _prompt(line: bytes, category: str) -> BenchPrompt | str:
     """The prompt, or why there is none."""
     try:
         prompt = prompt_of(json.loads(line.decode()), category)
+        Request(prompt.messages, tools=prompt.tools)  # refuses what makes no sense
     except ValueError as error:  # JSON, UTF-8, or a message that is refused
         return f"no prompt ({error})"
     except (LookupError, TypeError, AttributeError):

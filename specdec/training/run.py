@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from math import inf
-from pathlib import Path
 
 import torch
 
 from specdec.bench.prompts import BenchPrompt
-from specdec.decoding.assembly import BUNDLED, assemble
+from specdec.decoding.assembly import assemble, folder_of
 from specdec.drafters.base import Drafter
 from specdec.drafters.heads import config as heads
 from specdec.drafters.heads.dflash import BlockHead
 from specdec.drafters.heads.eagle3 import EagleHead
-from specdec.drafters.heads.loading import load_head, with_weights
+from specdec.drafters.heads.loading import load_head
 from specdec.drafters.heads.parts import HeadParts
 from specdec.drafters.model import DraftModelDrafter
 from specdec.errors import InvalidRequest, UnsupportedModel
@@ -26,18 +25,25 @@ from specdec.gguf import is_gguf
 from specdec.models import families
 from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model, pick_device, pick_dtype
-from specdec.models.weights.checkpoint import resolve
 from specdec.models.weights.sources import read_config
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import AnswerFormat
 from specdec.threads.count import fix
-from specdec.training import shipped
+from specdec.training import published, shipped, workspace
 from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
 from specdec.training.dflash import BlockLearner
 from specdec.training.distil import ModelLearner
-from specdec.training.eagle3 import EagleLearner
+from specdec.training.eagle3 import STEPS, EagleLearner
 from specdec.training.features import TargetFeatures
-from specdec.training.initial import TargetFacts, default_layers, parameters_of, target_facts, write_new
+from specdec.training.initial import (
+    TargetFacts,
+    default_layers,
+    family_of,
+    parameters_of,
+    target_facts,
+    write_head,
+    write_model,
+)
 from specdec.training.judging import PassTimes, judge
 from specdec.training.learning import Learner
 from specdec.training.loop import TrainingLoop
@@ -45,9 +51,7 @@ from specdec.training.memory import MemoryNeeds, MemoryPlan, free_bytes, plan
 from specdec.training.options import TrainingOptions
 from specdec.training.progress import Report, TrainingProgress, TrainingResult
 from specdec.training.prompts import TrainingPrompts, key_of
-from specdec.training.published import write_started
-from specdec.training.weights import FrozenEnds, LearningTensors
-from specdec.training.workspace import claim
+from specdec.training.weights import FrozenEnds, LearningTensors, plain_head
 from specdec.types import LoadOptions
 
 _ANSWERING = 0.4
@@ -79,11 +83,12 @@ class _Run:
     def __init__(self, options: TrainingOptions, prompts: Sequence[BenchPrompt], report: Report) -> None:
         self.options, self._report = options, report
         self._parts = TrainingPrompts.of(prompts or self._shipped())
-        self._kept = claim(options)
-        self._answers = AnswerFile(self._kept / "answers.jsonl")
+        workspace.check(options)
         report(TrainingProgress("loading"))
         self._device = pick_device(options.device)
         self._target, self._plan = self._loaded()
+        self._kept = workspace.claim(options)  # what could be refused was
+        self._answers = AnswerFile(self._kept / "answers.jsonl")
 
     def result(self) -> TrainingResult:
         """All of it."""
@@ -94,7 +99,8 @@ class _Run:
             for part in (self._parts.learn, self._parts.judge)
         )
         if not learn or not judged:
-            raise InvalidRequest("data", len(learn) + len(judged), "prompts that the target answers in the time")
+            many = f"more: the target answered {len(self._answers.known)} prompts in its share of them; it takes two"
+            raise InvalidRequest("minutes", options.seconds / 60, many)
         if not (out / "model.safetensors").exists():  # else it goes on from there, also where it had diverged
             self._begin(learn)
         if options.tokens is not None:  # by tokens the same drafter comes of the same seed
@@ -106,7 +112,7 @@ class _Run:
         score = partial(judge, learner, judged, features, times, self._plan.texts)
         loop = TrainingLoop(options, learner, self._plan, score, self._report, self._stored)
         if not loop.resume():
-            loop.state.seconds = seconds
+            loop.state.seconds = loop.state.answering = seconds
         finished = loop.run(learn, features)
         state = loop.state
         assert state.before is not None and state.best is not None
@@ -127,19 +133,23 @@ class _Run:
     def _loaded(self) -> tuple[_Target, MemoryPlan]:
         """The target, with as many slots as there is memory for."""
         options = self.options
-        path = _folder(options.target)
+        path = folder_of(options.target, "target")
         tokenizer = Tokenizer.load(path)
         defaults_eos = generation_defaults(path)[1]
         eos = frozenset(defaults_eos or tokenizer.eos_ids)
         facts = target_facts(options.target, path, tokenizer.vocab_size, min(eos, default=0))
+        if options.start is not None:
+            published.check(options.start, options.kind, facts, tokenizer)
         config = read_config(path)
         # llama.cpp, which a GGUF file on a CPU would run through, shows no hidden states
         dtype = "float32" if is_gguf(path) and self._device.type == "cpu" and options.dtype == "auto" else options.dtype
         precision = pick_dtype(dtype, self._device, path, config)
-        needs = MemoryNeeds(facts, lambda layers: self._parameters(facts, layers), options.length, precision)
+        passes = min(STEPS, options.drafts) if options.kind == "eagle3" else 1
+        parameters = partial(self._parameters, facts)
+        needs = MemoryNeeds(facts, parameters, passes, options.length, self._device, precision)
         wanted = options.layers or default_layers(options.kind, facts.layers)
         fixed = options.layers is not None or options.start is not None or options.kind == "model"
-        planned = plan(needs, wanted, self._device, free_bytes(self._device), fixed=fixed)
+        planned = plan(needs, wanted, free_bytes(self._device), fixed=fixed)
         self._report(TrainingProgress("loading", note=f"memory: {planned}"))
         model = load_model(
             path,
@@ -159,7 +169,7 @@ class _Run:
     def _parameters(self, facts: TargetFacts, layers: int) -> int:
         """Of the drafter."""
         if self.options.start is not None:
-            folder = with_weights(self.options.start, resolve(self.options.start))
+            folder = published.folder_of(self.options.start)
             files = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
             return sum(file.stat().st_size for file in files) // 2  # of 16 bits; in 32 they are fewer
         return parameters_of(facts, self.options, layers)
@@ -182,25 +192,30 @@ class _Run:
             until = begun + _ANSWERING * options.seconds
             for part, greedy in ((self._parts.judge, True), (self._parts.learn, False)):
                 task = AnswerTask(greedy, options.answer, target.model.info.context, options.seed)
-                answer_all(engine, part, self._answers, task, partial(self._go_on, begun, until, total))
+                go_on = partial(self._go_on, begun, until, total)
+                if left_out := answer_all(engine, part, self._answers, task, go_on):
+                    note = f"{len(left_out)} prompts left out: {left_out[0]}" + ("; ..." if left_out[1:] else "")
+                    self._report(TrainingProgress("answers", note=note))
             return time.monotonic() - begun
 
     def _go_on(self, begun: float, until: float, total: int) -> bool:
         """Tell how many answers there are, and whether there is time for more."""
         now, count = time.monotonic(), len(self._answers.known)
-        left = self.options.seconds - (now - begun) if until < inf else None
+        left = max(self.options.seconds - (now - begun), 0.0) if until < inf else None
         done = max(count / total, (now - begun) / max(until - begun, 1e-9) if until < inf else 0.0)
         self._report(TrainingProgress("answers", min(done, 1.0), left, answers=count))
         return now < until
 
     def _begin(self, learn: Sequence[Answered]) -> None:
         """Write what the training begins with."""
-        options, facts = self.options, self._target.facts
+        options, facts, layers = self.options, self._target.facts, self._plan.layers
         if options.start is not None:
-            write_started(options.out, facts, options)
+            published.write_started(options.out, options.start, facts)
+        elif options.kind == "model":
+            write_model(options.out, facts, layers, options.seed)
         else:
             said = list(chain.from_iterable(answered.answer for answered in learn))
-            write_new(options.out, facts, options, self._plan.layers, said)
+            write_head(options.out, facts, options, layers, said, plain_head(self._target.model))
 
     def _learner(self) -> Learner:
         """The drafter in `out`, so that it can learn."""
@@ -209,9 +224,7 @@ class _Run:
         ends = None if model.ends is None else FrozenEnds(model)
         try:
             if options.kind == "model":
-                family = families.describe(read_config(options.out))
-                if family is None:
-                    raise UnsupportedModel(f"{options.start} is of a family that cannot be trained here")
+                family = family_of(read_config(options.out), str(options.out))
                 return ModelLearner(family, tensors, ends, options.length, options.drafts)
             assert ends is not None
             config = heads.read(options.out, ends.layers)
@@ -230,11 +243,3 @@ class _Run:
         info = target.info
         draft = load_model(options.out, device=info.device, dtype=info.dtype, context=info.context, slots=info.slots)
         return DraftModelDrafter.over(draft, target)
-
-
-def _folder(name: str) -> Path:
-    if name != BUNDLED:
-        return resolve(name)
-    from specdec.bundled import path
-
-    return path("target")

@@ -6,7 +6,6 @@ or a new one, and writes the same names again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from specdec.drafters.heads.checkpoint import HeadTensors
 from specdec.models.base import DECODE_ROWS, Model
 from specdec.models.weights.checkpoint import SINGLE
 from specdec.models.weights.dense import DenseWeight
+from specdec.training.workspace import replacing
 
 
 class LearningTensors(HeadTensors):
@@ -85,17 +85,15 @@ def _of_tokens(name: str) -> bool:
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """As the one safetensors file of a checkpoint, numbers in this precision; whoever reads sees the old one or the new
-    one."""
+    """As the one safetensors file of a checkpoint, numbers in this precision."""
     from safetensors.torch import save_file
 
     kept = {
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in tensors.items()
     }
-    fresh = folder / f".{SINGLE}"
-    save_file(kept, fresh, metadata={"format": "pt"})
-    os.replace(fresh, folder / SINGLE)
+    with replacing(folder / SINGLE) as fresh:
+        save_file(kept, fresh, metadata={"format": "pt"})
 
 
 class FrozenEnds:
@@ -105,7 +103,7 @@ class FrozenEnds:
         assert target.ends is not None
         self._ends = target.ends
         self.hidden, self.layers = target.ends.hidden, target.ends.layers
-        self.head = _head(target, target.ends.hidden)
+        self.head = plain_head(target)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """See `ModelEnds.embed`."""
@@ -116,12 +114,11 @@ class FrozenEnds:
         return F.linear(x.to(self.head.dtype), self.head).float()
 
 
-def _head(target: Model, hidden: int) -> Tensor:
-    """[V, H], whatever format the target keeps it in: what it makes of each unit vector."""
-    info = target.info
-    assert target.ends is not None
+def plain_head(target: Model) -> Tensor:
+    """The target's head [V, H], whatever format it is kept in: what it makes of each unit vector."""
+    info, ends = target.info, target.ends
+    assert ends is not None
     with torch.no_grad():
-        units = torch.eye(hidden, dtype=info.dtype, device=info.device)
-        return torch.cat(
-            [target.ends.unembed(rows).to(info.dtype) for rows in torch.split(units, DECODE_ROWS)]
-        ).T.contiguous()
+        units = torch.eye(ends.hidden, dtype=info.dtype, device=info.device)
+        parts = [ends.unembed(rows).to(info.dtype) for rows in torch.split(units, DECODE_ROWS)]
+        return torch.cat(parts).T.contiguous()

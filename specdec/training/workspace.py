@@ -3,34 +3,70 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from specdec.errors import InvalidRequest
+from safetensors import SafetensorError
+
+from specdec.errors import InvalidRequest, TrainingFailed, first_line
 from specdec.training.options import TrainingOptions
 
 _KEPT = "training"
 _OPTIONS = "options.json"
 
 
-def claim(options: TrainingOptions) -> Path:
-    """The folder in `out` for what the training keeps. Raises InvalidRequest where `out` holds something else, or a
-    training that was asked for otherwise."""
-    out = options.out
-    kept, file = out / _KEPT, out / _KEPT / _OPTIONS
+def check(options: TrainingOptions) -> None:
+    """Raise InvalidRequest where `out` holds something else, or a training that was asked for otherwise."""
+    out, file = options.out, options.out / _KEPT / _OPTIONS
     if out.exists() and not out.is_dir():
         raise InvalidRequest("out", str(out), "a folder")
     if not file.exists():
         if out.exists() and any(out.iterdir()):
             raise InvalidRequest("out", str(out), "a folder that is empty, is not there yet, or holds a training")
-        kept.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(options.lasting, indent=2) + "\n", encoding="utf-8")
-        return kept
+        return
     try:
-        before = json.loads(file.read_text("utf-8"))
-    except ValueError:
+        before = dict(json.loads(file.read_text("utf-8")))
+    except (TypeError, ValueError):
         raise InvalidRequest("out", str(out), f"a folder whose {_KEPT}/{_OPTIONS} can be read") from None
     changed = {name: before.get(name) for name, value in options.lasting.items() if before.get(name) != value}
     if changed:
         was = ", ".join(f"{name}={value!r}" for name, value in changed.items())
         raise InvalidRequest("out", str(out), f"another folder: the training in this one has {was}")
+
+
+def claim(options: TrainingOptions) -> Path:
+    """Make `out` the folder of this training; where in it the training keeps what it needs to go on."""
+    kept = options.out / _KEPT
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        expected = f"a folder that can be written to ({error.strerror})"
+        raise InvalidRequest("out", str(options.out), expected) from None
+    if not (kept / _OPTIONS).exists():
+        with replacing(kept / _OPTIONS) as fresh:
+            fresh.write_text(json.dumps(options.lasting, indent=2) + "\n", encoding="utf-8")
     return kept
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Where to write what then takes a file's place: whoever reads sees the old one or the new one. Raises
+    TrainingFailed where there is no room for it."""
+    fresh = file.with_name(f".{file.name}")
+    try:
+        yield fresh
+        os.replace(fresh, file)
+    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: of torch.save
+        raise unwritten(file, error) from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def unwritten(file: Path, error: Exception) -> TrainingFailed:
+    """What to raise where a file could not be written."""
+    return TrainingFailed(
+        f"{file} could not be written ({first_line(error)}); expected room on its disk: what was kept before is still "
+        "there, and the same command goes on"
+    )

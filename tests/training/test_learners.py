@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,8 +20,10 @@ from specdec.training.answers import Answered
 from specdec.training.dflash import BlockLearner
 from specdec.training.eagle3 import EagleLearner
 from specdec.training.features import TargetFeatures
+from specdec.training.initial import TargetFacts
 from specdec.training.learning import Learner
 from specdec.training.optimiser import Optimiser
+from specdec.training.published import write_started
 from specdec.training.weights import FrozenEnds, LearningTensors, write_tensors
 from tests.drafters.heads.building import Sizes, head
 from tests.drafters.rounds import propose
@@ -38,6 +41,22 @@ HEADS = {
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load_model(models.save(models.build("llama"), tmp_path_factory.mktemp("target")), context=96, slots=2)
+
+
+@pytest.mark.parametrize("name", ["eagle3", "eagle3 of speculators", "dflash", "dflash of speculators"])
+def test_a_published_head_keeps_what_its_config_says(name: str, target: Model, tmp_path: Path) -> None:
+    made = head(name, sizes := Sizes.of(target))
+    if name == "dflash":
+        made.config["dflash_config"] |= {"use_swa": True, "swa_window_size": 7}
+    (out := tmp_path / "out").mkdir()
+    config = SimpleNamespace(
+        hidden_size=sizes.hidden, num_hidden_layers=sizes.layers, vocab_size=sizes.vocab, architectures=["A"]
+    )
+    write_started(out, str(made.save(tmp_path / "in")), TargetFacts("t", tmp_path, config, 0))
+    before, after = (heads.read(folder, sizes.layers) for folder in (tmp_path / "in", out))
+    same = ("features", "target_hidden", "draft_vocab", "longest", "mask_token", "switches", "block")
+    assert {n: getattr(before, n) for n in same} == {n: getattr(after, n) for n in same}
+    assert before.family.windows == after.family.windows
 
 
 def chance() -> torch.Generator:

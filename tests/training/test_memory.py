@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen3Config
+from transformers import AutoConfig, Qwen3Config
 
 from specdec.errors import NotEnoughMemory
-from specdec.models import memory
+from specdec.models import families, memory
 from specdec.training.initial import TargetFacts, default_layers, parameters_of
 from specdec.training.memory import MemoryNeeds, MemoryPlan, plan
 from specdec.training.options import TrainingOptions
@@ -26,9 +27,10 @@ def planned(gib: float, weights: float, monkeypatch: pytest.MonkeyPatch, *, fixe
     )  # fmt: skip
     options = TrainingOptions(target="8B", out=Path("head"))
     facts = TargetFacts("8B", Path(), config, 0)
-    needs = MemoryNeeds(facts, lambda layers: parameters_of(facts, options, layers), options.length, torch.bfloat16)
-    monkeypatch.setattr(memory, "weight_bytes", lambda *given: int(weights * GIB))
-    return plan(needs, default_layers("dflash", 36), GPU, gib * GIB, fixed=fixed)
+    parameters = partial(parameters_of, facts, options)
+    needs = MemoryNeeds(facts, parameters, 1, options.length, GPU, torch.bfloat16)
+    monkeypatch.setattr(memory, "weight_bytes", lambda *given, **more: int(weights * GIB))
+    return plan(needs, default_layers("dflash", 36), gib * GIB, fixed=fixed)
 
 
 def test_less_is_done_at_once_and_then_with_fewer_layers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +38,14 @@ def test_less_is_done_at_once_and_then_with_fewer_layers(monkeypatch: pytest.Mon
     assert large.layers == 5 and large.slots > 1
     assert small.layers < 5 and small.slots < large.slots
     assert small.needed <= 24 * GIB
+
+
+def test_a_small_model_of_every_family_can_be_built() -> None:
+    sizes = {"hidden_size": 384, "intermediate_size": 1024, "num_attention_heads": 6, "num_key_value_heads": 2}
+    for kind in families.FAMILIES:
+        config = AutoConfig.for_model(kind, num_hidden_layers=8, vocab_size=8192, head_dim=64, **sizes)
+        options = TrainingOptions(target="t", out=Path("head"), kind="model")
+        assert 0 < parameters_of(TargetFacts("t", Path(), config, 0), options, 2) < memory.parameters(config) / 2
 
 
 def test_what_does_not_fit_is_said_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:

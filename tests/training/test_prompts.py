@@ -9,7 +9,7 @@ import pytest
 
 from specdec.bench.prompts import BenchPrompt
 from specdec.errors import InvalidRequest
-from specdec.training import shipped
+from specdec.training import TrainingOptions, shipped, train
 from specdec.training.answers import Answered, AnswerFile
 from specdec.training.prompts import TrainingPrompts, key_of, read_files
 from specdec.types import Message
@@ -31,12 +31,20 @@ def test_broken_lines_are_named_and_skipped(tmp_path: Path) -> None:
         b'{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}',
         b'{"messages": [{"role": "user", "content": "two"}], "category": "code"}',
         b"3",
+        b'{"prompt": "x", "tools": ["y"]}',
+        b'{"messages": [{"role": "tool", "content": "x"}]}',
     ]
     file.write_bytes(b"\n".join(lines))
     found, skipped = read_files([file])
     assert [(p.category, p.messages[-1].content) for p in found] == [("mine", "one"), ("code", "two")]
-    assert [line.number for line in skipped] == [2, 4, 5, 6, 7, 9]
+    assert [line.number for line in skipped] == [2, 4, 5, 6, 7, 9, 10, 11]
     assert str(skipped[0]).startswith(f"{file}:2: no prompt")
+
+
+def test_files_without_a_prompt_are_not_replaced_by_our_prompts(tmp_path: Path) -> None:
+    (tmp_path / "broken.jsonl").write_text("{broken")
+    with pytest.raises(InvalidRequest, match="a file with prompts"):
+        train("bundled", tmp_path / "out", data=[tmp_path / "broken.jsonl"])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -57,6 +65,12 @@ def test_two_prompts_are_enough_and_one_is_not() -> None:
     assert len(parts.learn) == len(parts.judge) == 1
     with pytest.raises(InvalidRequest, match="at least two different prompts"):
         TrainingPrompts.of([prompt("a"), prompt("a")])
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    for field, wrong in {"minutes": float("inf"), "layers": 2}.items():
+        with pytest.raises(InvalidRequest, match=field):
+            TrainingOptions(target="t", out=Path("o"), kind="eagle3", **{field: wrong})  # type: ignore[arg-type]
 
 
 def test_what_is_shipped_is_varied_and_the_same_for_a_seed() -> None:

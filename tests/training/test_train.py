@@ -13,16 +13,18 @@ from typer.testing import CliRunner
 import specdec
 from specdec.bench.prompts import BenchPrompt
 from specdec.cli import app
-from specdec.cli.train import chatted
+from specdec.cli.train import _drafted_before, chatted
 from specdec.errors import InvalidRequest, TrainingFailed, UnsupportedModel
 from specdec.models.eager.model import EagerModel
-from specdec.training import TrainingProgress, TrainingResult, train
+from specdec.training import TrainingOptions, TrainingProgress, TrainingResult, train
 from specdec.training.answers import AnswerFile
 from specdec.training.dflash import BlockLearner
+from specdec.training.loop import TrainingState
 from specdec.training.prompts import key_of
 from specdec.types import Message
 from specdec_tui.core.conversation import Conversation
 from specdec_tui.core.store import Store
+from tests.drafters.heads.building import Sizes, head
 from tests.random_weights import make_random_target
 
 ASKED = [BenchPrompt("count", (Message("user", f"Say {i} again."),)) for i in range(24)]
@@ -116,8 +118,31 @@ def test_nothing_is_answered_twice(
     monkeypatch.setattr(AnswerFile, "append", lambda self, found: kept.append(found.key))
     lines = answered.splitlines(keepends=True)
     missing = json.loads(lines[-1])[0]
-    trained(target, tmp_path / "out", "".join(lines[:-1]), tokens=1)
+    told: list[TrainingProgress] = []
+    long = BenchPrompt("long", (Message("user", "again " * 200),))
+    prompts = [*ASKED, long]
+    trained(target, tmp_path / "out", "".join(lines[:-1]), tokens=1, prompts=prompts, report=told.append)
     assert kept == [missing]
+    assert any("1 prompts left out: prompt is too long" in (progress.note or "") for progress in told)
+
+
+def test_ctrl_c_before_anything_was_judged(
+    target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("specdec.training.run.judge", stop)
+        with pytest.raises(KeyboardInterrupt):
+            trained(target, tmp_path / "out", answered)
+    assert not trained(target, tmp_path / "out", tokens=1).stopped
+
+
+def test_by_the_clock_learning_begins_when_the_answers_are_there() -> None:
+    options = TrainingOptions(target="t", out=Path("o"), minutes=20)
+    shares = [TrainingState(seconds=seconds, answering=480).progress(options) for seconds in (480, 840, 1200, 1300)]
+    assert shares == [0, 0.5, 1, 1]
 
 
 def test_a_diverging_training_stops_and_keeps_its_best(
@@ -138,13 +163,14 @@ def test_starts_from_a_head_and_refuses_one_of_another_target(target: Path, answ
     first = trained(target, tmp_path / "first", answered)
     second = trained(target, tmp_path / "second", answered, start=str(tmp_path / "first"), tokens=1)
     assert second.before.acceptance_length == pytest.approx(first.best.acceptance_length, abs=0.3)
-    with pytest.raises(InvalidRequest, match="a drafter of kind eagle3"):
-        trained(target, tmp_path / "third", answered, start=str(tmp_path / "first"), kind="eagle3")
+    with pytest.raises(InvalidRequest, match="a drafter of kind eagle3; this one is of kind dflash"):
+        trained(target, tmp_path / "third", start=str(tmp_path / "first"), kind="eagle3")
     config = json.loads((tmp_path / "first" / "config.json").read_text())
     config["target_hidden_size"] = 96
     (tmp_path / "first" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnsupportedModel, match="of hidden size 96"):
-        trained(target, tmp_path / "fourth", answered, start=str(tmp_path / "first"))
+        trained(target, tmp_path / "third", start=str(tmp_path / "first"))
+    assert not (tmp_path / "third").exists(), "the folder is free for the right command"
 
 
 def test_a_folder_that_holds_something_else(target: Path, tmp_path: Path) -> None:
@@ -171,6 +197,15 @@ def test_a_target_without_room_for_features(target: Path, tmp_path: Path, monkey
     monkeypatch.setattr(EagerModel, "__init__", without)
     with pytest.raises(UnsupportedModel, match="does not show the hidden states"):
         trained(target, tmp_path / "out")
+
+
+def test_a_new_head_beside_its_target_is_not_what_drafted_before(tmp_path: Path) -> None:
+    target = make_random_target(tmp_path)
+    assert _drafted_before("bundled", tmp_path / "new") == "auto"
+    sizes = Sizes(64, 2, 8192)
+    head("dflash", sizes).save(target / "new")
+    assert _drafted_before(str(target), target / "new") == "lookup"
+    assert _drafted_before(str(target), tmp_path / "elsewhere") == str(target / "new")
 
 
 def test_the_command(target: Path, tmp_path: Path) -> None:
