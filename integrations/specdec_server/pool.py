@@ -104,11 +104,9 @@ class ModelPool:
             raise Refusal(404, message, code="model_not_found", param="model")
         return model
 
-    async def start(
-        self, model: HostedModel, requests: Sequence[Request], facts: dict[str, object], choices: int | None = None
-    ) -> Run:
+    async def start(self, model: HostedModel, run: Run) -> None:
         """As Runs.start, of a model that may have to be loaded first. Raises Refusal where it cannot be."""
-        return await (await self._runs(model)).start(requests, facts, choices)
+        await (await self._runs(model)).start(run)
 
     async def count(self, model: HostedModel, request: Request) -> int:
         """The tokens of a prompt, its tools included."""

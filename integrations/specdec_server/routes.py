@@ -22,7 +22,8 @@ from specdec_server.pool import ModelPool
 from specdec_server.responses.requests import response_request
 from specdec_server.responses.responses import ResponsesWriter
 from specdec_server.responses.schemas import InputTokens, ResponseBody, ResponseEvent, ResponsesRequest
-from specdec_server.streaming import EventStreamResponse, at_once
+from specdec_server.runs import Run
+from specdec_server.streaming import answered
 
 DESCRIBED = (
     ChatCompletionRequest,
@@ -50,18 +51,18 @@ def answer_routes(pool: ModelPool) -> APIRouter:
         """The next message of a chat."""
         body = await received(http, ChatCompletionRequest, settings)
         model = pool.find(body.model)
-        run = await pool.start(model, chat_requests(body), http.state.facts, body.n)
+        run = Run(chat_requests(body), http.state.facts, settings, body.n)
         writer = ChatWriter(run, model.name, body)
-        return EventStreamResponse(run, writer, settings) if body.stream else await at_once(http, run, writer)
+        return await answered(http, run, pool.start(model, run), writer, settings, stream=bool(body.stream))
 
     @router.post("/v1/completions", **operation(CompletionRequest, TextCompletion, TextCompletion, done=True))
     async def completions(http: HttpRequest) -> Response:
         """How a text goes on."""
         body = await received(http, CompletionRequest, settings)
         model = pool.find(body.model)
-        run = await pool.start(model, completion_requests(body), http.state.facts, body.n)
+        run = Run(completion_requests(body), http.state.facts, settings, body.n)
         writer = CompletionWriter(run, model.name, body)
-        return EventStreamResponse(run, writer, settings) if body.stream else await at_once(http, run, writer)
+        return await answered(http, run, pool.start(model, run), writer, settings, stream=bool(body.stream))
 
     @router.post("/v1/responses", **operation(ResponsesRequest, ResponseBody, ResponseEvent, done=False))
     async def responses(http: HttpRequest) -> Response:
@@ -69,9 +70,9 @@ def answer_routes(pool: ModelPool) -> APIRouter:
         body = await received(http, ResponsesRequest, settings)
         model = pool.find(body.model)
         request = response_request(body)
-        run = await pool.start(model, [request], http.state.facts)
+        run = Run([request], http.state.facts, settings)
         writer = ResponsesWriter(run, model.name, body, request.tools)
-        return EventStreamResponse(run, writer, settings) if body.stream else await at_once(http, run, writer)
+        return await answered(http, run, pool.start(model, run), writer, settings, stream=bool(body.stream))
 
     @router.post(
         MESSAGES_PATH,
@@ -82,9 +83,9 @@ def answer_routes(pool: ModelPool) -> APIRouter:
         body = await received(http, MessagesRequest, settings)
         model = pool.find(body.model)
         check_last_turn(body)
-        run = await pool.start(model, [message_request(body)], http.state.facts)
+        run = Run([message_request(body)], http.state.facts, settings)
         writer = MessagesWriter(run, model.name)
-        return EventStreamResponse(run, writer, settings) if body.stream else await at_once(http, run, writer)
+        return await answered(http, run, pool.start(model, run), writer, settings, stream=bool(body.stream))
 
     return router
 

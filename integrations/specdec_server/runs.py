@@ -55,32 +55,23 @@ class Runs:
     def answers(self) -> int:
         return sum(len(run.endings) for run in self._running)
 
-    async def start(self, requests: Sequence[Request], facts: dict[str, object], choices: int | None = None) -> Run:
-        """Answer all of `requests`, `choices` of which (one) are for each prompt; `facts` is for the log.
-
-        Raises Refusal when there is no room, and whatever the engine has against the requests.
-        """
+    async def start(self, run: Run) -> None:
+        """Answer its requests. Raises Refusal when there is no room, and whatever the engine has against them."""
         self._used = time.monotonic()  # a refused request is use, too: an engine that is loaded again is waited for
         self.check_ready()
-        wanted, slots, answers = len(requests), self.engine.info.slots, self.answers
+        wanted, slots, answers = len(run.endings), self.engine.info.slots, self.answers
         if wanted > self.settings.choices:
             raise InvalidRequest("n", wanted, f"at most {self.settings.choices} answers to one request")
         if answers + wanted > slots + self.settings.queue:
             raise busy(self._seconds * max(1, answers - slots) / slots)
-        if self.settings.log_prompts:
-            facts["prompt"] = requests[0].prompt
-        if key := str(facts.get("key", "")):  # whoever names no user is told apart by the key
-            requests = [replace(request, client=request.client or key) for request in requests]
-        run = Run(self, facts, wanted, choices or 1)
         self._running.add(run)
         self._finished.clear()
         try:
-            await run.open(requests)
+            await run.open(self)
         except BaseException:
             self.revive()
             await run.aclose()
             raise
-        return run
 
     async def count(self, request: Request) -> int:
         """The tokens of a prompt, its tools included."""
@@ -133,24 +124,33 @@ class Runs:
 
 
 class Run:
-    """The answers to one request, `choices` to each of its prompts."""
+    """The answers to the requests of one body, `choices` of which are for each prompt; `facts` is for the log. Its
+    model may have to be loaded first: then it is opened later."""
 
-    def __init__(self, runs: Runs, facts: dict[str, object], answers: int, choices: int) -> None:
-        self._runs, self.facts, self._choices = runs, facts, choices
+    def __init__(
+        self, requests: Sequence[Request], facts: dict[str, object], settings: Settings, choices: int | None = None
+    ) -> None:
+        if settings.log_prompts:
+            facts["prompt"] = requests[0].prompt
+        key = str(facts.get("key", ""))  # whoever names no user is told apart by the key
+        self._requests = [replace(request, client=request.client or key) for request in requests]
+        self._runs: Runs | None = None
+        self.facts, self._settings, self._choices = facts, settings, choices or 1
         self.id = str(facts["id"])
-        self.endings: list[Ending | None] = [None] * answers
+        self.endings: list[Ending | None] = [None] * len(requests)
         self._begun = time.monotonic()
         self._prefilled = 0.0
         self._streams: list[AsyncEventStream] = []
-        self._deadline = asyncio.get_running_loop().time() + runs.settings.request_seconds
+        self._deadline = asyncio.get_running_loop().time() + settings.request_seconds
         self._waiting: asyncio.Timeout | None = None
         self._why: Refusal | None = None
         self._left = False
 
-    async def open(self, requests: Sequence[Request]) -> None:
+    async def open(self, runs: Runs) -> None:
         """Returns when the engine has taken all of them."""
-        for request in requests:
-            self._streams.append(self._runs.engine.astream(request))
+        self._runs = runs
+        for request in self._requests:
+            self._streams.append(runs.engine.astream(request))
         for stream in self._streams:
             if isinstance(stream, AdmittedStream):
                 await self._in_time(stream.admitted())
@@ -160,8 +160,8 @@ class Run:
         async with aclosing(merged(self._streams)) as events:
             while None in self.endings:
                 index, event = await self._in_time(anext(events))
-                if event.prefilled is not None:
-                    self._prefilled = event.prefilled
+                if event.prefilled is not None or event.waiting is not None:
+                    self._prefilled = event.prefilled or 0.0
                     continue
                 self.endings[index] = event.end
                 yield index, event
@@ -181,6 +181,8 @@ class Run:
     def progress(self) -> str:
         """One line for whoever waits."""
         waited = f"{time.monotonic() - self._begun:.0f} s"
+        if self._runs is None:
+            return f"{waited}, the model is being loaded"
         return f"{waited}, {100 * self._prefilled:.0f} % of the prompt read" if self._prefilled else waited
 
     def end(self, why: Refusal) -> None:
@@ -190,7 +192,7 @@ class Run:
             self._waiting.reschedule(0.0)
 
     async def aclose(self) -> None:
-        if self._left:
+        if self._left or self._runs is None:
             return
         self._left = True
         self._runs.left(self, time.monotonic() - self._begun)
@@ -216,10 +218,11 @@ class Run:
             async with asyncio.timeout_at(self._deadline) as self._waiting:
                 return await work
         except TimeoutError:
-            message = f"no answer within {self._runs.settings.request_seconds:g} s"
+            message = f"no answer within {self._settings.request_seconds:g} s"
             raise self._why or Refusal(504, message, code="timeout", headers={"x-should-retry": "false"}) from None
         except EngineError:
-            self._runs.revive()
+            if self._runs:
+                self._runs.revive()
             raise
         finally:
             self._waiting = None

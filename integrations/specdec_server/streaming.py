@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -55,33 +55,61 @@ class AnswerWriter(ABC):
         """All answers at once, from all of their events."""
 
 
-class EventStreamResponse(EventSourceResponse):
+async def answered(
+    http: HttpRequest,
+    run: Run,
+    starting: Coroutine[Any, Any, None],
+    writer: AnswerWriter,
+    settings: Settings,
+    *,
+    stream: bool,
+) -> Response:
+    """The answer in the form that was asked for. A stream whose model takes long to load is begun meanwhile, so that
+    its connection stays alive; until then a refusal comes with its status."""
+    if not stream:
+        await starting
+        return await _at_once(http, run, writer)
+    started = asyncio.ensure_future(starting)
+    await asyncio.wait((started,), timeout=settings.keep_alive)
+    if started.done():
+        started.result()
+    return _EventStreamResponse(run, started, writer, settings)
+
+
+class _EventStreamResponse(EventSourceResponse):
     """Streams a run. However it ends, the run is left; a generator alone could not promise that, since one that was
     never started runs no `finally`."""
 
-    def __init__(self, run: Run, writer: AnswerWriter, settings: Settings) -> None:
+    def __init__(self, run: Run, started: asyncio.Future[None], writer: AnswerWriter, settings: Settings) -> None:
         super().__init__(
-            _blocks(run, writer, settings),
+            _blocks(run, started, writer, settings),
             sep="\n",
             ping=settings.keep_alive,
             ping_message_factory=lambda: writer.ping(run.progress()),
             shutdown_grace_period=settings.grace + _MARGIN,
         )
-        self._run = run
+        self._run, self._started = run, started
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
+            self._started.cancel()
+            await asyncio.gather(self._started, return_exceptions=True)
             await self._run.aclose()
 
 
-async def _blocks(run: Run, writer: AnswerWriter, settings: Settings) -> AsyncIterator[bytes]:
+async def _blocks(
+    run: Run, started: asyncio.Future[None], writer: AnswerWriter, settings: Settings
+) -> AsyncIterator[bytes]:
     """All that one event comes to goes out together. An error must not get out: it would cut the body."""
     left = len(run.endings)
     if begun := writer.begin():
         yield begun.encode()
+    if not started.done():
+        yield writer.ping(run.progress()).encode()
     try:
+        await asyncio.shield(started)
         async with aclosing(run.events()) as events:
             async for index, event in smooth(events) if settings.pacing == "smooth" else events:
                 block = writer.event(index, event)
@@ -98,7 +126,7 @@ async def _blocks(run: Run, writer: AnswerWriter, settings: Settings) -> AsyncIt
         yield writer.error(refusal).encode()
 
 
-async def at_once(http: HttpRequest, run: Run, writer: AnswerWriter) -> Response:
+async def _at_once(http: HttpRequest, run: Run, writer: AnswerWriter) -> Response:
     """The whole answer, unless the client leaves before."""
 
     async def gone() -> None:

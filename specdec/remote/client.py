@@ -74,6 +74,9 @@ class HttpExchange:
                         # behind [DONE] is read all the same: a stream read to its end frees its connection
                         if data != b"[DONE]" and (event := reader.event(self._chunk(data))):
                             self._deliver(event)
+                    if events.comment and self._request.progress and server.dialect.reports and not reader.delivered:
+                        self._deliver(GenerationEvent(self._request.id, waiting=events.comment))
+                        events.comment = ""
         except httpx.HTTPError as error:
             broken = errors.of_transport(error, server.base, reader.tokens)
             stalled = isinstance(error, httpx.ReadTimeout)

@@ -67,6 +67,8 @@ class ServerDialect:
     """As a prompt."""
     recount: str | None = None
     """Where to have a text counted, for a server that streams neither token ids nor usage."""
+    reports: bool = False
+    """Whether its comments say what a request waits for."""
     metrics: bool = False
     """Whether /metrics says that it speculates."""
     advice: str = ""
@@ -94,6 +96,7 @@ OURS = ServerDialect(
     prediction=True,
     raw_prediction=True,
     suffix=True,
+    reports=True,
 )
 VLLM = ServerDialect(
     "vLLM",

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 class Events:
     """Takes bytes as they arrive, gives the data of every event that is complete.
 
-    Comments (keep-alives) and other fields are passed over; lines end in LF, CR LF or CR.
+    Other fields are passed over; lines end in LF, CR LF or CR.
     """
 
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self.comment = ""
+        """The last one, by which a server keeps the connection alive."""
 
     def feed(self, received: bytes) -> Iterator[bytes]:
         """The data of each event that these bytes complete."""
@@ -23,6 +25,8 @@ class Events:
         for line in (line.rstrip(b"\r\n") for line in lines):
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+            elif line.startswith(b":"):
+                self.comment = line[1:].decode(errors="replace").strip()
             elif not line and self._data:
                 data, self._data = b"\n".join(self._data), []
                 yield data

@@ -135,6 +135,8 @@ class GenerationEvent:
     end: Ending | None = None
     prefilled: float | None = None
     """How much of the prompt is computed, 0 to 1; only in an event of its own, and only if the request asked."""
+    waiting: str | None = None
+    """What a server says of a request while nothing comes; as `prefilled`."""
 
 
 class Answer:

@@ -167,7 +167,7 @@ class Request:
     client: str = ""
     timeout: float | None = None
     progress: bool = False
-    """Events of a long prefill, too, which have nothing but `prefilled`."""
+    """Events of a long prefill or wait, too, which have nothing but `prefilled` or `waiting`."""
     remember: bool = True
     """False: neither draft from recent answers nor leave one."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)

@@ -14,7 +14,7 @@ import httpx
 
 from specdec.embeddings import Embedder
 from specdec.engine import Engine
-from specdec_server import Settings, create_app
+from specdec_server import ModelPool, Settings, create_app
 from specdec_server.serving import SpecDecServer, bound
 
 PATIENCE = 20.0
@@ -23,8 +23,10 @@ PATIENCE = 20.0
 class LiveServer:
     """Runs until `stop()`; `client` talks to it, `connect()` is a bare connection."""
 
-    def __init__(self, engine: Engine, settings: Settings | None = None, embedder: Embedder | None = None) -> None:
-        settings = settings or Settings(grace=0.2)
+    def __init__(
+        self, engine: Engine | ModelPool, settings: Settings | None = None, embedder: Embedder | None = None
+    ) -> None:
+        settings = settings or (engine.settings if isinstance(engine, ModelPool) else Settings(grace=0.2))
         self.app = create_app(engine, settings, embedder)
         self.socket = bound("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
@@ -57,7 +59,9 @@ class LiveServer:
 
 
 @contextmanager
-def live(engine: Engine, settings: Settings | None = None, embedder: Embedder | None = None) -> Iterator[LiveServer]:
+def live(
+    engine: Engine | ModelPool, settings: Settings | None = None, embedder: Embedder | None = None
+) -> Iterator[LiveServer]:
     server = LiveServer(engine, settings, embedder)
     try:
         yield server

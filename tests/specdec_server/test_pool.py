@@ -14,6 +14,7 @@ from specdec.errors import CheckpointNotFound, InvalidRequest, NotEnoughMemory
 from specdec_server import ModelPool, NamedModel, Settings
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine
 from tests.specdec_server.client import CHAT, JSON, AppClient, error_of
+from tests.specdec_server.live import live, read_until, wait_until
 
 CHATS = "/v1/chat/completions"
 
@@ -90,6 +91,42 @@ async def test_those_who_wait_share_one_loading() -> None:
     shelf.gate.set()
     assert list(await waiting) == ["b", "b", "b"]
     assert shelf.loads == ["b"]
+
+
+PROMPTS: dict[str, JSON] = {
+    CHATS: CHAT,
+    "/v1/completions": {"prompt": "a"},
+    "/v1/responses": {"input": "a"},
+    "/v1/messages": CHAT | {"max_tokens": 9},
+}
+
+
+@pytest.mark.parametrize("path", PROMPTS)
+def test_comments_keep_a_stream_alive_whose_model_is_loaded(path: str) -> None:
+    shelf = Shelf(keep_alive=0.05, grace=0.2)
+    shelf.gate.clear()
+    with (
+        live(shelf.pool) as server,
+        server.ask(path, PROMPTS[path] | {"stream": True}) as waits,
+        server.ask(path, PROMPTS[path] | {"stream": True}) as leaves,
+    ):
+        for connection in (waits, leaves):
+            read_until(connection, b"s, the model is being loaded\n")
+        leaves.close()
+        shelf.gate.set()
+        assert b'"a"' in read_until(waits, b'"a"')
+        wait_until(lambda: shelf.pool.default.runs and not shelf.pool.default.runs.answers)
+    assert shelf.loads == ["a"]
+
+
+@pytest.mark.parametrize("path", PROMPTS)
+def test_a_stream_says_that_its_model_could_not_be_loaded(path: str) -> None:
+    shelf = Shelf(0, keep_alive=0.05, grace=0.2)
+    shelf.gate.clear()
+    with live(shelf.pool) as server, server.ask(path, PROMPTS[path] | {"stream": True}) as connection:
+        assert b" 200 " in read_until(connection, b"s, the model is being loaded\n")
+        shelf.gate.set()
+        read_until(connection, b"a could not be loaded")
 
 
 @pytest.mark.parametrize("bound", ["memory", "number"])

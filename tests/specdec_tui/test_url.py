@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from specdec.engine import Progress
 from specdec.types import LoadOptions
+from specdec_server import ModelPool, NamedModel, Settings
 from specdec_tui.app import ChatApp
 from specdec_tui.core.config import Config, ScreenConfig
 from specdec_tui.core.engines import EngineOpener
 from specdec_tui.widgets.token_view import TokenView
+from tests.fakes import SCRIPT, ScriptedEngine
 from tests.remote.scripted import Exchange, ScriptedServer, story
+from tests.specdec_server.live import live
 from tests.specdec_tui.running import Driver
+
+
+@asynccontextmanager
+async def chat_at(url: str) -> AsyncIterator[Driver]:
+    app = ChatApp(Config(engine=LoadOptions(url), screen=ScreenConfig(gauge="full")), EngineOpener(Path(os.devnull)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        chat = Driver(app, pilot)
+        await chat.ready()
+        yield chat
 
 
 @asynccontextmanager
 async def chat_with(server: ScriptedServer) -> AsyncIterator[Driver]:
     with server:
-        app = ChatApp(
-            Config(engine=LoadOptions(server.url), screen=ScreenConfig(gauge="full")), EngineOpener(Path(os.devnull))
-        )
-        async with app.run_test(size=(120, 40)) as pilot:
-            chat = Driver(app, pilot)
-            await chat.ready()
+        async with chat_at(server.url) as chat:
             yield chat
 
 
@@ -60,6 +69,23 @@ async def test_a_broken_answer_is_told_and_can_be_asked_again() -> None:
         await chat.until(lambda: not chat.app.main.running)
         await chat.pilot.press("f7")
         await chat.until(lambda: "w0" in chat.texts[-1] and chat.answered)
+
+
+async def test_a_server_that_loads_its_model_first_says_so() -> None:
+    loaded = threading.Event()
+
+    def load(_progress: Progress) -> ScriptedEngine:
+        assert loaded.wait(60)
+        return ScriptedEngine()
+
+    pool = ModelPool([NamedModel("slow", load)], Settings(keep_alive=0.05, grace=0.2))
+    with live(pool) as server:
+        async with chat_at(f"http://127.0.0.1:{server.port}/v1") as chat:
+            await chat.enter("Tell me")
+            await chat.until(lambda: "the model is being loaded · Esc stops" in chat.text_of("#state"))
+            loaded.set()
+            await chat.until(lambda: chat.answered)
+            assert chat.texts[-1] == "".join(SCRIPT)
 
 
 async def test_escape_ends_the_answer_at_the_server() -> None:

@@ -37,6 +37,8 @@ class Generation:
         self.gauge = Gauge(perf_counter())
         self.log = TokenLog()
         self.error: SpecDecError | None = None
+        self.waiting = ""
+        """What there is to say while nothing has come yet."""
         self.running = True
         self._task: asyncio.Task[None] | None = None
         self._unsaved: list[Delta] = []
@@ -116,6 +118,9 @@ class Generation:
                         deltas += self._parser.push(-1, delta.text) if isinstance(delta, ContentDelta) else [delta]
                     deltas += self._parser.finish() if event.end else []
                     event = replace(event, deltas=tuple(deltas))  # noqa: PLW2901
+                    if event.prefilled is not None:
+                        self.waiting = f"{event.prefilled:.0%} of the prompt read"
+                    self.waiting = event.waiting or self.waiting
                     self.answer.add(event)
                     self._unsaved += event.deltas
                     self.gauge.add(event, now)

@@ -74,7 +74,7 @@ class ChatSettings:
     def request(self, messages: tuple[Message, ...], **changes: Any) -> Request:
         system = (Message("system", self.system),) if self.system else ()
         own = {name: getattr(self, name) for name in _OF_REQUEST}
-        request = Request((*system, *messages), self.sampling, tools=self.tools, **own)
+        request = Request((*system, *messages), self.sampling, tools=self.tools, progress=True, **own)
         return replace(request, **changes) if changes else request
 
     def with_tools(self, text: str) -> ChatSettings:

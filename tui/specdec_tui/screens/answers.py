@@ -304,6 +304,9 @@ class AnswersScreen(Screen[None]):
 
     async def _draw(self, generation: Generation) -> None:
         """One frame of the answer under way."""
+        if generation.waiting:
+            doing = "answering" if generation.begun else generation.waiting
+            self.status.show_state(f"{one_line(doing, 80)} · Esc stops", style="$primary")
         if new := generation.unsaved():
             self.chat.grow(generation.now(), new)
         if self.shows_tokens and self.pane:
