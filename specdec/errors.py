@@ -36,7 +36,8 @@ DISTRIBUTION = "specdec-engine"
 
 def first_line(error: BaseException) -> str:
     """What another library's error says, for a message of our own."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {more[0].strip()}" if more and first.endswith(":") else first
 
 
 class SpecDecError(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -52,6 +53,14 @@ class GgufFile:
     @property
     def architecture(self) -> str:
         return str(self.metadata["general.architecture"])
+
+    @property
+    def format(self) -> str:
+        """The type that most of its numbers are in, for display."""
+        sizes: Counter[str] = Counter()
+        for tensor in self.tensors.values():
+            sizes[tensor.type] += tensor.data.nbytes
+        return f"GGUF {sizes.most_common(1)[0][0]}" if sizes else "GGUF"
 
     def of_model(self, key: str, default: Any = None) -> Any:
         """A value of the metadata that the architecture's name precedes."""
@@ -131,7 +140,13 @@ class _Header:
                 (count,) = self._numbers("I")
                 sizes = self._numbers(f"{min(count, 8)}Q")
                 entries.append((name, tuple(reversed(sizes)), *self._numbers("IQ")))
-            alignment = int(metadata.get("general.alignment", 32))
+            alignment = metadata.get("general.alignment", 32)
+            if not isinstance(alignment, int) or alignment < 1:
+                raise CheckpointCorrupt(f"{self.path}: general.alignment is {alignment!r}; expected a whole number")
+            for name, *_, at in entries:
+                if at % alignment:
+                    place = f"{self.path}: {name} begins at byte {at}"
+                    raise CheckpointCorrupt(f"{place}; expected a multiple of {alignment}: fetch it again")
             start = -(-self.at // alignment) * alignment
             return metadata, {entry[0]: self._tensor(start, *entry) for entry in entries}
         except (struct.error, UnicodeDecodeError, MemoryError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -156,14 +155,11 @@ def _folder(folder: Path) -> tuple[str, str]:
 
 
 def _gguf(file: Path) -> tuple[str, str]:
-    """The same of a GGUF file: the type that most of its numbers are in."""
+    """The same of a GGUF file."""
     from specdec.gguf import open_gguf
     from specdec.models.weights.gguf import read_gguf_config
 
-    sizes: Counter[str] = Counter()
-    for tensor in open_gguf(file).tensors.values():
-        sizes[tensor.type] += tensor.data.nbytes
-    kind = f"GGUF {sizes.most_common(1)[0][0]}" if sizes else "GGUF"
+    kind = open_gguf(file).format
     try:
         read_gguf_config(file)
     except UnsupportedModel:

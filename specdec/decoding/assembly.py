@@ -25,7 +25,7 @@ from specdec.errors import LoadError, TokenizerMismatch
 from specdec.models.base import Model
 from specdec.models.loading import can_round, described, generation_defaults, load_model
 from specdec.models.state import SlotState
-from specdec.models.weights.checkpoint import resolve
+from specdec.models.weights.checkpoint import read_config, resolve
 from specdec.text.tokenizer import Tokenizer, check_same_tokens
 from specdec.text.tools.formats import AnswerFormat
 from specdec.text.tools.template import ResponseTemplate
@@ -38,6 +38,8 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
     """See `specdec.load`."""
     progress("target", 0.0)
     path = folder_of(options.target, "target")
+    if path.is_dir():  # else the tokenizer, which reads it too, would be blamed for a config that is wrong
+        read_config(path, trust_remote_code=options.trust_remote_code)
     tokenizer = Tokenizer.load(path, trust_remote_code=options.trust_remote_code)
     described = tokenizer.response_template if options.tool_format == "auto" else None
     template = ResponseTemplate.of(described, tokenizer.special_names)

@@ -89,12 +89,15 @@ def load_model(
     folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
     slots, name = _at_least_one("slots", slots), name or str(path)
-    if is_gguf(folder) and where.type == "cpu" and dtype == "auto" and kv_dtype == "auto":
+    if is_gguf(folder) and quantize is not None:
+        raise InvalidRequest("quantize", quantize, f"none for {folder}, whose weights are quantised already")
+    if kv_dtype == "auto" and _by_llamacpp(folder, where, dtype):
         from specdec.models.llamacpp import loading as llamacpp
 
-        if llamacpp.can_run(folder):
-            picked = pick_context(context, positions(folder), most)
-            return llamacpp.load(folder, name=name, context=picked, slots=slots, less=context is None)
+        if quantize_head:
+            raise InvalidRequest("quantize_head", True, f"False for {folder}, which llama.cpp runs as it is")
+        picked = pick_context(context, positions(folder), most)
+        return llamacpp.load(folder, name=name, context=picked, slots=slots, less=context is None)
     config = read_config(folder, trust_remote_code=trust_remote_code)
     if not is_gguf(folder):
         formats.check(folder, config)
@@ -129,6 +132,15 @@ def load_model(
     return found
 
 
+def _by_llamacpp(path: Path, device: torch.device, dtype: str | torch.dtype) -> bool:
+    """Whether llama.cpp runs a checkpoint."""
+    if not is_gguf(path) or device.type != "cpu" or dtype != "auto":
+        return False
+    from specdec.models.llamacpp import loading
+
+    return loading.can_run(path)
+
+
 def _fit(
     folder: Path,
     config: Any,
@@ -155,7 +167,8 @@ def _read(
 ) -> eager.EagerModel:
     """A model of a described family, in torch."""
     method = formats.reader_of(config)
-    stored = asked.to or (formats.method_of(config) if method else None)
+    file = open_gguf(path).format if is_gguf(path) else None
+    stored = asked.to or file or (formats.method_of(config) if method else None)
     remark = f", made from {stored}" if stored and options["device"].type != "cuda" else ""
     asked = replace(asked, remark=remark + ("; activations stay in 16 bits" if formats.activations(config) else ""))
     with closing(open_tensors(path)) as weights:
@@ -179,7 +192,13 @@ def foretold(
     quantize_head: bool = False,
 ) -> dict[str, memory.Needs]:
     """What a checkpoint would take on a device, by what its weights are in; nothing is loaded."""
-    config, where = read_config(path, trust_remote_code=trust_remote_code), pick_device(device)
+    where, slots = pick_device(device), _at_least_one("slots", slots)
+    if _by_llamacpp(path, where, dtype):
+        from specdec.models.llamacpp import loading as llamacpp
+
+        picked = pick_context(context, positions(path))
+        return {open_gguf(path).format: llamacpp.needs(path, context=picked, slots=slots, less=context is None)}
+    config = read_config(path, trust_remote_code=trust_remote_code)
     if not is_gguf(path):
         formats.check(path, config)
     options = ModelOptions(
@@ -187,7 +206,7 @@ def foretold(
         device=where,
         dtype=pick_dtype(dtype, where, path, config),
         context=pick_context(context, maximum_positions(config)),
-        slots=_at_least_one("slots", slots),
+        slots=slots,
     )
     plain = str(options["dtype"]).removeprefix("torch.")
     kinds: list[tuple[str, Quantize | None]] = [(formats.method_of(config) or plain, None)]
@@ -217,7 +236,7 @@ def _check(path: Path, config: Any, asked: Quantization, *, by_transformers: boo
     """Refuse what the program that runs the model cannot do."""
     if asked.head and by_transformers:
         raise InvalidRequest("quantize_head", asked.head, f"False for {path}, which transformers runs")
-    if asked.to and (is_gguf(path) or formats.method_of(config) is not None):
+    if asked.to and formats.method_of(config) is not None:
         raise InvalidRequest("quantize", asked.to, f"none for {path}, whose weights are quantised already")
     if asked.to and by_transformers:
         raise InvalidRequest("quantize", asked.to, f"none for {path}, which transformers runs")

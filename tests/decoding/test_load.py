@@ -170,6 +170,14 @@ def test_a_tokenizer_that_is_something_else(tmp_path: Path) -> None:
         specdec.load(folder, "none")
 
 
+def test_a_config_that_makes_no_sense(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path, 3, width=32)
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | {"num_attention_heads": 7}))
+    with pytest.raises(CheckpointCorrupt, match=r"config\.json does not make sense: .*32.* not a multiple .*7"):
+        specdec.load(folder, "none")
+
+
 def test_weights_that_are_nan_end_the_request_and_not_the_engine(target: Path) -> None:
     runner = load_model(target, device="cpu", slots=2)
     assert isinstance(runner, EagerModel)

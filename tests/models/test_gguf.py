@@ -52,6 +52,7 @@ def _same(path: Path, reference: Any) -> None:
 def test_every_type(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     _same(path, gguf_files.write(_wide(), path, lambda _: kind))
+    assert _load(path).info.weight_format == f"float32, made from GGUF {kind}"
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_K", "Q6_K", "MXFP4"])
@@ -157,6 +158,16 @@ def _other_type(data: bytes) -> bytes:
     return data[:at] + struct.pack("<I", 4321) + data[at + 4 :]
 
 
+def _seven_heads(data: bytes) -> bytes:
+    at = data.index(b"llama.attention.head_count") + len("llama.attention.head_count") + 4
+    return data[:at] + struct.pack("<I", 7) + data[at + 4 :]
+
+
+def _moved(data: bytes) -> bytes:
+    at = data.index(b"blk.0.attn_q.weight") + len("blk.0.attn_q.weight") + 4 + 2 * 8 + 4
+    return data[:at] + struct.pack("<Q", 3) + data[at + 8 :]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -168,6 +179,8 @@ def _other_type(data: bytes) -> bytes:
         (lambda data: data[:200], "ends before what its header names .200 bytes are there.; fetch it again"),
         (lambda data: data[:-5000], "ends before what its header names"),
         (lambda data: data.replace(b"general.architecture", b"general.architecturE"), "names no general.architecture"),
+        (_moved, r"blk\.0\.attn_q\.weight begins at byte 3; expected a multiple of 32: fetch it again"),
+        (_seven_heads, "32 numbers a token, 7 heads, 2 of them for keys; expected each to be a multiple of the next"),
         (_other_type, r"blk\.0\.attn_q\.weight is stored as type 4321, which is not known here"),
     ],
 )

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from specdec import load
-from specdec.errors import CheckpointCorrupt, UnsupportedModel
+from specdec.errors import CheckpointCorrupt, InvalidRequest, UnsupportedModel
 from specdec.models.base import Batch
-from specdec.models.loading import load_model
+from specdec.models.loading import foretold, load_model
 from specdec.models.weights.gguf import read_gguf_config
 from tests import gguf_files
 from tests.models import models
@@ -105,6 +105,7 @@ def test_what_it_says_of_itself(tmp_path: Path) -> None:
     reference = gguf_files.write(models.build("qwen3"), path)
     info = _load(path).info
     assert (info.architecture, info.backend, info.vocab_size) == ("qwen3", "llama.cpp", models.VOCAB)
+    assert info.weight_format == "GGUF F32"
     assert info.parameters == sum(p.numel() for p in reference.parameters())
     assert info.cache_bytes == 3 * 256 * 2 * (3 * 2 * 2 * 16)  # slots, positions, fp16, layers, keys and values
     assert info.context == 64
@@ -113,6 +114,23 @@ def test_what_it_says_of_itself(tmp_path: Path) -> None:
         _load(path).run(Batch(tokens(1, 3), [0], [0], 1, (1,)))
     with pytest.raises(ValueError, match="a slot holds 256"):
         _load(path).run(Batch(tokens(1, 3), [0], [254], 1))
+
+
+def test_memory_is_told_beforehand(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    gguf_files.write(models.build("qwen3"), path, lambda _: "F16")
+    info, ((kind, needs),) = _load(path).info, foretold(path, device="cpu", context=64, slots=3).items()
+    assert kind == info.weight_format == "GGUF F16"
+    assert (needs.cache, needs.weights) == (info.cache_bytes, info.weight_bytes)
+
+
+def test_it_runs_files_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    gguf_files.write(models.build("llama"), path)
+    with pytest.raises(InvalidRequest, match="quantised already"):
+        load_model(path, device="cpu", quantize="int4")
+    with pytest.raises(InvalidRequest, match=r"which llama\.cpp runs as it is"):
+        load_model(path, device="cpu", quantize_head=True)
 
 
 def test_earlier_sequences_are_found_and_cut(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_what_ollama_lacks(ollama: Path) -> None:
     [
         (("model", "adapter"), True, UnsupportedModel, "adds an adapter, which is not applied"),
         (("model",), False, CheckpointCorrupt, "names weights that are not there .*; pull it again"),
-        (("params",), True, CheckpointCorrupt, "names weights that are not there"),
+        (("params",), True, UnsupportedModel, "names no GGUF file; expected a model that is here"),
     ],
 )
 def test_manifests_that_cannot_be_used(

@@ -15,6 +15,7 @@ from specdec.models.base import DECODE_ROWS, Model, ModelInfo
 from specdec.models.llamacpp.context import LlamaContext
 from specdec.models.llamacpp.model import LlamaCppModel
 from specdec.models.llamacpp.recurrent import RecurrentLlamaCppModel
+from specdec.models.memory import Needs
 
 _SMALL = 4 * 2**30
 """Bytes, dequantised to fp32, up to which a model may run in torch instead."""
@@ -40,12 +41,8 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
     """A model over `slots` of `context` positions each; of fewer where `less` is allowed and memory is short."""
     file = open_gguf(path)
     each = _cache_bytes(file)
-    positions = context
-    if less:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-        positions = min(context, max(memory // _SHARE // max(slots * each, 1), _SHORTEST))
-    # llama.cpp gives each sequence a multiple of 256 positions
-    capacity = -(-(positions + DECODE_ROWS) // 256) * 256
+    positions = _shortened(context, slots * each) if less else context
+    capacity = _capacity(positions)
     found = LlamaContext(path, slots, capacity)
     info = ModelInfo(
         name=name,
@@ -58,9 +55,29 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
         dtype=torch.float32,
         parameters=found.parameters,
         weight_bytes=found.weight_bytes,
+        weight_format=file.format,
         cache_bytes=slots * (capacity * each + (found.state_bytes if found.recurrent else 0)),
     )
     return RecurrentLlamaCppModel(found, info) if found.recurrent else LlamaCppModel(found, info)
+
+
+def needs(path: Path, *, context: int, slots: int, less: bool) -> Needs:
+    """What `load` would take; without recurrent state, which llama.cpp alone knows."""
+    file = open_gguf(path)
+    each = slots * _cache_bytes(file)
+    capacity = _capacity(_shortened(context, each) if less else context)
+    return Needs(sum(tensor.data.nbytes for tensor in file.tensors.values()), each * capacity, 0)
+
+
+def _shortened(context: int, position_bytes: int) -> int:
+    """As much of a context as memory has room for."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return min(context, max(memory // _SHARE // max(position_bytes, 1), _SHORTEST))
+
+
+def _capacity(positions: int) -> int:
+    """llama.cpp gives each sequence a multiple of 256 positions."""
+    return -(-(positions + DECODE_ROWS) // 256) * 256
 
 
 def _cache_bytes(file: GgufFile) -> int:

@@ -51,6 +51,10 @@ def read_gguf_config(path: Path) -> Any:
     if file.of_model("expert_count", 0):
         raise UnsupportedModel(f"{path} holds a mixture of experts; expected llama.cpp to run it (device='cpu')")
     heads, hidden = _number(file, "attention.head_count"), _number(file, "embedding_length")
+    kv_heads = _number(file, "attention.head_count_kv", heads)
+    if hidden % heads or heads % kv_heads:
+        shape = f"{hidden} numbers a token, {heads} heads, {kv_heads} of them for keys"
+        raise CheckpointCorrupt(f"{path} says {shape}; expected each to be a multiple of the next")
     head_dim = _number(file, "attention.key_length", hidden // heads)
     if (embedding := file.tensors.get("token_embd.weight")) is None:
         raise CheckpointCorrupt(f"{path} lacks the tensor token_embd.weight; expected a GGUF file of a whole model")
@@ -62,7 +66,7 @@ def read_gguf_config(path: Path) -> Any:
         intermediate_size=_number(file, "feed_forward_length"),
         num_hidden_layers=_number(file, "block_count"),
         num_attention_heads=heads,
-        num_key_value_heads=_number(file, "attention.head_count_kv", heads),
+        num_key_value_heads=kv_heads,
         head_dim=head_dim,
         max_position_embeddings=_number(file, "context_length"),
         rms_norm_eps=file.of_model("attention.layer_norm_rms_epsilon", 1e-5),

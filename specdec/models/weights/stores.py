@@ -180,7 +180,8 @@ def _blob(manifest: Path) -> Path:
         raise CheckpointCorrupt(f"{manifest} is no manifest of Ollama's: {first_line(error)}; pull it again") from error
     if _ADAPTER_LAYER in kinds:
         raise UnsupportedModel(f"{manifest} adds an adapter, which is not applied here; expected a merged model")
-    digest = kinds.get(_MODEL_LAYER, "")
+    if (digest := kinds.get(_MODEL_LAYER)) is None:
+        raise UnsupportedModel(f"{manifest} names no GGUF file; expected a model that is here, in that format")
     blob = manifest.parents[4] / "blobs" / digest.replace(":", "-")
     if not re.fullmatch(r"sha256:[0-9a-f]+", digest) or not blob.is_file():
         raise CheckpointCorrupt(f"{manifest} names weights that are not there ({blob.name}); pull it again")
