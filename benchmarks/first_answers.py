@@ -114,7 +114,7 @@ def show(row: dict[str, Any]) -> None:
     waited = ", ".join(f"{median(times) * 1000:.0f}" for times in row["ttft"])
     print(f"{row['drafter']:8s} behind {row['held']:6d}: {each}  least {min(ratios):.2f}", flush=True)
     print(
-        f"    plain {median(row['plain']):.1f} tok/s, {rate} accepted, first token {waited} ms, same text {same}, "
+        f"    plain {median(row['plain']):.1f} tokens/s, {rate} accepted, first token {waited} ms, same text {same}, "
         f"loaded in {row['load_seconds']:.1f} s",
         flush=True,
     )

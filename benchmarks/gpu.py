@@ -307,7 +307,7 @@ def _timed_generate(model: Any, ids: list[int], tokens: int, options: dict[str, 
 
 
 def show(rows: Sequence[Row], floor_ms: float) -> None:
-    names = ("T", "tok/s", "length", "draft ms", "verify ms", "possible", "same")
+    names = ("T", "tokens/s", "length", "draft ms", "verify ms", "possible", "same")
     print(f"\n{'system':36s}" + "".join(f"{name:>10s}" for name in names))
     for r in rows:
         same = "" if r.same_text is None else "yes" if r.same_text else "NO"
@@ -363,7 +363,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         show(rows, floors[0])
         facts["eight_at_once"] = together(engine, work, CALLS)
         decoding, whole = facts["eight_at_once"]
-        print(f"{CALLS} plain answers at once: {decoding:.0f} tok/s, with their prompts {whole:.0f}", flush=True)
+        print(f"{CALLS} plain answers at once: {decoding:.0f} tokens/s, with their prompts {whole:.0f}", flush=True)
     rows += hostile(target, arguments.sizes, tokenizer, work)
     del target, draft, engine
     gc.collect()

@@ -132,7 +132,7 @@ def main() -> None:
     torch.cuda.empty_cache()
     facts["transformers"] = transformers(arguments.sizes, arguments.tokens)
     print(f"{torch.cuda.get_device_name()}, shape of {PAIRS[arguments.sizes][0].like}, bfloat16, one prompt")
-    print(f"{'tokens':>8s}{'tok/s':>10s}{'transformers':>14s}{'ratio':>8s}  same bits")
+    print(f"{'tokens':>8s}{'tokens/s':>10s}{'transformers':>14s}{'ratio':>8s}  same bits")
     for count, speed in facts["speed"].items():
         theirs, same = facts["transformers"][count], "yes" if facts["same_bits"][count] else "NO"
         print(f"{count:8d}{speed:10.0f}{theirs:14.0f}{speed / theirs:8.2f}  {same}")

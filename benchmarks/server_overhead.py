@@ -140,8 +140,8 @@ def report(streams: int, plain: Sequence[Turn], through: Sequence[Turn]) -> None
     ratio, wait = statistics.median(ratios), statistics.median(t.after_event for t in through)
     whole = statistics.median(t.beyond_engine for t in through)
     print(
-        f"{streams} streams: bare {statistics.median(t.tokens_per_second for t in plain):.0f} tok/s, "
-        f"served {statistics.median(t.tokens_per_second for t in through):.0f} tok/s, ratio {ratio:.3f} "
+        f"{streams} streams: bare {statistics.median(t.tokens_per_second for t in plain):.0f} tokens/s, "
+        f"served {statistics.median(t.tokens_per_second for t in through):.0f} tokens/s, ratio {ratio:.3f} "
         f"({min(ratios):.3f} to {max(ratios):.3f}); first data {1000 * wait:.1f} ms after the engine's first event, "
         f"{1000 * whole:.1f} ms of the time from the request were not the engine's"
     )

@@ -100,6 +100,7 @@ def figures(end: Ending) -> dict[str, Any]:
             "accepted": stats.accepted,
             "acceptance_rate": stats.acceptance_rate,
             "acceptance_length": stats.acceptance_length,
+            "acceptance_per_position": list(stats.acceptance_per_position),
             "drafters": {d.drafter: {"drafted": sum(d.drafted), "accepted": sum(d.accepted)} for d in stats.drafters},
             "off_reason": stats.off_reason,
         },

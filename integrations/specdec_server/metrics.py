@@ -51,8 +51,8 @@ class ServerMetrics:
             self._queued.observe(end.timing.queued)
             self._ttft.observe(end.timing.ttft)
             self._whole.observe(end.timing.total)
-            if end.usage.completion_tokens > 1:
-                self._tpot.observe((end.timing.total - end.timing.ttft) / (end.usage.completion_tokens - 1))
+            if speed := end.timing.tokens_per_second(end.usage.completion_tokens):
+                self._tpot.observe(1 / speed)
             self._rounds.inc(end.stats.rounds)
             for d in end.stats.drafters:
                 by_position = ((self._drafted, d.drafted), (self._accepted, d.accepted), (self._tested, d.tested))

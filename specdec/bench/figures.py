@@ -157,7 +157,7 @@ class Bench:
             # on stories alone: on copies lookup would make up for what the hostile draft costs
             ("hostile draft under auto / plain, story", story, "hostile", "hostile plain", 0.97),
         ):
-            detail = f"{speed(runs, fast):.0f} and {speed(runs, slow):.0f} tok/s"
+            detail = f"{speed(runs, fast):.0f} and {speed(runs, slow):.0f} tokens/s"
             yield Figure(name, ratio(runs, fast, slow), target, detail=detail)
         reference = [a.token_ids for a in all_answers(both, "transformers")]
         shares = []

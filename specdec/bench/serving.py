@@ -71,7 +71,7 @@ class Serving:
         for fast, slow, bound in (("off", "off", wanted), ("auto", "off", wanted), ("auto", "auto", drafting)):
             many, one = f"{_MANY} {fast}", f"1 {slow}"
             middle_many, middle_one = (median(run[name] for run in runs) for name in (many, one))
-            detail = f"{middle_many:.0f} and {middle_one:.0f} tok/s"
+            detail = f"{middle_many:.0f} and {middle_one:.0f} tokens/s"
             value = median(run[many] / run[one] for run in runs)
             yield Figure(f"{many} / {one}, total tokens/s", value, bound, detail=detail)
 
@@ -120,7 +120,7 @@ class Serving:
                 pair = [[e.generate(replace(r, id=f"{repeat}")) for r in requests] for e in (engine, forgetful)]
                 speeds.append([median(c.tokens_per_second for c in answers) for answers in pair])
         knows, new = speeds[-1]
-        detail = f"{knows:.0f} and {new:.0f} tok/s"
+        detail = f"{knows:.0f} and {new:.0f} tokens/s"
         return Figure("repeated answers, memory / none", median(a / b for a, b in speeds[1:]), 1.0, detail=detail)
 
     def _process(self) -> Iterator[Figure]:
@@ -143,7 +143,7 @@ class Serving:
                             late.append(now - float(event.request_id))
                     speeds[engine] = (tokens - 1) / (times[-1] - times[0])
                 lost.append(1 - speeds[there] / speeds[here])
-            detail = f"{speeds[here]:.0f} tok/s here, {speeds[there]:.0f} in the child"
+            detail = f"{speeds[here]:.0f} tokens/s here, {speeds[there]:.0f} in the child"
         yield Figure("ProcessEngine's overhead", median(lost[2:]), 0.03, at_most=True, detail=detail)
         yield Figure("events late, ms (median)", median(late) * 1e3, 5.0, at_most=True, detail=f"{len(late)} events")
 

@@ -61,12 +61,12 @@ def stats_line(completion: Completion) -> str:
     stats = completion.stats
     parts = [
         f"{completion.usage.completion_tokens} tokens",
-        f"{completion.tokens_per_second:.0f} tok/s",
+        f"{completion.tokens_per_second:.0f} tokens/s",
         f"TTFT {completion.timing.ttft * 1000:.0f} ms",
     ]
     if stats.drafted:
+        parts.append(f"accepted {stats.acceptance_rate:.0%} of {stats.drafted} drafted")
         parts.append(f"acceptance length {stats.acceptance_length:.2f}")
-        parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted")
     elif stats.unknown:
         parts.append(f"speculation {stats.unknown}")
     else:

@@ -54,7 +54,7 @@ def print_demo(engine: Engine, request: Request) -> None:
         result = compared(engine, replace(request, prompt=content), console)
         console.print(Text(_why(result, reason), style="yellow"))
         console.print()
-        rates = (f"{one.tokens_per_second:.0f} tok/s" for one in (result.plain, result.speculative))
+        rates = (f"{one.tokens_per_second:.0f} tokens/s" for one in (result.plain, result.speculative))
         table.add_row(kind, *rates, f"{result.speed_up:.2f}x", "yes" if result.identical else result.verdict)
     console.print(table)
     console.print(Text(f"\n{_NEXT}"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from specdec.types.speculation import acceptance_length
+
 DRAFTS = "vllm:spec_decode_num_drafts_total"
 _DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 _ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
@@ -32,7 +34,7 @@ class Speculated:
 
     @property
     def acceptance_length(self) -> float:
-        return 1 + self.accepted / self.rounds if self.rounds else 1.0
+        return acceptance_length(self.rounds, self.accepted)
 
 
 def counters(page: str) -> dict[str, float]:

@@ -76,7 +76,7 @@ class Speculation:
 
     def __str__(self) -> str:
         """For people; nothing may read it back."""
-        rates = "" if self.rate is None else f": {self.plain_rate:.0f} -> {self.rate:.0f} tok/s"
+        rates = "" if self.rate is None else f": {self.plain_rate:.0f} -> {self.rate:.0f} tokens/s"
         if self.on:
             return f"on: {' and '.join(self.drafters)}, {self.length} a round{rates}"
         return self.reason if self.why == "unknown" else f"off: {self.reason}{rates}"
@@ -111,6 +111,11 @@ class Decision:
     length: int
     speculation: Speculation
     """What had been decided; a drafter is tried again now and then although it is off."""
+
+
+def acceptance_length(rounds: int, accepted: int) -> float:
+    """1 + accepted / rounds: tokens per pass of the target."""
+    return 1 + accepted / rounds if rounds else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +158,7 @@ class SpecStats:
 
     @property
     def acceptance_length(self) -> float:
-        """1 + accepted / rounds: tokens per pass of the target."""
-        return 1 + self.accepted / self.rounds if self.rounds else 1.0
+        return acceptance_length(self.rounds, self.accepted)
 
     @property
     def acceptance_per_position(self) -> tuple[float, ...]:

@@ -21,7 +21,7 @@ def test_answer_on_stdout_and_figures_on_stderr(run: Run) -> None:
     done = run("generate", "Hello")
     assert (done.exit_code, done.stdout) == (0, ANSWER + "\n")
     assert done.stderr.splitlines() == [
-        "14 tokens · 650 tok/s · TTFT 10 ms · acceptance length 2.60 · accepted 8 of 8 drafted · seed 1000"
+        "14 tokens · 650 tokens/s · TTFT 10 ms · accepted 100% of 8 drafted · acceptance length 2.60 · seed 1000"
     ]
 
 

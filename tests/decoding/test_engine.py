@@ -112,7 +112,7 @@ def test_an_answer_says_what_was_decided_when_and_why() -> None:
     assert rounds == sorted(set(rounds))
     assert rounds[0] >= 1
     assert rounds[-1] <= stats.rounds
-    assert all("tok/s" in str(decision.speculation) for decision in stats.decisions)
+    assert all("tokens/s" in str(decision.speculation) for decision in stats.decisions)
     assert (asked.decisions[0].round, asked.decisions[0].drafter, asked.decisions[0].length) == (
         1,
         "model",

@@ -34,7 +34,7 @@ async def test_an_answer_comes_and_says_how() -> None:
         await chat.ready()
         await chat.ask("Tell me a story.")
         assert _sources(chat.app) == [STORY]
-        line = "tok/s · 14 tokens · TTFT 10.0 ms · acceptance 100%, length 2.60"
+        line = "tokens/s · acceptance 100%, length 2.60 · 14 tokens · TTFT 10.0 ms"
         await chat.until(lambda: line in chat.text_of("AnswerView .meta"))
         assert chat.app.main.prompt.text == ""
         assert "Tell me a story." in chat.text_of("#title")

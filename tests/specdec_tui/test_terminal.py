@@ -63,14 +63,14 @@ def test_a_chat_with_the_bundled_pair(terminal: Terminal, tmp_path: Path) -> Non
     environment = {**folders, "TERM": "tmux-256color", "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
     command = f"echo about an owl. | {sys.executable} -m specdec chat --temperature 0 --max-tokens 40 'Tell a story'"
     terminal.start(command, environment)
-    terminal.until(lambda text: "tok/s ·" in text)
+    terminal.until(lambda text: "tokens/s ·" in text)
     terminal.until(lambda text: text.rstrip().splitlines()[-1].startswith(" ready"))
     assert "Tell a story" in terminal.text
     assert "about an owl." in terminal.text
     terminal.keys("C-n")
     terminal.until(lambda text: "take one of these" in text)
     terminal.keys("Tell me a story about a fox.", "Enter")
-    text = terminal.until(lambda text: "tok/s ·" in text)
+    text = terminal.until(lambda text: "tokens/s ·" in text)
     assert "40 tokens" in text
     assert "acceptance" in text
     terminal.keys("C-t")

@@ -156,7 +156,7 @@ async def test_wrong_commands_are_told_in_one_line(line: str, message: str) -> N
 
 
 async def test_why_speculation_is_off_is_said_loudly() -> None:
-    engine = ScriptedEngine(off_reason="off: drafting costs more than it saves: 300 -> 280 tok/s", width=1)
+    engine = ScriptedEngine(off_reason="off: drafting costs more than it saves: 300 -> 280 tokens/s", width=1)
     async with running(engine, size=(80, 24)) as chat:
         await chat.ready()
         await chat.enter("/set k off")

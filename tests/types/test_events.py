@@ -149,9 +149,9 @@ def test_events_pickle_as_they_are() -> None:
 
 def test_what_was_decided_is_a_value_with_a_sentence() -> None:
     on = Speculation(True, "pays", ("model", "lookup"), 4, 20.0, 31.5)
-    assert str(on) == "on: model and lookup, 4 a round: 20 -> 32 tok/s"
+    assert str(on) == "on: model and lookup, 4 a round: 20 -> 32 tokens/s"
     off = Speculation(why="does not pay", plain_rate=20.0, rate=11.0)
-    assert str(off) == "off: drafting costs more than it saves: 20 -> 11 tok/s"
+    assert str(off) == "off: drafting costs more than it saves: 20 -> 11 tokens/s"
     told = Speculation(why="unknown", detail="the server does not say")
     assert (told.reason, str(told)) == ("unknown: the server does not say", "unknown: the server does not say")
     refused = Speculation(why="unavailable", detail="no slots")

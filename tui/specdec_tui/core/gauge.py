@@ -18,6 +18,7 @@ from specdec.types import (
     Round,
     SpecStats,
     Speculation,
+    Timing,
     ToolCallDelta,
     Usage,
 )
@@ -137,19 +138,18 @@ class Gauge:
     def read(self, now: float, plain_rate: float | None = None) -> Reading:
         """`plain_rate`: tokens/s without drafts, for an answer that had no such rounds."""
         end = self._end
-        seconds = self._last - (self._first or self._last)
-        mean = (self.tokens - 1) / seconds if seconds > 0 else 0.0
-        ttft = None if self._first is None else self._first - self._began
-        stats = SpecStats(self._done_rounds, tuple(d for _, d in sorted(self._drafters.items())))
         if end:  # the engine's own times and counts
-            mean, ttft, stats = end.timing.tokens_per_second(self.tokens), end.timing.ttft, end.stats
+            timing, stats = end.timing, end.stats
             plain_rate = stats.speculation.plain_rate or plain_rate
+        else:
+            timing = Timing(0.0, (self._first or self._last) - self._began, self._last - self._began)
+            stats = SpecStats(self._done_rounds, tuple(d for _, d in sorted(self._drafters.items())))
         return Reading(
             running=end is None,
             tokens=self.tokens,
             now=self._now(now),
-            mean=mean,
-            ttft=ttft,
+            mean=timing.tokens_per_second(self.tokens),
+            ttft=timing.ttft if end or self._first is not None else None,
             stats=stats,
             estimated=self.estimated,
             speed_up=self._pace.speed_up(stats, plain_rate),

@@ -23,6 +23,8 @@ from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.figures import fitting, milliseconds, rate
 
 _FRAME = 1 / 15
+_EDGES = 6
+"""Columns around a title."""
 
 
 class Column(VerticalScroll):
@@ -30,7 +32,8 @@ class Column(VerticalScroll):
 
     DEFAULT_CSS = """
     Column {
-        width: 1fr; padding: 0 1; border: round $border; border-title-color: $primary; scrollbar-size-vertical: 1;
+        border-title-color: $primary; border-subtitle-color: $primary;
+        width: 1fr; padding: 0 1; border: round $border; scrollbar-size-vertical: 1;
         Static { padding: 0 1 0 0; }
     }
     """
@@ -38,7 +41,6 @@ class Column(VerticalScroll):
     def __init__(self, side: Side) -> None:
         super().__init__(Static("", markup=False), id=side)
         self.border_title = side
-        self._side = side
         self._gauge: Gauge | None = None
         self._answer = Answer()
 
@@ -51,8 +53,8 @@ class Column(VerticalScroll):
     def draw(self) -> None:
         if self._gauge:
             reading = self._gauge.read(time.perf_counter())
-            figures = (self._side, f"{rate(reading.mean)} tok/s", f"{reading.tokens} tokens")
-            self.border_title = fitting(figures, self.outer_size.width - 4)
+            figures = (f"{rate(reading.mean)} tokens/s", f"{reading.tokens} tokens")
+            self.border_subtitle = fitting(figures, self.outer_size.width - _EDGES)
             self.query_one(Static).update(safe(self._answer.text))
             self.scroll_end(animate=False)
 

@@ -129,9 +129,8 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
             when = time.strftime("%d %b %H:%M", time.localtime(session.updated))
             parts: list[str | tuple[str, str]] = [
                 "● " if session.id == self._current else "  ",
-                (f"{when}  ", "dim"),
-                (one_line(session.title, 48), "bold"),
-                (f"  {session.turns} turns", "dim"),
+                (f"{when} {session.turns:>4} turns  ", "dim"),
+                (one_line(session.title), "bold"),
             ]
             if session.excerpt:
                 parts.append((f"\n  {one_line(session.excerpt, 70)}", "dim italic"))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 
+from specdec_tui.core.gauge import Reading
+
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -43,19 +45,16 @@ def bar(share: float, width: int) -> str:
     return "━" * (halves // 2) + "╸" * (halves % 2)
 
 
-def answer_line(figures: Mapping[str, float | str]) -> str:
-    """How an answer came, in one line. What is not known is left out."""
-    tokens, drafted, rounds, accepted, speed, ttft = (
-        float(figures.get(n, 0)) for n in ("tokens", "drafted", "rounds", "accepted", "tokens_per_second", "ttft")
-    )
-    about = "≈" if figures.get("estimated") else ""
-    parts = [f"{about}{rate(speed)} tok/s"] if speed else []
-    parts.append(f"{about}{tokens:.0f} tokens")
-    if ttft:
-        parts.append(f"TTFT {milliseconds(1000 * ttft)} ms")
-    if drafted:
-        length = f", length {1 + accepted / rounds:.2f}" if rounds else ""
-        parts.append(f"acceptance {accepted / drafted:.0%}{length}")
-    if figures.get("finish") == "length":
-        parts.append("cut short")
-    return " · ".join(parts)
+def answer_parts(figures: Mapping[str, float | str]) -> list[str]:
+    """How an answer came; what counts most comes first. What is not known is left out."""
+    r = Reading.of(figures)
+    about = "≈" if r.estimated else ""
+    parts = ["cut short"] if figures.get("finish") == "length" else []
+    parts += [f"{about}{rate(r.mean)} tokens/s"] if r.mean else []
+    if r.stats.drafted:
+        length = f", length {r.stats.acceptance_length:.2f}" if r.stats.rounds else ""
+        parts.append(f"acceptance {r.stats.acceptance_rate:.0%}{length}")
+    parts.append(f"{about}{r.tokens} tokens")
+    if r.ttft:
+        parts.append(f"TTFT {milliseconds(1000 * r.ttft)} ms")
+    return parts

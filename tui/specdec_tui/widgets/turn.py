@@ -20,7 +20,7 @@ from specdec_tui.core.frames import DRAWING, DRAWING_SHARED, FRAME, Frames
 from specdec_tui.core.generation import Generation
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.calls import Calls
-from specdec_tui.widgets.figures import answer_line
+from specdec_tui.widgets.figures import answer_parts, fitting
 from specdec_tui.widgets.keyed import Keyed
 from specdec_tui.widgets.reasoning import Reasoning
 from specdec_tui.widgets.steady import Steady
@@ -35,6 +35,24 @@ _ENDINGS = {
     "interrupted": "the chat ended while this came: r answers again",
     "failed": "failed",
 }
+
+
+class FiguresLine(Static):
+    """As much of it as there is room for."""
+
+    DEFAULT_CSS = "FiguresLine { height: 1; }"
+
+    def __init__(self) -> None:
+        super().__init__("", classes="meta", markup=False)
+        self._parts: list[str] = []
+
+    def show(self, parts: list[str]) -> None:
+        self._parts = parts
+        self.display = bool(parts)
+        self.refresh()
+
+    def render(self) -> str:
+        return fitting(self._parts, self.content_size.width)
 
 
 class FocusBar(Steady, Widget):
@@ -129,7 +147,7 @@ class AnswerView(TurnView):
         self._reasoning, self._calls = Reasoning(), Calls()
         self._markdown: Markdown = AnswerMarkdown(safe(as_markdown(turn.text)))
         self._failed = Static("", classes="failed", markup=False)
-        self._meta = Static("", classes="meta", markup=False)
+        self._meta = FiguresLine()
 
     def compose(self) -> ComposeResult:
         yield from (FocusBar(), self._reasoning, self._markdown, self._calls, self._failed, self._meta)
@@ -176,6 +194,5 @@ class AnswerView(TurnView):
         error = one_line(turn.figures.get("error", ""))
         self._failed.update(": ".join(part for part in (ending, error) if part))
         self._failed.display = bool(ending)
-        parts = [answer_line(turn.figures) if turn.figures.get("tokens") else "", self.branch_mark]
-        self._meta.update("   ".join(p for p in parts if p))
-        self._meta.display = any(parts)
+        parts = [self.branch_mark] if self.branch_mark else []
+        self._meta.show(parts + (answer_parts(turn.figures) if turn.figures.get("tokens") else []))
