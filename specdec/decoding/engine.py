@@ -264,7 +264,11 @@ class LocalEngine(Engine):
 
     def _decode(self, rows: list[Running]) -> None:
         """One round for all whose prompts are through."""
-        for row, outcome in zip(rows, self._rounds.run(rows), strict=True):
+        outcomes = self._rounds.run(rows)
+        rounds = [outcome.round for outcome in outcomes if outcome is not None and outcome.round is not None]
+        drafted, accepted = sum(len(round.drafted) for round in rounds), sum(round.accepted for round in rounds)
+        self._add(rounds=len(rounds), drafted=drafted, accepted=accepted)  # before anyone hears of it
+        for row, outcome in zip(rows, outcomes, strict=True):
             if outcome is not None:
                 self._settle(row, outcome)
 
@@ -297,7 +301,6 @@ class LocalEngine(Engine):
             features = None if outcome.features is None else outcome.features[:seen]
             for drafter in self._rounds.observers:
                 drafter.observe(Seen(row.context, start, seen, features, round.drafter, outcome.on_device))
-            self._add(rounds=1, drafted=len(round.drafted), accepted=round.accepted)
         try:
             if event.end is not None:
                 self._release(row, finished=1, **asdict(event.end.usage))

@@ -6,12 +6,8 @@ write that text, acceptance is certain.
 
 from __future__ import annotations
 
-from functools import cache
-
-import torch
-
 from specdec.drafters.base import DraftRound, Drafts, FreeDrafter
-from specdec.drafters.proposals import certain
+from specdec.drafters.proposals import certain, nothing
 
 
 class GrammarDrafter(FreeDrafter):
@@ -22,13 +18,7 @@ class GrammarDrafter(FreeDrafter):
     def propose(self, round: DraftRound, k: int) -> Drafts:
         """Up to k tokens for each context."""
         if not round.sampling.constrained:
-            return _nothing(len(round.contexts), k)
+            return nothing("grammar/none", len(round.contexts), k)
         grammars = [state.grammar for state in round.sampling.states]
         rows = [grammar.forced(k) if grammar is not None else [] for grammar in grammars]
         return certain(rows, [f"grammar/{'forced' if row else 'none'}" for row in rows], k)
-
-
-@cache
-def _nothing(count: int, k: int) -> Drafts:
-    """Rounds without a grammar are most, and shall not pay for those with one."""
-    return Drafts(torch.zeros(count, k, dtype=torch.int64), (0,) * count, sources=("grammar/none",) * count)

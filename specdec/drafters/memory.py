@@ -69,6 +69,8 @@ class MemoryDrafter(FreeDrafter):
     def _row(self, tokens: Sequence[int], k: int) -> tuple[list[int], str]:
         """The proposal, and how good the match is."""
         places = self._places.get(tuple(tokens[-_ANCHOR:]), [])[-_PLACES:]
+        if not places:
+            return _NOTHING
         for length in (n for n in _LENGTHS if n <= len(tokens)):
             suffix = tuple(tokens[-length:])
             same = [(n, end) for n, end in places if self._texts[n][max(0, end - length) : end] == suffix]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from specdec.drafters.base import DraftContext, DraftRound, Drafts, FreeDrafter
-from specdec.drafters.proposals import bucket, certain
+from specdec.drafters.proposals import bucket, certain, nothing
 from specdec.drafters.suffix import SuffixAutomaton
 
 _NEAR = 16
@@ -101,6 +101,8 @@ class PredictionDrafter(FreeDrafter):
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
         """Up to k tokens for each context."""
+        if not any(context.prediction for context in round.contexts):
+            return nothing("prediction/none", len(round.contexts), k)
         rows: list[tuple[int, ...]] = []
         sources: list[str] = []
         for context in round.contexts:

@@ -182,4 +182,5 @@ class Fetched:
     def wait(self) -> list[int]:
         if self._done is not None:
             self._done.synchronize()
-        return [int(value) for value in self._host.tolist()]
+        values: list[int] = self._host.tolist()
+        return values

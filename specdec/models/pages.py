@@ -98,12 +98,12 @@ class PagedPrefixes:
         if start < self._shared[slot] and not self._part(slot, start):
             return False
         held, self._reached[slot] = self._held[slot], start
-        before = len(held)
-        while len(held) < self._needed(length) and (page := self._take()) is not None:
+        before, needed = len(held), self._needed(length)
+        while len(held) < needed and (page := self._take()) is not None:
             held.append(page)
         if len(held) > before:
             self._memory.point(slot, before, held[before:])
-        return len(held) >= self._needed(length)
+        return len(held) >= needed
 
     def fits(self, tokens: list[int], more: int, running: Iterable[tuple[int, int]]) -> bool:
         """See `state.Prefixes.fits`."""

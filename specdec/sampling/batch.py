@@ -32,12 +32,14 @@ def _apply(
 class SamplingBatch:
     """Rows of a round, in the order given.
 
-    `greedy`: all rows are. `trivial`: `process` returns its logits untouched. `constrained`: the rows with a grammar.
+    `greedy`: all rows are. `trivial`: `process` returns its logits untouched. `plain`: all rows are (see
+    `SamplerState`). `constrained`: the rows with a grammar.
     """
 
     def __init__(self, states: Sequence[SamplerState]) -> None:
         self.states = tuple(states)
         self.greedy = all(s.greedy for s in states)
+        self.plain = all(s.plain for s in states)
         self.constrained = [i for i, s in enumerate(states) if s.grammar is not None]
         self._biased = [i for i, s in enumerate(states) if s.bias is not None]
         self._ending = [i for i, s in enumerate(states) if s.forbidden is not None and s.grammar is None]

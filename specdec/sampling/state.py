@@ -77,6 +77,9 @@ class SamplerState:
             self.counts = torch.zeros(vocab_size, device=device)
             self.prompted = torch.zeros(vocab_size, dtype=torch.bool, device=device)
             self.prompted[self._ids(prompt)] = True
+        edits = self.bias, self.forbidden, self.counts
+        self.plain = grammar is None and params.logprobs is None and all(edit is None for edit in edits)
+        """Whether temperature, top_k, top_p and min_p are all that shapes this row, and nobody asks for logprobs."""
 
     def commit(self, tokens: Sequence[int]) -> None:
         """Count `tokens` as output."""

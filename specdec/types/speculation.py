@@ -39,14 +39,14 @@ class DrafterStats:
     looked at, and says nothing about its position. Empty where only sums are known."""
 
     @classmethod
-    def of(cls, round: Round) -> DrafterStats:
-        """One round in which something was drafted."""
+    def of(cls, round: Round, times: int = 1) -> DrafterStats:
+        """One round in which something was drafted, or several alike."""
         positions = range(len(round.drafted))
         return cls(
             round.drafter or "",
-            tuple(1 for _ in positions),
-            tuple(int(i < round.accepted) for i in positions),
-            tuple(int(i <= round.accepted) for i in positions),  # the first rejected one was looked at too
+            tuple(times for _ in positions),
+            tuple(times * (i < round.accepted) for i in positions),
+            tuple(times * (i <= round.accepted) for i in positions),  # the first rejected one was looked at too
         )
 
     def __add__(self, other: DrafterStats) -> DrafterStats:

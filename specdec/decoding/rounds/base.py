@@ -7,7 +7,6 @@ There are two implementations. `host.HostRounds` runs any plan, step by step, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +39,7 @@ class Rounds(Protocol):
         """Whether a submitted round was not collected yet."""
         ...
 
-    def ready(self, rows: Sequence[Running]) -> Ready:
+    def ready(self, sampling: SamplingBatch) -> Ready:
         """Which numbers of drafts can be planned for these rows."""
         ...
 

@@ -27,7 +27,7 @@ from specdec.kernels.launch import stamp
 from specdec.kernels.rounds import begin, settle
 from specdec.models.base import DECODE_ROWS, DeviceModel, Model
 from specdec.models.graphs import Fetched, Graphs, bucket, to_device
-from specdec.sampling.state import SamplerState
+from specdec.sampling.batch import SamplingBatch
 from specdec.types import MAX_SPECULATIVE_TOKENS, Round
 
 _AHEAD = 2
@@ -56,6 +56,8 @@ class DeviceRounds:
         self._device = target.info.device
         self._table = SlotTable(target.info.slots, model.capacity, self._device)
         self._graphs = RoundGraphs(Graphs(capture=self._device.type == "cuda"))
+        self._shaped: tuple[SamplingBatch, Shaping] | None = None
+        """The last rows, and how they are shaped."""
         self._ran: RoundKind | None = None
         """What its graph is about to be made of."""
         self._flights: deque[_Flight] = deque()
@@ -103,19 +105,21 @@ class DeviceRounds:
 
     # ---- which rounds
 
-    def ready(self, rows: Sequence[Running]) -> Ready:
+    def ready(self, sampling: SamplingBatch) -> Ready:
         """See `base.Rounds.ready`."""
-        if all(_plainly_sampled(row.sampler) for row in rows):
-            return ReadyRounds(self._graphs, self._kind(rows, 0, None), tuple(self._drafters))
+        if sampling.plain:
+            return ReadyRounds(self._graphs, self._kind(sampling, 0, None), tuple(self._drafters))
         return EVERYTHING
 
-    def _kind(self, rows: Sequence[Running], drafts: int, source: str | None) -> RoundKind:
-        return RoundKind(bucket(len(rows), self._model.sizes), drafts, source, Shaping.of([r.sampler for r in rows]))
+    def _kind(self, sampling: SamplingBatch, drafts: int, source: str | None) -> RoundKind:
+        if self._shaped is None or self._shaped[0] is not sampling:
+            self._shaped = sampling, Shaping.of(sampling.states)
+        return RoundKind(bucket(len(sampling.states), self._model.sizes), drafts, source, self._shaped[1])
 
     def _planned(self, plan: Plan) -> RoundKind | None:
         """What there is a graph for that takes this plan."""
         source = next((_source(c) for c in plan.choices if c.length), None)
-        wanted = self._kind(plan.rows, max(c.length for c in plan.choices), source)
+        wanted = self._kind(plan.sampling, max(c.length for c in plan.choices), source)
         found = self._graphs.find(wanted)
         if found is None:
             self._graphs.miss(wanted)
@@ -130,7 +134,7 @@ class DeviceRounds:
         """See `base.Rounds.accepts`: one source of drafts, and sampling that needs no host."""
         sources = {_source(c) for c in plan.choices if c.length}
         known = sources <= {HOST} or (len(sources) == 1 and sources <= self._drafters.keys())
-        if not known or not all(map(_plainly_sampled, plan.sampling.states)) or self._planned(plan) is None:
+        if not known or not plan.sampling.plain or self._planned(plan) is None:
             return False
         # What is under way has to land first before drafts that the host gives, which follow the very last token, and
         # before another drafter: where one stands is only known when it stops.
@@ -165,9 +169,8 @@ class DeviceRounds:
         prefixes = self._target.state.prefixes  # the host finds no memory while the device leads
         ends = [(row.context.slot, len(row.tokens) + added) for row in plan.rows]
         drafter = None if kind.source is None else self._drafters.get(kind.source)
-        contexts = self._led(plan, plan.rows, kind.source)
         return all(prefixes.reserve(slot, end, end) for slot, end in ends) and (
-            drafter is None or drafter.reserve(contexts, added)
+            drafter is None or drafter.reserve(self._led(plan, plan.rows, kind.source), added)
         )
 
     def _current(self, plan: Plan, source: str | None) -> bool:
@@ -176,9 +179,10 @@ class DeviceRounds:
         fresh = [row for row in plan.rows if row not in flown]
         for row in fresh:
             self._table.upload(self._target.state.slots[row.context.slot], row, self._target.info.vocab_size)
-        drafter = None if source is None else self._drafters.get(source)
+        if source is None or (drafter := self._drafters.get(source)) is None:
+            return True
         contexts = self._led(plan, fresh, source)
-        return drafter is None or not contexts or drafter.ready(contexts)
+        return not contexts or drafter.ready(contexts)
 
     def _led(self, plan: Plan, rows: Sequence[Running], source: str | None) -> list[DraftContext]:
         """The sequences that a drafter goes along with: those for which it drafts, and others of which it has read
@@ -285,10 +289,3 @@ def _drafting(plan: Plan) -> set[Running]:
 def _source(choice: Choice) -> str:
     """Who drafts: the host, or a drafter on the device."""
     return choice.option.drafter if choice.option and not choice.option.free else HOST
-
-
-def _plainly_sampled(state: SamplerState) -> bool:
-    """Whether temperature, top_k, top_p and min_p are all that shapes this row."""
-    params = state.params
-    edited = state.grammar or state.bias or state.counts is not None or state.forbidden is not None
-    return not edited and params.logprobs is None

@@ -47,6 +47,8 @@ class Drafting:
     def __init__(self, drafters: Sequence[Drafter], target: ModelInfo, rule: AcceptRule, catch_up: CatchUp) -> None:
         self._catch_up = catch_up
         self._drafters = {d.name: d for d in drafters}
+        self._dear = [(d, Option(d.name, d.name, d.longest, False)) for d in drafters if not d.free]
+        self._free = [d for d in drafters if d.free]
         self.observers = [d for d in drafters if not d.free]
         """Who hears what the target has seen."""
         self._device, self._vocab_size = target.device, target.vocab_size
@@ -59,8 +61,7 @@ class Drafting:
         if all(row.max_drafts == 0 for row in rows):
             return {}
         asked = DraftRound([r.context for r in rows], sampling, None, need_probs=False)
-        free = [d for d in self._drafters.values() if d.free]
-        offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in free}
+        offers = {d.name: d.propose(asked, MAX_SPECULATIVE_TOKENS) for d in self._free}
         if sampling.constrained:  # what the rows' grammars forbid would be rejected anyway
             for name, drafts in offers.items():
                 lengths, tokens = list(drafts.lengths), drafts.tokens.tolist()
@@ -72,17 +73,16 @@ class Drafting:
 
     def options(self, b: int, row: Running, offers: Offers) -> list[Option]:
         """What `row`, the b-th, can choose from."""
-        return [
-            Option(name, offers[name].sources[b], offers[name].lengths[b], True)
-            if drafter.free
-            else Option(name, name, drafter.longest, False)
-            for name, drafter in self._drafters.items()
-            if (offers[name].lengths[b] if drafter.free else self._catch_up.near(drafter, row))
+        free = [
+            Option(name, drafts.sources[b], drafts.lengths[b], True)
+            for name, drafts in offers.items()
+            if drafts.lengths[b]
         ]
+        return free + [option for drafter, option in self._dear if self._catch_up.near(drafter, row)]
 
     def read(self, row: Running) -> bool:
         """Whether every drafter has read what it needs to draft for this sequence."""
-        return all(d.free or self._catch_up.near(d, row) for d in self._drafters.values())
+        return all(self._catch_up.near(drafter, row) for drafter, _ in self._dear)
 
     def collect(
         self,

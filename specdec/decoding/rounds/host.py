@@ -34,7 +34,7 @@ class HostRounds:
         """See `base.Rounds.pending`."""
         return self._outcomes is not None
 
-    def ready(self, rows: Sequence[Running]) -> Ready:  # noqa: ARG002
+    def ready(self, sampling: SamplingBatch) -> Ready:  # noqa: ARG002
         """See `base.Rounds.ready`: any number."""
         return EVERYTHING
 

@@ -114,7 +114,7 @@ class RoundRunner:
         for b, row in enumerate(rows):
             options = self._drafting.options(b, row, offers) if row.max_drafts != 0 else ()
             planned.append(Row(row.acceptance, options, row.room, row.max_drafts))
-        choices = self._controller.plan(planned, (self._device or self._host).ready(rows))
+        choices = self._controller.plan(planned, (self._device or self._host).ready(sampling))
         decision = self._controller.decision
         for row in rows:
             unread = decision.why == "nothing to draft from" and not self._drafting.read(row)

@@ -6,9 +6,28 @@ experience and soon follows its own text.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
+
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
 _UNKNOWN = 0.6  # before anything was seen: worth a try, soon corrected
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is believed of one source, as long as the long memory believes the same."""
+
+    prior: Estimate | None
+    rates: list[float]
+    """The chance of each position, given that all before it were accepted."""
+    yields: list[float]
+    """The tokens that a round may expect from 0, 1, 2 and more drafts: those that are accepted, and one more."""
+
+    @classmethod
+    def of(cls, rates: list[float], prior: Estimate | None) -> Estimate:
+        return cls(prior, rates, list(accumulate(accumulate(rates, mul), initial=1.0)))
 
 
 class Acceptance:
@@ -18,7 +37,7 @@ class Acceptance:
         self._parent = parent
         self._decay, self._prior_weight = (0.9, 4.0) if parent else (0.98, 2.0)
         self._counts: dict[str, tuple[list[float], list[float]]] = {}
-        self._known: dict[str, list[float]] = {}
+        self._known: dict[str, Estimate] = {}
 
     def child(self) -> Acceptance:
         """A short memory on top of this one."""
@@ -26,18 +45,26 @@ class Acceptance:
 
     def rates(self, source: str, count: int) -> list[float]:
         """The chance of each of the first `count` positions, given that all before it were accepted."""
-        if self._parent is None:  # every sequence of a round asks for it
-            if source not in self._known:
-                self._known[source] = self._estimate(source, MAX_SPECULATIVE_TOKENS, None)
-            return self._known[source][:count]
-        return self._estimate(source, count, self._parent.rates(source, count))
+        return self.estimate(source).rates[:count]
 
-    def _estimate(self, source: str, count: int, prior: list[float] | None) -> list[float]:
+    def estimate(self, source: str) -> Estimate:
+        """For any number of drafts. Every round asks for it, for each of its sequences; mostly nothing has changed."""
+        prior = self._parent.estimate(source) if self._parent else None
+        known = self._known.get(source)
+        if known is None or known.prior is not prior:
+            if prior is not None and source not in self._counts:
+                known = Estimate(prior, prior.rates, prior.yields)
+            else:
+                known = Estimate.of(self._rates(source, prior), prior)
+            self._known[source] = known
+        return known
+
+    def _rates(self, source: str, prior: Estimate | None) -> list[float]:
         hits, trials = self._counts.get(source, ((), ()))
         rates: list[float] = []
-        for i in range(count):
+        for i in range(MAX_SPECULATIVE_TOKENS):
             # a position never seen is taken to be like the one before it
-            expected = prior[i] if prior else (rates[-1] if rates else _UNKNOWN)
+            expected = prior.rates[i] if prior else (rates[-1] if rates else _UNKNOWN)
             h, n = (hits[i], trials[i]) if hits else (0.0, 0.0)
             rates.append((h + self._prior_weight * expected) / (n + self._prior_weight))
         return rates

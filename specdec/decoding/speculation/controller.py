@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from math import prod
-from operator import attrgetter, mul
+from operator import attrgetter
 
 from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.decoding.speculation.chunks import ChunkCosts
@@ -62,7 +61,8 @@ class Choice:
 class _Candidate:
     """One choice a row, and what the round is expected to yield."""
 
-    choices: tuple[Choice, ...]
+    picks: list[tuple[Option | None, int]]
+    """By whom each row drafts how many tokens."""
     tokens_per_second: float
     """With what is ready; 0 where nothing is."""
     possible: float
@@ -72,29 +72,19 @@ class _Candidate:
     drafter: str | None
     """Who drafts on the device (see `Ready`)."""
 
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return tuple(_PLAIN if option is None else Choice(option, length) for option, length in self.picks)
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """A row with the tokens it may expect: `yields[i][k]` from drafting k tokens by option i."""
 
-    row: Row
-    yields: list[list[float]]
+_PLAIN = Choice()
+_Offers = list[tuple[Option, list[float], int]]
+"""What a row could draft by, the tokens it may expect from 0, 1, 2 and more drafts, and how many it makes at most."""
 
-    @classmethod
-    def of(cls, row: Row) -> _Scored:
-        rates = [row.acceptance.rates(o.source, max(min(o.length, row.room), 0)) for o in row.options]
-        return cls(row, [list(accumulate(accumulate(chances, mul), initial=1.0)) for chances in rates])
 
-    def best(self, length: int, paid: str | None) -> tuple[Choice, float]:
-        """The choice with the highest yield at up to `length` drafts, and that yield."""
-        row, best = self.row, (Choice(), 1.0)
-        wanted = length if row.forced is None else row.forced
-        for option, yields in zip(row.options, self.yields, strict=True):
-            k = min(wanted, len(yields) - 1)
-            usable = option.free or option.drafter == paid or row.forced is not None
-            if usable and k > 0 and yields[k] > best[1]:
-                best = Choice(option, k), yields[k]
-        return best
+def _offers(row: Row) -> _Offers:
+    most = [(option, min(option.length, row.room)) for option in row.options]
+    return [(option, row.acceptance.estimate(option.source).yields, length) for option, length in most if length > 0]
 
 
 class Controller:
@@ -129,13 +119,13 @@ class Controller:
         if not any(row.options for row in rows):
             if any(row.room > 0 and row.forced is None for row in rows):
                 self.decision = Speculation(why="nothing to draft from")
-            return (Choice(),) * len(rows)
-        scored = [_Scored.of(row) for row in rows]
+            return (_PLAIN,) * len(rows)
+        scored = [(row.forced, _offers(row)) for row in rows]
         plain = self._evaluate(scored, 0, None, ready)
         options = [option for row in rows for option in row.options]
         drafters: list[str | None] = [None] if any(o.free for o in options) else []  # None: those that cost nothing
         drafters += sorted({o.drafter for o in options if not o.free})
-        longest = max((len(y) - 1 for s in scored for y in s.yields), default=0)
+        longest = max((most for _, offers in scored for _, _, most in offers), default=0)
         lengths = _LENGTHS if any(row.forced is None for row in rows) else _LENGTHS[:1]  # what is forced has one
         plans = [self._evaluate(scored, k, p, ready) for k in lengths if k <= longest for p in drafters]
         drafting = [p for p in plans if p.length]
@@ -147,14 +137,19 @@ class Controller:
         wished = max(drafting, key=attrgetter("possible"), default=None)
         if wished and wished.possible > _MIN_GAIN * max(chosen.tokens_per_second, wished.tokens_per_second):
             ready.miss(wished.drafter, wished.length)
-        self._probes.tick(option.source for option in options)
+        sources = {option.source for option in options}
+        self._probes.tick(sources)
+        if self._rounds % _EXPLORE and not self._probes.any_due(sources):
+            return chosen.choices
         return tuple(self._probed(row, choice, ready) for row, choice in zip(rows, chosen.choices, strict=True))
 
     def saving(self, memory: Acceptance, option: Option, together: int) -> float:
         """Seconds that drafts by this option save for each token of a sequence, among so many like it; 0 where they do
         not pay."""
-        scored = [_Scored.of(Row(memory, [option], option.length, None))] * together
-        plain, *drafting = (self._evaluate(scored, k, option.drafter, EVERYTHING).possible for k in (0, *_LENGTHS))
+        rows = [(None, _offers(Row(memory, [option], option.length, None)))]
+        plain, *drafting = (
+            self._evaluate(rows, k, option.drafter, EVERYTHING, alike=together).possible for k in (0, *_LENGTHS)
+        )
         best = max(drafting)
         return together / plain - together / best if best > _MIN_GAIN * plain else 0.0
 
@@ -175,28 +170,49 @@ class Controller:
             else None
         )
 
-    def _evaluate(self, scored: Sequence[_Scored], length: int, paid: str | None, ready: Ready) -> _Candidate:
-        best = [s.best(length, paid) for s in scored]
-        choices = tuple(choice for choice, _ in best)
-        tokens, longest = sum(tokens for _, tokens in best), max(c.length for c in choices)
-        drafter = next((c.option.drafter for c in choices if c.option and not c.option.free), None)
-        size = ready.size(drafter, longest)
-        possible = tokens / self._seconds(choices, longest)
-        if size is None:
-            return _Candidate(choices, 0.0, possible, longest, drafter)
-        rate = possible if size == longest else tokens / self._seconds(choices, size)
-        return _Candidate(choices, rate, possible, longest, drafter)
-
-    def _seconds(self, choices: Sequence[Choice], size: int) -> float:
-        """What a round of these choices takes, if it is filled up to `size` drafts a row."""
-        seconds = self.verify_cost.estimate(len(choices) * (1 + size)) + self.between_cost.estimate(len(choices))
+    def _evaluate(
+        self,
+        rows: Sequence[tuple[int | None, _Offers]],
+        length: int,
+        paid: str | None,
+        ready: Ready,
+        *,
+        alike: int = 1,
+    ) -> _Candidate:
+        """Each row's choice with the highest yield at up to `length` drafts, or what is forced; so many rows alike."""
+        tokens, longest, given = 0.0, 0, False
+        picks: list[tuple[Option | None, int]] = []
         steps: dict[str, int] = {}
-        for c in choices:
-            if c.option and not c.option.free:
-                steps[c.option.drafter] = max(steps.get(c.option.drafter, 0), c.length)
+        for forced, offers in rows:
+            best, option, drafts = 1.0, None, 0
+            wanted = length if forced is None else forced
+            for offer, yields, most in offers:
+                k = min(most, wanted)
+                if yields[k] > best and (offer.free or offer.drafter == paid or forced is not None):
+                    best, option, drafts = yields[k], offer, k
+            picks.append((option, drafts))
+            tokens += best
+            if option is not None:
+                longest = max(longest, drafts)
+                if option.free:
+                    given = True
+                else:
+                    steps[option.drafter] = max(steps.get(option.drafter, 0), drafts)
+        drafter, count = next(iter(steps), None), len(picks) * alike
+        size = ready.size(drafter, longest)
+        possible = alike * tokens / self._seconds(count, longest, steps, given=given)
+        rate = possible if size == longest else 0.0
+        if size not in (None, longest):
+            rate = alike * tokens / self._seconds(count, size, steps, given=given)
+        return _Candidate(picks, rate, possible, longest, drafter)
+
+    def _seconds(self, count: int, size: int, steps: dict[str, int], *, given: bool) -> float:
+        """What a round of so many rows takes, if it is filled up to `size` drafts a row: by drafters that make these
+        numbers of them, and some `given` by free ones."""
+        seconds = self.verify_cost.estimate(count * (1 + size)) + self.between_cost.estimate(count)
         if len(steps) == 1:
             steps = dict.fromkeys(steps, size)
-        if any(c.option and c.option.free for c in choices):
+        if given:
             seconds += self.host_cost.estimate(1)
         seconds += sum(self.draft_costs[name].estimate(k) for name, k in steps.items())
         return max(seconds, 1e-9)
@@ -231,7 +247,7 @@ def _decision(plain: _Candidate, best: _Candidate | None, *, pays: bool) -> Spec
     return Speculation(
         on=pays,
         why="pays" if pays else "does not pay",
-        drafters=tuple(sorted({c.option.drafter for c in best.choices if c.option})),
+        drafters=tuple(sorted({option.drafter for option, _ in best.picks if option})),
         length=best.length,
         plain_rate=plain.tokens_per_second,
         rate=best.tokens_per_second,

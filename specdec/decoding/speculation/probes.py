@@ -35,6 +35,10 @@ class Probes:
         source = self._sources[name]
         return source.waited >= (NEW if beside and not source.tried else source.interval)
 
+    def any_due(self, names: Iterable[str]) -> bool:
+        """Whether it is time for one of them, beside another or not."""
+        return any(self.due(name, beside=True) or self.due(name, beside=False) for name in names)
+
     def tried(self, name: str, *, success: bool, chance: float) -> None:
         """A draft was accepted as a whole, or not; `chance` of that was expected."""
         source = self._sources.setdefault(name, _Source())

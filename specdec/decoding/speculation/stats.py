@@ -15,20 +15,23 @@ class StatsBuilder:
     """Adds up rounds into SpecStats."""
 
     rounds: int = 0
-    _drafters: dict[str, DrafterStats] = field(default_factory=dict)
+    _alike: dict[tuple[str, int, int], tuple[Round, int]] = field(default_factory=dict)
+    """By drafter, drafts and how many were accepted: one such round, and how many there were."""
     _decisions: deque[Decision] = field(default_factory=lambda: deque(maxlen=_DECISIONS))
 
     def add(self, round: Round, decided: Speculation, seconds: float) -> None:
         """One round after what was `decided`, so many `seconds` after the first token."""
         self.rounds += 1
-        new = Decision(self.rounds, seconds, round.drafter, len(round.drafted), decided)
+        drafter, length = round.drafter, len(round.drafted)
         last = self._decisions[-1] if self._decisions else None
-        if last is None or (last.drafter, last.length) != (new.drafter, new.length):
-            self._decisions.append(new)
-        if round.drafter:
-            before = self._drafters.get(round.drafter, DrafterStats(round.drafter))
-            self._drafters[round.drafter] = before + DrafterStats.of(round)
+        if last is None or last.drafter != drafter or last.length != length:
+            self._decisions.append(Decision(self.rounds, seconds, drafter, length, decided))
+        if drafter:
+            alike = drafter, length, round.accepted
+            self._alike[alike] = round, self._alike.get(alike, (round, 0))[1] + 1
 
     def build(self, speculation: Speculation, warning: str | None) -> SpecStats:
-        drafters = tuple(self._drafters[name] for name in sorted(self._drafters))
-        return SpecStats(self.rounds, drafters, speculation, tuple(self._decisions), warning)
+        drafters: dict[str, DrafterStats] = {}
+        for (name, _, _), (round, times) in sorted(self._alike.items(), key=lambda item: item[0]):
+            drafters[name] = drafters.get(name, DrafterStats(name)) + DrafterStats.of(round, times)
+        return SpecStats(self.rounds, tuple(drafters.values()), speculation, tuple(self._decisions), warning)
