@@ -63,3 +63,11 @@ def test_every_page_is_in_the_contents() -> None:
             listed |= {str(folder / line) for line in block.splitlines() if line and not line.startswith(":")}
     pages = {str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md")}
     assert pages - listed == {"index"}
+
+
+@pytest.mark.parametrize("log", [DOCS / "log.md", *sorted((DOCS / "log").glob("*.md"))], ids=lambda log: log.name)
+def test_a_finding_of_the_log_has_a_title_and_at_most_120_words(log: Path) -> None:
+    _, *days = re.split(r"(?m)^## ", log.read_text("utf-8"))
+    findings = [finding for day in days for finding in day.strip().split("\n\n")[1:]]
+    assert findings
+    assert [f[:80] for f in findings if not f.startswith("**") or len(f.split()) > 120] == []
