@@ -63,7 +63,7 @@ def its_part(key, PAGE: tl.constexpr):
 def first_key(part, PAGE: tl.constexpr):
     """Where a part begins."""
     doubled = part // PARTS
-    return (((PARTS + part - doubled * PARTS) << doubled) - PARTS) * PAGE
+    return (((part + PARTS - doubled * PARTS) << doubled) - PARTS) * PAGE
 
 
 @triton.jit

@@ -71,8 +71,9 @@ class Driver:
 
     @property
     def answered(self) -> int:
+        """Answers that are there to their last frame, which commands wait for too; 0 while one is under way."""
         turns = self.app.main.chat.conversation.path()
-        return 0 if self.app.main.running else sum(t.is_answer and t.state != "running" for t in turns)
+        return 0 if self.app.main.busy else sum(t.is_answer and t.state != "running" for t in turns)
 
     @property
     def toasts(self) -> list[str]:

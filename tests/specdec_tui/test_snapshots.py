@@ -79,6 +79,7 @@ async def test_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with _asked((80, 24), "dark") as chat:
         await chat.pilot.press("ctrl+t")
+        await chat.until(lambda: chat.text_of("#detail"))
         await _matches(chat, "tokens-80x24-nocolour")
 
 
