@@ -15,7 +15,7 @@ from tests.specdec_server.client import CHAT, JSON, error_of
 from tests.specdec_server.live import LiveServer, live, read_all, request, wait_until
 
 PATH = "/v1/chat/completions"
-SECONDS = 2.0
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -63,13 +63,13 @@ async def test_an_engine_that_dies_idle_is_noticed() -> None:
 async def test_an_engine_that_is_silent_is_told_until_it_speaks_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(child, "_QUIET", 2)
     app = ChatApp(Config(), _in_process)
     async with app.run_test(size=(100, 30)) as pilot:
         chat = Driver(app, pilot)
         await chat.ready()
         assert isinstance(app.engines.engine, ProcessEngine)
         os.kill(app.engines.engine.pid, signal.SIGSTOP)
+        monkeypatch.setattr(child, "_QUIET", 2)
         await chat.until(lambda: "has not answered for " in chat.text_of("#state"))
         os.kill(app.engines.engine.pid, signal.SIGCONT)
         await chat.until(lambda: chat.text_of("#state") == "ready")
