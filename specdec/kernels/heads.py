@@ -13,7 +13,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from specdec.kernels.attention import join, summed, turned, weighed
+from specdec.kernels.launch import PRECISION
+from specdec.kernels.rotary import turned
+from specdec.kernels.softmax import join, scale_of, summed, weighed
 from specdec.kernels.tiles import ROWS
 
 _STEP = 64
@@ -90,7 +92,6 @@ def _share(
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     ORDERED: tl.constexpr,
-    PRECISION: tl.constexpr,
 ):
     """One share of `each` keys of one key/value head of one sequence, for up to ROWS of its queries."""
     GROUP: tl.constexpr = HEADS // KV
@@ -121,7 +122,7 @@ def _share(
                 oldest = position * 0 + start - WINDOW if BLOCK else position - WINDOW + 1
                 seen = seen & (key[None, :] >= oldest[:, None])
             score = tl.where(seen, tl.dot(q, tl.trans(k), input_precision=PRECISION), float("-inf"))
-            most, sums, acc = weighed(score, v, scale, most, sums, acc, PRECISION)
+            most, sums, acc = weighed(score, v, scale, most, sums, acc)
         home = (b * blocks + block).to(tl.int64) * shares + share
         tl.store(parts + home * ROWS * SIZE + line[:, None] * SIZE + lane[None, :], acc)
         tl.store(weights + home * 2 * ROWS + line, most)
@@ -213,7 +214,6 @@ class HeadSlots:
         cells = batch * blocks * shares * ROWS
         parts = torch.empty(cells * size, dtype=torch.float32, device=x.device)
         weights = torch.empty(cells * 2, dtype=torch.float32, device=x.device)
-        scale = size**-0.5 * 1.4426950408889634  # exp2 instead of exp
         _share[(shares, blocks, batch)](
             x,
             self.keys,
@@ -225,7 +225,7 @@ class HeadSlots:
             count,
             capacity,
             each,
-            scale,
+            scale_of(size),
             HEADS=self.heads,
             KV=kv,
             SIZE=size,
@@ -234,7 +234,6 @@ class HeadSlots:
             ROWS=ROWS,
             BLOCK=block,
             ORDERED=ordered,
-            PRECISION="ieee",
             num_warps=4,
         )
         out = torch.empty((x.shape[0], self.heads * size), dtype=x.dtype, device=x.device)

@@ -18,6 +18,8 @@ from torch import Tensor
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """The kernels run in Triton's interpreter, on CPU tensors: slow, for tests."""
 _INTERPRETED = tl.constexpr(INTERPRETED)
+PRECISION = tl.constexpr("ieee")
+"""Of products in fp32: as they are, not rounded to fewer bits."""
 
 
 @cache

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from specdec.kernels.launch import admit, dependent_launch, follow, prefetch, wait
+from specdec.kernels.launch import PRECISION, admit, dependent_launch, follow, prefetch, wait
 from specdec.kernels.packed import Packed, parts
 from specdec.kernels.tiles import MOST_ROWS, ROWS, Tile
 from specdec.kernels.unpack import begins, form, group_at, scales, tensors, unpack
@@ -129,7 +129,7 @@ def finish(
 def _dense_sums(
     x, weight, norm, acc, gate, total, row, rows, column, share,
     N: tl.constexpr, K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, SPLIT: tl.constexpr,
-    NORM: tl.constexpr, GATED: tl.constexpr, PRECISION: tl.constexpr,
+    NORM: tl.constexpr, GATED: tl.constexpr,
 ):  # fmt: skip
     """A share's sums over K of W in 16 or 32 bits."""
     inner = share * tl.cdiv(K, SPLIT) + tl.arange(0, BLOCK_K)
@@ -171,7 +171,6 @@ def _packed_sums(
     K: tl.constexpr,
     BLOCK_K: tl.constexpr,
     SPLIT: tl.constexpr,
-    PRECISION: tl.constexpr,
     KIND: tl.constexpr,
     CODES: tl.constexpr,
     CHUNK: tl.constexpr,
@@ -223,7 +222,7 @@ def _product(
     x, weight, words, more, order, norm, bias, out, shares, squares, arrivals, rows, eps,
     N: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     SPLIT: tl.constexpr, NORM: tl.constexpr, BIAS: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr,
-    AHEAD: tl.constexpr, PRECISION: tl.constexpr, PDL: tl.constexpr, KIND: tl.constexpr, CODES: tl.constexpr,
+    AHEAD: tl.constexpr, PDL: tl.constexpr, KIND: tl.constexpr, CODES: tl.constexpr,
     CHUNK: tl.constexpr, PARTS: tl.constexpr, GROUP: tl.constexpr, WORDS: tl.constexpr, SHIFT: tl.constexpr,
     SCALED: tl.constexpr, ORDERED: tl.constexpr,
 ):  # fmt: skip
@@ -263,7 +262,6 @@ def _product(
             SPLIT,
             NORM,
             GATED,
-            PRECISION,
         )
     else:
         WIDTH: tl.constexpr = 2 * N if GATED else N
@@ -287,7 +285,6 @@ def _product(
             K,
             BLOCK_K,
             SPLIT,
-            PRECISION,
             KIND,
             CODES,
             CHUNK,
@@ -369,7 +366,7 @@ def product(
         scratch.shares, scratch.squares, scratch.arrivals, rows, eps,
         N=columns, K=inner, ROWS=wide, BLOCK_N=tile.columns, BLOCK_K=tile.inner, SPLIT=tile.split,
         NORM=norm is not None, BIAS=bias is not None, GATED=gated, RESIDUAL=residual,
-        AHEAD=tile.ahead if pdl and plain else 0, PRECISION="ieee", PDL=pdl, **form(weight, x.dtype),
+        AHEAD=tile.ahead if pdl and plain else 0, PDL=pdl, **form(weight, x.dtype),
         num_warps=tile.warps_for(wide), num_stages=tile.stages_for(wide, gated, x.element_size(), width),
         **({"launch_pdl": True} if pdl else {}),
     )  # fmt: skip

@@ -25,7 +25,7 @@ from specdec.decoding.rounds.choosing import Shaping
 from specdec.decoding.rounds.device import DeviceRounds
 from specdec.decoding.rounds.kinds import HOST, RoundKind
 from specdec.decoding.speculation.controller import Controller
-from specdec.kernels import attention, products, prompts
+from specdec.kernels import attention, products, prompt_products
 from specdec.kernels.heads import HeadSlots
 from specdec.kernels.tiles import Tile
 from specdec.types.load import KvDtype
@@ -66,7 +66,7 @@ def _prepare() -> None:
     torch.empty = torch.zeros  # type: ignore[assignment]  # what no kernel fills must still be tokens
     for module in (attention, products):
         module.dependent_launch = lambda _: True  # type: ignore[attr-defined]
-    prompts.exact = lambda *_: True
+    prompt_products.exact = lambda *_: True
 
 
 def packed() -> None:
@@ -77,7 +77,7 @@ def packed() -> None:
         weight = random(torch.device("cpu"), 128, kind, 256, group if 256 % group == 0 else 256, precision, shift)
         tile = Tile(64, weight.unit)
         products.product(x[:3], weight, torch.zeros(3, 64), tile, scratch, norm=norm, gated=True)
-        prompts.product(x, weight, torch.zeros(130, 64), tile, norm=norm, gated=True)
+        prompt_products.product(x, weight, torch.zeros(130, 64), tile, norm=norm, gated=True)
 
 
 def _head() -> None:
@@ -109,7 +109,7 @@ def main(kind: str) -> None:
             rounds._round(rounds._inputs[model.sizes[0]], RoundKind(model.sizes[0], 2, HOST, shaping))
         _head()
         x, weight, out = (torch.zeros(n, m, dtype=torch.bfloat16) for n, m in ((200, 128), (64, 128), (200, 64)))
-        prompts.product(x, weight, out, Tile(64, 64, split=2))
+        prompt_products.product(x, weight, out, Tile(64, 64, split=2))
 
 
 if __name__ == "__main__":

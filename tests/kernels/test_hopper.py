@@ -33,10 +33,11 @@ def test_kernels_compile(kind: str, tmp_path: Path) -> None:
     lines = _compiled(kind, tmp_path)
     names = {name for name, *_ in lines}
     assert {
-        f"specdec.kernels.{name}" for name in ("attention._attend", "prompts._attend", "rounds._settle", "heads._share")
+        f"specdec.kernels.{name}"
+        for name in ("attention._attend", "prompt_attention._attend", "rounds._settle", "heads._share")
     } <= names
     # two products that are added, and not one that goes on where the other ended: that is another order
-    assert lines[-1] == ["specdec.kernels.prompts._product", "2", "1"]
+    assert lines[-1] == ["specdec.kernels.prompt_products._product", "2", "1"]
 
 
 @pytest.mark.slow

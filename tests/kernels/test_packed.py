@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.kernels import prompts
+from specdec.kernels import prompt_products
 from specdec.kernels.packed import Kind, Packed, pack, unpacked
 from specdec.kernels.products import Scratch, product
 from specdec.kernels.tiles import Tile, by_rule, product_of
@@ -132,8 +132,8 @@ def test_a_row_is_the_same_bits_among_any(case: Any, device: torch.device, *, ga
         out = torch.empty(count, 64, device=device)
         found[count] = product(x[:count], weight, out, tile, _scratch(device), **how)
     assert all(same_bits(found[count], found[130][:count]) for count in found)
-    if prompts.exact({product_of(weight, inner, dtype, gated=gated): tile}, dtype, device):
-        wide = prompts.product(x, weight, torch.empty(130, 64, device=device), tile, **how)
+    if prompt_products.exact({product_of(weight, inner, dtype, gated=gated): tile}, dtype, device):
+        wide = prompt_products.product(x, weight, torch.empty(130, 64, device=device), tile, **how)
         assert same_bits(wide, found[130])
 
 
@@ -144,12 +144,12 @@ def test_groups_in_an_order_of_their_own(device: torch.device) -> None:
     tile, wanted = Tile(64, weight.unit), F.linear(x.float(), unpacked(weight, torch.float32))
     narrow = product(x, weight, torch.empty(130, 64, device=device), tile, _scratch(device))
     torch.testing.assert_close(narrow, wanted, rtol=0, atol=4e-3 * wanted.abs().max().item())
-    assert same_bits(prompts.product(x, weight, torch.empty(130, 64, device=device), tile), narrow)
+    assert same_bits(prompt_products.product(x, weight, torch.empty(130, 64, device=device), tile), narrow)
     how: dict[str, Any] = {"norm": norm, "eps": EPS}
     narrow = product(x, weight, torch.empty(130, 64, device=device), tile, _scratch(device), **how)
     alone = product(x[:1], weight, torch.empty(1, 64, device=device), tile, _scratch(device), **how)
     assert same_bits(alone, narrow[:1])
-    assert same_bits(prompts.product(x, weight, torch.empty(130, 64, device=device), tile, **how), narrow)
+    assert same_bits(prompt_products.product(x, weight, torch.empty(130, 64, device=device), tile, **how), narrow)
 
 
 @pytest.mark.gpu
@@ -171,8 +171,8 @@ def test_the_law_of_bits_in_real_sizes(case: Any, shape: tuple[int, int], device
             rows = x[first : first + count]
             alone = product(rows, weight, torch.empty(count, columns, device=device), tile, scratch, **how)
             assert same_bits(alone, together[first : first + count])
-    if prompts.exact({wanted: tile}, torch.bfloat16, device):
-        wide = prompts.product(x, weight, torch.empty(300, columns, device=device), tile, **how)
+    if prompt_products.exact({wanted: tile}, torch.bfloat16, device):
+        wide = prompt_products.product(x, weight, torch.empty(300, columns, device=device), tile, **how)
         assert same_bits(wide, together)
 
 

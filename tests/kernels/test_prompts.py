@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdec.kernels import attention, products, prompts
-from specdec.kernels.attention import Heads, PagedKeys, SplitKeys
+from specdec.kernels import attention, products, prompt_attention, prompt_products
+from specdec.kernels.attention import Heads, SplitKeys
+from specdec.kernels.pages import PagedKeys, part_of
 from specdec.kernels.products import Scratch
 from specdec.kernels.tiles import Product, Tile, by_rule
 from specdec.models.base import DECODE_ROWS, Batch
@@ -53,7 +54,7 @@ def test_products(rows: int, columns: int, inner: int, tile: Tile | None, how: s
     gated = asked.get("gated", False)
     wanted = Product(columns, inner, gated, DTYPE)
     tile = tile or by_rule(wanted)
-    assert prompts.exact({wanted: tile}, DTYPE, device)
+    assert prompt_products.exact({wanted: tile}, DTYPE, device)
     x, weight = (torch.randn(n, inner, device=device).to(DTYPE) for n in (rows, columns * (1 + gated)))
     weight *= 0.1
     options: dict[str, Any] = {"eps": EPS, "gated": gated, "residual": "residual" in asked}
@@ -64,12 +65,12 @@ def test_products(rows: int, columns: int, inner: int, tile: Tile | None, how: s
     stream = torch.randn(rows, columns, device=device).to(DTYPE)
     scratch = Scratch.on(device, 1 << (26 if CUDA else 18), 1 << 15)
     narrow = products.product(x, weight, stream.clone(), tile, scratch, **options)
-    wide = prompts.product(x, weight, stream.clone(), tile, **options)
+    wide = prompt_products.product(x, weight, stream.clone(), tile, **options)
     assert same_bits(wide, narrow)
     precise = torch.empty(rows, columns, dtype=torch.float32, device=device)
     if not options["residual"]:
         narrow = products.product(x, weight, precise.clone(), tile, scratch, **options)
-        assert same_bits(prompts.product(x, weight, precise, tile, **options), narrow)
+        assert same_bits(prompt_products.product(x, weight, precise, tile, **options), narrow)
 
 
 def _held(count: int, start: int, page: int, heads: Heads, device: torch.device, kv_dtype: KvDtype) -> dict[str, Any]:
@@ -147,8 +148,8 @@ def test_attention(
     options = {"window": window, "norms": norms}
     split = SplitKeys.on(device, shape.blocks(count), one["held"].parts, size)
     narrow = attention.attend(**one, split=split, **options)  # type: ignore[arg-type]
-    room = prompts.room_for(other["held"], DTYPE) if kv_dtype == "fp8" else None
-    wide = prompts.attend(**other, **options, room=room)  # type: ignore[arg-type]
+    room = prompt_attention.room_for(other["held"], DTYPE) if kv_dtype == "fp8" else None
+    wide = prompt_attention.attend(**other, **options, room=room)  # type: ignore[arg-type]
     assert same_bits(wide, narrow)
     assert bool(narrow.isfinite().all())
     for name in ("keys", "values"):
@@ -163,7 +164,7 @@ def test_parts_are_cut_by_position_alone(device: torch.device) -> None:
     """Each begins where the one before ends; none is longer than a sixteenth of what lies before it, or one page."""
     ends, page = [0], 128
     for key in range(0, 1 << 18, page):
-        part = attention.part_of(key, page)
+        part = part_of(key, page)
         assert part in (len(ends) - 1, len(ends))
         if part == len(ends):
             ends.append(key)
@@ -181,7 +182,7 @@ def test_a_prompt_in_any_pieces(
 ) -> None:
     """A prompt in one pass, in pieces of odd sizes, and token by token at its end: the same logits, keys and values."""
     least, length, page = (64, 700, 64) if CUDA else (16, 60, 16)
-    monkeypatch.setattr(prompts, "LEAST", least)
+    monkeypatch.setattr(prompt_products, "LEAST", least)
     saved(kind, tmp_path)
     model = load(tmp_path, device, DTYPE, context=length + 20, page=page, kv_dtype=kv_dtype)
     runner, ids = Here(model), tokens(1, length + 4)

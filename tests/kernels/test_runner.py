@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdec.kernels.attention import PAGE
+from specdec.kernels.pages import PAGE
 from specdec.models import families, loading
 from specdec.models import pages as paging
 from specdec.models.base import DECODE_ROWS, Batch, Model, Pass

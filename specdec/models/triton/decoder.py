@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from specdec.kernels import attention, prompts
+from specdec.kernels import attention, prompt_attention, prompt_products
 from specdec.kernels.attention import Heads, SplitKeys
 from specdec.kernels.packed import Packed
 from specdec.kernels.products import Scratch, product
@@ -48,14 +48,14 @@ class Decoder:
         self._model, self._pages, self._device = model, pages, device
         self._heads = Heads(family.heads, family.kv_heads, family.head_dim, family.eps)
         self._tiles = {wanted: tiles.of(wanted) for wanted in products_of(model)}
-        self._exact = prompts.exact(self._tiles, model.info.dtype, device)
+        self._exact = prompt_products.exact(self._tiles, model.info.dtype, device)
         self.longest = _LONGEST if self._exact else _LONGEST_NARROW
-        narrow = prompts.LEAST if self._exact else _LONGEST_NARROW
+        narrow = prompt_products.LEAST if self._exact else _LONGEST_NARROW
         self._scratch = _scratch(self._tiles, narrow if self._exact else max(rows * DECODE_ROWS, narrow), device)
         self._room = _room(self._tiles, family.vocab, device) if self._exact else None
         held = pages.layer(0)
         unpacks = self._exact and held.keys.dtype == torch.int16
-        self._unpacked = prompts.room_for(held, model.info.dtype) if unpacks else None
+        self._unpacked = prompt_attention.room_for(held, model.info.dtype) if unpacks else None
         parts = held.parts
         blocks = self._heads.blocks(DECODE_ROWS)
         each = blocks * parts * ROWS * family.head_dim * 4
@@ -111,7 +111,7 @@ class Decoder:
         head = self._model.weights.head
         found = self._fresh(x, head.columns, torch.float32)
         # of a packed head the numbers are never written down: they are too many
-        most = prompts.LEAST - 1 if isinstance(matrix(head), Packed) else max(len(x), 1)
+        most = prompt_products.LEAST - 1 if isinstance(matrix(head), Packed) else max(len(x), 1)
         for at in range(0, len(x), most):
             self._product(x[at : at + most], head, found[at : at + most], norm=norm)
         return found
@@ -123,7 +123,7 @@ class Decoder:
         rotary, window = (model.cache.rope.cos, model.cache.rope.sin), family.windows[index]
         count = len(x) // len(slots)
         if self._exact and len(slots) == 1 and count > DECODE_ROWS:
-            found = prompts.attend(
+            found = prompt_attention.attend(
                 qkv, held, slots, starts, rotary, self._heads, window=window, norms=norms, room=self._unpacked
             )
         else:
@@ -162,12 +162,12 @@ class Decoder:
         how: dict[str, Any] = {"norm": norm, "eps": self._model.family.eps, "bias": bias}
         how |= {"gated": gated, "residual": residual}
         if self._wide(x):
-            return prompts.product(x, held, out, tile, self._room, **how)
+            return prompt_products.product(x, held, out, tile, self._room, **how)
         return product(x, held, out, tile, self._scratch, **how)
 
     def _wide(self, x: Tensor) -> bool:
         """Whether there are rows enough for the kernels of prompts."""
-        return self._exact and x.shape[0] >= prompts.LEAST
+        return self._exact and x.shape[0] >= prompt_products.LEAST
 
 
 def matrix(weight: Weight) -> Tensor | Packed:

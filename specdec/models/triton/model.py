@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from specdec.kernels.attention import PAGE
+from specdec.kernels.pages import PAGE
 from specdec.kernels.tiles import Tiles
 from specdec.models.base import DECODE_ROWS, Batch, ModelInfo, Pass, in_pieces, joined, kept_in
 from specdec.models.eager.model import EagerEnds, EagerModel

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from specdec.kernels.attention import PAGE, PagedKeys
+from specdec.kernels.pages import PAGE, PagedKeys
 from specdec.models.families.base import ModelFamily
 from specdec.models.graphs import to_device
 
@@ -22,7 +22,7 @@ def page_bytes(family: ModelFamily, dtype: torch.dtype, page: int = PAGE) -> int
 
 
 def _held(size: int, dtype: torch.dtype) -> tuple[int, torch.dtype]:
-    """Elements of a head, and what they are: of fp8 two lie in a word (see `attention.PagedKeys`)."""
+    """Elements of a head, and what they are: of fp8 two lie in a word (see `kernels.pages.PagedKeys`)."""
     return (size // 2, torch.int16) if dtype == torch.float8_e4m3fn else (size, dtype)
 
 
