@@ -33,7 +33,8 @@ class HeadVocabulary:
             ids = _target_ids(tensors, config.draft_vocab, target)
         product = None
         if "lm_head.weight" in tensors:
-            product = tensors.weight(["lm_head"], (config.draft_vocab,), family.hidden)
+            if not _copied_head(tensors, config, ends, target):
+                product = tensors.weight(["lm_head"], (config.draft_vocab,), family.hidden)
         elif config.draft_vocab < family.vocab or family.hidden != ends.hidden:
             raise CheckpointCorrupt(
                 f"{tensors.folder} lacks lm_head.weight; a head with {config.draft_vocab} tokens and hidden size "
@@ -77,6 +78,16 @@ def _target_ids(tensors: HeadTensors, count: int, target: ModelInfo) -> Tensor:
             f"the vocabulary of {target.name}"
         )
     return ids.to(target.device)
+
+
+def _copied_head(tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, target: ModelInfo) -> bool:
+    """Whether the checkpoint's head is the target's own: the same in its first columns."""
+    stored, columns = tensors.raw("lm_head.weight"), min(8, ends.hidden)
+    if tuple(stored.shape) != (target.vocab_size, ends.hidden) or config.draft_vocab < config.family.vocab:
+        return False
+    with torch.no_grad():
+        theirs = ends.unembed(torch.eye(columns, ends.hidden, dtype=target.dtype, device=target.device))
+    return bool(torch.equal(theirs.to(target.dtype), stored[:, :columns].T.to(target.device, target.dtype)))
 
 
 def _own_embedding(tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, target: ModelInfo) -> Tensor | None:

@@ -56,6 +56,16 @@ def test_published_configs(tmp_path: Path) -> None:
     assert found.family.windows == (2048,) * 5
 
 
+def test_a_copy_of_the_targets_head_is_not_kept(target: Model, tmp_path: Path) -> None:
+    written = head("dspark", sizes := Sizes.of(target))
+    lean = load_head(written.save(tmp_path / "without"), target, "head").weight_bytes
+    assert target.ends is not None
+    own = target.ends.unembed(torch.eye(sizes.hidden)).T.contiguous()
+    for name, stored, more in (("copy", own, 0), ("other", own + 1, own.nbytes)):
+        written.tensors["lm_head.weight"] = stored
+        assert load_head(written.save(tmp_path / name), target, "head").weight_bytes == lean + more
+
+
 def test_a_copy_of_the_targets_embedding_is_not_kept(target: Model, tmp_path: Path) -> None:
     written = head("eagle3", Sizes.of(target))
     assert target.ends is not None
