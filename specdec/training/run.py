@@ -22,7 +22,6 @@ from specdec.drafters.heads.parts import HeadParts
 from specdec.drafters.model import DraftModelDrafter
 from specdec.errors import InvalidRequest, UnsupportedModel
 from specdec.gguf import is_gguf
-from specdec.models import families
 from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model, pick_device, pick_dtype
 from specdec.models.weights.sources import read_config
@@ -162,7 +161,7 @@ class _Run:
         if model.ends is None and options.kind != "model":
             raise UnsupportedModel(
                 f"{options.target} does not show the hidden states that a head reads ({model.info.backend}); expected "
-                "kind model, or a target of a family that is described: " + ", ".join(sorted(families.FAMILIES))
+                "kind model, or a target on one device whose embedding and head transformers knows"
             )
         return _Target(facts, model, tokenizer, eos), planned
 
