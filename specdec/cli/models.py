@@ -117,12 +117,11 @@ def _described(name: str, path: Path) -> LocalModel:
     gguf = is_gguf(path)
     weights = parts_of(path) if gguf else [*path.glob("*.safetensors"), *path.glob("*.bin")]
     size = sum(file.stat().st_size for file in weights if file.exists()) / 1e9
-    drafts = _drafts(name, path)
     try:
         kind, runs = _gguf(path) if gguf else _folder(path)
     except SpecDecError as error:
         return LocalModel(name, size, "?", f"no: {' '.join(str(error).split())}", "nothing")
-    return LocalModel(name, size, kind, runs, drafts)
+    return LocalModel(name, size, kind, runs, "nothing" if kind.endswith(" head") else _drafts(name, path))
 
 
 def _drafts(name: str, path: Path) -> str:
@@ -134,7 +133,8 @@ def _drafts(name: str, path: Path) -> str:
     if found := next(local_heads(name, path), None):
         return f"{found[0]} and the text so far"
     known = published(name)
-    return f"the text so far; --fetch-draft: {known[0]}" if known else "the text so far"
+    fetched = f"; --fetch-draft: {known[0]}" if known else ""
+    return f"the text so far{fetched}" + "".join(f"; also there is {head}" for head in known[1:])
 
 
 def _folder(folder: Path) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.drafters.heads.building import Sizes, head
 from tests.hub import NAME, Hub, on_this_machine
 
 
@@ -34,6 +35,14 @@ def test_a_model_is_pulled_and_removed(run: Run, our_hub: Hub, tmp_path: Path) -
     assert (tmp_path / "models--owner--model").exists()
     assert run("models", "remove", NAME, "--yes").stderr == f"{NAME} is removed, 25 MB are free\n"
     assert not (tmp_path / "models--owner--model").exists()
+
+
+def test_a_head_is_no_target_and_published_heads_are_all_named(run: Run, tmp_path: Path) -> None:
+    head("dflash of speculators", Sizes(64, 2, 128)).save(tmp_path / "head")
+    rows = json.loads(run("models", str(tmp_path), "Qwen/Qwen3-8B", "--json").stdout)
+    drafts = {Path(row["name"]).name: row["drafts"] for row in rows}
+    assert drafts["head"] == "nothing"
+    assert "--fetch-draft: z-lab/" in drafts["Qwen3-8B"] and "; also there is deepseek-ai/" in drafts["Qwen3-8B"]
 
 
 def test_ctrl_c_ends_a_pull_in_two_lines(our_hub: Hub) -> None:
