@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 
 import httpx
 from pydantic import ValidationError
@@ -22,6 +23,8 @@ from specdec.types import GenerationEvent, Request
 TRIES = 3
 BACKOFF = 0.2
 """Seconds before the second try; twice as many before the third."""
+END = 1.0
+"""Seconds that a stream may stay open behind its last event."""
 PATIENCE = 10.0
 """Seconds that a busy server may ask for; who is asked to wait longer is told."""
 
@@ -59,7 +62,7 @@ class HttpExchange:
         raise AssertionError("the last attempt returns or raises")
 
     async def _try(self) -> GenerationEvent:
-        server, reader, events = self._server, self._reader, Events()
+        server, reader = self._server, self._reader
         try:
             async with self._client.stream("POST", server.base + self._http.path, content=self._content) as response:
                 kind = response.headers.get("content-type", "")
@@ -69,14 +72,7 @@ class HttpExchange:
                 if not self._admitted:
                     self._admitted = True
                     self._deliver(GenerationEvent(self._request.id))
-                async for received in response.aiter_bytes():
-                    for data in events.feed(received):
-                        # behind [DONE] is read all the same: a stream read to its end frees its connection
-                        if data != b"[DONE]" and (event := reader.event(self._chunk(data))):
-                            self._deliver(event)
-                    if events.comment and self._request.progress and server.dialect.reports and not reader.delivered:
-                        self._deliver(GenerationEvent(self._request.id, waiting=events.comment))
-                        events.comment = ""
+                await self._read(response)
         except httpx.HTTPError as error:
             broken = errors.of_transport(error, server.base, reader.tokens)
             stalled = isinstance(error, httpx.ReadTimeout)
@@ -87,6 +83,22 @@ class HttpExchange:
         if server.dialect.recount and (text := reader.uncounted) is not None:
             reader.count(await token_count(self._client, server, text))
         return reader.last()
+
+    async def _read(self, response: httpx.Response) -> None:
+        """To the stream's end, behind [DONE], since that frees its connection; not every server ends it."""
+        reader, events = self._reader, Events()
+        reports = self._request.progress and self._server.dialect.reports
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as left:
+                async for received in response.aiter_bytes():
+                    for data in events.feed(received):
+                        if data == b"[DONE]":
+                            left.reschedule(asyncio.get_running_loop().time() + END)
+                        elif event := reader.event(self._chunk(data)):
+                            self._deliver(event)
+                    if events.comment and reports and not reader.delivered:
+                        self._deliver(GenerationEvent(self._request.id, waiting=events.comment))
+                        events.comment = ""
 
     def _chunk(self, data: bytes) -> Chunk:
         base = self._server.base

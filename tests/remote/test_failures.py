@@ -295,6 +295,15 @@ def test_a_cut_connection(server: ScriptedServer, engine: RemoteEngine) -> None:
     assert len(server.seen) == 2, "what was delivered is not asked for again"
 
 
+def test_a_stream_that_stays_open_behind_its_end(
+    server: ScriptedServer, engine: RemoteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "END", 0.01)
+    last = _word("b", finish_reason="stop")
+    server.answers.append(_streams(_word("a"), last, "[DONE]", then=lambda exchange: exchange.writer.wait_closed()))
+    assert engine.generate(CHAT).text == "ab"
+
+
 def test_what_was_not_delivered_is_asked_again(server: ScriptedServer, engine: RemoteEngine) -> None:
     server.answers.extend([Exchange.cut, _streams(then=Exchange.cut)])
     assert len(engine.generate(CHAT, max_tokens=4).tokens) == 4

@@ -178,7 +178,8 @@ async def test_an_example_is_asked_by_its_line() -> None:
     async with running(ScriptedEngine()) as chat:
         await chat.ready()
         await chat.until(lambda: "16 million parameters" in chat.text_of("Start #who"))
-        chat.app.screen.query_one(Examples).focus()
+        await chat.pilot.press("tab")
+        assert isinstance(chat.app.focused, Examples)
         await chat.pilot.press("down", "enter")
         await chat.until(lambda: chat.answered)
         assert chat.texts[0] == EXAMPLES[1]

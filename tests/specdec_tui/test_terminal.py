@@ -69,9 +69,11 @@ def test_a_chat_with_the_bundled_pair(terminal: Terminal, tmp_path: Path) -> Non
     assert "about an owl." in terminal.text
     terminal.keys("C-n")
     terminal.until(lambda text: "take one of these" in text)
-    terminal.keys("Tell me a story about a fox.", "Enter")
+    terminal.keys("Tab")
+    terminal.until(lambda text: "Enter asks" in text)
+    terminal.keys("Down", "Enter")
     text = terminal.until(lambda text: "tokens/s ·" in text)
-    assert "40 tokens" in text
+    assert "Mia took his boat to the lake." in text
     assert "acceptance" in text
     terminal.keys("C-t")
     terminal.until(lambda text: "accepted  recovered  bonus  plain  rejected" in text)

@@ -44,6 +44,7 @@ class ChatApp(App[None]):
     TITLE = "SpecDec"
     COMMANDS = {_palette}  # noqa: RUF012  (Textual declares it so)
     CSS = """
+    ToastRack { dock: top; margin: 1 0 0 0; }  /* never over the prompt */
     Toast { max-width: 90%; }
     CommandPalette > Vertical { max-width: 100; }
     """

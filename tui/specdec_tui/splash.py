@@ -12,10 +12,10 @@ from specdec_tui.core.palette import Palette, palette
 
 EXAMPLES = (
     "Tell me a story about a shy fox who finds a silver bell.",
-    "Write a Python function that merges two sorted lists.",
-    "List ten animals in a table: name, size, what they eat.",
+    "Replace Tom with Mia: Tom took his boat to the lake. The wind took Tom's hat, and Tom rowed after it.",
+    "Who are you, and what can you do?",
 )
-"""Prompts to begin with."""
+"""Prompts to begin with, which the bundled model can answer, too."""
 GREETING = "Ask something below."
 HINTS = """\
 F5 measures what speculation brings: the same prompt without it.

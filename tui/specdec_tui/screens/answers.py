@@ -89,8 +89,11 @@ class AnswersScreen(Screen[None]):
         engine = [self.engines.options.target]
         if self.engines.engine is not None:
             info = self.engines.engine.info
-            drafts = draft_of(info) or ", ".join(info.drafters) or "nothing that drafts"
-            engine = [f"{info.target} + {drafts}", f"{info.device} {info.dtype}"]
+            remote = info.device == "remote"
+            nothing = "" if remote and not info.speculation_unavailable else "nothing that drafts"
+            drafts = draft_of(info) or ", ".join(info.drafters) or nothing
+            engine = [f"{info.target} + {drafts}" if drafts else info.target]
+            engine.append(info.backend if remote else f"{info.device} {info.dtype}")
         title = one_line(self.chat.title) or "New chat"
         self.heading.show(title=title, engine=[one_line(part) for part in engine])
         self.set_class(len(self.chat.conversation) > 0, "-begun")

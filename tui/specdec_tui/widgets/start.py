@@ -34,7 +34,7 @@ class Examples(Options, Keyed):
     KEYS = "↑ ↓ choose · Enter asks · Esc prompt"
     HELP = "# Examples\n\n`Enter` asks the marked one.\n"
     DEFAULT_CSS = """
-    Examples { height: auto; border: none; padding: 0; background: $background; color: $text; }
+    Examples, Examples:focus { height: auto; border: none; padding: 0; background: $background; color: $text; }
     Examples:blur > .option-list--option-highlighted { background: $background; color: $text; text-style: none; }
     """
 
@@ -85,7 +85,7 @@ class Start(Vertical):
 def who(info: EngineInfo) -> Content:
     """The model, what runs it, and what drafts for it, in words."""
     size = f", {count(info.parameters)} parameters" if info.parameters else ""
-    runs = f"on {info.device} in {info.dtype}, " if info.device else ""
+    runs = f"on {info.device} in {info.dtype}, " if info.device not in ("", "remote") else ""
     if info.speculation_unavailable:
         drafts = f"Nothing drafts: {info.speculation_unavailable}"
     else:

@@ -52,6 +52,7 @@ class Transcript(Steady, VerticalScroll, Keyed, can_focus=True):
         self._turns = Turns(Start(None), id="turns")
         super().__init__(self._turns, id="transcript")
         self._path: list[Turn] = []
+        self.can_focus = False  # so that Tab goes to the examples of an empty one
         self._hidden = 0
         self._info: EngineInfo | None = None
 
@@ -68,6 +69,7 @@ class Transcript(Steady, VerticalScroll, Keyed, can_focus=True):
     async def show(self, conversation: Conversation, most: int = _SHOWN) -> None:
         """The whole path anew."""
         self._path = conversation.path()
+        self.can_focus = bool(self._path)
         self._hidden = max(0, len(self._path) - most)
         views = [view_of(conversation, turn) for turn in self._path[self._hidden :]]
         with self.app.batch_update():
@@ -81,6 +83,7 @@ class Transcript(Steady, VerticalScroll, Keyed, can_focus=True):
             await self.query(Start).remove()
             await self._turns.mount_all([view_of(conversation, turn) for turn in turns])
         self._path += turns
+        self.can_focus = True
         self.anchor()
         views = list(self.query(TurnView))
         if len(views) > _MOST:
