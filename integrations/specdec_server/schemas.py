@@ -195,25 +195,23 @@ class SamplingRequest(RequestModel):
             logprobs=logprobs,
             grammar=grammar,
         )
+        effort = self.reasoning_effort
+        off = self.enable_thinking is False
+        reasoning: Reasoning = (
+            "off" if off or effort == "none" else effort or ("on" if self.enable_thinking else "auto")
+        )
         return Request(
             prompt,
             sampling,
             "auto" if self.speculative is None else self.speculative,
             client=self.user or self.safety_identifier or "",
-            reasoning=self._reasoning,
+            reasoning=reasoning,
             max_reasoning_tokens=self.max_reasoning_tokens,
             template=self.chat_template_kwargs or {},
             progress=True,
             remember=self.remember is not False,
             **options,
         )
-
-    @property
-    def _reasoning(self) -> Reasoning:
-        effort = self.reasoning_effort
-        if effort == "none" or self.enable_thinking is False:
-            return "off"
-        return effort or ("on" if self.enable_thinking else "auto")
 
 
 class StreamOptions(RequestModel):

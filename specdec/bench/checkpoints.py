@@ -1,20 +1,9 @@
-"""Where the checkpoints of a pair lie, and a draft that knows nothing."""
+"""A draft that knows nothing."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-
-
-def folder(name: str, role: str) -> Path:
-    """The checkpoint's files; `role` says which of the bundled ones."""
-    from specdec.models.weights.checkpoint import resolve
-
-    if name != "bundled":
-        return resolve(name)
-    from specdec.bundled import path
-
-    return path("target" if role == "target" else "draft")
 
 
 def hostile_draft(draft: Path, into: Path) -> Path:

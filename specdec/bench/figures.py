@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from specdec.bench import memory
-from specdec.bench.checkpoints import folder, hostile_draft
+from specdec.bench.checkpoints import hostile_draft
 from specdec.bench.peers import Peer
 from specdec.bench.prompts import BenchPrompt
 from specdec.bench.systems import make_request, ours, warm_up
@@ -72,10 +72,13 @@ class Bench:
 
     def figures(self) -> Iterator[Figure]:
         """Every promised figure, as soon as it is known."""
+        from specdec.decoding.assembly import folder_of
+
         name = self.loading.draft
         if name in ("none", "lookup") or (name == "auto" and self.loading.target != "bundled"):
             raise InvalidRequest("draft", name, "a draft model, by folder or hub id, to measure peers with")
-        target, draft = folder(self.loading.target, "target"), folder("bundled" if name == "auto" else name, "draft")
+        target = folder_of(self.loading.target, "target")
+        draft = folder_of("bundled" if name == "auto" else name, "draft")
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             hostile = str(hostile_draft(draft, scratch / "hostile"))

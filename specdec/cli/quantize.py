@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from specdec.bundled import path as bundled
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, stderr, stdout
@@ -33,12 +32,12 @@ def quantize(
     """Round a model's weights to 4 or 8 bits, write the result to FOLDER, and say what it costs: bytes and perplexity
     before and after. transformers loads FOLDER too."""
     from specdec.bench.prompts import built_in
+    from specdec.decoding.assembly import folder_of
     from specdec.models.loading import pick_device
-    from specdec.models.weights.checkpoint import resolve
     from specdec.models.weights.export import export
     from specdec.text.tokenizer import Tokenizer
 
-    source = bundled("target") if model == "bundled" else resolve(model)
+    source = folder_of(model, "target")
     export(source, folder, to, head=head, device=pick_device(device))
     stderr().print(f"written to {folder}; reading a text with both", style="dim")
     read = o.text_of("text", text) if text else "\n\n".join(str(m.content) for p in built_in() for m in p.messages)

@@ -57,7 +57,10 @@ class Admission:
             raise PromptTooLong("prompt", f"{len(tokens)} tokens{holding}", fits)
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
-        ending = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self._ends(request))
+        ending = frozenset(params.stop_token_ids)
+        if not params.ignore_eos:
+            marks = self.tokenizer.fill_marks if request.suffix is not None else None
+            ending |= self.eos_ids | (marks.ends if marks else frozenset())
         grammar = self.forms.matcher(request, thought)
         speculative = request.speculative
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
@@ -79,10 +82,6 @@ class Admission:
             deliver=deliver,
             speculation=Speculation(why="starting" if speculative == "auto" else "requested"),
         )
-
-    def _ends(self, request: Request) -> frozenset[int]:
-        marks = self.tokenizer.fill_marks if request.suffix is not None else None
-        return self.eos_ids | marks.ends if marks else self.eos_ids
 
     def tokenize(self, request: Request) -> tuple[int, ...]:
         """The tokens that the request's prompt becomes."""

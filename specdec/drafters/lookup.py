@@ -11,18 +11,19 @@ from specdec.drafters.suffix import SuffixAutomaton
 
 _MAX_CATCH_UP = 8192
 """Tokens indexed in one round (some 20 ms): a longer prompt becomes usable after a few rounds, and stalls nobody."""
+_LEAST_MATCH = 2
+"""Tokens of a suffix that is believed."""
 
 
 class LookupDrafter(FreeDrafter):
-    """Proposes the latest continuation of the longest suffix that occurred before, of at least `min_match` tokens.
+    """Proposes the latest continuation of the longest suffix that occurred before.
 
     A continuation that runs into the end goes on into itself, so that a repetition is proposed at full length.
     """
 
     name = "lookup"
 
-    def __init__(self, min_match: int = 2) -> None:
-        self._min_match = min_match
+    def __init__(self) -> None:
         self._indexes: dict[int, SuffixAutomaton] = {}
         """By a sequence's id."""
 
@@ -35,7 +36,7 @@ class LookupDrafter(FreeDrafter):
             if index is None:
                 index = self._indexes[context.sequence_id] = SuffixAutomaton()
             index.extend(tokens[index.size : index.size + _MAX_CATCH_UP])
-            if index.size < len(tokens) or index.match_length < self._min_match:
+            if index.size < len(tokens) or index.match_length < _LEAST_MATCH:
                 rows.append([])
                 sources.append("lookup/none")
                 continue

@@ -60,11 +60,6 @@ def _code(kind: str, part: int, *, bf16: bool) -> str:
     return _signed(8 * part + 7 - 15, 8 * part + 3 - exponent, 0x7F << exponent - 3)
 
 
-def _sign_code(part: int) -> str:
-    """What is taken off a number of int8 in bf16, for its sign."""
-    return _shifted(8 * part) + _masked(0x80, 0x4300)
-
-
 def _multiply(kind: str) -> tl.constexpr:
     return tl.constexpr(f"{{ .reg .b32 z; mov.b32 z, 0x80008000; fma.rn.{kind} $0, $1, $2, z; }}")
 
@@ -319,7 +314,8 @@ def tensors(weight: Tensor | Packed) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def _codes(kind: Kind, dtype: torch.dtype) -> tuple[str, ...]:
     count, bf16 = range(parts(kind)), dtype == torch.bfloat16
-    signs = tuple(_sign_code(part) for part in count) if kind == "int8" and bf16 else ()
+    # what is taken off a number of int8 in bf16, for its sign
+    signs = tuple(_shifted(8 * part) + _masked(0x80, 0x4300) for part in count) if kind == "int8" and bf16 else ()
     return tuple(_code(kind, part, bf16=bf16) for part in count) + signs
 
 

@@ -111,8 +111,7 @@ def load_model(
         torch.backends.cuda.enable_cudnn_sdp(False)
         whole = None if family is None or spread else pick_context(context, known, most, paged=True)
         spread = _fit(folder, config, options, whole, context or _LEAST, asked, spread=spread)
-    _check(folder, config, asked, by_transformers=family is None or spread)
-    _check_kv_dtype(folder, kv_dtype, where, by_transformers=family is None or spread)
+    _check(folder, config, asked, options, by_transformers=family is None or spread)
     if family is None or spread:
         from specdec.models.transformers import loading
 
@@ -232,8 +231,8 @@ def can_round(path: Path, *, trust_remote_code: bool = False) -> bool:
     return not is_gguf(path) and memory.can_round(path, read_config(path, trust_remote_code=trust_remote_code))
 
 
-def _check(path: Path, config: Any, asked: Quantization, *, by_transformers: bool) -> None:
-    """Refuse what the program that runs the model cannot do."""
+def _check(path: Path, config: Any, asked: Quantization, options: ModelOptions, *, by_transformers: bool) -> None:
+    """Refuse what the program that runs the model, or its device, cannot do."""
     if asked.head and by_transformers:
         raise InvalidRequest("quantize_head", asked.head, f"False for {path}, which transformers runs")
     if asked.to and formats.method_of(config) is not None:
@@ -242,9 +241,7 @@ def _check(path: Path, config: Any, asked: Quantization, *, by_transformers: boo
         raise InvalidRequest("quantize", asked.to, f"none for {path}, which transformers runs")
     if is_gguf(path) and by_transformers:
         raise UnsupportedModel(f"{path} cannot be spread over GPUs; expected the model's own folder, or one GPU")
-
-
-def _check_kv_dtype(path: Path, kv_dtype: KvDtype, device: torch.device, *, by_transformers: bool) -> None:
+    kv_dtype, device = options["kv_dtype"], options["device"]
     if kv_dtype == "auto":
         return
     if device.type != "cuda":

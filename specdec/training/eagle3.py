@@ -52,17 +52,14 @@ class EagleLearner:
         """See `learning.Learner.accepted`."""
         matches = []
         wide = batch.tokens.shape[1]
+        bases = torch.arange(wide - 1, device=batch.tokens.device)
         for step, said in enumerate(self._steps(batch, self.longest)):
+            inside = bases + step + 2 < batch.lengths  # the text has a token so many steps behind the base
             best = self.speaker.best(said.flatten(0, 1)).view(said.shape[:2])  # behind positions 1 .. T - 1
-            matches.append((best == _shifted(batch.tokens, step + 2, wide - 1)) & self._inside(batch, step))
+            matches.append((best == _shifted(batch.tokens, step + 2, wide - 1)) & inside)
         found = torch.zeros_like(batch.tokens)
         found[:, 1:] = runs(torch.stack(matches, -1))
         return found
-
-    def _inside(self, batch: TextBatch, step: int) -> Tensor:
-        """Whether the text has a token so many steps behind each base, [B, T - 1]."""
-        bases = torch.arange(batch.tokens.shape[1] - 1, device=batch.tokens.device)
-        return bases + step + 2 < batch.lengths
 
     def _steps(self, batch: TextBatch, count: int) -> Iterator[Tensor]:
         """What the vocabulary's product takes after each step, [B, T - 1, H]; row p goes on from position p, and knows

@@ -158,8 +158,9 @@ class TrainingLoop:
         """Learn from one batch; its loss."""
         texts = self._texts(answers)
         batch = features.batch(texts)
+        chance = torch.Generator().manual_seed(Random(f"{self.options.seed}/{self.state.step}").getrandbits(63))
         with autocast(features.device):
-            loss = self.learner.loss(batch, self._chance(), self.plan.rows)
+            loss = self.learner.loss(batch, chance, self.plan.rows)
         loss.backward()  # type: ignore[no-untyped-call]
         self._whole = False
         self._optimiser.step(_schedule(self.progress))
@@ -167,10 +168,6 @@ class TrainingLoop:
         self.state.tokens += batch.answered
         self._whole = True
         return loss.detach()
-
-    def _chance(self) -> torch.Generator:
-        """Of this step."""
-        return torch.Generator().manual_seed(Random(f"{self.options.seed}/{self.state.step}").getrandbits(63))
 
     def _texts(self, answers: Sequence[Answered]) -> list[Answered]:
         """Of this step: the answers in an order that is new each time they have all been learnt from."""

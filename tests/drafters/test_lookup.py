@@ -111,9 +111,9 @@ def test_rows_are_independent() -> None:
     assert propose(LookupDrafter(), *contexts, k=2) == [[9, 1], [], [4, 4]]
 
 
-def test_min_match() -> None:
-    assert propose(LookupDrafter(min_match=3), context([1, 2, 9, 1, 2])) == [[]]
-    assert propose(LookupDrafter(min_match=1), context([2, 9, 2]), k=2) == [[9, 2]]
+def test_a_match_of_one_token_is_none() -> None:
+    assert propose(LookupDrafter(), context([2, 9, 2]), k=2) == [[]]
+    assert propose(LookupDrafter(), context([1, 2, 9, 1, 2]), k=2) == [[9, 1]]
 
 
 def test_a_new_sequence_in_the_slot_starts_afresh() -> None:

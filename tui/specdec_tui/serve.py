@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 from textual_serve.server import Server
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -23,13 +22,6 @@ class ChatServer(Server):
 
     async def _make_app(self) -> web.Application:
         app = await super()._make_app()
-        app.middlewares.append(self._guard())
-        return app
-
-    async def on_startup(self, app: web.Application) -> None:  # noqa: ARG002  (aiohttp's)
-        self.console.print(f"specdec chat on {self.public_url} (Ctrl+C ends it)", highlight=False)
-
-    def _guard(self) -> Middleware:
         ours = urlsplit(self.public_url).netloc
 
         @web.middleware
@@ -39,7 +31,11 @@ class ChatServer(Server):
                 raise web.HTTPForbidden(text=f"open {self.public_url}")
             return await handler(request)
 
-        return guard
+        app.middlewares.append(guard)
+        return app
+
+    async def on_startup(self, app: web.Application) -> None:  # noqa: ARG002  (aiohttp's)
+        self.console.print(f"specdec chat on {self.public_url} (Ctrl+C ends it)", highlight=False)
 
 
 def serve(arguments: Sequence[str], host: str, port: int) -> None:

@@ -94,7 +94,6 @@ def typo(rng: Random, word: str) -> str:
 
 
 HELLO = "[hi|hello|hey|good morning|good evening|hi there|hey there|hello there]"
-SOFTENER = "[please |could you |can you |could you please |would you |I need you to |I'd like you to |]"
 
 
 def sloppy(rng: Random, request: str, keep: tuple[str, ...] = ()) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from specdec.types import Message, Request, ToolCall
 from specdec_server.responses.schemas import (
     InputCall,
-    InputItem,
     InputMessage,
     InputReasoning,
     ResponsesRequest,
@@ -43,18 +42,13 @@ def _messages(body: ResponsesRequest) -> Iterator[Message]:
         yield Message("user", body.input)
         return
     for item in body.input:
-        # thoughts that only their maker can read are none
-        if not isinstance(item, InputReasoning) or item.content:
-            yield _message(item)
-
-
-def _message(item: InputItem) -> Message:
-    match item:
-        case InputMessage():
-            return Message("system" if item.role == "developer" else item.role, text_of(item.content))
-        case InputCall():
-            return Message("assistant", None, tool_calls=(ToolCall(item.call_id, item.name, item.arguments),))
-        case InputReasoning():
-            return Message("assistant", "", reasoning=text_of(item.content or []))
-        case _:
-            return Message("tool", text_of(item.output), tool_call_id=item.call_id)
+        match item:
+            case InputMessage():
+                yield Message("system" if item.role == "developer" else item.role, text_of(item.content))
+            case InputCall():
+                yield Message("assistant", None, tool_calls=(ToolCall(item.call_id, item.name, item.arguments),))
+            case InputReasoning():
+                if item.content:  # thoughts that only their maker can read are none
+                    yield Message("assistant", "", reasoning=text_of(item.content))
+            case _:
+                yield Message("tool", text_of(item.output), tool_call_id=item.call_id)

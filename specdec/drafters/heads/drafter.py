@@ -39,10 +39,10 @@ _CHUNK = 512
 """Positions of a prompt read at once."""
 
 
-def elements_of_slot(config: HeadConfig, context: int = WINDOW) -> int:
+def elements_of_slot(config: HeadConfig) -> int:
     """Numbers that a slot of such a head takes."""
     family = config.family
-    kept = 2 * family.layers * family.kv_heads * family.head_dim * (min(context, WINDOW) + _MARGIN)
+    kept = 2 * family.layers * family.kv_heads * family.head_dim * (WINDOW + _MARGIN)
     return kept + RING * len(config.features) * config.target_hidden
 
 

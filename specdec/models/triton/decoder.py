@@ -161,13 +161,9 @@ class Decoder:
         tile = self._tiles[product_of(held, x.shape[1], x.dtype, gated=gated)]
         how: dict[str, Any] = {"norm": norm, "eps": self._model.family.eps, "bias": bias}
         how |= {"gated": gated, "residual": residual}
-        if self._wide(x):
+        if self._exact and x.shape[0] >= prompt_products.LEAST:
             return prompt_products.product(x, held, out, tile, self._room, **how)
         return product(x, held, out, tile, self._scratch, **how)
-
-    def _wide(self, x: Tensor) -> bool:
-        """Whether there are rows enough for the kernels of prompts."""
-        return self._exact and x.shape[0] >= prompt_products.LEAST
 
 
 def matrix(weight: Weight) -> Tensor | Packed:

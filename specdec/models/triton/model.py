@@ -99,15 +99,10 @@ class TritonModel:
             each = zip(torch.split(batch.tokens, 1), batch.slots, batch.starts, strict=True)
             rows = [Batch(row, [slot], [start], batch.keep, batch.features) for row, slot, start in each]
             return joined([self.run(row) for row in rows], 0)
-        self._reserve(batch)
-        return in_pieces(batch, self.decode.longest if batch.keep < 2 else _KEPT, self._pass)
-
-    def _reserve(self, batch: Batch) -> None:
-        """Pages for all that is written; PoolFull where there are none."""
-        count = batch.tokens.shape[1]
         for slot, start in zip(batch.slots, batch.starts, strict=True):
             if not self.state.prefixes.reserve(slot, start, start + count):
                 raise PoolFull(f"no page is free for the tokens {start} to {start + count} of slot {slot}")
+        return in_pieces(batch, self.decode.longest if batch.keep < 2 else _KEPT, self._pass)
 
     def warm_up(self, features: tuple[int, ...] = ()) -> None:
         """See `base.Model.warm_up`: the passes of plain decoding and those that prompts are read in. Where that was

@@ -21,11 +21,6 @@ def page_bytes(family: ModelFamily, dtype: torch.dtype, page: int = PAGE) -> int
     return 2 * family.layers * family.kv_heads * page * family.head_dim * dtype.itemsize
 
 
-def _held(size: int, dtype: torch.dtype) -> tuple[int, torch.dtype]:
-    """Elements of a head, and what they are: of fp8 two lie in a word (see `kernels.pages.PagedKeys`)."""
-    return (size // 2, torch.int16) if dtype == torch.float8_e4m3fn else (size, dtype)
-
-
 class DevicePages:
     """Room for `count` pages, and a table [slots + 1, pages of `capacity`]: the last slot is spare, and all of it is
     junk."""
@@ -41,7 +36,8 @@ class DevicePages:
         page: int = PAGE,
     ) -> None:
         self.page, self.count = page, count
-        last, kind = _held(family.head_dim, dtype)
+        # of fp8 two lie in a word (see `kernels.pages.PagedKeys`)
+        last, kind = (family.head_dim // 2, torch.int16) if dtype == torch.float8_e4m3fn else (family.head_dim, dtype)
         size = (2 * family.layers, count, family.kv_heads, page, last)
         self.pool = torch.zeros(size, dtype=kind, device=device)
         """Layer i's keys at 2i, its values at 2i + 1."""

@@ -18,12 +18,12 @@ def read_config(path: Path, *, trust_remote_code: bool = False) -> Any:
     return checkpoint.read_config(path, trust_remote_code=trust_remote_code)
 
 
-def positions(path: Path, *, trust_remote_code: bool = False) -> int | None:
+def positions(path: Path) -> int | None:
     """For how many positions a checkpoint was made; None when it does not say."""
     if is_gguf(path):
         found = open_gguf(path).of_model("context_length")
         return found if isinstance(found, int) else None
-    return checkpoint.maximum_positions(checkpoint.read_config(path, trust_remote_code=trust_remote_code))
+    return checkpoint.maximum_positions(checkpoint.read_config(path))
 
 
 def open_tensors(path: Path) -> Safetensors | GgufTensors:

@@ -30,7 +30,7 @@ _BESIDE = re.compile(r"(^|/)(mmproj|imatrix)[^/]*$", re.IGNORECASE)
 def named_gguf(name: str) -> Path | None:
     """The file behind `ollama:llama3.1:8b`, `owner/repo:Q4_K_M` or `folder:Q4_K_M`; None for other names."""
     if name.startswith(OLLAMA):
-        return _ollama_file(name)
+        return _ollama_file(name.removeprefix(OLLAMA))
     at, colon, tag = name.rpartition(":")
     if not colon or "/" in tag or "\\" in tag:
         return None
@@ -161,13 +161,13 @@ def _ollama_store() -> Path:
 
 
 def _ollama_file(name: str) -> Path:
-    path, _, tag = name.removeprefix(OLLAMA).partition(":")
+    path, _, tag = name.partition(":")
     parts = path.split("/")
     parts = [*([_REGISTRY, _LIBRARY][: 3 - len(parts)]), *parts]
     manifest = _ollama_store().joinpath("manifests", *parts, tag or "latest")
     if len(parts) != 3 or ".." in (*parts, tag) or not manifest.is_file():
         here = ", ".join(found for found, _ in ollama_models()) or "none"
-        raise CheckpointNotFound(f"Ollama has no {name.removeprefix(OLLAMA)!r} in {_ollama_store()}; it has: {here}")
+        raise CheckpointNotFound(f"Ollama has no {name!r} in {_ollama_store()}; it has: {here}")
     return _blob(manifest)
 
 

@@ -109,8 +109,11 @@ class TemplateParser:
                 self._thinking = False
             case "region_close" if field == _CALLS and self._calls:
                 made = event["value"] if isinstance(event["value"], list) else [event["value"]]
-                for call in made:
-                    yield self._call(call["function"])
+                for function in (call["function"] for call in made):
+                    arguments = function.get("arguments", {})
+                    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+                    yield ToolCallDelta(self._index, "call_" + secrets.token_hex(12), str(function["name"]), text)
+                    self._index += 1
 
     def _told(self, field: str, text: str) -> Iterator[Delta]:
         """A part of a text: the whitespace around it is no part of it, unless the template says so."""
@@ -121,9 +124,3 @@ class TemplateParser:
         if text:
             self._blank = False
             yield ReasoningDelta(text) if field in _THOUGHTS else ContentDelta(text)
-
-    def _call(self, function: Mapping[str, Any]) -> ToolCallDelta:
-        arguments = function.get("arguments", {})
-        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        self._index += 1
-        return ToolCallDelta(self._index - 1, "call_" + secrets.token_hex(12), str(function["name"]), text)

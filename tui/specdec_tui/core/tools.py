@@ -9,14 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from specdec.errors import InvalidRequest
 from specdec_tui.core import files
 from specdec_tui.core.servers import Connection, ToolServer, why
-
-if TYPE_CHECKING:
-    from mcp.types import Tool as Described
 
 _MOST = 40_000
 """Characters of a result that the model gets."""
@@ -88,7 +85,16 @@ class Toolbox:
     async def _connect(self, to: Connection) -> None:
         try:
             await to.open()
-            found = [_tool(to, tool) for tool in await to.tools()]
+            found = [
+                Tool(
+                    re.sub(r"[^\w-]", "_", tool.name)[:64],
+                    tool.description or "",
+                    tool.input_schema,
+                    partial(to.call, tool.name),
+                    to.name,
+                )
+                for tool in await to.tools()
+            ]
         except Exception as error:  # noqa: BLE001  (a chat without these tools is still a chat)
             self._report(f"no tools of {to.name}: {why(error)} · /tools tries again")
             return
@@ -126,9 +132,3 @@ def folder_tools(folder: Path) -> tuple[Tool, Tool]:
 
 def _threaded(function: Callable[[Arguments], str]) -> Callable[[Arguments], Awaitable[str]]:
     return lambda arguments: asyncio.to_thread(function, arguments)
-
-
-def _tool(of: Connection, described: Described) -> Tool:
-    name = re.sub(r"[^\w-]", "_", described.name)[:64]
-    run = partial(of.call, described.name)
-    return Tool(name, described.description or "", described.input_schema, run, of.name)

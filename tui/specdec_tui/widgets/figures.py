@@ -25,11 +25,11 @@ def count(number: float) -> str:
     return f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.3g} million"
 
 
-def fitting(parts: Sequence[str], room: int, between: str = " · ") -> str:
+def fitting(parts: Sequence[str], room: int) -> str:
     """As many of them as there is room for, the first one always."""
-    while len(parts) > 1 and cell_len(between.join(parts)) > room:
+    while len(parts) > 1 and cell_len(" · ".join(parts)) > room:
         parts = parts[:-1]
-    return between.join(parts)
+    return " · ".join(parts)
 
 
 def curve(values: Sequence[float], width: int, top: float | None = None) -> str:
