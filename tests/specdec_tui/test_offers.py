@@ -78,21 +78,22 @@ async def test_the_command_that_trains_is_copied() -> None:
 
 
 def test_a_context_is_spoken_of_before_it_is_full() -> None:
-    assert of_context("a", 799, 1000) is None
-    first, second = of_context("a", 800, 1000), of_context("a", 960, 1000)
+    assert of_context("a", 1599, 2000) is None
+    first, second = of_context("a", 1600, 2000), of_context("a", 1920, 2000)
     assert first and second
     assert "80%" in first.text
+    assert (first.command, second.command) == ("/summary", "/trim"), "a summary has to fit in"
     assert first.key != second.key
     assert of_context("a", 10, 0) is None
 
 
 async def test_a_chat_goes_on_with_a_summary_of_itself(tmp_path: Path) -> None:
-    engine = ScriptedEngine(info=replace(SCRIPTED_INFO, context=60))
+    engine = ScriptedEngine(info=replace(SCRIPTED_INFO, context=2000))
     async with running(engine, database=tmp_path / "sessions.db") as chat:
         await chat.ready()
         await chat.until(lambda: chat.app.store)
         await chat.enter("/system Be brief.")
-        await chat.ask("A question that is long enough to fill it")
+        await chat.ask("A question that is long enough to fill it " * 38)
         await chat.until(lambda: _offered(chat))
         assert "of the context" in chat.text_of(OfferLine)
         before = chat.app.main.chat
@@ -105,7 +106,18 @@ async def test_a_chat_goes_on_with_a_summary_of_itself(tmp_path: Path) -> None:
         assert isinstance(system, Message)
         assert system.content == f"Be brief.\n\nWhat was said before, in short:\n{STORY}"
         titles = [session.title for session in chat.app.store.sessions()]  # type: ignore[union-attr]
-        assert titles == ["A question that is long enough to fill it (continued)", before.title]
+        assert titles == [f"{before.title} (continued)", before.title]
+
+
+async def test_a_summary_that_has_no_room_is_refused_before_it_is_asked_for() -> None:
+    engine = ScriptedEngine(info=replace(SCRIPTED_INFO, context=60))
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.ask("A question that is long enough to fill it")
+        await chat.until(lambda: _offered(chat))
+        await chat.enter("/summary")
+        await chat.until(lambda: any("/trim makes some" in said for said in chat.toasts))
+        assert len(engine.requests) == 1
 
 
 async def test_a_chat_goes_on_without_its_older_half(tmp_path: Path) -> None:

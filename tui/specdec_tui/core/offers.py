@@ -13,6 +13,8 @@ _AGREES, _LOOKED = 0.5, 100
 """A draft model that agrees less often is worth another one, once it was looked at so many times."""
 TRAINING_MINUTES = 20
 """What `specdec train` takes if it is told nothing."""
+_SUMMARY = 350
+"""Tokens that asking for a summary and the summary take, about."""
 _FULL = (0.95, 0.8)
 """Shares of the context at which something is said."""
 
@@ -55,5 +57,14 @@ def of_context(chat: str, used: int, context: int) -> Offer | None:
     passed = next((full for full in _FULL if share >= full), None)
     if passed is None:
         return None
-    text = f"This chat fills {share:.0%} of the context. /trim goes on without its older half, /new begins anew."
-    return Offer(f"context {chat} {passed}", text, "/summary", "goes on with a summary of it")
+    text = f"This chat fills {share:.0%} of the context. "
+    if has_room(used, context):
+        text += "/trim goes on without its older half, /new begins anew."
+        return Offer(f"context {chat} {passed}", text, "/summary", "goes on with a summary of it")
+    text += "There is no room for a summary; /new begins anew."
+    return Offer(f"context {chat} {passed}", text, "/trim", "goes on without its older half")
+
+
+def has_room(used: int, context: int) -> bool:
+    """For a summary of a chat, in the chat itself."""
+    return context - used >= _SUMMARY

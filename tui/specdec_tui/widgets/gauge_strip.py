@@ -18,7 +18,7 @@ class GaugeStrip(Vertical):
     GaugeStrip {
         height: auto; background: $surface; padding: 0 1;
         Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
-        #note { display: none; color: $text-muted; }
+        #note { display: none; color: $text-muted; text-wrap: wrap; }
         #note.-on { display: block; }
         #note.-alarm { background: $warning; color: $background; text-style: bold; }
     }
