@@ -133,6 +133,14 @@ RECURRENT = {**RECURRENT, **HYBRID}
 KINDS = {**LLAMA_FAMILY, **OTHERS, **RECURRENT}
 
 
+def wide() -> Any:
+    """A model whose rows are whole blocks of every type of GGUF."""
+    torch.manual_seed(2)
+    sizes = SIZES | {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "head_dim": 64}
+    config = transformers.LlamaConfig(**sizes | {"initializer_range": 0.02})
+    return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
 def build(kind: str) -> Any:
     """A random model; wide initial weights, so that what attention sees matters to the logits."""
     name, changes = KINDS[kind]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 
 from specdec.errors import CheckpointCorrupt, LoadError, MissingExtra, UnsupportedModel
 from specdec.gguf import open_gguf
@@ -28,14 +27,6 @@ from tests.models import models
 from tests.models.models import close, full, tokens
 
 
-def _wide() -> Any:
-    """A model whose rows are whole blocks of every type."""
-    torch.manual_seed(2)
-    sizes = models.SIZES | {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "head_dim": 64}
-    config = transformers.LlamaConfig(**sizes | {"initializer_range": 0.02})
-    return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-
-
 def _load(path: Path) -> EagerModel:
     model = load_model(path, device="cpu", dtype="float32", context=64, slots=3)
     assert isinstance(model, EagerModel)
@@ -51,7 +42,7 @@ def _same(path: Path, reference: Any) -> None:
 @pytest.mark.parametrize("kind", gguf_files.TYPES)
 def test_every_type(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
-    _same(path, gguf_files.write(_wide(), path, lambda _: kind))
+    _same(path, gguf_files.write(models.wide(), path, lambda _: kind))
     assert _load(path).info.weight_format == f"float32, made from GGUF {kind}"
 
 
@@ -60,7 +51,7 @@ def test_every_type(kind: str, tmp_path: Path) -> None:
 def test_few_bits_stay_few(kind: str, tmp_path: Path) -> None:
     """As on a GPU."""
     path, ids = tmp_path / "model.gguf", tokens(1, 20)
-    reference = gguf_files.write(_wide(), path, lambda name: "Q6_K" if "attn_v" in name else kind)
+    reference = gguf_files.write(models.wide(), path, lambda name: "Q6_K" if "attn_v" in name else kind)
     family = families.describe(read_gguf_config(path))
     assert family is not None
     options: Any = {"name": "x", "device": torch.device("cpu"), "dtype": torch.float32, "context": 64, "slots": 1}
@@ -88,7 +79,7 @@ def test_a_tied_head_stays_in_few_bits(tmp_path: Path) -> None:
 
 def test_types_mixed_by_tensor(tmp_path: Path) -> None:
     path, kinds = tmp_path / "model.gguf", {"attn_v": "Q6_K", "ffn_down": "Q6_K", "token_embd": "Q8_0"}
-    mixed = gguf_files.write(_wide(), path, lambda name: next((k for n, k in kinds.items() if n in name), "Q4_K"))
+    mixed = gguf_files.write(models.wide(), path, lambda name: next((k for n, k in kinds.items() if n in name), "Q4_K"))
     _same(path, mixed)
 
 

@@ -133,6 +133,17 @@ def test_it_runs_files_as_they_are(tmp_path: Path) -> None:
         load_model(path, device="cpu", quantize_head=True)
 
 
+def test_a_row_is_the_same_in_any_pass(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    gguf_files.write(models.wide(), path, lambda _: "Q8_0")
+    model, ids = load_model(path, device="cpu", context=96), tokens(1, 90)
+    whole = model.run(Batch(ids, [0], [0], 90)).logits
+    for size in (1, 7, 16, 70):
+        parts = [ids[:, at : at + size] for at in range(0, 90, size)]
+        pieces = [model.run(Batch(part, [0], [at * size], part.shape[1])).logits for at, part in enumerate(parts)]
+        assert torch.equal(torch.cat(pieces, 1), whole), size
+
+
 def test_earlier_sequences_are_found_and_cut(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     reference = gguf_files.write(models.build("llama"), path)

@@ -20,6 +20,9 @@ PARTIAL = 1
 """LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: of a sequence only what cannot be cut."""
 BATCH = 512
 """Tokens that one call takes."""
+_ROWS = 60
+"""Tokens that it computes at once. From 64 on its attention goes by tiles, and sums otherwise: a prompt read anew would
+lead to another text than one of which a part was kept."""
 _ERROR = 4
 """llama.cpp's level of what it cannot go on with."""
 
@@ -50,7 +53,7 @@ class LlamaContext:
                 raise CheckpointCorrupt(f"{path} cannot be read by llama.cpp: {_first(reasons)}")
             shape = lib.llama_context_default_params()
             shape.n_ctx, shape.n_seq_max = sequences * capacity, sequences
-            shape.n_batch = shape.n_ubatch = BATCH
+            shape.n_batch, shape.n_ubatch = BATCH, _ROWS
             shape.kv_unified = False  # else each sequence passes over what the others hold
             shape.swa_full = True  # else what lies before a window is gone when tokens are taken back
             shape.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO  # a row beside others: the same bits, mostly
