@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from specdec_tui.core.gauge import Gauge
+from specdec_tui.widgets.figures import first_token
 from specdec_tui.widgets.gauge_body import _acceptance
 from tests.specdec_tui.events import event, token
 
@@ -16,6 +17,10 @@ def test_rates_are_counted_from_tokens_not_events() -> None:
     assert reading.mean == pytest.approx(54)
     assert reading.now == pytest.approx(50)  # the first event is a second old
     assert reading.ttft == pytest.approx(1.0)
+
+
+def test_a_long_wait_is_told_in_seconds() -> None:
+    assert [first_token(seconds) for seconds in (0.0104, 0.189, 24.42)] == ["10.4 ms", "189 ms", "24.4 s"]
 
 
 def test_now_falls_to_nothing_when_nothing_comes() -> None:

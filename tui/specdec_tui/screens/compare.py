@@ -20,7 +20,7 @@ from specdec.verify.comparison import SIDES, Comparison, Side
 from specdec_tui.core.compare import compare, forgets
 from specdec_tui.core.gauge import Gauge
 from specdec_tui.core.safe import one_line, safe
-from specdec_tui.widgets.figures import fitting, milliseconds, rate
+from specdec_tui.widgets.figures import first_token, fitting, rate
 
 _FRAME = 1 / 15
 _EDGES = 6
@@ -123,12 +123,11 @@ def verdict(result: Comparison, *, may_know: bool = False) -> Content:
     same = result.verdict == "identical"
     stats = result.speculative.stats
     length = f"{stats.acceptance_length:.2f}" if stats.drafted and stats.rounds else "–"
-    ttft = milliseconds(1000 * result.speculative.timing.ttft)
     parts: list[str | tuple[str, str]] = [
         (f"{result.speed_up:.2f}x plain", "bold $success" if faster else "bold $error"),
         "   ",
         (result.verdict, "bold $success" if same else "bold $warning"),
-        f"\nacceptance length {length} · TTFT {ttft} ms",
+        f"\nacceptance length {length} · TTFT {first_token(result.speculative.timing.ttft)}",
     ]
     if stats.off_reason:
         parts.append((f"\nSpeculation off: {one_line(stats.off_reason)}", "$warning"))

@@ -25,6 +25,11 @@ def count(number: float) -> str:
     return f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.3g} million"
 
 
+def first_token(seconds: float) -> str:
+    """TTFT."""
+    return f"{milliseconds(1000 * seconds)} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
 def fitting(parts: Sequence[str], room: int) -> str:
     """As many of them as there is room for, the first one always."""
     while len(parts) > 1 and cell_len(" · ".join(parts)) > room:
@@ -56,5 +61,5 @@ def answer_parts(figures: Mapping[str, float | str]) -> list[str]:
         parts.append(f"acceptance {r.stats.acceptance_rate:.0%}{length}")
     parts.append(f"{about}{r.tokens} tokens")
     if r.ttft:
-        parts.append(f"TTFT {milliseconds(1000 * r.ttft)} ms")
+        parts.append(f"TTFT {first_token(r.ttft)}")
     return parts

@@ -7,7 +7,7 @@ from textual.content import Content
 from specdec.hub import size
 from specdec.types import SpecStats
 from specdec_tui.core.gauge import GaugeState, Reading
-from specdec_tui.widgets.figures import bar, curve, fitting, milliseconds, rate
+from specdec_tui.widgets.figures import bar, curve, first_token, fitting, milliseconds, rate
 
 _POSITIONS = 6
 LEAST_RATES = 3
@@ -133,4 +133,4 @@ def _tokens(r: Reading) -> str:
 
 
 def _ttft(r: Reading) -> str:
-    return "–" if r.ttft is None else f"{milliseconds(1000 * r.ttft)} ms"
+    return "–" if r.ttft is None else first_token(r.ttft)
