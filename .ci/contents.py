@@ -12,7 +12,14 @@ from pathlib import Path
 ENGINE = "specdec_engine"
 NAMES = (ENGINE, "langchain_specdec", "llama_index_llms_specdec")
 """The latter two hold no module: they ask for the engine of their own version."""
-PACKAGES = ("specdec", "langchain_specdec", "llama_index/llms/specdec", "specdec_server", "specdec_tui")
+PACKAGES = (
+    "specdec",
+    "langchain_specdec",
+    "llama_index/llms/specdec",
+    "llama_index/embeddings/specdec",
+    "specdec_server",
+    "specdec_tui",
+)
 LARGEST = 60e6
 """Bytes; the bundled pair is most of it."""
 

@@ -115,4 +115,25 @@ def main() -> None:
         app = _joined(_COMMANDS, _function)
     else:  # nothing is imported to list the commands
         app = _joined(_COMMANDS, lambda _name: lambda: None)
-    app(prog_name="specdec")
+    try:
+        code = app(prog_name="specdec", standalone_mode=False)
+    except typer.Abort:
+        code = 1
+        typer.echo("stopped", err=True)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's own errors; it has no public name for them all
+            raise
+        code = 2
+        typer.secho(f"error: {_usage(error)}", err=True, fg="red")
+    sys.exit(code)
+
+
+def _usage(error: Any) -> str:
+    """What typer says of a wrong word, in one line, and where what is right stands."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context and parameter and str(context.get_parameter_source(parameter.name)).endswith("DEFAULT_MAP"):
+        from specdec.cli.config import config_file
+
+        return f"{config_file()}: {parameter.name}: {message}"
+    return f"{message}; see {context.command_path if context else 'specdec'} -h"

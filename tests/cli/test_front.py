@@ -34,6 +34,30 @@ def test_version_help_and_a_wrong_word() -> None:
     assert "Did you mean 'generate'?" in _specdec("generat").stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("generate --k 3 hi", "No such option: --k (Possible options: --top-k); see specdec generate -h"),
+        ("generate --temperature hot hi", "Invalid value for '--temperature': "),
+        ("cluster show", "Missing option '--target'; see specdec cluster -h"),
+        ("models remove owner/none", "model is 'owner/none'; expected "),
+    ],
+)
+def test_a_wrong_word_is_one_line_without_a_box(words: str, error: str) -> None:
+    done = _specdec(*words.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {error}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_value_of_the_file_with_defaults_is_told_with_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("temperature = 'hot'")
+    done = _specdec("generate", "hi", SPECDEC_CONFIG=str(file))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {file}: temperature: Invalid value for '--temperature': ")
+
+
 def test_the_shell_completes_options() -> None:
     asked = {"_SPECDEC_COMPLETE": "complete_bash", "COMP_WORDS": "specdec generate --temp", "COMP_CWORD": "2"}
     assert "--temperature" in _specdec(**asked).stdout
