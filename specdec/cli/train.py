@@ -30,6 +30,8 @@ _MEASURED, _MEASURED_LEAST, _MEASURED_TOKENS = 12, 2, 64
 """Held-out prompts that are answered to measure, at most and at least, and tokens of each."""
 _MEASURED_SECONDS, _MEASURED_SHARE = 60.0, 0.1
 """How long that may take, or which share of the training."""
+_WIDE = 100
+"""Columns of a terminal in which there is room for a bar."""
 Show = Callable[[TrainingProgress], None]
 
 
@@ -143,16 +145,18 @@ def _screen(*, json: bool) -> Iterator[Show]:
         yield _every(_LINE_EVERY, lambda progress: console.print(_sentence(progress), soft_wrap=True))
         return
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[more]}")
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("loading", total=1.0, more="")
+    # what matters most stands first, where the terminal is too narrow for all of it
+    told = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+    drawn = [BarColumn(20)] if console.width >= _WIDE else []
+    with Progress(*drawn, told, console=console, transient=True) as bar:
+        task = bar.add_task("loading", total=1.0)
 
         def show(progress: TrainingProgress) -> None:
             if progress.note:
                 bar.console.print(progress.note, soft_wrap=True)
-            stage, _, more = _sentence(progress).partition(": ")
-            bar.update(task, description=stage, completed=progress.fraction, more=more)
+            bar.update(task, description=_sentence(progress), completed=progress.fraction)
 
         yield show
 
@@ -175,18 +179,18 @@ def _sentence(progress: TrainingProgress) -> str:
     if progress.note:
         return progress.note
     parts = [f"{progress.fraction:.0%}"]
+    if progress.seconds_left is not None:
+        parts.append(f"{progress.seconds_left / 60:.1f} min left")
     if progress.answers:
         parts.append(f"{progress.answers} answers")
-    if progress.step:
-        parts.append(f"step {progress.step}")
-    if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.2f}")
     if progress.best and progress.before:
         parts.append(
             f"acceptance length {progress.before.acceptance_length:.2f} → {progress.best.acceptance_length:.2f}"
         )
-    if progress.seconds_left is not None:
-        parts.append(f"{progress.seconds_left / 60:.1f} min left")
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.2f}")
+    if progress.step:
+        parts.append(f"step {progress.step}")
     return f"{progress.stage}: " + ", ".join(parts)
 
 

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import specdec
 from specdec.bench.prompts import BenchPrompt
 from specdec.cli import app
-from specdec.cli.train import _drafted_before, chatted
+from specdec.cli.train import _drafted_before, _sentence, chatted
 from specdec.errors import InvalidRequest, TrainingFailed, UnsupportedModel
 from specdec.models.eager.model import EagerModel
-from specdec.training import TrainingOptions, TrainingProgress, TrainingResult, train
+from specdec.training import TrainingOptions, TrainingProgress, TrainingResult, TrainingScore, train
 from specdec.training.answers import AnswerFile
 from specdec.training.dflash import BlockLearner
 from specdec.training.loop import TrainingState
@@ -206,6 +206,12 @@ def test_a_new_head_beside_its_target_is_not_what_drafted_before(tmp_path: Path)
     head("dflash", sizes).save(target / "new")
     assert _drafted_before(str(target), target / "new") == "lookup"
     assert _drafted_before(str(target), tmp_path / "elsewhere") == str(target / "new")
+
+
+def test_a_narrow_terminal_shows_what_matters() -> None:
+    score = TrainingScore(2.5, {}, (), 9.0, 3, 5.0)
+    told = TrainingProgress("training", 0.5, 600, 12345, 9, loss=2.5, before=score, best=score)
+    assert _sentence(told)[:60] == "training: 50%, 10.0 min left, acceptance length 2.50 → 2.50,"
 
 
 def test_the_command(target: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_same_logits(case: str, target: Model, tmp_path: Path, monkeypatch: 
     subprocess.run(script, check=True, cwd=Path(__file__).parents[3])
     for (drafts, logits), (theirs, truth) in zip(found, torch.load(tmp_path / "answered"), strict=True):
         assert drafts == theirs
-        ids = drafter.head.vocabulary._ids  # type: ignore[attr-defined]
+        ids = drafter.head.vocabulary.ids  # type: ignore[attr-defined]
         torch.testing.assert_close(logits if ids is None else logits[:, ids], truth, rtol=0, atol=2e-4)
 
 
