@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from specdec.bench.prompts import BenchPrompt
@@ -51,13 +52,13 @@ class AnswerFile:
                 continue
             yield key, Answered(key, category, tuple(prompt), tuple(answer))
 
-    def append(self, answered: Answered) -> None:
+    def append(self, *answers: Answered) -> None:
         """Kept once this returns."""
-        self.known[answered.key] = answered
-        line = json.dumps([answered.key, answered.category, answered.prompt, answered.answer])
+        self.known.update((answered.key, answered) for answered in answers)
+        lines = [json.dumps([a.key, a.category, a.prompt, a.answer]) + "\n" for a in answers]
         try:
             with self.path.open("a", encoding="ascii") as file:
-                file.write(("\n" if self._cut_off() else "") + line + "\n")
+                file.write(("\n" if self._cut_off() else "") + "".join(lines))
         except OSError as error:
             raise unwritten(self.path, error) from error
 
@@ -81,7 +82,7 @@ class AnswerTask:
     """Of prompt and answer together."""
     seed: int
 
-    def request(self, engine: Engine, prompt: BenchPrompt) -> Request:
+    def request(self, engine: Engine, prompt: BenchPrompt, key: str) -> Request:
         """Its tools are in the prompt, if the target knows any, and the answer is free: what it calls follows no
         grammar. Raises InvalidRequest for a prompt that leaves no room for an answer, or that the chat template
         refuses."""
@@ -90,7 +91,7 @@ class AnswerTask:
         room = min(self.longest, self.length - len(tokens))
         if room < 2:
             raise PromptTooLong("prompt", len(tokens), f"at most {self.length - 2} tokens, to leave room for an answer")
-        seed = (self.seed + int(key_of(prompt), 16)) % 2**31
+        seed = (self.seed + int(key, 16)) % 2**31
         sampling = SamplingParams(max_tokens=room, seed=seed, temperature=0.0 if self.greedy else None)
         return Request(tokens, sampling, speculative="off", remember=False)
 
@@ -100,42 +101,50 @@ def answer_all(
 ) -> list[InvalidRequest]:
     """Have the prompts answered that are not yet, twice as many at once as there are slots, while `go_on` says so. What
     is under way when it ends is not kept. Returns why prompts were left out."""
-    waiting = (prompt for prompt in prompts if key_of(prompt) not in file.known)
+    waiting = ((key, prompt) for prompt in prompts if (key := key_of(prompt)) not in file.known)
     finished: queue.SimpleQueue[Answered | BaseException] = queue.SimpleQueue()
     running: dict[str, Callable[[], None]] = {}
     left_out: list[InvalidRequest] = []
     try:
         while go_on():
-            while len(running) < 2 * engine.info.slots and (prompt := next(waiting, None)):
+            while len(running) < 2 * engine.info.slots and (following := next(waiting, None)):
+                key, prompt = following
                 try:
-                    request = task.request(engine, prompt)
+                    request = task.request(engine, prompt, key)
                 except InvalidRequest as error:
                     left_out.append(error)
                 else:
-                    running[key_of(prompt)] = engine.submit(request, _collector(prompt, request, finished))
+                    asked = Answered(key, prompt.category, tuple(t for t in request.prompt if isinstance(t, int)), ())
+                    running[key] = engine.submit(request, _collector(asked, finished))
             if not running:
                 break
-            try:
-                found = finished.get(timeout=_WAIT)
-            except queue.Empty:
-                continue
-            if isinstance(found, BaseException):
-                raise found
-            del running[found.key]
-            if len(found.answer) > 1:
-                file.append(found)
+            answers = list(_taken(finished))
+            for found in answers:
+                del running[found.key]
+            if kept := [found for found in answers if len(found.answer) > 1]:
+                file.append(*kept)
     finally:
         for cancel in running.values():
             cancel()
     return left_out
 
 
+def _taken(finished: queue.SimpleQueue[Answered | BaseException]) -> Iterator[Answered]:
+    """All that there are; where there are none, those that come in a moment."""
+    with suppress(queue.Empty):
+        found = finished.get(timeout=_WAIT)
+        while True:  # each look at the clock, the screen and the disk takes time from the engine
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+            found = finished.get_nowait()
+
+
 def _collector(
-    prompt: BenchPrompt, request: Request, finished: queue.SimpleQueue[Answered | BaseException]
+    asked: Answered, finished: queue.SimpleQueue[Answered | BaseException]
 ) -> Callable[[GenerationEvent | BaseException], None]:
-    """Takes one request's events, and hands its answer over at their end."""
+    """Takes one request's events, and hands what was `asked` over with its answer at their end."""
     tokens: list[int] = []
-    asked = tuple(t for t in request.prompt if isinstance(t, int))
 
     def deliver(event: GenerationEvent | BaseException) -> None:
         if isinstance(event, BaseException):
@@ -144,6 +153,6 @@ def _collector(
         tokens.extend(token.id for token in event.tokens)
         if event.end is not None:
             ending = [event.end.stop] if isinstance(event.end.stop, int) else []
-            finished.put(Answered(key_of(prompt), prompt.category, asked, (*tokens, *ending)))
+            finished.put(replace(asked, answer=(*tokens, *ending)))
 
     return deliver

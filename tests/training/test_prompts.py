@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
 
 from specdec.bench.prompts import BenchPrompt
+from specdec.engine import Deliver
 from specdec.errors import InvalidRequest
 from specdec.training import TrainingOptions, shipped, train
-from specdec.training.answers import Answered, AnswerFile
+from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
 from specdec.training.prompts import TrainingPrompts, key_of, read_files
-from specdec.types import Message
+from specdec.types import Message, Request
+from tests.fakes import SCRIPTED_INFO, ScriptedEngine
 
 
 def prompt(text: str) -> BenchPrompt:
@@ -91,3 +95,33 @@ def test_answers_outlive_a_line_that_was_cut_off(tmp_path: Path) -> None:
     assert again.known == {"a": Answered("a", "chat", (1, 2), (3, 4))}
     again.append(Answered("b", "code", (1,), (5, 6)))
     assert list(AnswerFile(path).known) == ["a", "b"]
+
+
+class AtOnce(ScriptedEngine):
+    """Has each answer ready when it was asked."""
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        for event in self.stream(request):
+            deliver(event)
+        return lambda: None
+
+
+def test_answers_that_end_together_are_one_look_at_the_clock_and_one_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine has less time, the more often the thread beside it does something."""
+    looks, writes, append = count(1), list[int](), AnswerFile.append
+
+    def noting(self: AnswerFile, *answers: Answered) -> None:
+        writes.append(len(answers))
+        append(self, *answers)
+
+    monkeypatch.setattr(AnswerFile, "append", noting)
+    file = AnswerFile(tmp_path / "answers.jsonl")
+    task = AnswerTask(greedy=True, longest=8, length=64, seed=0)
+    asked = [prompt(f"question {number}") for number in range(50)]
+    with AtOnce(info=replace(SCRIPTED_INFO, slots=10)) as engine:
+        answer_all(engine, asked, file, task, lambda: next(looks) > 0)
+    assert writes == [20, 20, 10]
+    assert next(looks) == 1 + 4
+    assert list(AnswerFile(file.path).known) == [key_of(one) for one in asked]
