@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from specdec.decoding.rounds.clock import ChunkTimer
@@ -13,6 +12,7 @@ from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.chunks import SIZES, STALL, ChunkCosts
 from specdec.drafters.base import Drafter, Seen
 from specdec.models.base import Batch, Model
+from specdec.transfer import to_device
 
 _LONGEST_ON_CPU = 512
 _WORTH_WAITING = 64
@@ -64,7 +64,7 @@ class Prefill:
         end = min(start + (size or SIZES[-1]), last)
         self._left -= self._costs.estimate(end - start, start)
         done = end == last and not row.paused
-        chunk = torch.tensor([row.tokens[start:end]], device=self._target.info.device)
+        chunk = to_device([row.tokens[start:end]], self._target.info.device)
         began = self._timer.mark()
         found = self._target.run(Batch(chunk, [slot], [start], int(done), self._features))
         state.commit(slot, end)

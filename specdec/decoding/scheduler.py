@@ -67,8 +67,11 @@ class Scheduler:
 
     def admit(self) -> None:
         """Give free slots to those who wait."""
-        while self._waiting and len(self.running) < len(self._state.slots):
-            row = self._waiting[0] if len(self._waiting) == 1 else self.waiting()[0]
+        if not self._waiting or len(self.running) == len(self._state.slots):
+            return
+        for row in self.waiting():
+            if len(self.running) == len(self._state.slots):
+                return
             # memory for its tokens, beside those of the others, and for the next rounds of all
             running = [(slot, len(other.tokens) + _NEXT) for slot, other in self.running.items()]
             if running and not self._state.prefixes.fits(row.tokens, _NEXT, running):

@@ -14,6 +14,7 @@ from torch import Tensor
 from specdec.drafters.base import DeviceRound, DraftContext, DraftRound, Drafts, Seen
 from specdec.drafters.drawing import Drawing, fitted
 from specdec.models.base import DECODE_ROWS, Batch, DeviceModel, Model
+from specdec.transfer import to_device
 from specdec.types import MAX_SPECULATIVE_TOKENS
 
 _CHUNK, _CHUNK_ON_CPU = 2048, 512
@@ -160,7 +161,7 @@ class DraftModelDrafter:
         last one, which costs acceptance and nothing else."""
         info = self.model.info
         if isinstance(tokens, list):
-            tokens = torch.tensor(tokens, dtype=torch.int64)
+            tokens = to_device(tokens, info.device)
         return tokens.to(info.device).clamp(max=info.vocab_size - 1)
 
     def fit(self, logits: Tensor) -> Tensor:

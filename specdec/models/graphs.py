@@ -16,6 +16,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from specdec.transfer import to_device
+
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 _KEPT = 128
@@ -157,13 +159,6 @@ def smallest(
     shapes = [(size, width) for size in sizes if size >= rows for width in widths if width >= count]
     made = [shape for shape in shapes if key(*shape) in graphs]
     return min(made, key=lambda shape: shape[0] * shape[1], default=shapes[0])
-
-
-def to_device(values: Sequence[Sequence[float]], device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
-    """A tensor of `values` without waiting for the device."""
-    if device.type != "cuda":
-        return torch.tensor(values, dtype=dtype, device=device)
-    return torch.tensor(values, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
 
 
 class Fetched:

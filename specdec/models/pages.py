@@ -107,6 +107,11 @@ class PagedPrefixes:
 
     def fits(self, tokens: list[int], more: int, running: Iterable[tuple[int, int]]) -> bool:
         """See `state.Prefixes.fits`."""
+        running = list(running)
+        if self._window is None:
+            most = sum(max(0, self._needed(length) - len(self._held[slot])) for slot, length in running)
+            if self._needed(len(tokens) + more) + most <= len(self._free):
+                return True  # whatever is shared, and whatever others could give away
         live = [held[self._first(reached) :] for held, reached in zip(self._held, self._reached, strict=True)]
         taken = {page for held in live for page in held}
         owed = sum(max(0, self._at_once(length) - len(live[slot])) for slot, length in running)

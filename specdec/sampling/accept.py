@@ -33,6 +33,8 @@ def coupled(logits: Tensor, drafted: Tensor, lengths: Tensor, noise: Tensor | No
     noise [B, M or more, V] or None.
     """
     tokens = (logits if noise is None else logits + noise[:, : logits.shape[1]]).argmax(-1)
+    if not drafted.shape[1]:
+        return Verdict(tokens, lengths)
     return Verdict(tokens, _leading(tokens[:, :-1] == drafted, lengths))
 
 

@@ -11,6 +11,7 @@ from specdec.grammars.matcher import ban, fill_masks, unpack
 from specdec.sampling import noise, processors
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import RowShape, SamplerState, resolved
+from specdec.transfer import to_device
 
 _NEUTRAL = RowShape()
 
@@ -22,10 +23,10 @@ def _apply(
     rows = [i for i, value in enumerate(values) if value != neutral]
     if not rows:
         return logits
-    touched = torch.tensor([values[i] for i in rows], dtype=torch.float32, device=logits.device).view(-1, 1, 1)
+    touched = to_device([values[i] for i in rows], logits.device, torch.float32).view(-1, 1, 1)
     if len(rows) == len(values):
         return processor(logits, touched)
-    index = torch.tensor(rows, device=logits.device)
+    index = to_device(rows, logits.device)
     return logits.index_copy(0, index, processor(logits.index_select(0, index), touched))
 
 
@@ -52,7 +53,7 @@ class SamplingBatch:
     def greedy_rows(self) -> Tensor | None:
         """[B] bool on the states' device, for `accept.rejection`; None when no row is greedy."""
         rows = [s.greedy for s in self.states]
-        return torch.tensor(rows, device=self.states[0].device) if any(rows) else None
+        return to_device(rows, self.states[0].device, torch.bool) if any(rows) else None
 
     def on_host(self, drafted: Tensor) -> Tensor:
         """`drafted` as `process` wants it: where a row has a grammar, on the host. To be called before the pass whose
@@ -79,7 +80,7 @@ class SamplingBatch:
                 if early > 0 and state.forbidden is not None:
                     logits[row, :early].index_fill_(-1, state.forbidden, processors.NEVER)
             if self._penalised:
-                rows = torch.tensor(self._penalised, device=logits.device)
+                rows = to_device(self._penalised, logits.device)
                 logits.index_copy_(0, rows, self._penalise(logits.index_select(0, rows), drafted[rows], first))
         if not self._shaped:
             return logits
@@ -109,7 +110,7 @@ class SamplingBatch:
         if len(self.constrained) == len(self.states):
             logits.masked_fill_(~allowed, processors.NEVER)
         else:
-            index = torch.tensor(self.constrained, device=logits.device)
+            index = to_device(self.constrained, logits.device)
             kept = logits.index_select(0, index).masked_fill_(~allowed, processors.NEVER)
             logits.index_copy_(0, index, kept)
 
@@ -122,7 +123,7 @@ class SamplingBatch:
             (resolved(s.params.repetition_penalty), s.params.presence_penalty, s.params.frequency_penalty)
             for s in states
         ]
-        factor, presence, frequency = torch.tensor(values, device=logits.device).view(-1, 3, 1, 1).unbind(1)
+        factor, presence, frequency = to_device(values, logits.device, torch.float32).view(-1, 3, 1, 1).unbind(1)
         counts = processors.occurrences(committed, drafted, first, logits.shape[1])
         logits = processors.repetition(logits, (counts > 0) | prompted.unsqueeze(1), factor)
         return processors.presence_and_frequency(logits, counts, presence, frequency)
@@ -143,7 +144,7 @@ class SamplingBatch:
             [noise.uniform(s.seed, start + j, Stream.ACCEPT) for j in range(count)]
             for s, start in zip(self.states, positions, strict=True)
         ]
-        return torch.tensor(rows, dtype=torch.float32).view(len(rows), count).to(self.states[0].device)
+        return to_device(rows, self.states[0].device, torch.float32).view(len(rows), count)
 
     def select(self, rows: Sequence[int]) -> SamplingBatch:
         """The batch of these rows, in this order; states are shared."""

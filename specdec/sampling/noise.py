@@ -17,22 +17,26 @@ for a vocabulary of 128k made of nothing else.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from enum import IntEnum
-from functools import cache, lru_cache
+from functools import cache
 from importlib.util import find_spec
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from specdec.transfer import to_device
+
 ROUNDS = 10
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _MASK = 0xFFFFFFFF
 _GRID = 2.0**-32
-_BLOCK_ROWS, _BLOCK_ELEMENTS, _BLOCKS = 16, 1 << 16, 8
-"""How much noise is drawn ahead, at most, and how many blocks of it are kept."""
+_BLOCK_ROWS, _BLOCK_ELEMENTS, _KEPT_ELEMENTS = 16, 1 << 16, 1 << 23
+"""How much noise is drawn at once, at most, and how much of it is kept."""
 
 Word = TypeVar("Word", int, Tensor)
 
@@ -90,28 +94,62 @@ def gumbel(
     if device.type == "cuda" and has_triton():
         from specdec.kernels.choose import gumbel as kernel
 
-        where = torch.tensor([list(seeds), list(positions)], dtype=torch.int64).to(device)
+        where = to_device([list(seeds), list(positions)], device)
         return kernel(where[0], where[1], count, int(stream), width)
-    if device.type == "cpu" and len(seeds) == 1:
-        # Out of blocks that are drawn whole: of a single row's time on a CPU most is for the many small steps, and the
-        # rows after it will be asked for next.
-        size = min(max(1, _BLOCK_ELEMENTS // width), _BLOCK_ROWS)
-        start = positions[0]
-        first, last = start // size, (start + count - 1) // size
-        blocks = [_block(seeds[0], index, size, stream, width) for index in range(first, last + 1)]
-        return torch.cat(blocks)[start - first * size :][:count].unsqueeze(0)
-    return _drawn([*zip(seeds, positions, strict=True)], count, stream, width, device)
+    rows = [*zip(seeds, positions, strict=True)]
+    if device.type != "cpu":
+        return _drawn(rows, count, stream, width, device)
+    # Out of blocks that are drawn whole: of a row's time on a CPU most is for the many small steps, the rows after it
+    # will be asked for next, and those of rejected drafts again.
+    size = min(max(1, _BLOCK_ELEMENTS // width), _BLOCK_ROWS)
+    blocks = (count + size - 2) // size + 1  # that a row may touch
+    worth = len(rows) == 1 or size * width >= _BLOCK_ELEMENTS // 2  # else the steps, not the numbers, take the time
+    if worth and len(rows) * blocks * size * width <= _KEPT_ELEMENTS:
+        return torch.stack([_ahead(seed, start, count, size, stream, width) for seed, start in rows])
+    some = max(1, _BLOCK_ELEMENTS // max(count * width, 1))  # what fits a core's cache
+    each = (rows[at : at + some] for at in range(0, len(rows), some))
+    return torch.cat([_drawn(part, count, stream, width, device) for part in each])
 
 
-@lru_cache(maxsize=_BLOCKS)
-def _block(seed: int, index: int, size: int, stream: Stream, width: int) -> Tensor:
-    return _drawn([(seed, index * size)], size, stream, width, torch.device("cpu"))[0]
+def _ahead(seed: int, start: int, count: int, size: int, stream: Stream, width: int) -> Tensor:
+    """Noise [count, width] of one row, out of blocks of so many positions."""
+    first, last = start // size, (start + max(count, 1) - 1) // size
+    blocks = [_kept.block(seed, index, size, stream, width) for index in range(first, last + 1)]
+    whole = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+    return whole[start - first * size :][:count]
+
+
+class _Kept:
+    """The blocks that were asked for last, by all engines of the process."""
+
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[tuple[int, int, int, Stream, int], Tensor] = OrderedDict()
+        self._elements = 0
+        self._lock = threading.Lock()
+
+    def block(self, seed: int, index: int, size: int, stream: Stream, width: int) -> Tensor:
+        """Noise [size, width] from position index * size on."""
+        key = seed, index, size, stream, width
+        with self._lock:
+            if (found := self._blocks.get(key)) is not None:
+                self._blocks.move_to_end(key)
+                return found
+        drawn = _drawn([(seed, index * size)], size, stream, width, torch.device("cpu"))[0]
+        with self._lock:
+            self._elements += 0 if key in self._blocks else drawn.numel()
+            self._blocks[key] = drawn
+            while self._elements > _KEPT_ELEMENTS and len(self._blocks) > 1:
+                self._elements -= self._blocks.popitem(last=False)[1].numel()
+        return drawn
+
+
+_kept = _Kept()
 
 
 def _drawn(rows: list[tuple[int, int]], count: int, stream: Stream, width: int, device: torch.device) -> Tensor:
     """Noise of rows (seed, first position), by torch's own steps."""
     host = [[seed & _MASK, seed >> 32, start] for seed, start in rows]
-    low, high, start = torch.tensor(host, dtype=torch.int64).to(device).view(-1, 3, 1, 1).unbind(1)
+    low, high, start = to_device(host, device).view(-1, 3, 1, 1).unbind(1)
     block = torch.arange((width + 3) // 4, device=device)
     position = start + torch.arange(count, device=device).unsqueeze(-1)
     zero = torch.zeros((), dtype=torch.int64, device=device)

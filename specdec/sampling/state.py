@@ -11,6 +11,7 @@ from torch import Tensor
 
 from specdec.errors import InvalidRequest
 from specdec.grammars.matcher import Matcher
+from specdec.transfer import to_device
 from specdec.types import SamplingParams
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -91,4 +92,4 @@ class SamplerState:
             self.counts.scatter_add_(0, ids, torch.ones_like(ids, dtype=torch.float32))
 
     def _ids(self, tokens: Sequence[int]) -> Tensor:
-        return torch.tensor(tokens, dtype=torch.int64, device=self.device)
+        return to_device(tokens, self.device)

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from specdec.models.base import Batch, Model
-from specdec.models.graphs import to_device
 from specdec.training.answers import Answered
 from specdec.training.learning import TextBatch
+from specdec.transfer import to_device
 
 _CHUNK = 2048
 

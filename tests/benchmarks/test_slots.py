@@ -22,3 +22,4 @@ def test_calls_for_a_token_among_sixteen_on_the_device(tiny: Path, draft: Specul
     """Before rounds were counted, planned and shaped for all rows together they were 31 and 72."""
     work = calls_of(tiny, 16, draft, 0.8, on_device=True)
     assert 10 < work.token < most
+    assert 50 < work.request < 125  # before those who wait were ordered once for all free slots it was 150

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -70,6 +72,27 @@ def test_noise_does_not_depend_on_batch_count_or_width() -> None:
     assert torch.equal(whole[0, 4:], whole[2, :2])  # same seed, overlapping positions
 
 
+def test_on_a_cpu_no_position_of_many_rows_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds of five positions each, of which two are wanted again."""
+    drawn: list[int] = []
+    by_steps = noise._drawn
+
+    def noting(rows: list[tuple[int, int]], count: int, *more: Any) -> Tensor:
+        drawn.append(len(rows) * count)
+        return by_steps(rows, count, *more)
+
+    monkeypatch.setattr(noise, "_drawn", noting)
+    seeds, width = [901, 902, 903, 904], 4096
+    for start in range(0, 30, 3):
+        found = noise.gumbel(seeds, [start] * len(seeds), 5, Stream.TARGET, width, CPU)
+        assert torch.equal(found[2, :1], by_steps([(903, start)], 1, Stream.TARGET, width, CPU)[0])
+    assert sum(drawn) == len(seeds) * 32
+    drawn.clear()
+    many = noise.gumbel(range(2000), [7] * 2000, 1, Stream.TARGET, width, CPU)  # more than are kept
+    assert torch.equal(many[903:904], by_steps([(903, 7)], 1, Stream.TARGET, width, CPU))
+    assert sum(drawn) == 2000 and max(drawn) == 16
+
+
 def test_uniform_is_open_and_exact_at_the_edges(monkeypatch: pytest.MonkeyPatch) -> None:
     for word, expected in ((0, 2.0**-33), (ONES, 1 - 2.0**-24)):
         monkeypatch.setattr(noise, "philox4x32", lambda *_, w=word: (w, w, w, w))
@@ -81,7 +104,8 @@ def test_uniform_is_open_and_exact_at_the_edges(monkeypatch: pytest.MonkeyPatch)
 def test_gumbel_is_finite_and_resolved_at_the_edges(word: int, monkeypatch: pytest.MonkeyPatch) -> None:
     words = tuple(torch.full((1, 1, 1), word) for _ in range(4))
     monkeypatch.setattr(noise, "philox4x32", lambda *_: words)
-    drawn = noise.gumbel([1, 1], [0, 0], 1, Stream.TARGET, 4, CPU)  # two rows: a single one's noise is kept
+    monkeypatch.setattr(noise, "_kept", noise._Kept())  # what is drawn here must not be found by others
+    drawn = noise.gumbel([1], [0], 1, Stream.TARGET, 4, CPU)
     u = (word + 0.5) / 2**32
     assert drawn.flatten().tolist() == pytest.approx([-np.log(-np.log1p(-u))] * 4, rel=1e-6)
 

@@ -26,8 +26,9 @@ from specdec.drafters.base import DeviceRound, DraftContext, Drafter
 from specdec.kernels.launch import stamp
 from specdec.kernels.rounds import begin, settle
 from specdec.models.base import DECODE_ROWS, DeviceModel, Model
-from specdec.models.graphs import Fetched, Graphs, bucket, to_device
+from specdec.models.graphs import Fetched, Graphs, bucket
 from specdec.sampling.batch import SamplingBatch
+from specdec.transfer import to_device
 from specdec.types import MAX_SPECULATIVE_TOKENS, Round
 
 _AHEAD = 2
@@ -196,10 +197,9 @@ class DeviceRounds:
     def _send(self, plan: Plan, kind: RoundKind) -> None:
         inputs = self._place(plan, kind.rows)
         if kind.source == HOST:
-            rows = [
-                plan.offers[c.option.drafter].tokens[b, : c.length].tolist() if c.option else []
-                for b, c in enumerate(plan.choices)
-            ]
+            named = {c.option.drafter for c in plan.choices if c.option}
+            offered = {name: plan.offers[name].tokens.tolist() for name in named}
+            rows = [offered[c.option.drafter][b][: c.length] if c.option else [] for b, c in enumerate(plan.choices)]
             filled = [[*row, *[0] * (kind.drafts - len(row))] for row in rows]
             self._given[: len(rows), : kind.drafts] = to_device(filled, self._device)
         self._flights.append(_Flight(plan, kind, Fetched(self._round(inputs, kind))))

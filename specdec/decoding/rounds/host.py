@@ -17,6 +17,7 @@ from specdec.models.base import Batch, Model, Pass
 from specdec.sampling.accept import Verdict, coupled, defined, rejection
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.noise import Stream
+from specdec.transfer import to_device
 from specdec.types import AcceptRule, Round
 
 
@@ -74,7 +75,7 @@ class HostRounds:
         drafted = self._drafting.collect(rows, sampling, plan.choices, plan.offers, draft_noise)
         known = sampling.on_host(drafted.tokens)
         verifying = self._clock.mark()
-        last = torch.tensor([[r.tokens[-1]] for r in rows], device=drafted.tokens.device)
+        last = to_device([[r.tokens[-1]] for r in rows], drafted.tokens.device)
         tokens = torch.cat([last, drafted.tokens], 1)
         slots, starts = [r.context.slot for r in rows], [len(r.tokens) - 1 for r in rows]
         found = self._target.run(Batch(tokens, slots, starts, tokens.shape[1], self._drafting.features))
@@ -113,7 +114,7 @@ class HostRounds:
     ) -> Verdict:
         """From raw logits; see `defined` for its tokens. `known` is `drafted.tokens` where the sampling wants them."""
         processed = sampling.process(logits, known, 0)
-        lengths = torch.tensor(drafted.lengths, device=logits.device)
+        lengths = to_device(drafted.lengths, logits.device)
         if not self._rejecting:
             verdict = coupled(processed, drafted.tokens, lengths, noise)
         else:

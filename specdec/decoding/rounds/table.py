@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 
 from specdec.decoding.sequence import Running
-from specdec.models.graphs import to_device
 from specdec.models.state import Slot
+from specdec.transfer import to_device
 
 
 class SlotTable:

@@ -21,9 +21,9 @@ from specdec.drafters.heads.base import FeatureWindow, Head
 from specdec.drafters.heads.cache import HeadCache
 from specdec.drafters.heads.config import HeadConfig
 from specdec.models.base import DECODE_ROWS, DeviceModel, ModelInfo
-from specdec.models.graphs import to_device
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
+from specdec.transfer import to_device
 
 WINDOW = 8192
 """Positions that a slot holds, at most; at least half as many are the newest ones."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from specdec.models.base import DECODE_ROWS
 from specdec.models.families.base import ModelFamily
-from specdec.models.graphs import to_device
 from specdec.models.rope import Rope
+from specdec.transfer import to_device
 
 TILE = 256
 """Tokens of a long pass that attend together, to no more keys than the last of them sees."""

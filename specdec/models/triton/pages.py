@@ -8,7 +8,7 @@ import torch
 
 from specdec.kernels.pages import PAGE, PagedKeys
 from specdec.models.families.base import ModelFamily
-from specdec.models.graphs import to_device
+from specdec.transfer import to_device
 
 
 def pages_of(positions: int, page: int = PAGE) -> int:
