@@ -62,7 +62,7 @@ def needs(
     kept = kept_in(options.get("kv_dtype", "auto"), options["dtype"])
     token = cache_elements(config) * kept.itemsize * options["slots"]
     cuda = options["device"].type == "cuda"
-    if not cuda and formats.reader_of(config) is not None:  # they become plain
+    if not cuda and (is_gguf(path) or formats.reader_of(config) is not None):  # they become plain
         weights = parameters(config) * size
     else:
         weights = weight_bytes(path, config, options["dtype"], quantize, head=head)

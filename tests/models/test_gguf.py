@@ -18,8 +18,9 @@ from specdec.models.base import Batch
 from specdec.models.eager import model as eager
 from specdec.models.eager.model import EagerModel
 from specdec.models.llamacpp import loading as llamacpp
-from specdec.models.loading import generation_defaults, load_model
+from specdec.models.loading import foretold, generation_defaults, load_model
 from specdec.models.weights.checkpoint import resolve
+from specdec.models.weights.export import export
 from specdec.models.weights.gguf import GgufTensors, read_gguf_config
 from specdec.models.weights.layers import Quantization
 from tests import gguf_files
@@ -180,6 +181,21 @@ def test_files_that_are_wrong(change: Callable[[bytes], bytes], said: str, tmp_p
     with pytest.raises(LoadError, match=said) as caught:
         load_model(path, device="cpu", dtype="float32")
     assert "\n" not in str(caught.value)
+
+
+def test_memory_is_told_for_plain_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    gguf_files.write(models.build("llama"), path, lambda _: "F16")
+    (needs,) = foretold(path, device="cpu", dtype="float32", context=64).values()
+    told, info = needs.weights, _load(path).info
+    assert told == pytest.approx(info.weight_bytes, rel=0.02)  # norms are left out
+
+
+def test_a_file_is_not_quantised_again(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(UnsupportedModel, match=r"model\.gguf cannot be quantised, as a GGUF file"):
+        export(path, tmp_path / "out", "int4", head=False, device=torch.device("cpu"))
 
 
 def test_metadata_that_disagrees(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from specdec.errors import InvalidRequest, UnsupportedModel
+from specdec.gguf import is_gguf
 from specdec.kernels.packed import codes, scales_of
 from specdec.models import families
 from specdec.models.families.base import ModelFamily
@@ -32,6 +33,8 @@ def export(source: Path, folder: Path, to: Quantize, *, head: bool, device: torc
     one at a time. Raises LoadError or InvalidRequest."""
     if folder.exists() and any(folder.iterdir()):
         raise InvalidRequest("folder", str(folder), "a folder that is empty, or none yet")
+    if is_gguf(source):
+        raise UnsupportedModel(f"{source} cannot be quantised, as a GGUF file; expected the model's folder in 16 bits")
     config = read_config(source)
     formats.check(source, config)
     family = families.describe(config)
