@@ -7,10 +7,14 @@ ARG CUDA=
 ENV PIP_NO_CACHE_DIR=1 HF_HOME=/models SPECDEC_HOST=0.0.0.0
 
 # Triton compiles its launchers with a C compiler
+# not pinned: Debian's newest mends what was found since
+# hadolint ignore=DL3008
 RUN if [ -n "$CUDA" ]; then apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*; fi
 WORKDIR /src
 COPY . .
+# not pinned: the ranges are pyproject.toml's
+# hadolint ignore=DL3013
 RUN if [ -z "$CUDA" ]; then pip install 'torch<2.14' --index-url https://download.pytorch.org/whl/cpu; fi \
     && pip install '.[local,server]' && rm -rf /src/*
 

@@ -72,7 +72,7 @@ def test_a_draft_model_that_is_hardly_ever_right_does_not_read() -> None:
         answer = engine.generate(PROMPT, **OPTIONS, max_tokens=100)
     assert not widths
     assert answer.stats.drafted == 0
-    assert "has not read the long prompt" in str(answer.stats.speculation)
+    assert "has not read the prompt: that takes more than it saves" in str(answer.stats.speculation)
 
 
 def test_nothing_is_read_for_a_short_answer_unless_drafts_were_asked_for() -> None:

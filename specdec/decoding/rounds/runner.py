@@ -23,7 +23,9 @@ from specdec.sampling.batch import SamplingBatch
 from specdec.types import AcceptRule, Speculation
 
 _log = logging.getLogger(__name__)
-_UNREAD = Speculation(why="does not pay", detail="the draft model has not read the long prompt")
+_UNREAD = Speculation(
+    why="does not pay", detail="the draft model has not read the prompt: that takes more than it saves"
+)
 
 
 class RoundRunner:
