@@ -76,6 +76,8 @@ class MemoryNeeds:
         learning = parameters * _LEARNING + min(parameters, AT_ONCE) * _MOVED + facts.vocab * facts.hidden * size
         wide = 14 * facts.hidden + 6 * (getattr(facts.config, "intermediate_size", None) or 3 * facts.hidden)
         passes = (positions + rows) * layers * wide * 4 * self.passes
+        # each pass takes the keys and values of those before it once more
+        passes += positions * layers * 2 * facts.hidden * 4 * self.passes * (self.passes + 1) // 2
         features = positions * (layers + 3) * facts.hidden * size
         logits = max(
             _LOST * min(rows * facts.vocab, LOGITS_AT_ONCE), _JUDGED * min(positions * facts.vocab, LOGITS_AT_ONCE)

@@ -53,8 +53,9 @@ from specdec.training.prompts import TrainingPrompts, key_of
 from specdec.training.weights import FrozenEnds, LearningTensors, plain_head
 from specdec.types import LoadOptions
 
-_ANSWERING = 0.4
-"""Of the time, for the target's answers; a training by tokens has them all first."""
+_ANSWERING, _HELD_OUT = 0.4, 0.1
+"""Of the time, for the target's answers, and of that for those to held-out prompts, which come first; a training by
+tokens has them all."""
 _PROMPTS = 8000
 """Of those that come with us, at most."""
 _ANSWER_TOKENS = 64
@@ -188,10 +189,9 @@ class _Run:
             defaults=generation_defaults(target.facts.folder)[0],
         ) as engine:
             begun = time.monotonic()
-            until = begun + _ANSWERING * options.seconds
-            for part, greedy in ((self._parts.judge, True), (self._parts.learn, False)):
+            for part, greedy, share in ((self._parts.judge, True, _HELD_OUT), (self._parts.learn, False, _ANSWERING)):
                 task = AnswerTask(greedy, options.answer, target.model.info.context, options.seed)
-                go_on = partial(self._go_on, begun, until, total)
+                go_on = partial(self._go_on, begun, begun + share * options.seconds, total)
                 if left_out := answer_all(engine, part, self._answers, task, go_on):
                     note = f"{len(left_out)} prompts left out: {left_out[0]}" + ("; ..." if left_out[1:] else "")
                     self._report(TrainingProgress("answers", note=note))
@@ -200,8 +200,9 @@ class _Run:
     def _go_on(self, begun: float, until: float, total: int) -> bool:
         """Tell how many answers there are, and whether there is time for more."""
         now, count = time.monotonic(), len(self._answers.known)
-        left = max(self.options.seconds - (now - begun), 0.0) if until < inf else None
-        done = max(count / total, (now - begun) / max(until - begun, 1e-9) if until < inf else 0.0)
+        spent, seconds = now - begun, self.options.seconds
+        left = max(seconds - spent, 0.0) if seconds < inf else None
+        done = max(count / total, spent / max(_ANSWERING * seconds, 1e-9))
         self._report(TrainingProgress("answers", min(done, 1.0), left, answers=count))
         return now < until
 

@@ -24,6 +24,8 @@ from specdec.training.workspace import replacing
 class LearningTensors(HeadTensors):
     """See `HeadTensors`. Whatever is asked for as numbers is a parameter, in 32 bits; the rest is kept as it is."""
 
+    learns = True
+
     def __init__(self, folder: Path, device: torch.device) -> None:
         super().__init__(folder, device, torch.float32, DenseWeight)
         self.learning: dict[tuple[str, ...], tuple[Parameter, tuple[int, ...]]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +18,10 @@ from specdec.cli.train import _drafted_before, _sentence, chatted
 from specdec.errors import InvalidRequest, TrainingFailed, UnsupportedModel
 from specdec.models.eager.model import EagerModel
 from specdec.training import TrainingOptions, TrainingProgress, TrainingResult, TrainingScore, train
-from specdec.training.answers import AnswerFile
+from specdec.training.answers import Answered, AnswerFile
 from specdec.training.dflash import BlockLearner
 from specdec.training.loop import TrainingState
-from specdec.training.prompts import key_of
+from specdec.training.prompts import TrainingPrompts, key_of
 from specdec.types import Message
 from specdec_tui.core.conversation import Conversation
 from specdec_tui.core.store import Store
@@ -126,14 +127,39 @@ def test_nothing_is_answered_twice(
     assert any("1 prompts left out: prompt is too long" in (progress.note or "") for progress in told)
 
 
+def test_a_slow_target_answers_prompts_to_learn_from_too(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the time for a few answers: each takes a minute."""
+    now = 0.0
+    append = AnswerFile.append
+
+    def slowly(self: AnswerFile, found: Answered) -> None:
+        nonlocal now
+        now += 60
+        append(self, found)
+
+    monkeypatch.setattr("specdec.training.run.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(AnswerFile, "append", slowly)
+    monkeypatch.setattr("specdec.training.run._Run._begin", stopped)
+    prompts = [BenchPrompt("count", (Message("user", f"Say {i} again."),)) for i in range(200)]
+    parts = TrainingPrompts.of(prompts)
+    assert len(parts.judge) > 8
+    with pytest.raises(KeyboardInterrupt):
+        trained(target, tmp_path / "out", tokens=None, minutes=20, prompts=prompts)
+    known = AnswerFile(tmp_path / "out" / "training" / "answers.jsonl").known
+    assert 0 < len(known.keys() & set(map(key_of, parts.judge))) < len(known)
+
+
+def stopped(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_ctrl_c_before_anything_was_judged(
     target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("specdec.training.run.judge", stop)
+        patch.setattr("specdec.training.run.judge", stopped)
         with pytest.raises(KeyboardInterrupt):
             trained(target, tmp_path / "out", answered)
     assert not trained(target, tmp_path / "out", tokens=1).stopped

@@ -20,6 +20,9 @@ Make = Callable[[Tensor, Tensor | None], Weight]
 class HeadTensors:
     """Tensors by name, on one device in one precision. `make` turns [N, K] and a bias into what multiplies with it."""
 
+    learns = False
+    """Whether they will change, so that none may be left out for being equal to the target's."""
+
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, make: Make = dense) -> None:
         self.folder, self._device, self._dtype, self.make = folder, device, dtype, make
         self._files = pickles(folder)

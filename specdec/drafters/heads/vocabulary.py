@@ -33,7 +33,7 @@ class HeadVocabulary:
             ids = _target_ids(tensors, config.draft_vocab, target)
         product = None
         if "lm_head.weight" in tensors:
-            if not _copied_head(tensors, config, ends, target):
+            if tensors.learns or not _copied_head(tensors, config, ends, target):
                 product = tensors.weight(["lm_head"], (config.draft_vocab,), family.hidden)
         elif config.draft_vocab < family.vocab or family.hidden != ends.hidden:
             raise CheckpointCorrupt(
