@@ -134,10 +134,10 @@ def test_a_slow_target_answers_prompts_to_learn_from_too(
     now = 0.0
     append = AnswerFile.append
 
-    def slowly(self: AnswerFile, found: Answered) -> None:
+    def slowly(self: AnswerFile, *found: Answered) -> None:
         nonlocal now
-        now += 60
-        append(self, found)
+        now += 60 * len(found)
+        append(self, *found)
 
     monkeypatch.setattr("specdec.training.run.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(AnswerFile, "append", slowly)
