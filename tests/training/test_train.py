@@ -142,11 +142,11 @@ def test_a_slow_target_answers_prompts_to_learn_from_too(
     monkeypatch.setattr("specdec.training.run.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(AnswerFile, "append", slowly)
     monkeypatch.setattr("specdec.training.run._Run._begin", stopped)
-    prompts = [BenchPrompt("count", (Message("user", f"Say {i} again."),)) for i in range(200)]
+    prompts = [BenchPrompt("count", (Message("user", f"Say {i} again."),)) for i in range(800)]
     parts = TrainingPrompts.of(prompts)
-    assert len(parts.judge) > 8
+    assert len(parts.judge) > 40
     with pytest.raises(KeyboardInterrupt):
-        trained(target, tmp_path / "out", tokens=None, minutes=20, prompts=prompts)
+        trained(target, tmp_path / "out", tokens=None, minutes=100, prompts=prompts)
     known = AnswerFile(tmp_path / "out" / "training" / "answers.jsonl").known
     assert 0 < len(known.keys() & set(map(key_of, parts.judge))) < len(known)
 
