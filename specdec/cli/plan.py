@@ -16,6 +16,7 @@ from specdec.cluster.plan import ClusterPlan
 from specdec.cluster.plan import plan as planned
 from specdec.cluster.shape import ModelShape, shape
 from specdec.cluster.spec import Cluster
+from specdec.types.load import Quantize
 
 EPILOG = """
 Example: specdec plan Qwen/Qwen3-8B --draft Qwen/Qwen3-0.6B --gpu 4090
@@ -24,8 +25,6 @@ The speeds are those that memory allows, from data sheets; specdec bench measure
 specdec cluster plan is for several GPUs.
 """
 _LENGTHS = (2, 3, 4)
-_FOUR_BITS = 4.5 / 16
-"""Of the bytes in 16 bits, scales included."""
 
 
 @o.command
@@ -37,12 +36,14 @@ def plan(
     context: Annotated[int, typer.Option(help=o.LOADING["context"])] = 8192,
     slots: Annotated[int, typer.Option(help="Answers at once, each with such a context.", min=1)] = 1,
     dtype: Annotated[str, typer.Option(help=o.LOADING["dtype"])] = "auto",
+    quantize: Annotated[Quantize | None, typer.Option(help="The target's weights rounded: int4, int8, fp8.")] = None,
     json: o.Json = False,
 ) -> None:
     """Say whether a target and its draft fit a GPU, with how much context, and from which acceptance length on drafts
     pay. Exit code 1 if they do not fit."""
     wanted = Cluster(target, draft, k, context=context, dtype=dtype)
-    found = shape(wanted.target, dtype)
+    whole = shape(wanted.target, dtype)
+    found = whole.quantized(quantize) if quantize else whole
     drafts = None if draft in ("none", "lookup") else shape(draft, dtype)
     result = planned(wanted, found, drafts, known_gpu(gpu) if gpu else gpu_here())
     fits = result.cached_tokens >= context * slots
@@ -50,14 +51,14 @@ def plan(
     if json:
         print_json(asdict(result) | {"fits": fits, "cached_tokens": result.cached_tokens, "speed_ups": gains})
     else:
-        stdout().print(facts_table(_facts(result, found, fits=fits, slots=slots, gains=gains, drafting=draft)))
+        stdout().print(facts_table(_facts(result, whole, fits=fits, slots=slots, gains=gains, drafting=draft)))
     raise typer.Exit(0 if fits else 1)
 
 
 def _facts(
     result: ClusterPlan, target: ModelShape, *, fits: bool, slots: int, gains: dict[int, float], drafting: str
 ) -> dict[str, str]:
-    left, whole = max(result.free, 0.0) / GIB, target.weight_bytes / GIB
+    left = max(result.free, 0.0) / GIB
     room = f"room for {result.cached_tokens} tokens of context; {slots} x {result.context} asked for"
     facts = {
         "GPU": f"{result.gpu.name}, {result.gpu.memory / GIB:.0f} GiB, {result.gpu.bandwidth / 1e12:.2f} TB/s",
@@ -66,8 +67,9 @@ def _facts(
         "fits": f"{'yes' if fits else 'no'}: {room}",
         "plain": f"at most {1 / result.round_seconds:.0f} tokens/s",
     }
-    if not fits:
-        facts["in 4 bits"] = f"the target would take about {whole * _FOUR_BITS:.1f} GiB"
+    smaller = target.quantized("int4").weight_bytes
+    if not fits and smaller < result.target_weights:
+        facts["in 4 bits"] = f"the target takes about {smaller / GIB:.1f} GiB (--quantize int4)"
     if drafting != "none":
         texts = ", ".join(f"{gain:.1f} x at {length}" for length, gain in gains.items())
         facts["speculation"] = f"pays above an acceptance length of {result.pays_from:.2f}; {texts}"

@@ -19,7 +19,7 @@ from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import Header, pickles
 from specdec.models.weights.repacked import BITS
 from specdec.models.weights.sources import headers
-from specdec.types.load import Quantize
+from specdec.types.load import QUANTIZED_BITS, Quantize
 
 _GIB = 2**30
 _SPARE = 1.5 * _GIB
@@ -28,8 +28,6 @@ _SHARE = 0.95
 """Of the rest, for pages."""
 
 _ROUNDED: tuple[Quantize, ...] = ("int8", "int4")
-_BITS = {"int4": 4.25, "int8": 8.01, "fp8": 8.01}
-"""Of a number, with its share of a scale."""
 _CODES = {"I32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1, "I64": 0}
 """Bytes of what is stored in few bits; of I64, shapes that are not kept."""
 
@@ -151,7 +149,7 @@ def weight_bytes(
     for header in every:
         module, count = header.name.removesuffix(".weight"), prod(header.shape)
         if quantize and len(header.shape) == 2 and any(module.endswith(f".{part}") for part in rounds):
-            total += int(count * _BITS[quantize] / 8)
+            total += int(count * QUANTIZED_BITS[quantize] / 8)
         elif not (head and module == names.head):
             total += count * dtype.itemsize
         if head and module.endswith(table):

@@ -13,6 +13,8 @@ from specdec.types.validation import WHOLE, Bounds, check
 
 AcceptRule = Literal["coupled", "rejection"]
 Quantize = Literal["int4", "int8", "fp8"]
+QUANTIZED_BITS: Mapping[Quantize, float] = {"int4": 4.25, "int8": 8.01, "fp8": 8.01}
+"""Of a weight, with its share of a scale."""
 KvDtype = Literal["auto", "fp8"]
 Name = str | PathLike[str]
 
