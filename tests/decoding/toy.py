@@ -147,6 +147,8 @@ def drafters(kind: str, target: ToyModel) -> list[Drafter]:
         return [MemoryDrafter(500)]
     if kind == "prediction":
         return [PredictionDrafter()]
+    if kind not in ("perfect", "near", "hostile"):
+        raise ValueError(f"no kind of drafter is {kind!r}")
     draft = ToyModel(0 if kind == "perfect" else 99, slots=target.info.slots, context=target.info.context)
     if kind == "near":
         draft.first, draft.second = target.first + 0.15 * draft.first, target.second
