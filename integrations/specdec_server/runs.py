@@ -132,8 +132,9 @@ class Run:
     ) -> None:
         if settings.log_prompts:
             facts["prompt"] = requests[0].prompt
-        key = str(facts.get("key", ""))  # whoever names no user is told apart by the key
-        self._requests = [replace(request, client=request.client or key) for request in requests]
+        self._requests = list(requests)
+        if key := str(facts.get("key", "")):  # whoever names no user is told apart by it
+            self._requests = [r if r.client else replace(r, client=key) for r in requests]
         self._runs: Runs | None = None
         self.facts, self._settings, self._choices = facts, settings, choices or 1
         self.id = str(facts["id"])

@@ -49,6 +49,8 @@ class Scheduler:
 
     def waiting(self) -> list[Running]:
         """Who waits, in the order in which they would be served."""
+        if len(self._waiting) < 2:
+            return list(self._waiting)
         now, taken = self._now(), Counter(row.request.client for row in self.running.values())
         urgency = {row: row.request.priority + int((now - row.received) / AGING) for row in self._waiting}
         turn: dict[Running, tuple[int, int]] = {}
