@@ -80,7 +80,10 @@ def _chunk(**fields: Any) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=AIMessageChunk(**fields))
 
 
-def usage_metadata(end: Ending) -> UsageMetadata:
+def usage_metadata(end: Ending) -> UsageMetadata | None:
+    """None where a server does not say what the prompt took: all counts are needed."""
+    if end.usage.prompt_tokens is None:
+        return None
     return UsageMetadata(
         input_tokens=end.usage.prompt_tokens,
         output_tokens=end.usage.completion_tokens,

@@ -33,12 +33,13 @@ class CompletionUsage(ResponseModel):
 
     @classmethod
     def of(cls, usage: Usage, stats: SpecStats) -> CompletionUsage:
+        prompt = usage.prompt_tokens or 0  # a server that is passed on may not say; clients read a number
         guesses = [d for d in stats.drafters if d.drafter == "prediction"]
         accepted = sum(sum(d.accepted) for d in guesses)
         return cls(
-            prompt_tokens=usage.prompt_tokens,
+            prompt_tokens=prompt,
             completion_tokens=usage.completion_tokens,
-            total_tokens=usage.prompt_tokens + usage.completion_tokens,
+            total_tokens=prompt + usage.completion_tokens,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
             completion_tokens_details=CompletionTokensDetails(
                 reasoning_tokens=usage.reasoning_tokens,
@@ -65,7 +66,7 @@ class CompletionTimings(ResponseModel):
 
     @classmethod
     def of(cls, usage: Usage, timing: Timing, *, drafted: int, accepted: int) -> CompletionTimings:
-        computed, prefill = usage.prompt_tokens - usage.cached_tokens, timing.ttft - timing.queued
+        computed, prefill = (usage.prompt_tokens or 0) - usage.cached_tokens, timing.ttft - timing.queued
         return cls(
             queued_ms=1000 * timing.queued,
             cache_n=usage.cached_tokens,
@@ -147,7 +148,7 @@ class Figures(ResponseModel):
         answers, as OpenAI counts."""
         prompts = endings[choices - 1 :: choices]
         usage = Usage(
-            sum(end.usage.prompt_tokens for end in prompts),
+            sum(end.usage.prompt_tokens or 0 for end in prompts),
             sum(end.usage.completion_tokens for end in endings),
             sum(end.usage.cached_tokens for end in prompts),
             sum(end.usage.reasoning_tokens for end in endings),

@@ -45,7 +45,7 @@ class ServerMetrics:
             self._answers.labels(end.reason if end else "cancelled").inc()
             if end is None:
                 continue
-            self._prompt.inc(end.usage.prompt_tokens)
+            self._prompt.inc(end.usage.prompt_tokens or 0)
             self._cached.inc(end.usage.cached_tokens)
             self._completion.inc(end.usage.completion_tokens)
             self._queued.observe(end.timing.queued)

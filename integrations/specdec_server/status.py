@@ -38,12 +38,13 @@ def status_routes(pool: ModelPool) -> APIRouter:
     created = int(time.time())
 
     def card(model: HostedModel) -> ModelCard:
+        info = model.runs.engine.info if model.runs else None
         return ModelCard(
             id=model.name,
             object="model",
             created=created,
             owned_by="specdec",
-            max_model_len=model.runs.engine.info.context if model.runs else None,
+            max_model_len=info.context if info and info.context_known else None,
             state=model.state,
             aliases=model.aliases,
         )

@@ -28,7 +28,8 @@ class CategoryRow:
     speed_up: float
     ttft: float
     """Seconds, median, speculative."""
-    acceptance_length: float
+    acceptance_length: float | None
+    """None where no rounds are known of."""
     acceptance_per_position: tuple[float, ...]
     tokens: int
     """In one repeat."""
@@ -49,7 +50,7 @@ class CategoryRow:
             speculative=speed(runs, "speculative"),
             speed_up=ratio(runs, "speculative", "plain"),
             ttft=median(a.timing.ttft for a in drafted),
-            acceptance_length=stats.acceptance_length,
+            acceptance_length=stats.acceptance_length if stats.rounds else None,
             acceptance_per_position=stats.acceptance_per_position,
             tokens=sum(a.usage.completion_tokens for a in runs[0]["speculative"]),
             identical=sum((a.token_ids, a.text) == (b.token_ids, b.text) for a, b in zip(plain, drafted, strict=True)),

@@ -66,7 +66,7 @@ def stats_line(completion: Completion) -> str:
     ]
     if stats.drafted:
         parts.append(f"accepted {stats.acceptance_rate:.0%} of {stats.drafted} drafted")
-        parts.append(f"acceptance length {stats.acceptance_length:.2f}")
+        parts += [f"acceptance length {stats.acceptance_length:.2f}"] if stats.rounds else []
     elif stats.unknown:
         parts.append(f"speculation {stats.unknown}")
     else:

@@ -108,7 +108,7 @@ def _speeds(
                 "tokens/s\nplain": f"{r.plain:.0f}",
                 "\nspeculative": f"{r.speculative:.0f}",
                 "speed-up": f"{r.speed_up:.2f}x",
-                "acceptance\nlength": f"{r.acceptance_length:.2f}",
+                "acceptance\nlength": "–" if r.acceptance_length is None else f"{r.acceptance_length:.2f}",
                 "acceptance\nper position": percentages(r.acceptance_per_position[:3]),
                 "identical": f"{r.identical}/{r.answers}",
             }

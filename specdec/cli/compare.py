@@ -60,8 +60,9 @@ def comparison_table(result: Comparison) -> Table:
     table.add_row("tokens/s", *(f"{c.tokens_per_second:.1f}" for c in both))
     table.add_row("TTFT", *(f"{c.timing.ttft * 1000:.0f} ms" for c in both))
     table.add_row("tokens", *(str(len(c.tokens)) for c in both))
-    table.add_row("acceptance length", "", f"{result.speculative.stats.acceptance_length:.2f}")
-    table.add_row("acceptance per position", "", percentages(result.speculative.stats.acceptance_per_position))
+    stats = result.speculative.stats
+    table.add_row("acceptance length", "", f"{stats.acceptance_length:.2f}" if stats.rounds else "–")
+    table.add_row("acceptance per position", "", percentages(stats.acceptance_per_position))
     table.add_row("speed-up", "", f"{result.speed_up:.2f}x")
     table.add_row("identical", "", "yes" if result.identical else f"no, {result.verdict}")
     return table

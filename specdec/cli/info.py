@@ -33,6 +33,7 @@ def info(
     with loaded(loading) as engine:
         info = engine.info
     off, context = info.speculation_unavailable, f"{info.context} tokens"
+    context = context if info.context_known else f"unknown; {context} assumed"
     kept = "" if info.kv_dtype == "auto" else f" in {info.kv_dtype}"
     if json:
         print_json(asdict(info))

@@ -113,7 +113,8 @@ class RemoteEngine(EngineClient):
                 last = task.result()
                 if end := last.end:
                     counts = {name: getattr(end.stats, name) for name in ("rounds", "drafted", "accepted")}
-                    self._count(active=-1, finished=1, **asdict(end.usage), **counts)
+                    used = {name: n or 0 for name, n in asdict(end.usage).items()}
+                    self._count(active=-1, finished=1, **used, **counts)
                 deliver(last)
 
         with self._lock:
@@ -165,6 +166,7 @@ def _info(server: ServerInfo, context: int | None, slots: int) -> EngineInfo:
         draft_parameters=0,
         weight_bytes=0,
         cache_bytes=0,
+        context_known=bool(context or server.context),
         speculation_unavailable=why_nothing(server).detail if server.speculates is False else None,
         tool_format="server",
     )

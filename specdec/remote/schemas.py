@@ -86,7 +86,7 @@ class StreamedCompletionDetails(BaseModel):
 
 
 class StreamedUsage(BaseModel):
-    prompt_tokens: int = 0
+    prompt_tokens: int | None = None
     completion_tokens: int | None = 0
     prompt_tokens_details: StreamedPromptDetails | None = None
     completion_tokens_details: StreamedCompletionDetails | None = None

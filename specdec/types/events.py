@@ -55,7 +55,8 @@ class Usage:
     """Token counts of one request: `cached_tokens` of the prompt were not computed again, `reasoning_tokens` of the
     answer are within thoughts."""
 
-    prompt_tokens: int
+    prompt_tokens: int | None
+    """None where a server does not say."""
     completion_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0

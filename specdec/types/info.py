@@ -62,6 +62,8 @@ class EngineInfo:
     """What the target's keys and values are kept in, as in LoadOptions."""
     published_draft: PublishedDraft | None = None
     """What could be fetched for this target, where "auto" found nothing to load."""
+    context_known: bool = True
+    """Whether the server or the caller said `context`; else it is assumed."""
 
 
 @dataclass(frozen=True, slots=True)

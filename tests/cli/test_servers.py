@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from specdec.cli import app
-from tests.remote.scripted import ScriptedServer
+from tests.remote.scripted import ScriptedServer, untold
 
 
 def _run(*words: str) -> Result:
@@ -63,6 +63,21 @@ def test_bench_leaves_out_tools_unless_asked(servers: tuple[ScriptedServer, Scri
         assert shown.exit_code == 0, shown.output
         assert "story" in shown.output
         assert not [x for x in ours.seen if "tools" in x.body]
+
+
+def test_what_a_server_does_not_say_is_unknown() -> None:
+    silent = {"kind": "unknown", "models": [{"id": "story"}], "pace": 0.0}
+    with ScriptedServer(**silent) as server, ScriptedServer(**silent) as plain:  # type: ignore[arg-type]
+        assert "unknown; 8192 tokens assumed" in _run("info", "--target", server.url).output
+        server.answers.append(untold)
+        told = json.loads(_run("generate", "Once", "--target", server.url, "--json").stdout)
+        assert (told["text"], told["usage"]["prompt_tokens"]) == ("two words", None)
+        words = ["bench", "--url", server.url, "--plain-url", plain.url, "--category", "copy", "--limit", "1"]
+        words += ["--repeats", "1", "--temperature", "0", "--max-tokens", "3"]
+        (row,) = json.loads(_run(*words, "--json").stdout)["rows"]
+        assert row["acceptance_length"] is None
+        shown = _run(*words).stdout.splitlines()[-1].split()
+        assert shown[-3:] == ["–", "–", "1/1"], "acceptance length, acceptance per position, identical"
 
 
 def _verdicts(shown: Result) -> dict[str, str]:

@@ -85,11 +85,13 @@ def test_the_twentieth_turn_is_read_alone_and_answered_as_if_cold(warm: Engine) 
         for options in ({"temperature": 0}, {"temperature": 0.9, "seed": 5}):
             shape: dict[str, Any] = {"max_tokens": 32, "speculative": 4, **options}
             answer = warm.generate(messages, **shape)
+            assert answer.usage.prompt_tokens
             new = answer.usage.prompt_tokens - answer.usage.cached_tokens
             assert new < 40
             assert answer.usage.prompt_tokens > 400
             edited = [*messages[:-3], {"role": "user", "content": "And a dog?"}]
             branch = warm.generate(edited, **shape)
+            assert branch.usage.prompt_tokens
             assert branch.usage.cached_tokens > 0.8 * branch.usage.prompt_tokens
             for prompt, found in ((edited, branch), (messages, answer)):
                 cold.generate([500], max_tokens=1)

@@ -199,6 +199,15 @@ async def story(exchange: Exchange) -> None:
     await exchange.end()
 
 
+async def untold(exchange: Exchange) -> None:
+    """Two words, and no usage."""
+    await exchange.begin()
+    words = {"delta": {"content": "two words"}, "text": "two words"}
+    await exchange.send({"choices": [{"index": 0, "finish_reason": "stop", **words}]})
+    await exchange.send("[DONE]")
+    await exchange.end()
+
+
 async def _words(exchange: Exchange, count: int, width: int) -> AsyncIterator[Chunk]:
     chat = exchange.path.endswith("/chat/completions")
     if chat:

@@ -65,7 +65,7 @@ class TestEndpoint(EngineContract):
         assert all(d.tested and d.tested[0] == d.drafted[0] for d in stats.drafters), "as the server counted"
 
     def test_tokenize_counts_what_a_request_uses(self, engine: Engine) -> None:
-        assert engine.generate(PROMPT, **OPTIONS).usage.prompt_tokens > 0
+        assert engine.generate(PROMPT, **OPTIONS).usage.prompt_tokens
 
 
 def test_tools_grammars_and_predictions(url: str) -> None:

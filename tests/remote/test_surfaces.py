@@ -14,7 +14,7 @@ from langchain_specdec import ChatSpecDec, InvalidInput, SpecDecLLM
 from llama_index.llms.specdec import SpecDec
 from specdec.errors import InvalidRequest
 from specdec.loading import served
-from tests.remote.scripted import ScriptedServer
+from tests.remote.scripted import ScriptedServer, untold
 
 URL = "http://127.0.0.1:8000/v1"
 
@@ -73,3 +73,12 @@ def test_llama_index_asks_the_server() -> None:
         assert server.seen[-1].body["model"] == "large"
         assert server.seen[-1].headers["authorization"] == "Bearer secret"
         assert "secret" not in repr(llm) + llm.to_json()
+
+
+def test_frameworks_are_told_no_count_that_the_server_did_not_tell() -> None:
+    with ScriptedServer("unknown") as server:
+        server.answers.extend([untold, untold])
+        message = ChatSpecDec(base_url=server.url, model="story").invoke("Hello")
+        assert (message.content, message.usage_metadata) == ("two words", None)
+        raw = SpecDec("story", base_url=server.url).complete("Hello").raw
+        assert raw["usage"].keys().isdisjoint({"prompt_tokens", "total_tokens"})

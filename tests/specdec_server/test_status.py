@@ -30,6 +30,12 @@ async def test_models(ask: AppClient) -> None:
     assert error_of(await ask.get("/v1/models/other"))["code"] == "model_not_found"
 
 
+async def test_a_context_that_is_only_assumed_is_not_told() -> None:
+    ask = AppClient(ScriptedEngine(info=replace(SCRIPTED_INFO, context_known=False)))
+    (card,) = (await ask.get("/v1/models")).json()["data"]
+    assert card.get("max_model_len") is None
+
+
 async def test_a_name_of_ones_own(engine: ScriptedEngine) -> None:
     ask = AppClient(engine, Settings(model="mine/own"))
     assert (await ask.chat(model="mine/own"))["model"] == "mine/own"

@@ -20,7 +20,7 @@ from specdec_tui.widgets.gauge_body import full
 from specdec_tui.widgets.table_block import TableLines
 from specdec_tui.widgets.tables import Table
 from tests.fakes import ScriptedEngine
-from tests.remote.scripted import Exchange, ScriptedServer
+from tests.remote.scripted import Exchange, ScriptedServer, untold
 from tests.specdec_tui.events import event, token
 from tests.specdec_tui.running import Driver, running
 from tests.specdec_tui.test_url import chat_with
@@ -126,6 +126,17 @@ async def test_without_token_ids_usage_counts_and_the_speed_is_marked_until_then
         await chat.until(lambda: "tokens 9" in chat.text_of(BODY))
         assert "≈" not in chat.text_of(BODY)
         assert chat.app.main.chat.conversation.path()[-1].figures["tokens"] == 9
+
+
+async def test_a_prompt_and_a_context_of_unknown_length_are_no_numbers() -> None:
+    server = ScriptedServer("unknown", models=[{"id": "story"}])
+    server.answers.append(untold)
+    async with chat_with(server) as chat:
+        await chat.enter("Tell me")
+        await chat.until(lambda: chat.answered)
+        await chat.until(lambda: "Prompt –" in chat.text_of(BODY))
+        assert "context unknown" in chat.text_of("Status #context")
+        assert "prompt_tokens" not in chat.app.main.chat.conversation.path()[-1].figures
 
 
 class _Picky(ScriptedEngine):

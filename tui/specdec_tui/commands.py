@@ -19,7 +19,7 @@ from specdec_tui.core.conversation import Turn, title_of
 from specdec_tui.core.export import export
 from specdec_tui.core.files import asked, expanded, read
 from specdec_tui.core.models import ModelOption, described, models, served
-from specdec_tui.core.monitor import context_used
+from specdec_tui.core.monitor import context_used, known_context
 from specdec_tui.core.offers import has_room
 from specdec_tui.core.settings import ChatSettings
 from specdec_tui.screens.chat import ChatScreen
@@ -107,7 +107,7 @@ class SlashCommands:
         await self.screen.show_chat(continued(self.screen.chat, path[prompts[len(prompts) // 2] :]))
 
     def do_summary(self, _argument: str) -> None:
-        context = self._idle("summary").info.context
+        context = known_context(self._idle("summary").info)
         if not has_room(used := context_used(self.screen.chat.conversation), context):
             raise InvalidRequest("summary", f"{used:,} of {context:,} tokens", "room for it; /trim makes some")
         if not self.screen.chat.conversation.path():

@@ -88,8 +88,9 @@ class Generation:
         if reading.speed_up:
             figures["speed_up"] = round(reading.speed_up, 3)
         if end := self.answer.end:
-            usage = {"prompt_tokens": end.usage.prompt_tokens, "cached_tokens": end.usage.cached_tokens}
-            figures |= {**usage, "seed": end.seed, "finish": end.reason}
+            if (prompt := end.usage.prompt_tokens) is not None:
+                figures |= {"prompt_tokens": prompt, "cached_tokens": end.usage.cached_tokens}
+            figures |= {"seed": end.seed, "finish": end.reason}
             if end.stats.off_reason:
                 figures["off"] = end.stats.off_reason
         if self.error:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from specdec.engine import Engine
-from specdec.types import EngineStats, SpecStats
+from specdec.types import EngineInfo, EngineStats, SpecStats
 from specdec_tui.core.conversation import Conversation
 from specdec_tui.core.gauge import GaugeState, Reading
 from specdec_tui.core.generation import Generation
@@ -71,3 +71,8 @@ def context_used(conversation: Conversation) -> int:
     """Tokens of the shown path, as the last answer that knew them said."""
     figures = next((t.figures for t in reversed(conversation.path()) if "prompt_tokens" in t.figures), {})
     return int(figures.get("prompt_tokens", 0)) + int(figures.get("tokens", 0))
+
+
+def known_context(info: EngineInfo) -> int:
+    """0 where the server does not say."""
+    return info.context if info.context_known else 0

@@ -66,5 +66,5 @@ def of_context(chat: str, used: int, context: int) -> Offer | None:
 
 
 def has_room(used: int, context: int) -> bool:
-    """For a summary of a chat, in the chat itself."""
-    return context - used >= _SUMMARY
+    """For a summary of a chat, in the chat itself; as far as is known, if `context` is 0."""
+    return not context or context - used >= _SUMMARY

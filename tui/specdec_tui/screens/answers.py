@@ -23,7 +23,7 @@ from specdec_tui.core.engines import EngineManager, causes, draft_of, shares_cor
 from specdec_tui.core.files import asked, with_files
 from specdec_tui.core.frames import FRAME
 from specdec_tui.core.generation import Generation
-from specdec_tui.core.monitor import Monitor, context_used
+from specdec_tui.core.monitor import Monitor, context_used, known_context
 from specdec_tui.core.offers import of_context, of_published_draft, of_training
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.tokenlog import TokenLog
@@ -147,7 +147,7 @@ class AnswersScreen(Screen[None]):
         for gauge in self.gauges:
             gauge.show(state)
         if state.info:
-            self.status.show_context(state.context_used, state.info.context)
+            self.status.show_context(state.context_used, known_context(state.info))
 
     # --------------------------------------------------------------------------- prompts and answers
 
@@ -298,7 +298,7 @@ class AnswersScreen(Screen[None]):
         if generation.answer.end and not self.engines.options.remote:
             self.monitor.drafted = SpecStats.of_all([self.monitor.drafted, generation.answer.end.stats])
             self.offers.make(of_training(engine.info, self.monitor.drafted))
-        self.offers.make(of_context(chat.id, context_used(chat.conversation), engine.info.context))
+        self.offers.make(of_context(chat.id, context_used(chat.conversation), known_context(engine.info)))
         self._fetch()  # a short answer is over before anyone looked
         self.watch_engine()
         self.show_title()

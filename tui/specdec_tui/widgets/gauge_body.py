@@ -35,7 +35,8 @@ def full(state: GaugeState, width: int) -> Content:
         [("mean ", "dim"), rate(r.mean) if r.mean else "–", ("   TTFT ", "dim"), _ttft(r)],
         [("tokens ", "dim"), _tokens(r), "   ", *compared],
     ]
-    cached = f"{r.usage.prompt_tokens}, {r.usage.cached_tokens} cached" if r.usage else "–"
+    prompt = r.usage.prompt_tokens if r.usage else None
+    cached = f"{prompt}, {r.usage.cached_tokens} cached" if r.usage and prompt is not None else "–"
     memory: list[_Line] = [[("Prompt ", "bold"), cached]]
     if info and info.cache_bytes:
         share = state.context_used / info.context if info.context else 0.0

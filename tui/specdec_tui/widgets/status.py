@@ -50,14 +50,15 @@ class Status(Horizontal):
         self._fit()
 
     def show_context(self, used: int, context: int) -> None:
-        """The context meter; a nearly full one is coloured."""
+        """The context meter; a nearly full one is coloured. A `context` of 0 is unknown."""
         share = used / context if context else 0.0
         meter = self._meter
         meter.set_class(_WARN <= share < _FULL, "-warn")
         meter.set_class(share >= _FULL, "-full")
         full = "  nearly full" if share >= _FULL else ""
         most = f"{context:,}"  # what is used is as wide as that, so that growing it moves nothing
-        meter.show(f"{bar(share, _METER):─<{_METER}} {used:>{len(most)},} / {most}{full}" if context else "")
+        known = f"{bar(share, _METER):─<{_METER}} {used:>{len(most)},} / {most}{full}"
+        meter.show(known if context else "context unknown")
         self._fit()
 
     def on_resize(self) -> None:

@@ -78,11 +78,10 @@ def _about(answer: Answer | Completion, new: Answer | None) -> dict[str, Any]:
     about: dict[str, Any] = {"delta": new.content if new else None, "additional_kwargs": shown}
     if (end := answer.end) is None:
         return about
-    counts = {
-        "prompt_tokens": end.usage.prompt_tokens,
-        "completion_tokens": end.usage.completion_tokens,
-        "total_tokens": end.usage.prompt_tokens + end.usage.completion_tokens,
-    }
+    prompt, written = end.usage.prompt_tokens, end.usage.completion_tokens
+    counts = {"completion_tokens": written}
+    if prompt is not None:
+        counts |= {"prompt_tokens": prompt, "total_tokens": prompt + written}
     shown |= counts | figures(end)
     about["raw"] = {
         "id": answer.request_id,
