@@ -58,6 +58,8 @@ class _PageNode:
     children: dict[tuple[int, ...], _PageNode] = field(default_factory=dict)
     """By their tokens."""
     used: int = 0
+    depth: int = 0
+    """How many nodes lie before it."""
 
 
 def pages_at_once(length: int, page: int, window: int | None) -> int:
@@ -165,7 +167,8 @@ class PagedPrefixes:
             idle = [node for node in nodes if self._users[node.page] == 1]
             if not idle:
                 return None
-            self._give_away(min(idle, key=lambda node: node.used))
+            # of one sequence the first: its end is what the next one goes on from
+            self._give_away(min(idle, key=lambda node: (node.used, node.depth)))
         page = self._free.pop()
         self._users[page] = 1
         return page
@@ -208,7 +211,7 @@ class PagedPrefixes:
                     return
                 self._forget(min(others, key=lambda leaf: leaf.used))
             if child is None:
-                child = node.children[chunk] = _PageNode(chunk, JUNK, node, used=now)
+                child = node.children[chunk] = _PageNode(chunk, JUNK, node, used=now, depth=node.depth + 1)
                 self._leaves.discard(node)
                 self._leaves.add(child)
             if lacks:
