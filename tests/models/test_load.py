@@ -59,7 +59,7 @@ def test_hub_id_offline_fails_at_once() -> None:
     started = time.perf_counter()
     with pytest.raises(CheckpointNotFound, match="is no folder here, and could not be fetched") as caught:
         resolve("nobody/no-such-model")
-    assert time.perf_counter() - started < 30
+    assert time.perf_counter() - started < 5
     assert "\n" not in str(caught.value)
 
 
@@ -76,7 +76,7 @@ def test_hub_id_without_a_network_fails_at_once(monkeypatch: pytest.MonkeyPatch)
     started = time.perf_counter()
     with pytest.raises(CheckpointNotFound, match="could not be fetched") as caught:
         resolve("nobody/no-such-model")
-    assert time.perf_counter() - started < 30
+    assert time.perf_counter() - started < 10
     assert "\n" not in str(caught.value)
 
 

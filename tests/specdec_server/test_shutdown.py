@@ -40,7 +40,7 @@ def test_what_is_not_finished_ends_properly() -> None:
         assert json.loads(error.removeprefix("data: "))["error"]["code"] == "shutting_down"
         assert "data: [DONE]" in rest
         assert read_all(whole).startswith(b"HTTP/1.1 503 ")
-        assert time.monotonic() - begun < 30, "the engine holds on for good"
+        assert time.monotonic() - begun < 5
     engine.go_on()
     server.stop()
     assert engine.stats().active == 0
