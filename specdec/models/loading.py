@@ -82,9 +82,9 @@ def load_model(
     `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
     float32, bfloat16, float16; of a GGUF file on a CPU auto is what it is stored in, through llama.cpp. `context`:
     positions per slot; None for the model's own, up to `most`, to DEFAULT_CONTEXT where each slot has memory of its
-    own, and to what memory holds where they share it. `beside`: another model that memory is left for; `reserved`:
-    bytes for anything else. `quantize`: what weights in 16 bits are rounded to; `quantize_head`: the head as well, to 8
-    bits. `kv_dtype`: what keys and values are kept in; fp8 is for kernels alone.
+    own, and to what memory holds. `beside`: another model that memory is left for; `reserved`: bytes for anything else.
+    `quantize`: what weights in 16 bits are rounded to; `quantize_head`: the head as well, to 8 bits. `kv_dtype`: what
+    keys and values are kept in; fp8 is for kernels alone. Raises NotEnoughMemory before anything is read.
     """
     folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
@@ -106,11 +106,16 @@ def load_model(
     own = pick_context(context, known, most)  # where each slot has memory of its own
     precision = pick_dtype(dtype, where, folder, config)
     options = ModelOptions(name=name, device=where, dtype=precision, context=own, slots=slots, kv_dtype=kv_dtype)
+    neighbour = None
+    if beside is not None and (where.type == "cuda" or not is_gguf(beside)):  # else llama.cpp may run it, any model
+        neighbour = beside, read_config(beside, trust_remote_code=trust_remote_code)
     if where.type == "cuda":
         # cuDNN's attention plans anew, for tens of milliseconds, at every new number of keys: each round of decoding
         torch.backends.cuda.enable_cudnn_sdp(False)
         whole = None if family is None or spread else pick_context(context, known, most, paged=True)
         spread = _fit(folder, config, options, whole, context or _LEAST, asked, spread=spread)
+    else:
+        asked = _fit_host(folder, config, options, asked, context, neighbour)
     _check(folder, config, asked, options, by_transformers=family is None or spread)
     if family is None or spread:
         from specdec.models.transformers import loading
@@ -119,7 +124,6 @@ def load_model(
     model = _read(folder, config, family, asked, **options)
     if where.type != "cuda":
         return model
-    neighbour = None if beside is None else (beside, read_config(beside, trust_remote_code=trust_remote_code))
     left = memory.pool_bytes(config, where, precision, neighbour, quantize) - reserved
     found = with_kernels(model, left, kv_dtype)
     if found is model:
@@ -159,6 +163,31 @@ def _fit(
             options["context"] = paged
             return False
     return check(spread=spread, **options) or spread
+
+
+def _fit_host(
+    folder: Path,
+    config: Any,
+    options: ModelOptions,
+    asked: Quantization,
+    context: int | None,
+    beside: memory.Neighbour | None,
+) -> Quantization:
+    """How weights are had in the machine's own memory: in few bits where it does not hold them plain. The context
+    becomes what memory holds, with a model `beside`, where nobody asked for one. Raises NotEnoughMemory."""
+    free = memory.room(options["device"])
+    least = ModelOptions(**{**options, "context": context or min(options["context"], _LEAST)})
+    judge = partial(memory.refusal, folder, config, asked.to, free, head=asked.head, **least)
+    no_room = judge()
+    if no_room is not None and (refused := judge(plain=False)) is not None:
+        raise refused
+    if context is None:
+        both = [memory.needs(folder, config, asked.to, head=asked.head, plain=no_room is None, **options)]
+        both += [] if beside is None else [memory.needs(*beside, **options)]
+        left = free - sum(one.weights for one in both)
+        held = left * options["context"] / max(sum(one.cache for one in both), 1)
+        options["context"] = int(max(min(options["context"], held), least["context"]))
+    return replace(asked, no_room=no_room)
 
 
 def _read(

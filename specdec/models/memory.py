@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -28,8 +30,17 @@ _SHARE = 0.95
 """Of the rest, for pages."""
 
 _ROUNDED: tuple[Quantize, ...] = ("int8", "int4")
+"""What every device can multiply with as it is."""
+_KEYLESS = ("linear_attention", "mamba", "conv", "mlp", "moe")
+"""Layers without keys and values, as transformers' configs call them."""
+_LEAST_CONTEXT = 16
+"""Fewer are not worth naming."""
 _CODES = {"I32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1, "I64": 0}
 """Bytes of what is stored in few bits; of I64, shapes that are not kept."""
+
+
+Neighbour = tuple[Path, Any]
+"""A model that is to lie beside another: its folder and config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +54,12 @@ class Needs:
     """The device's own, kernels, graphs, and what passes compute"""
 
     @property
+    def held(self) -> int:
+        return self.weights + self.cache
+
+    @property
     def total(self) -> int:
-        return self.weights + self.cache + self.spare
+        return self.held + self.spare
 
 
 def needs(
@@ -53,17 +68,23 @@ def needs(
     quantize: Quantize | None = None,
     *,
     head: bool = False,
+    plain: bool = True,
     **options: Unpack[ModelOptions],
 ) -> Needs:
-    """What a checkpoint would take, from its headers alone. `quantize`, `head`: as in `layers.Quantization`."""
-    size = options["dtype"].itemsize
-    kept = kept_in(options.get("kv_dtype", "auto"), options["dtype"])
+    """What a checkpoint would take, from its headers alone. `quantize`, `head`: as in `layers.Quantization`. `plain`:
+    away from GPUs weights in few bits become plain, which they do where that is faster and there is room."""
+    device, dtype, family = options["device"], options["dtype"], families.describe(config)
+    kept = kept_in(options.get("kv_dtype", "auto"), dtype)
     token = cache_elements(config) * kept.itemsize * options["slots"]
-    cuda = options["device"].type == "cuda"
-    if not cuda and (is_gguf(path) or formats.reader_of(config) is not None):  # they become plain
-        weights = parameters(config) * size
+    cuda, stored = device.type == "cuda", is_gguf(path) or formats.reader_of(config) is not None
+    few, head = cuda or not plain, head and (cuda or not plain)
+    if stored and not few and family is not None:
+        weights = parameters(config) * dtype.itemsize
     else:
-        weights = weight_bytes(path, config, options["dtype"], quantize, head=head)
+        rounded = quantize if cuda or (few and quantize in _ROUNDED) else None
+        weights = weight_bytes(path, config, dtype, rounded, head=head)
+    if device.type == "cpu" and family is not None and family.tied and not head:
+        weights += family.vocab * family.hidden * dtype.itemsize  # one table to look up, one laid out for products
     return Needs(weights, token * options["context"], int(_SPARE) if cuda else 0)
 
 
@@ -76,45 +97,103 @@ def check(
     spread: bool,
     **options: Unpack[ModelOptions],
 ) -> bool:
-    """Raise NotEnoughMemory for a model that does not fit; True if it takes all GPUs of the machine to hold it."""
-    name, context, slots = options["name"], options["context"], options["slots"]
-    found = needs(folder, config, quantize, head=head, **options)
-    free = torch.cuda.mem_get_info(options["device"])[0] - _SPARE
-    needed = found.weights + found.cache
-    if needed <= free and not spread:
+    """Raise NotEnoughMemory for a model that GPUs do not hold; True if it takes all of the machine."""
+    judge = partial(refusal, folder, config, quantize, head=head)
+    refused = judge(room(options["device"]), **options)
+    if refused is None and not spread:
         return False
-    together = sum(torch.cuda.mem_get_info(i)[0] - _SPARE for i in range(torch.cuda.device_count()))
-    if needed <= together and (spread or torch.cuda.device_count() > 1):
-        if find_spec("accelerate") is None:
+    if spread or torch.cuda.device_count() > 1:
+        together = sum(room(torch.device("cuda", i)) for i in range(torch.cuda.device_count()))
+        shared = judge(together, spread=True, **options)
+        if shared is None and find_spec("accelerate") is None:
+            name = options["name"]
             raise NotEnoughMemory(f"{name} takes more than one GPU, which needs accelerate: pip install accelerate")
-        return True
-    free = max(free, together if spread else free)
+        if shared is None:
+            return True
+        refused = shared if spread else refused
+    assert refused is not None
+    raise refused
+
+
+def refusal(
+    folder: Path,
+    config: Any,
+    quantize: Quantize | None,
+    free: float,
+    *,
+    head: bool = False,
+    plain: bool = True,
+    spread: bool = False,
+    **options: Unpack[ModelOptions],
+) -> NotEnoughMemory | None:
+    """Why `free` bytes do not hold a model, and what would fit; None where they do. `plain`: as in `needs`."""
+    ask, cuda = partial(needs, folder, config, head=head), options["device"].type == "cuda"
+    found = ask(quantize, plain=plain, **options)
+    if found.held <= free:
+        return None
+    would: list[str] = []
+    if cuda and options.get("kv_dtype", "auto") == "auto" and not spread and families.describe(config) is not None:
+        half = ask(quantize, **ModelOptions(**{**options, "kv_dtype": "fp8"}))
+        would += ["kv_dtype='fp8'"] if half.held <= free else []
+    if quantize is None and not spread and can_round(folder, config):
+        would += [f"quantize={to!r}" for to in _ROUNDED if ask(to, plain=False, **options).held <= free][:1]
+    larger = "a larger GPU" if cuda else "a GGUF file in few bits, which llama.cpp runs as it is"
+    return too_large(options["name"], found, options["context"], options["slots"], free, would, larger)
+
+
+def too_large(
+    name: str, found: Needs, context: int, slots: int, free: float, would: Sequence[str], larger: str
+) -> NotEnoughMemory:
+    """With the numbers. `would`: what would fit, beside fewer tokens; `larger`: what to take where nothing would."""
     token = max(found.cache // context, 1)
     fits = int((free - found.weights) // token) if found.weights < free else 0
-    would = [f"context={fits}"] if fits >= 16 else []
-    if options.get("kv_dtype", "auto") == "auto" and not spread and families.describe(config) is not None:
-        half = needs(folder, config, quantize, head=head, **ModelOptions(**{**options, "kv_dtype": "fp8"}))
-        would += ["kv_dtype='fp8'"] if half.weights + half.cache <= free else []
-    if quantize is None and not spread and can_round(folder, config):
-        less = {to: needs(folder, config, to, head=head, **options) for to in _ROUNDED}
-        would += [f"quantize={to!r}" for to, one in less.items() if one.weights + one.cache <= free][:1]
-    expected = f"{' or '.join(would)} would fit" if would else "expected a smaller model, or a larger GPU"
-    raise NotEnoughMemory(
+    would = [*([f"context={fits}"] if fits >= _LEAST_CONTEXT else []), *would]
+    expected = f"{' or '.join(would)} would fit" if would else f"expected a smaller model, or {larger}"
+    return NotEnoughMemory(
         f"{name} needs {found.weights / _GIB:.1f} GiB for weights and {found.cache / _GIB:.1f} GiB for {slots} slots "
         f"of {context} tokens; free are {free / _GIB:.1f} GiB; {expected}"
     )
+
+
+def room(device: torch.device) -> float:
+    """Bytes for a model: what is free, but for some to spare on a GPU."""
+    return max(free_bytes(device) - (_SPARE if device.type == "cuda" else 0), 0)
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that is free on a device; infinite where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        available = Path("/proc/meminfo").read_text(encoding="ascii")
+        free = int(available.split("MemAvailable:")[1].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else inf
+    return min(free, granted())
+
+
+def granted(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """What the limit of a container or a service leaves of memory; infinite where there is none."""
+    try:
+        group = groups / own.read_text(encoding="utf-8").split("0::/")[1].strip()
+        limit, taken = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        lines = (line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        files = sum(int(count) for name, count in lines if name in ("active_file", "inactive_file"))
+    except (OSError, IndexError, ValueError):  # none, of another kind, or "max"
+        return inf
+    return max(limit - taken + files, 0)
 
 
 def pool_bytes(
     config: Any,
     device: torch.device,
     dtype: torch.dtype,
-    beside: tuple[Path, Any] | None,
+    beside: Neighbour | None,
     quantize: Quantize | None = None,
 ) -> float:
     """Bytes for the pages of a model that is loaded: what is free, but for some to spare, and for a model that is to
     lie `beside` it (its folder and config), rounded as `quantize` says, with pages for as many tokens."""
-    free = (torch.cuda.mem_get_info(device)[0] - _SPARE) * _SHARE
+    free = room(device) * _SHARE
     if beside is None:
         return free
     ours, theirs = cache_elements(config), cache_elements(beside[1])
@@ -135,7 +214,7 @@ def weight_bytes(
     every = headers(path)
     if is_gguf(path) and quantize is None:
         return _gguf_bytes(every, dtype)
-    if formats.reader_of(config) is not None:
+    if formats.method_of(config) is not None:
         # codes as they are, scales in 32 bits, the rest in `dtype`
         plain = [4 if "scale" in header.name else dtype.itemsize for header in every]
         each = zip(every, plain, strict=True)
@@ -182,7 +261,9 @@ def parameters(config: Any) -> int:
 def cache_elements(config: Any) -> int:
     """Numbers that one position of one slot holds; 0 for a model that does not say."""
     text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None) or [""] * (getattr(text, "num_hidden_layers", None) or 0)
+    layers = sum(kind not in _KEYLESS for kind in kinds)
     heads = getattr(text, "num_key_value_heads", None) or getattr(text, "num_attention_heads", None) or 0
     hidden = getattr(text, "hidden_size", None) or 0
     size = getattr(text, "head_dim", None) or hidden // max(getattr(text, "num_attention_heads", None) or 1, 1)
-    return int(2 * (getattr(text, "num_hidden_layers", None) or 0) * heads * size)
+    return int(2 * layers * heads * size)

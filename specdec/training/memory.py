@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 
 import torch
 
@@ -105,14 +103,3 @@ def plan(needs: MemoryNeeds, layers: int, free: float, *, fixed: bool) -> Memory
         f"training a drafter for {needs.facts.name} takes at least {smallest / _GIB:.1f} GiB; free are "
         f"{free / _GIB:.1f} GiB on {device}; expected a smaller target, one in 4 bits, or a larger device"
     )
-
-
-def free_bytes(device: torch.device) -> float:
-    """Memory that is free on a device; infinite where nobody says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        available = Path("/proc/meminfo").read_text(encoding="ascii")
-        return int(available.split("MemAvailable:")[1].split()[0]) * 1024
-    except (OSError, IndexError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else inf

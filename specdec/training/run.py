@@ -22,6 +22,7 @@ from specdec.drafters.heads.parts import HeadParts
 from specdec.drafters.model import DraftModelDrafter
 from specdec.errors import InvalidRequest, UnsupportedModel
 from specdec.gguf import is_gguf
+from specdec.models import memory
 from specdec.models.base import Model
 from specdec.models.loading import generation_defaults, load_model, pick_device, pick_dtype
 from specdec.models.weights.sources import read_config
@@ -46,7 +47,7 @@ from specdec.training.initial import (
 from specdec.training.judging import PassTimes, judge
 from specdec.training.learning import Learner
 from specdec.training.loop import TrainingLoop
-from specdec.training.memory import MemoryNeeds, MemoryPlan, free_bytes, plan
+from specdec.training.memory import MemoryNeeds, MemoryPlan, plan
 from specdec.training.options import TrainingOptions
 from specdec.training.progress import Report, TrainingProgress, TrainingResult
 from specdec.training.prompts import TrainingPrompts, key_of
@@ -149,7 +150,7 @@ class _Run:
         needs = MemoryNeeds(facts, parameters, passes, options.length, self._device, precision)
         wanted = options.layers or default_layers(options.kind, facts.layers)
         fixed = options.layers is not None or options.start is not None or options.kind == "model"
-        planned = plan(needs, wanted, free_bytes(self._device), fixed=fixed)
+        planned = plan(needs, wanted, memory.free_bytes(self._device), fixed=fixed)
         self._report(TrainingProgress("loading", note=f"memory: {planned}"))
         model = load_model(
             path,

@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from specdec.errors import NotEnoughMemory
 from specdec.models import loading, memory
-from specdec.models.loading import foretold
+from specdec.models.llamacpp import loading as llamacpp
+from specdec.models.loading import foretold, load_model
+from specdec.models.weights import few_bits
 from specdec.models.weights.checkpoint import read_config
 from specdec.models.weights.export import export
 from specdec.types.load import Quantize
+from tests import gguf_files
 from tests.models import models
 
 GIB = 2**30
@@ -108,6 +112,91 @@ def test_what_is_foretold_is_what_is_written(to: Quantize, tmp_path: Path) -> No
     config = read_config(tmp_path / "there")
     stored = memory.weight_bytes(tmp_path / "there", config, torch.float32)
     assert stored == pytest.approx(memory.weight_bytes(source, read_config(source), torch.float32, to), rel=0.1)
+
+
+def _wide(folder: Path, **changes: Any) -> Path:
+    """Of a model whose products are large enough to be laid out, and to stay in few bits."""
+    sizes = models.SIZES | {"vocab_size": 128, "hidden_size": 1024, "intermediate_size": 1024, "num_hidden_layers": 1}
+    config = transformers.LlamaConfig(**sizes | {"max_position_embeddings": 4096} | changes)
+    return models.save(transformers.AutoModelForCausalLM.from_config(config), folder)
+
+
+def _hold(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda _device: free)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_cpu_holds_what_was_foretold(tied: bool, tmp_path: Path) -> None:
+    folder = _wide(tmp_path, tie_word_embeddings=tied)
+    found, loaded = foretold(folder, device="cpu")["float32"], load_model(folder, device="cpu").info
+    assert found.weights == loaded.weight_bytes
+    assert found.cache == pytest.approx(loaded.cache_bytes, rel=0.01)
+
+
+def test_a_cpu_refuses_what_it_cannot_hold(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_config(checkpoint)
+    weights, token = memory.weight_bytes(checkpoint, config, torch.float32), 2 * 4 * memory.cache_elements(config)
+    _hold(monkeypatch, weights + 40 * token)
+    expected = r"needs .* GiB for weights and .* GiB for 2 slots of 64 tokens; free are .* GiB; context=40 or "
+    with pytest.raises(NotEnoughMemory, match=expected):
+        load_model(checkpoint, device="cpu", context=64, slots=2)
+    assert load_model(checkpoint, device="cpu", context=40, slots=2).info.context == 40
+    _hold(monkeypatch, weights / 10)
+    with pytest.raises(NotEnoughMemory, match="expected a smaller model, or a GGUF file in few bits"):
+        load_model(checkpoint, device="cpu", context=8)
+
+
+def test_a_context_that_nobody_named_is_what_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _wide(tmp_path)
+    known = foretold(folder, device="cpu")["float32"]
+    _hold(monkeypatch, known.weights + known.cache / 2)
+    assert load_model(folder, device="cpu").info.context == 2048
+    _hold(monkeypatch, 2 * known.weights + known.cache)
+    assert load_model(folder, device="cpu", beside=folder).info.context == 2048
+
+
+def test_few_bits_stay_where_plain_ones_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever is faster; and what cannot stay is refused, not made plain."""
+    folder = _wide(tmp_path / "plain")
+    export(folder, tmp_path / "int4", "int4", head=False, device=torch.device("cpu"))
+    export(folder, tmp_path / "fp8", "fp8", head=False, device=torch.device("cpu"))
+    monkeypatch.setattr(few_bits, "_faster", lambda *_: False)
+    assert load_model(tmp_path / "int4", device="cpu", context=16).info.weight_format.startswith("float32")
+    _hold(monkeypatch, foretold(folder, device="cpu", context=16)["float32"].held / 2)
+    with pytest.raises(NotEnoughMemory, match="quantize='int8' would fit"):
+        load_model(folder, device="cpu", context=16)
+    held: list[tuple[Path, Quantize | None]] = [(folder, "int4"), (folder, "int8"), (tmp_path / "int4", None)]
+    for path, to in held:
+        found = load_model(path, device="cpu", context=16, quantize=to).info
+        assert found.weight_format.startswith(to or "int4"), found
+    refused: list[tuple[Path, Quantize | None]] = [(folder, "fp8"), (tmp_path / "fp8", None)]
+    for path, to in refused:
+        with pytest.raises(NotEnoughMemory, match=r"needs .* GiB for weights"):
+            load_model(path, device="cpu", context=16, quantize=to)
+
+
+def test_a_file_that_llamacpp_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gguf_files.write(models.wide(), tmp_path / "tiny.gguf")
+    _hold(monkeypatch, 1000)
+    with pytest.raises(NotEnoughMemory, match=r"tiny needs .* GiB for weights .* expected .* a file in fewer bits"):
+        llamacpp.load(tmp_path / "tiny.gguf", name="tiny", context=64, slots=1, less=True)
+
+
+def test_a_container_has_less_than_its_machine(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("1:memory:/elsewhere\n0::/service\n")
+    group = tmp_path / "service"
+    group.mkdir()
+    assert memory.granted(tmp_path, tmp_path / "own") == float("inf")
+    (group / "memory.stat").write_text("anon 500\nactive_file 20\ninactive_file 30\n")
+    (group / "memory.current").write_text("600\n")
+    for limit, left in (("1000", 450), ("400", 0), ("max", float("inf"))):
+        (group / "memory.max").write_text(limit + "\n")
+        assert memory.granted(tmp_path, tmp_path / "own") == left
+
+
+def test_layers_without_keys_take_no_cache() -> None:
+    whole, hybrid = (models.build(kind).config for kind in ("qwen3", "qwen3.5"))
+    assert memory.cache_elements(whole) / 3 == 2 * memory.cache_elements(hybrid)  # one of three, its heads half as long
 
 
 def test_foretelling_without_a_gpu(checkpoint: Path) -> None:

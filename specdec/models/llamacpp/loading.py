@@ -11,12 +11,14 @@ import torch
 
 from specdec.errors import DISTRIBUTION, MissingExtra
 from specdec.gguf import GgufFile, open_gguf
+from specdec.models import memory
 from specdec.models.base import DECODE_ROWS, Model, ModelInfo
 from specdec.models.llamacpp.context import LlamaContext
 from specdec.models.llamacpp.model import LlamaCppModel
 from specdec.models.llamacpp.recurrent import RecurrentLlamaCppModel
 from specdec.models.memory import Needs
 
+_CPU = torch.device("cpu")
 _SMALL = 4 * 2**30
 """Bytes, dequantised to fp32, up to which a model may run in torch instead."""
 _SHARE = 4
@@ -38,11 +40,15 @@ def can_run(path: Path) -> bool:
 
 
 def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Model:
-    """A model over `slots` of `context` positions each; of fewer where `less` is allowed and memory is short."""
+    """A model over `slots` of `context` positions each; of fewer where `less` is allowed and memory is short. Raises
+    NotEnoughMemory."""
     file = open_gguf(path)
     each = _cache_bytes(file)
-    positions = _shortened(context, slots * each) if less else context
+    positions = _shortened(file, context, slots) if less else context
     capacity = _capacity(positions)
+    taken, free = Needs(_weight_bytes(file), slots * capacity * each, 0), memory.room(_CPU)
+    if taken.held > free:
+        raise memory.too_large(name, taken, positions, slots, free, [], "a file in fewer bits")
     found = LlamaContext(path, slots, capacity)
     info = ModelInfo(
         name=name,
@@ -51,7 +57,7 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
         vocab_size=found.vocab_size,
         context=positions,
         slots=slots,
-        device=torch.device("cpu"),
+        device=_CPU,
         dtype=torch.float32,
         parameters=found.parameters,
         weight_bytes=found.weight_bytes,
@@ -64,15 +70,19 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
 def needs(path: Path, *, context: int, slots: int, less: bool) -> Needs:
     """What `load` would take; without recurrent state, which llama.cpp alone knows."""
     file = open_gguf(path)
-    each = slots * _cache_bytes(file)
-    capacity = _capacity(_shortened(context, each) if less else context)
-    return Needs(sum(tensor.data.nbytes for tensor in file.tensors.values()), each * capacity, 0)
+    capacity = _capacity(_shortened(file, context, slots) if less else context)
+    return Needs(_weight_bytes(file), slots * capacity * _cache_bytes(file), 0)
 
 
-def _shortened(context: int, position_bytes: int) -> int:
+def _shortened(file: GgufFile, context: int, slots: int) -> int:
     """As much of a context as memory has room for."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    return min(context, max(memory // _SHARE // max(position_bytes, 1), _SHORTEST))
+    held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    left = min(held // _SHARE, memory.room(_CPU) - _weight_bytes(file))
+    return min(context, max(int(left // max(slots * _cache_bytes(file), 1)), _SHORTEST))
+
+
+def _weight_bytes(file: GgufFile) -> int:
+    return sum(tensor.data.nbytes for tensor in file.tensors.values())
 
 
 def _capacity(positions: int) -> int:

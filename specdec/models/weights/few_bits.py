@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from specdec.errors import NotEnoughMemory
 from specdec.kernels.packed import Packed, codes, scales_of
 from specdec.models.weights.base import Weight
 from specdec.models.weights.dense import dense
@@ -84,11 +85,14 @@ class FewBitsWeight:
         return F.linear(x, numbers.view(*scales.shape[:2], -1).sub_(8).mul_(scales).view_as(numbers))
 
 
-def on_cpu(weight: QuantizedWeight, dtype: torch.dtype) -> Weight:
-    """`weight` in the form whose products are the fastest here: in few bits, or in `dtype`."""
+def on_cpu(weight: QuantizedWeight, dtype: torch.dtype, no_room: NotEnoughMemory | None = None) -> Weight:
+    """`weight` in the form whose products are the fastest here: in few bits, or in `dtype`, unless there is no room for
+    that."""
     packed = weight.packed
-    if _fits(packed) and _faster(packed, dtype):
+    if _fits(packed) and (no_room or _faster(packed, dtype)):
         return FewBitsWeight(packed, weight.bias)
+    if no_room and packed.columns * packed.inner >= _LEAST:
+        raise no_room
     return dense(weight.dequantized(dtype), weight.bias)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from specdec.errors import CheckpointCorrupt, UnsupportedModel
+from specdec.errors import CheckpointCorrupt, NotEnoughMemory, UnsupportedModel
 from specdec.models.families.base import ModelFamily
 from specdec.models.weights.base import Weight
 from specdec.models.weights.checkpoint import TensorSource
@@ -79,6 +79,8 @@ class Quantization:
     """What is to be said of it beside the formats"""
     packed: bool | None = None
     """Whether they stay so, or become plain again; None: as is faster, which on a CPU is measured"""
+    no_room: NotEnoughMemory | None = None
+    """Raised where a CPU would have to make them plain: its memory does not hold that"""
 
     def stays_on(self, device: torch.device) -> bool:
         """Whether weights on this device may stay in few bits."""
@@ -203,7 +205,7 @@ class _LayerReader:
 
     def _in_use(self, weight: QuantizedWeight) -> Weight:
         """As it is multiplied with on this device."""
-        return on_cpu(weight, self.dtype) if self._measured else weight
+        return on_cpu(weight, self.dtype, self.quantization.no_room) if self._measured else weight
 
     def layer(self, index: int) -> Layer:
         family, names = self.family, self.family.names
