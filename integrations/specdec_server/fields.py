@@ -9,12 +9,12 @@ so is every field that is not known. `Settings.strict` refuses all that are not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from specdec_server import mappings
-from specdec_server.mappings import FieldMapping, FieldPlace
+from specdec_server.mappings import JSON, FieldMapping, FieldPlace
 from specdec_server.schemas import Form
 
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -137,6 +137,12 @@ TABLE = (
         forms=_RESPONSES,
     ),
     _mapped(
+        mappings.history,
+        "An assistant's or a tool's content may be null. Calls and results whose ids are null go together in order.",
+        "messages",
+        forms=_CHAT,
+    ),
+    _mapped(
         mappings.renamed("reasoning_content"),
         "`reasoning_content`: what an assistant thought.",
         "messages[].reasoning",
@@ -156,12 +162,6 @@ TABLE = (
         forms=_OPENAI,
     ),
     _mapped(mappings.refusal_part, "Text.", "messages[].content[].refusal", "input[].content[].refusal", forms=_OPENAI),
-    _mapped(
-        mappings.history,
-        "An assistant's or a tool's content may be null. Calls and results whose ids are null go together in order.",
-        "messages",
-        forms=_CHAT,
-    ),
     _ignored(
         "Storage, prices, caches and notes of a service. Prefixes are cached anyway.",
         "store",
@@ -241,6 +241,17 @@ TABLE = (
 )
 
 
+def _inner(ways: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
+    inner = dict[str, dict[str, str]]()
+    for way in ways:
+        before = ""
+        for step in filter(None, way.split(".")):
+            further = f"{before}.{step}".removeprefix(".")
+            inner.setdefault(before, {})[step.removesuffix("[]")] = further
+            before = further
+    return inner
+
+
 _SETTLED: Mapping[Form, Sequence[tuple[str, str, FieldRule]]] = {
     form: [
         (*path.removesuffix("[]").rpartition(".")[::2], rule)
@@ -251,37 +262,44 @@ _SETTLED: Mapping[Form, Sequence[tuple[str, str, FieldRule]]] = {
     for form in FORMS
 }
 """The way to what holds a field, the field, and what becomes of it."""
+_INNER: Mapping[Form, Mapping[str, Mapping[str, str]]] = {
+    form: _inner(way for way, _, _ in settled) for form, settled in _SETTLED.items()
+}
+"""By a way: what lies within what it leads to, as far as that holds fields, and the ways there."""
 
 
 def settle(body: Any, form: Form) -> list[str]:
     """Map what is mapped and drop what is ignored, in place. Returns what was ignored. The rest is the schema's to
     judge."""
-    ignored, found = dict[str, None](), dict[str, list[Any]]()
+    ignored, found = dict[str, None](), dict[str, list[JSON]]()
     for way, key, rule in _SETTLED[form] if isinstance(body, dict) else ():
         if way and way.partition(".")[0].removesuffix("[]") not in body:
             continue
-        if way not in found:
-            found[way] = _holders(body, way)
-        for holder in [held for held in found[way] if isinstance(held, dict) and key in held]:
-            place = FieldPlace(body, holder, key)
+        if way and not found:
+            found = _holders(body, form)
+        for holder in found.get(way, ()) if way else (body,):
+            if key not in holder:
+                continue
+            place = FieldPlace(body, holder, key, holder[key])
             if rule.mapping:
                 ignored |= dict.fromkeys(rule.mapping(place) or ())
-                found.clear()  # it may have moved them
+                found = {}  # it may have moved them
             elif place.take():  # null, false and nothing ask for nothing
                 ignored[f"{way}.{key}" if way else key] = None
     return list(ignored)
 
 
-def _holders(body: Any, way: str) -> list[Any]:
-    """What in `body` may hold fields. A conversation may have hundreds of messages: each way is gone once."""
-    holders = [body]
-    for step in filter(None, way.split(".")):
-        name = step.removesuffix("[]")
-        inner = [h[name] for h in holders if isinstance(h, dict) and name in h]
-        if name != step:
-            inner = [item for held in inner for item in (held if isinstance(held, list) else (held,))]
-        holders = inner
-    return holders
+def _holders(body: JSON, form: Form) -> dict[str, list[JSON]]:
+    """What in `body` holds fields, by its way. A conversation may have hundreds of messages: each is looked at once."""
+    found, inner = dict[str, list[JSON]](), _INNER[form]
+    left: list[tuple[str, JSON]] = [("", body)]
+    for way, holder in left:
+        found.setdefault(way, []).append(holder)
+        for name, further in inner.get(way, {}).items():
+            value = holder.get(name)
+            items = value if further.endswith("[]") and isinstance(value, list) else (value,)
+            left += [(further, item) for item in items if isinstance(item, dict)]
+    return found
 
 
 def page() -> str:

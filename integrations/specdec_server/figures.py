@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from specdec.types import DrafterStats, Ending, SpecStats, Timing, Usage
+from specdec.types.speculation import acceptance_length, acceptance_rate
 from specdec_server.schemas import ResponseModel
 
 
@@ -112,14 +113,15 @@ class SpeculativeFigures(ResponseModel):
         # of the rounds, those that accepted at least no draft, one, two ...
         reached = [stats.rounds, *sum(stats.drafters, DrafterStats("all")).accepted, 0] if known else []
         exactly = [at_least - more for at_least, more in pairwise(reached) if at_least]
+        drafted, accepted = stats.drafted, stats.accepted
         return cls(
-            mean_acceptance_length=stats.acceptance_length,
-            draft_acceptance_rate=stats.acceptance_rate,
+            mean_acceptance_length=acceptance_length(stats.rounds, accepted),
+            draft_acceptance_rate=acceptance_rate(drafted, accepted),
             acceptance_histogram=exactly,
             acceptance_per_position=list(stats.acceptance_per_position),
             num_spec_steps=stats.rounds,
-            num_accepted_draft_tokens=stats.accepted,
-            num_draft_tokens=stats.drafted,
+            num_accepted_draft_tokens=accepted,
+            num_draft_tokens=drafted,
             num_spec_tokens=max((sum(n > 0 for n in d.drafted) for d in stats.drafters if d.tested), default=0),
             drafters=[
                 DrafterFigures(

@@ -27,10 +27,8 @@ class FieldPlace:
     body: JSON
     holder: JSON
     key: str
-
-    @property
-    def value(self) -> Any:
-        return self.holder[self.key]
+    value: Any
+    """What the client sent there."""
 
     def take(self) -> Any:
         return self.holder.pop(self.key)
@@ -52,9 +50,10 @@ def instead(given: Any, meant: Any) -> FieldMapping:
     """The value `given` is `meant`."""
 
     def change(place: FieldPlace) -> None:
-        whole_number(place)
         if place.value == given:
             place.set(meant)
+        else:
+            whole_number(place)
 
     return change
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any, Unpack
 
 import torch
@@ -214,9 +215,8 @@ class LocalEngine(Engine):
         for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
             self._sparing([row], partial(self._read, row))
         # by slot: rows that lie side by side in the cache are read together without a copy
-        decoding = sorted(
-            (row for row in rows if row.prefilled and row.finish is None), key=lambda row: row.context.slot
-        )
+        decoding = [row for row in rows if row.prefilled and row.finish is None]
+        decoding.sort(key=attrgetter("context.slot"))
         if decoding:
             if not prompts:  # a first token is worth more than a faster answer
                 self._sparing(decoding, partial(self._rounds.catch_up, decoding))

@@ -87,8 +87,8 @@ class Prefill:
 
     def _waits(self, row: Running, prompts: Sequence[Running]) -> bool:
         """Whether a prompt that was not begun had better wait for one that begins alike: it need not be read twice."""
-        if row.cached is not None:
+        ahead = [other for other in prompts if other.context.sequence_id < row.context.sequence_id]
+        if row.cached is not None or not ahead:
             return False
         least = max(_WORTH_WAITING, self._target.state.shared(row.context.slot, row.tokens) + 1)
-        ahead = [other for other in prompts if other.context.sequence_id < row.context.sequence_id]
         return any(row.tokens[:least] == other.tokens[:least] for other in ahead)

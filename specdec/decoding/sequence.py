@@ -18,7 +18,7 @@ from specdec.engine import Deliver
 from specdec.errors import DeadlineExceeded, GrammarFailed, InvalidLogits
 from specdec.sampling.logprobs import logprobs
 from specdec.sampling.state import SamplerState
-from specdec.text.output import AnswerText, Released
+from specdec.text.output import AnswerText
 from specdec.text.tools.parser import Parser
 from specdec.types import (
     Delta,
@@ -35,6 +35,9 @@ from specdec.types import (
     Usage,
     merged,
 )
+
+Score = tuple[float | None, tuple[tuple[int, float], ...]]
+"""A token's logprob, and the most likely tokens with theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Running:
     """Tokens that their reader has got."""
     reasoned: int = 0
     """Those of them within thoughts."""
-    _pending: deque[tuple[int, Origin, float | None, tuple[tuple[int, float], ...]]] = field(default_factory=deque)
+    _pending: deque[tuple[int, Origin, *Score]] = field(default_factory=deque)
     """Tokens whose text is held back."""
 
     @property
@@ -133,51 +136,65 @@ class Running:
     def commit(self, outcome: Outcome) -> GenerationEvent:
         """Take over a round's tokens up to the end of the answer; returns what may be shown now. Raises GrammarFailed
         where the answer had to go on and could not, InvalidLogits where the model says nothing."""
-        written = len(self.tokens) - self.context.prompt_length
         if min(outcome.tokens) < 0:
+            written = len(self.tokens) - self.context.prompt_length
             undefined = next(i for i, token in enumerate(outcome.tokens) if token < 0)
             raise InvalidLogits(
                 f"the model's logits are NaN or infinite after {written + undefined} tokens of the answer; "
                 "expected weights without NaN, and a dtype that is wide enough for them, like float32"
             )
         self.first = self.first or time.perf_counter()
-        top, grammar, committed = self.sampler.params.logprobs, self.sampler.grammar, list[int]()
-        scores: Sequence[tuple[float | None, tuple[tuple[int, float], ...]]] = [(None, ())] * len(outcome.tokens)
-        if top is not None and outcome.logits is not None:
-            tokens = outcome.logits.new_tensor(outcome.tokens).long()
-            scores = logprobs(outcome.logits[: len(tokens)], tokens, top)
+        committed, texts = self._written(outcome)
+        self.tokens.extend(committed)
+        self.sampler.commit(committed)
+        if self.finish is not None and self.output.stop is None:
+            texts += self.output.finish()
+            if self.output.stop is not None:
+                self.finish, self.stop = "stop", self.output.stop
+        round = outcome.round
+        if round:
+            self.stats.add(round, self.speculation, time.perf_counter() - self.first)
+            rejected = tuple(map(self.token_text, round.drafted[round.accepted :]))
+            round = replace(round, rejected=rejected) if rejected else round
+        return self._event(self._released(texts), round)
+
+    def _written(self, outcome: Outcome) -> tuple[list[int], list[str]]:
+        """Of a round's tokens those up to the end of the answer, and the texts that may be shown: what may still become
+        a stop string is held back."""
+        grammar, committed, texts = self.sampler.grammar, list[int](), list[str]()
         taken, complete = (len(outcome.tokens), False) if grammar is None else grammar.progress(outcome.tokens)
-        pieces: list[Token] = []
         drafted, accepted = (len(outcome.round.drafted), outcome.round.accepted) if outcome.round else (0, 0)
         own: Origin = "plain" if not drafted else "bonus" if accepted == drafted else "recovered"
-        for i, token in enumerate(outcome.tokens):
+        scores: Sequence[Score] = [(None, ())] * len(outcome.tokens)
+        if (top := self.sampler.params.logprobs) is not None and outcome.logits is not None:
+            tokens = outcome.logits.new_tensor(outcome.tokens).long()
+            scores = logprobs(outcome.logits[: len(tokens)], tokens, top)
+        for i, (token, score) in enumerate(zip(outcome.tokens, scores, strict=True)):
             if i == taken:
+                written = len(self.tokens) - self.context.prompt_length + i
                 raise GrammarFailed(
-                    f"grammar: after {written + i} tokens the answer cannot go on; "
+                    f"grammar: after {written} tokens the answer cannot go on; "
                     "expected a grammar that the vocabulary can write and that is not too complex"
                 )
             committed.append(token)
             if token in self.end_ids:
                 self.finish, self.stop = "stop", token
             else:
-                self._pending.append((token, "accepted" if i < accepted else own, *scores[i]))
-                pieces += self._released(self.output.push(token))
-            if self.finish is None and complete and i == taken - 1:
+                self._pending.append((token, "accepted" if i < accepted else own, *score))
+                texts += self.output.push(token)
+                self.stop = self.output.stop
+            if self.stop is not None or (complete and i == taken - 1):
                 self.finish = "stop"
-            if self.finish is None and len(self.tokens) + len(committed) >= self.limit:
+            elif len(self.tokens) + len(committed) >= self.limit:
                 self.finish = "length"
             if self.finish:
                 break
-        self.tokens.extend(committed)
-        self.sampler.commit(committed)
-        return self._event(pieces, outcome.round)
+        return committed, texts
 
-    def _released(self, released: Released) -> list[Token]:
-        """The tokens whose text may be shown now; text that may still become a stop string is held back."""
-        if released.stop is not None:
-            self.finish, self.stop = "stop", released.stop
+    def _released(self, texts: Sequence[str]) -> list[Token]:
+        """The tokens whose texts may be shown now."""
         tokens = []
-        for text in released.pieces:
+        for text in texts:
             token, origin, logprob, top = self._pending.popleft()
             if logprob is None:
                 tokens.append(Token(token, text, origin))
@@ -187,14 +204,8 @@ class Running:
         self.shown += len(tokens)
         return tokens
 
-    def _event(self, pieces: list[Token], round: Round | None) -> GenerationEvent:
+    def _event(self, pieces: Sequence[Token], round: Round | None) -> GenerationEvent:
         """What a round comes to for the reader; at the end with all that was held back."""
-        if round:
-            self.stats.add(round, self.speculation, time.perf_counter() - self.first)
-            rejected = tuple(map(self.token_text, round.drafted[round.accepted :]))
-            round = replace(round, rejected=rejected) if rejected else round
-        if self.finish is not None and not isinstance(self.stop, str):
-            pieces += self._released(self.output.finish())
         deltas = list[Delta]()
         for token in pieces:
             thinking = self.parser.thinking

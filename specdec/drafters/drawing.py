@@ -23,10 +23,9 @@ class Drawing:
 
     def choose(self, logits: Tensor, first: int) -> Tensor:
         """Tokens [B, M] for the first-th draft on, from raw logits [B, M, V]."""
-        round = self._round
-        for j, own in enumerate(torch.split(logits, 1, 1), first):
-            seen = self.tokens[:, :j] if j == 0 else round.sampling.on_host(self.tokens[:, :j])
-            scores = round.sampling.process(fitted(own, self._vocab_size, self._device), seen, first=j)[:, 0]  # [B, V]
+        round, sampling = self._round, self._round.sampling
+        for j, own in enumerate(torch.split(fitted(logits, self._vocab_size, self._device), 1, 1), first):
+            scores = (own if sampling.trivial else sampling.process(own, self.tokens[:, :j], j))[:, 0]  # [B, V]
             token = (scores if round.noise is None else scores + round.noise[:, j]).argmax(-1)  # [B]
             self.tokens[:, j] = token
             if self.probs is not None:

@@ -42,6 +42,8 @@ class DraftModelDrafter:
         self._vocab_size = vocab_size
         self.knows_fewer = model.info.vocab_size < vocab_size
         self._device = device
+        self._translates = self.knows_fewer or model.info.device != device
+        """Whether a draft has to be made one of the model's own tokens."""
         self._ahead: dict[int, int] = {}
         """Per slot: how many drafts of the last round went through the model too."""
         self.device = None if model.device is None else DeviceDraftModel(self, model.device)
@@ -64,8 +66,8 @@ class DraftModelDrafter:
         tokens = drawing.choose(self.model.run(batch).logits, 0)
         for j in range(1, k):
             starts = [start + width + j - 1 for start in batch.starts]
-            logits = self.model.run(Batch(self._to_model(tokens), batch.slots, starts, keep=1)).logits
-            tokens = drawing.choose(logits, j)
+            known = self._to_model(tokens) if self._translates else tokens
+            tokens = drawing.choose(self.model.run(Batch(known, batch.slots, starts, keep=1)).logits, j)
         for row, context in enumerate(round.contexts):
             if ready[row]:
                 self.model.state.commit(context.slot, len(context.tokens))

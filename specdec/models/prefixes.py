@@ -61,8 +61,9 @@ class PrefixTree(OwnSlots):
             node, at = child, at + shared
             if at < len(tokens) and shared < len(child.tokens):
                 node = self._split(child, shared)
-        rest = tokens[at : at + self._make_room(len(tokens) - at, node)]
-        if rest:
+        if at == len(tokens):
+            return
+        if rest := tokens[at : at + self._make_room(len(tokens) - at, node)]:
             kept = tuple(view.clone() for view in self._keys_values(slot, at, at + len(rest)))
             node.children[rest[0]] = leaf = _TreeNode(rest, kept, node, used=next(self._clock))
             self._leaves.discard(node)
@@ -106,7 +107,7 @@ class PrefixTree(OwnSlots):
 
     def _make_room(self, wanted: int, keep: _TreeNode) -> int:
         """Room for `wanted` tokens below `keep`; returns for how many there is."""
-        size = sum(view.nbytes for view in self._keys_values(0, 0, 1)) if wanted else 1
+        size = sum(view.nbytes for view in self._keys_values(0, 0, 1))
         limit = self.limit // max(size, 1)
         while self.tokens + wanted > limit and (others := self._leaves - {keep}):
             leaf = min(others, key=lambda leaf: leaf.used)

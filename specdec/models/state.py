@@ -120,7 +120,8 @@ class SlotState:
         reached = self.prefixes.reachable(slot, most) if most else 0
         # until it is restored the slot is nobody's: an error may come between
         self.slots[slot] = Slot(tokens)
-        length = self.prefixes.restore(slot, tokens[:-1], reached) if restore else reached
+        lacking = reached < len(tokens) - 1
+        length = self.prefixes.restore(slot, tokens[:-1], reached) if restore and lacking else reached
         self.slots[slot].length = length
         return length
 

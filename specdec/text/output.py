@@ -9,21 +9,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from specdec.text.detokenizer import Detokenizer, DetokenizerSource
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """What a push has set free: the texts of tokens, each once and in the order pushed."""
-
-    pieces: tuple[str, ...] = ()
-    stop: str | None = None
-    """The stop string that ended the answer; the text ends right before it."""
-
-
-_NOTHING = Released()
 
 
 class _StopAutomaton:
@@ -115,12 +102,14 @@ class AnswerText:
         """Of tokens without text, free to go with the next one that has some."""
         self._position = 0
         """Where in the text the first waiting token starts."""
-        self._stop: str | None = None
+        self.stop: str | None = None
+        """The stop string that ended the answer; the text ends right before it."""
 
-    def push(self, token_id: int) -> Released:
-        """Add a token. After a stop string has been found nothing more comes out."""
-        if self._stop is not None:
-            return Released(stop=self._stop)
+    def push(self, token_id: int) -> Sequence[str]:
+        """Add a token; returns what it sets free: the texts of tokens, each once and in the order pushed. After a stop
+        string has been found nothing more comes out."""
+        if self.stop is not None:
+            return ()
         text = self._detokenizer.push(token_id)
         self._waiting.append(text)
         free = math.inf
@@ -137,12 +126,12 @@ class AnswerText:
             if text:
                 out += self._silent
                 self._silent.clear()
-        return Released(tuple(out)) if out else _NOTHING
+        return out
 
-    def finish(self) -> Released:
+    def finish(self) -> Sequence[str]:
         """The answer ends here: everything held comes out, up to a stop string."""
-        if self._stop is not None:
-            return Released(stop=self._stop)
+        if self.stop is not None:
+            return ()
         rest = self._detokenizer.flush()
         if rest:  # the last token still waits: its character is incomplete
             self._waiting[-1] += rest
@@ -150,11 +139,11 @@ class AnswerText:
             self._finder.feed(rest)
             if self._finder.found is not None:
                 return self._cut(self._finder)
-        return Released(self._take_all())
+        return self._take_all()
 
-    def _cut(self, finder: _StopFinder) -> Released:
+    def _cut(self, finder: _StopFinder) -> list[str]:
         """End right before the stop string; tokens without kept text behind it are dropped."""
-        self._stop = finder.found
+        self.stop = finder.found
         kept: list[str] = []
         position = self._position
         for text in self._take_all():
@@ -162,7 +151,7 @@ class AnswerText:
                 break
             kept.append(text[: finder.start - position])
             position += len(text)
-        return Released(tuple(kept), self._stop)
+        return kept
 
     def _take_all(self) -> tuple[str, ...]:
         held = (*self._silent, *self._waiting)

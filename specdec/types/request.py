@@ -7,6 +7,7 @@ import math
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
@@ -126,8 +127,11 @@ class SamplingParams:
     def with_defaults(self, defaults: Mapping[str, float]) -> SamplingParams:
         """Fill every field that is None from `defaults`, then with its neutral value (seed, max_tokens and
         logprobs stay as they are)."""
-        wanted = {k: defaults.get(k, v) for k, v in _NEUTRAL.items() if getattr(self, k) is None}
-        return replace(self, **wanted)  # type: ignore[arg-type]
+        filled, wanted = copy(self), {k: defaults.get(k, v) for k, v in _NEUTRAL.items() if getattr(self, k) is None}
+        check((name, value, _OPTIONAL[name]) for name, value in wanted.items())  # all else was checked
+        for name, value in wanted.items():
+            object.__setattr__(filled, name, value)
+        return filled
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,11 @@ def acceptance_length(rounds: int, accepted: int) -> float:
     return 1 + accepted / rounds if rounds else 1.0
 
 
+def acceptance_rate(drafted: int, accepted: int) -> float:
+    """accepted / drafted; 0 when nothing was drafted."""
+    return accepted / drafted if drafted else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class SpecStats:
     """What speculation did for one answer."""
@@ -153,8 +158,7 @@ class SpecStats:
 
     @property
     def acceptance_rate(self) -> float:
-        """accepted / drafted; 0 when nothing was drafted."""
-        return self.accepted / self.drafted if self.drafted else 0.0
+        return acceptance_rate(self.drafted, self.accepted)
 
     @property
     def acceptance_length(self) -> float:
@@ -170,6 +174,8 @@ class SpecStats:
     def of_all(cls, several: Iterable[SpecStats]) -> SpecStats:
         """The sum over several answers, with one entry a drafter."""
         several = list(several)
+        if len(several) == 1:
+            return several[0]
         drafters: dict[str, DrafterStats] = {}
         for d in (d for s in several for d in s.drafters):
             drafters[d.drafter] = drafters.get(d.drafter, DrafterStats(d.drafter)) + d

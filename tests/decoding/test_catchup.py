@@ -89,5 +89,5 @@ def test_a_draft_model_is_tried_at_load() -> None:
     rates = {}
     for kind in ("perfect", "near", "hostile"):
         with toy_engine(kind) as engine:
-            rates[kind] = engine._controller.acceptance.rates("model", 1)[0]
+            rates[kind] = engine._controller.acceptance.estimate("model").rates[0]
     assert rates["perfect"] > 0.9 > rates["near"] > 0.3 > rates["hostile"]

@@ -16,13 +16,12 @@ class GreedySampling:
     """A sampling batch that leaves logits as they are. Remembers what it was shown as drafted."""
 
     greedy = True
+    trivial = False
+    """So that it is asked."""
 
     def __init__(self, greedy_rows: Tensor | None = None) -> None:
         self.greedy_rows = greedy_rows
         self.seen: list[list[list[int]]] = []
-
-    def on_host(self, drafted: Tensor) -> Tensor:
-        return drafted
 
     def process(self, logits: Tensor, drafted: Tensor, first: int) -> Tensor:
         assert logits.dtype == torch.float32

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import random
+from typing import NamedTuple
 
 import pytest
 
 from specdec.text.detokenizer import Detokenizer
-from specdec.text.output import AnswerText, Released
+from specdec.text.output import AnswerText
 from specdec.text.tokenizer import Tokenizer
+
+
+class Released(NamedTuple):
+    """What a push has set free, and which stop string had ended the answer by then."""
+
+    pieces: tuple[str, ...]
+    stop: str | None
 
 
 def first_stop(text: str, stops: tuple[str, ...]) -> tuple[int, str] | None:
@@ -42,7 +50,8 @@ def _text(released: Released) -> str:
 
 def run(tokenizer: Tokenizer, ids: list[int], stops: tuple[str, ...]) -> list[Released]:
     output = AnswerText(tokenizer, stops)
-    return [*map(output.push, ids), output.finish()]
+    pushed = [Released(tuple(output.push(token)), output.stop) for token in ids]
+    return [*pushed, Released(tuple(output.finish()), output.stop)]
 
 
 def test_equals_decoding_everything_and_cutting(tokenizer: Tokenizer) -> None:
@@ -78,12 +87,12 @@ def test_shows_all_that_is_free_and_nothing_more(tokenizer: Tokenizer) -> None:
         output, detokenizer = AnswerText(tokenizer, stops), Detokenizer.of(tokenizer)
         shown, known, ends = 0, "", []
         for token in ids:
-            released = output.push(token)
-            if released.stop is not None:
+            pieces = output.push(token)
+            if output.stop is not None:
                 break
             known += detokenizer.push(token)
             ends.append(len(known))
-            shown += len(_text(released))
+            shown += sum(map(len, pieces))
             free = free_length(known, stops)
             certain = ends[:-1] if detokenizer.pending else ends
             assert shown == max((end for end in certain if end <= free), default=0), (seed, stops, known)
@@ -138,26 +147,26 @@ def test_token_with_an_incomplete_character_waits(tokenizers: dict[str, Tokenize
     tokenizer = tokenizers["byte_level"]
     ids = [tokenizer._fast.token_to_id(t) for t in ("a", "ð", "Ł", "b")]
     output = AnswerText(tokenizer)
-    assert [output.push(i).pieces for i in ids] == [("a",), (), (), ("", "", "\ufffdb")]
-    assert output.finish() == Released()
+    assert [tuple(output.push(i)) for i in ids] == [("a",), (), (), ("", "", "\ufffdb")]
+    assert (tuple(output.finish()), output.stop) == ((), None)
 
 
 def test_incomplete_end_is_shown_at_finish(tokenizers: dict[str, Tokenizer]) -> None:
     tokenizer = tokenizers["byte_level"]
     ids = [tokenizer._fast.token_to_id(t) for t in ("a", "ð")]
     output = AnswerText(tokenizer)
-    assert [_text(output.push(i)) for i in ids] == ["a", ""]
-    assert output.finish().pieces == ("\ufffd",)
+    assert ["".join(output.push(i)) for i in ids] == ["a", ""]
+    assert tuple(output.finish()) == ("\ufffd",)
 
 
 def test_silent_tokens_go_with_the_next_text_or_at_finish(tokenizer: Tokenizer) -> None:
     token = tokenizer.encode_plain("dog")[-1]
     output = AnswerText(tokenizer)
-    assert output.push(3) == Released()
-    first, second = output.push(token).pieces
+    assert (tuple(output.push(3)), output.stop) == ((), None)
+    first, second = output.push(token)
     assert (first, bool(second)) == ("", True)
-    assert output.push(1) == Released()
-    assert output.finish().pieces == ("",)
+    assert (tuple(output.push(1)), output.stop) == ((), None)
+    assert tuple(output.finish()) == ("",)
 
 
 def test_silent_tokens_right_before_a_stop_are_dropped(tokenizers: dict[str, Tokenizer]) -> None:

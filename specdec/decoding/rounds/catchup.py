@@ -44,7 +44,7 @@ class CatchUp:
     def near(self, drafter: Drafter, row: Running) -> bool:
         """Whether it can draft for this sequence at once."""
         behind = drafter.behind(row.context)
-        return behind is not None and self._seconds(drafter, row, behind) <= _AT_ONCE
+        return behind == 0 or (behind is not None and self._seconds(drafter, row, behind) <= _AT_ONCE)
 
     def advance(self, rows: Sequence[Running]) -> None:
         """Let one drafter read one chunk, if that pays for one of these sequences."""

@@ -49,11 +49,9 @@ class ChunkTimer:
 
     def __init__(self, device: torch.device, costs: ChunkCosts) -> None:
         self._clock, self._costs = DeviceClock(device), costs
-        self._timed: tuple[int, int, Any, Any] | None = None
-
-    def mark(self) -> Any:
+        self.mark = self._clock.mark
         """Where a chunk begins."""
-        return self._clock.mark()
+        self._timed: tuple[int, int, Any, Any] | None = None
 
     def ended(self, began: Any, size: int, start: int) -> None:
         """A chunk of `size` tokens behind `start` others ends here."""

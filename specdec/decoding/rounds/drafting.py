@@ -99,7 +99,7 @@ class Drafting:
             if name in offers:
                 drafts, places = offers[name], members
             else:
-                drafts, places = self._ask(name, rows, sampling, members, choices, noise()), list(range(len(members)))
+                drafts, places = self._ask(name, rows, sampling, members, choices, noise), list(range(len(members)))
             for at, b in zip(places, members, strict=True):
                 parts.append(_Part(b, drafts, at, min(choices[b].length, drafts.lengths[at])))
         width = max((p.length for p in parts), default=0)
@@ -129,13 +129,14 @@ class Drafting:
         sampling: SamplingBatch,
         members: list[int],
         choices: Sequence[Choice],
-        noise: Tensor | None,
+        noise: Callable[[], Tensor | None],
     ) -> Drafts:
         """The drafts of one that costs something, for the rows that chose it."""
-        if len(members) < len(rows):
-            sampling = sampling.select(members)
-            noise = noise[members] if noise is not None else None
+        whole = len(members) == len(rows)
+        sampling = sampling if whole else sampling.select(members)
+        drawn = None if sampling.greedy else noise()
+        drawn = drawn if whole or drawn is None else drawn[members]
         contexts = [rows[b].context for b in members]
         shortened = tuple(rows[b].max_drafts is None for b in members)
-        asked = DraftRound(contexts, sampling, None if sampling.greedy else noise, self._need_probs, shortened)
+        asked = DraftRound(contexts, sampling, drawn, self._need_probs, shortened)
         return self._drafters[name].propose(asked, max(choices[b].length for b in members))

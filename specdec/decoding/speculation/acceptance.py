@@ -43,10 +43,6 @@ class Acceptance:
         """A short memory on top of this one."""
         return Acceptance(self)
 
-    def rates(self, source: str, count: int) -> list[float]:
-        """The chance of each of the first `count` positions, given that all before it were accepted."""
-        return self.estimate(source).rates[:count]
-
     def estimate(self, source: str) -> Estimate:
         """For any number of drafts. Every round asks for it, for each of its sequences; mostly nothing has changed."""
         prior = self._parent.estimate(source) if self._parent else None

@@ -23,15 +23,15 @@ class ChunkCosts:
     """
 
     def __init__(self, guess: CostCurve) -> None:
-        self._guess, self._near = guess, CostCurve()
+        self._near, self._known = CostCurve(), guess
+        """Of chunks with little before them: what was measured, and what is believed, which is a guess until then."""
         self._tried = _FIRST // 2
         self._pair: float | None = None
         """Seconds for each token of a chunk and each token before it."""
 
     def estimate(self, size: int, start: int) -> float:
         """Seconds of a chunk of `size` tokens behind `start` others."""
-        known = self._near or self._guess
-        return known.estimate(size) + (self._pair or 0.0) * size * start
+        return self._known.estimate(size) + (self._pair or 0.0) * size * start
 
     def longest(self, start: int, seconds: float, most: int) -> int | None:
         """The most tokens, up to `most`, of a chunk that takes no more than so long; None where the least takes
@@ -54,6 +54,7 @@ class ChunkCosts:
         """Learn from a chunk of `size` tokens behind `start` others."""
         if start <= _NEAR:
             self._near.observe(size, seconds - (self._pair or 0.0) * size * start)
+            self._known = self._near
             self._tried = max(self._tried, size)
             return
         spent = max(seconds - self.estimate(size, 0), 0.0) / (size * start)

@@ -126,8 +126,9 @@ class Controller:
         drafters: list[str | None] = [None] if any(o.free for o in options) else []  # None: those that cost nothing
         drafters += sorted({o.drafter for o in options if not o.free})
         longest = max((most for _, offers in scored for _, _, most in offers), default=0)
-        lengths = _LENGTHS if any(row.forced is None for row in rows) else _LENGTHS[:1]  # what is forced has one
-        plans = [self._evaluate(scored, k, p, ready) for k in lengths if k <= longest for p in drafters]
+        free = any(row.forced is None for row in rows)
+        lengths = _LENGTHS if free else ()  # what is forced has one, evaluated by now
+        plans = [self._evaluate(scored, k, p, ready) for k in lengths if k <= longest for p in drafters] or [plain]
         drafting = [p for p in plans if p.length]
         best = max(drafting, key=attrgetter("tokens_per_second"), default=None)
         pays = best is not None and best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN
@@ -139,7 +140,7 @@ class Controller:
             ready.miss(wished.drafter, wished.length)
         sources = {option.source for option in options}
         self._probes.tick(sources)
-        if self._rounds % _EXPLORE and not self._probes.any_due(sources):
+        if not free or (self._rounds % _EXPLORE and not self._probes.any_due(sources)):
             return chosen.choices
         return tuple(self._probed(row, choice, ready) for row, choice in zip(rows, chosen.choices, strict=True))
 
@@ -155,18 +156,19 @@ class Controller:
 
     def observe(self, memory: Acceptance, option: Option, drafted: int, accepted: int) -> None:
         """Learn from what became of one sequence's drafts."""
-        chance = prod(memory.rates(option.source, drafted))
+        chance = prod(memory.estimate(option.source).rates[:drafted])
         memory.observe(option.source, drafted, accepted)
         self._probes.tried(option.source, success=accepted == drafted, chance=chance)
         if option.free:
             return
         self._tried[option.drafter] += 1
-        rate = self.acceptance.rates(option.source, 1)[0]
-        low = self._tried[option.drafter] >= _ENOUGH and rate < _LOW
+        if self._tried[option.drafter] < _ENOUGH:
+            return
+        rate = self.acceptance.estimate(option.source).rates[0]
         self.warning = (
             f"low acceptance: of the draft {option.drafter}'s first tokens {rate:.0%} are accepted; "
             "a draft that is nearer to this target, or to these texts, would make answers faster"
-            if low
+            if rate < _LOW
             else None
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 
 from specdec.types import Decision, DrafterStats, Round, SpecStats, Speculation
 
@@ -17,7 +19,7 @@ class StatsBuilder:
     rounds: int = 0
     _alike: dict[tuple[str, int, int], tuple[Round, int]] = field(default_factory=dict)
     """By drafter, drafts and how many were accepted: one such round, and how many there were."""
-    _decisions: deque[Decision] = field(default_factory=lambda: deque(maxlen=_DECISIONS))
+    _decisions: deque[Decision] = field(default_factory=partial(deque, (), _DECISIONS))
 
     def add(self, round: Round, decided: Speculation, seconds: float) -> None:
         """One round after what was `decided`, so many `seconds` after the first token."""
@@ -32,6 +34,7 @@ class StatsBuilder:
 
     def build(self, speculation: Speculation, warning: str | None) -> SpecStats:
         drafters: dict[str, DrafterStats] = {}
-        for (name, _, _), (round, times) in sorted(self._alike.items(), key=lambda item: item[0]):
-            drafters[name] = drafters.get(name, DrafterStats(name)) + DrafterStats.of(round, times)
+        for (name, _, _), (round, times) in sorted(self._alike.items(), key=itemgetter(0)):
+            share = DrafterStats.of(round, times)
+            drafters[name] = drafters[name] + share if name in drafters else share
         return SpecStats(self.rounds, tuple(drafters.values()), speculation, tuple(self._decisions), warning)

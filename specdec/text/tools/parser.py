@@ -56,7 +56,8 @@ class AnswerParser:
         schemas: Schemas | None = None,
     ) -> None:
         tools, self._schemas = answer_format.tools if calls else None, schemas or {}
-        within = [mark for mark in answer_format.ids if any(mark in text for text in inner_texts(tools))]
+        inner = inner_texts(tools)
+        within = [mark for mark in answer_format.ids if any(mark in text for text in inner)]
         self._seals = {mark: chr(_SEAL + i) for i, mark in enumerate(within)}
         self._format = with_marks(tools, self._sealed) if tools else None
         self._begin, self._end = (tools.begin or PYTHON_TAG, tools.end) if tools else ("", "")
@@ -66,7 +67,7 @@ class AnswerParser:
         self._label = answer_format.label
         self._head: str | None = None
         """The start of a thought, while it may be its label."""
-        self._thinking = self._marked = opened and thoughts
+        self.thinking = self._marked = opened and thoughts
         """`_marked`: a mark was met, behind which whitespace means nothing."""
         self._calling = False
         self._past_thought = False
@@ -76,11 +77,6 @@ class AnswerParser:
         """Whitespace that is dropped if a mark follows."""
         self._scanner: CallScanner | HeadScanner | None = None
         self._index = 0
-
-    @property
-    def thinking(self) -> bool:
-        """See `Parser`."""
-        return self._thinking
 
     def push(self, token: int, text: str) -> list[Delta]:
         """See `Parser`."""
@@ -99,9 +95,9 @@ class AnswerParser:
                     out += self._call(*self._scanner.close())
                 out += self._end_call()
                 self._calling = part.name == self._begin
-                self._past_thought = self._past_thought or self._thinking
-                self._thinking = part.name == self._open
-                self._head = "" if self._thinking and self._label else None
+                self._past_thought = self._past_thought or self.thinking
+                self.thinking = part.name == self._open
+                self._head = "" if self.thinking and self._label else None
                 self._marked, self._blank, self._spaces = True, True, ""
         return out
 
@@ -118,7 +114,7 @@ class AnswerParser:
                 return []
         out = [delta for part in held for delta in self._text(part)]
         out += [] if self._marked else self._end_call()  # less than a name behind a mark is nothing either
-        if self._spaces and not self._thinking and not self._marked:
+        if self._spaces and not self.thinking and not self._marked:
             out.append(ContentDelta(self._spaces))
         self._spaces = ""
         return out
@@ -143,8 +139,8 @@ class AnswerParser:
                 body = whole.rstrip()
                 text, self._spaces = "", whole[len(body) :]
                 if body:
-                    self._blank, self._past_thought = False, self._past_thought or not self._thinking
-                    yield ReasoningDelta(body) if self._thinking else ContentDelta(body)
+                    self._blank, self._past_thought = False, self._past_thought or not self.thinking
+                    yield ReasoningDelta(body) if self.thinking else ContentDelta(body)
 
     def _new_call(self, text: str) -> str:
         """Where a call starts, its text is left."""
@@ -182,12 +178,12 @@ class AnswerParser:
         """Whether a mark that is spelled is text here: in a string of a call, or of a thought where none can be."""
         if self._scanner is not None and self._scanner.quoted:
             return True
-        return (mark == self._open and self._past_thought) or (mark == self._close and not self._thinking)
+        return (mark == self._open and self._past_thought) or (mark == self._close and not self.thinking)
 
     def _is_bare_call(self, text: str) -> bool:
         """Whether the format marks calls by nothing but an opening brace, and here is one."""
         bare = self._format is not None and not self._format.begin
-        return bare and self._blank and not self._thinking and text.lstrip().startswith("{")
+        return bare and self._blank and not self.thinking and text.lstrip().startswith("{")
 
     def _end_call(self) -> Iterator[Delta]:
         """The object is complete, or will never be."""

@@ -63,14 +63,9 @@ class TemplateParser:
         self._blank = True
         """Nothing but whitespace was read of the region."""
         self._index = 0
-        self._thinking = any(event["field"] in _THOUGHTS for event in self._parser.initial_events[-1:])
+        self.thinking = any(event["field"] in _THOUGHTS for event in self._parser.initial_events[-1:])
         self._broken = False
         """The library cannot go on: all else is content."""
-
-    @property
-    def thinking(self) -> bool:
-        """See `Parser`."""
-        return self._thinking
 
     def push(self, token: int, text: str) -> list[Delta]:
         """What a token adds; see `Parser`. Letter by letter, so that nothing depends on how a text is cut."""
@@ -100,13 +95,13 @@ class TemplateParser:
         match event["type"]:
             case "region_open":
                 self._region, self._spaces, self._blank = "", "", True
-                self._thinking = field in _THOUGHTS
+                self.thinking = field in _THOUGHTS
             case "region_chunk" if field == _CALLS and self._calls:
                 self._region += event["text"]
             case "region_chunk":
                 yield from self._told(field, event["text"])
             case "region_close" if field in _THOUGHTS:
-                self._thinking = False
+                self.thinking = False
             case "region_close" if field == _CALLS and self._calls:
                 made = event["value"] if isinstance(event["value"], list) else [event["value"]]
                 for function in (call["function"] for call in made):
