@@ -197,7 +197,7 @@ def measure(
         system,
         temperature,
         _speed(found),
-        SpecStats.of_all(a.stats for a in found).acceptance_length,
+        SpecStats.of_all(a.stats for a in found).acceptance_length or 1.0,
         statistics.mean(r.draft_seconds for r in rounds) * 1000,
         statistics.mean(r.verify_seconds for r in rounds) * 1000,
         None if plain is None else [a.token_ids for a in found] == [a.token_ids for a in plain],

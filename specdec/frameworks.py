@@ -90,18 +90,10 @@ class Parameters(BaseModel):
 
 
 def figures(end: Ending) -> dict[str, Any]:
-    """What an answer took, and what speculation did for it."""
-    stats = end.stats
+    """What an answer took, and what speculation did for it; None is what nobody knows."""
+    speed = end.timing.tokens_per_second(end.usage.completion_tokens)
+    drafters = {d.drafter: {"drafted": sum(d.drafted), "accepted": sum(d.accepted)} for d in end.stats.drafters}
     return {
-        "timing": asdict(end.timing) | {"tokens_per_second": end.timing.tokens_per_second(end.usage.completion_tokens)},
-        "speculative": {
-            "rounds": stats.rounds,
-            "drafted": stats.drafted,
-            "accepted": stats.accepted,
-            "acceptance_rate": stats.acceptance_rate,
-            "acceptance_length": stats.acceptance_length,
-            "acceptance_per_position": list(stats.acceptance_per_position),
-            "drafters": {d.drafter: {"drafted": sum(d.drafted), "accepted": sum(d.accepted)} for d in stats.drafters},
-            "off_reason": stats.off_reason,
-        },
+        "timing": asdict(end.timing) | {"tokens_per_second": speed or None},
+        "speculative": end.stats.figures() | {"drafters": None if end.stats.unknown else drafters},
     }

@@ -253,7 +253,7 @@ class _Stream:
         event = self._events[self.taken]
         self.taken += 1
         if event.end:
-            self._engine.add(active=-1, finished=1, completion_tokens=event.end.usage.completion_tokens)
+            self._engine.add(active=-1, finished=1, completion_tokens=event.end.usage.completion_tokens or 0)
         return event
 
     def _leave(self) -> None:

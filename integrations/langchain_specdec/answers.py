@@ -81,15 +81,18 @@ def _chunk(**fields: Any) -> ChatGenerationChunk:
 
 
 def usage_metadata(end: Ending) -> UsageMetadata | None:
-    """None where a server does not say what the prompt took: all counts are needed."""
-    if end.usage.prompt_tokens is None:
+    """None where a server does not say what the prompt and the answer took; a detail that it does not say is left
+    out."""
+    prompt, written = end.usage.prompt_tokens, end.usage.completion_tokens
+    cached, reasoned = end.usage.cached_tokens, end.usage.reasoning_tokens
+    if prompt is None or written is None:
         return None
     return UsageMetadata(
-        input_tokens=end.usage.prompt_tokens,
-        output_tokens=end.usage.completion_tokens,
-        total_tokens=end.usage.prompt_tokens + end.usage.completion_tokens,
-        input_token_details=InputTokenDetails(cache_read=end.usage.cached_tokens),
-        output_token_details=OutputTokenDetails(reasoning=end.usage.reasoning_tokens),
+        input_tokens=prompt,
+        output_tokens=written,
+        total_tokens=prompt + written,
+        input_token_details=InputTokenDetails() if cached is None else InputTokenDetails(cache_read=cached),
+        output_token_details=OutputTokenDetails() if reasoned is None else OutputTokenDetails(reasoning=reasoned),
     )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any
@@ -16,16 +16,18 @@ from specdec_server.schemas import ResponseModel
 
 
 class PromptTokensDetails(ResponseModel):
-    cached_tokens: int
+    cached_tokens: int | None
 
 
 class CompletionTokensDetails(ResponseModel):
-    reasoning_tokens: int
-    accepted_prediction_tokens: int
-    rejected_prediction_tokens: int
+    reasoning_tokens: int | None
+    accepted_prediction_tokens: int | None
+    rejected_prediction_tokens: int | None
 
 
 class CompletionUsage(ResponseModel):
+    """Three of its numbers are needed by every client, and are 0 where a server that is passed on does not say."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -34,51 +36,54 @@ class CompletionUsage(ResponseModel):
 
     @classmethod
     def of(cls, usage: Usage, stats: SpecStats) -> CompletionUsage:
-        prompt = usage.prompt_tokens or 0  # a server that is passed on may not say; clients read a number
+        prompt, written = usage.prompt_tokens or 0, usage.completion_tokens or 0
         guesses = [d for d in stats.drafters if d.drafter == "prediction"]
         accepted = sum(sum(d.accepted) for d in guesses)
         return cls(
             prompt_tokens=prompt,
-            completion_tokens=usage.completion_tokens,
-            total_tokens=prompt + usage.completion_tokens,
+            completion_tokens=written,
+            total_tokens=prompt + written,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
             completion_tokens_details=CompletionTokensDetails(
                 reasoning_tokens=usage.reasoning_tokens,
-                accepted_prediction_tokens=accepted,
-                rejected_prediction_tokens=sum(sum(d.drafted) for d in guesses) - accepted,
+                accepted_prediction_tokens=None if stats.unknown else accepted,
+                rejected_prediction_tokens=None if stats.unknown else sum(sum(d.drafted) for d in guesses) - accepted,
             ),
         )
 
 
 class CompletionTimings(ResponseModel):
-    """`prompt_n` tokens were computed, `cache_n` were not; milliseconds. Decode speed counts from the first token."""
+    """`prompt_n` tokens were computed, `cache_n` were not; milliseconds. Decode speed counts from the first token. Null
+    is what a server that is passed on does not say."""
 
-    queued_ms: float
+    queued_ms: float | None
     """Before the prompt was begun; llama.cpp has no such field."""
-    cache_n: int
-    prompt_n: int
+    cache_n: int | None
+    prompt_n: int | None
     prompt_ms: float
-    prompt_per_second: float
-    predicted_n: int
+    prompt_per_second: float | None
+    predicted_n: int | None
     predicted_ms: float
-    predicted_per_second: float
-    draft_n: int
-    draft_n_accepted: int
+    predicted_per_second: float | None
+    draft_n: int | None
+    draft_n_accepted: int | None
 
     @classmethod
-    def of(cls, usage: Usage, timing: Timing, *, drafted: int, accepted: int) -> CompletionTimings:
-        computed, prefill = (usage.prompt_tokens or 0) - usage.cached_tokens, timing.ttft - timing.queued
+    def of(cls, usage: Usage, timing: Timing, stats: SpecStats) -> CompletionTimings:
+        prompt, cached, queued = usage.prompt_tokens, usage.cached_tokens, timing.queued
+        computed = None if prompt is None or cached is None else prompt - cached
+        prefill = timing.ttft - (queued or 0.0)
         return cls(
-            queued_ms=1000 * timing.queued,
-            cache_n=usage.cached_tokens,
+            queued_ms=None if queued is None else 1000 * queued,
+            cache_n=cached,
             prompt_n=computed,
             prompt_ms=1000 * prefill,
-            prompt_per_second=computed / prefill if prefill > 0 else 0.0,
+            prompt_per_second=computed / prefill if computed is not None and prefill > 0 else None,
             predicted_n=usage.completion_tokens,
             predicted_ms=1000 * (timing.total - timing.ttft),
-            predicted_per_second=timing.tokens_per_second(usage.completion_tokens),
-            draft_n=drafted,
-            draft_n_accepted=accepted,
+            predicted_per_second=timing.tokens_per_second(usage.completion_tokens) or None,
+            draft_n=None if stats.unknown else stats.drafted,
+            draft_n_accepted=None if stats.unknown else stats.accepted,
         )
 
 
@@ -94,12 +99,12 @@ class DrafterFigures(ResponseModel):
 class SpeculativeFigures(ResponseModel):
     """`acceptance_histogram[j]` rounds accepted exactly j drafted tokens; empty where only sums are known."""
 
-    mean_acceptance_length: float
-    draft_acceptance_rate: float
+    mean_acceptance_length: float | None
+    draft_acceptance_rate: float | None
     acceptance_histogram: list[int]
     acceptance_per_position: list[float]
     """Accepted drafts over tested ones: given that all before were accepted."""
-    num_spec_steps: int
+    num_spec_steps: int | None
     num_accepted_draft_tokens: int
     num_draft_tokens: int
     num_spec_tokens: int
@@ -119,7 +124,7 @@ class SpeculativeFigures(ResponseModel):
             draft_acceptance_rate=acceptance_rate(drafted, accepted),
             acceptance_histogram=exactly,
             acceptance_per_position=list(stats.acceptance_per_position),
-            num_spec_steps=stats.rounds,
+            num_spec_steps=stats.rounds or (None if drafted else 0),
             num_accepted_draft_tokens=accepted,
             num_draft_tokens=drafted,
             num_spec_tokens=max((sum(n > 0 for n in d.drafted) for d in stats.drafters if d.tested), default=0),
@@ -134,7 +139,8 @@ class SpeculativeFigures(ResponseModel):
 
 
 class CompletionMetrics(ResponseModel):
-    speculative_decoding: SpeculativeFigures
+    speculative_decoding: SpeculativeFigures | None
+    """Null where a server that is passed on does not say."""
 
 
 class Figures(ResponseModel):
@@ -150,20 +156,25 @@ class Figures(ResponseModel):
         answers, as OpenAI counts."""
         prompts = endings[choices - 1 :: choices]
         usage = Usage(
-            sum(end.usage.prompt_tokens or 0 for end in prompts),
-            sum(end.usage.completion_tokens for end in endings),
-            sum(end.usage.cached_tokens for end in prompts),
-            sum(end.usage.reasoning_tokens for end in endings),
+            _sum(end.usage.prompt_tokens for end in prompts),
+            _sum(end.usage.completion_tokens for end in endings),
+            _sum(end.usage.cached_tokens for end in prompts),
+            _sum(end.usage.reasoning_tokens for end in endings),
         )
         stats = SpecStats.of_all(end.stats for end in endings)
         timing = max((end.timing for end in endings), key=attrgetter("total"))
-        speculative = SpeculativeFigures.of(stats)
-        drafted, accepted = speculative.num_draft_tokens, speculative.num_accepted_draft_tokens
+        speculative = None if stats.unknown else SpeculativeFigures.of(stats)
         return cls(
             usage=CompletionUsage.of(usage, stats),
-            timings=CompletionTimings.of(usage, timing, drafted=drafted, accepted=accepted),
+            timings=CompletionTimings.of(usage, timing, stats),
             metrics=CompletionMetrics(speculative_decoding=speculative),
         )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """None where one of them is not known."""
+    known = list(counts)
+    return None if None in known else sum(n or 0 for n in known)
 
 
 class CompletionResponse(ResponseModel):

@@ -27,8 +27,9 @@ _PLAIN = re.compile(r"[\w.:/+-]+", re.ASCII)
 
 
 def line(event: str, facts: Mapping[str, object]) -> str:
-    """event key=value ..."""
-    texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in facts.items()}
+    """event key=value ...; what is None is not known, and left out."""
+    known = {name: value for name, value in facts.items() if value is not None}
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in known.items()}
     shown = (f"{name}={text if _PLAIN.fullmatch(text) else json.dumps(text)}" for name, text in texts.items())
     return " ".join((event, *shown))
 

@@ -46,9 +46,10 @@ class ServerMetrics:
             if end is None:
                 continue
             self._prompt.inc(end.usage.prompt_tokens or 0)
-            self._cached.inc(end.usage.cached_tokens)
-            self._completion.inc(end.usage.completion_tokens)
-            self._queued.observe(end.timing.queued)
+            self._cached.inc(end.usage.cached_tokens or 0)
+            self._completion.inc(end.usage.completion_tokens or 0)
+            if end.timing.queued is not None:
+                self._queued.observe(end.timing.queued)
             self._ttft.observe(end.timing.ttft)
             self._whole.observe(end.timing.total)
             if speed := end.timing.tokens_per_second(end.usage.completion_tokens):

@@ -208,7 +208,7 @@ class Run:
                 "completion_tokens": end.usage.completion_tokens,
                 "queued": end.timing.queued,
                 "ttft": end.timing.ttft,
-                "tokens_per_second": end.timing.tokens_per_second(end.usage.completion_tokens),
+                "tokens_per_second": end.timing.tokens_per_second(end.usage.completion_tokens) or None,
                 "acceptance_length": end.stats.acceptance_length,
             }
         for stream in self._streams:

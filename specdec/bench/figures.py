@@ -53,7 +53,7 @@ class RuleRow:
     rule: str
     temperature: float
     tokens_per_second: float
-    acceptance_length: float
+    acceptance_length: float | None
     acceptance_per_position: tuple[float, ...]
 
 

@@ -7,14 +7,19 @@ from itertools import count
 from statistics import median
 
 from specdec.engine import Progress
+from specdec.errors import EngineFailed
 from specdec.types import Completion
 
 
 def tokens_per_second(answers: Iterable[Completion]) -> float:
     """Decode speed of several answers together: tokens after the first of each, over the time after the first."""
-    timed = [a for a in answers if a.usage.completion_tokens > 1]
-    seconds = sum(a.timing.total - a.timing.ttft for a in timed)
-    return sum(a.usage.completion_tokens - 1 for a in timed) / seconds if seconds else 0.0
+    tokens, seconds = 0, 0.0
+    for answer in answers:
+        if (counted := answer.usage.completion_tokens) is None:
+            raise EngineFailed("an answer without a count of its tokens; expected usage or token ids, to measure speed")
+        if counted > 1:
+            tokens, seconds = tokens + counted - 1, seconds + answer.timing.total - answer.timing.ttft
+    return tokens / seconds if seconds else 0.0
 
 
 System = Callable[[], Completion]

@@ -59,14 +59,13 @@ def coloured(tokens: Sequence[Token]) -> str:
 def stats_line(completion: Completion) -> str:
     """One line on how the answer came about."""
     stats = completion.stats
-    parts = [
-        f"{completion.usage.completion_tokens} tokens",
-        f"{completion.tokens_per_second:.0f} tokens/s",
-        f"TTFT {completion.timing.ttft * 1000:.0f} ms",
-    ]
+    tokens, speed = completion.usage.completion_tokens, completion.tokens_per_second
+    parts = ["tokens unknown" if tokens is None else f"{tokens} tokens"]
+    parts += [f"{speed:.0f} tokens/s"] if speed else []
+    parts.append(f"TTFT {completion.timing.ttft * 1000:.0f} ms")
     if stats.drafted:
         parts.append(f"accepted {stats.acceptance_rate:.0%} of {stats.drafted} drafted")
-        parts += [f"acceptance length {stats.acceptance_length:.2f}"] if stats.rounds else []
+        parts += [f"acceptance length {stats.acceptance_length:.2f}"] if stats.acceptance_length else []
     elif stats.unknown:
         parts.append(f"speculation {stats.unknown}")
     else:

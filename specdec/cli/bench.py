@@ -15,7 +15,7 @@ from rich.text import Text
 from specdec.bench.plain import Mode, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt, built_in, chosen_prompts
 from specdec.cli import options as o
-from specdec.cli.compare import percentages
+from specdec.cli.compare import number, percentages
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import loaded, loaded_apart, stdout
 from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
@@ -108,7 +108,7 @@ def _speeds(
                 "tokens/s\nplain": f"{r.plain:.0f}",
                 "\nspeculative": f"{r.speculative:.0f}",
                 "speed-up": f"{r.speed_up:.2f}x",
-                "acceptance\nlength": "–" if r.acceptance_length is None else f"{r.acceptance_length:.2f}",
+                "acceptance\nlength": number(r.acceptance_length),
                 "acceptance\nper position": percentages(r.acceptance_per_position[:3]),
                 "identical": f"{r.identical}/{r.answers}",
             }
@@ -156,7 +156,7 @@ def _promised_figures(
                 "accept rule": r.rule,
                 "T": f"{r.temperature:g}",
                 "tokens/s": f"{r.tokens_per_second:.0f}",
-                "acceptance\nlength": f"{r.acceptance_length:.2f}",
+                "acceptance\nlength": number(r.acceptance_length),
                 "acceptance\nper position": percentages(r.acceptance_per_position[:3]),
             }
             for r in rules

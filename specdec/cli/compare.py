@@ -24,7 +24,7 @@ def compared(engine: Engine, request: Request, console: Console | None) -> Compa
         if console:
             legend = ", accepted drafts in green" if console.color_system and one.speculative != "off" else ""
             console.print(f"── {side}{legend}", style="bold")
-        engine.generate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=one.speculative)
+        engine.generate("Warm up.", max_tokens=WARM_UP_TOKENS, speculative=one.speculative)
         answers.append(print_answer(engine, one, console, mark_accepted=True))
         if console:
             console.print()
@@ -47,8 +47,9 @@ def print_comparison(engine: Engine, request: Request, *, json: bool) -> None:
         )
         return
     console.print(comparison_table(result))
-    if reason := result.speculative.stats.off_reason:
-        console.print(f"speculation off: {reason}", style="yellow")
+    stats = result.speculative.stats
+    if reason := stats.unknown or (stats.off_reason and f"off: {stats.off_reason}"):
+        console.print(f"speculation {reason}", style="yellow")
 
 
 def comparison_table(result: Comparison) -> Table:
@@ -57,15 +58,20 @@ def comparison_table(result: Comparison) -> Table:
     for name in ("", "plain", "speculative"):
         table.add_column(name, justify="left" if not name else "right")
     both = (result.plain, result.speculative)
-    table.add_row("tokens/s", *(f"{c.tokens_per_second:.1f}" for c in both))
+    table.add_row("tokens/s", *(number(c.tokens_per_second or None, "{:.1f}") for c in both))
     table.add_row("TTFT", *(f"{c.timing.ttft * 1000:.0f} ms" for c in both))
-    table.add_row("tokens", *(str(len(c.tokens)) for c in both))
+    table.add_row("tokens", *(number(c.usage.completion_tokens, "{}") for c in both))
     stats = result.speculative.stats
-    table.add_row("acceptance length", "", f"{stats.acceptance_length:.2f}" if stats.rounds else "–")
+    table.add_row("acceptance length", "", number(stats.acceptance_length))
     table.add_row("acceptance per position", "", percentages(stats.acceptance_per_position))
-    table.add_row("speed-up", "", f"{result.speed_up:.2f}x")
+    table.add_row("speed-up", "", number(result.speed_up, "{:.2f}x"))
     table.add_row("identical", "", "yes" if result.identical else f"no, {result.verdict}")
     return table
+
+
+def number(value: float | None, form: str = "{:.2f}") -> str:
+    """As text, if it is known."""
+    return "–" if value is None else form.format(value)
 
 
 def percentages(rates: Sequence[float]) -> str:

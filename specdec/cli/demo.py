@@ -7,7 +7,7 @@ from dataclasses import replace
 from rich.table import Table
 from rich.text import Text
 
-from specdec.cli.compare import compared
+from specdec.cli.compare import compared, number
 from specdec.cli.screen import stdout
 from specdec.engine import Engine
 from specdec.types import Message, Request
@@ -54,15 +54,18 @@ def print_demo(engine: Engine, request: Request) -> None:
         result = compared(engine, replace(request, prompt=content), console)
         console.print(Text(_why(result, reason), style="yellow"))
         console.print()
-        rates = (f"{one.tokens_per_second:.0f} tokens/s" for one in (result.plain, result.speculative))
-        table.add_row(kind, *rates, f"{result.speed_up:.2f}x", "yes" if result.identical else result.verdict)
+        rates = (number(c.tokens_per_second or None, "{:.0f} tokens/s") for c in (result.plain, result.speculative))
+        table.add_row(kind, *rates, number(result.speed_up, "{:.2f}x"), "yes" if result.identical else result.verdict)
     console.print(table)
     console.print(Text(f"\n{_NEXT}"))
 
 
 def _why(result: Comparison, reason: str) -> str:
-    stats, tokens = result.speculative.stats, len(result.speculative.tokens)
+    stats, tokens = result.speculative.stats, result.speculative.usage.completion_tokens
+    if stats.unknown:
+        return f"Why: {stats.unknown}."
     if not stats.accepted:
         return f"Not sooner: {stats.off_reason or 'no draft was accepted'}."
     drafters = ", ".join(one.drafter for one in stats.drafters)
-    return f"Why: {reason} ({drafters}): {tokens} tokens in {stats.rounds} passes"
+    passes = f" in {stats.rounds} passes" if stats.rounds else ""
+    return f"Why: {reason} ({drafters}): {number(tokens, '{}')} tokens{passes}"

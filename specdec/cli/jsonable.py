@@ -8,16 +8,14 @@ from typing import Any
 
 from specdec.types import Completion
 
-_DERIVED = ["off_reason", "drafted", "accepted", "acceptance_rate", "acceptance_length", "acceptance_per_position"]
-
 
 def completion_json(completion: Completion) -> dict[str, Any]:
-    """The whole completion, with the figures that it derives."""
+    """The whole completion, with the figures that it derives; null is what nobody knows."""
     value = asdict(completion)
     value |= value.pop("end")
     value["finish_reason"] = value.pop("reason")
-    value["tokens_per_second"] = completion.tokens_per_second
-    value["stats"] |= {name: getattr(completion.stats, name) for name in _DERIVED}
+    value["tokens_per_second"] = completion.tokens_per_second or None
+    value["stats"] |= completion.stats.figures()
     return value
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from specdec.bench.plain import Mode
+from specdec.cli.compare import number
 from specdec.cli.screen import stderr
 from specdec.errors import InvalidRequest
 from specdec.types import Speculative
@@ -71,7 +72,7 @@ def servers(url: str, plain_url: str | None, slots: int) -> Iterator[Servers]:
         if before and (after := engine.speculated()):
             done = after.since(before)
             counted = (
-                f"by the server's own count, for all its clients: acceptance length {done.acceptance_length:.2f}, "
+                f"by the server's own count, for all its clients: acceptance length {number(done.acceptance_length)}, "
                 f"accepted {done.accepted} of {done.drafted} drafted in {done.rounds} rounds"
             )
             stderr().print(counted, style="dim", soft_wrap=True)

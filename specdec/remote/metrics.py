@@ -33,7 +33,7 @@ class Speculated:
         return Speculated(self.rounds - before.rounds, self.drafted - before.drafted, self.accepted - before.accepted)
 
     @property
-    def acceptance_length(self) -> float:
+    def acceptance_length(self) -> float | None:
         return acceptance_length(self.rounds, self.accepted)
 
 

@@ -107,14 +107,14 @@ class ResponseReader:
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         reasoned = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
         first = (self._first or end) - self._start
-        queued = (self._metrics.queue_time_ms if self._metrics else None) or 0.0  # by the server's own clock
+        queued = self._metrics.queue_time_ms if self._metrics else None  # by the server's own clock
         stats = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
         if request.speculative in ("off", 0) and not stats.drafted and self._server.dialect.switch:
             stats = replace(stats, speculation=Speculation(why="requested"))
         ending = Ending(
             self._finish or "stop",
-            Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens or 0, cached or 0, reasoned or 0),
-            Timing(min(queued / 1000, first), first, end - self._start),
+            Usage(usage.prompt_tokens, self.tokens or usage.completion_tokens, cached, reasoned),
+            Timing(None if queued is None else min(queued / 1000, first), first, end - self._start),
             stats,
             self._seed,
             self._stop,

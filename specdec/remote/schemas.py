@@ -87,7 +87,7 @@ class StreamedCompletionDetails(BaseModel):
 
 class StreamedUsage(BaseModel):
     prompt_tokens: int | None = None
-    completion_tokens: int | None = 0
+    completion_tokens: int | None = None
     prompt_tokens_details: StreamedPromptDetails | None = None
     completion_tokens_details: StreamedCompletionDetails | None = None
 
@@ -96,7 +96,7 @@ class StreamedSpeculation(BaseModel):
     """vLLM's summary of one answer: `acceptance_histogram[j]` rounds accepted exactly j drafts. Our own server adds
     what each drafter did, and why speculation was off."""
 
-    num_spec_steps: int
+    num_spec_steps: int | None
     num_draft_tokens: int
     num_accepted_draft_tokens: int
     acceptance_histogram: list[int]
@@ -112,7 +112,7 @@ class StreamedMetrics(BaseModel):
 class StreamedTimings(BaseModel):
     """llama.cpp's."""
 
-    predicted_n: int = 0
+    predicted_n: int | None = None
     draft_n: int | None = None
     draft_n_accepted: int | None = None
 

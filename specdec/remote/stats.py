@@ -20,10 +20,10 @@ def spec_stats(
         # of why it was off only the server's words are known
         off = Speculation(why="unavailable", detail=summary.off_reason) if summary.off_reason else Speculation()
         drafters = _of_histogram(summary) if summary.drafters is None else summary.drafters
-        return SpecStats(summary.num_spec_steps, drafters, off)
+        return SpecStats(summary.num_spec_steps or 0, drafters, off)
     if timings and timings.draft_n:
         accepted = timings.draft_n_accepted or 0
-        return _of_totals(timings.draft_n, accepted, timings.predicted_n)
+        return _of_totals(timings.draft_n, accepted, timings.predicted_n or 0)
     if details and details.accepted_prediction_tokens is not None:
         accepted = details.accepted_prediction_tokens
         return _of_totals(accepted + (details.rejected_prediction_tokens or 0), accepted, 0)
@@ -49,7 +49,7 @@ def _of_histogram(summary: StreamedSpeculation) -> tuple[DrafterStats, ...]:
     positions, which no round leaves out for a later one."""
     if not summary.num_draft_tokens:
         return ()
-    rounds, histogram = summary.num_spec_steps, summary.acceptance_histogram
+    rounds, histogram = summary.num_spec_steps or 0, summary.acceptance_histogram
     accepted = [sum(histogram[i + 1 :]) for i in range(len(histogram) - 1)]
     rest, drafted = summary.num_draft_tokens - sum(accepted), []
     for count in accepted:

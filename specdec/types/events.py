@@ -53,27 +53,28 @@ class Token:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts of one request: `cached_tokens` of the prompt were not computed again, `reasoning_tokens` of the
-    answer are within thoughts."""
+    answer are within thoughts. None is what a server does not say."""
 
     prompt_tokens: int | None
-    """None where a server does not say."""
-    completion_tokens: int
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
+    completion_tokens: int | None
+    cached_tokens: int | None = 0
+    reasoning_tokens: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds, from when the engine received the request."""
 
-    queued: float
+    queued: float | None
+    """None where a server does not say."""
     ttft: float
     total: float
 
-    def tokens_per_second(self, completion_tokens: int) -> float:
-        """Decode speed, 1 / TPOT: the tokens after the first over the time after the first."""
-        seconds = self.total - self.ttft
-        return (completion_tokens - 1) / seconds if completion_tokens > 1 and seconds > 0 else 0.0
+    def tokens_per_second(self, completion_tokens: int | None) -> float:
+        """Decode speed, 1 / TPOT: the tokens after the first over the time after the first; 0 where there are none, or
+        nobody counted them."""
+        seconds, after = self.total - self.ttft, (completion_tokens or 0) - 1
+        return after / seconds if after > 0 and seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Literal
+from typing import Any, Literal
 
 Origin = Literal["accepted", "recovered", "bonus", "plain", "unknown"]
 """Where a token came from: an accepted draft; the target's own token after a rejected draft; the target's own
@@ -113,14 +113,14 @@ class Decision:
     """What had been decided; a drafter is tried again now and then although it is off."""
 
 
-def acceptance_length(rounds: int, accepted: int) -> float:
-    """1 + accepted / rounds: tokens per pass of the target."""
-    return 1 + accepted / rounds if rounds else 1.0
+def acceptance_length(rounds: int, accepted: int) -> float | None:
+    """1 + accepted / rounds: tokens per pass of the target; None where no rounds are known of."""
+    return 1 + accepted / rounds if rounds else None
 
 
-def acceptance_rate(drafted: int, accepted: int) -> float:
-    """accepted / drafted; 0 when nothing was drafted."""
-    return accepted / drafted if drafted else 0.0
+def acceptance_rate(drafted: int, accepted: int) -> float | None:
+    """accepted / drafted; None where nothing is known to have been drafted."""
+    return accepted / drafted if drafted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +157,11 @@ class SpecStats:
         return sum(sum(d.accepted) for d in self.drafters)
 
     @property
-    def acceptance_rate(self) -> float:
+    def acceptance_rate(self) -> float | None:
         return acceptance_rate(self.drafted, self.accepted)
 
     @property
-    def acceptance_length(self) -> float:
+    def acceptance_length(self) -> float | None:
         return acceptance_length(self.rounds, self.accepted)
 
     @property
@@ -169,6 +169,19 @@ class SpecStats:
         """For each position that was tested: the share of drafts accepted, given that all before them were."""
         known = sum((d for d in self.drafters if d.tested), DrafterStats("all"))
         return tuple(a / n for a, n in zip(known.accepted, known.tested, strict=True) if n)
+
+    def figures(self) -> dict[str, Any]:
+        """By the names of docs/measuring.md; what nobody knows is None."""
+        known = not self.unknown
+        return {
+            "rounds": self.rounds if self.rounds or (known and not self.drafted) else None,
+            "drafted": self.drafted if known else None,
+            "accepted": self.accepted if known else None,
+            "acceptance_rate": self.acceptance_rate,
+            "acceptance_length": self.acceptance_length,
+            "acceptance_per_position": list(self.acceptance_per_position) if known else None,
+            "off_reason": self.off_reason,
+        }
 
     @classmethod
     def of_all(cls, several: Iterable[SpecStats]) -> SpecStats:
@@ -179,5 +192,5 @@ class SpecStats:
         drafters: dict[str, DrafterStats] = {}
         for d in (d for s in several for d in s.drafters):
             drafters[d.drafter] = drafters.get(d.drafter, DrafterStats(d.drafter)) + d
-        off = next((s.speculation for s in several if s.off_reason), Speculation(on=True, why="pays"))
+        off = next((s.speculation for s in several if s.off_reason or s.unknown), Speculation(on=True, why="pays"))
         return cls(sum(s.rounds for s in several), tuple(drafters.values()), off)

@@ -30,7 +30,7 @@ def shown(name: str, answers: Sequence[Completion], *, inside: bool = False) -> 
     """A check in which nothing was wrong. It passes if the answers put it to the test: something was drafted, and,
     where it is about the `inside` of accepted runs, something was accepted."""
     stats = SpecStats.of_all(a.stats for a in answers)
-    tokens = sum(a.usage.completion_tokens for a in answers)
+    tokens = sum(a.usage.completion_tokens or 0 for a in answers)
     counts = f"accepted {stats.accepted} of {stats.drafted} drafted"
     verdict: Verdict = "pass" if stats.accepted or (stats.drafted and not inside) else "not shown"
     if verdict == "pass":

@@ -24,9 +24,10 @@ class Comparison:
     accept_rule: str
 
     @property
-    def speed_up(self) -> float:
-        slow = self.plain.tokens_per_second
-        return self.speculative.tokens_per_second / slow if slow else 0.0
+    def speed_up(self) -> float | None:
+        """None where an answer had no speed, or nobody counted its tokens."""
+        fast, slow = self.speculative.tokens_per_second, self.plain.tokens_per_second
+        return fast / slow if fast and slow else None
 
     @property
     def identical(self) -> bool:

@@ -56,7 +56,7 @@ def _counts(_cases: Cases, name: str, forced: Forced) -> Check:
 
 
 def _lengths(cases: Cases, name: str, forced: Forced) -> Check:
-    whole, answers = cases.plain(0).usage.completion_tokens, []
+    whole, answers = cases.plain(0).usage.completion_tokens or 0, []
     for n in range(1, min(_LENGTHS, whole)):
         answers.append(forced(0, max_tokens=n))
         counted = answers[-1].usage.completion_tokens

@@ -69,15 +69,22 @@ def test_what_a_server_does_not_say_is_unknown() -> None:
     silent = {"kind": "unknown", "models": [{"id": "story"}], "pace": 0.0}
     with ScriptedServer(**silent) as server, ScriptedServer(**silent) as plain:  # type: ignore[arg-type]
         assert "unknown; 8192 tokens assumed" in _run("info", "--target", server.url).output
-        server.answers.append(untold)
+        server.answers.extend([untold, untold])
         told = json.loads(_run("generate", "Once", "--target", server.url, "--json").stdout)
-        assert (told["text"], told["usage"]["prompt_tokens"]) == ("two words", None)
+        assert (told["text"], told["tokens_per_second"], told["timing"]["queued"]) == ("two words", None, None)
+        assert set(told["usage"].values()) == {None}
+        figures = ("rounds", "drafted", "accepted", "acceptance_rate", "acceptance_length", "acceptance_per_position")
+        assert {told["stats"][name] for name in figures} == {None}
+        line = _run("generate", "Once", "--target", server.url).stderr
+        assert "tokens unknown · TTFT" in line and "speculation unknown: the server at" in line
         words = ["bench", "--url", server.url, "--plain-url", plain.url, "--category", "copy", "--limit", "1"]
         words += ["--repeats", "1", "--temperature", "0", "--max-tokens", "3"]
         (row,) = json.loads(_run(*words, "--json").stdout)["rows"]
         assert row["acceptance_length"] is None
         shown = _run(*words).stdout.splitlines()[-1].split()
         assert shown[-3:] == ["–", "–", "1/1"], "acceptance length, acceptance per position, identical"
+        server.answers.extend([untold] * 9)
+        assert "an answer without a count of its tokens" in _run(*words).stderr
 
 
 def _verdicts(shown: Result) -> dict[str, str]:

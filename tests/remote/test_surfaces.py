@@ -80,5 +80,8 @@ def test_frameworks_are_told_no_count_that_the_server_did_not_tell() -> None:
         server.answers.extend([untold, untold])
         message = ChatSpecDec(base_url=server.url, model="story").invoke("Hello")
         assert (message.content, message.usage_metadata) == ("two words", None)
-        raw = SpecDec("story", base_url=server.url).complete("Hello").raw
-        assert raw["usage"].keys().isdisjoint({"prompt_tokens", "total_tokens"})
+        answer = SpecDec("story", base_url=server.url).complete("Hello")
+        assert answer.raw["usage"].keys() == {"prompt_tokens_details"}
+        for found in (message.response_metadata, answer.additional_kwargs):
+            assert set(found["speculative"].values()) == {None}
+            assert (found["timing"]["queued"], found["timing"]["tokens_per_second"]) == (None, None)

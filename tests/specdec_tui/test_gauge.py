@@ -62,7 +62,7 @@ def test_accepted_tokens_by_drafter() -> None:
 
 def test_nothing_yet_is_no_error() -> None:
     reading = Gauge(5.0).read(5.0)
-    assert (reading.mean, reading.now, reading.ttft, reading.stats.acceptance_rate) == (0, 0, None, 0)
+    assert (reading.mean, reading.now, reading.ttft, reading.stats.acceptance_rate) == (0, 0, None, None)
 
 
 def test_every_position_of_a_block_is_shown() -> None:

@@ -136,7 +136,20 @@ async def test_a_prompt_and_a_context_of_unknown_length_are_no_numbers() -> None
         await chat.until(lambda: chat.answered)
         await chat.until(lambda: "Prompt –" in chat.text_of(BODY))
         assert "context unknown" in chat.text_of("Status #context")
-        assert "prompt_tokens" not in chat.app.main.chat.conversation.path()[-1].figures
+        figures = chat.app.main.chat.conversation.path()[-1].figures
+        assert figures.keys().isdisjoint({"prompt_tokens", "cached_tokens", "rounds", "drafted", "accepted"})
+        await chat.compare()
+        await chat.until(lambda: "speculative is 'off'; expected 'auto'" in chat.text_of("#verdict"))
+
+
+async def test_a_comparison_of_answers_that_nobody_counted_has_no_factor() -> None:
+    server = ScriptedServer("vllm")
+    server.answers.extend([untold] * 5)  # each side has a short answer before it
+    async with chat_with(server) as chat:
+        await chat.enter("Tell me")
+        await chat.until(lambda: chat.answered)
+        await _compare(chat)
+        assert chat.text_of("#verdict").startswith("speed-up unknown   identical")
 
 
 class _Picky(ScriptedEngine):

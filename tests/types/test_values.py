@@ -196,7 +196,7 @@ def test_statistics() -> None:
     assert (stats.drafted, stats.accepted) == (18, 11)
     assert stats.acceptance_rate == pytest.approx(11 / 18)
     assert stats.acceptance_length == pytest.approx(2.1)
-    assert (SpecStats(0).acceptance_rate, SpecStats(0).acceptance_length) == (0.0, 1.0)
+    assert (SpecStats(0).acceptance_rate, SpecStats(0).acceptance_length) == (None, None)
 
 
 def test_acceptance_per_position_is_conditional() -> None:
@@ -220,6 +220,16 @@ def test_statistics_are_pooled_over_drafters_and_answers() -> None:
     assert [d.drafter for d in both.drafters] == ["lookup", "model"]
     assert both.acceptance_per_position == pytest.approx((5 / 6, 2 / 3, 1.0))
     assert both.acceptance_length == pytest.approx(1 + 8 / 7)
+
+
+def test_figures_that_nobody_knows_are_none() -> None:
+    silent = SpecStats(0, (), Speculation(why="unknown"))
+    assert set(silent.figures().values()) == {None}
+    assert SpecStats.of_all([silent, silent]).unknown
+    sums = SpecStats(0, (DrafterStats("server", (9,), (6,)),)).figures()
+    assert (sums["rounds"], sums["accepted"], sums["acceptance_length"]) == (None, 6, None)
+    off = SpecStats(3, (), Speculation(why="requested")).figures()
+    assert (off["rounds"], off["drafted"], off["acceptance_rate"], off["acceptance_length"]) == (3, 0, None, 1.0)
 
 
 def test_every_error_is_ours_and_drawn() -> None:

@@ -93,7 +93,7 @@ def test_a_server_that_breaks_down_fails_and_ends_the_report() -> None:
 def test_wrong_counts_fail() -> None:
     def one_more(event: GenerationEvent) -> GenerationEvent:
         end = end_of([event])
-        usage = replace(end.usage, completion_tokens=end.usage.completion_tokens + 1)
+        usage = replace(end.usage, completion_tokens=(end.usage.completion_tokens or 0) + 1)
         return replace(event, end=replace(end, usage=usage))
 
     with Tampered(one_more) as engine:

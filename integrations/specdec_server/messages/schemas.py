@@ -138,7 +138,7 @@ MessageBlock = MessageText | MessageThinking | MessageToolUse
 
 
 class MessageTokensDetails(ResponseModel):
-    thinking_tokens: int
+    thinking_tokens: int | None
 
 
 class MessageUsage(ResponseModel):
@@ -152,7 +152,7 @@ class MessageUsage(ResponseModel):
 
     @classmethod
     def of(cls, usage: CompletionUsage) -> MessageUsage:
-        cached = usage.prompt_tokens_details.cached_tokens
+        cached = usage.prompt_tokens_details.cached_tokens or 0
         return cls(
             input_tokens=usage.prompt_tokens - cached,
             cache_creation_input_tokens=0,

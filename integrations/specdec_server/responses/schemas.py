@@ -183,10 +183,10 @@ class ResponseUsage(ResponseModel):
     def of(cls, usage: CompletionUsage) -> ResponseUsage:
         return cls(
             input_tokens=usage.prompt_tokens,
-            input_tokens_details=InputTokensDetails(cached_tokens=usage.prompt_tokens_details.cached_tokens),
+            input_tokens_details=InputTokensDetails(cached_tokens=usage.prompt_tokens_details.cached_tokens or 0),
             output_tokens=usage.completion_tokens,
             output_tokens_details=OutputTokensDetails(
-                reasoning_tokens=usage.completion_tokens_details.reasoning_tokens
+                reasoning_tokens=usage.completion_tokens_details.reasoning_tokens or 0
             ),
             total_tokens=usage.total_tokens,
         )

@@ -21,7 +21,7 @@ async def compare(engine: Engine, request: Request, see: Callable[[Side, Generat
     """One after the other, each after a short untimed run."""
     found = {}
     for side, asked in sides(request).items():
-        await engine.agenerate("Warm up.", max_tokens=WARM_UP_TOKENS, ignore_eos=True, speculative=asked.speculative)
+        await engine.agenerate("Warm up.", max_tokens=WARM_UP_TOKENS, speculative=asked.speculative)
         answer = Answer()
         async with aclosing(engine.astream(asked)) as events:
             async for event in events:

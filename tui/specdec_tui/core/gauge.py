@@ -72,7 +72,7 @@ class Reading:
             (DrafterStats("", (drafted,), (accepted,)),) if drafted else (),
             Speculation(why="unavailable", detail=str(off)) if off else Speculation(),
         )
-        known = "prompt_tokens" in figures
+        cached = int(number("cached_tokens")) if "cached_tokens" in figures else None
         return cls(
             tokens=int(number("tokens")),
             mean=number("tokens_per_second"),
@@ -81,8 +81,8 @@ class Reading:
             estimated=bool(figures.get("estimated")),
             speed_up=number("speed_up") or None,
             measured=number("measured") or None,
-            usage=Usage(int(number("prompt_tokens")), int(number("tokens")), int(number("cached_tokens")))
-            if known
+            usage=Usage(int(number("prompt_tokens")), int(number("tokens")), cached)
+            if "prompt_tokens" in figures
             else None,
         )
 
@@ -191,9 +191,10 @@ class Pace:
         engine knows. No pass of the target can be worth more than the tokens that it gave."""
         known = self.plain_rounds >= _PLAIN_ROUNDS
         plain = self.plain_seconds / self.plain_rounds if known else 1 / plain_rate if plain_rate else None
-        if plain is None or not stats.drafted or not self.seconds:
+        length = stats.acceptance_length
+        if plain is None or length is None or not stats.drafted or not self.seconds:
             return None
-        return min(self.tokens * plain / self.seconds, stats.acceptance_length)
+        return min(self.tokens * plain / self.seconds, length)
 
 
 def _mean_ms(seconds: Sequence[float]) -> float:

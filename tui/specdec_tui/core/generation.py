@@ -79,17 +79,18 @@ class Generation:
             "tokens": reading.tokens,
             "tokens_per_second": round(reading.mean, 4),
             "ttft": round(reading.ttft or 0.0, 5),
-            "rounds": reading.stats.rounds,
-            "drafted": reading.stats.drafted,
-            "accepted": reading.stats.accepted,
         }
+        if (stats := reading.stats).rounds or stats.drafted:
+            figures |= {"rounds": stats.rounds, "drafted": stats.drafted, "accepted": stats.accepted}
         if reading.estimated:
             figures["estimated"] = 1
         if reading.speed_up:
             figures["speed_up"] = round(reading.speed_up, 3)
         if end := self.answer.end:
             if (prompt := end.usage.prompt_tokens) is not None:
-                figures |= {"prompt_tokens": prompt, "cached_tokens": end.usage.cached_tokens}
+                figures["prompt_tokens"] = prompt
+            if (cached := end.usage.cached_tokens) is not None:
+                figures["cached_tokens"] = cached
             figures |= {"seed": end.seed, "finish": end.reason}
             if end.stats.off_reason:
                 figures["off"] = end.stats.off_reason

@@ -119,18 +119,21 @@ class CompareScreen(ModalScreen[float | None]):
 def verdict(result: Comparison, *, may_know: bool = False) -> Content:
     """Speed-up, red below 1, and whether the texts are the same. `may_know`: the second side may have been drafted from
     the first one's answer."""
-    faster = result.speed_up >= 1
+    factor = result.speed_up
+    colour = "$success" if factor and factor >= 1 else "$error"
     same = result.verdict == "identical"
     stats = result.speculative.stats
-    length = f"{stats.acceptance_length:.2f}" if stats.drafted and stats.rounds else "–"
+    length = f"{stats.acceptance_length:.2f}" if stats.drafted and stats.acceptance_length else "–"
     parts: list[str | tuple[str, str]] = [
-        (f"{result.speed_up:.2f}x plain", "bold $success" if faster else "bold $error"),
+        ("speed-up unknown", "bold") if factor is None else (f"{factor:.2f}x plain", f"bold {colour}"),
         "   ",
         (result.verdict, "bold $success" if same else "bold $warning"),
         f"\nacceptance length {length} · TTFT {first_token(result.speculative.timing.ttft)}",
     ]
     if stats.off_reason:
         parts.append((f"\nSpeculation off: {one_line(stats.off_reason)}", "$warning"))
+    if stats.unknown:
+        parts.append((f"\nSpeculation {one_line(stats.unknown)}", "dim"))
     if may_know:
         parts.append(
             ("\nThis server cannot be told to forget: it may draft from the answer it has just given.", "$warning")

@@ -57,7 +57,7 @@ def answer_parts(figures: Mapping[str, float | str]) -> list[str]:
     parts = ["cut short"] if figures.get("finish") == "length" else []
     parts += [f"{about}{rate(r.mean)} tokens/s"] if r.mean else []
     if r.stats.drafted:
-        length = f", length {r.stats.acceptance_length:.2f}" if r.stats.rounds else ""
+        length = f", length {r.stats.acceptance_length:.2f}" if r.stats.acceptance_length else ""
         parts.append(f"acceptance {r.stats.acceptance_rate:.0%}{length}")
     parts.append(f"{about}{r.tokens} tokens")
     if r.ttft:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from specdec.hub import size
-from specdec.types import SpecStats
+from specdec.types import SpecStats, Usage
 from specdec_tui.core.gauge import GaugeState, Reading
 from specdec_tui.widgets.figures import bar, curve, first_token, fitting, milliseconds, rate
 
@@ -35,9 +35,7 @@ def full(state: GaugeState, width: int) -> Content:
         [("mean ", "dim"), rate(r.mean) if r.mean else "–", ("   TTFT ", "dim"), _ttft(r)],
         [("tokens ", "dim"), _tokens(r), "   ", *compared],
     ]
-    prompt = r.usage.prompt_tokens if r.usage else None
-    cached = f"{prompt}, {r.usage.cached_tokens} cached" if r.usage and prompt is not None else "–"
-    memory: list[_Line] = [[("Prompt ", "bold"), cached]]
+    memory: list[_Line] = [[("Prompt ", "bold"), _prompt(r.usage)]]
     if info and info.cache_bytes:
         share = state.context_used / info.context if info.context else 0.0
         memory.append([("KV ", "bold"), f"{size(info.cache_bytes * share)} of {size(info.cache_bytes)}"])
@@ -56,7 +54,7 @@ def _acceptance(stats: SpecStats, room: int) -> list[_Line]:
     if not stats.drafted:
         return [*lines, [(stats.unknown, "dim")]] if stats.unknown else lines
     lines.append([("drafted  ", "dim"), ("━" * room, "$border"), f" {stats.drafted}"])
-    filled = bar(stats.acceptance_rate, room)
+    filled = bar(stats.accepted / stats.drafted, room)
     lines.append([("accepted ", "dim"), (f"{filled:<{room}}", "$token-accepted"), f" {stats.accepted}"])
     for i, share_here in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
         filled = bar(share_here, room)
@@ -113,7 +111,7 @@ def _shares(stats: SpecStats) -> tuple[str, str]:
     """Acceptance rate and length."""
     return (
         f"{stats.acceptance_rate:.0%}" if stats.drafted else "–",
-        f"{stats.acceptance_length:.2f}" if stats.drafted and stats.rounds else "–",
+        f"{stats.acceptance_length:.2f}" if stats.drafted and stats.acceptance_length else "–",
     )
 
 
@@ -131,6 +129,12 @@ def _colour(r: Reading) -> str:
 def _tokens(r: Reading) -> str:
     """A server that does not say how many is not taken at a guess."""
     return f"{'≈' if r.estimated else ''}{r.tokens}" if r.tokens else "–"
+
+
+def _prompt(usage: Usage | None) -> str:
+    if usage is None or usage.prompt_tokens is None:
+        return "–"
+    return f"{usage.prompt_tokens}" + ("" if usage.cached_tokens is None else f", {usage.cached_tokens} cached")
 
 
 def _ttft(r: Reading) -> str:

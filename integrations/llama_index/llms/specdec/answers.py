@@ -79,9 +79,9 @@ def _about(answer: Answer | Completion, new: Answer | None) -> dict[str, Any]:
     if (end := answer.end) is None:
         return about
     prompt, written = end.usage.prompt_tokens, end.usage.completion_tokens
-    counts = {"completion_tokens": written}
-    if prompt is not None:
-        counts |= {"prompt_tokens": prompt, "total_tokens": prompt + written}
+    total = None if prompt is None or written is None else prompt + written
+    known = {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": total}
+    counts = {name: n for name, n in known.items() if n is not None}
     shown |= counts | figures(end)
     about["raw"] = {
         "id": answer.request_id,
