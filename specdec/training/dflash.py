@@ -34,14 +34,14 @@ class BlockLearner:
     def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
         """See `learning.Learner.loss`."""
         texts, last = batch.tokens.shape[0], batch.tokens.shape[1] - 1
-        anchors = batch.drawn(chance, max(1, rows // (texts * self.longest)))
+        anchors, drawn = batch.drawn(chance, max(1, rows // (texts * self.longest)))
         said, labels, inside = self._said(batch, anchors), *self._labels(batch, anchors)
         final = None
         if batch.final is not None:
             each = torch.arange(texts, device=anchors.device).view(-1, 1, 1)
             before = (anchors.unsqueeze(-1) + self._ahead - 1).clamp(max=last)
             final = batch.final[each, before].flatten(0, 2)
-        weights = (inside * self._weights).flatten()
+        weights = (inside * drawn.unsqueeze(-1) * self._weights).flatten()
         return self.speaker.loss(said.flatten(0, 2), final, labels.flatten(), weights)
 
     def accepted(self, batch: TextBatch) -> Tensor:

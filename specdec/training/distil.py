@@ -39,12 +39,11 @@ class ModelLearner:
 
     def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
         """See `learning.Learner.loss`."""
-        at = batch.chosen(chance, rows)
-        labels = batch.tokens.flatten()[at + 1]
-        final = None if batch.final is None else batch.final.flatten(0, 1)[at]
-        return self._speaker.loss(
-            self._said(batch.tokens).flatten(0, 1)[at], final, labels, torch.ones_like(labels).float()
-        )
+        at, drawn = batch.drawn(chance, max(1, rows // batch.tokens.shape[0]))
+        each = torch.arange(batch.tokens.shape[0], device=at.device).unsqueeze(-1)
+        final = None if batch.final is None else batch.final[each, at].flatten(0, 1)
+        said, labels = self._said(batch.tokens)[each, at], batch.tokens[each, at + 1]
+        return self._speaker.loss(said.flatten(0, 1), final, labels.flatten(), drawn.flatten().float())
 
     def accepted(self, batch: TextBatch) -> Tensor:
         """See `learning.Learner.accepted`."""

@@ -36,15 +36,17 @@ class EagleLearner:
 
     def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
         """See `learning.Learner.loss`."""
-        steps, wide = min(STEPS, self.longest), batch.tokens.shape[1]
-        chosen = batch.chosen(chance, max(1, rows // steps))
-        texts, at = chosen // wide, chosen % wide
+        texts, last = batch.tokens.shape[0], batch.tokens.shape[1] - 1
+        steps = min(STEPS, self.longest)
+        at, drawn = batch.drawn(chance, max(1, rows // (texts * steps)))
+        each = torch.arange(texts, device=at.device).unsqueeze(-1)
         total, share = batch.features.new_zeros((), dtype=torch.float32), 0.0
-        for step, said in enumerate(self._steps(batch, steps)):
-            ahead = (at + step + 1).clamp(max=wide - 1)
-            there = at + step + 1 < batch.lengths[texts, 0]
-            final = None if batch.final is None else batch.final[texts, ahead - 1]
-            loss = self.speaker.loss(said[texts, at - 1], final, batch.tokens[texts, ahead], there.float())
+        for step, said in enumerate(self._steps(batch, at - 1, steps)):
+            ahead = (at + step + 1).clamp(max=last)
+            there = drawn & (at + step + 1 < batch.lengths)
+            final = None if batch.final is None else batch.final[each, ahead - 1].flatten(0, 1)
+            labels, weights = batch.tokens[each, ahead].flatten(), there.flatten().float()
+            loss = self.speaker.loss(said.flatten(0, 1), final, labels, weights)
             total, share = total + _DECAY**step * loss, share + _DECAY**step
         return total / share
 
@@ -53,7 +55,7 @@ class EagleLearner:
         matches = []
         wide = batch.tokens.shape[1]
         bases = torch.arange(wide - 1, device=batch.tokens.device)
-        for step, said in enumerate(self._steps(batch, self.longest)):
+        for step, said in enumerate(self._steps(batch, bases.unsqueeze(0), self.longest)):
             inside = bases + step + 2 < batch.lengths  # the text has a token so many steps behind the base
             best = self.speaker.best(said.flatten(0, 1)).view(said.shape[:2])  # behind positions 1 .. T - 1
             matches.append((best == _shifted(batch.tokens, step + 2, wide - 1)) & inside)
@@ -61,27 +63,34 @@ class EagleLearner:
         found[:, 1:] = runs(torch.stack(matches, -1))
         return found
 
-    def _steps(self, batch: TextBatch, count: int) -> Iterator[Tensor]:
-        """What the vocabulary's product takes after each step, [B, T - 1, H]; row p goes on from position p, and knows
-        the token behind it."""
+    def _steps(self, batch: TextBatch, bases: Tensor, count: int) -> Iterator[Tensor]:
+        """What the vocabulary's product takes after each step, [B, N, H]; a row goes on from the position `bases`
+        [1 or B, N], and knows the token behind it. All positions make the first step, for others to see."""
         head, family, device = self.head, self.head.config.family, batch.tokens.device
-        texts, bases = batch.tokens.shape[0], batch.tokens.shape[1] - 1
-        base = torch.arange(bases, device=device)
-        eye = torch.eye(bases, dtype=torch.bool, device=device)
-        hidden = head.fused(batch.features[:, :-1].flatten(0, 1))
+        texts, wide, rows = batch.tokens.shape[0], batch.tokens.shape[1] - 1, bases.shape[1]
+        every = torch.arange(wide, device=device)
+        eye = torch.eye(rows, dtype=torch.bool, device=device).expand(bases.shape[0], -1, -1)
         before: dict[int, list[KeysValues]] = {}
 
-        def sees(step: int, window: int | None) -> Tensor:
-            seen = base <= base.unsqueeze(-1)
+        def sees(step: int, at: Tensor, window: int | None) -> Tensor:
+            seen = every <= at.unsqueeze(-1)
             if window is not None:
-                seen = seen & (base > base.unsqueeze(-1) + step - window)
-            return torch.cat([seen, *[eye] * step], -1).unsqueeze(0)
+                seen = seen & (every > at.unsqueeze(-1) + step - window)
+            return torch.cat([seen, *[eye] * step], -1)
 
-        for step in range(count):
-            positions = (base + step).expand(texts, -1)
-            rows = LearningRows(family, self._rope, positions, partial(sees, step), before, keeps=True)
-            hidden, said = head.step(hidden, _shifted(batch.tokens, step + 1, bases).flatten(), rows)
-            yield said.view(texts, bases, -1)
+        first = partial(sees, 0, every.unsqueeze(0))
+        whole = LearningRows(family, self._rope, every.expand(texts, -1), first, before, keeps=True)
+        found = head.step(head.fused(batch.features[:, :-1].flatten(0, 1)), batch.tokens[:, 1:].flatten(), whole)
+        own = bases.expand(texts, -1)
+        places = own.unsqueeze(-1).expand(-1, -1, family.hidden)
+        hidden, said = (x.view(texts, wide, -1).gather(1, places) for x in found)
+        yield said
+        for step in range(1, count):
+            tokens = batch.tokens.gather(1, (own + step + 1).clamp(max=wide))
+            further = LearningRows(family, self._rope, own + step, partial(sees, step, bases), before, keeps=True)
+            found = head.step(hidden.flatten(0, 1), tokens.flatten(), further)
+            hidden, said = (x.view(texts, rows, -1) for x in found)
+            yield said
 
 
 def _shifted(tokens: Tensor, by: int, count: int) -> Tensor:

@@ -6,10 +6,10 @@ Computed when it is wanted, chunk by chunk, and kept in memory as far as there i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from specdec.models.base import Batch, Model
 from specdec.training.answers import Answered
@@ -25,30 +25,33 @@ class TargetFeatures:
     def __init__(self, target: Model, layers: tuple[int, ...], room: int) -> None:
         self._target, self._layers, self._room = target, layers, room
         self.device = target.info.device
-        self._kept: dict[str, tuple[Tensor, Tensor]] = {}
+        self._kept: dict[str, Tensor] = {}
 
     def batch(self, answers: Sequence[Answered]) -> TextBatch:
         """One batch of these texts."""
-        read, made = zip(*(self._of(answered) for answered in answers), strict=True)
-        tokens = pad_sequence(list(read), batch_first=True)
-        features, final = pad_sequence(list(made), batch_first=True), None
+        lengths = [len(answered.tokens) for answered in answers]
+        wide, ends = max(lengths), list(accumulate(lengths))
+        filled = [[*answered.tokens, *[0] * (wide - len(answered.tokens))] for answered in answers]
+        bounds = to_device([[len(a.prompt) for a in answers], lengths, [0, *ends[:-1]]], self.device).unsqueeze(-1)
+        starts, counts, begins = bounds
+        # one after another, then to their places: that is two kernels, whatever the number of texts
+        rows = begins + torch.arange(wide, device=self.device).minimum(counts - 1)
+        features, final = torch.cat([self._of(answered) for answered in answers])[rows], None
         if self._target.ends is not None:
             inner = len(self._layers) * self._target.ends.hidden
             features, final = features[..., :inner], features[..., inner:]
-        bounds = to_device([[len(a.prompt) for a in answers], [len(a.tokens) for a in answers]], self.device)
-        starts, lengths = bounds.unsqueeze(-1)
-        return TextBatch(tokens, features, final, starts, lengths, sum(len(a.answer) for a in answers))
+        answered_tokens = sum(len(answered.answer) for answered in answers)
+        return TextBatch(to_device(filled, self.device), features, final, starts, counts, answered_tokens)
 
-    def _of(self, answered: Answered) -> tuple[Tensor, Tensor]:
-        """The tokens [T]; the features [T, n * H], and what the target's head reads beside them."""
+    def _of(self, answered: Answered) -> Tensor:
+        """The features [T, n * H], and what the target's head reads beside them."""
         if (kept := self._kept.get(answered.key)) is not None:
             return kept
-        tokens = to_device([answered.tokens], self.device)[0]
-        features = self._computed(tokens)
+        features = self._computed(to_device([answered.tokens], self.device)[0])
         if features.nbytes <= self._room:
             self._room -= features.nbytes
-            self._kept[answered.key] = tokens, features
-        return tokens, features
+            self._kept[answered.key] = features
+        return features
 
     def _computed(self, tokens: Tensor) -> Tensor:
         target, ends = self._target, self._target.ends

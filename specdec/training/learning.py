@@ -26,7 +26,7 @@ class TextBatch:
     tokens: Tensor
     """[B, T] int64, filled up with zeros"""
     features: Tensor
-    """[B, T, n * H]"""
+    """[B, T, n * H], of any values where a text has ended"""
     final: Tensor | None
     """[B, T, H], what the target's head reads; None of a target that does not show it."""
     starts: Tensor
@@ -36,17 +36,15 @@ class TextBatch:
     answered: int
     """Tokens of the answers."""
 
-    def drawn(self, chance: Generator, count: int) -> Tensor:
-        """So many positions of each answer behind which rounds may draft, [B, count]."""
-        shares = self._moved(torch.rand(self.tokens.shape[0], count, generator=chance, device="cpu"))
-        return self.starts + (shares * (self.lengths - 1 - self.starts)).long()
-
-    def chosen(self, chance: Generator, count: int) -> Tensor:
-        """Up to so many of all such positions, each once, as indices into [B * T]."""
-        every = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+    def drawn(self, chance: Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Up to so many positions of each answer behind which rounds may draft, each once, and which of them there
+        are, [B, N] each."""
+        wide = self.tokens.shape[1]
+        every = torch.arange(wide, device=self.tokens.device)
         inside = (every >= self.starts) & (every < self.lengths - 1)
         ranks = (1 - self._moved(torch.rand(self.tokens.shape, generator=chance, device="cpu"))) * inside
-        return ranks.flatten().topk(min(count, self.answered - self.tokens.shape[0])).indices
+        found = ranks.topk(min(count, wide), 1)
+        return found.indices.clamp(1, wide - 2), found.values > 0
 
     def _moved(self, values: Tensor) -> Tensor:
         """Numbers of the host, without waiting for the device."""

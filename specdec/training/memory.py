@@ -60,7 +60,7 @@ class MemoryNeeds:
     parameters: Callable[[int], int]
     """Of the drafter, by its layers."""
     passes: int
-    """Of the drafter in one step."""
+    """Of the drafter, one behind the other, at most."""
     length: int
     device: torch.device
     dtype: torch.dtype
@@ -73,10 +73,9 @@ class MemoryNeeds:
         target, positions = memory.needs(facts.folder, facts.config, **options), texts * self.length
         learning = parameters * _LEARNING + min(parameters, AT_ONCE) * _MOVED + facts.vocab * facts.hidden * size
         wide = 14 * facts.hidden + 6 * (getattr(facts.config, "intermediate_size", None) or 3 * facts.hidden)
-        passes = (positions + rows) * layers * wide * 4 * self.passes
-        # each pass takes the keys and values of those before it once more
-        passes += positions * layers * 2 * facts.hidden * 4 * self.passes * (self.passes + 1) // 2
-        features = positions * (layers + 3) * facts.hidden * size
+        passes = (positions + rows) * layers * wide * 4
+        passes += positions * layers * 2 * facts.hidden * 4 * self.passes  # each takes the keys and values once more
+        features = 2 * positions * (layers + 3) * facts.hidden * size  # as they are kept, and side by side
         logits = max(
             _LOST * min(rows * facts.vocab, LOGITS_AT_ONCE), _JUDGED * min(positions * facts.vocab, LOGITS_AT_ONCE)
         )

@@ -33,7 +33,7 @@ from specdec.training import published, shipped, workspace
 from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
 from specdec.training.dflash import BlockLearner
 from specdec.training.distil import ModelLearner
-from specdec.training.eagle3 import STEPS, EagleLearner
+from specdec.training.eagle3 import EagleLearner
 from specdec.training.features import TargetFeatures
 from specdec.training.initial import (
     TargetFacts,
@@ -145,7 +145,7 @@ class _Run:
         # llama.cpp, which a GGUF file on a CPU would run through, shows no hidden states
         dtype = "float32" if is_gguf(path) and self._device.type == "cpu" and options.dtype == "auto" else options.dtype
         precision = pick_dtype(dtype, self._device, path, config)
-        passes = min(STEPS, options.drafts) if options.kind == "eagle3" else 1
+        passes = options.drafts + 1 if options.kind == "eagle3" else 1
         parameters = partial(self._parameters, facts)
         needs = MemoryNeeds(facts, parameters, passes, options.length, self._device, precision)
         wanted = options.layers or default_layers(options.kind, facts.layers)

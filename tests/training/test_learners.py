@@ -117,6 +117,29 @@ def test_gradients_reach_all_that_learns(folder: Path, target: Model) -> None:
         assert parameter.grad is not None and bool(parameter.grad.any()), names
 
 
+@pytest.mark.parametrize("name", ["eagle3 of speculators"])
+def test_a_row_goes_on_by_itself(name: str, target: Model, tmp_path: Path) -> None:
+    learner = learner_of(head(name, Sizes.of(target)).save(tmp_path), target)
+    assert isinstance(learner, EagleLearner)
+    tokens = tuple(models.tokens(30, seed=5).tolist())
+    batch = TargetFeatures(target, learner.features, 0).batch([Answered("a", "", tokens[:8], tokens[8:])])
+    some = torch.tensor([[3, 19, 11]])
+    with torch.no_grad():
+        whole = list(learner._steps(batch, torch.arange(29).unsqueeze(0), K))
+        for step, said in enumerate(learner._steps(batch, some, K)):
+            torch.testing.assert_close(said, whole[step][:, some[0]], atol=1e-5, rtol=1e-5)
+
+
+def test_positions_are_drawn_once_and_from_answers(target: Model) -> None:
+    tokens = tuple(models.tokens(30, seed=5).tolist())
+    answers = [Answered("long", "", tokens[:8], tokens[8:]), Answered("short", "", tokens[:2], tokens[2:5])]
+    batch = TargetFeatures(target, (1,), 0).batch(answers)
+    at, there = batch.drawn(chance(), 6)
+    assert there.sum(1).tolist() == [6, 2], "the last token of an answer has nothing behind it"
+    assert len(set(at[0].tolist())) == 6 and min(at[0]) >= 8 and max(at[0]) < 29
+    assert sorted(at[1][there[1]].tolist()) == [2, 3]
+
+
 def test_graphs_are_made_of_passes_over_texts(target: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bool] = []
     monkeypatch.setattr(target, "prepare", lambda: made.append(torch.is_inference_mode_enabled()), raising=False)
