@@ -104,6 +104,13 @@ def rms_norm(x: Tensor, norm: Tensor, eps: float) -> Tensor:
 
 
 @triton.jit
+def _times(acc, factor):
+    """acc * factor, rounded before anything is added: a compiler takes both together in one kernel and not in another,
+    which are other bits."""
+    return tl.fma(acc, tl.broadcast_to(factor, acc.shape), tl.zeros_like(acc))
+
+
+@triton.jit
 def finish(
     acc, gate, total, bias, out, row, column, rows, eps,
     N: tl.constexpr, K: tl.constexpr, NORM: tl.constexpr, BIAS: tl.constexpr, GATED: tl.constexpr,
@@ -112,8 +119,8 @@ def finish(
     """What comes after a product: acc [columns, rows] to its place in `out` [rows, N]."""
     if NORM:
         factor = tl.rsqrt(total / K + eps)[None, :]
-        acc *= factor
-        gate *= factor
+        acc = _times(acc, factor)
+        gate = _times(gate, factor)
     if BIAS:
         acc += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[:, None]
     if GATED:
@@ -212,9 +219,9 @@ def scaled(acc, gate, words, more, column, N: tl.constexpr, GATED: tl.constexpr,
     keep = column < N
     scale, _ = scales(words, more, column, keep, WORDS, "no", "late")
     if GATED:
-        gate *= scale[:, None]
+        gate = _times(gate, scale[:, None])
         scale, _ = scales(words, more, N + column, keep, WORDS, "no", "late")
-    return acc * scale[:, None], gate
+    return _times(acc, scale[:, None]), gate
 
 
 @triton.jit(do_not_specialize=["rows", "eps"])  # the same code for any number of rows, so the same bits

@@ -63,7 +63,8 @@ def _product(
     acc = tl.zeros((COLUMNS, ROWS), tl.float32)
     gate = tl.zeros((COLUMNS, ROWS), tl.float32)
     total = tl.zeros((ROWS,), tl.float32)
-    for share in tl.static_range(SPLIT):
+    one = tl.full((COLUMNS, ROWS), 1.0, tl.float32)
+    for share in range(SPLIT):  # not unrolled: the compiler would hold the sums of all shares at once
         part = tl.zeros((COLUMNS, ROWS), tl.float32)
         other = tl.zeros((COLUMNS, ROWS), tl.float32)
         for at in range(share * SHARE, share * SHARE + SHARE, INNER):
@@ -74,17 +75,14 @@ def _product(
                 w = weight.load([N + left, at])
             part = tl.dot(w, v, part, input_precision=PRECISION)
         if NORM:
-            squared = tl.load(squares + share * rows + row, mask=row < rows, other=0.0)
-        else:
-            squared = total
-        if share == 0:
-            acc, gate, total = part, other, squared
+            total += tl.load(squares + share * rows + row, mask=row < rows, other=0.0)
+        if SPLIT == 1:
+            acc, gate = part, other
         else:
             # Not `+=`: of a share of one step the compiler would make one product with `acc`, in another order.
-            one = tl.full(part.shape, 1.0, tl.float32)
             acc = tl.fma(part, one, acc)
-            gate = tl.fma(other, one, gate)
-            total += squared
+            if GATED:
+                gate = tl.fma(other, one, gate)
     if SCALED == "no":
         acc, gate = scaled(acc, gate, words, words, column, N, GATED, WORDS)
     finish(acc, gate, total, bias, out, row, column, rows, eps, N, K, NORM, BIAS, GATED, RESIDUAL)

@@ -18,7 +18,7 @@ MOST_ROWS = 128
 """Rows of x in one program, at most. How many there are changes no bit of any of them."""
 _SHARED = 200 * 1024
 """Bytes of a multiprocessor's shared memory that a program may fill."""
-_BUSY, _BUSY_GATED, _BUSY_PACKED = 90, 180, 224
+_BUSY, _BUSY_GATED, _BUSY_PACKED = 90, 180, 300
 """Programs that keep a GPU's memory busy."""
 
 
@@ -141,4 +141,5 @@ def _packed_rule(product: Product) -> Tile:
     while programs * split < busy and product.inner % (2 * split * product.unit) == 0:
         split *= 2
     few = product.kind in ("int4", "mxfp4")
-    return Tile(64, product.unit, split, warps=4 if product.gated else 2, stages=3 if few or product.gated else 4)
+    stages = 4 if few and not product.gated else 3
+    return Tile(64, product.unit, split, warps=4 if product.gated else 2, stages=stages)

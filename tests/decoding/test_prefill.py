@@ -47,6 +47,28 @@ def test_behind_a_long_prompt_a_chunk_takes_longer() -> None:
     assert costs.total(0, 60_000) == pytest.approx(60_000 / 1024 * costs.estimate(1024, 30_000))
 
 
+def test_a_size_that_fills_a_gpu_badly_is_left_out_where_it_takes_too_long() -> None:
+    """Attention to what lies before takes whole waves of 512 tokens; 768 are two."""
+    costs = _costs()
+
+    def seconds(size: int, start: int) -> float:
+        return size * 25e-6 + -(-size // 512) * start * 0.5e-6
+
+    for known in (256, 512, 1024):
+        costs.observe(known, 0, seconds(known, 0))
+    start, chosen = 2560, list[int]()
+    while start < 32_000:
+        size = costs.longest(start, STALL, 2048)
+        assert size is not None
+        chosen.append(size)
+        if len(chosen) > 1:  # of the first one behind a long prompt nothing is known
+            assert seconds(size, start) <= STALL
+        costs.observe(size, start, seconds(size, start))
+        start += size
+    assert chosen[1] >= 512
+    assert chosen[-1] == 512
+
+
 def _row(number: int, tokens: list[int]) -> Any:
     context = DraftContext(number, number, tokens, len(tokens))
     return SimpleNamespace(

@@ -26,17 +26,19 @@ class ChunkCosts:
         self._near, self._known = CostCurve(), guess
         """Of chunks with little before them: what was measured, and what is believed, which is a guess until then."""
         self._tried = _FIRST // 2
-        self._pair: float | None = None
-        """Seconds for each token of a chunk and each token before it."""
+        self._pairs: dict[int, float] = {}
+        """Seconds for each token of a chunk and each token before it, by the chunk's size: a GPU takes programs in
+        waves, so that 768 tokens can cost what 1,024 do."""
 
     def estimate(self, size: int, start: int) -> float:
         """Seconds of a chunk of `size` tokens behind `start` others."""
-        return self._known.estimate(size) + (self._pair or 0.0) * size * start
+        pair = self._pairs.get(size, max(self._pairs.values(), default=0.0))
+        return self._known.estimate(size) + pair * size * start
 
     def longest(self, start: int, seconds: float, most: int) -> int | None:
         """The most tokens, up to `most`, of a chunk that takes no more than so long; None where the least takes
         longer."""
-        known = 2 * self._tried if start <= _NEAR or self._pair is not None else _FIRST
+        known = 2 * self._tried if start <= _NEAR or self._pairs else _FIRST
         fitting = (size for size in SIZES if size <= min(known, most))
         return next((size for size in fitting if self.estimate(size, start) <= seconds), None)
 
@@ -53,9 +55,11 @@ class ChunkCosts:
     def observe(self, size: int, start: int, seconds: float) -> None:
         """Learn from a chunk of `size` tokens behind `start` others."""
         if start <= _NEAR:
-            self._near.observe(size, seconds - (self._pair or 0.0) * size * start)
+            before = self.estimate(size, start) - self.estimate(size, 0)
+            self._near.observe(size, seconds - before)
             self._known = self._near
             self._tried = max(self._tried, size)
-            return
-        spent = max(seconds - self.estimate(size, 0), 0.0) / (size * start)
-        self._pair = spent if self._pair is None else self._pair + _SMOOTHING * (spent - self._pair)
+        elif size in SIZES:  # others are filled up
+            spent = max(seconds - self.estimate(size, 0), 0.0) / (size * start)
+            known = self._pairs.get(size, spent)
+            self._pairs[size] = known + _SMOOTHING * (spent - known)
