@@ -167,6 +167,7 @@ def _info(server: ServerInfo, context: int | None, slots: int) -> EngineInfo:
         weight_bytes=0,
         cache_bytes=0,
         context_known=bool(context or server.context),
+        speculation_optional=bool(server.dialect.switch) or server.speculates is False,
         speculation_unavailable=why_nothing(server).detail if server.speculates is False else None,
         tool_format="server",
     )

@@ -64,6 +64,8 @@ class EngineInfo:
     """What could be fetched for this target, where "auto" found nothing to load."""
     context_known: bool = True
     """Whether the server or the caller said `context`; else it is assumed."""
+    speculation_optional: bool = True
+    """Whether a request can be answered without drafts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from specdec_tui.splash import EXAMPLES
 from specdec_tui.widgets.start import Examples, Start
 from specdec_tui.widgets.token_pane import detail
 from specdec_tui.widgets.token_view import TokenView
-from tests.fakes import SCRIPT, ScriptedEngine
+from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 from tests.specdec_tui.running import Garage, running
 
 STORY = "".join(SCRIPT)
@@ -184,6 +185,20 @@ async def test_an_example_is_asked_by_its_line() -> None:
         await chat.until(lambda: chat.answered)
         assert chat.texts[0] == EXAMPLES[1]
         assert not chat.app.screen.query(Start)
+
+
+async def test_the_start_says_how_to_see_what_speculation_brings_where_it_can_be_seen() -> None:
+    drafters = ("model", "lookup", "memory")
+    for told in (True, False):
+        async with running(
+            ScriptedEngine(info=replace(SCRIPTED_INFO, drafters=drafters, speculation_optional=told))
+        ) as chat:
+            await chat.pilot.resize_terminal(60, 20)
+            await chat.ready()
+            await chat.until(lambda: "16 million parameters" in chat.text_of("Start #who"))
+            assert ("F5 shows what speculation brings." in chat.text_of("Start #who")) == told
+            seen = chat.app.main.transcript.region
+            await chat.until(lambda seen=seen: seen.contains_region(chat.app.screen.query_one(Examples).region))
 
 
 async def test_what_is_in_force_is_seen_at_the_prompt() -> None:

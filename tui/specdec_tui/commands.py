@@ -99,7 +99,7 @@ class SlashCommands:
 
     async def do_trim(self, _argument: str) -> None:
         """What is left out stays in the chat that is left."""
-        self._idle("trim")
+        self._idle()
         path = self.screen.chat.conversation.path()
         prompts = [i for i, turn in enumerate(path) if turn.message.role == "user"]
         if len(prompts) < 2:
@@ -107,7 +107,7 @@ class SlashCommands:
         await self.screen.show_chat(continued(self.screen.chat, path[prompts[len(prompts) // 2] :]))
 
     def do_summary(self, _argument: str) -> None:
-        context = known_context(self._idle("summary").info)
+        context = known_context(self._idle().info)
         if not has_room(used := context_used(self.screen.chat.conversation), context):
             raise InvalidRequest("summary", f"{used:,} of {context:,} tokens", "room for it; /trim makes some")
         if not self.screen.chat.conversation.path():
@@ -232,7 +232,10 @@ class SlashCommands:
     def do_compare(self, _argument: str) -> None:
         from specdec_tui.screens.compare import CompareScreen
 
-        engine, prompt = self._idle("compare"), self._last_prompt
+        engine, prompt = self._idle(), self._last_prompt
+        if not engine.info.speculation_optional:
+            expected = "one that can be told to answer without speculation, for /compare"
+            raise InvalidRequest("server", engine.info.backend, expected)
 
         def keep(speed_up: float | None) -> None:
             answer = self.screen.chat.conversation.last("assistant")
@@ -255,10 +258,11 @@ class SlashCommands:
             raise InvalidRequest("copy", what, "an answer, and there is none yet")
         self.screen.copy(answer, code=what == "code")
 
-    def _idle(self, command: str) -> Engine:
+    def _idle(self) -> Engine:
         engine = self.screen.engines.engine
         if engine is None or self.screen.busy:
-            raise InvalidRequest(command, "now", "an engine that is ready and has nothing else to do")
+            state = "not ready" if engine is None else "answering"
+            raise InvalidRequest("engine", state, "one that is ready and has nothing else to do")
         return engine
 
     @property

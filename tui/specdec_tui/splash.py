@@ -18,7 +18,6 @@ EXAMPLES = (
 """Prompts to begin with, which the bundled model can answer, too."""
 GREETING = "Ask something below."
 HINTS = """\
-F5 measures what speculation brings: the same prompt without it.
 Ctrl+T shows an answer as tokens, by where each came from.
 F1 lists the keys, / the commands."""
 

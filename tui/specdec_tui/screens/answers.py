@@ -313,7 +313,7 @@ class AnswersScreen(Screen[None]):
         if new := generation.unsaved():
             self.chat.grow(generation.now(), new)
         if self.shows_tokens and self.pane:
-            self.pane.tokens.grow()
+            self.pane.grow()
         elif isinstance(view := self.transcript.view(generation.turn.id), AnswerView):
             await view.draw(generation, time.perf_counter())
 

@@ -52,6 +52,7 @@ class ChatScreen(AnswersScreen):
         GaugePanel, GaugeStrip { display: none; }
         &.-gauge.-begun.-wide GaugePanel { display: block; }
         &.-gauge.-begun.-narrow.-high GaugeStrip { display: block; }
+        &.-narrow #who { margin: 0 0 1 0; }  /* so that all prompts are in sight at 60 x 20 */
         &.-tokens TokenPane { display: block; }
         &.-tokens Transcript { display: none; }
         &.-tiny Heading, &.-tiny Status { display: none; }

@@ -93,6 +93,7 @@ def who(info: EngineInfo) -> Content:
         others = [d for d in info.drafters if d not in _WHEN_ASKED and not (d == "model" and info.draft)]
         drafters += [_DRAFTERS.get(d, d) for d in others]
         drafts = "Drafts come from " + ", ".join(drafters) if drafters else "It does not say what drafts"
+        drafts += ". F5 shows what speculation brings" if info.speculation_optional else ""
     return Content.assemble(
         (one_line(info.target), "bold $text"),
         one_line(f"{size}, {runs}{_PATHS.get(info.backend, info.backend)}."),

@@ -22,6 +22,7 @@ _LEGEND = (
     ("rejected", "strike $token-rejected"),
 )
 _HINT = "← → or the mouse choose a token"
+_EMPTY = "No tokens so far. Of a server that sends no token ids there are none."
 
 
 class TokenPane(Vertical):
@@ -50,7 +51,14 @@ class TokenPane(Vertical):
         """An answer's tokens; None where they are no longer kept."""
         self.tokens.show(log or TokenLog())
         missing = "Tokens are kept for the last answers since the start; this one's are gone."
-        self._detail.update(_HINT if log else missing)
+        self._detail.update(missing if log is None else _HINT if log.entries else _EMPTY)
+
+    def grow(self) -> None:
+        """More tokens have come."""
+        first = not self.tokens.entries
+        self.tokens.grow()
+        if first and self.tokens.entries:
+            self._detail.update(_HINT)
 
     def on_token_view_looked(self, event: TokenView.Looked) -> None:
         self._detail.update(detail(event.entry) if event.entry else _HINT)
