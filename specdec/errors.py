@@ -27,6 +27,7 @@ Messages are one line: what is wrong, the value, and what would be right.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,8 +36,9 @@ DISTRIBUTION = "specdec-engine"
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, for a message of our own."""
+    """What another library's error says, for a message of our own; numbers of the system's errors are for nobody."""
     first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    first = re.sub(r"\[Errno -?\d+\] ", "", first)
     return f"{first} {more[0].strip()}" if more and first.endswith(":") else first
 
 

@@ -81,6 +81,27 @@ def search(words: str) -> list[HubModel]:
         raise LoadError(f"the hub cannot be reached: {first_line(error)}") from error
 
 
+def known(name: str) -> bool:
+    """Whether there is such a model: a path, Ollama's, in the cache or at the hub. Blocks; raises LoadError where the
+    hub cannot be reached, or for a tag that a folder or Ollama has not."""
+    place = name.rpartition(":")[0] or name
+    tagged = place != name and os.path.isdir(os.path.expanduser(place))
+    if name.startswith(stores.OLLAMA) or tagged:
+        return stores.named_gguf(name) is not None
+    if os.path.exists(os.path.expanduser(name)) or any(folder_of(name).glob("snapshots/*/*")):
+        return True
+    with extra("local", "a hub id"):
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+    try:
+        HfApi().model_info(place, timeout=_PATIENCE)
+    except (HFValidationError, RepositoryNotFoundError):
+        return False
+    except Exception as error:  # the hub and the network each have their own kinds
+        raise LoadError(f"{name} is not here, and the hub cannot be reached: {first_line(error)}") from error
+    return True
+
+
 async def fetch(name: str) -> AsyncGenerator[Step]:
     """Fetch OWNER/MODEL, or the GGUF file of OWNER/MODEL:TAG. Leaving this ends it. Raises LoadError."""
     failed, done, begun = 0, 0, None

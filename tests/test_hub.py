@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import HFValidationError
 
 from specdec import hub
 from specdec.errors import InvalidRequest, LoadError
@@ -96,6 +97,29 @@ def test_the_hub_is_asked_for_models_that_write(our_hub: Hub) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True)
     assert done.stdout == f"[HubModel(name={NAME!r}, downloads=1234)]\n"
     assert our_hub.searched == ["fox"]
+
+
+def test_what_there_is_is_known_before_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def there(_: object, name: str, **__: object) -> None:
+        asked.append(name)
+        if " " in name:
+            raise HFValidationError("no id")
+        if name == "nowhere/model":
+            raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", there)
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+    (tmp_path / "Tiny-Q4_K_M.gguf").touch()
+    assert all(map(hub.known, (str(tmp_path), f"{tmp_path}:Q4_K_M", "owner/model", "owner/model:Q4_K_M")))
+    assert not hub.known("no such name")
+    with pytest.raises(LoadError, match="the hub cannot be reached: Name or service not known"):
+        hub.known("nowhere/model")
+    for name, why in ((f"{tmp_path}:Q8_0", "no GGUF file for Q8_0"), ("ollama:tiny", "Ollama has no 'tiny'")):
+        with pytest.raises(LoadError, match=why):
+            hub.known(name)
+    assert asked == ["owner/model", "owner/model", "no such name", "nowhere/model"]
 
 
 def test_a_hub_that_cannot_be_reached_is_told() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from specdec.errors import EngineBusy, EngineFailed, InvalidRequest, PromptTooLong, SpecDecError
+from specdec.errors import EngineBusy, EngineFailed, InvalidRequest, PromptTooLong, SpecDecError, first_line
 
 _LONGEST = 300
 """Characters of a server's own words."""
@@ -52,11 +52,11 @@ def of_response(response: httpx.Response, base: str, body: dict[str, Any]) -> Sp
 
 def of_transport(error: httpx.HTTPError, base: str, received: int = 0) -> EngineFailed:
     """What a connection that did not work means; `received` tokens had come."""
-    reason = _line(str(error)) or type(error).__name__
+    reason = _line(first_line(error))
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return EngineFailed(f"{base} cannot be reached ({reason}); is the server running, and is that its port?")
     if isinstance(error, httpx.TimeoutException):
-        return EngineFailed(f"{base} went silent after {received} tokens, for longer than timeout= allows")
+        return EngineFailed(f"{base} went silent after {received} tokens, for longer than the timeout allows")
     return EngineFailed(f"{base} broke the connection after {received} tokens ({reason})")
 
 

@@ -316,7 +316,7 @@ def test_a_stall(server: ScriptedServer, engine: RemoteEngine) -> None:
         await asyncio.Event().wait()
 
     server.answers.append(_streams(_word("a"), then=stall))
-    _fails(engine, EngineFailed, "went silent after 1 tokens, for longer than timeout= allows")
+    _fails(engine, EngineFailed, "went silent after 1 tokens, for longer than the timeout allows")
     eventually(lambda: server.left == 1)
 
 

@@ -14,7 +14,6 @@ from specdec_tui.app import ChatApp
 from specdec_tui.core.clipboard import copy
 from specdec_tui.core.config import Config, read_config
 from specdec_tui.core.engines import EngineOpener, causes
-from specdec_tui.core.models import known
 from specdec_tui.screens.compare import CompareScreen
 from specdec_tui.widgets.transcript import Transcript
 from specdec_tui.widgets.turn import AnswerView, TurnView
@@ -172,16 +171,6 @@ async def test_a_model_that_does_not_exist_leaves_the_engine_alone(monkeypatch: 
         assert not engine.closed
         await chat.enter("/model here/model")
         await chat.until(lambda: engine.closed)
-
-
-def test_models_are_known_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", _unreachable)
-    assert known(str(tmp_path))
-    assert not known("nowhere/model")
-
-
-def _unreachable(*_: object, **__: object) -> None:
-    raise ConnectionError("no network")
 
 
 async def test_who_looks_elsewhere_hears_that_the_answer_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

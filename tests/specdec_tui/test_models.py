@@ -133,3 +133,25 @@ def test_what_cannot_be_a_path_is_no_model_here() -> None:
     assert missing("~no-such-user/x")
     assert missing("x/" + "x" * 5000)
     assert [m.source for m in models([Path("~no-such-user/x")]) if "no-such" in m.source] == []
+
+
+async def test_what_an_unreachable_hub_might_have_is_refused_and_the_engine_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Unreachable(Exception):
+        """The hub's library has an error of its own network library, and no OSError."""
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise Unreachable("[Errno -2] Name or service not known")
+
+    class Checking(Garage):
+        check = staticmethod(EngineOpener.check)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    engine = ScriptedEngine()
+    async with running(garage=Checking(engine)) as chat:
+        await chat.ready()
+        await chat.enter("/model nowhere/model")
+        why = "nowhere/model is not here, and the hub cannot be reached: Name or service not known"
+        await chat.until(lambda: chat.text_of("#problem") == why)
+        assert not engine.closed

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from specdec.engine import Engine, Progress
-from specdec.errors import CheckpointNotFound
+from specdec.errors import CheckpointNotFound, SpecDecError, first_line
+from specdec.hub import known
 from specdec.loading import load_engine
 from specdec.types import EngineInfo, LoadOptions
 from specdec_tui.core.frames import FRAME
-from specdec_tui.core.models import known, missing
+from specdec_tui.core.models import missing
 
 _NO_CHECKPOINT = ("bundled", "auto", "none", "lookup")
 
@@ -172,7 +173,7 @@ def _words(error: BaseException) -> str:
     """As it is said to somebody before a screen: errors of the library speak of its calls."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    text = str(error)
+    text = str(error) if isinstance(error, SpecDecError) else first_line(error)
     for call, key in _ON_SCREEN:
         text = text.replace(call, key)
     return text

@@ -102,17 +102,3 @@ def missing(name: str) -> bool:
     """Whether this is a hub id of which nothing is here."""
     here = os.path.exists(expanded(name)) or name.startswith(("http://", "https://", "ollama:"))
     return not here and "/" in name and not os.path.exists(hub.folder_of(name))
-
-
-def known(name: str) -> bool:
-    """Whether there is such a model: here, in the hub's cache, or at the hub."""
-    if os.path.exists(expanded(name)) or name in [m.name for m in models()]:
-        return True
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-    try:
-        HfApi().model_info(name, timeout=_PATIENCE)
-    except (HFValidationError, OfflineModeIsEnabled, HfHubHTTPError, OSError):
-        return False
-    return True

@@ -82,11 +82,11 @@ def _rounds(r: Reading, width: int) -> list[_Line]:
 def strip(state: GaugeState, width: int, *, details: bool) -> Content:
     """The same in a line, or in two, as far as there is room."""
     r, (share, length) = state.reading, _shares(state.reading.stats)
-    speed = rate(r.now if r.running else r.mean) if r.tokens else "–"
-    first: _Line = [(f"{speed:>5} tokens/s", "bold $primary")]
-    first += [("  speed-up ", "dim"), (f"{_factor(r):>6}", _colour(r))]
-    first += [("  accepted ", "dim"), (f"{share:>4}", _ACCEPTED)]
-    line = Content.assemble(*first)
+    speed = f"{'≈' if r.estimated else ''}{rate(r.now if r.running else r.mean)}" if r.tokens else "–"
+    line = Content.styled(f"{speed:>5} tokens/s", "bold $primary")
+    for name, value, style in (("speed-up", f"{_factor(r):>6}", _colour(r)), ("accepted", f"{share:>4}", _ACCEPTED)):
+        longer = Content.assemble(line, (f"  {name} ", "dim"), (value, style))
+        line = longer if longer.cell_length <= width else line
     room = min(width - line.cell_length - 2, _ROOM)
     if len(r.rates) >= LEAST_RATES and room > 0:
         line = Content.assemble(line, (f"  {curve(r.rates, room)}", "$primary"))
