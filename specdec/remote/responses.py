@@ -106,7 +106,7 @@ class ResponseReader:
         usage = self._usage or StreamedUsage()
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         reasoned = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
-        first = (self._first or end) - self._start
+        first = (self._first if self._first and len(self._texts) > 1 else end) - self._start  # a whole has no speed
         queued = self._metrics.queue_time_ms if self._metrics else None  # by the server's own clock
         stats = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
         if request.speculative in ("off", 0) and not stats.drafted and self._server.dialect.switch:

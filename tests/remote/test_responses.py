@@ -41,7 +41,9 @@ def test_several_tokens_a_chunk() -> None:
     assert event.text == " a b"
     assert [(t.id, t.text, t.origin) for t in event.tokens] == [(4, "", "unknown"), (5, " a b", "unknown")]
     assert event.deltas == (ContentDelta(" a b"),)
-    assert end_of([last]).usage.completion_tokens == 2
+    end = end_of([last])
+    assert end.usage.completion_tokens == 2
+    assert end.timing.tokens_per_second(2) == 0, "what came as a whole has no speed"
 
 
 def test_tokens_without_text_are_counted() -> None:
