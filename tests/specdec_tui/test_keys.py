@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -161,7 +162,7 @@ async def test_a_model_that_does_not_exist_leaves_the_engine_alone(monkeypatch: 
     engine = ScriptedEngine()
 
     class Checking(Garage):
-        check = staticmethod(EngineOpener.check)
+        check = EngineOpener(Path(os.devnull)).check
 
     async with running(garage=Checking(engine, ScriptedEngine(["Other"]))) as chat:
         await chat.ready()

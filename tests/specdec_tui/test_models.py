@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -122,9 +123,8 @@ async def test_words_search_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         box = chat.app.screen.query_one(Input)
         frame = chat.app.screen.query_one("ModelsScreen > Vertical")
         for said in ("1 models of the hub", "the hub cannot be reached"):
-            box.focus()
-            box.value = "small fox"
-            await chat.pilot.press("enter")
+            box.value = ""
+            await chat.pilot.press(*"small", "space", *"fox", "enter")  # over a list, too
             await chat.until(partial(_says, frame, said))
             assert [NAME in line for line in _names(chat)] == [True]
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_a_path_is_no_model_here() -> None:
     assert [m.source for m in models([Path("~no-such-user/x")]) if "no-such" in m.source] == []
 
 
-async def test_what_an_unreachable_hub_might_have_is_refused_and_the_engine_stays(
+async def test_what_cannot_be_reached_is_refused_and_the_engine_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Unreachable(Exception):
@@ -145,7 +145,7 @@ async def test_what_an_unreachable_hub_might_have_is_refused_and_the_engine_stay
         raise Unreachable("[Errno -2] Name or service not known")
 
     class Checking(Garage):
-        check = staticmethod(EngineOpener.check)
+        check = EngineOpener(Path(os.devnull)).check
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
     engine = ScriptedEngine()
@@ -154,4 +154,6 @@ async def test_what_an_unreachable_hub_might_have_is_refused_and_the_engine_stay
         await chat.enter("/model nowhere/model")
         why = "nowhere/model is not here, and the hub cannot be reached: Name or service not known"
         await chat.until(lambda: chat.text_of("#problem") == why)
+        await chat.enter("/model http://127.0.0.1:1/v1")
+        await chat.until(lambda: "http://127.0.0.1:1/v1 cannot be reached" in chat.text_of("#problem"))
         assert not engine.closed

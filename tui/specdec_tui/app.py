@@ -162,7 +162,7 @@ class ChatApp(App[None]):
                     self.main.load_engine(previous)
                 else:
                     why = one_line(causes(error), 120)
-                    status.show_state(f"no engine: {why} · F8 tries again, F3 models", style="$error")
+                    status.show_state(f"no engine · F8 tries again, F3 models · {why}", style="$error")
 
     # --------------------------------------------------------------------------- commands
 
@@ -182,7 +182,8 @@ class ChatApp(App[None]):
         await self.command(line)
 
     async def command(self, line: str) -> None:
-        """A slash command, as typed. What is wrong with it is shown, and nothing is lost."""
+        """A slash command, as typed or by its key. What is wrong with it is shown in place of what was wrong before."""
+        self.main.problem.show("")
         try:
             await self.commands.run(*parse(line))
         except (SpecDecError, OSError, sqlite3.Error, ValueError) as error:  # a file that is no text, a null in a name

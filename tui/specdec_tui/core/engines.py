@@ -30,11 +30,14 @@ class EngineOpener:
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    @staticmethod
-    def check(options: LoadOptions) -> None:
-        """Raises CheckpointNotFound for what is neither here nor at the hub; takes a moment."""
+    def check(self, options: LoadOptions) -> None:
+        """Raises what is wrong with a server, or CheckpointNotFound for what is neither here nor at the hub; takes a
+        moment."""
+        if options.remote:
+            self(options, lambda _stage, _fraction: None).close()
+            return
         for name in (options.target, options.draft):
-            if not options.remote and name not in _NO_CHECKPOINT and not known(name):
+            if name not in _NO_CHECKPOINT and not known(name):
                 raise CheckpointNotFound(f"no model {name!r}: neither a folder here nor known to the hub")
 
     @staticmethod

@@ -130,7 +130,7 @@ class AnswersScreen(Screen[None]):
     def watch_engine(self) -> None:
         """Whether the engine is still there, and what it says of itself."""
         if down := self.engines.down:
-            self.status.show_state(f"{one_line(down, 80)} · F8 restarts it, the chat stays", style="$error")
+            self.status.show_state(f"no engine · F8 restarts it, the chat stays · {one_line(down, 80)}", style="$error")
         elif self.running:
             self._fetch()
         elif self.engines.engine and not self.calls.running:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -76,13 +76,21 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
                     with Vertical(id=place):
                         yield Static(title, markup=False)
                         yield Options(id=name)
-            yield Input(placeholder="folder, hub id [+ draft], or words to search for", compact=True)
+            hint = "folder, hub id [+ draft], or words to search for"
+            yield Input(placeholder=hint, select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
         for name in self._lists:
             self._show(name, self._now[name])
         self.query_one("#targets").focus()
         self._look()
+
+    def on_key(self, event: events.Key) -> None:
+        """What is typed over a list is written below."""
+        field = self.query_one(Input)
+        if event.is_printable and event.character and not field.has_focus:
+            field.focus()
+            field.insert_text_at_cursor(event.character)
 
     @work(group="describe")
     async def _look(self) -> None:
@@ -100,7 +108,7 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
     @on(Input.Submitted)
     def _written(self, event: Input.Submitted) -> None:
         target, _, draft = (part.strip() for part in event.value.partition("+"))
-        if "/" in target or target == "bundled" or os.path.isdir(expanded(target)):
+        if "/" in target or ":" in target or target == "bundled" or os.path.isdir(expanded(target)):
             self.dismiss((ModelOption(target, "written"), draft or "auto"))
         elif target:
             self._search(target)

@@ -75,7 +75,7 @@ class Start(Vertical):
 
     def show(self, info: EngineInfo | None) -> None:
         """Of an engine that is there by now."""
-        self._who.show(who(info) if info else Content("The model is being loaded; what you ask waits for it."))
+        self._who.show(who(info) if info else Content("The model is not there yet; what you ask waits for it."))
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
