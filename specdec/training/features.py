@@ -43,6 +43,13 @@ class TargetFeatures:
         answered_tokens = sum(len(answered.answer) for answered in answers)
         return TextBatch(to_device(filled, self.device), features, final, starts, counts, answered_tokens)
 
+    def answers(self, answers: Sequence[Answered]) -> Tensor:
+        """What a drafter reads of these answers, all their tokens one below the other, [R, n * H]."""
+        ends = self._target.ends
+        assert ends is not None
+        parts = [self._of(answered)[len(answered.prompt) :] for answered in answers]
+        return torch.cat(parts)[:, : len(self._layers) * ends.hidden]
+
     def _of(self, answered: Answered) -> Tensor:
         """The features [T, n * H], and what the target's head reads beside them."""
         if (kept := self._kept.get(answered.key)) is not None:

@@ -87,7 +87,7 @@ def parameters_of(facts: TargetFacts, options: TrainingOptions, layers: int) -> 
     if options.kind == "model":
         config = _smaller(facts, layers)
         return sum(map(prod, _model_shapes(config, family_of(config, facts.name)).values()))
-    ids = _ids(facts, options.kind, layers)
+    ids = features_of(facts, options.kind, layers)
     shapes = _shapes(_family(_layers_config(facts, options.kind, layers)), options.kind, len(ids) * facts.hidden)
     own_head = min(facts.vocab, _DRAFT_VOCAB) * facts.hidden if options.kind == "eagle3" else 0
     return sum(prod(shape) for shape in shapes.values()) + own_head
@@ -104,28 +104,49 @@ def write_model(folder: Path, facts: TargetFacts, layers: int, seed: int) -> Non
 
 
 def write_head(
-    folder: Path, facts: TargetFacts, options: TrainingOptions, layers: int, said: Sequence[int], product: Tensor
+    folder: Path,
+    facts: TargetFacts,
+    options: TrainingOptions,
+    layers: int,
+    said: Sequence[int],
+    product: Tensor,
+    seen: Tensor,
 ) -> None:
     """A head that has learnt nothing. `said`: tokens of the target's answers, for the draft vocabulary; `product`: the
-    target's own head [V, H]."""
+    target's own head [V, H]; `seen`: some features [R, n * H]."""
     known = _known_tokens(facts, said) if options.kind == "eagle3" else None
     draft_vocab = facts.vocab if known is None else len(known)
-    ids = _ids(facts, options.kind, layers)
+    ids = features_of(facts, options.kind, layers)
     described = _layers_config(facts, options.kind, layers)
     shapes = _shapes(_family(described), options.kind, len(ids) * facts.hidden)
     tensors = _first_values(_family(described), shapes, torch.Generator().manual_seed(options.seed))
+    _even_out(tensors, seen.float().cpu(), options.kind, len(ids))
     if options.kind == "eagle3":
         tensors["lm_head.weight"] = (product if known is None else product[known.to(product.device)]).float()
     if known is not None:
         there = torch.zeros(facts.vocab, dtype=torch.bool)
         there[known] = True
         tensors |= {"d2t": known - torch.arange(len(known)), "t2d": there}
-    more: dict[str, Any] = {"eagle_aux_hidden_state_layer_ids": ids, "norm_before_residual": True}
+    more: dict[str, Any] = {"eagle_aux_hidden_state_layer_ids": ids, "norm_before_residual": True, "fc_norm": True}
     if options.kind == "dflash":
         block = options.drafts + 1
         more = {"aux_hidden_state_layer_ids": ids, "block_size": block, "mask_token_id": facts.mask_token}
     write_config(folder, speculators_config(options.kind, described, draft_vocab, facts, options.drafts) | more)
     write_tensors(folder, tensors, torch.float32)
+
+
+def _even_out(tensors: dict[str, Tensor], seen: Tensor, kind: Kind, count: int) -> None:
+    """Let all numbers of the features count alike at first: one of them can be most of what a layer puts out, and one
+    layer's many times another's."""
+    if kind == "dflash":
+        tensors["fc.weight"] /= _size(seen, 0)
+        return
+    for index, feature in enumerate(seen.chunk(count, -1)):
+        tensors[f"fc_norm.{index}.weight"] = 1 / _size(feature / _size(feature, -1), 0)[0]
+
+
+def _size(x: Tensor, dim: int) -> Tensor:
+    return x.square().mean(dim, keepdim=True).sqrt().clamp(min=1e-6)
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -134,7 +155,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
         fresh.write_text(json.dumps(config, indent=2, default=str) + "\n")
 
 
-def _ids(facts: TargetFacts, kind: Kind, layers: int) -> list[int]:
+def features_of(facts: TargetFacts, kind: Kind, layers: int) -> list[int]:
     """Which of the target's outputs a new head reads."""
     return feature_layers(facts.layers, 3 if kind == "eagle3" else max(3, layers))
 
@@ -174,6 +195,8 @@ def _shapes(family: ModelFamily, kind: Kind, features: int) -> dict[str, tuple[i
     """The tensors of a head that reads so many numbers of the target."""
     hidden, inner = family.hidden, family.hidden * (2 if kind == "eagle3" else 1)
     shapes: dict[str, tuple[int, ...]] = {"fc.weight": (hidden, features), "norm.weight": (hidden,)}
+    if kind == "eagle3":
+        shapes |= {f"fc_norm.{index}.weight": (hidden,) for index in range(features // hidden)}
     shapes["layers.0.hidden_norm.weight" if kind == "eagle3" else "hidden_norm.weight"] = (hidden,)
     for index in range(family.layers):
         shapes |= _layer_shapes(family, f"layers.{index}", inner, normed=kind == "dflash")

@@ -39,6 +39,7 @@ from specdec.training.initial import (
     TargetFacts,
     default_layers,
     family_of,
+    features_of,
     parameters_of,
     target_facts,
     write_head,
@@ -59,6 +60,8 @@ _ANSWERING, _HELD_OUT = 0.4, 0.1
 tokens has them all."""
 _PROMPTS = 8000
 """Of those that come with us, at most."""
+_SEEN = 16
+"""Answers whose features tell a new head how large these are."""
 _ANSWER_TOKENS = 64
 """What an answer has at least on average, for how many prompts a training by tokens takes."""
 
@@ -215,8 +218,9 @@ class _Run:
         elif options.kind == "model":
             write_model(options.out, facts, layers, options.seed)
         else:
-            said = list(chain.from_iterable(answered.answer for answered in learn))
-            write_head(options.out, facts, options, layers, said, plain_head(self._target.model))
+            model, said = self._target.model, list(chain.from_iterable(answered.answer for answered in learn))
+            seen = TargetFeatures(model, tuple(features_of(facts, options.kind, layers)), 0).answers(learn[:_SEEN])
+            write_head(options.out, facts, options, layers, said, plain_head(model), seen)
 
     def _learner(self) -> Learner:
         """The drafter in `out`, so that it can learn."""

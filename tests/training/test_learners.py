@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from specdec.drafters.base import DraftContext, Seen
 from specdec.drafters.heads import config as heads
@@ -20,9 +22,10 @@ from specdec.training.answers import Answered
 from specdec.training.dflash import BlockLearner
 from specdec.training.eagle3 import EagleLearner
 from specdec.training.features import TargetFeatures
-from specdec.training.initial import TargetFacts
+from specdec.training.initial import TargetFacts, features_of, write_head
 from specdec.training.learning import Learner
 from specdec.training.optimiser import Optimiser
+from specdec.training.options import Kind, TrainingOptions
 from specdec.training.published import write_started
 from specdec.training.weights import FrozenEnds, LearningTensors, write_tensors
 from tests.drafters.heads.building import Sizes, head
@@ -128,6 +131,25 @@ def test_a_row_goes_on_by_itself(name: str, target: Model, tmp_path: Path) -> No
         whole = list(learner._steps(batch, torch.arange(29).unsqueeze(0), K))
         for step, said in enumerate(learner._steps(batch, some, K)):
             torch.testing.assert_close(said, whole[step][:, some[0]], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["eagle3", "dflash"])
+def test_a_new_head_reads_all_numbers_alike(kind: Kind, tmp_path: Path) -> None:
+    facts = TargetFacts("t", tmp_path, models.build("llama").config, 0)
+    count = len(features_of(facts, kind, 1))
+    seen = torch.randn(64, count * facts.hidden, generator=chance())
+    seen[:, 3] *= 500  # nearly all of what that layer puts out
+    seen[:, facts.hidden :] *= 30
+    product = torch.zeros(facts.vocab, facts.hidden)
+    write_head(tmp_path, facts, TrainingOptions(target="t", out=tmp_path, kind=kind), 1, [5, 9], product, seen)
+    stored = load_file(tmp_path / "model.safetensors")
+    if kind == "eagle3":
+        parts = enumerate(seen.chunk(count, -1))
+        read = torch.cat([F.rms_norm(x, x.shape[-1:], stored[f"fc_norm.{i}.weight"]) for i, x in parts], -1)
+        sizes = read.square().mean(0).sqrt()
+    else:
+        sizes = seen.square().mean(0).sqrt() * stored["fc.weight"].norm(dim=0)
+    assert sizes.max() < 3 * sizes.min()
 
 
 def test_positions_are_drawn_once_and_from_answers(target: Model) -> None:
