@@ -38,7 +38,7 @@ class CompletionUsage(ResponseModel):
     def of(cls, usage: Usage, stats: SpecStats) -> CompletionUsage:
         prompt, written = usage.prompt_tokens or 0, usage.completion_tokens or 0
         guesses = [d for d in stats.drafters if d.drafter == "prediction"]
-        accepted = sum(sum(d.accepted) for d in guesses)
+        accepted, known = sum(sum(d.accepted) for d in guesses), stats.unknown is None
         return cls(
             prompt_tokens=prompt,
             completion_tokens=written,
@@ -46,8 +46,8 @@ class CompletionUsage(ResponseModel):
             prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
             completion_tokens_details=CompletionTokensDetails(
                 reasoning_tokens=usage.reasoning_tokens,
-                accepted_prediction_tokens=None if stats.unknown else accepted,
-                rejected_prediction_tokens=None if stats.unknown else sum(sum(d.drafted) for d in guesses) - accepted,
+                accepted_prediction_tokens=accepted if known else None,
+                rejected_prediction_tokens=sum(sum(d.drafted) for d in guesses) - accepted if known else None,
             ),
         )
 
@@ -69,7 +69,7 @@ class CompletionTimings(ResponseModel):
     draft_n_accepted: int | None
 
     @classmethod
-    def of(cls, usage: Usage, timing: Timing, stats: SpecStats) -> CompletionTimings:
+    def of(cls, usage: Usage, timing: Timing, speculative: SpeculativeFigures | None) -> CompletionTimings:
         prompt, cached, queued = usage.prompt_tokens, usage.cached_tokens, timing.queued
         computed = None if prompt is None or cached is None else prompt - cached
         prefill = timing.ttft - (queued or 0.0)
@@ -82,8 +82,8 @@ class CompletionTimings(ResponseModel):
             predicted_n=usage.completion_tokens,
             predicted_ms=1000 * (timing.total - timing.ttft),
             predicted_per_second=timing.tokens_per_second(usage.completion_tokens) or None,
-            draft_n=None if stats.unknown else stats.drafted,
-            draft_n_accepted=None if stats.unknown else stats.accepted,
+            draft_n=speculative.num_draft_tokens if speculative else None,
+            draft_n_accepted=speculative.num_accepted_draft_tokens if speculative else None,
         )
 
 
@@ -154,21 +154,24 @@ class Figures(ResponseModel):
     def of(cls, endings: Sequence[Ending], choices: int = 1) -> Figures:
         """The sum of the answers to one request, `choices` to each of its prompts. A prompt counts once for all of its
         answers, as OpenAI counts."""
-        prompts = endings[choices - 1 :: choices]
-        usage = Usage(
-            _sum(end.usage.prompt_tokens for end in prompts),
-            _sum(end.usage.completion_tokens for end in endings),
-            _sum(end.usage.cached_tokens for end in prompts),
-            _sum(end.usage.reasoning_tokens for end in endings),
-        )
+        usage = endings[0].usage if len(endings) == 1 else _together(endings, endings[choices - 1 :: choices])
         stats = SpecStats.of_all(end.stats for end in endings)
         timing = max((end.timing for end in endings), key=attrgetter("total"))
         speculative = None if stats.unknown else SpeculativeFigures.of(stats)
         return cls(
             usage=CompletionUsage.of(usage, stats),
-            timings=CompletionTimings.of(usage, timing, stats),
+            timings=CompletionTimings.of(usage, timing, speculative),
             metrics=CompletionMetrics(speculative_decoding=speculative),
         )
+
+
+def _together(endings: Sequence[Ending], prompts: Sequence[Ending]) -> Usage:
+    return Usage(
+        _sum(end.usage.prompt_tokens for end in prompts),
+        _sum(end.usage.completion_tokens for end in endings),
+        _sum(end.usage.cached_tokens for end in prompts),
+        _sum(end.usage.reasoning_tokens for end in endings),
+    )
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

@@ -37,9 +37,9 @@ class NamedModel:
 class HostedModel:
     """One model: its names, and its answers while it is loaded."""
 
-    def __init__(self, named: NamedModel, runs: Runs | None = None) -> None:
+    def __init__(self, named: NamedModel) -> None:
         self.name, self.aliases, self.load = named.name, named.aliases, named.load
-        self.runs = runs
+        self.runs: Runs | None = None
         self.loading: asyncio.Task[Runs] | None = None
         self.waiting = 0
         """Requests that wait until it is loaded."""

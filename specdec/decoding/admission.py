@@ -66,7 +66,7 @@ class Admission:
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
         guess = self.tokenizer.encode_plain(request.prediction) if request.prediction else ()
         prediction = tuple(takewhile(lambda token: token < self.vocab_size, guess))
-        return Running(
+        row = Running(
             request=request,
             context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember),
             tokens=tokens,
@@ -78,10 +78,13 @@ class Admission:
             end_ids=ending,
             limit=min(self.context, len(tokens) + (params.max_tokens or self.context)),
             max_drafts=speculative if isinstance(speculative, int) else {"auto": None, "off": 0}[speculative],
-            acceptance=self.acceptance.child(),
+            acceptance=Acceptance(self.acceptance),
             deliver=deliver,
             speculation=Speculation(why="starting" if speculative == "auto" else "requested"),
         )
+        if request.timeout is not None:
+            row.deadline = row.received + request.timeout
+        return row
 
     def tokenize(self, request: Request) -> tuple[int, ...]:
         """The tokens that the request's prompt becomes."""

@@ -104,7 +104,8 @@ class Scheduler:
     def leaving(self) -> list[Running]:
         """Who was cancelled, or has no time left."""
         now = self._now()
-        return [row for row in self.everyone() if row.cancelled or now > row.deadline]
+        everyone = (*self.running.values(), *self._waiting)
+        return [row for row in everyone if row.cancelled or now > row.deadline]
 
     def everyone(self) -> list[Running]:
         return [*self.running.values(), *self._waiting]

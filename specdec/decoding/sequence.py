@@ -38,6 +38,7 @@ from specdec.types import (
 
 Score = tuple[float | None, tuple[tuple[int, float], ...]]
 """A token's logprob, and the most likely tokens with theirs."""
+_UNSCORED: Score = (None, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Running:
     stop: str | int | None = None
     stats: StatsBuilder = field(default_factory=StatsBuilder)
     received: float = field(default_factory=time.perf_counter)
+    deadline: float = math.inf
     started: float = 0.0
     first: float = 0.0
     shown: int = 0
@@ -103,10 +105,6 @@ class Running:
     """Those of them within thoughts."""
     _pending: deque[tuple[int, Origin, *Score]] = field(default_factory=deque)
     """Tokens whose text is held back."""
-
-    @property
-    def deadline(self) -> float:
-        return self.received + (math.inf if self.request.timeout is None else self.request.timeout)
 
     @property
     def prefilled(self) -> bool:
@@ -165,10 +163,8 @@ class Running:
         taken, complete = (len(outcome.tokens), False) if grammar is None else grammar.progress(outcome.tokens)
         drafted, accepted = (len(outcome.round.drafted), outcome.round.accepted) if outcome.round else (0, 0)
         own: Origin = "plain" if not drafted else "bonus" if accepted == drafted else "recovered"
-        scores: Sequence[Score] = [(None, ())] * len(outcome.tokens)
-        if (top := self.sampler.params.logprobs) is not None and outcome.logits is not None:
-            tokens = outcome.logits.new_tensor(outcome.tokens).long()
-            scores = logprobs(outcome.logits[: len(tokens)], tokens, top)
+        top = self.sampler.params.logprobs
+        scores = [_UNSCORED] * len(outcome.tokens) if top is None else self._scores(outcome, top)
         for i, (token, score) in enumerate(zip(outcome.tokens, scores, strict=True)):
             if i == taken:
                 written = len(self.tokens) - self.context.prompt_length + i
@@ -190,6 +186,13 @@ class Running:
             if self.finish:
                 break
         return committed, texts
+
+    def _scores(self, outcome: Outcome, top: int) -> Sequence[Score]:
+        """Of each token."""
+        if outcome.logits is None:
+            return [_UNSCORED] * len(outcome.tokens)
+        tokens = outcome.logits.new_tensor(outcome.tokens).long()
+        return logprobs(outcome.logits[: len(tokens)], tokens, top)
 
     def _released(self, texts: Sequence[str]) -> list[Token]:
         """The tokens whose texts may be shown now."""

@@ -86,7 +86,7 @@ class Simulation:
         return self.tokens / self.seconds
 
     def _memory(self) -> Acceptance:
-        return self.controller.acceptance.child()
+        return Acceptance(self.controller.acceptance)
 
     def _options(self, text: Text) -> list[Option]:
         options = [Option("model", "model", MAX_SPECULATIVE_TOKENS, False)]

@@ -38,14 +38,14 @@ def drive(made: Controller, accepts: Callable[[int], int], rounds: int, acceptan
 
 def test_a_draft_that_agrees_is_used_long() -> None:
     made = controller()
-    lengths = drive(made, lambda k: k, 50, made.acceptance.child())
+    lengths = drive(made, lambda k: k, 50, Acceptance(made.acceptance))
     assert min(lengths[20:]) >= 8
     assert made.decision.on
 
 
 def test_a_hostile_draft_is_dropped_and_hardly_probed() -> None:
     made = controller()
-    lengths = drive(made, lambda k: 0, 1000, made.acceptance.child())
+    lengths = drive(made, lambda k: 0, 1000, Acceptance(made.acceptance))
     assert sum(map(bool, lengths[:20])) <= 8
     assert sum(map(bool, lengths[20:])) <= 8
     assert (made.decision.on, made.decision.why) == (False, "does not pay")
@@ -53,33 +53,33 @@ def test_a_hostile_draft_is_dropped_and_hardly_probed() -> None:
 
 def test_off_is_not_for_ever() -> None:
     made = controller()
-    drive(made, lambda k: 0, 300, made.acceptance.child())
-    lengths = drive(made, lambda k: k, 400, made.acceptance.child())
+    drive(made, lambda k: 0, 300, Acceptance(made.acceptance))
+    lengths = drive(made, lambda k: k, 400, Acceptance(made.acceptance))
     assert min(lengths[-50:]) >= 4
 
 
 def test_a_draft_that_costs_too_much_is_not_used_however_good() -> None:
     made = controller(step=12.0)
-    lengths = drive(made, lambda k: k, 200, made.acceptance.child())
+    lengths = drive(made, lambda k: k, 200, Acceptance(made.acceptance))
     assert sum(map(bool, lengths[-100:])) <= 25
 
 
 def test_time_between_rounds_makes_a_dear_draft_pay() -> None:
     made = controller(step=12.0)
     made.between_cost.observe(1, 50.0)
-    lengths = drive(made, lambda k: k, 200, made.acceptance.child())
+    lengths = drive(made, lambda k: k, 200, Acceptance(made.acceptance))
     assert min(lengths[-50:]) >= 4
 
 
 def test_forced_lengths_are_taken_as_they_are() -> None:
     made = controller(step=100.0)
-    choices = made.plan([Row(made.acceptance.child(), [MODEL], 3, 8)])
+    choices = made.plan([Row(Acceptance(made.acceptance), [MODEL], 3, 8)])
     assert choices[0].length == 3
 
 
 def test_a_free_source_is_preferred_when_it_is_as_good() -> None:
     made = controller()
-    acceptance = made.acceptance.child()
+    acceptance = Acceptance(made.acceptance)
     lookup = Option("lookup", "lookup/8", 6, free=True)
     (choice,) = made.plan([Row(acceptance, [MODEL, lookup], 100, None)])
     assert choice.option == lookup
@@ -98,7 +98,7 @@ def test_costs_are_interpolated_and_robust_to_outliers() -> None:
 def test_costs_measured_in_a_busy_moment_are_unlearnt() -> None:
     """A machine that was a hundred times slower while it calibrated is not held against drafting for long."""
     made = controller(step=100.0, base=1000.0, row=50.0)
-    acceptance = made.acceptance.child()
+    acceptance = Acceptance(made.acceptance)
     chosen = []
     for _ in range(150):
         (choice,) = made.plan([Row(acceptance, [MODEL], 100, None)])
@@ -125,7 +125,7 @@ class Some:
 
 def test_only_what_is_ready_is_chosen_and_what_would_be_faster_is_noted() -> None:
     made, ready = controller(), Some(2, 4)
-    memory = made.acceptance.child()
+    memory = Acceptance(made.acceptance)
     for _ in range(30):
         memory.observe("model", 16, 16)
     choices = [made.plan([Row(memory, [MODEL], 100, None)], ready)[0].length for _ in range(30)]
@@ -135,7 +135,7 @@ def test_only_what_is_ready_is_chosen_and_what_would_be_faster_is_noted() -> Non
 
 def test_a_round_is_filled_up_where_that_costs_little() -> None:
     made, ready = controller(step=0.01, row=0.01), Some(8)
-    memory = made.acceptance.child()
+    memory = Acceptance(made.acceptance)
     for _ in range(30):
         memory.observe("model", 16, 16)
     (choice,) = made.plan([Row(memory, [MODEL], 3, None)], ready)

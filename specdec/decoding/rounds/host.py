@@ -99,7 +99,9 @@ class HostRounds:
         return Outcome(verdict.tokens[0].tolist(), None, logits[0])
 
     def _noise(self, sampling: SamplingBatch, rows: Sequence[Running], width: int) -> Tensor | None:
-        """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position."""
+        """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position; None for greedy ones."""
+        if sampling.greedy:
+            return None
         stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
         return sampling.gumbel([len(r.tokens) for r in rows], width, stream)
 
@@ -113,7 +115,7 @@ class HostRounds:
         noise: Tensor | None,
     ) -> Verdict:
         """From raw logits; see `defined` for its tokens. `known` is `drafted.tokens` where the sampling wants them."""
-        processed = sampling.process(logits, known, 0)
+        processed = logits if sampling.trivial else sampling.process(logits, known, 0)
         lengths = to_device(drafted.lengths, logits.device)
         if not self._rejecting:
             verdict = coupled(processed, drafted.tokens, lengths, noise)

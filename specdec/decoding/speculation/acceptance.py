@@ -39,10 +39,6 @@ class Acceptance:
         self._counts: dict[str, tuple[list[float], list[float]]] = {}
         self._known: dict[str, Estimate] = {}
 
-    def child(self) -> Acceptance:
-        """A short memory on top of this one."""
-        return Acceptance(self)
-
     def estimate(self, source: str) -> Estimate:
         """For any number of drafts. Every round asks for it, for each of its sequences; mostly nothing has changed."""
         prior = self._parent.estimate(source) if self._parent else None

@@ -32,8 +32,7 @@ class ChunkCosts:
 
     def estimate(self, size: int, start: int) -> float:
         """Seconds of a chunk of `size` tokens behind `start` others."""
-        pair = self._pairs.get(size, max(self._pairs.values(), default=0.0))
-        return self._known.estimate(size) + pair * size * start
+        return self._known.estimate(size) + self._looking_back(size, start)
 
     def longest(self, start: int, seconds: float, most: int) -> int | None:
         """The most tokens, up to `most`, of a chunk that takes no more than so long; None where the least takes
@@ -55,11 +54,14 @@ class ChunkCosts:
     def observe(self, size: int, start: int, seconds: float) -> None:
         """Learn from a chunk of `size` tokens behind `start` others."""
         if start <= _NEAR:
-            before = self.estimate(size, start) - self.estimate(size, 0)
-            self._near.observe(size, seconds - before)
+            self._near.observe(size, seconds - self._looking_back(size, start))
             self._known = self._near
             self._tried = max(self._tried, size)
         elif size in SIZES:  # others are filled up
             spent = max(seconds - self.estimate(size, 0), 0.0) / (size * start)
             known = self._pairs.get(size, spent)
             self._pairs[size] = known + _SMOOTHING * (spent - known)
+
+    def _looking_back(self, size: int, start: int) -> float:
+        """Seconds for what such a chunk comes after."""
+        return self._pairs.get(size, max(self._pairs.values(), default=0.0)) * size * start
