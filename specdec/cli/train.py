@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.table import Table
@@ -69,7 +69,7 @@ def train(
             data=data or (),
             prompts=asked,
             report=show,
-            kind=_kind(kind),
+            kind=cast("Kind", kind),  # TrainingOptions refuses others
             start=start,
             minutes=minutes,
             tokens=tokens,
@@ -87,15 +87,12 @@ def train(
         loading = replace(o.FORGETFUL, target=target, device=device, dtype=dtype)
         rows = list(_measured(loading, start or _drafted_before(target, out), result))
     if json:
-        print_line({"result": _shown_result(result), "rows": [asdict(row) for row in rows]})
+        shown = asdict(result) | {"out": str(result.out), "judged": len(result.judged)}
+        print_line({"result": shown, "rows": [asdict(row) for row in rows]})
     else:
         _print_result(result, rows, target)
     if result.stopped:
         raise typer.Exit(130)
-
-
-def _kind(value: str) -> Kind:
-    return value  # type: ignore[return-value]  # TrainingOptions refuses others
 
 
 def chatted() -> list[BenchPrompt]:
@@ -225,11 +222,6 @@ def _measured(loading: LoadOptions, before: str, result: TrainingResult) -> Iter
         with loaded(replace(loading, draft=draft)) as engine:
             modes = {"plain": Mode(engine, "off"), "speculative": Mode(engine, "auto")}
             yield from plain_and_speculative(modes, prompts, (0.0,), max_tokens=_MEASURED_TOKENS, repeats=1)
-
-
-def _shown_result(result: TrainingResult) -> dict[str, object]:
-    shown = asdict(result) | {"out": str(result.out), "judged": len(result.judged)}
-    return dict(shown)
 
 
 def _print_result(result: TrainingResult, rows: Sequence[CategoryRow], target: str) -> None:

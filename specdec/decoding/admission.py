@@ -49,12 +49,7 @@ class Admission:
         if not tokens:
             raise InvalidRequest("prompt", "", "text that is at least one token")
         if len(tokens) >= self.context:
-            context = f"this model's maximum context length is {self.context}"  # clients know these words
-            held = f": as much as the memory left holds; {self.longer} would leave more"
-            fits = f"at most {self.context - 1} tokens ({context}, prompt and answer together)"
-            fits += held if self.longer else ""
-            holding = f" (tools in it: {len(_tools(request))})" if _tools(request) else ""
-            raise PromptTooLong("prompt", f"{len(tokens)} tokens{holding}", fits)
+            raise self._too_long(request, len(tokens))
         params = request.sampling.with_defaults(self.defaults)
         self._check_ids("stop_token_ids", params.stop_token_ids)
         ending = frozenset(params.stop_token_ids)
@@ -85,6 +80,13 @@ class Admission:
         if request.timeout is not None:
             row.deadline = row.received + request.timeout
         return row
+
+    def _too_long(self, request: Request, count: int) -> PromptTooLong:
+        context = f"this model's maximum context length is {self.context}"  # clients know these words
+        held = f": as much as the memory left holds; {self.longer} would leave more" if self.longer else ""
+        fits = f"at most {self.context - 1} tokens ({context}, prompt and answer together){held}"
+        holding = f" (tools in it: {len(_tools(request))})" if _tools(request) else ""
+        return PromptTooLong("prompt", f"{count} tokens{holding}", fits)
 
     def tokenize(self, request: Request) -> tuple[int, ...]:
         """The tokens that the request's prompt becomes."""
