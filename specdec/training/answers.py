@@ -6,7 +6,7 @@ import json
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from specdec.bench.prompts import BenchPrompt
@@ -16,6 +16,8 @@ from specdec.training.prompts import key_of
 from specdec.training.workspace import unwritten
 from specdec.types import GenerationEvent, Request, SamplingParams
 
+_LEAST = 16
+"""Tokens of an answer that time did not suffice for, so that it is kept."""
 _WAIT = 0.2
 """Seconds between looks at the clock while answers are awaited."""
 
@@ -100,10 +102,10 @@ def answer_all(
     engine: Engine, prompts: Iterable[BenchPrompt], file: AnswerFile, task: AnswerTask, go_on: Callable[[], bool]
 ) -> list[InvalidRequest]:
     """Have the prompts answered that are not yet, twice as many at once as there are slots, while `go_on` says so. What
-    is under way when it ends is not kept. Returns why prompts were left out."""
+    is under way when it ends is kept as far as it came. Returns why prompts were left out."""
     waiting = ((key, prompt) for prompt in prompts if (key := key_of(prompt)) not in file.known)
     finished: queue.SimpleQueue[Answered | BaseException] = queue.SimpleQueue()
-    running: dict[str, Callable[[], None]] = {}
+    running: dict[str, tuple[_Answering, Callable[[], None]]] = {}
     left_out: list[InvalidRequest] = []
     try:
         while go_on():
@@ -115,7 +117,8 @@ def answer_all(
                     left_out.append(error)
                 else:
                     asked = Answered(key, prompt.category, tuple(t for t in request.prompt if isinstance(t, int)), ())
-                    running[key] = engine.submit(request, _collector(asked, finished))
+                    answering = _Answering(asked, finished)
+                    running[key] = answering, engine.submit(request, answering.deliver)
             if not running:
                 break
             answers = list(_taken(finished))
@@ -123,8 +126,11 @@ def answer_all(
                 del running[found.key]
             if kept := [found for found in answers if len(found.answer) > 1]:
                 file.append(*kept)
+        begun = [answering.answered for answering, _ in running.values()]
+        if kept := [found for found in begun if len(found.answer) >= _LEAST]:
+            file.append(*kept)
     finally:
-        for cancel in running.values():
+        for _, cancel in running.values():
             cancel()
     return left_out
 
@@ -140,19 +146,25 @@ def _taken(finished: queue.SimpleQueue[Answered | BaseException]) -> Iterator[An
             found = finished.get_nowait()
 
 
-def _collector(
-    asked: Answered, finished: queue.SimpleQueue[Answered | BaseException]
-) -> Callable[[GenerationEvent | BaseException], None]:
+@dataclass(frozen=True, slots=True)
+class _Answering:
     """Takes one request's events, and hands what was `asked` over with its answer at their end."""
-    tokens: list[int] = []
 
-    def deliver(event: GenerationEvent | BaseException) -> None:
+    asked: Answered
+    finished: queue.SimpleQueue[Answered | BaseException]
+    tokens: list[int] = field(default_factory=list)
+
+    @property
+    def answered(self) -> Answered:
+        """As far as it came."""
+        return replace(self.asked, answer=tuple(self.tokens))
+
+    def deliver(self, event: GenerationEvent | BaseException) -> None:
         if isinstance(event, BaseException):
-            finished.put(event)
+            self.finished.put(event)
             return
-        tokens.extend(token.id for token in event.tokens)
+        self.tokens.extend(token.id for token in event.tokens)
         if event.end is not None:
-            ending = [event.end.stop] if isinstance(event.end.stop, int) else []
-            finished.put(replace(asked, answer=(*tokens, *ending)))
-
-    return deliver
+            if isinstance(event.end.stop, int):
+                self.tokens.append(event.end.stop)
+            self.finished.put(self.answered)

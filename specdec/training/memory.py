@@ -77,7 +77,8 @@ class MemoryNeeds:
         passes += positions * layers * 2 * facts.hidden * 4 * self.passes  # each takes the keys and values once more
         features = 2 * positions * (layers + 3) * facts.hidden * size  # as they are kept, and side by side
         logits = max(
-            _LOST * min(rows * facts.vocab, LOGITS_AT_ONCE), _JUDGED * min(positions * facts.vocab, LOGITS_AT_ONCE)
+            _LOST * min(rows * facts.vocab, self.passes * LOGITS_AT_ONCE),
+            _JUDGED * min(positions * facts.vocab, LOGITS_AT_ONCE),
         )
         spare = _SPARE.get(self.device.type, 0)
         return target.weights + target.cache + learning + passes + features + logits + spare

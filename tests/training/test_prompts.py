@@ -15,7 +15,7 @@ from specdec.errors import InvalidRequest
 from specdec.training import TrainingOptions, shipped, train
 from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
 from specdec.training.prompts import TrainingPrompts, key_of, read_files
-from specdec.types import Message, Request
+from specdec.types import GenerationEvent, Message, Request, Token
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine
 
 
@@ -125,3 +125,23 @@ def test_answers_that_end_together_are_one_look_at_the_clock_and_one_write(
     assert writes == [20, 20, 10]
     assert next(looks) == 1 + 4
     assert list(AnswerFile(file.path).known) == [key_of(one) for one in asked]
+
+
+class Slow(ScriptedEngine):
+    """Comes to no answer's end: of the first prompt's it says 20 tokens, of the others' three."""
+
+    said = 20
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        tokens = tuple(Token(i, "a", "plain") for i in range(self.said))
+        deliver(GenerationEvent(request.id, tokens=tokens))
+        self.said = 3
+        return lambda: None
+
+
+def test_an_answer_for_which_time_ran_out_is_kept_as_far_as_it_came(tmp_path: Path) -> None:
+    looks, file = iter([True, False]), AnswerFile(tmp_path / "answers.jsonl")
+    task = AnswerTask(greedy=False, longest=32, length=64, seed=0)
+    with Slow() as engine:
+        answer_all(engine, [prompt("one"), prompt("two")], file, task, lambda: next(looks))
+    assert [(a.key, a.answer) for a in file.known.values()] == [(key_of(prompt("one")), tuple(range(20)))]
