@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from textual import events
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -63,6 +64,11 @@ class Driver:
         answers = sum(t.is_answer for t in self.app.main.chat.conversation.path())
         await self.enter(text)
         await self.until(lambda: self.answered > answers)
+
+    def at_once(self, *keys: str) -> None:
+        """Press them faster than anything can follow, where the pilot waits behind each."""
+        for key in keys:
+            self.app.post_message(events.Key(key, key if len(key) == 1 else None))
 
     async def compare(self) -> None:
         """As F5 does, once the answer is there to its last frame."""

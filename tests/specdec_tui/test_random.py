@@ -48,7 +48,7 @@ SCRIPT = [*words("A **table**:\n\n|a|b|\n|-|-|\n|1|2|\n\n```python\nx = 1\n```\n
 
 
 async def _act(chat: Driver, dice: random.Random) -> None:
-    match dice.randrange(10):
+    match dice.randrange(11):
         case 0:
             await chat.pilot.resize_terminal(dice.randrange(8, 220), dice.randrange(4, 70))
         case 1 | 2:
@@ -60,6 +60,8 @@ async def _act(chat: Driver, dice: random.Random) -> None:
                 await chat.pilot.click(offset=(dice.randrange(width), dice.randrange(height)))
         case 4:
             chat.app.post_message(events.Paste(dice.choice(TEXTS) * dice.randrange(1, 200)))
+        case 5:
+            chat.at_once(*dice.choices(KEYS, k=dice.randrange(2, 6)))
         case _:
             await chat.pilot.press(*dice.choices(KEYS, k=dice.randrange(1, 5)))
 

@@ -201,6 +201,22 @@ async def test_the_start_says_how_to_see_what_speculation_brings_where_it_can_be
             assert seen.contains_region(chat.app.screen.query_one(Examples).region), "nothing has to be scrolled to"
 
 
+@pytest.mark.parametrize("key", ["f1", "f2", "f3", "f5", "ctrl+o", "ctrl+p", "ctrl+r"])
+async def test_keys_that_come_twice_close_what_is_open_and_nothing_more(key: str, tmp_path: Path) -> None:
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        for close in ("escape", "enter"):
+            await chat.until(lambda: not chat.app.main.busy and chat.app.engines.engine)
+            await chat.pilot.press(key)
+            await chat.until(lambda: chat.app.screen is not chat.app.main)
+            chat.at_once(close, close, close)
+            await chat.pilot.pause()
+            assert chat.app._exception is None
+            while chat.app.screen is not chat.app.main:
+                await chat.pilot.press("escape")
+
+
 async def test_what_is_in_force_is_seen_at_the_prompt() -> None:
     async with running(ScriptedEngine()) as chat:
         await chat.ready()

@@ -9,9 +9,10 @@ from functools import partial
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from specdec_tui.core.commands import COMMANDS, Command
+from specdec_tui.screens.dialog import ClosesOnce
 
 
-class PagedPalette(CommandPalette):
+class PagedPalette(CommandPalette, ClosesOnce[None]):
     """Textual's own falls over a page key before its list was laid out."""
 
     def _action_command_list(self, action: str) -> None:

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from specdec.engine import Engine
@@ -20,6 +19,7 @@ from specdec.verify.comparison import SIDES, Comparison, Side
 from specdec_tui.core.compare import compare, forgets
 from specdec_tui.core.gauge import Gauge
 from specdec_tui.core.safe import one_line, safe
+from specdec_tui.screens.dialog import Dialog
 from specdec_tui.widgets.figures import first_token, fitting, rate
 
 _FRAME = 1 / 15
@@ -59,7 +59,7 @@ class Column(VerticalScroll):
             self.scroll_end(animate=False)
 
 
-class CompareScreen(ModalScreen[float | None]):
+class CompareScreen(Dialog[float | None]):
     """Returns the measured speed-up."""
 
     HELP = "# Compare\n\nThe same prompt and seed without and with speculation. `Esc` stops and closes.\n"

@@ -10,15 +10,15 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import ProgressBar, Static
 
 from specdec.errors import SpecDecError
 from specdec.hub import fetch, progress
 from specdec_tui.core.safe import one_line
+from specdec_tui.screens.dialog import Dialog
 
 
-class DownloadScreen(ModalScreen[bool]):
+class DownloadScreen(Dialog[bool]):
     """Returns whether all is here. What came stays, and the next time it goes on from there."""
 
     HELP = "# Download\n\n`Esc` ends it. The next time it goes on from where it was.\n"

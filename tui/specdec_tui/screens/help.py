@@ -11,15 +11,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.dom import DOMNode
 from textual.keys import format_key
-from textual.screen import ModalScreen
 
 from specdec_tui.core.commands import COMMANDS
+from specdec_tui.screens.dialog import Dialog
 from specdec_tui.widgets.code_block import AnswerMarkdown
 
 _NAMES = {"enter": "Enter", "pageup": "PgUp", "pagedown": "PgDn"}
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """Leaves with any of the usual keys, F1 too."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,q", "dismiss", "Close")]

@@ -10,14 +10,14 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 
 from specdec_tui.core.safe import one_line
+from specdec_tui.screens.dialog import Dialog
 from specdec_tui.widgets.options import Options
 
 
-class HistoryScreen(ModalScreen[str | None]):
+class HistoryScreen(Dialog[str | None]):
     """Returns a prompt. `find` gives those that have all of some words, the latest first."""
 
     HELP = """\

@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -22,6 +21,7 @@ from specdec.types import LoadOptions
 from specdec_tui.core.files import expanded
 from specdec_tui.core.models import ModelOption, search
 from specdec_tui.core.safe import one_line
+from specdec_tui.screens.dialog import Dialog
 from specdec_tui.widgets.options import Options
 
 _DRAFTERS = (
@@ -37,7 +37,7 @@ Choice = tuple[ModelOption, str]
 Describe = Callable[[], AsyncGenerator[list[ModelOption]]]
 
 
-class ModelsScreen(ModalScreen[Choice | None]):
+class ModelsScreen(Dialog[Choice | None]):
     """Returns target and draft. `describe` gives longer lists as more is known."""
 
     HELP = """\

@@ -10,12 +10,12 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Grid, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Select, Static
 
 from specdec.errors import InvalidRequest
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.settings import NAMES, ChatSettings, Values, shown
+from specdec_tui.screens.dialog import Dialog
 
 _HINTS = {
     "speculative": "auto, off or k",
@@ -33,7 +33,7 @@ _HINTS = {
 }
 
 
-class ParamsScreen(ModalScreen[ChatSettings | None]):
+class ParamsScreen(Dialog[ChatSettings | None]):
     """Returns the settings to use from now on."""
 
     HELP = """\

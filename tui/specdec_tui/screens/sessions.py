@@ -10,18 +10,18 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.store import Session, Store
+from specdec_tui.screens.dialog import Dialog
 from specdec_tui.widgets.options import Options
 
 _HINT = "Enter opens · F2 renames · F8 deletes · Esc closes"
 
 
-class SessionsScreen(ModalScreen[str | None]):
+class SessionsScreen(Dialog[str | None]):
     """Returns the id of the session to open."""
 
     HELP = """\
