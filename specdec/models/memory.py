@@ -135,8 +135,9 @@ def refusal(
     if cuda and options.get("kv_dtype", "auto") == "auto" and not spread and families.describe(config) is not None:
         half = ask(quantize, **ModelOptions(**{**options, "kv_dtype": "fp8"}))
         would += ["kv_dtype='fp8'"] if half.held <= free else []
-    if quantize is None and not spread and can_round(folder, config):
-        would += [f"quantize={to!r}" for to in _ROUNDED if ask(to, plain=False, **options).held <= free][:1]
+    if not spread and can_round(folder, config):
+        less = [to for to in _ROUNDED if to != quantize and ask(to, plain=False, **options).held <= free]
+        would += [f"quantize={to!r}" for to in less[:1]]
     larger = "a larger GPU" if cuda else "a GGUF file in few bits, which llama.cpp runs as it is"
     return too_large(options["name"], found, options["context"], options["slots"], free, would, larger)
 
@@ -150,8 +151,8 @@ def too_large(
     would = [*([f"context={fits}"] if fits >= _LEAST_CONTEXT else []), *would]
     expected = f"{' or '.join(would)} would fit" if would else f"expected a smaller model, or {larger}"
     return NotEnoughMemory(
-        f"{name} needs {found.weights / _GIB:.1f} GiB for weights and {found.cache / _GIB:.1f} GiB for {slots} slots "
-        f"of {context} tokens; free are {free / _GIB:.1f} GiB; {expected}"
+        f"{name} needs {found.weights / _GIB:.1f} GiB for weights and {found.cache / _GIB:.1f} GiB for {slots} slot"
+        f"{'s' if slots > 1 else ''} of {context} tokens; free are {free / _GIB:.1f} GiB; {expected}"
     )
 
 
