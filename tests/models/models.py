@@ -141,6 +141,14 @@ def wide() -> Any:
     return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
+def large(**changes: Any) -> Any:
+    """A model whose products a CPU lays out, and can keep in few bits."""
+    torch.manual_seed(3)
+    sizes = SIZES | {"vocab_size": 128, "hidden_size": 1024, "intermediate_size": 1024, "num_hidden_layers": 1}
+    config = transformers.LlamaConfig(**sizes | {"max_position_embeddings": 4096, "initializer_range": 0.05} | changes)
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
 def build(kind: str) -> Any:
     """A random model; wide initial weights, so that what attention sees matters to the logits."""
     name, changes = KINDS[kind]

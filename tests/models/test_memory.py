@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from specdec.errors import NotEnoughMemory
 from specdec.models import loading, memory
@@ -114,20 +113,13 @@ def test_what_is_foretold_is_what_is_written(to: Quantize, tmp_path: Path) -> No
     assert stored == pytest.approx(memory.weight_bytes(source, read_config(source), torch.float32, to), rel=0.1)
 
 
-def _wide(folder: Path, **changes: Any) -> Path:
-    """Of a model whose products are large enough to be laid out, and to stay in few bits."""
-    sizes = models.SIZES | {"vocab_size": 128, "hidden_size": 1024, "intermediate_size": 1024, "num_hidden_layers": 1}
-    config = transformers.LlamaConfig(**sizes | {"max_position_embeddings": 4096} | changes)
-    return models.save(transformers.AutoModelForCausalLM.from_config(config), folder)
-
-
 def _hold(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda _device: free)
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_cpu_holds_what_was_foretold(tied: bool, tmp_path: Path) -> None:
-    folder = _wide(tmp_path, tie_word_embeddings=tied)
+    folder = models.save(models.large(tie_word_embeddings=tied), tmp_path)
     found, loaded = foretold(folder, device="cpu")["float32"], load_model(folder, device="cpu").info
     assert found.weights == loaded.weight_bytes
     assert found.cache == pytest.approx(loaded.cache_bytes, rel=0.01)
@@ -147,7 +139,7 @@ def test_a_cpu_refuses_what_it_cannot_hold(checkpoint: Path, monkeypatch: pytest
 
 
 def test_a_context_that_nobody_named_is_what_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = _wide(tmp_path)
+    folder = models.save(models.large(), tmp_path)
     known = foretold(folder, device="cpu")["float32"]
     _hold(monkeypatch, known.weights + known.cache / 2)
     assert load_model(folder, device="cpu").info.context == 2048
@@ -157,7 +149,7 @@ def test_a_context_that_nobody_named_is_what_memory_holds(tmp_path: Path, monkey
 
 def test_few_bits_stay_where_plain_ones_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever is faster; and what cannot stay is refused, not made plain."""
-    folder = _wide(tmp_path / "plain")
+    folder = models.save(models.large(), tmp_path / "plain")
     export(folder, tmp_path / "int4", "int4", head=False, device=torch.device("cpu"))
     export(folder, tmp_path / "fp8", "fp8", head=False, device=torch.device("cpu"))
     monkeypatch.setattr(few_bits, "_faster", lambda *_: False)

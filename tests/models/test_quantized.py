@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from specdec.kernels.packed import Kind, codes
+from specdec.models.base import Batch
+from specdec.models.loading import load_model
 from specdec.models.weights import few_bits
 from specdec.models.weights.few_bits import FewBitsWeight
 from specdec.models.weights.quantized import QuantizedWeight, quantized, stacked
+from tests.models import models
 
 N = 24
 
@@ -149,6 +153,27 @@ def test_a_product_on_a_cpu_is_the_faster_one(monkeypatch: pytest.MonkeyPatch) -
         assert isinstance(few_bits.on_cpu(weight, torch.float32), FewBitsWeight) == faster
     shifted = quantized("int4", q, scales, zeros=torch.ones_like(scales))
     assert not isinstance(few_bits.on_cpu(shifted, torch.float32), FewBitsWeight)
+
+
+def test_rounds_on_a_cpu_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products that round what they get would make a last bit that attention adds otherwise a thousand times as large:
+    so each token attends as it does alone."""
+    monkeypatch.setattr(few_bits, "_faster", lambda *_: True)
+    folder = models.save(models.large(num_hidden_layers=2), tmp_path)
+    model = load_model(folder, device="cpu", context=64, slots=2, quantize="int8")
+    assert "int8" in model.info.weight_format
+    ids, behind = models.tokens(2, 46), 40
+    with torch.inference_mode():
+        model.run(Batch(ids[:, :behind], [0, 1], [0, 0], 1))
+        alone = [
+            model.run(Batch(ids[slot : slot + 1, at : at + 1], [slot], [at], 1)).logits
+            for slot in (0, 1)
+            for at in range(behind, 46)
+        ]
+        round_of_one = model.run(Batch(ids[:1, behind:], [0], [behind], 6)).logits
+        round_of_two = model.run(Batch(ids[:, behind:], [0, 1], [behind] * 2, 6)).logits
+    assert torch.equal(round_of_one.flatten(0, 1), torch.cat(alone[:6]).flatten(0, 1))
+    assert torch.equal(round_of_two.flatten(0, 1), torch.cat(alone).flatten(0, 1))
 
 
 def _wide(kind: Kind, group: int) -> tuple[Tensor, Tensor]:

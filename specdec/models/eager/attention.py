@@ -26,10 +26,12 @@ CALL_BYTES = 1 << 19
 
 class SlotCache:
     """The keys and values of a model's slots, [2 * layers, slots, G, capacity, D]: layer i's keys at 2i, its values at
-    2i + 1."""
+    2i + 1. `apart`: of a round each token attends in a call of its own, to the very bits that it has alone."""
 
-    def __init__(self, family: ModelFamily, slots: int, capacity: int, rope: Rope, dtype: torch.dtype) -> None:
-        self.family, self.rope, self.capacity = family, rope, capacity
+    def __init__(
+        self, family: ModelFamily, slots: int, capacity: int, rope: Rope, dtype: torch.dtype, *, apart: bool = False
+    ) -> None:
+        self.family, self.rope, self.capacity, self.apart = family, rope, capacity, apart
         self.windows = tuple(dict.fromkeys(family.windows))
         self.positions = torch.arange(capacity, device=rope.cos.device)
         self._size, self._dtype = (2 * family.layers, slots, family.kv_heads, capacity, family.head_dim), dtype
@@ -49,6 +51,9 @@ class SlotCache:
 
     def rows(self, slots: Sequence[int], starts: Sequence[int], count: int) -> Rows:
         """How these rows, of `count` tokens each, attend fastest."""
+        if self.apart and count <= DECODE_ROWS:
+            slots = [slot for slot in slots for _ in range(count)]
+            return SeparateRows(self, slots, [start + at for start in starts for at in range(count)], 1)
         if len(slots) == 1:
             return SingleRow(self, slots[0], starts[0], count)
         if self.tensor.is_cuda or self._padding(slots, [s + count for s in starts]) <= CALL_BYTES * len(slots):

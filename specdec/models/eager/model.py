@@ -122,7 +122,8 @@ def over(weights: ModelWeights, family: ModelFamily, weight_format: str, **optio
     """A model of a family, with weights that were read."""
     device, dtype = options["device"], options["dtype"]
     capacity = options["context"] + DECODE_ROWS
-    cache = SlotCache(family, options["slots"], capacity, Rope(*family.rope, capacity, device), dtype)
+    rope = Rope(*family.rope, capacity, device)
+    cache = SlotCache(family, options["slots"], capacity, rope, dtype, apart=weights.rounds)
     info = ModelInfo(
         **options,
         architecture=family.architecture,

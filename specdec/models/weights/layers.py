@@ -56,6 +56,11 @@ class ModelWeights:
         return sum(w.nbytes for x in self.layers for w in x.products) + plain + head
 
     @property
+    def rounds(self) -> bool:
+        """Whether a product rounds what it gets: a last bit more or less then comes out a thousand times as large."""
+        return any(isinstance(w, FewBitsWeight) for layer in self.layers for w in layer.products)
+
+    @property
     def format(self) -> str:
         """What the products' weights are in, for display: the most bytes first."""
         sizes = Counter[str]()
