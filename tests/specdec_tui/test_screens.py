@@ -217,6 +217,21 @@ async def test_keys_that_come_twice_close_what_is_open_and_nothing_more(key: str
                 await chat.pilot.press("escape")
 
 
+async def test_what_a_dialog_does_ends_as_it_closes() -> None:
+    engine = ScriptedEngine()
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        engine.hold = 2
+        await chat.compare()
+        await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
+        dialog = chat.app.screen
+        await chat.until(lambda: [w for w in chat.app.workers if w.node is dialog])
+        dialog.dismiss(None)
+        assert all(w.is_cancelled for w in chat.app.workers if w.node is dialog)
+        await chat.until(lambda: engine.stats().active == 0)
+
+
 async def test_what_is_in_force_is_seen_at_the_prompt() -> None:
     async with running(ScriptedEngine()) as chat:
         await chat.ready()

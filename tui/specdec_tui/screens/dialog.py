@@ -16,6 +16,7 @@ class ClosesOnce(Screen[T]):
     def dismiss(self, result: T | None = None) -> AwaitComplete:
         if self not in self.app.screen_stack:
             return AwaitComplete()
+        self.workers.cancel_node(self)  # now: what they would show on is about to go
         self.pop_until_active()  # help may be open over it
         return super().dismiss(result)
 
