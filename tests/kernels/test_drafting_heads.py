@@ -60,6 +60,21 @@ def test_the_same_drafts(kind: str, target: Model, tmp_path: Path, monkeypatch: 
                 assert drafted(engine, prompt, speculative="auto", **shape)[0] == plain
 
 
+def test_what_others_drafted_is_read_by_the_next_round(
+    target: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its graph: a pass of its own would make every change from one drafter to another a pause."""
+    monkeypatch.setattr("specdec.decoding.engine.calibrate", test_heads._guess)
+    drafter = load_head(head("eagle3", Sizes.of(target)).save(tmp_path / "head"), target, "head")
+    read: list[int] = []
+    monkeypatch.setattr(drafter.head, "extend", lambda window: read.append(window.tokens.shape[1]))
+    with assemble(LoadOptions("tiny"), target, drafter, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+        options: dict[str, Any] = {"temperature": 0.0, "max_tokens": 16, "ignore_eos": True, "speculative": 3}
+        rounds = [event.round for event in engine.stream(PROMPT, **options) if event.round]
+    assert len({round.drafter for round in rounds}) > 1, "the text should change who drafts"
+    assert len(read) <= 2, "the prompt, and what waits at the end"
+
+
 @pytest.mark.slow
 def test_a_slot_that_is_full_keeps_its_newer_half(
     target: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -93,7 +93,7 @@ class HeadDrafter(UpToDate):
             at = torch.arange(end - len(kept), end, device=self.ring.device) % RING
             self.ring[slot].index_copy_(0, at, kept.to(self.ring.dtype))
         prompt = seen.context.prompt_length
-        if self._waiting(seen.context) > _MOST_WAITING or seen.start < prompt <= end:
+        if self.waiting(seen.context) > _MOST_WAITING or seen.start < prompt <= end:
             self.catch_up(seen.context)
         if seen.start < prompt <= end and not self._base[slot]:  # others may begin like this one
             self.state.save(slot, prompt - 1)
@@ -107,7 +107,7 @@ class HeadDrafter(UpToDate):
                 self._begin(context, len(context.tokens) - 2)
                 self._told[context.slot] = len(context.tokens) - 1
         k = min(k, self.longest)
-        lags = [self._waiting(context) for context in contexts]
+        lags = [self.waiting(context) for context in contexts]
         drawing = Drawing(round, k, self.vocab_size, self._place)
         chances = None
         if k:
@@ -141,7 +141,7 @@ class HeadDrafter(UpToDate):
 
     def catch_up(self, context: DraftContext) -> None:
         """Read what waits."""
-        while lag := self._waiting(context):
+        while lag := self.waiting(context):
             self.head.extend(self._window([context], lag, at=self._told_end(context)))
             self.state.commit(context.slot, self._told_end(context))
 
@@ -153,7 +153,8 @@ class HeadDrafter(UpToDate):
         """Up to where positions can be read: each takes the token behind it too."""
         return min(self._told[context.slot], len(context.tokens) - 1)
 
-    def _waiting(self, context: DraftContext) -> int:
+    def waiting(self, context: DraftContext) -> int:
+        """Positions that it was told of and has not read."""
         return max(self._told_end(context) - self.state.slots[context.slot].length, 0)
 
     def _begin(self, context: DraftContext, start: int) -> None:
@@ -236,7 +237,7 @@ class DeviceHead:
     def __init__(self, drafter: HeadDrafter, model: DeviceModel) -> None:
         self._drafter, head = drafter, drafter.head
         self._width = drafter.longest + 1
-        """What a round may leave unread."""
+        """What a round may leave unread, and the next one reads."""
         self.capacity = model.capacity
         slots = drafter.cache.tensor.shape[1]
         self._where = torch.zeros(2, slots, dtype=torch.int64, device=drafter.ring.device)
@@ -248,7 +249,8 @@ class DeviceHead:
         for context in contexts:
             if not self._drafter.follows(context):
                 return False
-            self._drafter.catch_up(context)
+            if self._drafter.waiting(context) > self._width:
+                self._drafter.catch_up(context)
         known = [(c.slot, *self._drafter.stands(c)) for c in contexts]
         slots, *where = to_device([list(column) for column in zip(*known, strict=True)], self._where.device)
         self._where[:, slots] = torch.stack(where)
