@@ -146,6 +146,8 @@ def test_defaults_of_the_checkpoint_fill_only_what_is_open() -> None:
     params = SamplingParams(top_k=0, seed=3).with_defaults({"temperature": 0.6, "top_k": 20})
     assert (params.temperature, params.top_k, params.top_p, params.min_p) == (0.6, 0, 1.0, 0.0)
     assert (params.repetition_penalty, params.seed, params.max_tokens) == (1.0, 3, None)
+    with pytest.raises(InvalidRequest, match=r"top_p is 7; expected a number above 0"):  # what nobody checked yet
+        SamplingParams().with_defaults({"top_p": 7})
 
 
 def test_request_of_every_form() -> None:
@@ -220,6 +222,7 @@ def test_statistics_are_pooled_over_drafters_and_answers() -> None:
     assert [d.drafter for d in both.drafters] == ["lookup", "model"]
     assert both.acceptance_per_position == pytest.approx((5 / 6, 2 / 3, 1.0))
     assert both.acceptance_length == pytest.approx(1 + 8 / 7)
+    assert SpecStats.of_all([second]) == second
 
 
 def test_figures_that_nobody_knows_are_none() -> None:
