@@ -7,6 +7,7 @@ import queue
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from specdec.bench.prompts import BenchPrompt
@@ -18,6 +19,8 @@ from specdec.types import GenerationEvent, Request, SamplingParams
 
 _LEAST = 16
 """Tokens of an answer that time did not suffice for, so that it is kept."""
+_GROUPS = 8
+"""Shares of the slots that get their next prompts together: all other answers wait while prompts are read."""
 _WAIT = 0.2
 """Seconds between looks at the clock while answers are awaited."""
 
@@ -101,24 +104,22 @@ class AnswerTask:
 def answer_all(
     engine: Engine, prompts: Iterable[BenchPrompt], file: AnswerFile, task: AnswerTask, go_on: Callable[[], bool]
 ) -> list[InvalidRequest]:
-    """Have the prompts answered that are not yet, twice as many at once as there are slots, while `go_on` says so. What
-    is under way when it ends is kept as far as it came. Returns why prompts were left out."""
-    waiting = ((key, prompt) for prompt in prompts if (key := key_of(prompt)) not in file.known)
+    """Have the prompts answered that are not yet, as many at once as there are slots, while `go_on` says so. What is
+    under way when it ends is kept as far as it came. Returns why prompts were left out."""
+    slots = engine.info.slots
     finished: queue.SimpleQueue[Answered | BaseException] = queue.SimpleQueue()
     running: dict[str, tuple[_Answering, Callable[[], None]]] = {}
     left_out: list[InvalidRequest] = []
+    asked, ready = _asked(engine, prompts, file, task, left_out), list[tuple[Answered, Request]]()
     try:
         while go_on():
-            while len(running) < 2 * engine.info.slots and (following := next(waiting, None)):
-                key, prompt = following
-                try:
-                    request = task.request(engine, prompt, key)
-                except InvalidRequest as error:
-                    left_out.append(error)
-                else:
-                    asked = Answered(key, prompt.category, tuple(t for t in request.prompt if isinstance(t, int)), ())
-                    answering = _Answering(asked, finished)
-                    running[key] = answering, engine.submit(request, answering.deliver)
+            ready += islice(asked, slots - len(ready))
+            if len(running) <= slots - max(1, slots // _GROUPS):
+                free = slots - len(running)
+                for begun, request in ready[:free]:
+                    answering = _Answering(begun, finished)
+                    running[begun.key] = answering, engine.submit(request, answering.deliver)
+                del ready[:free]
             if not running:
                 break
             answers = list(_taken(finished))
@@ -126,13 +127,29 @@ def answer_all(
                 del running[found.key]
             if kept := [found for found in answers if len(found.answer) > 1]:
                 file.append(*kept)
-        begun = [answering.answered for answering, _ in running.values()]
-        if kept := [found for found in begun if len(found.answer) >= _LEAST]:
+        cut = (answering.answered for answering, _ in running.values())
+        if kept := [found for found in cut if len(found.answer) >= _LEAST]:
             file.append(*kept)
     finally:
         for _, cancel in running.values():
             cancel()
     return left_out
+
+
+def _asked(
+    engine: Engine, prompts: Iterable[BenchPrompt], file: AnswerFile, task: AnswerTask, left_out: list[InvalidRequest]
+) -> Iterator[tuple[Answered, Request]]:
+    """What is asked for, of the prompts that were not answered yet."""
+    for prompt in prompts:
+        if (key := key_of(prompt)) in file.known:
+            continue
+        try:
+            request = task.request(engine, prompt, key)
+        except InvalidRequest as error:
+            left_out.append(error)
+        else:
+            tokens = tuple(token for token in request.prompt if isinstance(token, int))
+            yield Answered(key, prompt.category, tokens, ()), request
 
 
 def _taken(finished: queue.SimpleQueue[Answered | BaseException]) -> Iterator[Answered]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,8 +123,8 @@ def test_answers_that_end_together_are_one_look_at_the_clock_and_one_write(
     asked = [prompt(f"question {number}") for number in range(50)]
     with AtOnce(info=replace(SCRIPTED_INFO, slots=10)) as engine:
         answer_all(engine, asked, file, task, lambda: next(looks) > 0)
-    assert writes == [20, 20, 10]
-    assert next(looks) == 1 + 4
+    assert writes == [10] * 5
+    assert next(looks) == 1 + 6
     assert list(AnswerFile(file.path).known) == [key_of(one) for one in asked]
 
 
@@ -145,3 +146,35 @@ def test_an_answer_for_which_time_ran_out_is_kept_as_far_as_it_came(tmp_path: Pa
     with Slow() as engine:
         answer_all(engine, [prompt("one"), prompt("two")], file, task, lambda: next(looks))
     assert [(a.key, a.answer) for a in file.known.values()] == [(key_of(prompt("one")), tuple(range(20)))]
+
+
+class Held(ScriptedEngine):
+    """Ends answers when it is told to."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.held: list[tuple[Request, Deliver]] = []
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        self.held.append((request, deliver))
+        return lambda: None
+
+    def end(self, count: int) -> None:
+        for request, deliver in self.held[:count]:
+            for event in self.stream(request):
+                deliver(event)
+        del self.held[:count]
+
+
+def test_slots_get_their_next_prompts_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specdec.training.answers._WAIT", 0.0)
+    task, held = AnswerTask(greedy=True, longest=8, length=64, seed=0), list[int]()
+    with Held(info=replace(SCRIPTED_INFO, slots=32)) as engine:
+
+        def go_on() -> bool:
+            engine.end(1)
+            held.append(len(engine.held))
+            return len(held) < 8
+
+        answer_all(engine, [prompt(f"{n}") for n in range(40)], AnswerFile(tmp_path / "a"), task, go_on)
+    assert held == [0, 31, 30, 29, 28, 27, 30, 29], "four were asked for together"
