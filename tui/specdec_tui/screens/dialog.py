@@ -21,5 +21,5 @@ class ClosesOnce(Screen[T]):
         return super().dismiss(result)
 
 
-class Dialog(ClosesOnce[T], ModalScreen[T]):
-    """One of them."""
+class Dialog(ModalScreen[T], ClosesOnce[T]):
+    """One of them; how it looks comes from the first of these."""
