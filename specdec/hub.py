@@ -206,6 +206,7 @@ def _fetch(name: str) -> None:
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self.told = options.get("unit") == "B" and options.get("desc") != "Downloading bytes"
+            options.pop("name", None)  # older hub libraries give their own bars' groups
             super().__init__(*arguments, **{**options, "file": io.StringIO(), "disable": False, "mininterval": 0.1})
 
         def display(self, *_arguments: Any, **_options: Any) -> None:
