@@ -30,7 +30,8 @@ async def main() -> None:
     messages = await model.abatch([*prompts])
     seconds = time.perf_counter() - start
     for prompt, message in zip(prompts, messages, strict=True):
-        print(f"{prompt[22:-1]}: {message.text.split('. ')[0]}.")
+        first_line = message.text.strip().partition("\n")[0]
+        print(f"{prompt[22:-1]}: {first_line.split('. ')[0].rstrip('.')}.")
     tokens = sum(m.usage_metadata["output_tokens"] for m in messages if m.usage_metadata)
     print(f"{len(messages)} answers, {tokens} tokens, {tokens / seconds:.0f} tokens/s together")
 
