@@ -23,7 +23,8 @@ from specdec.drafters.translated import TranslatedDrafter
 from specdec.engine import Progress
 from specdec.errors import LoadError, TokenizerMismatch
 from specdec.models.base import Model
-from specdec.models.loading import can_round, described, generation_defaults, load_model
+from specdec.models.generation_config import generation_defaults
+from specdec.models.loading import can_round, described, load_model
 from specdec.models.state import SlotState
 from specdec.models.weights.checkpoint import read_config, resolve
 from specdec.text.tokenizer import Tokenizer, check_same_tokens

@@ -15,7 +15,6 @@ from typing import Any, Unpack, get_args
 import torch
 
 from specdec.errors import (
-    CheckpointCorrupt,
     DeviceUnavailable,
     InvalidRequest,
     NotEnoughMemory,
@@ -27,11 +26,10 @@ from specdec.models.base import Model, ModelOptions, kept_in
 from specdec.models.eager import model as eager
 from specdec.models.families.base import ModelFamily
 from specdec.models.weights import formats
-from specdec.models.weights.checkpoint import Safetensors, maximum_positions, read_json
+from specdec.models.weights.checkpoint import Safetensors, maximum_positions
 from specdec.models.weights.gguf import GgufTensors, rope_factors
 from specdec.models.weights.layers import Quantization
 from specdec.models.weights.sources import open_tensors, positions, read_config
-from specdec.text.gguf import eos_ids
 from specdec.types.load import KvDtype, Quantize
 
 DEFAULT_CONTEXT = 8192
@@ -51,14 +49,6 @@ OLDEST = (8, 0)
 """Compute capability from which GPUs have bf16 tensor cores."""
 OLDEST_FP8 = (8, 9)
 """From which they convert fp8."""
-_GGUF_SHAPING = {
-    "temperature": "temp",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "repetition_penalty": "penalty_repeat",
-}
-SHAPING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def load_model(
@@ -377,33 +367,3 @@ def _at_least_one(field: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InvalidRequest(field, value, "a whole number, 1 or more")
     return value
-
-
-def generation_defaults(path: str | Path) -> tuple[dict[str, float], tuple[int, ...]]:
-    """What the checkpoint's generation_config says: values for `SamplingParams.with_defaults`, and its end-of-sequence
-    ids (else those of config.json; empty when neither names any)."""
-    folder = Path(path)
-    if is_gguf(folder):
-        file = open_gguf(folder)
-        said = {name: file.metadata.get(f"general.sampling.{key}") for name, key in _GGUF_SHAPING.items()}
-        shaping = {name: value for name, value in said.items() if value is not None}
-        return shaping if "temperature" in shaping else {"temperature": 0.0}, eos_ids(file)
-    raw = read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
-    shaping = {key: raw[key] for key in SHAPING if isinstance(raw.get(key), int | float)}
-    if not raw.get("do_sample"):  # transformers decodes greedily unless told to sample
-        shaping = {key: value for key, value in shaping.items() if key == "repetition_penalty"} | {"temperature": 0.0}
-    if ids := _token_ids(raw.get("eos_token_id"), folder):
-        return shaping, ids
-    config = read_json(folder / "config.json")
-    nested = config.get("text_config")
-    within = nested.get("eos_token_id") if isinstance(nested, dict) else None
-    return shaping, _token_ids(config.get("eos_token_id", within), folder)
-
-
-def _token_ids(value: object, folder: Path) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    ids = value if isinstance(value, list) else [value]
-    if not all(isinstance(i, int) for i in ids):
-        raise CheckpointCorrupt(f"{folder}: eos_token_id is {value!r}; expected token ids")
-    return tuple(ids)

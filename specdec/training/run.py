@@ -24,7 +24,8 @@ from specdec.errors import InvalidRequest, UnsupportedModel
 from specdec.gguf import is_gguf
 from specdec.models import memory
 from specdec.models.base import Model
-from specdec.models.loading import generation_defaults, load_model, pick_device, pick_dtype
+from specdec.models.generation_config import generation_defaults
+from specdec.models.loading import load_model, pick_device, pick_dtype
 from specdec.models.weights.sources import read_config
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import AnswerFormat

@@ -17,8 +17,9 @@ from specdec.models import families
 from specdec.models.base import Batch
 from specdec.models.eager import model as eager
 from specdec.models.eager.model import EagerModel
+from specdec.models.generation_config import generation_defaults
 from specdec.models.llamacpp import loading as llamacpp
-from specdec.models.loading import foretold, generation_defaults, load_model
+from specdec.models.loading import foretold, load_model
 from specdec.models.weights.checkpoint import resolve
 from specdec.models.weights.export import export
 from specdec.models.weights.gguf import GgufTensors, read_gguf_config

@@ -19,7 +19,8 @@ from specdec.errors import (
     UnsupportedModel,
 )
 from specdec.models.base import Batch, ModelInfo
-from specdec.models.loading import generation_defaults, load_model, pick_dtype
+from specdec.models.generation_config import generation_defaults
+from specdec.models.loading import load_model, pick_dtype
 from specdec.models.transformers.loading import over
 from specdec.models.weights.checkpoint import Safetensors, resolve
 from tests.models import models
