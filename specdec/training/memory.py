@@ -26,6 +26,11 @@ _LOST, _JUDGED = 16, 8
 """Of a logit in one chunk of the loss or of a judgement (see `learning.Speaker`), and of what is computed from it."""
 _ROOM = {"cuda": 0.8, "cpu": 0.25}
 """How much of what is left may hold features."""
+_SLOTS, _FEW = {"cuda": 256, "cpu": 8}, 64
+"""Answers at once, at most: how many there are bounds a short training on a GPU. More than a few, if they leave half of
+the memory: features that are not kept are computed again."""
+_TEXTS, _ROWS = {"cuda": 128, "cpu": 8}, {"cuda": 128, "cpu": 64}
+"""Of a step, at most, and predictions of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +90,21 @@ class MemoryNeeds:
 
 
 def plan(needs: MemoryNeeds, layers: int, free: float, *, fixed: bool) -> MemoryPlan:
-    """The largest that fits: first less is done at once, then the drafter gets fewer layers, unless they are `fixed`.
-    Raises NotEnoughMemory where nothing does."""
-    device = needs.device
-    most = 64 if device.type == "cuda" else 8
+    """The largest that fits: first fewer answers at once, then fewer texts a step, then the drafter gets fewer layers,
+    unless they are `fixed`. Raises NotEnoughMemory where nothing does."""
+    kind = needs.device.type
     smallest = 0
     for depth in [layers] if fixed else range(layers, 0, -1):
-        slots = most
+        slots = _SLOTS.get(kind, 8)
         while slots:
-            texts, rows = (2 * slots, 256 * slots) if device.type == "cuda" else (slots, 64 * slots)
+            texts = min(2 * slots, _TEXTS.get(kind, 8))
+            rows = texts * _ROWS.get(kind, 64)
             smallest = needs.bytes(depth, slots, texts, rows)
-            if smallest <= free:
-                left = _ROOM.get(device.type, 0.25) * (free - smallest) if free < inf else 2 * _GIB
+            if smallest <= (free if slots <= _FEW else free / 2):
+                left = _ROOM.get(kind, 0.25) * (free - smallest) if free < inf else 2 * _GIB
                 return MemoryPlan(depth, slots, texts, rows, smallest, free, int(left))
             slots //= 2
     raise NotEnoughMemory(
         f"training a drafter for {needs.facts.name} takes at least {smallest / _GIB:.1f} GiB; free are "
-        f"{free / _GIB:.1f} GiB on {device}; expected a smaller target, one in 4 bits, or a larger device"
+        f"{free / _GIB:.1f} GiB on {needs.device}; expected a smaller target, one in 4 bits, or a larger device"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +20,14 @@ GIB = 2**30
 GPU = torch.device("cuda")
 
 
-def planned(gib: float, weights: float, monkeypatch: pytest.MonkeyPatch, *, fixed: bool = False) -> MemoryPlan:
-    """For a target of the 8B shape whose weights take so many GiB."""
+def planned(
+    gib: float, weights: float, monkeypatch: pytest.MonkeyPatch, *, fixed: bool = False, small: bool = False
+) -> MemoryPlan:
+    """For a target of the 8B shape, or of an eighth of its width, whose weights take so many GiB."""
+    less = 8 if small else 1
     config = Qwen3Config(
-        hidden_size=4096, intermediate_size=12288, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
-        head_dim=128, vocab_size=151_936,
+        hidden_size=4096 // less, intermediate_size=12288 // less, num_hidden_layers=36,
+        num_attention_heads=32 // less, num_key_value_heads=8 // less, head_dim=128, vocab_size=151_936,
     )  # fmt: skip
     options = TrainingOptions(target="8B", out=Path("head"))
     facts = TargetFacts("8B", Path(), config, 0)
@@ -38,6 +42,23 @@ def test_less_is_done_at_once_and_then_with_fewer_layers(monkeypatch: pytest.Mon
     assert large.layers == 5 and large.slots > 1
     assert small.layers < 5 and small.slots < large.slots
     assert small.needed <= 24 * GIB
+
+
+def test_a_small_target_answers_more_than_a_step_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First fewer answers at once, then fewer texts a step, then fewer layers."""
+    plans: list[MemoryPlan] = []
+    for gib in range(140, 1, -1):
+        with contextlib.suppress(NotEnoughMemory):
+            plans.append(planned(gib, 1, monkeypatch, small=True))
+    steps = [(plan.layers, plan.texts, plan.slots) for plan in plans]
+    assert steps[0] == (5, 128, 256) and plans[0].rows == 16_384
+    assert steps == sorted(steps, reverse=True)
+    assert {slots for layers, texts, slots in steps if (layers, texts) == (5, 128)} == {256, 128, 64}
+    assert {texts for layers, texts, _ in steps if layers == 5} > {128, 64}
+    for plan in plans:
+        assert plan.needed <= plan.free and plan.texts == min(128, 2 * plan.slots)
+        assert plan.slots <= 64 or plan.room >= 0.4 * plan.free
+        assert str(plan).endswith(f"{plan.texts} texts a step, {plan.slots} answers at once")
 
 
 def test_a_small_model_of_every_family_can_be_built() -> None:
