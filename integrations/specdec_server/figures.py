@@ -35,10 +35,10 @@ class CompletionUsage(ResponseModel):
     completion_tokens_details: CompletionTokensDetails
 
     @classmethod
-    def of(cls, usage: Usage, stats: SpecStats) -> CompletionUsage:
+    def of(cls, usage: Usage, stats: SpecStats, *, known: bool) -> CompletionUsage:
         prompt, written = usage.prompt_tokens or 0, usage.completion_tokens or 0
         guesses = [d for d in stats.drafters if d.drafter == "prediction"]
-        accepted, known = sum(sum(d.accepted) for d in guesses), stats.unknown is None
+        accepted = sum(sum(d.accepted) for d in guesses)
         return cls(
             prompt_tokens=prompt,
             completion_tokens=written,
@@ -154,12 +154,14 @@ class Figures(ResponseModel):
     def of(cls, endings: Sequence[Ending], choices: int = 1) -> Figures:
         """The sum of the answers to one request, `choices` to each of its prompts. A prompt counts once for all of its
         answers, as OpenAI counts."""
-        usage = endings[0].usage if len(endings) == 1 else _together(endings, endings[choices - 1 :: choices])
-        stats = SpecStats.of_all(end.stats for end in endings)
+        usage, stats = endings[0].usage, endings[0].stats
+        if len(endings) > 1:
+            usage = _together(endings, endings[choices - 1 :: choices])
+            stats = SpecStats.of_all(end.stats for end in endings)
         timing = max((end.timing for end in endings), key=attrgetter("total"))
         speculative = None if stats.unknown else SpeculativeFigures.of(stats)
         return cls(
-            usage=CompletionUsage.of(usage, stats),
+            usage=CompletionUsage.of(usage, stats, known=speculative is not None),
             timings=CompletionTimings.of(usage, timing, speculative),
             metrics=CompletionMetrics(speculative_decoding=speculative),
         )

@@ -64,6 +64,7 @@ class ModelPool:
     def __init__(self, models: Sequence[NamedModel], settings: Settings | None = None) -> None:
         self.settings, self.metrics = settings or Settings(), ServerMetrics()
         self.models = [HostedModel(model) for model in models]
+        self.default = self.models[0]
         self._names: dict[str, HostedModel] = {}
         for model in self.models:
             for name in (model.name, *model.aliases):
@@ -85,10 +86,6 @@ class ModelPool:
         pool = cls([NamedModel(name, lambda _: engine)], settings)
         pool.default.runs = Runs(engine, settings, pool.metrics)
         return pool
-
-    @property
-    def default(self) -> HostedModel:
-        return self.models[0]
 
     @property
     def names(self) -> list[str]:

@@ -226,14 +226,15 @@ class LocalEngine(Engine):
     def _await(self) -> None:
         """Until there is something to do. Meanwhile what answers have missed is made ready, one thing at a time: a
         request waits for one at most, and one that follows at once for none."""
-        preparing = True
+        pause: float | None = _PAUSE
         while True:
             with self._wake:
-                if self._scheduler.idle and not self._closed:
-                    self._wake.wait(_PAUSE if preparing else None)
-                if not self._scheduler.idle or self._closed:
+                while self._scheduler.idle and not self._closed:
+                    if not self._wake.wait(pause):
+                        break
+                else:
                     return
-            preparing = preparing and self._rounds.prepare()
+            pause = _PAUSE if self._rounds.prepare() else None
 
     def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
         """Where the device has no room left for some work, the youngest of its rows fails, and the others go on; where

@@ -62,7 +62,8 @@ class Prefill:
         self._turns += 1
         row.turn = self._turns
         end = min(start + (size or SIZES[-1]), last)
-        self._left -= self._costs.estimate(end - start, start)
+        if self._left < math.inf:
+            self._left -= self._costs.estimate(end - start, start)
         done = end == last and not row.paused
         chunk = to_device([row.tokens[start:end]], self._target.info.device)
         began = self._timer.mark()

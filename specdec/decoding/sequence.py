@@ -116,12 +116,6 @@ class Running:
         """How many tokens may still be drafted in a round, which always adds one of the target's own."""
         return self.limit - len(self.tokens) - 1
 
-    def decided(self, speculation: Speculation, warning: str | None) -> None:
-        """What the controller decided for the next round."""
-        self.warning = warning
-        if self.max_drafts is None and self.room > 0:  # the last token of an answer is never drafted
-            self.speculation = speculation
-
     def overdue(self) -> DeadlineExceeded:
         """What its reader is told once the deadline has passed."""
         written = len(self.tokens) - self.context.prompt_length

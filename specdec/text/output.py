@@ -132,8 +132,9 @@ class AnswerText:
         """The answer ends here: everything held comes out, up to a stop string."""
         if self.stop is not None:
             return ()
-        rest = self._detokenizer.flush()
-        if rest:  # the last token still waits: its character is incomplete
+        rest = ""
+        if self._detokenizer.pending:  # the last token waits: its character is incomplete
+            rest = self._detokenizer.flush()
             self._waiting[-1] += rest
         if self._finder is not None:
             self._finder.feed(rest)

@@ -135,7 +135,7 @@ class Tokenizer:
         quoting = self._quoting
         return self.encode_plain(text) if quoting is None else quoting.encode(quoting.quoted(text))
 
-    @property
+    @cached_property
     def has_chat_template(self) -> bool:
         return bool(getattr(self._backing, "chat_template", None))
 

@@ -117,11 +117,6 @@ class Drafting:
             q[p.row, : p.length] = probs[p.at, : p.length]
         return Drafted(tokens, tuple(lengths), q)
 
-    def release(self, row: Running) -> None:
-        """The sequence has left its slot."""
-        for drafter in self._drafters.values():
-            drafter.release(row.context)
-
     def _ask(
         self,
         name: str,

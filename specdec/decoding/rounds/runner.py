@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
-from torch import Tensor
 
 from specdec.decoding.rounds.base import Outcomes, Plan
 from specdec.decoding.rounds.catchup import CatchUp
@@ -36,11 +35,12 @@ class RoundRunner:
     """
 
     def __init__(self, target: Model, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule) -> None:
-        self._controller = controller
+        self._drafters, self._controller = drafters, controller
         self._catch_up = CatchUp(drafters, controller, target.info.device)
         self._drafting = Drafting(drafters, target.info, rule, self._catch_up)
         self.observers, self.features = self._drafting.observers, self._drafting.features
         self._host = HostRounds(target, self._drafting, controller, rule)
+        self.catch_up, self.first = self._catch_up.advance, self._host.first
         self._device = None
         if target.device is not None and rule == "coupled":
             from specdec.decoding.rounds.device import DeviceRounds  # with it comes Triton
@@ -72,14 +72,6 @@ class RoundRunner:
             _log.warning("a graph was not made, and will be when it is missed again: %s", error)
         return False
 
-    def catch_up(self, rows: Sequence[Running]) -> None:
-        """Let a drafter read some of what it lacks of these sequences, if that pays."""
-        self._catch_up.advance(rows)
-
-    def first(self, row: Running, logits: Tensor) -> Outcome:
-        """The token that comes out of prefill: logits [1, 1, V]."""
-        return self._host.first(row, logits)
-
     def run(self, rows: list[Running]) -> list[Outcome | None]:
         """One outcome a row, in order; None for a row that was not in the round that ended."""
         began = time.perf_counter()
@@ -102,7 +94,8 @@ class RoundRunner:
 
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""
-        self._drafting.release(row)
+        for drafter in self._drafters:
+            drafter.release(row.context)
         self._catch_up.release(row)
         self._batch = None
 
@@ -118,9 +111,11 @@ class RoundRunner:
             planned.append(Row(row.acceptance, options, row.room, row.max_drafts))
         choices = self._controller.plan(planned, (self._device or self._host).ready(sampling))
         decision = self._controller.decision
-        for row in rows:
-            unread = decision.why == "nothing to draft from" and not self._drafting.read(row)
-            row.decided(_UNREAD if unread else decision, self._controller.warning)
+        for row, asked in zip(rows, planned, strict=True):
+            row.warning = self._controller.warning
+            if asked.forced is None and asked.room > 0:  # the last token of an answer is never drafted
+                unread = decision.why == "nothing to draft from" and not self._drafting.read(row)
+                row.speculation = _UNREAD if unread else decision
         return Plan(self._batch[0], sampling, choices, offers)
 
     def _learn_costs(self, began: float, planned: float, outcomes: Outcomes, *, led: bool) -> None:

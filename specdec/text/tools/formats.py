@@ -250,7 +250,8 @@ class AnswerFormat:
             return cls.harmony(tools, tokens)
         thought = next((marks for marks in _THOUGHTS if all(mark in template for mark in marks)), None)
         wanted = [*(thought or ()), *((tools.begin, tools.end, PYTHON_TAG) if tools else ())]
-        inner = [mark for mark in tokens if len(mark) > 1 and any(mark in text for text in inner_texts(tools))]
+        within = inner_texts(tools) if tools else ()
+        inner = [mark for mark in tokens if len(mark) > 1 and any(mark in text for text in within)]
         ids = {mark: tokens[mark] for mark in (*wanted, *inner) if mark in tokens}
         return cls(tools, thought, ids, template=described if name == "auto" else None)
 
@@ -283,9 +284,9 @@ class AnswerFormat:
         return "open" if prompt.rstrip().endswith((begin + self.label).rstrip()) else "possible"
 
 
-def inner_texts(tools: ToolFormat | None) -> tuple[str, ...]:
+def inner_texts(tools: ToolFormat) -> tuple[str, ...]:
     """What stands around the name and the arguments of a call that has a head."""
-    if tools is None or tools.head is None:
+    if tools.head is None:
         return ()
     head, tags = tools.head, tools.head.tags
     around = (tags.key, tags.key_end, tags.value, tags.value_end) if tags else ()

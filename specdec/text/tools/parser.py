@@ -56,7 +56,7 @@ class AnswerParser:
         schemas: Schemas | None = None,
     ) -> None:
         tools, self._schemas = answer_format.tools if calls else None, schemas or {}
-        inner = inner_texts(tools)
+        inner = inner_texts(tools) if tools else ()
         within = [mark for mark in answer_format.ids if any(mark in text for text in inner)]
         self._seals = {mark: chr(_SEAL + i) for i, mark in enumerate(within)}
         self._format = with_marks(tools, self._sealed) if tools else None
