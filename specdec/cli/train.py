@@ -179,7 +179,8 @@ def _sentence(progress: TrainingProgress) -> str:
     if progress.seconds_left is not None:
         parts.append(f"{progress.seconds_left / 60:.1f} min left")
     if progress.answers:
-        parts.append(f"{progress.answers} answers")
+        made_up = f" ({progress.made_up} to prompts that it made up)" if progress.made_up else ""
+        parts.append(f"{progress.answers} answers{made_up}")
     if progress.best and progress.before:
         parts.append(
             f"acceptance length {progress.before.acceptance_length:.2f} → {progress.best.acceptance_length:.2f}"

@@ -42,6 +42,8 @@ class TrainingProgress:
     """Of answers learnt from, repetitions counted."""
     answers: int = 0
     """How many the target has given."""
+    made_up: int = 0
+    """Of these, to prompts that it made up itself."""
     loss: float | None = None
     before: TrainingScore | None = None
     """When the training began."""
@@ -63,6 +65,8 @@ class TrainingResult:
     """Of work, all continuations together."""
     stopped: bool
     """By Ctrl-C; the same call goes on."""
+    made_up: int = 0
+    """Prompts that the target made up itself, among those that it learnt from."""
     judged: tuple[BenchPrompt, ...] = field(repr=False, default=())
     """The held-out prompts."""
 

@@ -49,10 +49,11 @@ class TrainingPrompts:
         return cls(tuple(known[key] for key in learn), tuple(known[key] for key in judge[:_JUDGES]))
 
 
-def key_of(prompt: BenchPrompt) -> str:
-    """A name for a prompt, in hexadecimal, by what it says."""
+def key_of(prompt: BenchPrompt, again: int = 0) -> str:
+    """A name for a prompt, in hexadecimal, by what it says; another one for when it is asked `again`."""
     words = [[m.role, m.content, [[c.name, c.arguments] for c in m.tool_calls]] for m in prompt.messages]
-    return sha256(json.dumps([words, list(prompt.tools)], default=dict).encode()).hexdigest()[:16]
+    said = sha256(json.dumps([words, list(prompt.tools)], default=dict).encode()).hexdigest()[:16]
+    return f"{said}{again:x}" if again else said
 
 
 def read_files(files: Sequence[Path]) -> tuple[list[BenchPrompt], list[SkippedLine]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from math import inf
+from math import ceil, inf
 
 import torch
 
@@ -31,7 +31,8 @@ from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import AnswerFormat
 from specdec.threads.count import fix
 from specdec.training import published, shipped, workspace
-from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
+from specdec.training.answering import AnswerTask, answer_all
+from specdec.training.answers import Answered, AnswerFile
 from specdec.training.dflash import BlockLearner
 from specdec.training.distil import ModelLearner
 from specdec.training.eagle3 import EagleLearner
@@ -49,6 +50,7 @@ from specdec.training.initial import (
 from specdec.training.judging import PassTimes, judge
 from specdec.training.learning import Learner
 from specdec.training.loop import TrainingLoop
+from specdec.training.made_up import CATEGORY, MadeUp, OpenTurn
 from specdec.training.memory import MemoryNeeds, MemoryPlan, plan
 from specdec.training.options import TrainingOptions
 from specdec.training.progress import Report, TrainingProgress, TrainingResult
@@ -63,6 +65,9 @@ _HELD_OUT = 0.1
 """Of that, for those to held-out prompts, which come first."""
 _PROMPTS = 8000
 """Of those that come with us, at most."""
+_TIMES = 4
+"""Answers to each prompt of the user's, where there is time. Ours are many of a kind already: prompts that the target
+makes up tell more."""
 _SEEN = 16
 """Answers whose features tell a new head how large these are."""
 _ANSWER_TOKENS = 64
@@ -88,7 +93,8 @@ class _Run:
     """The stages of one training, in their order."""
 
     def __init__(self, options: TrainingOptions, prompts: Sequence[BenchPrompt], report: Report) -> None:
-        self.options, self._report = options, report
+        self.options, self._report, self._given = options, report, bool(prompts)
+        self._times = _TIMES if prompts and options.tokens is None else 1
         self._parts = TrainingPrompts.of(prompts or self._shipped())
         workspace.check(options)
         report(TrainingProgress("loading"))
@@ -102,13 +108,14 @@ class _Run:
         """All of it."""
         options, out = self.options, self.options.out
         seconds = 0.0 if (self._kept / "state.pt").exists() else self._answered()
-        learn, judged = (
-            [self._answers.known[key] for key in map(key_of, part) if key in self._answers.known]
-            for part in (self._parts.learn, self._parts.judge)
-        )
-        if not learn or not judged:
-            many = f"more: the target answered {len(self._answers.known)} prompts in its share of them; it takes two"
+        known = self._answers.known
+        judged = [known[key] for key in map(key_of, self._parts.judge) if key in known]
+        own, made_up = self._learnt()
+        if not own or not judged:
+            many = f"more: the target answered {len(known)} prompts in its share of them; it takes two"
             raise InvalidRequest("minutes", options.seconds / 60, many)
+        # the user's own kind of text stays half of all, or more
+        learn = own * (max(1, ceil(len(made_up) / len(own))) if self._given else 1) + made_up
         if not (out / "model.safetensors").exists():  # else it goes on from there, also where it had diverged
             self._begin(learn)
         if options.tokens is not None:  # by tokens the same drafter comes of the same seed
@@ -125,8 +132,24 @@ class _Run:
         state = loop.state
         assert state.before is not None and state.best is not None
         return TrainingResult(
-            out, state.before, state.best, state.step, state.tokens, state.seconds, not finished, self._parts.judge
+            out,
+            state.before,
+            state.best,
+            state.step,
+            state.tokens,
+            state.seconds,
+            not finished,
+            len(made_up),
+            self._parts.judge,
         )
+
+    def _learnt(self) -> tuple[list[Answered], list[Answered]]:
+        """The answers to learn from: to prompts that were given, and to those that were made up."""
+        known = self._answers.known
+        asked = [key_of(prompt, again) for again in range(self._times) for prompt in self._parts.learn]
+        given = set(asked).union(map(key_of, self._parts.judge))
+        made_up = [one for key, one in known.items() if one.category == CATEGORY and key not in given]
+        return [known[key] for key in asked if key in known], made_up
 
     @property
     def _stored(self) -> torch.dtype:
@@ -187,6 +210,7 @@ class _Run:
         options, target = self.options, self._target
         loading = LoadOptions(options.target, "none", slots=target.model.info.slots, prefix_cache_bytes=0, remember=0)
         total = len(self._parts.learn) + len(self._parts.judge)
+        defaults = generation_defaults(target.facts.folder)[0]
         with assemble(
             loading,
             target.model,
@@ -194,24 +218,37 @@ class _Run:
             target.tokenizer,
             eos_ids=target.eos_ids,
             answer_format=AnswerFormat.of(loading.tool_format, target.tokenizer.template, target.tokenizer.added),
-            defaults=generation_defaults(target.facts.folder)[0],
+            defaults=defaults,
         ) as engine:
-            begun = time.monotonic()
+            begun, draws = time.monotonic(), defaults.get("temperature") != 0
             for part, greedy, share in ((self._parts.judge, True, _HELD_OUT), (self._parts.learn, False, 1.0)):
-                task = AnswerTask(greedy, options.answer, target.model.info.context, options.seed)
+                more = options.tokens is None and not greedy
+                times = self._times if more and draws else 1
+                task = AnswerTask(greedy, options.answer, target.model.info.context, options.seed, times)
                 go_on = partial(self._go_on, begun, begun + share * self._answer_seconds, total)
-                if left_out := answer_all(engine, part, self._answers, task, go_on):
+                made_up = self._made_up() if more else None
+                if left_out := answer_all(engine, part, self._answers, task, go_on, made_up):
                     note = f"{len(left_out)} prompts left out: {left_out[0]}" + ("; ..." if left_out[1:] else "")
                     self._report(TrainingProgress("answers", note=note))
             return time.monotonic() - begun
 
+    def _made_up(self) -> MadeUp | None:
+        """Other ones each time that a training goes on; None where there is no room for words."""
+        target, count = self._target, len(self._answers.known)
+        turn = OpenTurn.of(target.tokenizer, target.eos_ids)
+        if turn is None or len(turn.tokens) > target.model.info.context // 2:
+            return None
+        given = (*self._parts.learn, *self._parts.judge)
+        return MadeUp(turn, target.tokenizer, given, f"{self.options.seed}/{count}")
+
     def _go_on(self, begun: float, until: float, total: int) -> bool:
         """Tell how many answers there are, and whether there is time for more."""
-        now, count = time.monotonic(), len(self._answers.known)
-        spent, seconds = now - begun, self.options.seconds
-        left = max(seconds - spent, 0.0) if seconds < inf else None
-        done = max(count / total, spent / max(self._answer_seconds, 1e-9))
-        self._report(TrainingProgress("answers", min(done, 1.0), left, answers=count))
+        now, count, seconds = time.monotonic(), len(self._answers.known), self.options.seconds
+        done, left = count / total, None
+        if seconds < inf:
+            done, left = (now - begun) / max(self._answer_seconds, 1e-9), max(seconds - (now - begun), 0.0)
+        made_up = self._answers.by_category[CATEGORY]
+        self._report(TrainingProgress("answers", min(done, 1.0), left, answers=count, made_up=made_up))
         return now < until
 
     def _begin(self, learn: Sequence[Answered]) -> None:

@@ -14,7 +14,8 @@ from specdec.bench.prompts import BenchPrompt
 from specdec.engine import Deliver
 from specdec.errors import InvalidRequest
 from specdec.training import TrainingOptions, shipped, train
-from specdec.training.answers import Answered, AnswerFile, AnswerTask, answer_all
+from specdec.training.answering import AnswerTask, answer_all
+from specdec.training.answers import Answered, AnswerFile
 from specdec.training.prompts import TrainingPrompts, key_of, read_files
 from specdec.types import GenerationEvent, Message, Request, Token
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine
@@ -167,7 +168,7 @@ class Held(ScriptedEngine):
 
 
 def test_slots_get_their_next_prompts_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specdec.training.answers._WAIT", 0.0)
+    monkeypatch.setattr("specdec.training.answering._WAIT", 0.0)
     task, held = AnswerTask(greedy=True, longest=8, length=64, seed=0), list[int]()
     with Held(info=replace(SCRIPTED_INFO, slots=32)) as engine:
 

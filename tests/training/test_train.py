@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from specdec.training import TrainingOptions, TrainingProgress, TrainingResult, 
 from specdec.training.answers import Answered, AnswerFile
 from specdec.training.dflash import BlockLearner
 from specdec.training.loop import TrainingState
+from specdec.training.made_up import CATEGORY, MadeUp, Words
 from specdec.training.prompts import TrainingPrompts, key_of
 from specdec.types import Message
 from specdec_tui.core.conversation import Conversation
@@ -153,6 +155,50 @@ def test_a_slow_target_answers_prompts_to_learn_from_too(
 
 def stopped(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_time_that_is_left_goes_to_the_same_prompts_and_to_made_up_ones(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are 40 minutes for answers, and each takes one. The user's own texts stay half of all."""
+    now, told, learnt = 0.0, list[TrainingProgress](), list[Sequence[Answered]]()
+    append = AnswerFile.append
+
+    def slowly(self: AnswerFile, *found: Answered) -> None:
+        nonlocal now
+        now += 60 * len(found)
+        assert not {one.key for one in found} & self.known.keys()
+        append(self, *found)
+
+    def begin(_: Any, learn: Sequence[Answered]) -> None:
+        learnt.append(learn)
+        raise KeyboardInterrupt
+
+    def take(self: MadeUp, words: Words) -> None:
+        self.waiting.append(BenchPrompt(CATEGORY, (Message("user", f"{len(told)} and {words.key}"),)))
+
+    monkeypatch.setattr("specdec.training.run.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("specdec.training.made_up._LONGEST", 2)
+    monkeypatch.setattr(AnswerFile, "append", slowly)
+    monkeypatch.setattr(MadeUp, "take", take)
+    monkeypatch.setattr("specdec.training.run._Run._begin", begin)
+    (sampling := tmp_path / "target").mkdir()
+    for file in target.iterdir():
+        (sampling / file.name).symlink_to(file)
+    (sampling / "generation_config.json").unlink()
+    (sampling / "generation_config.json").write_text('{"do_sample": true, "eos_token_id": [0, 2]}')
+    for _ in range(2):  # the second goes on, and asks nothing twice
+        with pytest.raises(KeyboardInterrupt):
+            trained(sampling, tmp_path / "out", tokens=None, minutes=100, prompts=ASKED[:6], report=told.append)
+    parts, known = TrainingPrompts.of(ASKED[:6]), AnswerFile(tmp_path / "out" / "training" / "answers.jsonl").known
+    own = [key_of(prompt, again) for again in range(4) for prompt in parts.learn]
+    assert {key_of(prompt) for prompt in parts.judge} | set(own) <= known.keys()
+    made_up = [one.key for one in known.values() if one.category == CATEGORY]
+    assert len(made_up) == len(known) - len(own) - len(parts.judge) >= told[-1].made_up > len(own)
+    keys = [one.key for one in learnt[-1]]
+    assert len(made_up) <= keys.count(own[0]) * len(own) < len(made_up) + len(own)
+    assert len(keys) == keys.count(own[0]) * len(own) + len(made_up)
+    assert f"({told[-1].made_up} to prompts that it made up)" in _sentence(told[-1])
 
 
 def test_ctrl_c_before_anything_was_judged(
