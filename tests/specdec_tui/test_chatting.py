@@ -108,9 +108,31 @@ def _drawn_again(app: ChatApp) -> bool:
     for since in (0, 60):
         now = time.perf_counter()
         monitor._shown, monitor._drawn = None, now - since
-        drawn.append(monitor.changed(now, app.engines.engine, main.chat.conversation, main.generation))
+        arguments = (now, app.engines.engine, main.chat.conversation, main.generation)
+        drawn.append(monitor.changed(*arguments, beside_frame=True))
     assert drawn[1], "the gauge stands still"
     return drawn[0] is not None
+
+
+async def test_thoughts_and_tokens_come_in_frames_as_text_does() -> None:
+    """A model that thinks is not drawn with every token of its thoughts; what came last is there all the same."""
+    engine = _Beside(words("<think>one two three four</think>Done"), hold=2)
+    async with running(engine) as chat:
+        await chat.ready()
+        await chat.enter("Think")
+        main = chat.app.main
+        await chat.until(lambda: main.generation and main.generation.answer.reasoning)
+        view, generation = main.transcript.query_one(AnswerView), main.generation
+        assert generation
+        drawn = []
+        for seconds in (0.0, 0.01, 60.0):
+            generation.answer.reasoning += " more"
+            drawn.append(await view.draw(generation, time.perf_counter() + 60.0 + seconds))
+        assert drawn == [True, False, True]
+        await chat.pilot.press("ctrl+t")
+        engine.go_on()
+        await chat.until(lambda: chat.answered)
+        assert main.pane and main.pane.tokens.entries == len(generation.log.entries)
 
 
 async def test_escape_before_the_first_token_gives_the_prompt_back() -> None:

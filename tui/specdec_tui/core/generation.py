@@ -15,6 +15,7 @@ from specdec.text.tools.parser import AnswerParser
 from specdec.types import Answer, ContentDelta, Delta, Request
 from specdec_tui.core.conversation import State, Turn
 from specdec_tui.core.engines import causes
+from specdec_tui.core.frames import DRAWING, DRAWING_SHARED
 from specdec_tui.core.gauge import Gauge
 from specdec_tui.core.tokenlog import TokenLog
 
@@ -22,7 +23,8 @@ _THOUGHTS = AnswerFormat(thought=("<think>", "</think>"))
 """What a server may leave in the text that does not tell thoughts apart itself."""
 _PATIENCE = 0.01
 """Seconds of events on end after which everything else gets its turn."""
-_SAVE_EVERY = 0.1
+_SAVE_EVERY, _SAVE_EVERY_SHARED = 0.1, 0.5
+"""Seconds; the second where the engine decodes on the cores that save."""
 
 
 class Generation:
@@ -43,6 +45,11 @@ class Generation:
         self._task: asyncio.Task[None] | None = None
         self._unsaved: list[Delta] = []
         self._saved = 0.0
+
+    @property
+    def drawing(self) -> float:
+        """The share of the time that drawing it may take."""
+        return DRAWING_SHARED if self.shares_cores else DRAWING
 
     @property
     def refused(self) -> bool:
@@ -101,7 +108,8 @@ class Generation:
     def unsaved(self) -> list[Delta]:
         """What has come since the last call; often nothing, since it is not to be saved with every round."""
         now = perf_counter()
-        if now - self._saved <= _SAVE_EVERY or not self._unsaved:
+        every = _SAVE_EVERY_SHARED if self.shares_cores else _SAVE_EVERY
+        if now - self._saved <= every or not self._unsaved:
             return []
         self._saved = now
         new, self._unsaved = self._unsaved, []

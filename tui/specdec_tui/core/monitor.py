@@ -11,8 +11,9 @@ from specdec_tui.core.conversation import Conversation
 from specdec_tui.core.gauge import GaugeState, Reading
 from specdec_tui.core.generation import Generation
 
-_SHARED_EVERY = 1.0
-"""Seconds between drawings at least, where the engine decodes on the same cores and waits for them."""
+_SHARED_EVERY, _SHARED_ALONE = 1.0, 2.0
+"""Seconds between drawings at least, where the engine decodes on the same cores and waits for them: along with a frame
+of the answer, since two drawings cost twice, and without."""
 
 
 class Monitor:
@@ -41,14 +42,22 @@ class Monitor:
             self._fetching = False
 
     def changed(
-        self, now: float, engine: Engine | None, conversation: Conversation, generation: Generation | None
+        self,
+        now: float,
+        engine: Engine | None,
+        conversation: Conversation,
+        generation: Generation | None,
+        *,
+        beside_frame: bool = False,
     ) -> GaugeState | None:
         """What is to be drawn, or None where it would be the same or too soon. The gauge stands beside the last answer
         of the shown path."""
         running = generation is not None and generation.running
         if generation and running:
-            generation.gauge.tick(now)
-            if generation.shares_cores and now - self._drawn < _SHARED_EVERY:
+            if not beside_frame:
+                generation.gauge.tick(now)
+            every = _SHARED_EVERY if beside_frame else _SHARED_ALONE
+            if generation.shares_cores and now - self._drawn < every:
                 return None
         answer = conversation.last("assistant")
         if answer is None:

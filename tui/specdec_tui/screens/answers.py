@@ -139,9 +139,11 @@ class AnswersScreen(Screen[None]):
     def _fetch(self) -> None:
         self.run_worker(self.monitor.fetch(self.engines.engine), group="stats", exit_on_error=False)
 
-    def refresh_gauge(self) -> None:
+    def refresh_gauge(self, *, beside_frame: bool = False) -> None:
         """Draw what has changed."""
-        state = self.monitor.changed(time.perf_counter(), self.engines.engine, self.chat.conversation, self.generation)
+        engine, conversation = self.engines.engine, self.chat.conversation
+        now = time.perf_counter()
+        state = self.monitor.changed(now, engine, conversation, self.generation, beside_frame=beside_frame)
         if state is None:
             return
         for gauge in self.gauges:
@@ -312,14 +314,19 @@ class AnswersScreen(Screen[None]):
             self.status.show_state(f"{one_line(doing, 80)} · Esc stops", style="$primary")
         if new := generation.unsaved():
             self.chat.grow(generation.now(), new)
+        drawn = False
         if self.shows_tokens and self.pane:
-            self.pane.grow()
+            drawn = self.pane.grow(time.perf_counter(), generation.drawing)
         elif isinstance(view := self.transcript.view(generation.turn.id), AnswerView):
-            await view.draw(generation, time.perf_counter())
+            drawn = await view.draw(generation, time.perf_counter())
+        if drawn:
+            self.refresh_gauge(beside_frame=True)
 
     async def _finish(self, generation: Generation) -> bool:
         """Keep what came, and whether anything did. If not, the prompt goes back to where it can be changed."""
         chat, turn = self.chat, generation.turn
+        if self.shows_tokens and self.pane:
+            self.pane.rest()
         kept = generation.begun or not (generation.refused or turn.state == "cancelled")
         if kept:
             chat.keep(turn)

@@ -27,9 +27,10 @@ class Calls(Static):
         super().__init__(markup=False)
         self._shown: tuple[ToolCall, ...] = ()
 
-    def show(self, calls: Sequence[ToolCall]) -> None:
+    def show(self, calls: Sequence[ToolCall]) -> bool:
+        """Whether that changed anything."""
         if tuple(calls) == self._shown:
-            return
+            return False
         from textual.highlight import highlight
 
         self._shown = tuple(calls)
@@ -39,3 +40,4 @@ class Calls(Static):
             arguments = highlight(safe(pretty_json(call.arguments) or call.arguments), language="json")
             lines.append(Content.assemble(("⚙ ", "dim"), (safe(call.name), "bold"), "\n", arguments))
         self.update(Content("\n").join(lines))
+        return True

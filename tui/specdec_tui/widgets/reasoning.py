@@ -31,11 +31,14 @@ class Reasoning(Static, Keyed, can_focus=True):
         self._text = ""
         self._thinking = False
 
-    def show(self, text: str, *, thinking: bool) -> None:
-        if (text, thinking) != (self._text, self._thinking):
-            self._text, self._thinking = text, thinking
-            self.set_class(bool(text), "-some")
-            self._draw()
+    def show(self, text: str, *, thinking: bool) -> bool:
+        """Whether that changed anything that can be seen."""
+        if (text, thinking and bool(text)) == (self._text, self._thinking):
+            return False
+        self._text, self._thinking = text, thinking and bool(text)
+        self.set_class(bool(text), "-some")
+        self._draw()
+        return True
 
     def action_fold(self) -> None:
         self.open = not self.open
@@ -45,8 +48,10 @@ class Reasoning(Static, Keyed, can_focus=True):
 
     def watch_open(self) -> None:
         self._draw()
+        self.refresh(layout=True)
 
     def _draw(self) -> None:
         verb = "Thinking" if self._thinking else "Thought"
         head = f"{'▾' if self.open else '▸'} {verb}: {len(self._text.split())} words"
-        self.update(f"{head}\n{safe(self._text.strip())}" if self.open else head)
+        text = f"{head}\n{safe(self._text.strip())}" if self.open else head
+        self.update(text, layout=self.open)  # as it grows folded, it stays as tall

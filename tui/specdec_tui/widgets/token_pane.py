@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from specdec_tui.core.frames import FrameClock
 from specdec_tui.core.safe import safe
 from specdec_tui.core.tokenlog import Entry, TokenLog
 from specdec_tui.widgets.figures import milliseconds
@@ -39,6 +41,7 @@ class TokenPane(Vertical):
     def __init__(self) -> None:
         super().__init__()
         self.tokens = TokenView()
+        self._clock = FrameClock()
         self._detail = Static(_HINT, id="detail", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -53,12 +56,21 @@ class TokenPane(Vertical):
         missing = "Tokens are kept for the last answers since the start; this one's are gone."
         self._detail.update(missing if log is None else _HINT if log.entries else _EMPTY)
 
-    def grow(self) -> None:
-        """More tokens have come."""
-        first = not self.tokens.entries
-        self.tokens.grow()
-        if first and self.tokens.entries:
+    def grow(self, now: float, share: float) -> bool:
+        """Show the tokens that have come, if a frame is due; whether it was."""
+        if not (self.tokens.behind and self._clock.due(now)):
+            return False
+        self._clock.begin(now, share)
+        begun = time.thread_time()
+        self.rest()
+        self.call_after_refresh(lambda: self._clock.spent(time.thread_time() - begun))
+        return True
+
+    def rest(self) -> None:
+        """Show all that has come."""
+        if not self.tokens.entries and self.tokens.behind:
             self._detail.update(_HINT)
+        self.tokens.grow()
 
     def on_token_view_looked(self, event: TokenView.Looked) -> None:
         self._detail.update(detail(event.entry) if event.entry else _HINT)

@@ -79,6 +79,11 @@ token, whose details are below. `Esc` or `Ctrl+T` goes back to the text.
         """How many are laid out."""
         return self._lines.laid
 
+    @property
+    def behind(self) -> bool:
+        """Whether more have come than are laid out."""
+        return len(self._log.entries) > self._lines.laid
+
     def show(self, log: TokenLog) -> None:
         """Another answer's tokens."""
         self._log, self.cursor = log, None

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from specdec_tui.core.code import as_markdown
 from specdec_tui.core.conversation import Turn
 from specdec_tui.core.files import asked
-from specdec_tui.core.frames import DRAWING, DRAWING_SHARED, FRAME, Frames
+from specdec_tui.core.frames import FRAME, Frames
 from specdec_tui.core.generation import Generation
 from specdec_tui.core.safe import one_line, safe
 from specdec_tui.widgets.calls import Calls
@@ -160,20 +160,23 @@ class AnswerView(TurnView):
         """What is shown, as Markdown."""
         return self._markdown.source
 
-    async def draw(self, generation: Generation, now: float) -> None:
-        """Show what is due. Costs nothing when nothing is."""
-        if not self._meta.is_mounted:
-            return
-        answer = generation.answer
-        self._reasoning.show(answer.reasoning, thinking=not answer.content)
-        self._calls.show(tuple(answer.calls.values()))
-        if len(answer.content) > self._fed:
-            self._frames.feed(safe(answer.content[self._fed :]))
-            self._fed = len(answer.content)
-        if text := self._frames.take(now, DRAWING_SHARED if generation.shares_cores else DRAWING):
-            begun = time.thread_time()
+    async def draw(self, generation: Generation, now: float) -> bool:
+        """Show what is due, if anything is; whether it was. Costs nothing when nothing is."""
+        frames, answer = self._frames, generation.answer
+        if not (self._meta.is_mounted and frames.due(now)):
+            return False
+        begun = time.thread_time()
+        changed = self._reasoning.show(answer.reasoning, thinking=not answer.content)
+        changed |= self._calls.show(tuple(answer.calls.values()))
+        frames.feed(safe(answer.content[self._fed :]))
+        self._fed = len(answer.content)
+        if text := frames.take():
             await self._markdown.append(text)
-            self.call_after_refresh(lambda: self._frames.spent(time.thread_time() - begun))
+        if not (changed or text):
+            return False
+        frames.begin(now, generation.drawing)
+        self.call_after_refresh(lambda: frames.spent(time.thread_time() - begun))
+        return True
 
     async def finish(self, turn: Turn, branch: tuple[int, int]) -> None:
         """What is left, at once, and then the whole once more: what came in pieces may read differently as a whole."""
