@@ -8,6 +8,7 @@ last of them. For a server that sends neither ids nor usage the text is kept, to
 
 from __future__ import annotations
 
+import math
 import time
 from codecs import getincrementaldecoder
 from dataclasses import replace
@@ -32,6 +33,8 @@ from specdec.types import (
     merged,
 )
 
+_APART = 0.001
+"""Seconds between two pieces of an answer: what comes faster was held back, and came as one."""
 UNKNOWN_ID = -1
 """Of a likely token that was not taken: servers tell its text alone."""
 _FINISHED: dict[str, FinishReason] = {"length": "length", "abort": "cancelled"}
@@ -45,6 +48,7 @@ class ResponseReader:
         self._request, self._server, self._seed = request, server, seed
         self._start = time.perf_counter()
         self._first: float | None = None
+        self._pieces, self._latest = 0, -math.inf
         self._finish: FinishReason | None = None
         self._stop: str | int | None = None
         self._usage: StreamedUsage | None = None
@@ -88,7 +92,10 @@ class ResponseReader:
             return None
         self.tokens += len(tokens)
         self._texts.append(text)
-        self._first = self._first or time.perf_counter()
+        now = time.perf_counter()
+        if now - self._latest > _APART:
+            self._pieces, self._latest = self._pieces + 1, now
+        self._first = self._first or now
         return GenerationEvent(self._request.id, text, tokens, deltas=merged(deltas))
 
     @property
@@ -100,13 +107,19 @@ class ResponseReader:
         """What somebody else counted."""
         self._usage = StreamedUsage(completion_tokens=tokens)
 
+    @property
+    def _streamed(self) -> bool:
+        """Whether the answer came as it was made, so that its speed shows. A whole has none, nor a call of which the
+        name came first and then the rest: where tokens come without ids, a piece may be any number of them."""
+        return self._pieces > (1 if self.tokens else 2)
+
     def last(self) -> GenerationEvent:
         """The end of the answer, with its figures."""
         end, request = time.perf_counter(), self._request
         usage = self._usage or StreamedUsage()
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         reasoned = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
-        first = (self._first if self._first and len(self._texts) > 1 else end) - self._start  # a whole has no speed
+        first = (self._first if self._first and self._streamed else end) - self._start
         queued = self._metrics.queue_time_ms if self._metrics else None  # by the server's own clock
         stats = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
         if request.speculative in ("off", 0) and not stats.drafted and self._server.dialect.switch:

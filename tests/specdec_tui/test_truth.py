@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from textual.content import Content
+from textual.widgets import Digits
 
 from specdec.errors import InvalidRequest
 from specdec.types import EngineStats, Request, Round, SpecStats, Speculation
@@ -126,6 +127,38 @@ async def test_without_token_ids_usage_counts_and_the_speed_is_marked_until_then
         await chat.until(lambda: "tokens 9" in chat.text_of(BODY))
         assert "≈" not in chat.text_of(BODY)
         assert chat.app.main.chat.conversation.path()[-1].figures["tokens"] == 9
+
+
+async def test_a_call_that_was_held_back_has_no_speed() -> None:
+    """Its name in one chunk, its arguments in another: many servers send calls so, once they are whole."""
+    go_on = threading.Event()
+
+    async def call(exchange: Exchange) -> None:
+        await exchange.begin()
+        parts: list[dict[str, object]] = [
+            {"id": "c1", "function": {"name": "list_files"}},
+            {"function": {"arguments": '{"path": "' + "a/" * 200 + '"}'}},
+        ]
+        for part in parts:
+            delta = {"tool_calls": [{"index": 0, **part}]}
+            await exchange.send({"choices": [{"index": 0, "delta": delta}]})
+        await asyncio.to_thread(go_on.wait)
+        await exchange.send({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+        await exchange.send({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 90}})
+        await exchange.send("[DONE]")
+        await exchange.end()
+
+    server = ScriptedServer("llamacpp")
+    server.answers.append(call)
+    async with chat_with(server) as chat:
+        await chat.enter("List them")
+        await chat.until(lambda: "tokens ≈" in chat.text_of(BODY))
+        digits = chat.app.screen.query_one("GaugePanel Digits", Digits)
+        assert (digits.value, "mean –" in chat.text_of(BODY)) == ("–", True)
+        go_on.set()
+        await chat.until(lambda: chat.answered)
+        await chat.until(lambda: "tokens 90" in chat.text_of(BODY))
+        assert (digits.value, "mean –" in chat.text_of(BODY)) == ("–", True)
 
 
 async def test_a_prompt_and_a_context_of_unknown_length_are_no_numbers() -> None:

@@ -31,6 +31,8 @@ _PLAIN_ROUNDS = 4
 """As many without drafts say what one takes."""
 _LETTERS = 4
 """Characters of a token, about, for servers that do not say."""
+_PIECES = 3
+"""Of a text whose tokens nobody tells: fewer may have been held back, and say nothing about speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Gauge:
         self._pace = Pace()
         self._counted = self._done_rounds = 0
         self._guessed = 0.0
+        self._pieces = 0
         self._end: Ending | None = None
 
     @property
@@ -120,6 +123,7 @@ class Gauge:
             self._first = self._first or now
             self._last = now
             self._arrived.append((now, new))
+            self._pieces += 1
         self._counted += len(event.tokens)
         self._guessed += letters / _LETTERS
         if round := event.round:
@@ -142,7 +146,8 @@ class Gauge:
             timing, stats = end.timing, end.stats
             plain_rate = stats.speculation.plain_rate or plain_rate
         else:
-            timing = Timing(0.0, (self._first or self._last) - self._began, self._last - self._began)
+            begun = self._first if self._first and self._streamed else self._last
+            timing = Timing(0.0, begun - self._began, self._last - self._began)
             stats = SpecStats(self._done_rounds, tuple(d for _, d in sorted(self._drafters.items())))
         return Reading(
             running=end is None,
@@ -160,10 +165,15 @@ class Gauge:
             usage=end.usage if end else None,
         )
 
+    @property
+    def _streamed(self) -> bool:
+        """Whether what came says how fast it is made."""
+        return not self.estimated or self._pieces >= _PIECES
+
     def _now(self, now: float) -> float:
         while self._arrived and self._arrived[0][0] <= now - _WINDOW:
             self._arrived.popleft()
-        if self._first is None or not self._arrived:
+        if self._first is None or not (self._arrived and self._streamed):
             return 0.0
         seconds = min(_WINDOW, max(now - self._first, 0.05))
         return sum(count for _, count in self._arrived) / seconds

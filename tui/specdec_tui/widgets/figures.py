@@ -16,6 +16,13 @@ def rate(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def speed(r: Reading) -> str:
+    """Tokens/s of this moment, or of the whole answer."""
+    value = r.now if r.running else r.mean
+    stalled = r.running and r.tokens and not r.estimated
+    return rate(value) if value or stalled else "–"
+
+
 def milliseconds(value: float) -> str:
     return f"{value:.0f}" if value >= 20 else f"{value:.1f}"
 

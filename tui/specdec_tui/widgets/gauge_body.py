@@ -7,7 +7,7 @@ from textual.content import Content
 from specdec.hub import size
 from specdec.types import SpecStats, Usage
 from specdec_tui.core.gauge import GaugeState, Reading
-from specdec_tui.widgets.figures import bar, curve, first_token, fitting, milliseconds, rate
+from specdec_tui.widgets.figures import bar, curve, first_token, fitting, milliseconds, rate, speed
 
 _POSITIONS = 6
 LEAST_RATES = 3
@@ -31,7 +31,7 @@ def full(state: GaugeState, width: int) -> Content:
     accepted."""
     r, info = state.reading, state.info
     compared: _Line = [(f"{_factor(r)} plain", _colour(r))] if r.measured or r.speed_up else []
-    speed: list[_Line] = [
+    pace: list[_Line] = [
         [("mean ", "dim"), rate(r.mean) if r.mean else "–", ("   TTFT ", "dim"), _ttft(r)],
         [("tokens ", "dim"), _tokens(r), "   ", *compared],
     ]
@@ -43,7 +43,7 @@ def full(state: GaugeState, width: int) -> Content:
         memory.append([("Weights ", "bold"), size(info.weight_bytes)])
     if state.engine.device_bytes is not None:
         memory.append([("GPU ", "bold"), size(state.engine.device_bytes)])
-    blocks = (speed, _acceptance(r.stats, width - 15), _rounds(r, width - 8), memory)
+    blocks = (pace, _acceptance(r.stats, width - 15), _rounds(r, width - 8), memory)
     lines = (Content("\n").join(Content.assemble(*line) for line in block) for block in blocks if block)
     return Content("\n\n").join(lines)
 
@@ -82,8 +82,9 @@ def _rounds(r: Reading, width: int) -> list[_Line]:
 def strip(state: GaugeState, width: int, *, details: bool) -> Content:
     """The same in a line, or in two, as far as there is room."""
     r, (share, length) = state.reading, _shares(state.reading.stats)
-    speed = f"{'≈' if r.estimated else ''}{rate(r.now if r.running else r.mean)}" if r.tokens else "–"
-    line = Content.styled(f"{speed:>5} tokens/s", "bold $primary")
+    known = speed(r)
+    about = "≈" if r.estimated and known != "–" else ""
+    line = Content.styled(f"{about + known:>5} tokens/s", "bold $primary")
     for name, value, style in (("speed-up", f"{_factor(r):>6}", _colour(r)), ("accepted", f"{share:>4}", _ACCEPTED)):
         longer = Content.assemble(line, (f"  {name} ", "dim"), (value, style))
         line = longer if longer.cell_length <= width else line

@@ -9,7 +9,7 @@ from textual.widgets import Digits, Sparkline
 
 from specdec_tui.core.gauge import GaugeState
 from specdec_tui.widgets.changing import Changing
-from specdec_tui.widgets.figures import rate
+from specdec_tui.widgets.figures import speed
 from specdec_tui.widgets.gauge_body import LEAST_RATES, calm, full, note
 
 _WIDTH, _CALM_WIDTH = 33, 21
@@ -63,8 +63,7 @@ class GaugePanel(VerticalScroll, can_focus=False):
         self._note.show(text)
         unit = "tokens/s now" if reading.running else "tokens/s"
         self._unit.show(f"{unit}, estimated from the text" if reading.estimated else unit)
-        speed = reading.now if reading.running else reading.mean
-        self._digits.update(rate(speed) if reading.tokens else "–")
+        self._digits.update(speed(reading))
         rates = reading.rates[-width:]
         self._curve.visible = len(rates) >= LEAST_RATES
         self._curve.data = [0.0] * (width - len(rates)) + list(rates)
