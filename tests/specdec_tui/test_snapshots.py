@@ -93,7 +93,7 @@ class _asked:  # noqa: N801  (a context manager, read as a word)
     async def __aenter__(self) -> Driver:
         chat = await self._running.__aenter__()
         chat.app.main.prompt.cursor_blink = False
-        chat.app.main.refresh_gauge = lambda: None  # type: ignore[method-assign]
+        chat.app.main.refresh_gauge = lambda **_: None  # type: ignore[method-assign]
         await chat.ready()
         await chat.ask("How do I ring a bell?")
         await chat.until(lambda: chat.text_of("#state") == "ready")
