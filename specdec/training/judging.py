@@ -6,52 +6,93 @@ on with it.
 
 from __future__ import annotations
 
+import queue
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 import torch
 
-from specdec.decoding.rounds.kinds import RoundKind, lengths
-from specdec.decoding.speculation.calibration import calibrate
-from specdec.decoding.speculation.controller import Controller
+from specdec.decoding.rounds.kinds import lengths
 from specdec.decoding.speculation.costs import CostCurve
-from specdec.drafters.base import Drafter
-from specdec.models.base import Model
+from specdec.engine import Engine
 from specdec.training.answers import Answered
 from specdec.training.features import TargetFeatures
 from specdec.training.learning import Learner
 from specdec.training.progress import TrainingScore
+from specdec.types import GenerationEvent, Request
+
+_LEAST, _MOST = 4, 48
+"""Rounds of each number of drafts that are timed."""
+_SECONDS = 0.1
+"""After which no more are than the least."""
 
 
 @dataclass(frozen=True, slots=True)
-class PassTimes:
-    """Seconds on this machine."""
+class RoundTimes:
+    """How long rounds take on this machine: whole ones, with what lies between passes."""
 
-    verify: CostCurve
-    """By rows of the target's pass."""
-    draft: CostCurve
-    """By drafted tokens."""
+    seconds: CostCurve
+    """By drafts and one."""
 
     @classmethod
-    def measured(cls, target: Model, drafter: Drafter) -> PassTimes:
-        """By running both."""
-        controller = Controller()
-        if target.device is not None and drafter.device is not None:
-            from specdec.decoding.rounds.device import DeviceRounds
-
-            one = [RoundKind(target.device.sizes[0], k, drafter.name) for k in lengths(drafter.longest)]
-            DeviceRounds(target, target.device, [drafter], controller).make([RoundKind(one[0].rows), *one])
-        calibrate(target, [drafter], controller)
-        return cls(controller.verify_cost, controller.draft_costs[drafter.name])
-
-    @property
-    def plain(self) -> float:
-        """Tokens per second without a drafter, when nothing but passes takes time."""
-        return 1 / max(self.verify.estimate(1), 1e-9)
+    def measured(cls, engine: Engine, longest: int, prompt: Sequence[int]) -> RoundTimes:
+        """Of the engine's answers to a prompt, with up to `longest` drafts a round and without any."""
+        curve = CostCurve()
+        for drafts in (0, *lengths(longest)):
+            curve.observe(drafts + 1, median(_round_seconds(engine, drafts, prompt)))
+        return cls(curve)
 
     def rate(self, acceptance_length: float, drafts: int) -> float:
-        """The same with so many drafts a round."""
-        return acceptance_length / max(self.verify.estimate(drafts + 1) + self.draft.estimate(drafts), 1e-9)
+        """Tokens per second with so many drafts a round."""
+        return acceptance_length / max(self.seconds.estimate(drafts + 1), 1e-9)
+
+
+def _round_seconds(engine: Engine, drafts: int, prompt: Sequence[int]) -> list[float]:
+    """Of some rounds, one after another, by the clock of the engine's thread: this one may lag behind."""
+    noted: queue.SimpleQueue[tuple[float, GenerationEvent | BaseException]] = queue.SimpleQueue()
+    request = Request.of(prompt, temperature=0.0, ignore_eos=True, speculative=drafts, remember=False)
+    found, began, last = list[float](), time.perf_counter(), 0.0
+    while len(found) < _LEAST:  # an answer ends where the context does
+        cancel = engine.submit(request, lambda event: noted.put((time.perf_counter(), event)))
+        ended = False
+        while not ended:
+            now, event = noted.get()
+            if isinstance(event, BaseException):
+                raise event
+            found += [now - last] if event.round else []
+            last, ended = now, event.end is not None
+            if len(found) == _MOST or (len(found) >= _LEAST and now - began > _SECONDS):
+                break
+        cancel()
+    return found
+
+
+class Alone:
+    """A model or a drafter in an engine that answers one request at a time, and for a moment: no graphs are made for
+    more rows, and none beforehand but those of rounds."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    @property
+    def device(self) -> Any:
+        """See `models.base.Model.device` and `drafters.base.Drafter.device`."""
+        device = self.__getattr__("device")
+        return self if device is self._inner else device
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """See `models.base.DeviceModel.sizes`."""
+        return tuple(self.__getattr__("sizes")[:1])
+
+    def warm_up(self, features: tuple[int, ...] = ()) -> None:
+        """See `models.base.Model.warm_up`: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +106,7 @@ class _Rounds:
 
 
 def judge(
-    learner: Learner, answers: Sequence[Answered], features: TargetFeatures, times: PassTimes, together: int
+    learner: Learner, answers: Sequence[Answered], features: TargetFeatures, times: RoundTimes, together: int
 ) -> TrainingScore:
     """Let the drafter draft along the answers, so many of them at once."""
     found: list[tuple[Answered, list[int]]] = []
@@ -87,7 +128,7 @@ def judge(
         per_position=_per_position(longest, learner.longest),
         tokens_per_second=rates[best],
         drafts=best,
-        plain_tokens_per_second=times.plain,
+        plain_tokens_per_second=times.rate(1.0, 0),
     )
 
 

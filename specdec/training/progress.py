@@ -22,7 +22,7 @@ class TrainingScore:
     per_position: tuple[float, ...]
     """Share of accepted drafts, given that all before them were."""
     tokens_per_second: float
-    """Projected on this machine, from measured times of passes, with the best number of drafts."""
+    """Projected on this machine, from measured times of whole rounds, with the best number of drafts."""
     drafts: int
     """That number."""
     plain_tokens_per_second: float

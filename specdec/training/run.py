@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from math import ceil, inf
+from typing import cast
 
 import torch
 
 from specdec.bench.prompts import BenchPrompt
 from specdec.decoding.assembly import assemble, folder_of
-from specdec.drafters.base import Drafter
+from specdec.decoding.engine import LocalEngine
+from specdec.drafters.base import LoadedDrafter
 from specdec.drafters.heads import config as heads
 from specdec.drafters.heads.dflash import BlockHead
 from specdec.drafters.heads.eagle3 import EagleHead
@@ -47,7 +49,7 @@ from specdec.training.initial import (
     write_head,
     write_model,
 )
-from specdec.training.judging import PassTimes, judge
+from specdec.training.judging import Alone, RoundTimes, judge
 from specdec.training.learning import Learner
 from specdec.training.loop import TrainingLoop
 from specdec.training.made_up import CATEGORY, MadeUp, OpenTurn
@@ -68,6 +70,8 @@ _PROMPTS = 8000
 _TIMES = 4
 """Answers to each prompt of the user's, where there is time. Ours are many of a kind already: prompts that the target
 makes up tell more."""
+_PROMPT = 16
+"""Tokens behind which rounds are timed."""
 _SEEN = 16
 """Answers whose features tell a new head how large these are."""
 _ANSWER_TOKENS = 64
@@ -118,12 +122,12 @@ class _Run:
         learn = own * (max(1, ceil(len(made_up) / len(own))) if self._given else 1) + made_up
         if not (out / "model.safetensors").exists():  # else it goes on from there, also where it had diverged
             self._begin(learn)
+        times = self._round_times(judged[0])
         if options.tokens is not None:  # by tokens the same drafter comes of the same seed
             fix()
         learner = self._learner()
         room = self._plan.room
         features = TargetFeatures(self._target.model, learner.features, room)
-        times = PassTimes.measured(self._target.model, self._drafter())
         score = partial(judge, learner, judged, features, times, self._plan.texts)
         loop = TrainingLoop(options, learner, self._plan, score, self._report, self._stored)
         if not loop.resume():
@@ -208,18 +212,9 @@ class _Run:
     def _answered(self) -> float:
         """Have the target answer; the seconds that took, from when it is ready to."""
         options, target = self.options, self._target
-        loading = LoadOptions(options.target, "none", slots=target.model.info.slots, prefix_cache_bytes=0, remember=0)
         total = len(self._parts.learn) + len(self._parts.judge)
         defaults = generation_defaults(target.facts.folder)[0]
-        with assemble(
-            loading,
-            target.model,
-            None,
-            target.tokenizer,
-            eos_ids=target.eos_ids,
-            answer_format=AnswerFormat.of(loading.tool_format, target.tokenizer.template, target.tokenizer.added),
-            defaults=defaults,
-        ) as engine:
+        with self._engine(target.model) as engine:
             begun, draws = time.monotonic(), defaults.get("temperature") != 0
             for part, greedy, share in ((self._parts.judge, True, _HELD_OUT), (self._parts.learn, False, 1.0)):
                 more = options.tokens is None and not greedy
@@ -231,6 +226,26 @@ class _Run:
                     note = f"{len(left_out)} prompts left out: {left_out[0]}" + ("; ..." if left_out[1:] else "")
                     self._report(TrainingProgress("answers", note=note))
             return time.monotonic() - begun
+
+    def _engine(self, model: Model, drafter: LoadedDrafter | None = None) -> LocalEngine:
+        """Over the target."""
+        options, target = self.options, self._target
+        loading = LoadOptions(options.target, "none", slots=model.info.slots, prefix_cache_bytes=0, remember=0)
+        return assemble(
+            loading,
+            model,
+            drafter,
+            target.tokenizer,
+            eos_ids=target.eos_ids,
+            answer_format=AnswerFormat.of(loading.tool_format, target.tokenizer.template, target.tokenizer.added),
+            defaults=generation_defaults(target.facts.folder)[0],
+        )
+
+    def _round_times(self, answered: Answered) -> RoundTimes:
+        """Of the drafter as it is, on some answer."""
+        drafter = self._drafter()
+        with self._engine(cast("Model", Alone(self._target.model)), cast("LoadedDrafter", Alone(drafter))) as engine:
+            return RoundTimes.measured(engine, drafter.longest, answered.tokens[:_PROMPT])
 
     def _made_up(self) -> MadeUp | None:
         """Other ones each time that a training goes on; None where there is no room for words."""
@@ -281,7 +296,7 @@ class _Run:
         finally:
             tensors.close()
 
-    def _drafter(self) -> Drafter:
+    def _drafter(self) -> LoadedDrafter:
         """The same as it drafts, to be timed."""
         options, target = self.options, self._target.model
         if options.kind != "model":

@@ -34,6 +34,12 @@ ASKED = [BenchPrompt("count", (Message("user", f"Say {i} again."),)) for i in ra
 TOKENS = 24 * 22 * 3
 
 
+@pytest.fixture(autouse=True)
+def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Are timed."""
+    monkeypatch.setattr("specdec.training.judging._SECONDS", 0.0)
+
+
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_random_target(tmp_path_factory.mktemp("target"))
