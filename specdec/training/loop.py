@@ -40,8 +40,8 @@ _ALIKE = 8
 """Steps whose answers are sorted by length."""
 _KEPT_EVERY = 45.0
 """Seconds between checkpoints."""
-_CHECKED_EVERY = 10
-"""Steps between looks at the loss: each waits for the device."""
+_CHECKED_EVERY, _CHECKED_AFTER = 10, 15.0
+"""Steps between looks at the loss, since each waits for the device, and seconds where steps are slow."""
 _DIVERGED = 2.0
 """The loss beside the first one that is known, above which a training has failed."""
 
@@ -98,7 +98,8 @@ class TrainingLoop:
     def run(self, answers: Sequence[Answered], features: TargetFeatures) -> bool:
         """Learn from the answers; False where Ctrl-C ended it. What was learnt is kept either way. Raises
         TrainingFailed, and KeyboardInterrupt where Ctrl-C came before anything was learnt."""
-        last, losses = time.monotonic(), list[torch.Tensor]()
+        last = checked = time.monotonic()
+        losses: list[torch.Tensor] = []
         try:
             if self.state.before is None:
                 self._judged()
@@ -107,10 +108,15 @@ class TrainingLoop:
                 losses.append(self._step(answers, features))
                 now = time.monotonic()
                 self.state.seconds, last = self.state.seconds + now - last, now
-                if self.state.step % _CHECKED_EVERY == 0 or self.progress >= 1:
+                over = self.progress >= 1
+                regular = over or self.state.step % _CHECKED_EVERY == 0
+                if regular or now - checked > _CHECKED_AFTER:
+                    checked = now
                     self._check(losses)
                     losses.clear()
-                    if self.progress * _JUDGED >= self.state.judged or self.progress >= 1:
+                    # by tokens the same steps are judged however slow they are
+                    due = regular or self.options.tokens is None
+                    if over or (due and self.progress * _JUDGED >= self.state.judged):
                         self._judged()
                     if now - self._kept > _KEPT_EVERY:
                         self.keep()
@@ -194,23 +200,29 @@ class TrainingLoop:
         loss = float(torch.stack(list(losses)).mean())
         state.first_loss = state.first_loss or loss
         if not math.isfinite(loss) or loss > _DIVERGED * state.first_loss:
-            self._file.unlink(missing_ok=True)  # what it would go on from is spoilt
-            raise TrainingFailed(
-                f"the loss is {loss:.3g} after {state.step} steps, and began at {state.first_loss:.3g}: the training "
-                f"diverged; {self.options.out} keeps the best drafter so far, and the same command goes on from there; "
-                f"expected a lower rate than {self._rate:.2g}"
-            )
+            raise self._failed(f"the loss is {loss:.3g} after {state.step} steps, and began at {state.first_loss:.3g}")
         self._tell(loss)
 
     def _judged(self) -> None:
-        """Judge, and write the drafter where it is the best one so far."""
-        state, score = self.state, self._judge()
+        """Judge, and write the drafter where it is the best one so far. The last step's weights are in no loss yet."""
+        state, tensors = self.state, self.learner.tensors
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.state().values()):
+            raise self._failed(f"some weights are no finite numbers after {state.step} steps")
+        score = self._judge()
         state.judged += 1
         state.before = state.before or score
         if state.best is None or score.acceptance_length >= state.best.acceptance_length:
             state.best = score
-            write_tensors(self.options.out, self.learner.tensors.state(), self._dtype)
+            write_tensors(self.options.out, tensors.state(), self._dtype)
         self._tell(None)
+
+    def _failed(self, why: str) -> TrainingFailed:
+        """What to raise; what it would go on from is spoilt."""
+        self._file.unlink(missing_ok=True)
+        return TrainingFailed(
+            f"{why}: the training diverged; {self.options.out} keeps the best drafter so far, and the same command "
+            f"goes on from there; expected a lower rate than {self._rate:.2g}"
+        )
 
     def _tell(self, loss: float | None) -> None:
         state, done = self.state, self.progress

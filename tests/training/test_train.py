@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import specdec
@@ -21,8 +23,9 @@ from specdec.models.eager.model import EagerModel
 from specdec.training import TrainingOptions, TrainingProgress, TrainingResult, TrainingScore, train
 from specdec.training.answers import Answered, AnswerFile
 from specdec.training.dflash import BlockLearner
-from specdec.training.loop import TrainingState
+from specdec.training.loop import TrainingLoop, TrainingState
 from specdec.training.made_up import CATEGORY, MadeUp, Words
+from specdec.training.optimiser import Optimiser
 from specdec.training.prompts import TrainingPrompts, key_of
 from specdec.types import Message
 from specdec_tui.core.conversation import Conversation
@@ -237,6 +240,40 @@ def test_a_diverging_training_stops_and_keeps_its_best(
     assert again.before.acceptance_length == pytest.approx(best, abs=0.3)
 
 
+def test_weights_that_the_last_step_spoilt_are_not_written(
+    target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own loss was finite."""
+    out, step = tmp_path / "out", Optimiser.step
+
+    def spoiling(self: Optimiser, scale: float) -> None:
+        step(self, scale)
+        self._groups[0][1][0][0].data[0, 0] = float("inf")
+
+    monkeypatch.setattr(Optimiser, "step", spoiling)
+    with pytest.raises(TrainingFailed, match=r"some weights are no finite numbers after 1 steps: .* diverged"):
+        trained(target, out, answered, tokens=1)
+    assert all(tensor.isfinite().all() for tensor in load_file(out / "model.safetensors").values())
+
+
+def test_a_slow_machine_that_dies_loses_less_than_a_minute_too(
+    target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes 20 seconds."""
+    kept, keep = list[int](), TrainingLoop.keep
+
+    def noting(self: TrainingLoop) -> None:
+        kept.append(self.state.step)
+        keep(self)
+
+    clock = SimpleNamespace(monotonic=count(step=20.0).__next__)
+    monkeypatch.setattr("specdec.training.loop.time", clock)
+    monkeypatch.setattr(TrainingLoop, "keep", noting)
+    steps = trained(target, tmp_path / "out", answered).steps
+    assert steps > 3 and kept[-1] == steps
+    assert all(later - earlier <= 3 for earlier, later in pairwise(kept))
+
+
 def test_starts_from_a_head_and_refuses_one_of_another_target(target: Path, answered: str, tmp_path: Path) -> None:
     first = trained(target, tmp_path / "first", answered)
     second = trained(target, tmp_path / "second", answered, start=str(tmp_path / "first"), tokens=1)
@@ -292,18 +329,22 @@ def test_a_narrow_terminal_shows_what_matters() -> None:
     assert _sentence(told)[:60] == "training: 50%, 10.0 min left, acceptance length 2.50 → 2.50,"
 
 
-def test_the_command(target: Path, tmp_path: Path) -> None:
+def test_the_command(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specdec.cli.train._MEASURED_TOKENS", 4)
     data = tmp_path / "mine.jsonl"
     data.write_text("".join(json.dumps({"prompt": p.messages[0].content, "category": "count"}) + "\n" for p in ASKED))
     with data.open("a") as file:
         file.write("{broken\n")
     out = tmp_path / "out"
     asked = ["train", str(target), "--out", str(out), "--data", str(data), "--tokens", "60", "--device", "cpu"]
-    done = CliRunner().invoke(app, [*asked, "--length", "96", "--answer", "24", "--json", "--no-measure"])
+    done = CliRunner().invoke(app, [*asked, "--length", "96", "--answer", "24", "--json"])
     assert done.exit_code == 0, done.output
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert any("1 lines skipped" in (line.get("note") or "") for line in lines)
     assert lines[-1]["result"]["best"]["acceptance_length"] >= 1
+    rows = lines[-1]["rows"]
+    assert [row["category"] for row in rows] == ["before", "after"]
+    assert all(row["plain"] > 0 and row["identical"] == row["answers"] > 0 for row in rows)
     assert (out / "model.safetensors").exists() and (out / "config.json").exists()
     assert set(map(key_of, ASKED)) == set(AnswerFile(out / "training" / "answers.jsonl").known)
 
