@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import Any, Unpack
 
 import torch
+from torch import Tensor
 
 from specdec.decoding.admission import Admission
 from specdec.decoding.forms import AnswerForms
@@ -212,16 +213,22 @@ class LocalEngine(Engine):
             self._scheduler.admit()
             rows = list(self._scheduler.running.values())
         prompts = [row for row in rows if not row.prefilled]
+        begun: list[tuple[Running, Tensor]] = []
         for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
-            self._sparing([row], partial(self._read, row))
+            self._sparing([row], partial(self._read, row, begun))
+        while begun := [(row, logits) for row, logits in begun if self._runs(row) and not row.prefilled]:
+            self._sparing([row for row, _ in begun], partial(self._begin, begun))
         # by slot: rows that lie side by side in the cache are read together without a copy
         decoding = [row for row in rows if row.prefilled and row.finish is None]
         decoding.sort(key=attrgetter("context.slot"))
         if decoding:
             if not prompts:  # a first token is worth more than a faster answer
                 self._sparing(decoding, partial(self._rounds.catch_up, decoding))
-                decoding = [row for row in decoding if self._scheduler.running.get(row.context.slot) is row]
+                decoding = [row for row in decoding if self._runs(row)]
             self._sparing(decoding, partial(self._decode, decoding))
+
+    def _runs(self, row: Running) -> bool:
+        return self._scheduler.running.get(row.context.slot) is row
 
     def _await(self) -> None:
         """Until there is something to do. Meanwhile what answers have missed is made ready, one thing at a time: a
@@ -273,15 +280,20 @@ class LocalEngine(Engine):
             if outcome is not None:
                 self._settle(row, outcome)
 
-    def _read(self, row: Running) -> None:
-        """The next chunk of the prompt; after the last one comes the answer's first token."""
+    def _read(self, row: Running, begun: list[tuple[Running, Tensor]]) -> None:
+        """The next chunk of the prompt; after the last one its answer has `begun`, with these logits [1, 1, V]."""
         logits = self._prefill.advance(row)
-        if logits is None:
-            if row.request.progress and len(row.tokens) == row.context.prompt_length:
-                done = self._state.slots[row.context.slot].length / len(row.tokens)
-                row.deliver(GenerationEvent(row.request.id, prefilled=done))
-        else:
-            self._settle(row, self._rounds.first(row, logits))
+        if logits is not None:
+            begun.append((row, logits.clone()))  # the next prompt's may be written there
+        elif row.request.progress and len(row.tokens) == row.context.prompt_length:
+            done = self._state.slots[row.context.slot].length / len(row.tokens)
+            row.deliver(GenerationEvent(row.request.id, prefilled=done))
+
+    def _begin(self, begun: Sequence[tuple[Running, Tensor]]) -> None:
+        """The first tokens of answers."""
+        rows, logits = [row for row, _ in begun], torch.cat([logits for _, logits in begun])
+        for row, outcome in zip(rows, self._rounds.first(rows, logits), strict=True):
+            self._settle(row, outcome)
             # others may begin like this one while it is still written; its last token is never taken from what is known
             self._state.save(row.context.slot, row.context.prompt_length - 1)
 
@@ -311,7 +323,7 @@ class LocalEngine(Engine):
 
     def _release(self, row: Running, **counts: int) -> None:
         """Out of its slot, or of the queue. What it leaves there is kept."""
-        if self._scheduler.running.get(row.context.slot) is row:
+        if self._runs(row):
             self._state.leave(row.context.slot)
         self._rounds.release(row)
         with self._wake:

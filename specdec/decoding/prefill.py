@@ -43,9 +43,9 @@ class Prefill:
         ordered = sorted(prompts, key=lambda row: (-row.request.priority, row.turn, row.context.sequence_id))
         for row in [row for row in ordered if not self._waits(row, prompts)]:
             yield row
-            if self._left <= 0 or (alone and not row.prefilled):
+            if self._left <= 0 or (alone and not self._whole(row)):
                 return
-            self._left = min(self._left, STALL)  # its answer has begun
+            self._left = min(self._left, STALL)  # its answer begins
 
     def advance(self, row: Running) -> Tensor | None:
         """Run the next chunk of a prompt. The last one gives the logits [1, 1, V] after the prompt. There are none
@@ -75,6 +75,10 @@ class Prefill:
             drafter.observe(Seen(row.context, start, end - start, features))
         self._timer.ended(began, end - start, start)
         return found.logits if done else None
+
+    def _whole(self, row: Running) -> bool:
+        """Whether all of it was read."""
+        return not row.paused and self._target.state.slots[row.context.slot].length >= row.context.prompt_length
 
     def _begun(self, row: Running) -> int:
         """How many tokens of the prompt were read, after what is known of it was restored."""

@@ -205,6 +205,7 @@ def test_what_is_likely_serves_usual_answers(slots: int) -> None:
     assert {kind.drafts for kind in likely(sizes, {"head": 15}) if kind.source == "head"} == {2, 4, 6, 8, 12, 15}
     kinds = list(likely(sizes, {"model": MAX_SPECULATIVE_TOKENS}))
     assert all(any(kind.rows == rows and not kind.drafts and kind.shaping.drawn for kind in kinds) for rows in sizes)
+    assert any(kind.serves(RoundKind(slots, shaping=Shaping(drawn=True, top_p=True))) for kind in kinds)
     for rows, shaping in ((1, Shaping()), (1, Shaping(drawn=True, top_k=32, top_p=True)), (min(slots, 32), Shaping())):
         for source in ("model", HOST):
             assert any(kind.serves(RoundKind(rows, 4, source, shaping)) for kind in kinds)

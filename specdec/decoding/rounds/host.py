@@ -91,12 +91,12 @@ class HostRounds:
         }
         self._learn(plan.choices, drafted, found.logits, seconds)
 
-    def first(self, row: Running, logits: Tensor) -> Outcome:
-        """The token that comes out of prefill: logits [1, 1, V]."""
-        sampling = SamplingBatch([row.sampler])
-        none = Drafted(torch.empty(1, 0, dtype=torch.long, device=logits.device), (0,))
-        verdict = self._accept(sampling, [row], logits, none, none.tokens, self._noise(sampling, [row], 1))
-        return Outcome(verdict.tokens[0].tolist(), None, logits[0])
+    def first(self, rows: Sequence[Running], logits: Tensor) -> list[Outcome]:
+        """The tokens that come out of prefill: logits [B, 1, V]."""
+        sampling = SamplingBatch([row.sampler for row in rows])
+        none = Drafted(torch.empty(len(rows), 0, dtype=torch.long, device=logits.device), (0,) * len(rows))
+        verdict = self._accept(sampling, rows, logits, none, none.tokens, self._noise(sampling, rows, 1))
+        return [Outcome(tokens, None, own) for tokens, own in zip(verdict.tokens.tolist(), logits, strict=True)]
 
     def _noise(self, sampling: SamplingBatch, rows: Sequence[Running], width: int) -> Tensor | None:
         """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position; None for greedy ones."""

@@ -64,7 +64,10 @@ def likely(sizes: Sequence[int], drafters: Mapping[str, int]) -> Iterator[RoundK
         yield from (RoundKind(one, k, name, shaping) for name, most in drafters.items() for k in lengths(most))
         yield from (RoundKind(one, k, HOST, shaping) for k in _GIVEN)
     few = [size for size in sizes if size <= _FEW]
-    for rows, shaping in [*((size, _DRAWN) for size in sizes[1:]), (few[-1], _ANY), (one, _ANY)]:
+    for rows, shaping in [
+        *((size, _DRAWN) for size in sizes[1:]),
+        *((size, _ANY) for size in (one, few[-1], sizes[-1])),
+    ]:
         yield RoundKind(rows, shaping=shaping)
         if rows <= _FEW:
             shared = ((k, name) for name, most in drafters.items() for k in lengths(most, _SHARED))
