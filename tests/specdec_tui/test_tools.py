@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from specdec.errors import LoadError
 from specdec.types import Message, Request
 from specdec_tui.core.config import Config
 from specdec_tui.core.servers import ToolServer
@@ -190,10 +191,32 @@ async def test_a_server_that_has_ended_is_started_again_by_the_next_call(tmp_pat
         assert await toolbox.call("add", '{"a": 2, "b": 3}') == "5"
 
 
+async def test_each_server_that_has_nothing_says_why_and_a_name_that_two_have_is_told_apart(tmp_path: Path) -> None:
+    fox, news = ToolServer(sys.executable, (str(SERVER),)), asyncio.Queue[str | LoadError]()
+    silent = ToolServer(sys.executable, ("-c", "input(); input()"))
+    gone, missing = ToolServer(sys.executable, ("-c", "")), ToolServer("/no/such/command")
+    servers = {"fox": fox, "wolf": fox, "gone": gone, "missing": missing, "silent": silent}
+    toolbox = Toolbox(servers, tmp_path / "log", news.put_nowait)
+    serving = asyncio.create_task(toolbox.serve())
+    async with asyncio.timeout(60):
+        said = [str(await news.get()) for _ in range(4)]
+    assert (toolbox.waiting, {tool.server for tool in toolbox.tools.values()}) == ({"silent"}, {"fox", "wolf"})
+    await toolbox.connect()
+    said += [str(news.get_nowait()) for _ in range(2)]
+    assert news.empty(), "those that failed are tried again, and nobody is waited for twice"
+    assert "no tools of missing: /no/such/command: No such file or directory" in said[-1]
+    assert "no tools of gone: it ended before it said what it has; what it wrote is in" in said[-1]
+    assert len(toolbox.tools) == 10
+    assert await toolbox.call("add", '{"a": 2, "b": 3}') == "5"
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
 async def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
     said: list[str] = []
     server = ToolServer(url="http://127.0.0.1:1/mcp", headers={"Authorization": "${NO_SUCH_KEY}"})
-    await Toolbox({"fox": server}, tmp_path / "log", said.append).connect()
+    await Toolbox({"fox": server}, tmp_path / "log", lambda news: said.append(str(news))).connect()
     why = "mcpServers is '${NO_SUCH_KEY}'; expected a variable of the environment that is set"
     assert said == [f"no tools of fox: {why} · /tools tries again"]
 

@@ -182,7 +182,8 @@ class SlashCommands:
         if name and name != "files":
             changed = changed.with_tools("[]" if name == "off" else _read(name))
         ours = f": {', '.join(toolbox.tools)}" if toolbox.tools else ""
-        self._configure(changed, f"{len(toolbox.tools) + len(changed.tools)} tools offered{ours}")
+        waiting = f" · still waiting for {', '.join(sorted(toolbox.waiting))}" if toolbox.waiting else ""
+        self._configure(changed, f"{len(toolbox.tools) + len(changed.tools)} tools offered{ours}{waiting}")
 
     def do_think(self, level: str) -> None:
         self._configure(self._settings.with_text("reasoning", level or "on"), f"thinking: {level or 'on'}")

@@ -78,14 +78,11 @@ class Connection:
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         """What it returns. Never twice: who knows what the first time has done."""
-        from mcp import MCPError
-        from mcp.types import CONNECTION_CLOSED
-
         client = await self._alive()
         try:
             result = await client.call_tool(tool, dict(arguments))
-        except MCPError as error:
-            if error.code == CONNECTION_CLOSED:
+        except Exception as error:
+            if _ended(error):
                 raise LoadError(f"{self.name} ended during this call; the next call starts it again") from None
             raise
         parts = [getattr(block, "text", None) or f"[{block.type}]" for block in result.content]
@@ -116,14 +113,30 @@ class Connection:
                     await asyncio.Event().wait()
         except Exception as error:  # noqa: BLE001  (told to whoever opens it; later, the next call finds it gone)
             if not ready.done():
-                ready.set_exception(error)
+                early = LoadError(f"it ended before it said what it has; what it wrote is in {self._log}")
+                ready.set_exception(early if _ended(error) else error)
+
+
+def _ended(error: BaseException) -> bool:
+    """Whether the server was gone."""
+    from mcp import MCPError
+    from mcp.types import CONNECTION_CLOSED
+
+    first = _first(error)
+    return isinstance(first, MCPError) and first.code == CONNECTION_CLOSED
 
 
 def why(error: BaseException) -> str:
     """In words, whatever went wrong between two processes."""
+    first = _first(error)
+    return causes(first) if isinstance(first, (SpecDecError, OSError)) else str(first) or type(first).__name__
+
+
+def _first(error: BaseException) -> BaseException:
+    """Out of the groups that tasks raise."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return causes(error) if isinstance(error, (SpecDecError, OSError)) else str(error) or type(error).__name__
+    return error
 
 
 def _transport(server: ToolServer, log: Any) -> AbstractAsyncContextManager[Any]:

@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, LoadError
 from specdec_tui.core import files
 from specdec_tui.core.servers import Connection, ToolServer, why
+
+if TYPE_CHECKING:
+    from mcp.types import Tool as McpTool
 
 _MOST = 40_000
 """Characters of a result that the model gets."""
@@ -39,10 +42,15 @@ class Tool:
 
 
 class Toolbox:
-    """By the name that the model calls. `report` is told what a server has, or why it has nothing."""
+    """By the name that the model calls. `report` is told what a server has, or an error: why some have nothing."""
 
-    def __init__(self, servers: Mapping[str, ToolServer], log: Path, report: Callable[[str], object]) -> None:
+    def __init__(
+        self, servers: Mapping[str, ToolServer], log: Path, report: Callable[[str | LoadError], object]
+    ) -> None:
         self.tools: dict[str, Tool] = {}
+        self.waiting: set[str] = set()
+        """Servers that have not said yet what they have."""
+        self._failed: dict[str, str] = {}
         self._connections = [Connection(name, server, log) for name, server in servers.items()]
         self._report = report
 
@@ -60,8 +68,8 @@ class Toolbox:
             await asyncio.gather(*(connection.close() for connection in self._connections))
 
     async def connect(self) -> None:
-        """To those of which there are no tools yet."""
-        have = {tool.server for tool in self.tools.values()}
+        """To those of which there are no tools yet, and that are not waited for."""
+        have = {tool.server for tool in self.tools.values()} | self.waiting
         await asyncio.gather(*(self._connect(c) for c in self._connections if c.name not in have))
 
     async def call(self, name: str, arguments: str) -> str:
@@ -83,23 +91,32 @@ class Toolbox:
                 self.tools[tool.name] = tool
 
     async def _connect(self, to: Connection) -> None:
+        self.waiting.add(to.name)
+        self._failed.pop(to.name, None)
         try:
             await to.open()
-            found = [
-                Tool(
-                    re.sub(r"[^\w-]", "_", tool.name)[:64],
-                    tool.description or "",
-                    tool.input_schema,
-                    partial(to.call, tool.name),
-                    to.name,
-                )
-                for tool in await to.tools()
-            ]
+            found = await to.tools()
         except Exception as error:  # noqa: BLE001  (a chat without these tools is still a chat)
-            self._report(f"no tools of {to.name}: {why(error)} · /tools tries again")
+            self._failed[to.name] = why(error)
+            reasons = "; ".join(f"no tools of {name}: {reason}" for name, reason in self._failed.items())
+            self._report(LoadError(f"{reasons} · /tools tries again"))
             return
-        self.tools |= {tool.name: tool for tool in found}
-        self._report(f"tools of {to.name}: {', '.join(tool.name for tool in found) or 'none'}")
+        finally:
+            self.waiting.discard(to.name)
+        tools = [self._tool(to, tool) for tool in found]
+        self.tools |= {tool.name: tool for tool in tools}
+        self._report(f"tools of {to.name}: {', '.join(tool.name for tool in tools) or 'none'}")
+
+    def _tool(self, of: Connection, tool: McpTool) -> Tool:
+        """Under a name of its own, whatever other servers call theirs."""
+        own, full = (re.sub(r"[^\w-]", "_", name)[:64] for name in (tool.name, f"{of.name}_{tool.name}"))
+        return Tool(
+            full if own in self.tools else own,
+            tool.description or "",
+            tool.input_schema,
+            partial(of.call, tool.name),
+            of.name,
+        )
 
 
 def folder_tools(folder: Path) -> tuple[Tool, Tool]:

@@ -104,7 +104,7 @@ class AnswersScreen(Screen[None]):
         """What is in force beside the defaults, on the prompt's edge."""
         self.prompt.border_subtitle = one_line(self.chat.settings.in_force(len(self.toolbox.tools)))
 
-    def toolbox_changed(self, news: str) -> None:
+    def toolbox_changed(self, news: str | SpecDecError) -> None:
         self.toast(news)
         self.show_settings()
 

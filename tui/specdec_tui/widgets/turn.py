@@ -117,7 +117,10 @@ class PromptView(TurnView):
         yield FocusBar()
         text, files = asked(self.turn.text) if self.turn.message.role == "user" else (self.turn.text, [])
         more = f"\n… and {len(text) - _MOST:,} more characters" if len(text) > _MOST else ""
-        yield Static(Content.assemble(safe(text[:_MOST]), (more, "dim")), classes="said")
+        tool = (
+            f"⚙ {one_line(self.turn.message.name)}\n" if self.turn.message.name else ""
+        )  # several may have been called
+        yield Static(Content.assemble((tool, "dim"), safe(text[:_MOST]), (more, "dim")), classes="said")
         for path, content in files:
             yield Static(f"▤ {safe(path)}  {len(content.split()):,} words", classes="file", markup=False)
         if self.branch_mark:
