@@ -122,6 +122,17 @@ async def test_tools_of_a_server_are_offered_and_run(tmp_path: Path) -> None:
         assert str(_results(engine)[1]).startswith("failed: ")
 
 
+async def test_a_server_that_says_nothing_does_not_outlive_the_chat(tmp_path: Path) -> None:
+    seen = tmp_path / "pid"
+    silent = f"import os, pathlib, time; pathlib.Path({str(seen)!r}).write_text(str(os.getpid())); time.sleep(600)"
+    servers = {"silent": ToolServer(sys.executable, ("-c", silent))}
+    async with running(ScriptedEngine(), config=Config(tool_servers=servers)) as chat:
+        await chat.ready()
+        await chat.until(lambda: seen.exists() and seen.read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(seen.read_text()), 0)
+
+
 @asynccontextmanager
 async def _served(tmp_path: Path, server: ToolServer) -> AsyncIterator[Toolbox]:
     """Tools of a server, as soon as it listens."""

@@ -145,6 +145,7 @@ class ChatApp(App[None]):
         self.main.cancel()
         if self.store:
             self.unsaved = self.store.close()
+        await self.main.toolbox.close()
         self.engines.close()
 
     # --------------------------------------------------------------------------- the engine

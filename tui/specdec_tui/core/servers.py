@@ -61,9 +61,11 @@ class Connection:
         self._client = await ready
 
     async def close(self) -> None:
+        """Returns when the server has ended. Cancelled twice, it would be left running, and waited for without end."""
         self._client = None
         if self._keeper:
-            self._keeper.cancel()
+            if not self._keeper.cancelling():
+                self._keeper.cancel()
             await asyncio.wait({self._keeper})
 
     async def tools(self) -> list[Tool]:

@@ -65,7 +65,11 @@ class Toolbox:
             await asyncio.Event().wait()
         finally:
             self.tools = {name: tool for name, tool in self.tools.items() if not tool.server}
-            await asyncio.gather(*(connection.close() for connection in self._connections))
+            await self.close()
+
+    async def close(self) -> None:
+        """Returns when all servers have ended."""
+        await asyncio.gather(*(connection.close() for connection in self._connections))
 
     async def connect(self) -> None:
         """To those of which there are no tools yet, and that are not waited for."""
