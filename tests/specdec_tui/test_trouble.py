@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from textual import events
+from textual.geometry import Offset
 
 from specdec.engine import Engine, Progress
 from specdec.errors import CheckpointNotFound
@@ -26,6 +28,21 @@ from tests.specdec_tui.test_words import HOSTILE
 
 def _in_process(options: LoadOptions, progress: Progress) -> Engine:
     return ProcessEngine(factories.held, progress=progress)
+
+
+async def test_a_click_on_what_has_just_gone_hits_nothing() -> None:
+    """As when another chat is opened: its turns are drawn until the next frame."""
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        turn = chat.app.screen.query_one(PromptView)
+        at, none = turn.region.offset + Offset(3, 0), (False, False, False)
+        with chat.app.batch_update():
+            await turn.remove()
+            press = events.MouseDown(None, at.x, at.y, 0, 0, 1, *none, screen_x=at.x, screen_y=at.y)
+            assert chat.app.screen.get_widget_at(*at)[0].parent is None, "it is still drawn there"
+            chat.app.screen._forward_event(press)
+        await chat.ask("Still there?")
 
 
 async def test_a_killed_engine_is_shown_and_restarted_without_losing_the_chat() -> None:
@@ -113,8 +130,6 @@ async def test_hostile_answers_and_prompts_are_only_text() -> None:
 
 
 async def test_a_paste_of_a_megabyte_stays_out_of_the_way_and_goes_out_whole() -> None:
-    from textual import events
-
     engine = ScriptedEngine()
     async with running(engine) as chat:
         await chat.ready()

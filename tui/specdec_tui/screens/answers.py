@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import on, work
-from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from specdec.errors import InvalidRequest, SpecDecError
@@ -28,6 +27,7 @@ from specdec_tui.core.offers import of_context, of_published_draft, of_training
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.tokenlog import TokenLog
 from specdec_tui.core.tools import Toolbox
+from specdec_tui.screens.dialog import Clicked
 from specdec_tui.widgets.approval import Approval
 from specdec_tui.widgets.chips import Chips
 from specdec_tui.widgets.heading import Heading
@@ -54,7 +54,7 @@ _LOGS = 8
 """Answers whose tokens are kept."""
 
 
-class AnswersScreen(Screen[None]):
+class AnswersScreen(Clicked[None]):
     """What happens between a prompt and its answer. Where everything stands and which keys there are: ChatScreen."""
 
     def __init__(self, config: Config, engines: EngineManager) -> None:
