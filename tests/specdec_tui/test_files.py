@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from specdec.errors import InvalidRequest
 from specdec.types import Message
 from specdec_tui.core import files
 from specdec_tui.widgets.turn import PromptView
-from tests.fakes import ScriptedEngine
+from tests.fakes import SCRIPTED_INFO, ScriptedEngine
 from tests.specdec_tui.running import running
 
 
@@ -98,12 +99,13 @@ def test_paths_are_completed() -> None:
 
 
 async def test_a_file_is_completed_counted_sent_and_folded() -> None:
-    engine = ScriptedEngine()
+    engine = ScriptedEngine(info=replace(SCRIPTED_INFO, context=4))
     async with running(engine) as chat:
         await chat.ready()
         await chat.pilot.press(*"What? @no", "tab")
         assert chat.app.main.prompt.text == "What? @notes.md "
         await chat.until(lambda: "notes.md" in chat.text_of("#chips") and "tokens" in chat.text_of("#chips"))
+        assert "room for 4 tokens" in chat.text_of("#chips")
         await chat.pilot.press("enter")
         await chat.until(lambda: chat.answered)
         said = engine.requests[0].prompt[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,7 +80,11 @@ async def test_nothing_ends_the_chat(seed: int, tmp_path: Path, monkeypatch: pyt
     async with running(garage=engines, config=config, database=tmp_path / "sessions.db") as chat:
         await chat.ready()
         for _ in range(ACTIONS):
-            await _act(chat, dice)
+            try:
+                await _act(chat, dice)
+            except Exception:
+                traceback.print_exc()  # keys that wait for an app that ends hide it
+                raise
             assert chat.app._exception is None
         await chat.pilot.resize_terminal(120, 40)
         main = chat.app.main

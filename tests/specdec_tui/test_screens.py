@@ -309,6 +309,16 @@ async def test_completion_by_tab_and_enter() -> None:
         await chat.until(lambda: chat.app.theme == "light-safe")
 
 
+async def test_a_gauge_that_has_no_room_says_so() -> None:
+    async with running(ScriptedEngine(), size=(60, 18)) as chat:
+        await chat.ready()
+        await chat.pilot.press("f6")
+        await chat.until(lambda: any("there is no room for it" in said for said in chat.toasts))
+        await chat.pilot.resize_terminal(60, 24)
+        await chat.pilot.press("f6", "f6")
+        assert sum("there is no room for it" in said for said in chat.toasts) == 1
+
+
 async def test_every_command_is_in_the_palette() -> None:
     from textual.command import CommandPalette
 

@@ -47,7 +47,10 @@ class SlashCommands:
 
     def do_gauge(self, _argument: str) -> None:
         following: dict[GaugeLevel, GaugeLevel] = {"calm": "full", "full": "off", "off": "calm"}
-        self.screen.show_gauge(following[self.screen.gauge_level])
+        level = following[self.screen.gauge_level]
+        self.screen.show_gauge(level)
+        if level != "off" and not (self.screen.has_class("-wide") or self.screen.has_class("-high")):
+            self.screen.toast(f"gauge: {level}; there is no room for it below 20 rows, unless there are 110 columns")
 
     def do_tokens(self, _argument: str) -> None:
         shown = self.screen.shows_tokens

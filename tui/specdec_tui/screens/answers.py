@@ -69,7 +69,7 @@ class AnswersScreen(Clicked[None]):
         self.offers = OfferLine()
         self._leaving = 0.0
         self.prompt = Prompt(self.suggestions, self.queue)
-        self.chips = Chips(self.count)
+        self.chips = Chips(self.count, self.room)
         self.toolbox = Toolbox(config.tool_servers, engines.log, self.toolbox_changed)
         self.approval = Approval()
         self.calls = CallRunner(self.toolbox, self.approval.ask)
@@ -213,6 +213,11 @@ class AnswersScreen(Clicked[None]):
             return len(self.engines.engine.tokenize(text)) if self.engines.engine else None
         except SpecDecError:
             return None
+
+    def room(self) -> int | None:
+        """How many tokens the context has left, if that is known."""
+        context = known_context(self.engines.engine.info) if self.engines.engine else 0
+        return max(0, context - context_used(self.chat.conversation)) if context else None
 
     def submit(self, text: str) -> None:
         """A prompt after the shown path, or in place of the one that is edited."""

@@ -16,16 +16,17 @@ from specdec_tui.core.safe import one_line
 
 
 class Chips(Static):
-    """Counted in a thread, when the names change. `count` gives a text's tokens, None where nobody can say."""
+    """Counted in a thread, when the names change. `count` gives a text's tokens, `room` how many still fit;
+    None where nobody can say."""
 
     DEFAULT_CSS = """
     Chips { display: none; height: auto; max-height: 3; padding: 0 2; margin: 0 1; }
     Chips.-some { display: block; }
     """
 
-    def __init__(self, count: Callable[[str], int | None]) -> None:
+    def __init__(self, count: Callable[[str], int | None], room: Callable[[], int | None]) -> None:
         super().__init__(markup=False, id="chips")
-        self._count = count
+        self._count, self._room = count, room
         self._paths: list[Path] = []
 
     def show(self, text: str) -> None:
@@ -36,24 +37,28 @@ class Chips(Static):
         if paths != self._paths:
             self._paths = paths
             self.set_class(bool(paths), "-some")
-            self._draw([(path, "…") for path in paths])
+            self._draw([(path, "…", 0) for path in paths])
             self._measure(paths)
 
     @work(exclusive=True)
     async def _measure(self, paths: list[Path]) -> None:
-        self._draw([(path, await asyncio.to_thread(self._tokens_of, path)) for path in paths])
+        self._draw([(path, *await asyncio.to_thread(self._measured, path)) for path in paths])
 
-    def _tokens_of(self, path: Path) -> str:
+    def _measured(self, path: Path) -> tuple[str, int]:
+        """In words, and in tokens as far as they are known."""
         try:
             text = with_files(f'@"{path}"')
             tokens = self._count(text)
         except (SpecDecError, OSError) as error:
-            return one_line(error, 60)
-        return f"{len(text):,} characters" if tokens is None else f"{tokens:,} tokens"
+            return one_line(error, 60), 0
+        return (f"{len(text):,} characters", 0) if tokens is None else (f"{tokens:,} tokens", tokens)
 
-    def _draw(self, sizes: list[tuple[Path, str]]) -> None:
-        chips = (
+    def _draw(self, sizes: list[tuple[Path, str, int]]) -> None:
+        chips = [
             Content.assemble(f" {one_line(path, 40)} ", (f"{size} ", "dim")).stylize("on $panel")
-            for path, size in sizes
-        )
+            for path, size, _ in sizes
+        ]
+        room = self._room()
+        if room is not None and sum(tokens for *_, tokens in sizes) > room:
+            chips.append(Content.styled(f"room for {room:,} tokens", "bold $error"))
         self.update(Content(" ").join(chips))
