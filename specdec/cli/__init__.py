@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Annotated, Any
@@ -125,7 +127,19 @@ def main() -> None:
             raise
         code = 2
         typer.secho(f"error: {_usage(error)}", err=True, fg="red")
+    if code == 130:  # Ctrl-C
+        _end_at_once(code)
     sys.exit(code)
+
+
+def _end_at_once(code: int) -> None:
+    """Ctrl-C leaves a model that is being loaded to its thread. An interpreter that ends would take the thread apart
+    amid torch's code, which ends the process by a signal."""
+    atexit._run_exitfuncs()  # noqa: SLF001
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _usage(error: Any) -> str:

@@ -20,10 +20,15 @@ from specdec.errors import DISTRIBUTION, SpecDecError
 
 _EXTRAS = {
     "local": ("torch", "transformers", "tokenizers", "llguidance"),
+    "gguf": ("gguf", "llama-cpp-python"),
     "server": ("fastapi", "uvicorn"),
     "tui": ("textual",),
+    "mcp": ("mcp",),
     "langchain": ("langchain-core",),
+    "agents": ("langchain",),
     "llama-index": ("llama-index-core",),
+    "rag": ("llama-index-retrievers-bm25",),
+    "embeddings": ("sentence-transformers",),
 }
 """What each extra is told by."""
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -67,6 +72,8 @@ def _machine() -> dict[str, str]:
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         facts["GPU"] = ", ".join(f"{c.name} ({c.total_memory / 2**30:.0f} GiB, {c.major}.{c.minor})" for c in cards)
         facts["CUDA"] = str(torch.version.cuda)
+    else:
+        facts["GPU"] += f" (its build is for {f'CUDA {torch.version.cuda}' if torch.version.cuda else 'a CPU'})"
     if _DRIVER.exists():
         facts["driver"] = _DRIVER.read_text().splitlines()[0]
     return facts

@@ -10,12 +10,13 @@ import typer
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, stdout
-from specdec.cluster.gpus import GIB, gpu_here
+from specdec.cluster.gpus import GIB, gpu_here, is_gpu
 from specdec.cluster.gpus import gpu as known_gpu
 from specdec.cluster.plan import ClusterPlan
 from specdec.cluster.plan import plan as planned
 from specdec.cluster.shape import ModelShape, shape
 from specdec.cluster.spec import Cluster
+from specdec.errors import InvalidRequest
 from specdec.types.load import Quantize
 
 EPILOG = """
@@ -41,6 +42,8 @@ def plan(
 ) -> None:
     """Say whether a target and its draft fit a GPU, with how much context, and from which acceptance length on drafts
     pay. Exit code 1 if they do not fit."""
+    if is_gpu(target):
+        raise InvalidRequest("target", target, f"a model, as in: specdec plan Qwen/Qwen3-8B --gpu '{target}'")
     wanted = Cluster(target, draft, k, context=context, dtype=dtype)
     whole = shape(wanted.target, dtype)
     found = whole.quantized(quantize) if quantize else whole

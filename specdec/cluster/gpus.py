@@ -19,7 +19,7 @@ class Gpu:
     flops: float
 
 
-# GiB of memory, TB/s, TFLOP/s
+# GiB of memory, TB/s, TFLOP/s (sums in 32 bits)
 _KNOWN = {
     "a100-40": (40, 1.555, 312),
     "a100-80": (80, 2.039, 312),
@@ -30,24 +30,39 @@ _KNOWN = {
     "b200": (180, 8.0, 2250),
     "a10": (24, 0.600, 125),
     "t4": (16, 0.320, 65),
-    "rtx3060": (12, 0.360, 51),
+    "rtx3060": (12, 0.360, 26),
+    "rtx3080": (10, 0.760, 60),
     "rtx3090": (24, 0.936, 71),
-    "rtx4060": (8, 0.272, 60),
-    "rtx4070": (12, 0.504, 117),
-    "rtx4080": (16, 0.717, 195),
+    "rtx4060": (8, 0.272, 30),
+    "rtx4060ti": (8, 0.288, 44),
+    "rtx4070": (12, 0.504, 58),
+    "rtx4070ti": (12, 0.504, 80),
+    "rtx4070tisuper": (16, 0.672, 88),
+    "rtx4080": (16, 0.717, 97),
+    "rtx4080super": (16, 0.736, 104),
     "rtx4090": (24, 1.008, 165),
-    "rtx5080": (16, 0.960, 225),
+    "rtx5070": (12, 0.672, 62),
+    "rtx5070ti": (16, 0.896, 88),
+    "rtx5080": (16, 0.960, 113),
     "rtx5090": (32, 1.792, 210),
     "rtx6000ada": (48, 0.960, 364),
 }
 
 
+def is_gpu(name: str) -> bool:
+    return _key(name) in _KNOWN
+
+
+def _key(name: str) -> str:
+    key = name.lower().replace(" ", "")
+    return f"rtx{key}" if f"rtx{key}" in _KNOWN else key
+
+
 def gpu(name: str) -> Gpu:
     """A GPU of that name; rtx may be left out."""
-    known = name.lower().replace(" ", "")
-    known = f"rtx{known}" if f"rtx{known}" in _KNOWN else known
-    if known not in _KNOWN:
+    if not is_gpu(name):
         raise InvalidRequest("gpu", name, "one of " + ", ".join(_KNOWN))
+    known = _key(name)
     gib, terabytes, teraflops = _KNOWN[known]
     return Gpu(known, gib * GIB, terabytes * 1e12, teraflops * 1e12)
 

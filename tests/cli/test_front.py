@@ -13,6 +13,7 @@ import pytest
 from tests import gguf_files
 from tests.cli.conftest import Loader, Run
 from tests.models import models
+from tests.test_packages import PROJECT
 
 
 def _specdec(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -94,6 +95,7 @@ def test_doctor(run: Run) -> None:
     assert done.exit_code == 0 and said["works"] is True
     assert said["self_test"].endswith("the same text")
     assert said["facts"]["local"].startswith("torch ")
+    assert PROJECT["project"]["optional-dependencies"].keys() - {"all", "docs", "dev"} <= said["facts"].keys()
 
 
 def test_doctor_names_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

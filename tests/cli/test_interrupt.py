@@ -96,6 +96,26 @@ main()
     assert process.returncode == 130
 
 
+def test_while_torch_computes_for_a_model_that_is_loaded() -> None:
+    script = """
+import torch
+from specdec.cli import main, screen
+from specdec.threads.loading import in_thread
+def work():
+    print("loading", flush=True)
+    x = torch.ones(64, 64)
+    while True:
+        torch.nn.functional.linear(x, x)
+screen.load_engine = lambda *_: in_thread(work)
+main()
+"""
+    with started("info", script=script) as process:
+        read_until(process, "loading")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "stopped\n"), "no word of the C++ runtime"
+
+
 def test_json_says_what_came() -> None:
     ready = HELD_BEFORE_THIRD_EVENT.replace(
         "main()",

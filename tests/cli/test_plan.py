@@ -59,6 +59,7 @@ def test_without_a_draft_nothing_is_said_of_it(run: Run) -> None:
 def test_what_it_asks_for(run: Run) -> None:
     assert "--gpu is 'x'; expected one of a100-40, " in run("plan", "Qwen/Qwen3-8B", "--gpu", "x").output
     assert "no folder here" in run("plan", "org/unknown", "--gpu", "4090").output
+    assert "expected a model, as in: specdec plan Qwen/Qwen3-8B --gpu '4090'" in run("plan", "4090").output
 
 
 def test_known_models_count_as_a_folder_of_theirs_would(tmp_path: Path) -> None:

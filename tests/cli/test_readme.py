@@ -41,6 +41,14 @@ def test_it_is_short() -> None:
     assert len(figures) <= 10, figures
 
 
+FITTING = re.findall(r"\| ([\w ]+) \| `specdec chat --target (\S+) --draft (\S+)`", README)
+
+
+@pytest.mark.parametrize(("gpu", "target", "draft"), FITTING)
+def test_its_models_fit_where_it_says_so(run: Run, gpu: str, target: str, draft: str) -> None:
+    assert run("plan", target, "--draft", draft, "--gpu", gpu).exit_code == 0
+
+
 def _as_far_as_the_model(_options: LoadOptions) -> NoReturn:
     raise typer.Exit
 

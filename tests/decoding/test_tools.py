@@ -34,15 +34,14 @@ TOOLS = [
 ]
 
 
+def _engine(family: str) -> LocalEngine:
+    answer_format, target = AnswerFormat(TOOL_FORMATS[family]), ToyModel(context=512)
+    return toy_engine("near", "grammar", answer_format=answer_format, template=TEMPLATE, target=target)
+
+
 @pytest.fixture(scope="module", params=[name for name in TOOL_FORMATS if name != "harmony"])
 def engine(request: pytest.FixtureRequest) -> Iterator[LocalEngine]:
-    with toy_engine(
-        "near",
-        "grammar",
-        answer_format=AnswerFormat(TOOL_FORMATS[request.param]),
-        template=TEMPLATE,
-        target=ToyModel(context=512),
-    ) as engine:
+    with _engine(request.param) as engine:
         yield engine
 
 
@@ -93,9 +92,9 @@ def test_a_form_beside_tools(engine: LocalEngine) -> None:
 
 def test_speculation_changes_no_call_and_a_streamed_message_is_the_whole_one(engine: LocalEngine) -> None:
     ids = re.compile("call_\\w+|[a-zA-Z0-9]{9}")
-    for seed in range(2):
+    for seed, lengths in ((0, (1, 16)), (1, (4,))):
         plain = _ask(engine, seed, tool_choice="required", speculative="off")
-        for length in (1, 4, 16):
+        for length in lengths:
             answer, tokens = Answer(), list[int]()
             options: dict[str, Any] = {"tool_choice": "required", "speculative": length}
             for event in engine.stream(CHAT, tools=TOOLS, seed=seed, max_tokens=400, **options):
@@ -119,11 +118,21 @@ def test_cut_calls_say_so_and_are_no_content(engine: LocalEngine) -> None:
 @pytest.mark.parametrize(("schema", "reason"), [
     ({"type": "object", "properties": {"a": {"type": "string", "not": {"const": "x"}}}}, "not"),
     ({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}, r"\$defs"),
-    ({"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 99999999}}}, "complex"),
 ])  # fmt: skip
 def test_schemas_that_cannot_be_kept_are_refused_by_name(
     engine: LocalEngine, schema: dict[str, Any], reason: str
 ) -> None:
+    _check_refusal(engine, schema, reason)
+
+
+def test_a_schema_that_compiles_for_too_long_is_refused_in_time() -> None:
+    """By the clock, whatever the format: so of one."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 99999999}}}
+    with _engine("hermes") as engine:
+        _check_refusal(engine, schema, "complex")
+
+
+def _check_refusal(engine: LocalEngine, schema: dict[str, Any], reason: str) -> None:
     bad = {"type": "function", "function": {"name": "bad", "parameters": schema, "strict": True}}
     start, busy = time.perf_counter(), time.process_time()
     with pytest.raises(InvalidRequest, match=reason) as caught:

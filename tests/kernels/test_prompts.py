@@ -181,7 +181,7 @@ def test_a_prompt_in_any_pieces(
     kind: str, kv_dtype: KvDtype, tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A prompt in one pass, in pieces of odd sizes, and token by token at its end: the same logits, keys and values."""
-    least, length, page = (64, 700, 64) if CUDA else (16, 60, 16)
+    least, length, page = (64, 700, 64) if CUDA else (16, 40, 16)
     monkeypatch.setattr(prompt_products, "LEAST", least)
     saved(kind, tmp_path)
     model = load(tmp_path, device, DTYPE, context=length + 20, page=page, kv_dtype=kv_dtype)

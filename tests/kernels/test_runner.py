@@ -153,16 +153,16 @@ def test_the_same_bits_in_any_company(kind: str, kv_dtype: KvDtype, tmp_path: Pa
     saved(kind, tmp_path)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float16
     runner = Here(load(tmp_path, device, dtype, kv_dtype=kv_dtype))
-    ids = tokens(1, 24)
-    runner.run(Batch(ids[:, :20], [0], [0], 0))
-    together = runner.run(Batch(ids[:, 20:], [0], [20], 4)).logits
-    alone = [runner.run(Batch(ids[:, at : at + 1], [0], [at], 1)).logits for at in range(20, 24)]
+    ids = tokens(1, 18)  # a page ends among the last four
+    runner.run(Batch(ids[:, :14], [0], [0], 0))
+    together = runner.run(Batch(ids[:, 14:], [0], [14], 4)).logits
+    alone = [runner.run(Batch(ids[:, at : at + 1], [0], [at], 1)).logits for at in range(14, 18)]
     assert same_bits(torch.cat(alone, 1), together)
-    runner.run(Batch(ids[:, :17], [1], [0], 0))
-    runner.run(Batch(ids[:, 17:20], [1], [17], 0))
-    other = tokens(1, 40, seed=9)
-    runner.run(Batch(other[:, :10], [2], [0], 0))
-    batch = runner.run(Batch(torch.cat([other[:, 10:14], ids[:, 20:]]), [2, 1], [10, 20], 4)).logits
+    runner.run(Batch(ids[:, :11], [1], [0], 0))
+    runner.run(Batch(ids[:, 11:14], [1], [11], 0))
+    other = tokens(1, 9, seed=9)
+    runner.run(Batch(other[:, :5], [2], [0], 0))
+    batch = runner.run(Batch(torch.cat([other[:, 5:], ids[:, 14:]]), [2, 1], [5, 14], 4)).logits
     assert same_bits(batch[1:], together)
 
 

@@ -68,7 +68,7 @@ def test_wide_4096(rule: str, k: int, temperature: float) -> None:
 # Narrow: few tokens, many trials, a draft model that likes what the target does not.
 
 
-def _narrow(rule: Rule, trials: int = 200_000, k: int = 2, certain: bool = False, ragged: bool = False) -> float:
+def _narrow(rule: Rule, trials: int = 100_000, k: int = 2, certain: bool = False, ragged: bool = False) -> float:
     vocab = 16
     target = _toy(3, 1, vocab, vocab, scale=0.8)
     draft = Toy(-target.tables)
