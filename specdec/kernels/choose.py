@@ -14,6 +14,9 @@ from triton.language.extra import libdevice
 from specdec.kernels.launch import INTERPRETED
 
 _BLOCK = 4096
+_ROW_BLOCK = 8192
+FIXED, NEGLIGIBLE = tl.constexpr(2.0**40), tl.constexpr(-64.0)
+"""As in `sampling.processors`."""
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -80,4 +83,90 @@ def argmax(scores: Tensor, noise: Tensor | None = None, *, mark: bool = False) -
     given = scores if noise is None else noise
     _parts[(chunks, rows)](scores, given, best, where, width, chunks, NOISY=noise is not None, BLOCK=_BLOCK)
     _join[(rows,)](best, where, out, chunks, WIDTH=triton.next_power_of_2(chunks), MARK=mark)
+    return out
+
+
+@triton.jit
+def _largest(scores, width, BLOCK: tl.constexpr):
+    found = tl.full((BLOCK,), float("-inf"), tl.float32)
+    for low in range(0, width, BLOCK):
+        at = low + tl.arange(0, BLOCK)
+        found = tl.maximum(found, tl.load(scores + at, mask=at < width, other=float("-inf")))
+    return tl.max(found, 0)
+
+
+@triton.jit
+def _mass(score, largest, EXACT: tl.constexpr):
+    """As `processors.top_p` has it."""
+    apart = score - tl.clamp(largest, -3.0e38, 3.0e38)  # all may be masked
+    found = libdevice.exp(apart) if EXACT else tl.exp(apart)
+    return (tl.where((apart >= NEGLIGIBLE) & (apart <= 0), found, 0.0) * FIXED).to(tl.int64)
+
+
+@triton.jit
+def _best(scores, noise, width, least, before, BLOCK: tl.constexpr):
+    """The highest sum and its token, the first of equals, among those likelier than the score `least`, or as likely and
+    `before` a token; NaN is among them, and highest."""
+    peaks, places = tl.full((BLOCK,), float("-inf"), tl.float32), tl.full((BLOCK,), 2147483647, tl.int32)
+    for low in range(0, width, BLOCK):
+        at = low + tl.arange(0, BLOCK)
+        score = tl.load(scores + at, mask=at < width, other=float("-inf"))
+        total = score + tl.load(noise + at, mask=at < width, other=0.0)
+        total = tl.where(total >= float("-inf"), total, float("inf"))
+        out = (score < least) | ((score == least) & (at >= before)) | (at >= width)
+        better = ((total > peaks) | (places == 2147483647)) & (out == 0)
+        peaks, places = tl.where(better, total, peaks), tl.where(better, at, places)
+    peak = tl.max(tl.where(places < 2147483647, peaks, float("-inf")), 0)
+    return peak, tl.min(tl.where(peaks == peak, places, 2147483647), 0)
+
+
+@triton.jit
+def _draw(
+    scores, noise, top_p, log_min_p, out, width, count, MARK: tl.constexpr, BLOCK: tl.constexpr, EXACT: tl.constexpr
+):
+    """One program a row; see `draw`."""
+    row = tl.program_id(0).to(tl.int64)
+    scores, noise = scores + row * width, noise + row * width
+    share = tl.load(top_p + row // count)
+    largest = _largest(scores, width, BLOCK)
+    sums = tl.zeros((BLOCK,), tl.int64)
+    for low in range(0, width, BLOCK):
+        at = low + tl.arange(0, BLOCK)
+        sums += _mass(tl.load(scores + at, mask=at < width, other=float("-inf")), largest, EXACT)
+    mass = tl.sum(sums, 0)
+    goal = tl.maximum((share.to(tl.float64) * mass.to(tl.float64)).to(tl.int64), 1)
+    goal = tl.where(share >= 1, mass + 1, goal)
+    least = tl.clamp(largest, -3.0e38, 3.0e38) + tl.minimum(tl.load(log_min_p + row // count), 0.0)
+    least, before, above = tl.where(largest > float("-inf"), least, largest), width, goal
+    peak, token = float("-inf"), width
+    while above >= goal:
+        peak, token = _best(scores, noise, width, least, before, BLOCK)
+        least, before = tl.load(scores + token), token
+        sums = tl.zeros((BLOCK,), tl.int64)
+        for low in range(0, width, BLOCK):
+            at = low + tl.arange(0, BLOCK)
+            score = tl.load(scores + at, mask=at < width, other=float("-inf"))
+            likelier = (score > least) | ((score == least) & (at < before))
+            sums += tl.where(likelier, _mass(score, largest, EXACT), 0)
+        above = tl.sum(sums, 0)
+    found = tl.cast(token, tl.int64)
+    if MARK:
+        found = tl.where(tl.abs(peak) < float("inf"), found, -1 - found)
+    tl.store(out + row, found)
+
+
+def draw(scores: Tensor, noise: Tensor, top_p: Tensor, log_min_p: Tensor, *, mark: bool = False) -> Tensor:
+    """`argmax` of scores [B, M, V] fp32 plus noise of that shape over what `processors.top_p` and `processors.min_p`
+    leave of them, [B, M] int64; top_p and log_min_p [B, 1, 1] fp32.
+
+    Nothing is sorted: the highest sum of all is nearly always among what is left, and whether it is takes one sum, that
+    of the likelier tokens' mass. Where it is not, neither are tokens less likely than it, and the others are tried.
+    """
+    scores, noise = scores.contiguous(), noise.contiguous()
+    rows, count, width = scores.shape
+    out = torch.empty((rows, count), dtype=torch.int64, device=scores.device)
+    given = top_p.contiguous(), log_min_p.contiguous()
+    _draw[(rows * count,)](
+        scores, noise, *given, out, width, count, MARK=mark, BLOCK=_ROW_BLOCK, EXACT=not INTERPRETED, num_warps=32
+    )
     return out

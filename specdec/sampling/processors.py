@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 NEVER = float("-inf")
-_FIXED = 2.0**52
+FIXED = 2.0**40
+"""What the likeliest token's mass counts for in top_p."""
+NEGLIGIBLE = -64.0
+"""Below the likeliest token's logit: no mass."""
 _CANDIDATES = (128, 2048)
 
 
@@ -56,7 +59,11 @@ def top_k(logits: Tensor, k: Tensor, largest: int) -> Tensor:
 def top_p(logits: Tensor, p: Tensor) -> Tensor:
     """Keep the smallest set of most likely tokens whose probability reaches p [B, 1, 1] (Holtzman et al. 2020)."""
     # Integer sums: the order in which a device adds up cannot matter.
-    mass, goal = (logits.softmax(-1).double() * _FIXED).long(), (p.double() * _FIXED).long()
+    apart = logits - logits.amax(-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).min)  # all may be masked
+    mass = (torch.where(apart >= NEGLIGIBLE, apart.exp(), 0.0) * FIXED).long()
+    total = mass.sum(-1, keepdim=True)
+    goal = (p.double() * total.double()).long().clamp(min=1)  # p may round to 0
+    goal = torch.where(p >= 1, total + 1, goal)
     width = logits.shape[-1]
     # A few candidates nearly always hold the set. Looking whether they do is free on the CPU, a sync elsewhere.
     sizes = [c for c in _CANDIDATES if c < width] if logits.device.type == "cpu" else []
@@ -64,7 +71,6 @@ def top_p(logits: Tensor, p: Tensor) -> Tensor:
         best, order = logits.topk(size, -1) if size < width else logits.sort(dim=-1, descending=True)
         each = mass.gather(-1, order)
         inside = each.cumsum(-1) - each < goal
-        inside[..., 0] = True  # p may round to 0
         least = best.gather(-1, inside.sum(-1, keepdim=True) - 1)
         if size == width or bool((least > best[..., -1:]).all()):
             break

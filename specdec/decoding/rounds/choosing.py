@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from specdec.decoding.rounds.table import SlotTable
-from specdec.kernels.choose import argmax, gumbel
+from specdec.kernels.choose import argmax, draw, gumbel
 from specdec.sampling import processors
 from specdec.sampling.noise import Stream
 from specdec.sampling.state import SamplerState
@@ -65,15 +65,16 @@ class Chooser:
         """Tokens [B, M] from raw logits [B, M, V], of the first-th choice on. `mark`: see `argmax`."""
         if self._noise is None:
             return argmax(logits.flatten(0, 1), mark=mark).view(logits.shape[:2])
-        noise = self._noise[:, first : first + logits.shape[1]].flatten(0, 1)
-        return argmax(self._shaped(logits).flatten(0, 1), noise, mark=mark).view(logits.shape[:2])
+        noise = self._noise[:, first : first + logits.shape[1]]
+        scores = self._limited(processors.temperature(logits, self._temperature))
+        if self._shaping.top_p or self._shaping.min_p:
+            return draw(scores, noise, self._top_p, self._min_p, mark=mark)
+        return argmax(scores.flatten(0, 1), noise.flatten(0, 1), mark=mark).view(logits.shape[:2])
 
-    def _shaped(self, logits: Tensor) -> Tensor:
-        scores = processors.temperature(logits, self._temperature)
-        if self._shaping.top_k:
-            largest = min(self._shaping.top_k, scores.shape[-1])
-            limited = processors.top_k(scores, self._top_k.clamp(max=largest), largest)
-            scores = torch.where(self._top_k > largest, scores, limited)
-        if self._shaping.top_p:
-            scores = processors.top_p(scores, self._top_p)
-        return processors.min_p(scores, self._min_p) if self._shaping.min_p else scores
+    def _limited(self, scores: Tensor) -> Tensor:
+        """To top_k."""
+        if not self._shaping.top_k:
+            return scores
+        largest = min(self._shaping.top_k, scores.shape[-1])
+        limited = processors.top_k(scores, self._top_k.clamp(max=largest), largest)
+        return torch.where(self._top_k > largest, scores, limited)
