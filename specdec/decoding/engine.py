@@ -93,7 +93,7 @@ class LocalEngine(Engine):
             parts.target.info.longer,
         )
         self._take_cores()
-        self._rounds.warm_up()
+        self._rounds.warm_up(parts.defaults)
         calibrate(parts.target, parts.drafters, self._controller)
         try_out(parts.target, parts.drafters, self._controller, _asked(parts.tokenizer))
         self._stats = EngineStats()

@@ -89,7 +89,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Made]]:
     monkeypatch.setattr("specdec.decoding.engine.calibrate", _costs)
     monkeypatch.setattr(device_rounds, "Graphs", lambda *, capture: Made(capture=not capture))
     first = [RoundKind(rows, k, HOST if k else None) for rows in (1, 2) for k in (0, 2, 4)]
-    monkeypatch.setattr(device_rounds, "likely", lambda sizes, drafters: iter(first))
+    monkeypatch.setattr(device_rounds, "likely", lambda sizes, drafters, usual: iter(first))
     yield Made
     Made.gate = threading.Semaphore(1000)
 
@@ -203,9 +203,11 @@ def test_a_round_runs_by_the_smallest_graph_that_serves() -> None:
 def test_what_is_likely_serves_usual_answers(slots: int) -> None:
     sizes = rows_to_capture(slots)
     assert {kind.drafts for kind in likely(sizes, {"head": 15}) if kind.source == "head"} == {2, 4, 6, 8, 12, 15}
+    own = Shaping.usual({"temperature": 0.7, "top_p": 0.95, "top_k": 20})
+    drawn = [kind for kind in likely(sizes, {}, own) if kind.serves(RoundKind(sizes[-1], shaping=own))]
+    assert [kind.rows for kind in drawn] == [sizes[-1]] * len(drawn) and drawn
     kinds = list(likely(sizes, {"model": MAX_SPECULATIVE_TOKENS}))
     assert all(any(kind.rows == rows and not kind.drafts and kind.shaping.drawn for kind in kinds) for rows in sizes)
-    assert any(kind.serves(RoundKind(slots, shaping=Shaping(drawn=True, top_p=True))) for kind in kinds)
     for rows, shaping in ((1, Shaping()), (1, Shaping(drawn=True, top_k=32, top_p=True)), (min(slots, 32), Shaping())):
         for source in ("model", HOST):
             assert any(kind.serves(RoundKind(rows, 4, source, shaping)) for kind in kinds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,13 @@ class Shaping:
         top_k = max((int(s.top_k) for s in drawn), default=0)
         width = 1 << (top_k - 1).bit_length() if top_k else 0
         return cls(bool(drawn), width, any(s.top_p != 1 for s in drawn), any(s.min_p > 0 for s in drawn))
+
+    @classmethod
+    def usual(cls, defaults: Mapping[str, float]) -> Shaping:
+        """Of answers that are drawn as a checkpoint says."""
+        top_k = int(defaults.get("top_k", 0))
+        width = 1 << (top_k - 1).bit_length() if top_k else 0
+        return cls(True, width, defaults.get("top_p", 1) != 1, defaults.get("min_p", 0) > 0)
 
     def covers(self, other: Shaping) -> bool:
         """Whether rows that need `other` can be shaped so."""

@@ -7,7 +7,7 @@ the last one brought. The host gets one small copy a round, and reads it while t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -73,10 +73,11 @@ class DeviceRounds:
         drafters = sum(drafter.graph_bytes for drafter in self._drafters.values())
         return self._graphs.nbytes + self._model.graph_bytes + drafters
 
-    def warm_up(self) -> None:
+    def warm_up(self, defaults: Mapping[str, float]) -> None:
         """Make the graphs that answers begin with. Where that was never done Triton first compiles their kernels, for
         many seconds."""
-        self.make(likely(self._model.sizes, {drafter.name: drafter.longest for drafter in self._on_device}))
+        drafters = {drafter.name: drafter.longest for drafter in self._on_device}
+        self.make(likely(self._model.sizes, drafters, Shaping.usual(defaults)))
 
     @torch.inference_mode()
     def make(self, kinds: Iterable[RoundKind]) -> None:

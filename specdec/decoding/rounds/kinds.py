@@ -55,19 +55,17 @@ def lengths(longest: int, usual: Sequence[int] = _LENGTHS) -> list[int]:
     return sorted({min(k, longest) for k in usual})
 
 
-def likely(sizes: Sequence[int], drafters: Mapping[str, int]) -> Iterator[RoundKind]:
+def likely(sizes: Sequence[int], drafters: Mapping[str, int], usual: Shaping = _DRAWN) -> Iterator[RoundKind]:
     """The kinds that answers begin with: some numbers of drafts for one sequence, greedy and drawn; for several, and
-    for sampling of every other kind, a few. `drafters` with how many tokens each proposes at once, at most."""
+    for sampling of every other kind, a few. `drafters` with how many tokens each proposes at once, at most; `usual`:
+    how answers are drawn that do not say it."""
     one = sizes[0]
-    for shaping in (_GREEDY, _DRAWN):
+    for shaping in (_GREEDY, usual):
         yield RoundKind(one, shaping=shaping)
         yield from (RoundKind(one, k, name, shaping) for name, most in drafters.items() for k in lengths(most))
         yield from (RoundKind(one, k, HOST, shaping) for k in _GIVEN)
     few = [size for size in sizes if size <= _FEW]
-    for rows, shaping in [
-        *((size, _DRAWN) for size in sizes[1:]),
-        *((size, _ANY) for size in (one, few[-1], sizes[-1])),
-    ]:
+    for rows, shaping in [*((size, usual) for size in sizes[1:]), (few[-1], _ANY), (one, _ANY)]:
         yield RoundKind(rows, shaping=shaping)
         if rows <= _FEW:
             shared = ((k, name) for name, most in drafters.items() for k in lengths(most, _SHARED))

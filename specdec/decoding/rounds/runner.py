@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import torch
@@ -55,12 +55,13 @@ class RoundRunner:
         """Device memory that graphs take."""
         return self._device.graph_bytes if self._device else 0
 
-    def warm_up(self) -> None:
-        """What would otherwise make the first answers wait, as far as there is memory."""
+    def warm_up(self, defaults: Mapping[str, float]) -> None:
+        """What would otherwise make the first answers wait, as far as there is memory. `defaults`: the checkpoint's own
+        sampling parameters."""
         self._host.warm_up()
         if self._device is not None:
             with suppress(torch.OutOfMemoryError, NotCaptured):
-                self._device.warm_up()
+                self._device.warm_up(defaults)
 
     def prepare(self) -> bool:
         """See `base.Rounds.prepare`. Memory that is short is left to answers."""
