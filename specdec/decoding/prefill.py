@@ -30,6 +30,7 @@ class Prefill:
         self._observers, self._features = observers, features
         self._timer = ChunkTimer(target.info.device, costs)
         self._longest = _LONGEST_ON_CPU if target.info.device.type == "cpu" else SIZES[0]
+        self._together = target.info.together
         self._turns = 0
         self._left = 0.0
         """Seconds that chunks may still take before answers go on."""
@@ -61,7 +62,9 @@ class Prefill:
             return None
         self._turns += 1
         row.turn = self._turns
-        end = min(start + (size or SIZES[-1]), last)
+        size = size or SIZES[-1]
+        end = start + max(size - size % self._together, self._together)
+        end = end if last - end > self._together // 4 else last
         if self._left < math.inf:
             self._left -= self._costs.estimate(end - start, start)
         done = end == last and not row.paused

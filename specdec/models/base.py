@@ -7,7 +7,7 @@ before takes back what lies beyond it, whatever the model keeps: keys and values
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NotRequired, Protocol, TypedDict
 
 import torch
@@ -61,6 +61,9 @@ class ModelInfo:
     """Whether `context` is what memory holds, and less than what the model could."""
     kv_dtype: KvDtype = "auto"
     """What keys and values are kept in (see `LoadOptions`)."""
+    together: int = 1
+    """Of a prompt so many tokens are read at once, or a multiple, and at the end what is left, up to a quarter of it
+    with those before it: read otherwise, their last bits would be others."""
     captured: bool = False
     """Whether short passes are graphs: up to a number of rows they cost much the same, and each size is captured."""
 
@@ -118,6 +121,13 @@ def in_pieces(batch: Batch, longest: int, run: Callable[[Batch], Pass]) -> Pass:
         keep = min(max(batch.keep - left, 0), piece.shape[1])
         passes.append(run(Batch(piece, batch.slots, [start + at for start in batch.starts], keep, batch.features)))
     return joined(passes, 1)
+
+
+def in_groups(batch: Batch, most: int, run: Callable[[Batch], Pass]) -> Pass:
+    """What `run` gives, of up to `most` rows at a time."""
+    groups = [slice(at, at + most) for at in range(0, len(batch.slots), most)]
+    parts = (replace(batch, tokens=batch.tokens[g], slots=batch.slots[g], starts=batch.starts[g]) for g in groups)
+    return joined([run(part) for part in parts], 0)
 
 
 class ModelEnds(Protocol):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from specdec.decoding import prefill as prefill_module
 from specdec.decoding.prefill import Prefill
 from specdec.decoding.speculation.chunks import STALL, ChunkCosts
 from specdec.decoding.speculation.costs import CostCurve
 from specdec.drafters.base import DraftContext
+from specdec.models.loading import load_model
+from specdec.models.weights import few_bits
+from specdec.types.load import Quantize
 from tests.decoding.toy import ToyModel
+from tests.models import models
 
 
 def _costs() -> ChunkCosts:
@@ -114,6 +123,44 @@ def test_a_prompt_alone_is_read_in_the_longest_chunks(prefill: Prefill) -> None:
     rows = [_row(0, [1] * 1000), _row(1, [2] * 300)]
     assert _reads(prefill, rows, alone=True) == [(0, 512)]
     assert _reads(prefill, rows, alone=True)[0] == (1, 300)
+
+
+@pytest.mark.parametrize("to", ["int8", "int4"])
+def test_prompts_in_few_bits_have_the_same_bits_beside_others(
+    to: Quantize, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the slot, and in how many chunks they are read. Of the lengths what is left at the end is as much as a
+    round has, few rows, half a block or more of it."""
+    monkeypatch.setattr(few_bits, "_faster", lambda *_: True)
+    folder = models.save(models.large(num_hidden_layers=2), tmp_path)
+    model = load_model(folder, device="cpu", context=800, slots=3, quantize=to)
+    found = Prefill(model, ChunkCosts(CostCurve()))
+    found._timer.learn = lambda: None  # type: ignore[method-assign]
+
+    def read(rows: list[Any], *, alone: bool) -> Iterator[Tensor]:
+        """What their slots hold, and the logits behind them."""
+        row: Any
+        logits: dict[int, Tensor] = {}
+        for row in rows:
+            model.state.wipe(row.context.slot)
+        while len(logits) < len(rows):
+            for row in found.turns([row for row in rows if not row.prefilled], alone=alone):
+                last = found.advance(row)
+                if last is not None:
+                    row.prefilled, logits[row.context.slot] = True, last
+        for row in rows:
+            held = model.cache.keys_values(row.context.slot, 0, len(row.tokens))  # type: ignore[attr-defined]
+            yield torch.cat([*(part.flatten() for part in held), logits[row.context.slot].flatten()])
+
+    lengths = (5, 60, 520), (700, 300, 200)
+    with torch.inference_mode():
+        for number, group in enumerate(lengths):
+            prompts = [models.tokens(1, length)[0].tolist() for length in group]
+            monkeypatch.setattr(prefill_module, "STALL", 1e-9)  # any chunk takes longer: the least is read
+            together = list(read([_row(slot, tokens) for slot, tokens in enumerate(prompts)], alone=False))
+            for tokens, beside, length in zip(prompts, together, group, strict=True):
+                (lonely,) = read([_row(number % 3, list(tokens))], alone=True)
+                assert torch.equal(lonely, beside), length
 
 
 def test_a_prompt_waits_for_one_that_begins_alike(prefill: Prefill) -> None:

@@ -160,20 +160,20 @@ def test_rounds_on_a_cpu_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     so each token attends as it does alone."""
     monkeypatch.setattr(few_bits, "_faster", lambda *_: True)
     folder = models.save(models.large(num_hidden_layers=2), tmp_path)
-    model = load_model(folder, device="cpu", context=64, slots=2, quantize="int8")
+    model = load_model(folder, device="cpu", context=64, slots=5, quantize="int8")
     assert "int8" in model.info.weight_format
-    ids, behind = models.tokens(2, 46), 40
+    ids, behind, drafts = models.tokens(5, 56), 40, 16  # 80 rows: more than are multiplied as few
     with torch.inference_mode():
-        model.run(Batch(ids[:, :behind], [0, 1], [0, 0], 1))
+        model.run(Batch(ids[:, :behind], range(5), [0] * 5, 1))
         alone = [
             model.run(Batch(ids[slot : slot + 1, at : at + 1], [slot], [at], 1)).logits
-            for slot in (0, 1)
-            for at in range(behind, 46)
+            for slot in range(5)
+            for at in range(behind, 56)
         ]
-        round_of_one = model.run(Batch(ids[:1, behind:], [0], [behind], 6)).logits
-        round_of_two = model.run(Batch(ids[:, behind:], [0, 1], [behind] * 2, 6)).logits
-    assert torch.equal(round_of_one.flatten(0, 1), torch.cat(alone[:6]).flatten(0, 1))
-    assert torch.equal(round_of_two.flatten(0, 1), torch.cat(alone).flatten(0, 1))
+        round_of_one = model.run(Batch(ids[:1, behind:], [0], [behind], drafts)).logits
+        round_of_all = model.run(Batch(ids[:, behind:], range(5), [behind] * 5, drafts)).logits
+    assert torch.equal(round_of_one.flatten(0, 1), torch.cat(alone[:drafts]).flatten(0, 1))
+    assert torch.equal(round_of_all.flatten(0, 1), torch.cat(alone).flatten(0, 1))
 
 
 def _wide(kind: Kind, group: int) -> tuple[Tensor, Tensor]:

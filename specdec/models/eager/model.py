@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, ModelOptions, Pass, in_pieces
+from specdec.models.base import DECODE_ROWS, Batch, HostModel, ModelInfo, ModelOptions, Pass, in_groups, in_pieces
 from specdec.models.eager.attention import Rows, SlotCache
 from specdec.models.families.base import ModelFamily
 from specdec.models.prefixes import PrefixTree
@@ -24,6 +24,7 @@ from specdec.models.rope import Rope
 from specdec.models.state import SlotState
 from specdec.models.weights import layers
 from specdec.models.weights.checkpoint import TensorSource
+from specdec.models.weights.few_bits import FEW, TOGETHER
 from specdec.models.weights.layers import Layer, ModelWeights, Quantization
 from specdec.threads.count import threads
 
@@ -46,6 +47,8 @@ class EagerModel(HostModel):
         if max(batch.starts) + count > self.cache.capacity:
             raise ValueError(f"positions up to {max(batch.starts) + count}; a slot holds {self.cache.capacity}")
         threads.fit()
+        if self.cache.apart and count <= DECODE_ROWS:
+            return in_groups(batch, FEW // count, self._pass)
         return in_pieces(batch, LONGEST, self._pass)
 
     def _pass(self, batch: Batch) -> Pass:
@@ -133,5 +136,6 @@ def over(weights: ModelWeights, family: ModelFamily, weight_format: str, **optio
         weight_bytes=weights.nbytes,
         cache_bytes=cache.nbytes,
         weight_format=weight_format,
+        together=TOGETHER if weights.rounds else 1,
     )
     return EagerModel(family, weights, cache, info)

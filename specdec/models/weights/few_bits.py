@@ -1,6 +1,9 @@
 """Products with weights in 4 and 8 bits on a CPU, by torch's own: for a few rows the codes are read once, and what they
 stand for is never written down. x is rounded to bf16 for it. For many rows the numbers are made anew each time.
 
+A row's bits are the same among any few rows. Among many they depend on how many there are, and on nothing else: so they
+are multiplied in blocks of two sizes, and the last one is filled up.
+
 Whether that is faster than a product in fp32 depends on the processor and the shape, so it is measured.
 """
 
@@ -24,8 +27,10 @@ _GROUPS = (32, 64, 128, 256)
 """Numbers with a scale of their own that torch's product takes in 4 bits."""
 _BLOCK = 64
 """Columns that torch lays out together."""
-_ROWS = 64
-"""Rows from which on it costs less to make the numbers."""
+FEW = 64
+"""Rows beyond which it costs less to make the numbers."""
+TOGETHER = 4 * FEW
+"""Rows of a block (see `ModelInfo.together`)."""
 _LEAST = 1 << 20
 """Numbers: fewer lie in the processor's cache, in whichever form."""
 _TRIED = {1: 0.8, 5: 0.8, 512: 1.1}
@@ -65,24 +70,32 @@ class FewBitsWeight:
 
     def __call__(self, x: Tensor) -> Tensor:
         rounded = x.to(torch.bfloat16)
-        if len(x) > _ROWS:
-            found = self._many(rounded)
-        elif self.format == "int8":
-            found = torch._weight_int8pack_mm(rounded, self._packed, self._scales.flatten())  # noqa: SLF001
-        else:
-            run = torch.ops.aten._weight_int4pack_mm_for_cpu  # noqa: SLF001
-            found = run(rounded, self._packed, self.group, self._scales)
-        found = found.to(x.dtype)
+        found = (self._few(rounded) if len(x) <= FEW else self._many(rounded)).to(x.dtype)
         return found if self.bias is None else found.add_(self.bias)
 
-    def _many(self, x: Tensor) -> Tensor:
+    def _few(self, x: Tensor) -> Tensor:
         if self.format == "int8":
-            return F.linear(x, self.tensor.to(x.dtype)) * self._scales.flatten()
+            return torch._weight_int8pack_mm(x, self._packed, self._scales.flatten())  # noqa: SLF001
+        run: Callable[..., Tensor] = torch.ops.aten._weight_int4pack_mm_for_cpu  # noqa: SLF001
+        return run(x, self._packed, self.group, self._scales)
+
+    def _many(self, x: Tensor) -> Tensor:
+        numbers, found = self._numbers(), x.new_empty(len(x), self.columns)
+        for rows, out in zip(torch.split(x, TOGETHER), torch.split(found, TOGETHER), strict=True):
+            filled = F.pad(rows, (0, 0, 0, -len(rows) % (TOGETHER if len(rows) > TOGETHER // 2 else TOGETHER // 2)))
+            product = F.linear(filled, numbers)[: len(rows)]
+            out.copy_(product * self._scales.flatten() if self.format == "int8" else product)
+        return found
+
+    def _numbers(self) -> Tensor:
+        """[N, K], of int8 without their scales."""
+        if self.format == "int8":
+            return self.tensor.bfloat16()
         half = self.tensor.shape[1]
-        numbers = x.new_empty(self.columns, 2 * half)
+        numbers = self._scales.new_empty(self.columns, 2 * half)
         numbers[:, :half], numbers[:, half:] = self.tensor & 15, self.tensor >> 4
         scales = self._scales[..., 0].t()[..., None]
-        return F.linear(x, numbers.view(*scales.shape[:2], -1).sub_(8).mul_(scales).view_as(numbers))
+        return numbers.view(*scales.shape[:2], -1).sub_(8).mul_(scales).view_as(numbers)
 
 
 def on_cpu(weight: QuantizedWeight, dtype: torch.dtype, no_room: NotEnoughMemory | None = None) -> Weight:
