@@ -83,13 +83,13 @@ async def test_escape_stops_at_once_and_keeps_what_came() -> None:
         engine.go_on()
 
 
-class _Beside(ScriptedEngine):
+class Beside(ScriptedEngine):
     """As one that decodes on the cores that draw."""
 
     pid = 1
 
 
-@pytest.mark.parametrize(("engine", "beside"), [(ScriptedEngine(hold=2), False), (_Beside(hold=2), True)])
+@pytest.mark.parametrize(("engine", "beside"), [(ScriptedEngine(hold=2), False), (Beside(hold=2), True)])
 async def test_the_screen_is_calm_while_it_shares_its_cores(engine: ScriptedEngine, beside: bool) -> None:
     async with running(engine) as chat:
         await chat.ready()
@@ -116,7 +116,7 @@ def _drawn_again(app: ChatApp) -> bool:
 
 async def test_thoughts_and_tokens_come_in_frames_as_text_does() -> None:
     """A model that thinks is not drawn with every token of its thoughts; what came last is there all the same."""
-    engine = _Beside(words("<think>one two three four</think>Done"), hold=2)
+    engine = Beside(words("<think>one two three four</think>Done"), hold=2)
     async with running(engine) as chat:
         await chat.ready()
         await chat.enter("Think")

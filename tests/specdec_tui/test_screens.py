@@ -23,6 +23,7 @@ from specdec_tui.widgets.token_pane import detail
 from specdec_tui.widgets.token_view import TokenView
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
 from tests.specdec_tui.running import Garage, running
+from tests.specdec_tui.test_chatting import Beside
 
 STORY = "".join(SCRIPT)
 
@@ -94,7 +95,8 @@ async def test_an_answer_under_way_when_the_chat_ends_is_there_next_time(tmp_pat
         assert "the chat ended while this came" in chat.text_of("AnswerView .failed")
 
 
-async def test_what_was_read_outlives_a_sudden_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", [ScriptedEngine(hold=2), Beside(hold=2)])
+async def test_what_was_read_outlives_a_sudden_end(engine: ScriptedEngine, tmp_path: Path) -> None:
     """A copy of the file, taken while an answer comes, is what a sudden end would leave."""
     path = tmp_path / "sessions.db"
 
@@ -107,7 +109,7 @@ async def test_what_was_read_outlives_a_sudden_end(tmp_path: Path) -> None:
             saved = store.load(store.sessions()[0].id)
         return [f"{t.text} ({t.state})" for t in saved.conversation.path()] if saved else []
 
-    async with running(ScriptedEngine(hold=2), database=path) as chat:
+    async with running(engine, database=path) as chat:
         await chat.ready()
         await chat.until(lambda: chat.app.store)
         await chat.enter("Hello")

@@ -23,8 +23,8 @@ _THOUGHTS = AnswerFormat(thought=("<think>", "</think>"))
 """What a server may leave in the text that does not tell thoughts apart itself."""
 _PATIENCE = 0.01
 """Seconds of events on end after which everything else gets its turn."""
-_SAVE_EVERY, _SAVE_EVERY_SHARED = 0.1, 0.5
-"""Seconds; the second where the engine decodes on the cores that save."""
+_SAVE_EVERY, _SAVE_UNSEEN = 0.1, 2.0
+"""Seconds; the second of what was not shown yet, where the engine decodes on the cores that save."""
 
 
 class Generation:
@@ -105,10 +105,10 @@ class Generation:
             figures["error"] = causes(self.error)
         return replace(self.turn, message=self.answer.message, state=state, figures=figures)
 
-    def unsaved(self) -> list[Delta]:
+    def unsaved(self, *, shown: bool) -> list[Delta]:
         """What has come since the last call; often nothing, since it is not to be saved with every round."""
         now = perf_counter()
-        every = _SAVE_EVERY_SHARED if self.shares_cores else _SAVE_EVERY
+        every = _SAVE_UNSEEN if self.shares_cores and not shown else _SAVE_EVERY
         if now - self._saved <= every or not self._unsaved:
             return []
         self._saved = now

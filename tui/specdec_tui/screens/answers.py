@@ -317,13 +317,13 @@ class AnswersScreen(Clicked[None]):
         if generation.waiting:
             doing = "answering" if generation.begun else generation.waiting
             self.status.show_state(f"{one_line(doing, 80)} · Esc stops", style="$primary")
-        if new := generation.unsaved():
-            self.chat.grow(generation.now(), new)
         drawn = False
         if self.shows_tokens and self.pane:
             drawn = self.pane.grow(time.perf_counter(), generation.drawing)
         elif isinstance(view := self.transcript.view(generation.turn.id), AnswerView):
             drawn = await view.draw(generation, time.perf_counter())
+        if new := generation.unsaved(shown=drawn):
+            self.chat.grow(generation.now(), new)
         if drawn:
             self.refresh_gauge(beside_frame=True)
 
