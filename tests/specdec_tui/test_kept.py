@@ -218,6 +218,10 @@ engines.EngineOpener = lambda log: (lambda options, progress: ScriptedEngine())
 import specdec_tui.app as app
 if sys.argv[1] == "crash":
     app.ChatApp.action_help = lambda self: 1 / 0
+if sys.argv[1] == "crash of the keys":
+    from textual.drivers.linux_driver import LinuxDriver
+    read = LinuxDriver.process_message
+    LinuxDriver.process_message = lambda self, event: 1 / 0 if getattr(event, "key", "") == "f1" else read(self, event)
 sys.exit(run.run(Config(), database=None)[1])
 """
 
@@ -273,6 +277,8 @@ def test_who_ends_the_process_gets_the_terminal_back(window: _Window) -> None:
     os.write(window.terminal, b"typed early")
     window.until(b"typed early")
     window.until(b"ready")
+    os.write(window.terminal, "café".encode("latin-1") + b"s")
+    window.until("caf\N{REPLACEMENT CHARACTER}s".encode())
     window.process.send_signal(signal.SIGTERM)
     assert window.end() == 128 + signal.SIGTERM
     for mode in (b"?1049", b"?1000", b"?2004"):
@@ -299,7 +305,7 @@ def test_a_terminal_that_is_closed_ends_the_chat() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")
-@pytest.mark.parametrize("window", ["crash"], indirect=True)
+@pytest.mark.parametrize("window", ["crash", "crash of the keys"], indirect=True)
 def test_a_crash_is_no_success(window: _Window) -> None:
     window.until(b"ready")
     os.write(window.terminal, b"\x1bOP")

@@ -219,6 +219,21 @@ async def test_keys_that_come_twice_close_what_is_open_and_nothing_more(key: str
                 await chat.pilot.press("escape")
 
 
+async def test_what_is_open_over_a_dialog_goes_with_it(tmp_path: Path) -> None:
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.pilot.press("ctrl+r", "f1", "ctrl+p")
+        history, help_, palette = (screen for screen in chat.app.screen_stack if screen is not chat.app.main)
+        for screen in (history, history, palette, help_):
+            screen.dismiss(None)
+            assert chat.app.screen is chat.app.main
+        chat.at_once("ctrl+p", "escape", "ctrl+p", "x", "escape", "ctrl+r", "ctrl+p")
+        await chat.pilot.pause()
+        while chat.app.screen is not chat.app.main:
+            await chat.pilot.press("escape")
+        await chat.ask("Hello")
+
+
 async def test_what_a_dialog_does_ends_as_it_closes() -> None:
     engine = ScriptedEngine()
     async with running(engine) as chat:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import sqlite3
+import sys
+from codecs import getincrementaldecoder
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import App
@@ -28,6 +30,10 @@ from specdec_tui.themes import THEMES
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.transcript import Transcript
 from specdec_tui.widgets.turn import TurnView
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from textual.driver import Driver
 
 
 def _palette() -> type[Provider]:
@@ -83,6 +89,20 @@ class ChatApp(App[None]):
         return self.main
 
     # --------------------------------------------------------------------------- beginning and end
+
+    def get_driver_class(self) -> type[Driver]:
+        """A byte that is no UTF-8, as terminals of other encodings send, is a character that cannot be read. Textual's
+        drivers end the app at one."""
+        driver = super().get_driver_class()
+        names = vars(sys.modules[driver.__module__])
+        if "getincrementaldecoder" in names:
+            names["getincrementaldecoder"] = lambda encoding: partial(getincrementaldecoder(encoding), "replace")
+        return driver
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """What ends the app is no success, in the thread that reads keys either."""
+        self._return_code = 1
+        super().panic(*renderables)
 
     def on_mount(self) -> None:
         self.say(sequences.KEEP_TITLE)
@@ -206,7 +226,7 @@ class ChatApp(App[None]):
         from specdec_tui.palette import PagedPalette
 
         if not any(isinstance(screen, PagedPalette) for screen in self.screen_stack):  # under help, say
-            self.push_screen(PagedPalette(id="--command-palette"))
+            self.push_screen(PagedPalette())
 
     def action_help(self) -> None:
         from specdec_tui.screens.help import HelpScreen

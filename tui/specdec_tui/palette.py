@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
+from textual import events
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from specdec_tui.core.commands import COMMANDS, Command
@@ -13,7 +14,11 @@ from specdec_tui.screens.dialog import ClosesOnce
 
 
 class PagedPalette(CommandPalette, ClosesOnce[None]):
-    """Textual's own falls over a page key before its list was laid out."""
+    """Textual's own falls over a page key before its list was laid out, and over being closed before it was there."""
+
+    def _on_mount(self, event: events.Mount) -> None:
+        if self not in self.app.screen_stack:
+            event.prevent_default()
 
     def _action_command_list(self, action: str) -> None:
         with suppress(KeyError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from textual.await_complete import AwaitComplete
 from textual.errors import NoWidget
 from textual.geometry import Offset
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
+from textual.worker import Worker
 
 T = TypeVar("T")
 
@@ -26,14 +27,22 @@ class Clicked(Screen[T]):
 
 
 class ClosesOnce(Clicked[T]):
-    """Textual's own close whatever is on top, and so the one below or the app when a key comes twice at once."""
+    """Closes itself, and what is open over it. Textual's own closes whatever is on top: the one above or below, or the
+    app when a key comes twice at once."""
 
     def dismiss(self, result: T | None = None) -> AwaitComplete:
-        if self not in self.app.screen_stack:
+        app = self.app
+        if self not in app.screen_stack:
             return AwaitComplete()
+        while app.screen is not self:
+            app.screen.dismiss()
         self.workers.cancel_node(self)  # now: what they would show on is about to go
-        self.pop_until_active()  # help may be open over it
         return super().dismiss(result)
+
+    def run_worker(self, *arguments: Any, **options: Any) -> Worker[Any]:
+        """What a late key begins behind the end fails without ending the app."""
+        options["exit_on_error"] = options.get("exit_on_error", True) and self in self.app.screen_stack
+        return super().run_worker(*arguments, **options)
 
 
 class Dialog(ModalScreen[T], ClosesOnce[T]):
