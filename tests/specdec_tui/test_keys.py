@@ -225,3 +225,15 @@ def test_a_copy_on_this_machine_reaches_its_clipboard(tmp_path: Path) -> None:
     assert "terminal's" in copy("x", here | {"SSH_CONNECTION": "from afar"}, lambda _: None)
     program.write_text("#!/bin/sh\nexit 1\n")
     assert "terminal's" in copy("x", here, lambda _: None)
+
+
+async def test_many_lines_are_taken_back_and_come_again() -> None:
+    async with running(ScriptedEngine(), size=(60, 18)) as chat:
+        await chat.ready()
+        prompt = chat.app.main.prompt
+        prompt.insert("line\n" * 30)
+        await chat.until(lambda: prompt.show_vertical_scrollbar)
+        await chat.pilot.press("ctrl+z")
+        assert prompt.text == ""
+        await chat.pilot.press("ctrl+y")
+        assert (prompt.text, prompt.cursor_location) == ("line\n" * 30, (30, 0))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from textual.await_complete import AwaitComplete
+from textual.css.query import NoMatches
 from textual.errors import NoWidget
 from textual.geometry import Offset
+from textual.message import Message
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.worker import Worker
@@ -38,6 +40,14 @@ class ClosesOnce(Clicked[T]):
             app.screen.dismiss()
         self.workers.cancel_node(self)  # now: what they would show on is about to go
         return super().dismiss(result)
+
+    async def _dispatch_message(self, message: Message) -> None:
+        """A key that comes late finds nothing left of what was closed."""
+        try:
+            await super()._dispatch_message(message)
+        except NoMatches:
+            if self.is_attached and self in self.app.screen_stack:
+                raise
 
     def run_worker(self, *arguments: Any, **options: Any) -> Worker[Any]:
         """What a late key begins behind the end fails without ending the app."""

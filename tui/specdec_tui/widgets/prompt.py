@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import BindingType
+from textual.geometry import Offset
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -120,6 +121,13 @@ above the prompt; `Up` takes the last one back.
         word = f"[pasted text {len(self._pasted) + 1}: {len(event.text):,} characters]"
         self._pasted[word] = event.text
         self.insert(word)
+
+    def scroll_cursor_visible(self, center: bool = False, animate: bool = False) -> Offset:
+        """While a change is taken back, the cursor may stand for a moment where there is no line any more."""
+        try:
+            return super().scroll_cursor_visible(center, animate)
+        except ValueError:
+            return Offset()
 
     def clear_all(self) -> None:
         """Empty, with no paste waiting."""
