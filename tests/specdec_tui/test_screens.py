@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.containers import Vertical
 from textual.widgets import Input, OptionList, Static
 
 from specdec_tui.core.store import Store
@@ -217,6 +218,24 @@ async def test_keys_that_come_twice_close_what_is_open_and_nothing_more(key: str
             assert chat.app._exception is None
             while chat.app.screen is not chat.app.main:
                 await chat.pilot.press("escape")
+
+
+async def test_a_key_that_comes_before_its_dialog_does_nothing(tmp_path: Path) -> None:
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.ask("[/b] is no [markup")
+        for key in ("ctrl+o", "ctrl+r", "f2", "f3", "f5"):
+            chat.at_once(key, "down", "f8", "pagedown", "escape", "escape")
+            await chat.pilot.pause()
+            while chat.app.screen is not chat.app.main:
+                await chat.pilot.press("escape")
+        await chat.enter("/new")
+        await chat.ask("Another")
+        await chat.pilot.press("ctrl+o", "down", "f8")
+        assert "[/b] is no" in str(chat.app.screen.query_one(Vertical).border_subtitle)
+        await chat.pilot.press("escape")
+        await chat.enter("/set stop [/b]")
+        await chat.until(lambda: "stop [/b]" in str(chat.app.main.prompt.border_subtitle).replace("\\", ""))
 
 
 async def test_what_is_open_over_a_dialog_goes_with_it(tmp_path: Path) -> None:

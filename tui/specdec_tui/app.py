@@ -9,12 +9,13 @@ import sys
 from codecs import getincrementaldecoder
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
+from textual.css.query import NoMatches
 
 from specdec.errors import InvalidRequest, SpecDecError
 from specdec_tui.commands import SlashCommands
@@ -26,6 +27,7 @@ from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading,
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.store import Store
 from specdec_tui.screens.chat import ChatScreen
+from specdec_tui.screens.dialog import ClosesOnce
 from specdec_tui.themes import THEMES
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.transcript import Transcript
@@ -33,6 +35,7 @@ from specdec_tui.widgets.turn import TurnView
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from textual.dom import DOMNode
     from textual.driver import Driver
 
 
@@ -209,6 +212,14 @@ class ChatApp(App[None]):
             await self.commands.run(*parse(line))
         except (SpecDecError, OSError, sqlite3.Error, ValueError) as error:  # a file that is no text, a null in a name
             self.main.toast(error)
+
+    async def _dispatch_action(self, namespace: DOMNode, action_name: str, params: Any) -> bool:
+        try:
+            return await super()._dispatch_action(namespace, action_name, params)
+        except NoMatches:
+            if isinstance(namespace, ClosesOnce) and not namespace.there:
+                return False
+            raise
 
     async def action_command(self, name: str) -> None:
         await self.command(f"/{name}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from textual import events
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.worker import Worker
 
 from specdec_tui.core.commands import COMMANDS, Command
 from specdec_tui.screens.dialog import ClosesOnce
@@ -19,6 +21,10 @@ class PagedPalette(CommandPalette, ClosesOnce[None]):
     def _on_mount(self, event: events.Mount) -> None:
         if self not in self.app.screen_stack:
             event.prevent_default()
+
+    def run_worker(self, *arguments: Any, **options: Any) -> Worker[Any]:
+        """Its search may outlive its list, as the app ends."""
+        return super().run_worker(*arguments, **{**options, "exit_on_error": False})
 
     def _action_command_list(self, action: str) -> None:
         with suppress(KeyError):

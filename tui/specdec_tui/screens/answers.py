@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import on, work
+from textual.content import Content
 from textual.worker import Worker, WorkerState
 
 from specdec.errors import InvalidRequest, SpecDecError
@@ -102,7 +103,7 @@ class AnswersScreen(Clicked[None]):
 
     def show_settings(self) -> None:
         """What is in force beside the defaults, on the prompt's edge."""
-        self.prompt.border_subtitle = one_line(self.chat.settings.in_force(len(self.toolbox.tools)))
+        self.prompt.border_subtitle = Content(one_line(self.chat.settings.in_force(len(self.toolbox.tools))))
 
     def toolbox_changed(self, news: str | SpecDecError) -> None:
         self.toast(news)

@@ -41,12 +41,16 @@ class ClosesOnce(Clicked[T]):
         self.workers.cancel_node(self)  # now: what they would show on is about to go
         return super().dismiss(result)
 
+    @property
+    def there(self) -> bool:
+        """From its first frame to its end. A key may come before or after, when what it is meant for is not."""
+        return self.is_mounted and self.is_attached and self in self.app.screen_stack
+
     async def _dispatch_message(self, message: Message) -> None:
-        """A key that comes late finds nothing left of what was closed."""
         try:
             await super()._dispatch_message(message)
         except NoMatches:
-            if self.is_attached and self in self.app.screen_stack:
+            if self.there:
                 raise
 
     def run_worker(self, *arguments: Any, **options: Any) -> Worker[Any]:

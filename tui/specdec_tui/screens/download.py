@@ -39,7 +39,7 @@ class DownloadScreen(Dialog[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = f"Fetching {one_line(self._model, 50)}"
+            box.border_title = Content(f"Fetching {one_line(self._model, 50)}")
             box.border_subtitle = "Esc cancels; the next time it goes on from there"
             yield ProgressBar(show_eta=False)
             yield Static("asking the hub …", id="how", markup=False)

@@ -145,7 +145,7 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
         return self._lists[column][self.query_one(f"#{column}", OptionList).highlighted or 0]
 
     def _hint(self, text: str) -> None:
-        self.query_one(Vertical).border_subtitle = text
+        self.query_one(Vertical).border_subtitle = Content(text)
 
 
 def _named(name: str) -> str:

@@ -139,4 +139,4 @@ Type words to search all chats; arrow keys choose, `Enter` opens.
         self.query_one("#none").display = not self._sessions
 
     def _hint(self, text: str) -> None:
-        self.query_one(Vertical).border_subtitle = text
+        self.query_one(Vertical).border_subtitle = Content(text)
