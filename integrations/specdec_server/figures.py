@@ -156,7 +156,13 @@ class Figures(ResponseModel):
         answers, as OpenAI counts."""
         usage, stats = endings[0].usage, endings[0].stats
         if len(endings) > 1:
-            usage = _together(endings, endings[choices - 1 :: choices])
+            prompts = [end.usage for end in endings[choices - 1 :: choices]]
+            usage = Usage(
+                _sum(prompt.prompt_tokens for prompt in prompts),
+                _sum(end.usage.completion_tokens for end in endings),
+                _sum(prompt.cached_tokens for prompt in prompts),
+                _sum(end.usage.reasoning_tokens for end in endings),
+            )
             stats = SpecStats.of_all(end.stats for end in endings)
         timing = max((end.timing for end in endings), key=attrgetter("total"))
         speculative = None if stats.unknown else SpeculativeFigures.of(stats)
@@ -165,15 +171,6 @@ class Figures(ResponseModel):
             timings=CompletionTimings.of(usage, timing, speculative),
             metrics=CompletionMetrics(speculative_decoding=speculative),
         )
-
-
-def _together(endings: Sequence[Ending], prompts: Sequence[Ending]) -> Usage:
-    return Usage(
-        _sum(end.usage.prompt_tokens for end in prompts),
-        _sum(end.usage.completion_tokens for end in endings),
-        _sum(end.usage.cached_tokens for end in prompts),
-        _sum(end.usage.reasoning_tokens for end in endings),
-    )
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

@@ -216,7 +216,7 @@ class LocalEngine(Engine):
         begun: list[tuple[Running, Tensor]] = []
         for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
             self._sparing([row], partial(self._read, row, begun))
-        while begun := [(row, logits) for row, logits in begun if self._runs(row) and not row.prefilled]:
+        while begun := [(row, logits) for row, logits in begun if not row.prefilled and self._runs(row)]:
             self._sparing([row for row, _ in begun], partial(self._begin, begun))
         # by slot: rows that lie side by side in the cache are read together without a copy
         decoding = [row for row in rows if row.prefilled and row.finish is None]

@@ -44,7 +44,8 @@ class Prefill:
         ordered = sorted(prompts, key=lambda row: (-row.request.priority, row.turn, row.context.sequence_id))
         for row in [row for row in ordered if not self._waits(row, prompts)]:
             yield row
-            if self._left <= 0 or (alone and not self._whole(row)):
+            held = self._target.state.slots[row.context.slot].length
+            if self._left <= 0 or (alone and (row.paused or held < row.context.prompt_length)):
                 return
             self._left = min(self._left, STALL)  # its answer begins
 
@@ -78,10 +79,6 @@ class Prefill:
             drafter.observe(Seen(row.context, start, end - start, features))
         self._timer.ended(began, end - start, start)
         return found.logits if done else None
-
-    def _whole(self, row: Running) -> bool:
-        """Whether all of it was read."""
-        return not row.paused and self._target.state.slots[row.context.slot].length >= row.context.prompt_length
 
     def _begun(self, row: Running) -> int:
         """How many tokens of the prompt were read, after what is known of it was restored."""

@@ -158,7 +158,10 @@ class Running:
         drafted, accepted = (len(outcome.round.drafted), outcome.round.accepted) if outcome.round else (0, 0)
         own: Origin = "plain" if not drafted else "bonus" if accepted == drafted else "recovered"
         top = self.sampler.params.logprobs
-        scores = [_UNSCORED] * len(outcome.tokens) if top is None else self._scores(outcome, top)
+        scores: Sequence[Score] = [_UNSCORED] * len(outcome.tokens)
+        if top is not None and outcome.logits is not None:
+            tokens = outcome.logits.new_tensor(outcome.tokens).long()
+            scores = logprobs(outcome.logits[: len(tokens)], tokens, top)
         for i, (token, score) in enumerate(zip(outcome.tokens, scores, strict=True)):
             if i == taken:
                 written = len(self.tokens) - self.context.prompt_length + i
@@ -180,13 +183,6 @@ class Running:
             if self.finish:
                 break
         return committed, texts
-
-    def _scores(self, outcome: Outcome, top: int) -> Sequence[Score]:
-        """Of each token."""
-        if outcome.logits is None:
-            return [_UNSCORED] * len(outcome.tokens)
-        tokens = outcome.logits.new_tensor(outcome.tokens).long()
-        return logprobs(outcome.logits[: len(tokens)], tokens, top)
 
     def _released(self, texts: Sequence[str]) -> list[Token]:
         """The tokens whose texts may be shown now."""

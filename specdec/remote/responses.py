@@ -107,19 +107,16 @@ class ResponseReader:
         """What somebody else counted."""
         self._usage = StreamedUsage(completion_tokens=tokens)
 
-    @property
-    def _streamed(self) -> bool:
-        """Whether the answer came as it was made, so that its speed shows. A whole has none, nor a call of which the
-        name came first and then the rest: where tokens come without ids, a piece may be any number of them."""
-        return self._pieces > (1 if self.tokens else 2)
-
     def last(self) -> GenerationEvent:
         """The end of the answer, with its figures."""
         end, request = time.perf_counter(), self._request
         usage = self._usage or StreamedUsage()
         cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
         reasoned = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
-        first = (self._first if self._first and self._streamed else end) - self._start
+        # a whole has no speed, nor has a call of which the name came first and then the rest: where tokens come without
+        # ids, a piece may be any number of them
+        streamed = self._pieces > (1 if self.tokens else 2)
+        first = (self._first if self._first and streamed else end) - self._start
         queued = self._metrics.queue_time_ms if self._metrics else None  # by the server's own clock
         stats = spec_stats(self._server, self._metrics, self._timings, usage.completion_tokens_details)
         if request.speculative in ("off", 0) and not stats.drafted and self._server.dialect.switch:

@@ -27,6 +27,8 @@ class HostRounds:
     def __init__(self, target: Model, drafting: Drafting, controller: Controller, rule: AcceptRule) -> None:
         self._target, self._drafting, self._controller = target, drafting, controller
         self._rejecting = rule == "rejection"
+        self._stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
+        """Of the noise that the target's own samples are drawn with."""
         self._clock = DeviceClock(target.info.device)
         self._outcomes: Outcomes | None = None
 
@@ -63,14 +65,15 @@ class HostRounds:
         """See `base.Rounds.submit`."""
         rows, sampling = plan.rows, plan.sampling
         began = self._clock.mark()
-        noise = self._noise(sampling, rows, 1 + max(c.length for c in plan.choices))
+        positions = [len(r.tokens) for r in rows]
+        noise = sampling.gumbel(positions, 1 + max(c.length for c in plan.choices), self._stream)
         drafting = self._clock.mark()
 
         def draft_noise() -> Tensor | None:
             """What drafters draw with: the target's own noise when coupled, else independent of it."""
             if noise is None or not self._rejecting:
                 return noise
-            return sampling.gumbel([len(r.tokens) for r in rows], noise.shape[1], Stream.DRAFT)
+            return sampling.gumbel(positions, noise.shape[1], Stream.DRAFT)
 
         drafted = self._drafting.collect(rows, sampling, plan.choices, plan.offers, draft_noise)
         known = sampling.on_host(drafted.tokens)
@@ -95,15 +98,9 @@ class HostRounds:
         """The tokens that come out of prefill: logits [B, 1, V]."""
         sampling = SamplingBatch([row.sampler for row in rows])
         none = Drafted(torch.empty(len(rows), 0, dtype=torch.long, device=logits.device), (0,) * len(rows))
-        verdict = self._accept(sampling, rows, logits, none, none.tokens, self._noise(sampling, rows, 1))
+        noise = sampling.gumbel([len(r.tokens) for r in rows], 1, self._stream)
+        verdict = self._accept(sampling, rows, logits, none, none.tokens, noise)
         return [Outcome(tokens, None, own) for tokens, own in zip(verdict.tokens.tolist(), logits, strict=True)]
-
-    def _noise(self, sampling: SamplingBatch, rows: Sequence[Running], width: int) -> Tensor | None:
-        """Gumbel noise [B, width, V] for the target's own samples, keyed by absolute position; None for greedy ones."""
-        if sampling.greedy:
-            return None
-        stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
-        return sampling.gumbel([len(r.tokens) for r in rows], width, stream)
 
     def _accept(
         self,

@@ -25,10 +25,6 @@ class Estimate:
     yields: list[float]
     """The tokens that a round may expect from 0, 1, 2 and more drafts: those that are accepted, and one more."""
 
-    @classmethod
-    def of(cls, rates: list[float], prior: Estimate | None) -> Estimate:
-        return cls(prior, rates, list(accumulate(accumulate(rates, mul), initial=1.0)))
-
 
 class Acceptance:
     """Decayed counts of conditional acceptance: position i counts only where all before it were accepted."""
@@ -47,7 +43,8 @@ class Acceptance:
             if prior is not None and source not in self._counts:
                 known = Estimate(prior, prior.rates, prior.yields)
             else:
-                known = Estimate.of(self._rates(source, prior), prior)
+                rates = self._rates(source, prior)
+                known = Estimate(prior, rates, list(accumulate(accumulate(rates, mul), initial=1.0)))
             self._known[source] = known
         return known
 

@@ -70,14 +70,15 @@ class FewBitsWeight:
 
     def __call__(self, x: Tensor) -> Tensor:
         rounded = x.to(torch.bfloat16)
-        found = (self._few(rounded) if len(x) <= FEW else self._many(rounded)).to(x.dtype)
+        if len(x) > FEW:
+            found = self._many(rounded)
+        elif self.format == "int8":
+            found = torch._weight_int8pack_mm(rounded, self._packed, self._scales.flatten())  # noqa: SLF001
+        else:
+            run = torch.ops.aten._weight_int4pack_mm_for_cpu  # noqa: SLF001
+            found = run(rounded, self._packed, self.group, self._scales)
+        found = found.to(x.dtype)
         return found if self.bias is None else found.add_(self.bias)
-
-    def _few(self, x: Tensor) -> Tensor:
-        if self.format == "int8":
-            return torch._weight_int8pack_mm(x, self._packed, self._scales.flatten())  # noqa: SLF001
-        run: Callable[..., Tensor] = torch.ops.aten._weight_int4pack_mm_for_cpu  # noqa: SLF001
-        return run(x, self._packed, self.group, self._scales)
 
     def _many(self, x: Tensor) -> Tensor:
         numbers, found = self._numbers(), x.new_empty(len(x), self.columns)
