@@ -35,6 +35,11 @@ def test_every_package_is_shipped_with_its_types(package: str) -> None:
     assert any(folder.is_relative_to(shipped) for shipped in SHIPPED), folder
 
 
+@pytest.mark.parametrize("extra", ["gguf", "embeddings"])
+def test_an_extra_that_computes_here_is_enough_alone(extra: str) -> None:
+    assert f"{DISTRIBUTION}[local]" in PROJECT["project"]["optional-dependencies"][extra]
+
+
 def test_nobody_is_told_to_install_another_project() -> None:
     """`specdec` on PyPI is not ours."""
     kinds = (".py", ".md", ".toml", ".service", ".yml", ".yaml", "")

@@ -145,6 +145,8 @@ class Running:
                 self.finish, self.stop = "stop", self.output.stop
         round = outcome.round
         if round:
+            if round.accepted > (written := len(committed)):  # what was drafted behind the end counts for nothing
+                round = replace(round, drafted=round.drafted[:written], accepted=written)
             self.stats.add(round, self.speculation, time.perf_counter() - self.first)
             rejected = tuple(map(self.token_text, round.drafted[round.accepted :]))
             round = replace(round, rejected=rejected) if rejected else round

@@ -134,6 +134,8 @@ def test_an_end_inside_an_accepted_run() -> None:
                 plain.text, plain.token_ids, plain.finish_reason, plain.stop
             )  # fmt: skip
             assert fast.usage.completion_tokens == len(fast.tokens)
+            held = len(stop.encode()) if "stop" in options else 0
+            assert fast.stats.drafted == fast.stats.accepted <= len(fast.tokens) + held, "none behind the end"
             assert "".join(t.text for t in fast.tokens) == fast.text
             assert stop not in fast.text or "stop" not in options
 
@@ -145,6 +147,7 @@ def test_eos_ends_the_answer_and_is_not_part_of_it() -> None:
         plain = engine.generate(PROMPT, temperature=0.9, seed=3, speculative="off")
         fast = engine.generate(PROMPT, temperature=0.9, seed=3, speculative=6)
     assert fast.token_ids == plain.token_ids
+    assert fast.stats.accepted <= len(fast.token_ids), "none behind the end"
     assert fast.finish_reason == "stop"
     assert fast.stop == EOS
     assert EOS not in fast.token_ids
