@@ -34,6 +34,7 @@ TEXTS = (
     "Tell me a story.",
     "@tests @README.md what?",
     "[bold]not markup[/] \x1b[2J",
+    "several\nlines\n",
     "é漢字🦊 " * 30,
     "/usr/bin is what?",
     "/set temperature 0.5",

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.style import Style
+from textual import events
 from textual.containers import Vertical
 from textual.widgets import Input, OptionList, Static
 
@@ -236,6 +238,20 @@ async def test_a_key_that_comes_before_its_dialog_does_nothing(tmp_path: Path) -
         await chat.pilot.press("escape")
         await chat.enter("/set stop [/b]")
         await chat.until(lambda: "stop [/b]" in str(chat.app.main.prompt.border_subtitle).replace("\\", ""))
+
+
+@pytest.mark.parametrize("key", ["ctrl+p", "ctrl+r"])
+async def test_a_click_on_a_line_that_goes_at_that_moment_hits_nothing(key: str, tmp_path: Path) -> None:
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        await chat.pilot.press(key)
+        options = chat.app.screen.query_one(OptionList)
+        await chat.until(lambda: options.option_count)
+        style = Style(meta={"option": options.option_count})
+        options.post_message(events.Click(options, 1, 1, 0, 0, 1, False, False, False, style=style))
+        await chat.pilot.press("escape")
+        await chat.ask("Still there?")
 
 
 async def test_what_is_open_over_a_dialog_goes_with_it(tmp_path: Path) -> None:

@@ -8,15 +8,25 @@ from functools import partial
 from typing import Any
 
 from textual import events
-from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.app import ComposeResult
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.worker import Worker
 
 from specdec_tui.core.commands import COMMANDS, Command
 from specdec_tui.screens.dialog import ClosesOnce
+from specdec_tui.widgets.options import Options
+
+
+class PaletteOptions(CommandList, Options):
+    """Looks as Textual's own."""
 
 
 class PagedPalette(CommandPalette, ClosesOnce[None]):
     """Textual's own falls over a page key before its list was laid out, and over being closed before it was there."""
+
+    def compose(self) -> ComposeResult:
+        for widget in super().compose():
+            yield PaletteOptions() if isinstance(widget, CommandList) else widget
 
     def _on_mount(self, event: events.Mount) -> None:
         if self not in self.app.screen_stack:
