@@ -216,8 +216,10 @@ class LocalEngine(Engine):
         begun: list[tuple[Running, Tensor]] = []
         for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
             self._sparing([row], partial(self._read, row, begun))
-        while begun := [(row, logits) for row, logits in begun if not row.prefilled and self._runs(row)]:
-            self._sparing([row for row, _ in begun], partial(self._begin, begun))
+        first = self._first(begun)
+        if not self._rounds.pending:
+            self._begin(first)
+            first = ()
         # by slot: rows that lie side by side in the cache are read together without a copy
         decoding = [row for row in rows if row.prefilled and row.finish is None]
         decoding.sort(key=attrgetter("context.slot"))
@@ -226,6 +228,7 @@ class LocalEngine(Engine):
                 self._sparing(decoding, partial(self._rounds.catch_up, decoding))
                 decoding = [row for row in decoding if self._runs(row)]
             self._sparing(decoding, partial(self._decode, decoding))
+        self._begin(first)  # a round that was under way is told before, as it ended before
 
     def _runs(self, row: Running) -> bool:
         return self._scheduler.running.get(row.context.slot) is row
@@ -284,18 +287,34 @@ class LocalEngine(Engine):
         """The next chunk of the prompt; after the last one its answer has `begun`, with these logits [1, 1, V]."""
         logits = self._prefill.advance(row)
         if logits is not None:
-            begun.append((row, logits.clone()))  # the next prompt's may be written there
+            begun.append((row, logits))
         elif row.request.progress and len(row.tokens) == row.context.prompt_length:
             done = self._state.slots[row.context.slot].length / len(row.tokens)
             row.deliver(GenerationEvent(row.request.id, prefilled=done))
 
-    def _begin(self, begun: Sequence[tuple[Running, Tensor]]) -> None:
-        """The first tokens of answers."""
-        rows, logits = [row for row, _ in begun], torch.cat([logits for _, logits in begun])
-        for row, outcome in zip(rows, self._rounds.first(rows, logits), strict=True):
-            self._settle(row, outcome)
-            # others may begin like this one while it is still written; its last token is never taken from what is known
-            self._state.save(row.context.slot, row.context.prompt_length - 1)
+    def _first(self, begun: list[tuple[Running, Tensor]]) -> Iterable[tuple[Running, Outcome]]:
+        """The first tokens of answers, which are waited for where they are read. Where there is no memory the youngest
+        fails, and the others go on."""
+        found: list[Iterable[tuple[Running, Outcome]]] = []
+
+        def choose(rows: list[Running], logits: list[Tensor]) -> None:
+            found.append(self._rounds.first(rows, torch.cat(logits)))
+
+        while not found and (begun := [(row, logits) for row, logits in begun if self._runs(row)]):
+            rows, logits = [row for row, _ in begun], [logits for _, logits in begun]
+            self._sparing(rows, partial(choose, rows, logits))
+        return found[0] if found else ()
+
+    def _begin(self, first: Iterable[tuple[Running, Outcome]]) -> None:
+        for row, outcome in first:
+            if self._runs(row):  # else it was paused meanwhile
+                self._sparing([row], partial(self._open, row, outcome))
+
+    def _open(self, row: Running, outcome: Outcome) -> None:
+        """Begin an answer with its first token."""
+        self._settle(row, outcome)
+        # others may begin like this one while it is still written; its last token is never taken from what is known
+        self._state.save(row.context.slot, row.context.prompt_length - 1)
 
     def _settle(self, row: Running, outcome: Outcome) -> None:
         """Commit what a pass decided, emit it, and free the slot if the answer is finished."""

@@ -92,23 +92,17 @@ def test_rounds_are_shared() -> None:
 
 
 def test_first_tokens_of_several_prompts_are_chosen_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each as if it came alone; and what they were chosen from is not what the next prompt has overwritten."""
+    """Each as if it came alone."""
     sampling: dict[str, Any] = {"max_tokens": 6, "ignore_eos": True, "temperature": 0.9, "top_p": 0.8}
     with toy_engine("near", slots=4) as engine:
         alone = [engine.generate([7, i], seed=i, **sampling).token_ids for i in range(4)]
-        together, first, advance = [], engine._rounds.first, engine._prefill.advance
-        buffer = torch.empty(1, 1, engine.info.vocab_size)
+        together, first = [], engine._rounds.first
 
-        def overwriting(row: Any) -> torch.Tensor | None:
-            logits = advance(row)
-            return None if logits is None else buffer.copy_(logits)
-
-        def counted(rows: list[Any], logits: torch.Tensor) -> list[Any]:
+        def counted(rows: list[Any], logits: torch.Tensor) -> Any:
             together.append(len(rows))
             return first(rows, logits)
 
         monkeypatch.setattr(engine._rounds, "first", counted)
-        monkeypatch.setattr(engine._prefill, "advance", overwriting)
         with engine._wake:  # so that all arrive at once
             streams = [engine.stream([7, i], seed=i, **sampling) for i in range(4)]
         texts = [[token.id for event in stream for token in event.tokens] for stream in streams]

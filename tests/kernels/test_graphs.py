@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,11 +19,13 @@ from specdec.decoding.rounds.kinds import HOST, RoundGraphs, RoundKind, likely
 from specdec.decoding.speculation.controller import Controller
 from specdec.drafters.base import Drafter
 from specdec.models import graphs as module
-from specdec.models.base import Model, Pass
+from specdec.models.base import Batch, Model, Pass
 from specdec.models.graphs import Graphs, rows_to_capture
 from specdec.types import MAX_SPECULATIVE_TOKENS
 from tests.decoding.test_engine import wait_until
 from tests.decoding.toy import ToyModel, toy_engine
+from tests.kernels.test_runner import load, saved
+from tests.models.models import tokens
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the toy's tensors need Triton's interpreter")
 
@@ -177,6 +180,34 @@ def test_a_capture_that_other_code_ends_is_made_when_it_is_missed_again(
     wait_until(lambda: made.kinds.count(RoundKind(1, 3, HOST)) == 2)
 
 
+def test_a_round_that_was_under_way_is_told_before_others_wait_for_a_first_token(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int | str] = []
+    first, settle = engine._rounds.first, engine._settle
+
+    def choosing(rows: list[Any], logits: Tensor) -> Any:
+        told.append("chosen")
+        return first(rows, logits)
+
+    def settling(row: Any, outcome: Any) -> None:
+        told.append(row.context.slot)
+        settle(row, outcome)
+
+    monkeypatch.setattr(engine._rounds, "first", choosing)
+    monkeypatch.setattr(engine, "_settle", settling)
+    answer = engine.stream(PROMPT, temperature=0, max_tokens=100, ignore_eos=True, speculative="off")
+    for _ in range(5):
+        next(answer)
+    late = engine.generate([3, 3], temperature=0, max_tokens=2, ignore_eos=True)
+    answer.close()
+    assert len(late.token_ids) == 2
+    second = [place for place, what in enumerate(told) if what == "chosen"][1]
+    old = told[1]
+    assert told[second + 1] == old
+    assert told[second + 2] not in (old, "chosen")
+
+
 def test_a_round_runs_by_the_smallest_graph_that_serves() -> None:
     graphs = RoundGraphs(Made())
     drawn, shaped = Shaping(drawn=True), Shaping(drawn=True, top_k=64, top_p=True)
@@ -212,3 +243,26 @@ def test_what_is_likely_serves_usual_answers(slots: int) -> None:
         for source in ("model", HOST):
             assert any(kind.serves(RoundKind(rows, 4, source, shaping)) for kind in kinds)
     assert max(kind.rows for kind in kinds if kind.drafts) <= 32
+
+
+def test_a_piece_of_a_prompt_runs_by_the_graph_that_there_is_for_its_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has one of its own."""
+
+    def capture(_: Any, record: Callable[[], Pass]) -> module._Captured[Pass]:
+        result = record()
+        return module._Captured(SimpleNamespace(replay=lambda: result.logits.copy_(record().logits)), result)
+
+    saved("llama", tmp_path)
+    model, ids = load(tmp_path, torch.device("cpu")), tokens(1, 40)
+    pieces = [Batch(ids[:, at : at + 20], [0], [at], at // 20) for at in (0, 20)]
+    alone = [model.run(piece).logits for piece in pieces]
+    monkeypatch.setattr(Graphs, "_capture", capture)
+    model.graphs = Graphs(capture=True)
+    model.run(pieces[1])
+    assert model.prepare()
+    assert model.shape_of(pieces[0]).keep == 1
+    found = [model.run(piece).logits for piece in pieces]
+    assert [part.shape for part in found] == [part.shape for part in alone]
+    assert torch.equal(found[1], alone[1])

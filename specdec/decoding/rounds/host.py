@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from specdec.decoding.sequence import Outcome, Running
 from specdec.decoding.speculation.controller import Choice, Controller
 from specdec.decoding.speculation.ready import EVERYTHING, Ready
 from specdec.models.base import Batch, Model, Pass
+from specdec.models.graphs import Fetched
 from specdec.sampling.accept import Verdict, coupled, defined, rejection
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.noise import Stream
@@ -94,13 +95,19 @@ class HostRounds:
         }
         self._learn(plan.choices, drafted, found.logits, seconds)
 
-    def first(self, rows: Sequence[Running], logits: Tensor) -> list[Outcome]:
-        """The tokens that come out of prefill: logits [B, 1, V]."""
+    def first(self, rows: Sequence[Running], logits: Tensor) -> Iterator[tuple[Running, Outcome]]:
+        """The tokens that come out of prefill: logits [B, 1, V]. They are on their way when this returns; the iterator
+        waits for them."""
         sampling = SamplingBatch([row.sampler for row in rows])
         none = Drafted(torch.empty(len(rows), 0, dtype=torch.long, device=logits.device), (0,) * len(rows))
         noise = sampling.gumbel([len(r.tokens) for r in rows], 1, self._stream)
         verdict = self._accept(sampling, rows, logits, none, none.tokens, noise)
-        return [Outcome(tokens, None, own) for tokens, own in zip(verdict.tokens.tolist(), logits, strict=True)]
+        return self._firsts(rows, Fetched(verdict.tokens.flatten()), logits)
+
+    @staticmethod
+    def _firsts(rows: Sequence[Running], tokens: Fetched, logits: Tensor) -> Iterator[tuple[Running, Outcome]]:
+        for row, token, own in zip(rows, tokens.wait(), logits, strict=True):
+            yield row, Outcome([token], None, own)
 
     def _accept(
         self,

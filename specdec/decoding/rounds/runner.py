@@ -55,6 +55,11 @@ class RoundRunner:
         """Device memory that graphs take."""
         return self._device.graph_bytes if self._device else 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether rounds are under way."""
+        return self._device is not None and self._device.pending
+
     def warm_up(self, defaults: Mapping[str, float]) -> None:
         """What would otherwise make the first answers wait, as far as there is memory. `defaults`: the checkpoint's own
         sampling parameters."""

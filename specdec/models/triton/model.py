@@ -132,7 +132,9 @@ class TritonModel:
         shape = self.shape_of(batch)
         held, where = self._inputs.fill(batch.tokens, batch.slots, batch.starts, shape.rows, shape.width)
         found = self.graphs.run(shape, lambda: self._decoded(shape, held, where))
-        logits = found.logits[:rows] if batch.keep < 2 else found.logits[:rows, count - batch.keep : count]
+        logits = (
+            found.logits[:rows, : batch.keep] if batch.keep < 2 else found.logits[:rows, count - batch.keep : count]
+        )
         features = None if found.features is None else found.features[:rows, :count].clone()
         return Pass(logits.clone(), features)
 
@@ -152,6 +154,8 @@ class TritonModel:
                 lambda size, width: replace(wanted, rows=size, width=width),
             )
             wanted = replace(wanted, rows=size, width=width)
+        if wanted not in self.graphs and (last := replace(wanted, keep=1)) in self.graphs and not wanted.keep:
+            wanted = last  # logits that nobody asks for cost less than launches one by one
         if max(batch.starts) + wanted.width > self.capacity:
             return replace(wanted, width=count)  # at the end of a slot there is no room to fill up
         return wanted
