@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from operator import attrgetter
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from torch import Tensor
 from specdec.decoding.admission import Admission
 from specdec.decoding.forms import AnswerForms
 from specdec.decoding.prefill import Prefill
+from specdec.decoding.rounds.host import FirstTokens
 from specdec.decoding.rounds.runner import RoundRunner
 from specdec.decoding.scheduler import Scheduler
 from specdec.decoding.sequence import Outcome, Running
@@ -45,6 +46,7 @@ from specdec.text.tools.formats import AnswerFormat
 from specdec.threads.count import spare_one
 from specdec.types import AcceptRule, EngineInfo, EngineStats, GenerationEvent, Message, Request, RequestOptions
 
+T = TypeVar("T")
 _PAUSE = 0.05
 """Seconds without any request after which it is time for what takes long."""
 
@@ -216,10 +218,10 @@ class LocalEngine(Engine):
         begun: list[tuple[Running, Tensor]] = []
         for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
             self._sparing([row], partial(self._read, row, begun))
-        first = self._first(begun)
-        if not self._rounds.pending:
+        first = self._first(begun) if begun else None
+        if first and not (self._rounds.device and self._rounds.device.pending):
             self._begin(first)
-            first = ()
+            first = None
         # by slot: rows that lie side by side in the cache are read together without a copy
         decoding = [row for row in rows if row.prefilled and row.finish is None]
         decoding.sort(key=attrgetter("context.slot"))
@@ -228,7 +230,8 @@ class LocalEngine(Engine):
                 self._sparing(decoding, partial(self._rounds.catch_up, decoding))
                 decoding = [row for row in decoding if self._runs(row)]
             self._sparing(decoding, partial(self._decode, decoding))
-        self._begin(first)  # a round that was under way is told before, as it ended before
+        if first:  # a round that was under way is told before, as it ended before
+            self._begin(first)
 
     def _runs(self, row: Running) -> bool:
         return self._scheduler.running.get(row.context.slot) is row
@@ -246,11 +249,11 @@ class LocalEngine(Engine):
                     return
             pause = _PAUSE if self._rounds.prepare() else None
 
-    def _sparing(self, rows: Sequence[Running], work: Callable[[], None]) -> None:
-        """Where the device has no room left for some work, the youngest of its rows fails, and the others go on; where
-        only pages are wanting, the youngest that runs waits."""
+    def _sparing(self, rows: Sequence[Running], work: Callable[[], T]) -> T | None:
+        """What some work gives. Where the device has no room left for it, the youngest of its rows fails, and the
+        others go on; where only pages are wanting, the youngest that runs waits."""
         try:
-            work()
+            return work()
         except PoolFull as error:
             with self._wake:
                 youngest = self._scheduler.pause()
@@ -263,6 +266,7 @@ class LocalEngine(Engine):
             self._fail(max(rows, key=lambda row: row.context.sequence_id), error)
             if self._target.info.device.type == "cuda":
                 torch.cuda.empty_cache()
+        return None
 
     def _fail(self, row: Running, error: torch.OutOfMemoryError) -> None:
         self._state.commit(row.context.slot, 0)  # keeping what its slot holds would take memory
@@ -292,29 +296,22 @@ class LocalEngine(Engine):
             done = self._state.slots[row.context.slot].length / len(row.tokens)
             row.deliver(GenerationEvent(row.request.id, prefilled=done))
 
-    def _first(self, begun: list[tuple[Running, Tensor]]) -> Iterable[tuple[Running, Outcome]]:
-        """The first tokens of answers, which are waited for where they are read. Where there is no memory the youngest
-        fails, and the others go on."""
-        found: list[Iterable[tuple[Running, Outcome]]] = []
+    def _first(self, begun: list[tuple[Running, Tensor]]) -> FirstTokens | None:
+        """Have first tokens of answers chosen. Where there is no memory the youngest fails, and the others go on."""
+        begun = [(row, logits) for row, logits in begun if not row.paused]  # as the next prompts were read
+        while begun:
+            rows = [row for row, _ in begun]
+            choose = partial(self._rounds.first, rows, torch.cat([logits for _, logits in begun]))
+            if (found := self._sparing(rows, choose)) is not None:
+                return found
+            begun = [(row, logits) for row, logits in begun if self._runs(row)]
+        return None
 
-        def choose(rows: list[Running], logits: list[Tensor]) -> None:
-            found.append(self._rounds.first(rows, torch.cat(logits)))
-
-        while not found and (begun := [(row, logits) for row, logits in begun if self._runs(row)]):
-            rows, logits = [row for row, _ in begun], [logits for _, logits in begun]
-            self._sparing(rows, partial(choose, rows, logits))
-        return found[0] if found else ()
-
-    def _begin(self, first: Iterable[tuple[Running, Outcome]]) -> None:
-        for row, outcome in first:
-            if self._runs(row):  # else it was paused meanwhile
-                self._sparing([row], partial(self._open, row, outcome))
-
-    def _open(self, row: Running, outcome: Outcome) -> None:
-        """Begin an answer with its first token."""
-        self._settle(row, outcome)
-        # others may begin like this one while it is still written; its last token is never taken from what is known
-        self._state.save(row.context.slot, row.context.prompt_length - 1)
+    def _begin(self, first: FirstTokens) -> None:
+        """Begin answers with their first tokens."""
+        for row, token, logits in zip(first.rows, first.tokens.wait(), first.logits, strict=True):
+            if not row.paused:  # meanwhile
+                self._sparing([row], partial(self._settle, row, Outcome([token], None, logits)))
 
     def _settle(self, row: Running, outcome: Outcome) -> None:
         """Commit what a pass decided, emit it, and free the slot if the answer is finished."""
@@ -339,6 +336,9 @@ class LocalEngine(Engine):
         finally:  # a released row is nobody's: what fails there must not keep its reader waiting
             if event.text or event.tokens or event.round or event.end:
                 row.deliver(event)
+        if outcome.round is None and event.end is None:
+            # others may begin like this one while it is still written; its last token is never taken from what is known
+            self._state.save(row.context.slot, row.context.prompt_length - 1)
 
     def _release(self, row: Running, **counts: int) -> None:
         """Out of its slot, or of the queue. What it leaves there is kept."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,6 +21,16 @@ from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.noise import Stream
 from specdec.transfer import to_device
 from specdec.types import AcceptRule, Round
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTokens:
+    """Of answers, on their way to the host."""
+
+    rows: Sequence[Running]
+    tokens: Fetched
+    logits: Tensor
+    """[B, 1, V], which they were chosen from."""
 
 
 class HostRounds:
@@ -95,19 +106,13 @@ class HostRounds:
         }
         self._learn(plan.choices, drafted, found.logits, seconds)
 
-    def first(self, rows: Sequence[Running], logits: Tensor) -> Iterator[tuple[Running, Outcome]]:
-        """The tokens that come out of prefill: logits [B, 1, V]. They are on their way when this returns; the iterator
-        waits for them."""
+    def first(self, rows: Sequence[Running], logits: Tensor) -> FirstTokens:
+        """The tokens that come out of prefill: logits [B, 1, V]."""
         sampling = SamplingBatch([row.sampler for row in rows])
         none = Drafted(torch.empty(len(rows), 0, dtype=torch.long, device=logits.device), (0,) * len(rows))
         noise = sampling.gumbel([len(r.tokens) for r in rows], 1, self._stream)
         verdict = self._accept(sampling, rows, logits, none, none.tokens, noise)
-        return self._firsts(rows, Fetched(verdict.tokens.flatten()), logits)
-
-    @staticmethod
-    def _firsts(rows: Sequence[Running], tokens: Fetched, logits: Tensor) -> Iterator[tuple[Running, Outcome]]:
-        for row, token, own in zip(rows, tokens.wait(), logits, strict=True):
-            yield row, Outcome([token], None, own)
+        return FirstTokens(rows, Fetched(verdict.tokens.flatten()), logits)
 
     def _accept(
         self,

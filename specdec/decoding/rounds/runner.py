@@ -41,11 +41,12 @@ class RoundRunner:
         self.observers, self.features = self._drafting.observers, self._drafting.features
         self._host = HostRounds(target, self._drafting, controller, rule)
         self.catch_up, self.first = self._catch_up.advance, self._host.first
-        self._device = None
+        self.device = None
+        """The rounds that the device leads, if it leads any."""
         if target.device is not None and rule == "coupled":
             from specdec.decoding.rounds.device import DeviceRounds  # with it comes Triton
 
-            self._device = DeviceRounds(target, target.device, drafters, controller)
+            self.device = DeviceRounds(target, target.device, drafters, controller)
         self._batch: tuple[list[Running], SamplingBatch] | None = None
         self._ended: float | None = None
         """When the last round over the same rows ended."""
@@ -53,25 +54,20 @@ class RoundRunner:
     @property
     def graph_bytes(self) -> int:
         """Device memory that graphs take."""
-        return self._device.graph_bytes if self._device else 0
-
-    @property
-    def pending(self) -> bool:
-        """Whether rounds are under way."""
-        return self._device is not None and self._device.pending
+        return self.device.graph_bytes if self.device else 0
 
     def warm_up(self, defaults: Mapping[str, float]) -> None:
         """What would otherwise make the first answers wait, as far as there is memory. `defaults`: the checkpoint's own
         sampling parameters."""
         self._host.warm_up()
-        if self._device is not None:
+        if self.device is not None:
             with suppress(torch.OutOfMemoryError, NotCaptured):
-                self._device.warm_up(defaults)
+                self.device.warm_up(defaults)
 
     def prepare(self) -> bool:
         """See `base.Rounds.prepare`. Memory that is short is left to answers."""
         try:
-            return (self._device is not None and self._device.prepare()) or self._host.prepare()
+            return (self.device is not None and self.device.prepare()) or self._host.prepare()
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
         except NotCaptured as error:
@@ -84,10 +80,10 @@ class RoundRunner:
         plan = self._plan(rows)
         planned = time.perf_counter()
         outcomes: Outcomes = {}
-        if self._device and self._device.accepts(plan):
-            self._device.submit(plan)
-        while self._device and self._device.pending and not any(row in outcomes for row in rows):
-            outcomes = self._device.collect()  # rounds whose rows have all left were for nothing
+        if self.device and self.device.accepts(plan):
+            self.device.submit(plan)
+        while self.device and self.device.pending and not any(row in outcomes for row in rows):
+            outcomes = self.device.collect()  # rounds whose rows have all left were for nothing
         led = not any(row in outcomes for row in rows)
         if led:
             self._host.submit(plan)
@@ -115,7 +111,7 @@ class RoundRunner:
         for b, row in enumerate(rows):
             options = self._drafting.options(b, row, offers) if row.max_drafts != 0 else ()
             planned.append(Row(row.acceptance, options, row.room, row.max_drafts))
-        choices = self._controller.plan(planned, (self._device or self._host).ready(sampling))
+        choices = self._controller.plan(planned, (self.device or self._host).ready(sampling))
         decision = self._controller.decision
         for row, asked in zip(rows, planned, strict=True):
             row.warning = self._controller.warning
@@ -127,7 +123,7 @@ class RoundRunner:
     def _learn_costs(self, began: float, planned: float, outcomes: Outcomes, *, led: bool) -> None:
         """What the round took beyond what was measured on the device."""
         ended, one = time.perf_counter(), next(iter(outcomes.values()))
-        if self._device is None:
+        if self.device is None:
             if self._ended is not None:
                 self._controller.between_cost.observe(len(outcomes), planned - self._ended)
             self._ended = ended
