@@ -217,7 +217,8 @@ class LocalEngine(Engine):
         prompts = [row for row in rows if not row.prefilled]
         begun: list[tuple[Running, Tensor]] = []
         for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
-            self._sparing([row], partial(self._read, row, begun))
+            if self._runs(row):  # else it gave its slot up as the one before was read
+                self._sparing([row], partial(self._read, row, begun))
         first = self._first(begun) if begun else None
         if first and not (self._rounds.device and self._rounds.device.pending):
             self._begin(first)
@@ -342,12 +343,12 @@ class LocalEngine(Engine):
 
     def _release(self, row: Running, **counts: int) -> None:
         """Out of its slot, or of the queue. What it leaves there is kept."""
-        if self._runs(row):
+        with self._wake:
+            ran = self._scheduler.release(row)
+            self._add(**counts)
+        if ran:
             self._state.leave(row.context.slot)
         self._rounds.release(row)
-        with self._wake:
-            self._scheduler.release(row)
-            self._add(**counts)
 
     def _add(self, **counts: int) -> None:
         self._stats = replace(self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()})

@@ -94,12 +94,13 @@ class Scheduler:
         row.paused = True
         return row
 
-    def release(self, row: Running) -> None:
-        """Free the row's slot, or take it out of the queue."""
-        if self.running.get(row.context.slot) is row:
+    def release(self, row: Running) -> bool:
+        """Free the row's slot, or take it out of the queue. Whether it had a slot."""
+        if ran := self.running.get(row.context.slot) is row:
             del self.running[row.context.slot]
         elif row in self._waiting:
             self._waiting.remove(row)
+        return ran
 
     def leaving(self) -> list[Running]:
         """Who was cancelled, or has no time left."""

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from specdec.decoding.engine import LocalEngine
+from specdec.decoding.sequence import Running
 from specdec.errors import OutOfMemory, PromptTooLong
 from specdec.models.base import DECODE_ROWS, Batch, Pass
-from specdec.models.pages import PagedPrefixes
+from specdec.models.pages import PagedPrefixes, PoolFull
 from tests.decoding.toy import PagedToy, ToyModel, toy_engine
 from tests.engine_contract import eventually
 from tests.models.test_pages import check
@@ -110,6 +111,33 @@ def test_random_requests_and_cancels_leave_nothing_behind(
     monkeypatch.undo()
     again = [engine.generate(prompt, **how).token_ids for prompt, how in map(asked, range(10))]
     assert again == alone[:10]
+
+
+def test_who_gave_its_slot_up_in_a_step_is_not_read_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [[1, 2, 3], [*range(100)], [*range(50, 150)]]
+    how: dict[str, Any] = {"temperature": 0, "max_tokens": 9, "ignore_eos": True}
+    with toy_engine(target=ToyModel(slots=1)) as engine:
+        alone = [engine.generate(prompt, **how).token_ids for prompt in prompts]
+    read = []
+    with toy_engine(target=PagedToy(200, slots=3)) as engine:
+        advance = engine._prefill.advance
+
+        def short_once(row: Running) -> torch.Tensor | None:
+            read.append(engine._runs(row))
+            if row.tokens[:100] == prompts[1] and len(read) == 2:
+                raise PoolFull
+            return advance(row)
+
+        monkeypatch.setattr(engine._prefill, "advance", short_once)
+        answer = engine.stream(prompts[0], **{**how, "max_tokens": 300})
+        next(answer)
+        with engine._wake:  # so that both are read in one step
+            others = [engine.stream(prompt, **how) for prompt in prompts[1:]]
+        texts = [tuple(token.id for event in other for token in event.tokens) for other in others]
+        answer.close()
+    assert texts == alone[1:]
+    assert len(read) > 3
+    assert all(read)
 
 
 def test_a_prompt_too_long_for_the_pool_is_refused_at_the_call(paged: tuple[PagedToy, LocalEngine]) -> None:
