@@ -23,7 +23,7 @@ class SlotTable:
         self.top_k = torch.ones(slots + 1, dtype=torch.int64, device=device)
         self.shapes = torch.ones(4, slots + 1, dtype=torch.float32, device=device)
         """Temperature, top_p, log of min_p, and 1 where the row is greedy."""
-        self.shapes[2] = 0.0
+        self.shapes[2] = 0.0  # else nothing would be likely enough for rows that nobody uses
 
     def upload(self, held: Slot, row: Running, vocab: int) -> None:
         """Make the row's slot say what the host knows, when no round of the row is under way."""
