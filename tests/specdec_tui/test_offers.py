@@ -9,7 +9,7 @@ import pytest
 
 from specdec.training.options import DEFAULT_MINUTES
 from specdec.types import DrafterStats, Message, PublishedDraft, SpecStats
-from specdec_tui.core.offers import TRAINING_MINUTES, of_context, of_training
+from specdec_tui.core.offers import of_context, of_training
 from specdec_tui.screens.chat import SUMMARISE
 from specdec_tui.widgets.offer import OfferLine
 from tests.fakes import SCRIPT, SCRIPTED_INFO, ScriptedEngine
@@ -64,8 +64,8 @@ def test_another_draft_is_offered_where_one_seldom_agrees(
     assert (offer is not None) == (says is not None)
     if offer and says:
         assert says in offer.text
-        assert f"about {DEFAULT_MINUTES:g} minutes here" in offer.text
-        assert f"about {TRAINING_MINUTES} minutes on a machine with a GPU" in str(of_training(SCRIPTED_INFO, stats))
+        assert f"one that fits, in as many minutes as you give it ({DEFAULT_MINUTES:g} unless you say)" in offer.text
+        assert "one that fits on a machine with a GPU, in" in str(of_training(SCRIPTED_INFO, stats))
 
 
 async def test_the_command_that_trains_is_copied() -> None:

@@ -12,7 +12,7 @@ _FREE = {"lookup", "memory", "prediction", "grammar"}
 _AGREES, _LOOKED = 0.5, 100
 """A draft model that agrees less often is worth another one, once it was looked at so many times."""
 TRAINING_MINUTES = 20
-"""What `specdec train` takes if it is told nothing."""
+"""What `specdec train` takes if it is told nothing: by the clock, so on any machine."""
 _SUMMARY = 350
 """Tokens that asking for a summary and the summary take, about."""
 _FULL = (0.95, 0.8)
@@ -43,10 +43,10 @@ def of_training(info: EngineInfo, drafted: SpecStats) -> Offer | None:
     if ours is None or ours.tested[0] < _LOOKED or ours.accepted[0] >= _AGREES * ours.tested[0]:
         return None
     agrees = f"{ours.accepted[0] / ours.tested[0]:.0%}"
-    where = "on a machine with a GPU" if info.device == "cpu" else "here"
+    where = " on a machine with a GPU" if info.device == "cpu" else ""
     text = (
-        f"This draft agrees with {agrees} of the target's tokens; `specdec train` can make one that fits, "
-        f"in about {TRAINING_MINUTES} minutes {where}."
+        f"This draft agrees with {agrees} of the target's tokens; `specdec train` can make one that fits{where}, "
+        f"in as many minutes as you give it ({TRAINING_MINUTES} unless you say)."
     )
     return Offer(f"train {info.target} {info.draft}", text, "/train", "copies the command")
 
