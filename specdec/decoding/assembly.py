@@ -86,8 +86,11 @@ def assemble(
     eos_ids: frozenset[int],
     answer_format: AnswerFormat | None = None,
     defaults: Mapping[str, float] | None = None,
+    alone: bool = False,
 ) -> LocalEngine:
-    """An engine over a target and, on the same device and slots, a draft model or a head."""
+    """An engine over a target and, on the same device and slots, a draft model or a head.
+
+    `alone`: see `RoundRunner`."""
     kept = [(target.state, target.info.cache_bytes), *([(draft.state, draft.cache_bytes)] if draft else [])]
     _share_prefix_bytes(options.prefix_cache_bytes, kept, target.info.device)
     drafters: list[Drafter] = [GrammarDrafter(), PredictionDrafter()]
@@ -122,7 +125,8 @@ def assemble(
         published_draft=next(iter(published(options.target)), None) if options.draft == "auto" and not draft else None,
     )
     rule, limit = options.accept_rule, options.queue_limit
-    return LocalEngine(Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, writes))
+    parts = Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, writes, alone)
+    return LocalEngine(parts)
 
 
 def _share_prefix_bytes(wanted: int | None, states: Sequence[tuple[SlotState, int]], device: torch.device) -> None:

@@ -65,6 +65,8 @@ class Parts:
     accept_rule: AcceptRule
     queue_limit: int = 256
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
+    alone: bool = False
+    """See `RoundRunner`."""
 
 
 _TRIAL = "Tell me a short story about a girl who goes to the market to buy some bread."
@@ -76,7 +78,7 @@ class LocalEngine(Engine):
     def __init__(self, parts: Parts) -> None:
         self._info, self._target = parts.info, parts.target
         self._controller = Controller()
-        self._rounds = RoundRunner(parts.target, parts.drafters, self._controller, parts.accept_rule)
+        self._rounds = RoundRunner(parts.target, parts.drafters, self._controller, parts.accept_rule, alone=parts.alone)
         self._state = parts.target.state
         self._prefill = Prefill(
             parts.target, self._controller.chunk_costs, self._rounds.observers, self._rounds.features
@@ -220,7 +222,7 @@ class LocalEngine(Engine):
             if self._runs(row):  # else it gave its slot up as the one before was read
                 self._sparing([row], partial(self._read, row, begun))
         first = self._first(begun) if begun else None
-        if first and not (self._rounds.device and self._rounds.device.pending):
+        if first and not self._rounds.pending:
             self._begin(first)
             first = None
         # by slot: rows that lie side by side in the cache are read together without a copy

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torch
 
@@ -68,31 +67,6 @@ def _round_seconds(engine: Engine, drafts: int, prompt: Sequence[int]) -> list[f
                 break
         cancel()
     return found
-
-
-class Alone:
-    """A model or a drafter in an engine that answers one request at a time, and for a moment: no graphs are made for
-    more rows, and none beforehand but those of rounds."""
-
-    def __init__(self, inner: object) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    @property
-    def device(self) -> Any:
-        """See `models.base.Model.device` and `drafters.base.Drafter.device`."""
-        device = self.__getattr__("device")
-        return self if device is self._inner else device
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """See `models.base.DeviceModel.sizes`."""
-        return tuple(self.__getattr__("sizes")[:1])
-
-    def warm_up(self, features: tuple[int, ...] = ()) -> None:
-        """See `models.base.Model.warm_up`: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from math import ceil, inf
-from typing import cast
 
 import torch
 
@@ -49,7 +48,7 @@ from specdec.training.initial import (
     write_head,
     write_model,
 )
-from specdec.training.judging import Alone, RoundTimes, judge
+from specdec.training.judging import RoundTimes, judge
 from specdec.training.learning import Learner
 from specdec.training.loop import TrainingLoop
 from specdec.training.made_up import CATEGORY, MadeUp, OpenTurn
@@ -214,7 +213,7 @@ class _Run:
         options, target = self.options, self._target
         total = len(self._parts.learn) + len(self._parts.judge)
         defaults = generation_defaults(target.facts.folder)[0]
-        with self._engine(target.model) as engine:
+        with self._engine() as engine:
             begun, draws = time.monotonic(), defaults.get("temperature") != 0
             for part, greedy, share in ((self._parts.judge, True, _HELD_OUT), (self._parts.learn, False, 1.0)):
                 more = options.tokens is None and not greedy
@@ -227,24 +226,26 @@ class _Run:
                     self._report(TrainingProgress("answers", note=note))
             return time.monotonic() - begun
 
-    def _engine(self, model: Model, drafter: LoadedDrafter | None = None) -> LocalEngine:
-        """Over the target."""
-        options, target = self.options, self._target
-        loading = LoadOptions(options.target, "none", slots=model.info.slots, prefix_cache_bytes=0, remember=0)
+    def _engine(self, drafter: LoadedDrafter | None = None, *, alone: bool = False) -> LocalEngine:
+        """Over the target (see `assemble`)."""
+        target = self._target
+        slots = target.model.info.slots
+        loading = LoadOptions(self.options.target, "none", slots=slots, prefix_cache_bytes=0, remember=0)
         return assemble(
             loading,
-            model,
+            target.model,
             drafter,
             target.tokenizer,
             eos_ids=target.eos_ids,
             answer_format=AnswerFormat.of(loading.tool_format, target.tokenizer.template, target.tokenizer.added),
             defaults=generation_defaults(target.facts.folder)[0],
+            alone=alone,
         )
 
     def _round_times(self, answered: Answered) -> RoundTimes:
         """Of the drafter as it is, on some answer."""
         drafter = self._drafter()
-        with self._engine(cast("Model", Alone(self._target.model)), cast("LoadedDrafter", Alone(drafter))) as engine:
+        with self._engine(drafter, alone=True) as engine:
             return RoundTimes.measured(engine, drafter.longest, answered.tokens[:_PROMPT])
 
     def _made_up(self) -> MadeUp | None:

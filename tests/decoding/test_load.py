@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Ma
 
 import specdec
 from specdec.decoding.assembly import assemble
+from specdec.drafters.model import DraftModelDrafter
 from specdec.engine import Engine
 from specdec.errors import (
     CheckpointCorrupt,
@@ -194,3 +195,17 @@ def test_weights_that_are_nan_end_the_request_and_not_the_engine(target: Path) -
         assert bool(runner.cache.tensor.isfinite().all())  # what a mask hides is read all the same
         embedded.copy_(before)
         assert engine.generate(PROMPT, **shape).token_ids == wanted
+
+
+def test_an_engine_for_one_request_at_a_time_is_ready_without_warming_up(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed: list[EagerModel] = []
+    monkeypatch.setattr(EagerModel, "warm_up", lambda self, *_: warmed.append(self))
+    models = [load_model(target, device="cpu", slots=2) for _ in range(2)]
+    for alone in (False, True):
+        draft = DraftModelDrafter.over(models[1], models[0])
+        options, tokenizer = LoadOptions("it", remember=0), Tokenizer(byte_tokenizer())
+        with assemble(options, models[0], draft, tokenizer, eos_ids=frozenset(), alone=alone) as engine:
+            assert engine.generate(PROMPT, max_tokens=4, speculative=2).token_ids
+        assert warmed == models

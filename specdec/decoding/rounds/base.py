@@ -1,12 +1,12 @@
 """The contract of verify rounds: a `Plan` is submitted, its outcomes are collected.
 
-There are two implementations. `host.HostRounds` runs any plan, step by step, and has nothing under way afterwards.
-`device.DeviceRounds` runs those plans that need nothing of the host but drafts, as one graph, some rounds ahead.
-`runner.RoundRunner` chooses between them.
+There are two implementations. `device.DeviceRounds` runs those plans that need nothing of the host but drafts, as one
+graph, some rounds ahead. `host.HostRounds` runs any plan, step by step. `runner.RoundRunner` chooses between them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,10 +47,16 @@ class Rounds(Protocol):
         """Whether this plan can be submitted now."""
         ...
 
-    def submit(self, plan: Plan) -> None: ...
+    def submit(self, plan: Plan) -> None:
+        """Start what there is room for: it may be nothing."""
+        ...
 
     def collect(self) -> Outcomes:
         """Wait for the round that was submitted first."""
+        ...
+
+    def warm_up(self, defaults: Mapping[str, float]) -> None:
+        """What would otherwise make the first answers wait. `defaults`: the checkpoint's own sampling parameters."""
         ...
 
     def prepare(self) -> bool:

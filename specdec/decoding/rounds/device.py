@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,7 +27,7 @@ from specdec.drafters.base import DeviceRound, DraftContext, Drafter
 from specdec.kernels.launch import stamp
 from specdec.kernels.rounds import begin, settle
 from specdec.models.base import DECODE_ROWS, DeviceModel, Model
-from specdec.models.graphs import Fetched, Graphs, bucket
+from specdec.models.graphs import Fetched, Graphs, NotCaptured, bucket
 from specdec.sampling.batch import SamplingBatch
 from specdec.transfer import to_device
 from specdec.types import MAX_SPECULATIVE_TOKENS, Round
@@ -47,7 +48,15 @@ class _Flight:
 class DeviceRounds:
     """Rounds under the coupled accept rule (see `base.Rounds`)."""
 
-    def __init__(self, target: Model, model: DeviceModel, drafters: Sequence[Drafter], controller: Controller) -> None:
+    def __init__(
+        self,
+        target: Model,
+        model: DeviceModel,
+        drafters: Sequence[Drafter],
+        controller: Controller,
+        *,
+        alone: bool = False,
+    ) -> None:
         self._target, self._model, self._controller = target, model, controller
         self._drafters = {d.name: d.device for d in drafters if d.device is not None}
         self._on_device = [d for d in drafters if d.device is not None]
@@ -62,9 +71,10 @@ class DeviceRounds:
         self._ran: RoundKind | None = None
         """What its graph is about to be made of."""
         self._flights: deque[_Flight] = deque()
-        self._inputs = {rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in model.sizes}
+        self._sizes = model.sizes[:1] if alone else model.sizes
+        self._inputs = {rows: torch.zeros(2, rows, dtype=torch.int64, device=self._device) for rows in self._sizes}
         self._sent: dict[int, list[list[int]]] = {}
-        self._given = torch.zeros(model.sizes[-1], MAX_SPECULATIVE_TOKENS, dtype=torch.int64, device=self._device)
+        self._given = torch.zeros(self._sizes[-1], MAX_SPECULATIVE_TOKENS, dtype=torch.int64, device=self._device)
         self._stamps = torch.zeros(_STAMPS, dtype=torch.int64, device=self._device)
 
     @property
@@ -74,10 +84,11 @@ class DeviceRounds:
         return self._graphs.nbytes + self._model.graph_bytes + drafters
 
     def warm_up(self, defaults: Mapping[str, float]) -> None:
-        """Make the graphs that answers begin with. Where that was never done Triton first compiles their kernels, for
-        many seconds."""
+        """See `base.Rounds.warm_up`: the graphs that answers begin with, as far as there is memory. Where that was
+        never done Triton first compiles their kernels, for many seconds."""
         drafters = {drafter.name: drafter.longest for drafter in self._on_device}
-        self.make(likely(self._model.sizes, drafters, Shaping.usual(defaults)))
+        with suppress(torch.OutOfMemoryError, NotCaptured):
+            self.make(likely(self._sizes, drafters, Shaping.usual(defaults)))
 
     @torch.inference_mode()
     def make(self, kinds: Iterable[RoundKind]) -> None:
@@ -116,7 +127,7 @@ class DeviceRounds:
     def _kind(self, sampling: SamplingBatch, drafts: int, source: str | None) -> RoundKind:
         if self._shaped is None or self._shaped[0] is not sampling:
             self._shaped = sampling, Shaping.of(sampling.states)
-        return RoundKind(bucket(len(sampling.states), self._model.sizes), drafts, source, self._shaped[1])
+        return RoundKind(bucket(len(sampling.states), self._sizes), drafts, source, self._shaped[1])
 
     def _planned(self, plan: Plan) -> RoundKind | None:
         """What there is a graph for that takes this plan."""

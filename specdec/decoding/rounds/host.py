@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,8 +36,10 @@ class FirstTokens:
 class HostRounds:
     """Runs any plan (see `base.Rounds`)."""
 
-    def __init__(self, target: Model, drafting: Drafting, controller: Controller, rule: AcceptRule) -> None:
-        self._target, self._drafting, self._controller = target, drafting, controller
+    def __init__(
+        self, target: Model, drafting: Drafting, controller: Controller, rule: AcceptRule, *, alone: bool
+    ) -> None:
+        self._target, self._drafting, self._controller, self._alone = target, drafting, controller, alone
         self._rejecting = rule == "rejection"
         self._stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
         """Of the noise that the target's own samples are drawn with."""
@@ -54,8 +56,8 @@ class HostRounds:
         return EVERYTHING
 
     def accepts(self, plan: Plan) -> bool:  # noqa: ARG002
-        """See `base.Rounds.accepts`."""
-        return self._outcomes is None
+        """See `base.Rounds.accepts`: any."""
+        return True
 
     def collect(self) -> Outcomes:
         """See `base.Rounds.collect`."""
@@ -63,11 +65,12 @@ class HostRounds:
         outcomes, self._outcomes = self._outcomes, None
         return outcomes
 
-    def warm_up(self) -> None:
-        """What would otherwise make the models' first passes slow."""
-        self._target.warm_up(self._drafting.features)
-        for drafter in self._drafting.observers:
-            drafter.warm_up()
+    def warm_up(self, defaults: Mapping[str, float]) -> None:  # noqa: ARG002
+        """See `base.Rounds.warm_up`: the models' first passes."""
+        if not self._alone:
+            self._target.warm_up(self._drafting.features)
+            for drafter in self._drafting.observers:
+                drafter.warm_up()
 
     def prepare(self) -> bool:
         """See `base.Rounds.prepare`: the graphs of the models' own passes."""

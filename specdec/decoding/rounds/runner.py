@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from specdec.decoding.rounds.base import Outcomes, Plan
+from specdec.decoding.rounds.base import Outcomes, Plan, Rounds
 from specdec.decoding.rounds.catchup import CatchUp
 from specdec.decoding.rounds.drafting import Drafting
 from specdec.decoding.rounds.host import HostRounds
@@ -32,21 +31,29 @@ class RoundRunner:
 
     The hand-over: a plan that the device takes is submitted there, some rounds ahead. Another waits until all that is
     under way was collected, and the host runs it. Until then each call gives what was collected.
+
+    `alone`: one request at a time is answered, and for a moment. No graphs are made for more, and none beforehand but
+    those of rounds.
     """
 
-    def __init__(self, target: Model, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule) -> None:
+    def __init__(
+        self, target: Model, drafters: Sequence[Drafter], controller: Controller, rule: AcceptRule, *, alone: bool
+    ) -> None:
         self._drafters, self._controller = drafters, controller
         self._catch_up = CatchUp(drafters, controller, target.info.device)
         self._drafting = Drafting(drafters, target.info, rule, self._catch_up)
         self.observers, self.features = self._drafting.observers, self._drafting.features
-        self._host = HostRounds(target, self._drafting, controller, rule)
-        self.catch_up, self.first = self._catch_up.advance, self._host.first
-        self.device = None
+        host = HostRounds(target, self._drafting, controller, rule, alone=alone)
+        self.catch_up, self.first = self._catch_up.advance, host.first
+        self._rounds: list[Rounds] = [host]
+        """The fastest first; the last takes any plan."""
+        self._device = None
         """The rounds that the device leads, if it leads any."""
         if target.device is not None and rule == "coupled":
             from specdec.decoding.rounds.device import DeviceRounds  # with it comes Triton
 
-            self.device = DeviceRounds(target, target.device, drafters, controller)
+            self._device = DeviceRounds(target, target.device, drafters, controller, alone=alone)
+            self._rounds.insert(0, self._device)
         self._batch: tuple[list[Running], SamplingBatch] | None = None
         self._ended: float | None = None
         """When the last round over the same rows ended."""
@@ -54,20 +61,22 @@ class RoundRunner:
     @property
     def graph_bytes(self) -> int:
         """Device memory that graphs take."""
-        return self.device.graph_bytes if self.device else 0
+        return self._device.graph_bytes if self._device else 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether a round is under way."""
+        return any(rounds.pending for rounds in self._rounds)
 
     def warm_up(self, defaults: Mapping[str, float]) -> None:
-        """What would otherwise make the first answers wait, as far as there is memory. `defaults`: the checkpoint's own
-        sampling parameters."""
-        self._host.warm_up()
-        if self.device is not None:
-            with suppress(torch.OutOfMemoryError, NotCaptured):
-                self.device.warm_up(defaults)
+        """See `base.Rounds.warm_up`. The models' passes come first: without them there is no answer."""
+        for rounds in reversed(self._rounds):
+            rounds.warm_up(defaults)
 
     def prepare(self) -> bool:
         """See `base.Rounds.prepare`. Memory that is short is left to answers."""
         try:
-            return (self.device is not None and self.device.prepare()) or self._host.prepare()
+            return any(rounds.prepare() for rounds in self._rounds)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
         except NotCaptured as error:
@@ -79,16 +88,9 @@ class RoundRunner:
         began = time.perf_counter()
         plan = self._plan(rows)
         planned = time.perf_counter()
-        outcomes: Outcomes = {}
-        if self.device and self.device.accepts(plan):
-            self.device.submit(plan)
-        while self.device and self.device.pending and not any(row in outcomes for row in rows):
-            outcomes = self.device.collect()  # rounds whose rows have all left were for nothing
-        led = not any(row in outcomes for row in rows)
-        if led:
-            self._host.submit(plan)
-            outcomes = self._host.collect()
-        self._learn_costs(began, planned, outcomes, led=led)
+        # rounds whose rows have all left were for nothing
+        outcomes = next(ended for ended in self._ended_rounds(plan) if any(row in ended for row in rows))
+        self._learn_costs(began, planned, outcomes)
         for row, outcome in outcomes.items():
             if outcome.option and (round := outcome.round):
                 self._controller.observe(row.acceptance, outcome.option, len(round.drafted), round.accepted)
@@ -101,6 +103,14 @@ class RoundRunner:
         self._catch_up.release(row)
         self._batch = None
 
+    def _ended_rounds(self, plan: Plan) -> Iterator[Outcomes]:
+        """What ends once the plan is submitted; at last, where no other took it, the host's round of this plan."""
+        for rounds in self._rounds:
+            if rounds.accepts(plan):
+                rounds.submit(plan)
+            while rounds.pending:
+                yield rounds.collect()
+
     def _plan(self, rows: list[Running]) -> Plan:
         if self._batch is None or self._batch[0] != rows:
             self._ended = None
@@ -111,7 +121,7 @@ class RoundRunner:
         for b, row in enumerate(rows):
             options = self._drafting.options(b, row, offers) if row.max_drafts != 0 else ()
             planned.append(Row(row.acceptance, options, row.room, row.max_drafts))
-        choices = self._controller.plan(planned, (self.device or self._host).ready(sampling))
+        choices = self._controller.plan(planned, self._rounds[0].ready(sampling))
         decision = self._controller.decision
         for row, asked in zip(rows, planned, strict=True):
             row.warning = self._controller.warning
@@ -120,14 +130,14 @@ class RoundRunner:
                 row.speculation = _UNREAD if unread else decision
         return Plan(self._batch[0], sampling, choices, offers)
 
-    def _learn_costs(self, began: float, planned: float, outcomes: Outcomes, *, led: bool) -> None:
+    def _learn_costs(self, began: float, planned: float, outcomes: Outcomes) -> None:
         """What the round took beyond what was measured on the device."""
         ended, one = time.perf_counter(), next(iter(outcomes.values()))
-        if self.device is None:
+        if self._device is None:
             if self._ended is not None:
                 self._controller.between_cost.observe(len(outcomes), planned - self._ended)
             self._ended = ended
-        elif led or (one.option is not None and one.option.free):
+        elif not one.on_device or (one.option is not None and one.option.free):
             assert one.round is not None
             spent = one.round.draft_seconds + one.round.verify_seconds
             self._controller.host_cost.observe(1, max(ended - began - spent, 0.0))
