@@ -2,9 +2,11 @@
 
     python -m benchmarks.heads --json heads.json
     python -m benchmarks.heads --sizes tiny --device cpu       # the same at sizes that a CPU can bear
+    python -m benchmarks.heads --trained HEAD                  # made by `specdec train bundled --out HEAD`
 
 The weights of the heads are random, so they are hostile: nearly nothing is accepted, and `auto` must not be slower than
-plain decoding. A round's time does not depend on what is accepted.
+plain decoding. A round's time does not depend on what is accepted. Trained heads are put into the shape of published
+ones (`benchmarks.shapes`), and compared with the bundled draft model in its larger shape.
 """
 
 from __future__ import annotations
@@ -12,22 +14,23 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.gpu import Row, Work, load, measure, prompts_of
-from benchmarks.shapes import PAIRS, Size
+from benchmarks.gpu import Row, Work, copy_bandwidth, load, measure, ours, prompts_of, read_bytes, show
+from benchmarks.shapes import PAIRS, EmbeddedHead, Size
 from specdec.bundled import path as bundled
 from specdec.decoding.assembly import assemble
 from specdec.drafters.heads.checkpoint import HeadTensors
-from specdec.drafters.heads.config import read
+from specdec.drafters.heads.config import method_of, read
 from specdec.drafters.heads.drafter import HeadDrafter
 from specdec.drafters.heads.loading import head_of
+from specdec.drafters.model import DraftModelDrafter
 from specdec.models.base import Model
 from specdec.models.weights.dense import dense
 from specdec.text.tokenizer import Tokenizer
@@ -35,6 +38,8 @@ from specdec.types import LoadOptions
 
 LENGTHS = {"dflash": (15,), "eagle3": (4,)}
 """Kinds of heads, and how many drafts a round."""
+LAYERS = {"dflash": 5, "eagle3": 1}
+"""Of those that are published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,25 @@ class RandomTensors(HeadTensors):
         return self._counted(1 + values if "norm" in name else values)
 
 
+class EmbeddedTensors(HeadTensors):
+    """Those of a trained head in a larger shape."""
+
+    def __init__(self, folder: Path, size: Size, target: Model, draft_vocab: int) -> None:
+        super().__init__(folder, target.info.device, target.info.dtype)
+        self._inside, self._draft_vocab = EmbeddedHead(folder, size, target.info.device), draft_vocab
+
+    def __contains__(self, name: str) -> bool:
+        return name == "d2t" or name in self._inside
+
+    def raw(self, name: str) -> Tensor:
+        if name != "d2t":
+            return super().raw(name)
+        return self._inside.ids(self._draft_vocab) - torch.arange(self._draft_vocab)
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        return self._counted(self._inside.get(name, shape).to(self._dtype))
+
+
 def config_of(kind: str, size: Size) -> dict[str, Any]:
     """Of a head of the published size: 5 layers and blocks of 16, or one layer and a small vocabulary."""
     shape = {
@@ -88,11 +112,15 @@ def config_of(kind: str, size: Size) -> dict[str, Any]:
         "rms_norm_eps": 1e-5,
     }
     if kind == "eagle3":
-        more = {"model_type": "llama", "num_hidden_layers": 1, "draft_vocab_size": min(32000, size.vocab // 2)}
+        more = {"model_type": "llama", "num_hidden_layers": LAYERS[kind], "draft_vocab_size": _draft_vocab(size)}
         return {**shape, **more, "architectures": ["LlamaForCausalLMEagle3"]}
-    more = {"model_type": "qwen3", "num_hidden_layers": 5, "block_size": 16, "num_target_layers": size.layers}
-    inner = {"mask_token_id": 5}
+    sizes = {"num_hidden_layers": LAYERS[kind], "block_size": 16, "num_target_layers": size.layers}
+    more, inner = {"model_type": "qwen3", **sizes}, {"mask_token_id": 5}
     return {**shape, **more, "architectures": ["DFlashDraftModel"], "dflash_config": inner}
+
+
+def _draft_vocab(size: Size) -> int:
+    return min(32000, size.vocab // 2)
 
 
 def random_head(kind: str, size: Size, target: Model) -> HeadDrafter:
@@ -104,6 +132,33 @@ def random_head(kind: str, size: Size, target: Model) -> HeadDrafter:
         config = read(Path(folder), ends.layers)
         own = config.draft_vocab if config.draft_vocab < size.vocab else 0
         return head_of(config, RandomTensors(Path(folder), info.device, info.dtype, own), target, ends, kind)
+
+
+def trained_head(folder: Path, size: Size, target: Model) -> HeadDrafter:
+    """The head in `folder`, in the shape of a published one for this target."""
+    ends = target.ends
+    assert ends is not None
+    kind = method_of(folder)
+    assert kind in LAYERS, f"{folder} holds {kind}; expected a head of one of {sorted(LAYERS)}"
+    vocab = _draft_vocab(size) if kind == "eagle3" else size.vocab
+    with tempfile.TemporaryDirectory() as written:
+        config = EmbeddedHead(folder, size, target.info.device).config(LAYERS[kind], vocab)
+        (Path(written) / "config.json").write_text(json.dumps(config))
+        tensors = EmbeddedTensors(folder, size, target, vocab)
+        return head_of(read(Path(written), ends.layers), tensors, target, ends, f"{kind} of {folder.name}")
+
+
+def beside_draft(folders: Sequence[Path], name: str, target: Model, work: Work, lengths: Sequence[int]) -> list[Row]:
+    """Each head, and the draft model of that pair, over one target in one run."""
+    tokenizer, size = Tokenizer.load(bundled("target")), PAIRS[name][0]
+    draft = load(PAIRS[name][1], "draft", target.info.device, target.info.dtype, 1)
+    drafters = {"draft model": DraftModelDrafter.over(draft, target)}
+    rows: list[Row] = []
+    for label, drafter in (drafters | {f.name: trained_head(f, size, target) for f in folders}).items():
+        options = LoadOptions("target", prefix_cache_bytes=0, remember=0)
+        with assemble(options, target, drafter, tokenizer, eos_ids=frozenset()) as engine:
+            rows += (replace(row, system=f"{label}: {row.system}") for row in ours(engine, work, lengths))
+    return rows
 
 
 def costs(kind: str, size: Size, target: Model, work: Work) -> Iterator[HeadCost]:
@@ -130,21 +185,30 @@ def _cost(kind: str, k: int, plain: Row, auto: Row, row: Row, gigabytes: float) 
     )
 
 
-@torch.inference_mode()
-def main() -> None:
+def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", choices=sorted(PAIRS), default="8b" if cuda else "tiny")
     parser.add_argument("--device", default="cuda:0" if cuda else "cpu")
     parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
     parser.add_argument("--kinds", nargs="*", choices=sorted(LENGTHS), default=sorted(LENGTHS))
+    parser.add_argument("--trained", type=Path, nargs="*", default=(), help="heads for the bundled target, instead")
+    parser.add_argument("--lengths", type=int, nargs="*", default=(4,), help="numbers of drafted tokens of those")
     parser.add_argument("--prompts", type=int, default=4, help="how many")
     parser.add_argument("--tokens", type=int, default=192, help="of each answer")
     parser.add_argument("--json", type=Path, help="where to write all figures")
-    arguments = parser.parse_args()
+    return parser.parse_args(given)
+
+
+@torch.inference_mode()
+def run(arguments: argparse.Namespace) -> list[HeadCost] | list[Row]:
     size, device = PAIRS[arguments.sizes][0], torch.device(arguments.device)
     target = load(size, "target", device, getattr(torch, arguments.dtype), 1)
     work = Work(prompts_of(Tokenizer.load(bundled("target")), arguments.prompts), arguments.tokens)
+    if arguments.trained:
+        rows = beside_draft(arguments.trained, arguments.sizes, target, work, arguments.lengths)
+        show(rows, read_bytes(target) / copy_bandwidth(device) * 1000)
+        return rows
     found: list[HeadCost] = []
     print("kind     drafts  plain ms  draft ms  verify ms  ratio   auto  same    GB", flush=True)
     for kind in arguments.kinds:
@@ -152,8 +216,14 @@ def main() -> None:
             found.append(c)
             times = f"{c.plain_ms:9.3f} {c.draft_ms:9.3f} {c.verify_ms:10.3f} {c.ratio:6.3f} {c.auto:6.3f}"
             print(f"{c.kind:8} {c.drafts:6} {times} {c.same_text!s:>5} {c.gigabytes:5.2f}", flush=True)
+    return found
+
+
+def main() -> None:
+    arguments = parsed()
+    found = run(arguments)
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(cost) for cost in found], indent=1))
+        arguments.json.write_text(json.dumps([asdict(row) for row in found], indent=1))
 
 
 if __name__ == "__main__":

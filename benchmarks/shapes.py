@@ -10,16 +10,19 @@ acceptance that of the trained pair, and no weights have to be fetched.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from specdec.models.weights.checkpoint import Safetensors, read_config
+from specdec.models.weights.checkpoint import Safetensors, read_config, read_json
 
 CONSTANT = 1 / 64
 """What the constant dimension adds to every embedding: too little to be seen by a norm."""
@@ -55,23 +58,116 @@ PAIRS = {
 have none; it would add no bytes to read."""
 
 
-class Embedded:
-    """The tensors of a small checkpoint in the shape of `size`, made when asked for (a `checkpoint.TensorSource`).
-    `hostile`: with random output projections, so that it agrees with nothing."""
+class Widened:
+    """Tensors of a small checkpoint in the shape of `size`, made when asked for. `small`: its config."""
 
-    def __init__(self, small: Path, size: Size, device: torch.device, *, hostile: bool = False) -> None:
-        self._hostile = hostile
-        self._weights, self._size, self._device = Safetensors(small), size, device
-        self.small: Any = read_config(small)
-        self._scale = math.sqrt(self.small.hidden_size / size.hidden)
+    def __init__(self, folder: Path, small: Any, size: Size, device: torch.device) -> None:
+        self._weights, self._size, self._device, self.small = Safetensors(folder), size, device, small
+        self._scale = math.sqrt(small.hidden_size / size.hidden)
         self._makers: dict[str, Callable[[str, int, Tensor], None]] = {
-            "embed_tokens": self._embedding,
-            "lm_head": self._head,
             "o_proj": self._out,
             **dict.fromkeys(("norm", "input_layernorm", "post_attention_layernorm"), self._norm),
             **dict.fromkeys(("q_proj", "k_proj", "v_proj"), self._heads),
             **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), self._corner),
         }
+
+    def __contains__(self, name: str) -> bool:
+        return name.endswith(".weight") and _kind(name) in self._makers
+
+    def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """See `checkpoint.TensorSource.get`."""
+        layer = re.search(r"layers\.(\d+)", name)
+        whole = torch.zeros(shape, dtype=torch.bfloat16, device=self._device)
+        self._makers[_kind(name)](name, int(layer[1]) if layer else 0, whole)
+        return whole
+
+    def _small(self, name: str) -> Tensor:
+        return self._weights.tensor(name).to(self._device, torch.float32)
+
+    def _random(self, name: str, whole: Tensor) -> None:
+        generator = torch.Generator(self._device).manual_seed(zlib.crc32(name.encode()))
+        whole.normal_(0, 0.02, generator=generator)
+
+    def _spare(self, layer: int) -> bool:
+        return layer >= int(self.small.num_hidden_layers)
+
+    def _norm(self, name: str, layer: int, whole: Tensor) -> None:
+        if self._spare(layer):
+            whole.fill_(1.0)
+            return
+        small = self._small(name)
+        whole[: len(small)] = small * self._scale
+
+    def _lanes(self) -> Tensor:
+        """For each dimension of a small head, its place in a large one: halves keep their rotary frequencies."""
+        small, large = self.small.head_dim, self._size.head_dim
+        dims = torch.arange(small)
+        half = dims // (small // 2)
+        lanes: Tensor = half * (large // 2) + dims % (small // 2) * (large // small)
+        return lanes
+
+    def _places(self, heads: int, groups: int) -> Tensor:
+        """For each row of the small model's heads, its row in the large one: heads keep their group."""
+        count = self.small.num_attention_heads if heads != groups else self.small.num_key_value_heads
+        per, wide = count // self.small.num_key_value_heads, heads // groups
+        head = torch.tensor([h // per * wide + h % per for h in range(count)])
+        places: Tensor = head[:, None] * self._size.head_dim + self._lanes()
+        return places.flatten().to(self._device)
+
+    def _heads(self, name: str, layer: int, whole: Tensor) -> None:
+        self._random(name, whole)
+        if self._spare(layer):
+            return
+        query = "q_proj" in name
+        places = self._places(self._size.heads if query else self._size.kv_heads, self._size.kv_heads)
+        heads = torch.unique(places // self._size.head_dim)
+        rows = (heads[:, None] * self._size.head_dim + torch.arange(self._size.head_dim, device=self._device)).flatten()
+        whole[rows] = 0
+        factor = self._query_factor() if query else 1.0
+        whole[places] = self._side_by_side(self._small(name) * factor).to(whole.dtype)
+
+    def _query_factor(self) -> float:
+        """Attention of larger heads divides by more."""
+        return math.sqrt(self._size.head_dim / self.small.head_dim)
+
+    def _side_by_side(self, small: Tensor) -> Tensor:
+        """What reads some hidden states at once, [N, n * h] -> [N, n * H]."""
+        parts = small.view(len(small), -1, self.small.hidden_size)
+        padded: Tensor = F.pad(parts, (0, self._size.hidden - parts.shape[-1])).flatten(1)
+        return padded
+
+    def _out(self, name: str, layer: int, whole: Tensor) -> None:
+        if self._spare(layer):
+            return
+        small = self._small(name)
+        whole[: small.shape[0], self._places(self._size.heads, self._size.kv_heads)] = small.to(whole.dtype)
+
+    def _corner(self, name: str, layer: int, whole: Tensor) -> None:
+        down = "down_proj" in name
+        if not down:
+            self._random(name, whole)
+        if self._spare(layer):
+            return
+        small = self._small(name)
+        if not down:
+            whole[: small.shape[0]] = 0
+        whole[: small.shape[0], : small.shape[1]] = small
+
+
+def _kind(name: str) -> str:
+    """`q_proj` of `model.layers.0.self_attn.q_proj.weight`, `fc_norm` of `fc_norm.2.weight`."""
+    return next(part for part in reversed(name.split(".")[:-1]) if not part.isdigit())
+
+
+class Embedded(Widened):
+    """A small model in the shape of `size` (a `checkpoint.TensorSource`). `hostile`: with random output projections,
+    so that it agrees with nothing."""
+
+    def __init__(self, small: Path, size: Size, device: torch.device, *, hostile: bool = False) -> None:
+        super().__init__(small, read_config(small), size, device)
+        self._makers |= {"embed_tokens": self._embedding, "lm_head": self._head}
+        if hostile:
+            self._makers |= dict.fromkeys(("o_proj", "down_proj"), lambda name, _, whole: self._random(name, whole))
 
     @property
     def config(self) -> Any:
@@ -98,31 +194,6 @@ class Embedded:
         config.architectures = ["LlamaForCausalLM"]
         return config
 
-    def __contains__(self, name: str) -> bool:
-        known: bool = name.split(".")[-2] in self._makers
-        return known and name.endswith(".weight")
-
-    def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """See `checkpoint.TensorSource.get`."""
-        kind, parts = name.split(".")[-2], name.split(".")
-        layer = int(parts[2]) if parts[1] == "layers" else 0
-        whole = torch.zeros(shape, dtype=torch.bfloat16, device=self._device)
-        if self._hostile and kind in ("o_proj", "down_proj"):
-            self._random(name, whole)
-        else:
-            self._makers[kind](name, layer, whole)
-        return whole
-
-    def _small(self, name: str) -> Tensor:
-        return self._weights.tensor(name).to(self._device, torch.float32)
-
-    def _random(self, name: str, whole: Tensor) -> None:
-        generator = torch.Generator(self._device).manual_seed(zlib.crc32(name.encode()))
-        whole.normal_(0, 0.02, generator=generator)
-
-    def _spare(self, layer: int) -> bool:
-        return layer >= int(self.small.num_hidden_layers)
-
     def _embedding(self, name: str, _layer: int, whole: Tensor) -> None:
         small = self._small(name)
         whole[: small.shape[0], : small.shape[1]] = small
@@ -134,55 +205,66 @@ class Embedded:
         whole[small.shape[0] :, small.shape[1]] = PUSH
 
     def _norm(self, name: str, layer: int, whole: Tensor) -> None:
+        super()._norm(name, layer, whole)
+        if name == "model.norm.weight":
+            whole[self.small.hidden_size] = self._scale / CONSTANT
+
+
+class EmbeddedHead(Widened):
+    """A head that was trained for the small target, in the shape of those published for the large one. Its vocabulary
+    is filled up with copies of its own tokens."""
+
+    def __init__(self, folder: Path, size: Size, device: torch.device) -> None:
+        self._config = read_json(folder / "config.json")
+        super().__init__(folder, SimpleNamespace(**self._config["transformer_layer_config"]), size, device)
+        self._normed = "layers.0.self_attn.q_norm.weight" in self._weights
+        self._makers |= {
+            "fc": self._features,
+            "lm_head": self._head,
+            **dict.fromkeys(("fc_norm", "hidden_norm"), self._norm),
+            **dict.fromkeys(("q_norm", "k_norm"), self._head_norm),
+        }
+
+    def config(self, layers: int, draft_vocab: int) -> dict[str, Any]:
+        """Of the large head."""
+        s = self._size
+        shape = {
+            "hidden_size": s.hidden,
+            "intermediate_size": s.intermediate,
+            "num_attention_heads": s.heads,
+            "num_key_value_heads": s.kv_heads,
+            "head_dim": s.head_dim,
+            "vocab_size": s.vocab,
+            "num_hidden_layers": layers,
+            "rms_norm_eps": self.small.rms_norm_eps * self._scale**2,
+        }
+        described = self._config["transformer_layer_config"] | shape
+        sizes = {"target_hidden_size": s.hidden, "draft_vocab_size": draft_vocab}
+        return self._config | sizes | {"transformer_layer_config": described}
+
+    def __contains__(self, name: str) -> bool:
+        return re.sub(r"layers\.\d+", "layers.0", name) in self._weights
+
+    def ids(self, count: int) -> Tensor:
+        """The target's id of each token of a draft vocabulary of so many."""
+        known = self._weights.tensor("d2t") if "d2t" in self._weights else torch.zeros(self._config["draft_vocab_size"])
+        own = known.long() + torch.arange(len(known))
+        return own[torch.arange(count) % len(own)]
+
+    def _features(self, name: str, _layer: int, whole: Tensor) -> None:
+        small = self._small(name)
+        whole[: small.shape[0]] = self._side_by_side(small)
+
+    def _head(self, name: str, _layer: int, whole: Tensor) -> None:
+        small = self._small(name)
+        whole[:, : small.shape[1]] = small[torch.arange(len(whole), device=self._device) % len(small)]
+
+    def _head_norm(self, name: str, layer: int, whole: Tensor) -> None:
         if self._spare(layer):
             whole.fill_(1.0)
             return
-        small = self._small(name)
-        whole[: len(small)] = small * self._scale
-        if name == "model.norm.weight":
-            whole[len(small)] = self._scale / CONSTANT
+        factor = 1.0 if "q_norm" in name else 1 / super()._query_factor()
+        whole[self._lanes().to(self._device)] = (self._small(name) * factor).to(whole.dtype)
 
-    def _places(self, heads: int, groups: int) -> Tensor:
-        """For each row of the small model's heads, its row in the large one: heads keep their group, and the halves
-        of a head its rotary frequencies."""
-        small, large = self.small.head_dim, self._size.head_dim
-        dims = torch.arange(small)
-        half = dims // (small // 2)
-        lane = half * (large // 2) + dims % (small // 2) * (large // small)
-        count = self.small.num_attention_heads if heads != groups else self.small.num_key_value_heads
-        per, wide = count // self.small.num_key_value_heads, heads // groups
-        head = torch.tensor([h // per * wide + h % per for h in range(count)])
-        places: Tensor = head[:, None] * large + lane
-        return places.flatten().to(self._device)
-
-    def _heads(self, name: str, layer: int, whole: Tensor) -> None:
-        self._random(name, whole)
-        if self._spare(layer):
-            return
-        query = "q_proj" in name
-        small, places = (
-            self._small(name),
-            self._places(self._size.heads if query else self._size.kv_heads, self._size.kv_heads),
-        )
-        heads = torch.unique(places // self._size.head_dim)
-        rows = (heads[:, None] * self._size.head_dim + torch.arange(self._size.head_dim, device=self._device)).flatten()
-        whole[rows] = 0
-        factor = math.sqrt(self._size.head_dim / self.small.head_dim) if query else 1.0  # attention divides by more
-        whole[places, : small.shape[1]] = (small * factor).to(whole.dtype)
-
-    def _out(self, name: str, layer: int, whole: Tensor) -> None:
-        if self._spare(layer):
-            return
-        small = self._small(name)
-        whole[: small.shape[0], self._places(self._size.heads, self._size.kv_heads)] = small.to(whole.dtype)
-
-    def _corner(self, name: str, layer: int, whole: Tensor) -> None:
-        down = "down_proj" in name
-        if not down:
-            self._random(name, whole)
-        if self._spare(layer):
-            return
-        small = self._small(name)
-        if not down:
-            whole[: small.shape[0]] = 0
-        whole[: small.shape[0], : small.shape[1]] = small
+    def _query_factor(self) -> float:
+        return 1.0 if self._normed else super()._query_factor()  # a norm undoes it
