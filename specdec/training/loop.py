@@ -36,6 +36,9 @@ _LEAST = 0.05
 """Of the learning rate, at the end."""
 _JUDGED = 8
 """Judgements in a training, beside the first."""
+_JUDGING = 8
+"""How many times as long learning goes on, by the clock, before the next one: on a slow machine a judgement takes as
+long as many steps."""
 _ALIKE = 8
 """Steps whose answers are sorted by length."""
 _KEPT_EVERY = 45.0
@@ -85,7 +88,7 @@ class TrainingLoop:
         tensors, self._rate = learner.tensors, options.rate or (_RATE if options.start is None else _RATE_ON)
         self._optimiser = Optimiser(tensors.matrices, tensors.rest, self._rate, _REST * self._rate)
         self._file = options.out / "training" / "state.pt"
-        self._kept = time.monotonic()
+        self._kept = self._judge_at = time.monotonic()
         self._steps: tuple[int, list[list[int]]] | None = None
         """Of an epoch: which answers each step learns from."""
         self._whole = True
@@ -115,7 +118,7 @@ class TrainingLoop:
                     self._check(losses)
                     losses.clear()
                     # by tokens the same steps are judged however slow they are
-                    due = regular or self.options.tokens is None
+                    due = regular if self.options.tokens is not None else now >= self._judge_at
                     if over or (due and self.progress * _JUDGED >= self.state.judged):
                         self._judged()
                     if now - self._kept > _KEPT_EVERY:
@@ -208,7 +211,8 @@ class TrainingLoop:
         state, tensors = self.state, self.learner.tensors
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.state().values()):
             raise self._failed(f"some weights are no finite numbers after {state.step} steps")
-        score = self._judge()
+        began, score = time.monotonic(), self._judge()
+        self._judge_at = time.monotonic() + _JUDGING * (time.monotonic() - began)
         state.judged += 1
         state.before = state.before or score
         if state.best is None or score.acceptance_length >= state.best.acceptance_length:

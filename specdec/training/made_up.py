@@ -16,6 +16,7 @@ from specdec.bench.prompts import BenchPrompt
 from specdec.errors import InvalidRequest
 from specdec.text.tokenizer import Tokenizer
 from specdec.training.answers import Answered
+from specdec.training.prompts import plain
 from specdec.types import Message, Request, SamplingParams
 
 CATEGORY = "made up"
@@ -65,7 +66,7 @@ class MadeUp:
 
     def __init__(self, turn: OpenTurn, tokenizer: Tokenizer, given: Iterable[BenchPrompt], seed: str) -> None:
         self._turn, self._decode, self._rng = turn, tokenizer.decode, Random(seed)
-        self._said = {_plain(prompt.messages[-1].content or "") for prompt in given}
+        self._said = {plain(prompt.messages[-1].content or "") for prompt in given}
         self._begun = self._tried = self._useful = 0
         self.waiting: deque[BenchPrompt] = deque()
         """Prompts that nobody has had answered."""
@@ -91,16 +92,11 @@ class MadeUp:
         """They become a prompt, unless they are cut off, too short, or known."""
         self._tried += 1
         text, ended, _ = self._decode(words.answer).partition(self._turn.after or "\0")
-        plain = _plain(text)
-        if len(words.answer) <= _SHORTEST or not plain or plain in self._said:
+        said = plain(text)
+        if len(words.answer) <= _SHORTEST or not said or said in self._said:
             return
         if self._turn.chat and not ended and words.answer[-1] not in self._turn.ends:
             return
-        self._said.add(plain)
+        self._said.add(said)
         self._useful += 1
         self.waiting.append(BenchPrompt(CATEGORY, (Message("user", text.strip()),)))
-
-
-def _plain(text: str) -> str:
-    """Texts that differ in case and blanks alone are the same."""
-    return " ".join(text.casefold().split())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,13 +40,15 @@ class TrainingPrompts:
 
     @classmethod
     def of(cls, prompts: Iterable[BenchPrompt]) -> TrainingPrompts:
-        """Each prompt once. A prompt's own words decide in which part it is, whichever others there are; where that
-        holds none out, one is."""
+        """Each prompt once. A prompt's own words decide in which part it is, whichever others there are, so those that
+        say the same are in one; where that holds none out, one is."""
         known = {key_of(prompt): prompt for prompt in prompts}
         if len(known) < 2:
             raise InvalidRequest("data", len(known), "at least two different prompts: one to learn from, one to judge")
-        judge = sorted(key for key in known if int(key, 16) % _HELD_OUT == 0) or [min(known)]
-        learn = [key for key in known if key not in set(judge)] or [judge.pop()]
+        said = {key: key_of(_plain(prompt)) for key, prompt in known.items()}
+        held_out = {name for name in said.values() if int(name, 16) % _HELD_OUT == 0} or {min(said.values())}
+        judge = sorted(key for key in known if said[key] in held_out)
+        learn = [key for key in known if said[key] not in held_out] or [judge.pop()]
         return cls(tuple(known[key] for key in learn), tuple(known[key] for key in judge[:_JUDGES]))
 
 
@@ -54,6 +57,15 @@ def key_of(prompt: BenchPrompt, again: int = 0) -> str:
     words = [[m.role, m.content, [[c.name, c.arguments] for c in m.tool_calls]] for m in prompt.messages]
     said = sha256(json.dumps([words, list(prompt.tools)], default=dict).encode()).hexdigest()[:16]
     return f"{said}{again:x}" if again else said
+
+
+def plain(text: str) -> str:
+    """Its words. Texts that differ in case, blanks and punctuation alone say the same."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _plain(prompt: BenchPrompt) -> BenchPrompt:
+    return replace(prompt, messages=tuple(replace(m, content=plain(m.content or "")) for m in prompt.messages))
 
 
 def read_files(files: Sequence[Path]) -> tuple[list[BenchPrompt], list[SkippedLine]]:

@@ -117,6 +117,8 @@ class _Run:
         if not own or not judged:
             many = f"more: the target answered {len(known)} prompts in its share of them; it takes two"
             raise InvalidRequest("minutes", options.seconds / 60, many)
+        note = f"learning from {len(own)} answers to given prompts and {len(made_up)} to made-up ones"
+        self._report(TrainingProgress("training", answers=len(own) + len(made_up), made_up=len(made_up), note=note))
         # the user's own kind of text stays half of all, or more
         learn = own * (max(1, ceil(len(made_up) / len(own))) if self._given else 1) + made_up
         if not (out / "model.safetensors").exists():  # else it goes on from there, also where it had diverged

@@ -25,8 +25,9 @@ def prompts(seed: int) -> Iterator[BenchPrompt]:
     rng = Random(seed)
     while True:
         for category, patterns in known["patterns"].items():
-            system = [Message("system", rng.choice(known["systems"]))] if rng.random() < _SYSTEM_SHARE else []
             text = _filled(rng, rng.choice(patterns), known["words"])
+            own = Random(text)  # or the same words would be learnt behind one and held out behind another
+            system = [Message("system", own.choice(known["systems"]))] if own.random() < _SYSTEM_SHARE else []
             yield BenchPrompt(category, (*system, Message("user", text)))
 
 

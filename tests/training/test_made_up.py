@@ -75,7 +75,7 @@ def test_words_become_prompts_unless_they_are_cut_off_too_short_or_known(tokeniz
     made_up = MadeUp(turn, tokenizer, [prompt("What is the  capital of France?")], "0")
     assert taken(made_up, tokenizer, " Tell me a story about bread. ") == ["Tell me a story about bread."]
     assert taken(made_up, tokenizer, "tell me a story about Bread.") == []
-    assert taken(made_up, tokenizer, "what is the capital of france?") == [], "that one is held out, or learnt from"
+    assert taken(made_up, tokenizer, "what is the capital of france") == [], "that one is held out, or learnt from"
     assert taken(made_up, tokenizer, "Tell me a story about milk, and", end=()) == []
     assert taken(made_up, tokenizer, "ok") == taken(made_up, tokenizer, "") == taken(made_up, tokenizer, "\n" * 9) == []
     plain = MadeUp(replace(turn, after="[/INST]"), tokenizer, (), "0")

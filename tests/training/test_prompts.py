@@ -16,7 +16,7 @@ from specdec.errors import InvalidRequest
 from specdec.training import TrainingOptions, shipped, train
 from specdec.training.answering import AnswerTask, answer_all
 from specdec.training.answers import Answered, AnswerFile
-from specdec.training.prompts import TrainingPrompts, key_of, read_files
+from specdec.training.prompts import TrainingPrompts, key_of, plain, read_files
 from specdec.types import GenerationEvent, Message, Request, Token
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine
 
@@ -66,6 +66,13 @@ def test_parts_share_nothing_and_do_not_depend_on_other_prompts() -> None:
     assert set(map(key_of, fewer.judge)) <= set(map(key_of, parts.judge))
 
 
+def test_prompts_that_say_the_same_are_in_one_part() -> None:
+    prompts = [prompt(text) for i in range(100) for text in (f"How far is {i}?", f"how far is  {i} ...")]
+    parts = TrainingPrompts.of(prompts)
+    said = [{plain(p.messages[0].content or "") for p in part} for part in (parts.learn, parts.judge)]
+    assert not said[0] & said[1] and len(parts.learn) + len(parts.judge) == 200
+
+
 def test_two_prompts_are_enough_and_one_is_not() -> None:
     parts = TrainingPrompts.of([prompt("a"), prompt("b")])
     assert len(parts.learn) == len(parts.judge) == 1
@@ -85,6 +92,9 @@ def test_what_is_shipped_is_varied_and_the_same_for_a_seed() -> None:
     assert len({p.category for p in found}) == 9
     assert len({key_of(p) for p in found}) > 700
     assert not any("{" in (m.content or "") for p in found for m in p.messages)
+    parts = TrainingPrompts.of(found)
+    asked = [{p.messages[-1].content for p in part} for part in (parts.learn, parts.judge)]
+    assert not asked[0] & asked[1], "whatever stands before it"
 
 
 def test_answers_outlive_a_line_that_was_cut_off(tmp_path: Path) -> None:

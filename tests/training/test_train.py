@@ -23,6 +23,7 @@ from specdec.models.eager.model import EagerModel
 from specdec.training import TrainingOptions, TrainingProgress, TrainingResult, TrainingScore, train
 from specdec.training.answers import Answered, AnswerFile
 from specdec.training.dflash import BlockLearner
+from specdec.training.judging import judge
 from specdec.training.loop import TrainingLoop, TrainingState
 from specdec.training.made_up import CATEGORY, MadeUp, Words
 from specdec.training.optimiser import Optimiser
@@ -201,11 +202,14 @@ def test_time_that_is_left_goes_to_the_same_prompts_and_to_made_up_ones(
     own = [key_of(prompt, again) for again in range(4) for prompt in parts.learn]
     assert {key_of(prompt) for prompt in parts.judge} | set(own) <= known.keys()
     made_up = [one.key for one in known.values() if one.category == CATEGORY]
-    assert len(made_up) == len(known) - len(own) - len(parts.judge) >= told[-1].made_up > len(own)
+    assert len(made_up) == len(known) - len(own) - len(parts.judge) == told[-1].made_up > len(own)
     keys = [one.key for one in learnt[-1]]
     assert len(made_up) <= keys.count(own[0]) * len(own) < len(made_up) + len(own)
     assert len(keys) == keys.count(own[0]) * len(own) + len(made_up)
-    assert f"({told[-1].made_up} to prompts that it made up)" in _sentence(told[-1])
+    assert f"({told[-2].made_up} to prompts that it made up)" in _sentence(told[-2])
+    assert (
+        _sentence(told[-1]) == f"learning from {len(own)} answers to given prompts and {len(made_up)} to made-up ones"
+    )
 
 
 def test_ctrl_c_before_anything_was_judged(
@@ -270,6 +274,32 @@ def test_a_slow_machine_that_dies_loses_less_than_a_minute_too(
     steps = trained(target, tmp_path / "out", answered).steps
     assert steps > 3 and kept[-1] == steps
     assert all(later - earlier <= 3 for earlier, later in pairwise(kept))
+
+
+def test_a_slow_machine_learns_for_longer_than_it_judges(
+    target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes 20 seconds, a judgement 100."""
+    now, judged = 0.0, list[float]()
+
+    def judging(*given: Any) -> TrainingScore:
+        nonlocal now
+        judged.append(now)
+        now += 100
+        return judge(*given)
+
+    def stepping(*given: Any) -> torch.Tensor:
+        nonlocal now
+        now += 20
+        return step(*given)
+
+    step = TrainingLoop._step
+    monkeypatch.setattr("specdec.training.loop.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("specdec.training.run.judge", judging)
+    monkeypatch.setattr("specdec.training.run._Run._answered", lambda _: 0.0)
+    monkeypatch.setattr(TrainingLoop, "_step", stepping)
+    trained(target, tmp_path / "out", answered, tokens=None, minutes=40)
+    assert judged == [0, 900, 1800, 2400], "at the start, each eight times as long after the last one, and at the end"
 
 
 def test_starts_from_a_head_and_refuses_one_of_another_target(target: Path, answered: str, tmp_path: Path) -> None:
