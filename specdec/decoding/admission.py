@@ -8,35 +8,30 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import Any
 
-import torch
-
 from specdec.decoding.forms import AnswerForms
 from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.acceptance import Acceptance
 from specdec.drafters.base import DraftContext
 from specdec.engine import Deliver
 from specdec.errors import InvalidRequest, PromptTooLong
+from specdec.models.base import ModelInfo
 from specdec.sampling.state import SamplerState
 from specdec.text.output import AnswerText
 from specdec.text.tokenizer import Tokenizer
-from specdec.types import MAX_SEED, Message, Request, Speculation
+from specdec.types import MAX_SEED, Message, Request, SamplingParams, Speculation
 
 
 @dataclass
 class Admission:
     """What requests are checked against."""
 
+    target: ModelInfo
     tokenizer: Tokenizer
     defaults: Mapping[str, float]
     """The checkpoint's own sampling parameters."""
     eos_ids: frozenset[int]
-    context: int
-    vocab_size: int
-    device: torch.device
     acceptance: Acceptance
     forms: AnswerForms
-    longer: str = ""
-    """What would make `context` longer, where it is what memory holds."""
 
     def __post_init__(self) -> None:
         self._ids = count()
@@ -48,43 +43,51 @@ class Admission:
         thought = self.forms.thought(request, chat)
         if not tokens:
             raise InvalidRequest("prompt", "", "text that is at least one token")
-        if len(tokens) >= self.context:
+        if len(tokens) >= self.target.context:
             raise self._too_long(request, len(tokens))
-        params = request.sampling.with_defaults(self.defaults)
-        self._check_ids("stop_token_ids", params.stop_token_ids)
-        ending = frozenset(params.stop_token_ids)
-        if not params.ignore_eos:
-            marks = self.tokenizer.fill_marks if request.suffix is not None else None
-            ending |= self.eos_ids | (marks.ends if marks else frozenset())
+        params, speculative = request.sampling.with_defaults(self.defaults), request.speculative
+        ends = self._end_ids(request, params)
         grammar = self.forms.matcher(request, thought)
-        speculative = request.speculative
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
-        guess = self.tokenizer.encode_plain(request.prediction) if request.prediction else ()
-        prediction = tuple(takewhile(lambda token: token < self.vocab_size, guess))
-        row = Running(
+        room = self.target.context - len(tokens)
+        return Running(
             request=request,
-            context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember),
+            context=DraftContext(
+                next(self._ids), -1, tokens, len(tokens), self._guess(request), remember=request.remember
+            ),
             tokens=tokens,
-            sampler=SamplerState(params, seed, tokens, ending, self.vocab_size, self.device, grammar),
+            sampler=SamplerState(params, seed, tokens, ends, self.target.vocab_size, self.target.device, grammar),
             output=AnswerText(self.tokenizer, params.stop),
             parser=self.forms.parser(request, thought, chat),
             token_text=self.tokenizer.token_text,
             token_bytes=self.tokenizer.token_bytes,
-            end_ids=ending,
-            limit=min(self.context, len(tokens) + (params.max_tokens or self.context)),
+            end_ids=ends,
+            limit=len(tokens) + min(room, params.max_tokens or room),
             max_drafts=speculative if isinstance(speculative, int) else {"auto": None, "off": 0}[speculative],
             acceptance=Acceptance(self.acceptance),
             deliver=deliver,
             speculation=Speculation(why="starting" if speculative == "auto" else "requested"),
         )
-        if request.timeout is not None:
-            row.deadline = row.received + request.timeout
-        return row
+
+    def _end_ids(self, request: Request, params: SamplingParams) -> frozenset[int]:
+        """The tokens that end the answer."""
+        self._check_ids("stop_token_ids", params.stop_token_ids)
+        asked = frozenset(params.stop_token_ids)
+        if params.ignore_eos:
+            return asked
+        marks = self.tokenizer.fill_marks if request.suffix is not None else None
+        return asked | self.eos_ids | (marks.ends if marks else frozenset())
+
+    def _guess(self, request: Request) -> tuple[int, ...]:
+        """The caller's prediction of the answer in tokens, up to the first that the target does not know."""
+        guess = self.tokenizer.encode_plain(request.prediction) if request.prediction else ()
+        return tuple(takewhile(lambda token: token < self.target.vocab_size, guess))
 
     def _too_long(self, request: Request, count: int) -> PromptTooLong:
-        context = f"this model's maximum context length is {self.context}"  # clients know these words
-        held = f": as much as the memory left holds; {self.longer} would leave more" if self.longer else ""
-        fits = f"at most {self.context - 1} tokens ({context}, prompt and answer together){held}"
+        most, longer = self.target.context, self.target.longer
+        context = f"this model's maximum context length is {most}"  # clients know these words
+        held = f": as much as the memory left holds; {longer} would leave more" if longer else ""
+        fits = f"at most {most - 1} tokens ({context}, prompt and answer together){held}"
         holding = f" (tools in it: {len(_tools(request))})" if _tools(request) else ""
         return PromptTooLong("prompt", f"{count} tokens{holding}", fits)
 
@@ -112,8 +115,8 @@ class Admission:
 
     def _check_ids(self, field: str, ids: Sequence[int]) -> None:
         for token in ids:
-            if not 0 <= token < self.vocab_size:
-                raise InvalidRequest(field, token, f"token ids from 0 to {self.vocab_size - 1}")
+            if not 0 <= token < self.target.vocab_size:
+                raise InvalidRequest(field, token, f"token ids from 0 to {self.target.vocab_size - 1}")
 
 
 def _tools(request: Request) -> Sequence[Mapping[str, Any]]:

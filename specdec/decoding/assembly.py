@@ -22,7 +22,7 @@ from specdec.drafters.prediction import PredictionDrafter
 from specdec.drafters.translated import TranslatedDrafter
 from specdec.engine import Progress
 from specdec.errors import LoadError, TokenizerMismatch
-from specdec.models.base import Model
+from specdec.models.base import Model, ModelInfo
 from specdec.models.generation_config import generation_defaults
 from specdec.models.loading import can_round, described, load_model
 from specdec.models.state import SlotState
@@ -98,35 +98,47 @@ def assemble(
         drafters += [LookupDrafter(), *([MemoryDrafter(options.remember)] if options.remember else [])]
     if draft is not None:
         drafters.append(draft)
-    at, writes = target.info, answer_format or AnswerFormat()
-    info = EngineInfo(
+    writes = answer_format or AnswerFormat()
+    info = _info(options, target.info, draft, tokenizer, drafters, writes)
+    rule, limit = options.accept_rule, options.queue_limit
+    parts = Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, writes, alone)
+    return LocalEngine(parts)
+
+
+def _info(
+    options: LoadOptions,
+    target: ModelInfo,
+    draft: LoadedDrafter | None,
+    tokenizer: Tokenizer,
+    drafters: Sequence[Drafter],
+    writes: AnswerFormat,
+) -> EngineInfo:
+    """What the engine is made of, for its users."""
+    return EngineInfo(
         target=options.target,
         draft=draft.source if draft else None,
-        architecture=at.architecture,
-        backend=at.backend,
-        device=str(at.device),
-        dtype=str(at.dtype).removeprefix("torch."),
-        context=at.context,
-        vocab_size=at.vocab_size,
-        slots=at.slots,
+        architecture=target.architecture,
+        backend=target.backend,
+        device=str(target.device),
+        dtype=str(target.dtype).removeprefix("torch."),
+        context=target.context,
+        vocab_size=target.vocab_size,
+        slots=target.slots,
         drafters=tuple(d.name for d in drafters),
         accept_rule=options.accept_rule,
         chat_template=tokenizer.has_chat_template,
-        parameters=at.parameters,
+        parameters=target.parameters,
         draft_parameters=draft.parameters if draft else 0,
-        weight_bytes=at.weight_bytes + (draft.weight_bytes if draft else 0),
-        weight_format=at.weight_format,
-        kv_dtype=at.kv_dtype,
-        cache_bytes=at.cache_bytes + (draft.cache_bytes if draft else 0),
+        weight_bytes=target.weight_bytes + (draft.weight_bytes if draft else 0),
+        weight_format=target.weight_format,
+        kv_dtype=target.kv_dtype,
+        cache_bytes=target.cache_bytes + (draft.cache_bytes if draft else 0),
         tool_format=writes.name,
         reasoning=writes.thinks,
         reasoning_levels=tokenizer.reasoning.levels,
         template_variables=tokenizer.reasoning.variables,
         published_draft=next(iter(published(options.target)), None) if options.draft == "auto" and not draft else None,
     )
-    rule, limit = options.accept_rule, options.queue_limit
-    parts = Parts(target, tokenizer, drafters, info, dict(defaults or {}), eos_ids, rule, limit, writes, alone)
-    return LocalEngine(parts)
 
 
 def _share_prefix_bytes(wanted: int | None, states: Sequence[tuple[SlotState, int]], device: torch.device) -> None:

@@ -49,6 +49,8 @@ from specdec.types import AcceptRule, EngineInfo, EngineStats, GenerationEvent, 
 T = TypeVar("T")
 _PAUSE = 0.05
 """Seconds without any request after which it is time for what takes long."""
+_TRIAL = "Tell me a short story about a girl who goes to the market to buy some bread."
+"""What drafters are tried out on at load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,6 @@ class Parts:
     """See `RoundRunner`."""
 
 
-_TRIAL = "Tell me a short story about a girl who goes to the market to buy some bread."
-
-
 class LocalEngine(Engine):
     """The engine in this process. Stays alive until `close()`."""
 
@@ -84,17 +83,10 @@ class LocalEngine(Engine):
             parts.target, self._controller.chunk_costs, self._rounds.observers, self._rounds.features
         )
         self._scheduler = Scheduler(self._state, parts.queue_limit)
-        vocab_size = parts.target.info.vocab_size
+        grammars = GrammarCompiler(parts.tokenizer, parts.target.info.vocab_size, sorted(parts.eos_ids))
+        forms = AnswerForms(grammars, parts.answer_format)
         self._admission = Admission(
-            parts.tokenizer,
-            parts.defaults,
-            parts.eos_ids,
-            parts.info.context,
-            vocab_size,
-            parts.target.info.device,
-            self._controller.acceptance,
-            AnswerForms(GrammarCompiler(parts.tokenizer, vocab_size, sorted(parts.eos_ids)), parts.answer_format),
-            parts.target.info.longer,
+            parts.target.info, parts.tokenizer, parts.defaults, parts.eos_ids, self._controller.acceptance, forms
         )
         self._take_cores()
         self._rounds.warm_up(parts.defaults)
@@ -295,7 +287,7 @@ class LocalEngine(Engine):
         logits = self._prefill.advance(row)
         if logits is not None:
             begun.append((row, logits))
-        elif row.request.progress and len(row.tokens) == row.context.prompt_length:
+        elif row.request.progress and not row.written:
             done = self._state.slots[row.context.slot].length / len(row.tokens)
             row.deliver(GenerationEvent(row.request.id, prefilled=done))
 

@@ -96,7 +96,6 @@ class Running:
     stop: str | int | None = None
     stats: StatsBuilder = field(default_factory=StatsBuilder)
     received: float = field(default_factory=time.perf_counter)
-    deadline: float = math.inf
     started: float = 0.0
     first: float = 0.0
     shown: int = 0
@@ -109,7 +108,17 @@ class Running:
     @property
     def prefilled(self) -> bool:
         """True when only the last token still has to go through the target."""
-        return len(self.tokens) > self.context.prompt_length and not self.paused
+        return self.written > 0 and not self.paused
+
+    @property
+    def written(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self.tokens) - self.context.prompt_length
+
+    @property
+    def deadline(self) -> float:
+        """By when the answer has to be finished."""
+        return self.received + (math.inf if self.request.timeout is None else self.request.timeout)
 
     @property
     def room(self) -> int:
@@ -118,8 +127,7 @@ class Running:
 
     def overdue(self) -> DeadlineExceeded:
         """What its reader is told once the deadline has passed."""
-        written = len(self.tokens) - self.context.prompt_length
-        began = f"got a slot after {self.started - self.received:.3g} s, {written} tokens were written"
+        began = f"got a slot after {self.started - self.received:.3g} s, {self.written} tokens were written"
         return DeadlineExceeded(
             f"timeout is {self.request.timeout:g} s; expected more: the request "
             f"{began if self.started else 'still waits'}"
@@ -129,14 +137,13 @@ class Running:
         """Take over a round's tokens up to the end of the answer; returns what may be shown now. Raises GrammarFailed
         where the answer had to go on and could not, InvalidLogits where the model says nothing."""
         if min(outcome.tokens) < 0:
-            written = len(self.tokens) - self.context.prompt_length
             undefined = next(i for i, token in enumerate(outcome.tokens) if token < 0)
             raise InvalidLogits(
-                f"the model's logits are NaN or infinite after {written + undefined} tokens of the answer; "
+                f"the model's logits are NaN or infinite after {self.written + undefined} tokens of the answer; "
                 "expected weights without NaN, and a dtype that is wide enough for them, like float32"
             )
         self.first = self.first or time.perf_counter()
-        committed, texts = self._written(outcome)
+        committed, texts = self._taken(outcome)
         self.tokens.extend(committed)
         self.sampler.commit(committed)
         if self.finish is not None and self.output.stop is None:
@@ -145,18 +152,18 @@ class Running:
                 self.finish, self.stop = "stop", self.output.stop
         round = outcome.round
         if round:
-            if round.accepted > (written := len(committed)):  # what was drafted behind the end counts for nothing
-                round = replace(round, drafted=round.drafted[:written], accepted=written)
+            if round.accepted > (kept := len(committed)):  # what was drafted behind the end counts for nothing
+                round = replace(round, drafted=round.drafted[:kept], accepted=kept)
             self.stats.add(round, self.speculation, time.perf_counter() - self.first)
             rejected = tuple(map(self.token_text, round.drafted[round.accepted :]))
             round = replace(round, rejected=rejected) if rejected else round
         return self._event(self._released(texts), round)
 
-    def _written(self, outcome: Outcome) -> tuple[list[int], list[str]]:
+    def _taken(self, outcome: Outcome) -> tuple[list[int], list[str]]:
         """Of a round's tokens those up to the end of the answer, and the texts that may be shown: what may still become
         a stop string is held back."""
         grammar, committed, texts = self.sampler.grammar, list[int](), list[str]()
-        taken, complete = (len(outcome.tokens), False) if grammar is None else grammar.progress(outcome.tokens)
+        allowed, complete = (len(outcome.tokens), False) if grammar is None else grammar.progress(outcome.tokens)
         drafted, accepted = (len(outcome.round.drafted), outcome.round.accepted) if outcome.round else (0, 0)
         own: Origin = "plain" if not drafted else "bonus" if accepted == drafted else "recovered"
         top = self.sampler.params.logprobs
@@ -165,10 +172,9 @@ class Running:
             tokens = outcome.logits.new_tensor(outcome.tokens).long()
             scores = logprobs(outcome.logits[: len(tokens)], tokens, top)
         for i, (token, score) in enumerate(zip(outcome.tokens, scores, strict=True)):
-            if i == taken:
-                written = len(self.tokens) - self.context.prompt_length + i
+            if i == allowed:
                 raise GrammarFailed(
-                    f"grammar: after {written} tokens the answer cannot go on; "
+                    f"grammar: after {self.written + i} tokens the answer cannot go on; "
                     "expected a grammar that the vocabulary can write and that is not too complex"
                 )
             committed.append(token)
@@ -178,7 +184,7 @@ class Running:
                 self._pending.append((token, "accepted" if i < accepted else own, *score))
                 texts += self.output.push(token)
                 self.stop = self.output.stop
-            if self.stop is not None or (complete and i == taken - 1):
+            if self.stop is not None or (complete and i == allowed - 1):
                 self.finish = "stop"
             elif len(self.tokens) + len(committed) >= self.limit:
                 self.finish = "length"

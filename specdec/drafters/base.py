@@ -30,7 +30,7 @@ class DraftContext:
     prediction: tuple[int, ...] = ()
     """The caller's guess of the output, as tokens."""
     remember: bool = True
-    """Whether it may be drafted from recent answers, and become one."""
+    """Whether recent answers may be drafted from, and this one is remembered among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class DraftRound:
     need_probs: bool
     """True when the accept rule needs q."""
     shortened: tuple[bool, ...] = ()
-    """Per row, whether fewer drafts are welcome where the drafter thinks little of the others; empty: in none."""
+    """Per row, whether the drafter may leave out drafts that it thinks unlikely; empty: in none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,7 @@ class DeviceDrafter(Protocol):
 
 
 class UpToDate:
-    """What drafters have in common that need not be made ready: they have read what the target has seen, and have no
-    graphs of their own."""
+    """The defaults of drafters that have always read what the target has seen, and have no graphs of their own."""
 
     def behind(self, context: DraftContext) -> int | None:  # noqa: ARG002
         """See `Drafter.behind`: it has read all."""
@@ -229,7 +228,7 @@ class UpToDate:
 
 
 class FreeDrafter(UpToDate):
-    """What drafters that read the text alone have in common."""
+    """The defaults of drafters that read nothing but the text."""
 
     free = True
     features: tuple[int, ...] = ()

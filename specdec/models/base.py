@@ -22,7 +22,7 @@ DECODE_ROWS = MAX_SPECULATIVE_TOKENS + 1
 
 
 def kept_in(kv_dtype: KvDtype, dtype: torch.dtype) -> torch.dtype:
-    """What keys and values of a model are kept in that computes in `dtype`."""
+    """The precision of keys and values, in a model that computes in `dtype`."""
     return torch.float8_e4m3fn if kv_dtype == "fp8" else dtype
 
 
@@ -62,10 +62,10 @@ class ModelInfo:
     kv_dtype: KvDtype = "auto"
     """What keys and values are kept in (see `LoadOptions`)."""
     together: int = 1
-    """Of a prompt so many tokens are read at once, or a multiple, and at the end what is left, up to a quarter of it
-    with those before it: read otherwise, their last bits would be others."""
+    """A prompt is read in multiples of this many tokens. What is left at its end is read by itself, or, up to a quarter
+    of this, with the piece before it. In other pieces the last bits of the results would differ."""
     captured: bool = False
-    """Whether short passes are graphs: up to a number of rows they cost much the same, and each size is captured."""
+    """Whether short passes are captured as graphs, one for each size. Up to some rows all cost about the same."""
 
     @property
     def longer(self) -> str:
@@ -131,7 +131,7 @@ def in_groups(batch: Batch, most: int, run: Callable[[Batch], Pass]) -> Pass:
 
 
 class ModelEnds(Protocol):
-    """A model's embedding and head, which what drafts for it may share. Of any device; they may be part of a graph."""
+    """A model's embedding and head, for draft heads that share them. On any device; they may be part of a graph."""
 
     @property
     def hidden(self) -> int:
@@ -209,7 +209,7 @@ class Model(Protocol):
 
 
 class HostModel:
-    """What models have in common whose passes are no part of a captured round, and no graphs."""
+    """The defaults of models without graphs, whose passes are no part of a captured round."""
 
     device: DeviceModel | None = None
     ends: ModelEnds | None = None

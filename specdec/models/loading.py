@@ -88,9 +88,7 @@ def load_model(
             raise InvalidRequest("quantize_head", True, f"False for {folder}, which llama.cpp runs as it is")
         picked = pick_context(context, positions(folder), most)
         return llamacpp.load(folder, name=name, context=picked, slots=slots, less=context is None)
-    config = read_config(folder, trust_remote_code=trust_remote_code)
-    if not is_gguf(folder):
-        formats.check(folder, config)
+    config = _readable_config(folder, trust_remote_code=trust_remote_code)
     family, asked = _described(folder, config), Quantization(to=quantize, head=quantize_head)
     known = maximum_positions(config)
     own = pick_context(context, known, most)  # where each slot has memory of its own
@@ -116,13 +114,21 @@ def load_model(
         return model
     left = memory.pool_bytes(config, where, precision, neighbour, quantize) - reserved
     found = with_kernels(model, left, kv_dtype)
-    if found is model:
+    if found is model:  # without pages
         options["context"] = own
         return eager.over(model.weights, family, model.info.weight_format, **options)
-    if found.info.context < (context or 0):
+    if context is not None and found.info.context < context:
         held = f"the memory left holds {found.info.context} tokens; expected no more than that"
         raise NotEnoughMemory(f"context is {context}, but {held}; {found.info.longer} would leave more")
     return found
+
+
+def _readable_config(path: Path, *, trust_remote_code: bool) -> Any:
+    """A checkpoint's config, if its weights are in a form that is read."""
+    config = read_config(path, trust_remote_code=trust_remote_code)
+    if not is_gguf(path):
+        formats.check(path, config)
+    return config
 
 
 def _by_llamacpp(path: Path, device: torch.device, dtype: str | torch.dtype) -> bool:
@@ -216,9 +222,7 @@ def foretold(
 
         picked = pick_context(context, positions(path))
         return {open_gguf(path).format: llamacpp.needs(path, context=picked, slots=slots, less=context is None)}
-    config = read_config(path, trust_remote_code=trust_remote_code)
-    if not is_gguf(path):
-        formats.check(path, config)
+    config = _readable_config(path, trust_remote_code=trust_remote_code)
     options = ModelOptions(
         name=str(path),
         device=where,

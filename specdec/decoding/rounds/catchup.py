@@ -61,7 +61,7 @@ class CatchUp:
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""
         if row.finish is not None:
-            self._usual += _SMOOTHING * (len(row.tokens) - row.context.prompt_length - self._usual)
+            self._usual += _SMOOTHING * (row.written - self._usual)
 
     def _read(self, drafter: Drafter, row: Running) -> None:
         timer, costs = self._timers[drafter.name], self._controller.read_costs[drafter.name]
@@ -98,7 +98,6 @@ class CatchUp:
     def _saved(self, drafter: Drafter, row: Running, together: int) -> float:
         """Seconds that drafts will save in the rest of the answer, which is taken to be as long as usual, or as long
         again as it is by now."""
-        written = len(row.tokens) - row.context.prompt_length
-        left = min(max(self._usual - written, written), row.room + 1)
+        left = min(max(self._usual - row.written, row.written), row.room + 1)
         option = Option(drafter.name, drafter.name, MAX_SPECULATIVE_TOKENS, False)
         return left * self._controller.saving(row.acceptance, option, together)

@@ -42,12 +42,12 @@ class _Part:
 
 
 class Drafting:
-    """The drafters of an engine, behind one face."""
+    """All drafters of an engine."""
 
     def __init__(self, drafters: Sequence[Drafter], target: ModelInfo, rule: AcceptRule, catch_up: CatchUp) -> None:
         self._catch_up = catch_up
         self._drafters = {d.name: d for d in drafters}
-        self._dear = [(d, Option(d.name, d.name, d.longest, False)) for d in drafters if not d.free]
+        self._costly = [(d, Option(d.name, d.name, d.longest, False)) for d in drafters if not d.free]
         self._free = [d for d in drafters if d.free]
         self.observers = [d for d in drafters if not d.free]
         """Who hears what the target has seen."""
@@ -78,11 +78,11 @@ class Drafting:
             for name, drafts in offers.items()
             if drafts.lengths[b]
         ]
-        return free + [option for drafter, option in self._dear if self._catch_up.near(drafter, row)]
+        return free + [option for drafter, option in self._costly if self._catch_up.near(drafter, row)]
 
     def read(self, row: Running) -> bool:
         """Whether every drafter has read what it needs to draft for this sequence."""
-        return all(self._catch_up.near(drafter, row) for drafter, _ in self._dear)
+        return all(self._catch_up.near(drafter, row) for drafter, _ in self._costly)
 
     def collect(
         self,

@@ -50,15 +50,15 @@ class RoundKind:
 
 
 def lengths(longest: int, usual: Sequence[int] = _LENGTHS) -> list[int]:
-    """Usual numbers of drafts for a drafter that proposes so many at once, at most: as many, too, since a round that is
-    filled up to one more may cost another tile of rows."""
+    """The numbers of drafts that get graphs, for a drafter that proposes up to `longest`. `longest` is one of them:
+    filling a round up beyond it may cost another tile of rows."""
     return sorted({min(k, longest) for k in usual})
 
 
 def likely(sizes: Sequence[int], drafters: Mapping[str, int], usual: Shaping = _DRAWN) -> Iterator[RoundKind]:
-    """The kinds that answers begin with: some numbers of drafts for one sequence, greedy and drawn; for several, and
-    for sampling of every other kind, a few. `drafters` with how many tokens each proposes at once, at most; `usual`:
-    how answers are drawn that do not say it."""
+    """The kinds that answers begin with: many numbers of drafts for one sequence, greedy and drawn; a few for several
+    sequences, and for other sampling. `drafters`: how many tokens each proposes at most. `usual`: how answers are drawn
+    whose requests do not say it."""
     one = sizes[0]
     for shaping in (_GREEDY, usual):
         yield RoundKind(one, shaping=shaping)

@@ -116,23 +116,20 @@ class Controller:
         """One choice a row, with the most expected tokens per second together, of what is `ready`; rows with `forced`
         are taken as they are. What would have been better still is noted as missed."""
         self._rounds += 1
+        choosing = any(row.forced is None for row in rows)
+        decides = any(row.room > 0 and row.forced is None for row in rows)
         if not any(row.options for row in rows):
-            if any(row.room > 0 and row.forced is None for row in rows):
+            if decides:
                 self.decision = Speculation(why="nothing to draft from")
             return (_PLAIN,) * len(rows)
+        options = [option for row in rows for option in row.options]
         scored = [(row.forced, _offers(row)) for row in rows]
         plain = self._evaluate(scored, 0, None, ready)
-        options = [option for row in rows for option in row.options]
-        drafters: list[str | None] = [None] if any(o.free for o in options) else []  # None: those that cost nothing
-        drafters += sorted({o.drafter for o in options if not o.free})
-        longest = max((most for _, offers in scored for _, _, most in offers), default=0)
-        free = any(row.forced is None for row in rows)
-        lengths = _LENGTHS if free else ()  # what is forced has one, evaluated by now
-        plans = [self._evaluate(scored, k, p, ready) for k in lengths if k <= longest for p in drafters] or [plain]
-        drafting = [p for p in plans if p.length]
+        rounds = self._candidates(scored, options, ready) if choosing else [plain]  # what is forced is one round
+        drafting = [candidate for candidate in rounds if candidate.length]
         best = max(drafting, key=attrgetter("tokens_per_second"), default=None)
         pays = best is not None and best.tokens_per_second > plain.tokens_per_second * _MIN_GAIN
-        if any(row.room > 0 and row.forced is None for row in rows):
+        if decides:
             self.decision = _decision(plain, best, pays=pays)
         chosen = best if best is not None and pays else plain
         wished = max(drafting, key=attrgetter("possible"), default=None)
@@ -140,7 +137,7 @@ class Controller:
             ready.miss(wished.drafter, wished.length)
         sources = {option.source for option in options}
         self._probes.tick(sources)
-        if not free or (self._rounds % _EXPLORE and not self._probes.any_due(sources)):
+        if not choosing or (self._rounds % _EXPLORE and not self._probes.any_due(sources)):
             return chosen.choices
         return tuple(self._probed(row, choice, ready) for row, choice in zip(rows, chosen.choices, strict=True))
 
@@ -171,6 +168,15 @@ class Controller:
             if rate < _LOW
             else None
         )
+
+    def _candidates(
+        self, rows: Sequence[tuple[int | None, _Offers]], options: Sequence[Option], ready: Ready
+    ) -> list[_Candidate]:
+        """Rounds of every length, by each drafter that costs something and by those alone that do not."""
+        drafters: list[str | None] = [None] if any(option.free for option in options) else []
+        drafters += sorted({option.drafter for option in options if not option.free})
+        longest = max((most for _, offers in rows for _, _, most in offers), default=0)
+        return [self._evaluate(rows, k, paid, ready) for k in _LENGTHS if k <= longest for paid in drafters]
 
     def _evaluate(
         self,
