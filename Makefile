@@ -61,7 +61,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "specdec needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip uninstall --quiet --yes specdec  # what this was called once, or another project
+	$(BIN)/python -m pip uninstall -qq --yes specdec  # what this was called once, or another project
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
