@@ -83,7 +83,8 @@ def plain_and_speculative(
     for category in dict.fromkeys(p.category for p in prompts):
         chosen = [p for p in prompts if p.category == category]
         for temperature in temperatures:
-            make = partial(make_request, max_tokens=max_tokens, temperature=temperature)
+            # a server drafts from recent answers: the second of the two would be the first one, read off
+            make = partial(make_request, max_tokens=max_tokens, temperature=temperature, remember=False)
             systems = [
                 {
                     name: ours(m.engine, make(m.engine, p, speculative=m.speculative, seed=SEED + i))

@@ -144,7 +144,7 @@ def _end_at_once(code: int) -> None:
 
 def _usage(error: Any) -> str:
     """What typer says of a wrong word, in one line, and where what is right stands."""
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     if context and parameter and str(context.get_parameter_source(parameter.name)).endswith("DEFAULT_MAP"):
         from specdec.cli.config import config_file

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from specdec.errors import CheckpointCorrupt, CheckpointNotFound
+from specdec.errors import CheckpointCorrupt, CheckpointNotFound, first_line
 from specdec.types.load import QUANTIZED_BITS, Quantize
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -82,10 +82,8 @@ def shape(name: str, dtype: str) -> ModelShape:
         try:
             folder = Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=_HUB_SECONDS))
         except Exception as error:  # the hub, its cache and the network each have their own kinds
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CheckpointNotFound(
-                f"{name} is no folder here, and the hub does not give its config: {why}"
-            ) from error
+            why = first_line(error)
+            raise CheckpointNotFound(f"{name} is no folder here, nor does the hub give its config: {why}") from error
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -93,6 +93,7 @@ def test_modes_differ_only_in_speculation() -> None:
         plain, speculative = (r for r in engine.requests if r.sampling.max_tokens == 50)
     assert (plain.speculative, speculative.speculative) == ("off", "auto")
     assert (plain.prompt, plain.sampling) == (speculative.prompt, speculative.sampling)
+    assert not plain.remember and not speculative.remember, "a server would draft the second from the first"
 
 
 def test_built_in_prompts() -> None:

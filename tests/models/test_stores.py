@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -67,7 +68,8 @@ def test_the_hub_is_asked_for_all_parts(monkeypatch: pytest.MonkeyPatch) -> None
         return f"/cache/{file}"
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, name: FILES)
+    listed = SimpleNamespace(siblings=[SimpleNamespace(rfilename=file) for file in FILES])
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, timeout: listed)
     assert resolve("owner/tiny-GGUF:BF16") == Path("/cache/BF16/Tiny-BF16-00001-of-00002.gguf")
     assert [file for _, file in fetched] == FILES[4:6]
     with pytest.raises(
@@ -77,7 +79,9 @@ def test_the_hub_is_asked_for_all_parts(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_hub_out_of_reach() -> None:
-    with pytest.raises(CheckpointNotFound, match="nobody/no-such-model holds no GGUF file"):
+    with pytest.raises(
+        CheckpointNotFound, match="nobody/no-such-model is neither in the hub's cache nor listed by the hub: "
+    ):
         resolve("nobody/no-such-model:Q4_K_M")
 
 

@@ -19,14 +19,12 @@ from specdec.errors import CheckpointCorrupt, CheckpointNotFound, UnsupportedMod
 from specdec.files import mistaken
 from specdec.gguf import is_gguf
 from specdec.models.weights import stores
-from specdec.models.weights.stores import HUB_FILES, HUB_IGNORED, PICKLED
+from specdec.models.weights.stores import HUB_FILES, HUB_IGNORED, HUB_SECONDS, PICKLED
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 _NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL"}
-ETAG_SECONDS = 5.0
-"""How long the hub may take to answer before it counts as out of reach."""
 
 
 def resolve(name: str | Path) -> Path:
@@ -79,7 +77,7 @@ def _fetch(name: str, files: Sequence[str] = HUB_FILES) -> Path:
     patterns: dict[str, Any] = {"allow_patterns": list(files), "ignore_patterns": HUB_IGNORED}
     try:
         validate_repo_id(name)
-        return Path(snapshot_download(name, etag_timeout=ETAG_SECONDS, **patterns))
+        return Path(snapshot_download(name, etag_timeout=HUB_SECONDS, **patterns))
     except HFValidationError as error:
         message = f"no folder {name}; expected a checkpoint's folder or a hub id like owner/model"
         raise CheckpointNotFound(message) from error

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from specdec.gguf import SUFFIX, parts_of
 HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.safetensors", "*.py"]
 HUB_IGNORED = ["*/*", "consolidated*"]
 PICKLED = "pytorch_model*.bin"
+HUB_SECONDS = 5.0
+"""How long the hub may take to answer before it counts as out of reach."""
 OLLAMA = "ollama:"
 _REGISTRY, _LIBRARY = "registry.ollama.ai", "library"
 _MODEL_LAYER = "application/vnd.ollama.image.model"
@@ -84,28 +87,35 @@ def tag_of(file: str) -> str | None:
 
 
 def hub_gguf(name: str) -> list[str]:
-    """GGUF models of a repository; of what lies in the cache where the hub cannot be reached."""
-    from huggingface_hub import HfApi, scan_cache_dir
+    """GGUF models of a repository; of what lies in the cache where the hub cannot be reached. Raises CheckpointNotFound
+    if there is neither."""
+    from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        return models_among(HfApi().list_repo_files(name))
-    except Exception:  # noqa: BLE001  (the hub and the network each have their own kinds)
-        try:
+        return models_among(_files(name, HUB_SECONDS))
+    except Exception as error:  # the hub and the network each have their own kinds
+        with suppress(CacheNotFound):
             repositories = [repo for repo in scan_cache_dir().repos if repo.repo_id == name]
-        except CacheNotFound:
-            return []
-        snapshots = [revision.snapshot_path for repo in repositories for revision in repo.revisions]
-        return sorted({file for snapshot in snapshots for file in gguf_files(snapshot)})
+            snapshots = [revision.snapshot_path for repo in repositories for revision in repo.revisions]
+            if snapshots:
+                return sorted({file for snapshot in snapshots for file in gguf_files(snapshot)})
+        why = first_line(error)
+        raise CheckpointNotFound(f"{name} is neither in the hub's cache nor listed by the hub: {why}") from error
+
+
+def _files(name: str, seconds: float) -> list[str]:
+    """Of a repository of the hub, which is asked once: the library's own list tries again for half a minute."""
+    from huggingface_hub import HfApi
+
+    return [file.rfilename for file in HfApi().model_info(name, timeout=seconds).siblings or []]
 
 
 def files_to_fetch(name: str, seconds: float) -> dict[str, list[str]]:
     """What of a hub's OWNER/MODEL[:TAG] is the model: patterns, as the hub's library takes them. The hub is asked
     once. Raises CheckpointNotFound for several GGUF files and no tag."""
-    from huggingface_hub import HfApi
-
     name, _, tag = name.partition(":")
-    files = [file.rfilename for file in HfApi().model_info(name, timeout=seconds).siblings or []]
+    files = _files(name, seconds)
     safe = any(file.endswith(".safetensors") for file in files)
     if tag or (not safe and models_among(files)):
         file = Path(choose(models_among(files), tag or None, name))
