@@ -32,6 +32,16 @@ def _called(page: Path) -> Iterator[list[str]]:
             yield shlex.split(command, comments=True)[1:]
 
 
+def test_the_architecture_names_what_exists() -> None:
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    rooms = (DOCS.parent / name for name in ("specdec", "integrations", "tui", "tests"))
+    files = [path for room in rooms for path in room.rglob("*.*")]
+    known = {word for path in files if path.suffix == ".py" for word in re.findall(r"\w+", path.read_text("utf-8"))}
+    assert not [name for name in re.findall(r"\b[A-Z][a-z]+[A-Z]\w+", text) if name not in known]
+    paths = re.findall(r"[\w/]+\.(?:py|toml)\b", text)
+    assert not [path for path in paths if not any(file.as_posix().endswith(f"/{path}") for file in files)]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_what_a_page_shows_exists(page: Path) -> None:
     for language, block in _BLOCK.findall(page.read_text("utf-8")):
