@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from langchain_core.embeddings import Embeddings
-from langchain_core.runnables import run_in_executor
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from langchain_specdec.errors import translated
@@ -36,12 +35,6 @@ class SpecDecEmbeddings(BaseModel, Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         return self._vectors([text], "query")[0]
-
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        return await run_in_executor(None, self.embed_documents, texts)
-
-    async def aembed_query(self, text: str) -> list[float]:
-        return await run_in_executor(None, self.embed_query, text)
 
     def _vectors(self, texts: list[str], kind: TextKind) -> list[list[float]]:
         key = self.api_key.get_secret_value() if self.api_key else None

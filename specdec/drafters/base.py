@@ -7,7 +7,7 @@ say before it proposes, and whatever it proposes, the output stays the target's:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -55,10 +55,10 @@ class Drafts:
     tokens: Tensor
     """[B, k] int64 on the CPU or the target's device; row b is valid below lengths[b]."""
     lengths: tuple[int, ...]
+    sources: tuple[str, ...]
+    """Per row, a key under which acceptance is remembered, e.g. "lookup/4": same key, like quality."""
     probs: Tensor | None = None
     """q [B, k, V] fp32, the very distribution each token was drawn from; None: certain (one-hot) proposals."""
-    sources: tuple[str, ...] = field(default=())
-    """Per row, a key under which acceptance is remembered, e.g. "lookup/4": same key, like quality."""
 
 
 @dataclass(frozen=True, slots=True)

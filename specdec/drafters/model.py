@@ -27,18 +27,34 @@ _PAIR = 2
 """A round on the device gives the draft model the last two tokens: all that a fully accepted round leaves unseen."""
 
 
-class DraftModelDrafter:
-    """Proposes by running the draft model k times. `vocab_size` is the width of the target's logits."""
+class ModelDrafter:
+    """What drafters that run a whole model have in common (see `base.LoadedDrafter`)."""
 
-    name = "model"
     free = False
     features: tuple[int, ...] = ()
-    longest = MAX_SPECULATIVE_TOKENS
 
-    def __init__(self, model: Model, vocab_size: int, device: torch.device) -> None:
+    def __init__(self, model: Model) -> None:
         self.model, self.state = model, model.state
         self.source, self.parameters = model.info.name, model.info.parameters
         self.weight_bytes, self.cache_bytes = model.info.weight_bytes, model.info.cache_bytes
+
+    def warm_up(self) -> None:
+        """See `base.Drafter.warm_up`."""
+        self.model.warm_up()
+
+    def prepare(self) -> bool:
+        """See `base.Drafter.prepare`."""
+        return self.model.prepare()
+
+
+class DraftModelDrafter(ModelDrafter):
+    """Proposes by running the draft model k times. `vocab_size` is the width of the target's logits."""
+
+    name = "model"
+    longest = MAX_SPECULATIVE_TOKENS
+
+    def __init__(self, model: Model, vocab_size: int, device: torch.device) -> None:
+        super().__init__(model)
         self._vocab_size = vocab_size
         self.knows_fewer = model.info.vocab_size < vocab_size
         self._device = device
@@ -60,7 +76,7 @@ class DraftModelDrafter:
         sources = (self.name,) * len(round.contexts)
         if plan is None:
             empty = torch.zeros(len(round.contexts), k, dtype=torch.int64)
-            return Drafts(empty, (0,) * len(round.contexts), sources=sources)
+            return Drafts(empty, (0,) * len(round.contexts), sources)
         batch, ready = plan
         drawing, width = Drawing(round, k, self._vocab_size, self._device), batch.tokens.shape[1]
         tokens = drawing.choose(self.model.run(batch).logits, 0)
@@ -72,7 +88,7 @@ class DraftModelDrafter:
             if ready[row]:
                 self.model.state.commit(context.slot, len(context.tokens))
                 self._ahead[context.slot] = k - 1  # the last draft was never run
-        return Drafts(drawing.tokens, tuple(k if fits else 0 for fits in ready), drawing.probs, sources)
+        return Drafts(drawing.tokens, tuple(k if fits else 0 for fits in ready), sources, drawing.probs)
 
     def observe(self, seen: Seen) -> None:
         """See `Drafter.observe`: what was accepted of its own drafts is held already."""
@@ -98,14 +114,6 @@ class DraftModelDrafter:
     def read(self, context: DraftContext, most: int) -> int:
         """See `Drafter.read`."""
         return self.approach(context, 1, most)
-
-    def warm_up(self) -> None:
-        """See `Drafter.warm_up`."""
-        self.model.warm_up()
-
-    def prepare(self) -> bool:
-        """See `Drafter.prepare`."""
-        return self.model.prepare()
 
     def approach(self, context: DraftContext, lag: int, budget: int) -> int:
         """Run what the slot lacks of the sequence, all but the last token, if that is more than `lag`, but no more than

@@ -23,16 +23,16 @@ def bucket(length: int) -> str:
 def certain(rows: Sequence[Sequence[int]], sources: Sequence[str], k: int) -> Drafts:
     """One-hot proposals, as long as each row is; tokens [B, k] on the CPU."""
     if not any(rows):
-        return Drafts(_zeros(len(rows), k), (0,) * len(rows), sources=tuple(sources))
+        return Drafts(_zeros(len(rows), k), (0,) * len(rows), tuple(sources))
     padded = [[*row, *[0] * (k - len(row))] for row in rows]
     tokens = torch.tensor(padded, dtype=torch.int64).view(len(rows), k)
-    return Drafts(tokens, tuple(map(len, rows)), sources=tuple(sources))
+    return Drafts(tokens, tuple(map(len, rows)), tuple(sources))
 
 
 @cache
 def nothing(source: str, count: int, k: int) -> Drafts:
     """Rounds for which a drafter is of no use are most, and shall not pay for the others."""
-    return Drafts(_zeros(count, k), (0,) * count, sources=(source,) * count)
+    return Drafts(_zeros(count, k), (0,) * count, (source,) * count)
 
 
 @cache

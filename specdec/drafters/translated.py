@@ -7,7 +7,7 @@ tokens. The last of them may be cut short, so it is left out. The target's own s
 from __future__ import annotations
 
 from specdec.drafters.base import DraftContext, DraftRound, Drafts, Seen
-from specdec.drafters.model import DraftModelDrafter
+from specdec.drafters.model import DraftModelDrafter, ModelDrafter
 from specdec.drafters.proposals import certain
 from specdec.models.base import Model
 from specdec.models.state import shared_prefix
@@ -57,31 +57,28 @@ class Translation:
         return same
 
 
-class TranslatedDrafter:
+class TranslatedDrafter(ModelDrafter):
     """See `base.Drafter`. Its drafts are certain, as the draft model's choices have no counterpart in the target's
     noise."""
 
     name = "translated"
-    free = False
-    features: tuple[int, ...] = ()
     longest = MAX_SPECULATIVE_TOKENS - 1
     device = None
 
     def __init__(self, model: Model, draft: Tokenizer, target: Tokenizer) -> None:
-        self._model = DraftModelDrafter.over(model, model)
+        super().__init__(model)
+        self._drafter = DraftModelDrafter.over(model, model)
         self._draft, self._target = draft, target
         self._translations: dict[int, Translation] = {}
         """By a sequence's id."""
         info = model.info
         params = SamplingParams(temperature=0.0).with_defaults({})
         self._greedy = SamplerState(params, 0, [0], frozenset(), info.vocab_size, info.device)
-        self.state, self.source, self.parameters = model.state, info.name, info.parameters
-        self.weight_bytes, self.cache_bytes = info.weight_bytes, info.cache_bytes
 
     def observe(self, seen: Seen) -> None:
         """See `base.Drafter.observe`: it reads the text when it drafts."""
         if (known := self._translations.get(seen.context.sequence_id)) is not None:
-            self._model.observe(Seen(known.context, seen.start, seen.count))
+            self._drafter.observe(Seen(known.context, seen.start, seen.count))
 
     def propose(self, round: DraftRound, k: int) -> Drafts:
         """Up to k tokens for each context; fewer where the text takes fewer, or cannot be read."""
@@ -89,7 +86,7 @@ class TranslatedDrafter:
         sampling = SamplingBatch([self._greedy] * len(read))
         asked = DraftRound([r.context for r in read], sampling, None, need_probs=False)
         wanted = min(k + 1, MAX_SPECULATIVE_TOKENS)
-        drafts = self._model.propose(asked, wanted)
+        drafts = self._drafter.propose(asked, wanted)
         tokens = drafts.tokens.tolist()
         rows = [
             self._translated(context.tokens, r.context.tokens, tokens[b][: drafts.lengths[b]])[:k]
@@ -99,24 +96,16 @@ class TranslatedDrafter:
 
     def behind(self, context: DraftContext) -> int | None:
         """See `base.Drafter.behind`: in its own tokens."""
-        return self._model.behind(self._read(context).context)
+        return self._drafter.behind(self._read(context).context)
 
     def read(self, context: DraftContext, most: int) -> int:
         """See `base.Drafter.read`."""
-        return self._model.read(self._read(context).context, most)
-
-    def warm_up(self) -> None:
-        """See `base.Drafter.warm_up`."""
-        self._model.warm_up()
-
-    def prepare(self) -> bool:
-        """See `base.Drafter.prepare`."""
-        return self._model.prepare()
+        return self._drafter.read(self._read(context).context, most)
 
     def release(self, context: DraftContext) -> None:
         """See `base.Drafter.release`."""
         if (known := self._translations.pop(context.sequence_id, None)) is not None:
-            self._model.release(known.context)
+            self._drafter.release(known.context)
 
     def _read(self, context: DraftContext) -> Translation:
         known = self._translations.get(context.sequence_id)

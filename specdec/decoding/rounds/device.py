@@ -59,8 +59,8 @@ class DeviceRounds:
     ) -> None:
         self._target, self._model, self._controller = target, model, controller
         self._drafters = {d.name: d.device for d in drafters if d.device is not None}
-        self._on_device = [d for d in drafters if d.device is not None]
-        readers = [d for d in self._on_device if d.features]
+        self._on_device = {d.name: d for d in drafters if d.device is not None}
+        readers = [d for d in self._on_device.values() if d.features]
         self._reader = readers[0].device if readers else None
         self._features = readers[0].features if readers else ()
         self._device = target.info.device
@@ -86,7 +86,7 @@ class DeviceRounds:
     def warm_up(self, defaults: Mapping[str, float]) -> None:
         """See `base.Rounds.warm_up`: the graphs that answers begin with, as far as there is memory. Where that was
         never done Triton first compiles their kernels, for many seconds."""
-        drafters = {drafter.name: drafter.longest for drafter in self._on_device}
+        drafters = {name: drafter.longest for name, drafter in self._on_device.items()}
         with suppress(torch.OutOfMemoryError, NotCaptured):
             self.make(likely(self._sizes, drafters, Shaping.usual(defaults)))
 
@@ -181,10 +181,11 @@ class DeviceRounds:
             return False
         prefixes = self._target.state.prefixes  # the host finds no memory while the device leads
         ends = [(row.context.slot, len(row.tokens) + added) for row in plan.rows]
-        drafter = None if kind.source is None else self._drafters.get(kind.source)
-        return all(prefixes.reserve(slot, end, end) for slot, end in ends) and (
-            drafter is None or drafter.reserve(self._led(plan, plan.rows, kind.source), added)
-        )
+        if not all(prefixes.reserve(slot, end, end) for slot, end in ends):
+            return False
+        if kind.source is None or (drafter := self._drafters.get(kind.source)) is None:
+            return True
+        return drafter.reserve(self._led(plan, plan.rows, kind.source), added)
 
     def _current(self, plan: Plan, source: str | None) -> bool:
         """Bring the device, and who drafts there, to where the host is, for rows that are not under way."""
@@ -197,14 +198,16 @@ class DeviceRounds:
         contexts = self._led(plan, fresh, source)
         return not contexts or drafter.ready(contexts)
 
-    def _led(self, plan: Plan, rows: Sequence[Running], source: str | None) -> list[DraftContext]:
+    def _led(self, plan: Plan, rows: Sequence[Running], source: str) -> list[DraftContext]:
         """The sequences that a drafter goes along with: those for which it drafts, and others of which it has read
         almost all, since the graph runs it there too."""
-        led = _drafting(plan)
-        for drafter in (d for d in self._on_device if d.name == source):
-            behind = {row: drafter.behind(row.context) for row in rows}
-            led |= {row for row, lacking in behind.items() if lacking is not None and lacking <= DECODE_ROWS}
-        return [row.context for row in rows if row in led]
+        drafting, drafter = _drafting(plan), self._on_device[source]
+
+        def near(row: Running) -> bool:
+            behind = drafter.behind(row.context)
+            return behind is not None and behind <= DECODE_ROWS
+
+        return [row.context for row in rows if near(row) or row in drafting]
 
     def _send(self, plan: Plan, kind: RoundKind) -> None:
         inputs = self._place(plan, kind.rows)

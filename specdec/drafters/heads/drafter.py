@@ -121,7 +121,7 @@ class HeadDrafter(UpToDate):
             likely = (chances.cumprod(1) >= _LEAST_CHANCE).sum(1).clamp(min=1).tolist()
             short = zip(lengths, likely, round.shortened, strict=True)
             lengths = [min(length, most) if shorten else length for length, most, shorten in short]
-        return Drafts(drawing.tokens, tuple(lengths), drawing.probs, sources)
+        return Drafts(drawing.tokens, tuple(lengths), sources, drawing.probs)
 
     def release(self, context: DraftContext) -> None:
         """What the slot holds is kept, if it holds all."""
