@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from specdec.types import Grammar
 if TYPE_CHECKING:
     from specdec_tui.core.config import Config
 
-_SCREEN = "Screen"
+_screen = partial(typer.Option, rich_help_panel="Screen")
 _TERMINAL = "/dev/tty"
 _SERVER = ("--serve", "--host", "--port")
 
@@ -37,15 +38,13 @@ def chat(
     tools: Annotated[Path | None, typer.Option(help="A JSON list of tools to offer, in OpenAI's form.")] = None,
     schema: Annotated[Path | None, typer.Option(help="A JSON schema that answers follow.")] = None,
     preset: Annotated[str | None, typer.Option(help="A set of parameters: precise, creative, ...")] = None,
-    resume: Annotated[str | None, typer.Option(help="A session's id, or last.", rich_help_panel=_SCREEN)] = None,
-    theme: Annotated[
-        str | None, typer.Option(help="dark, light, dark-safe, light-safe.", rich_help_panel=_SCREEN)
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="Another config file.", rich_help_panel=_SCREEN)] = None,
-    unsaved: Annotated[bool, typer.Option("--unsaved", help="Keep nothing on disk.", rich_help_panel=_SCREEN)] = False,
-    serve: Annotated[bool, typer.Option("--serve", help="In a browser instead.", rich_help_panel=_SCREEN)] = False,
-    host: Annotated[str, typer.Option(help="With --serve.", rich_help_panel=_SCREEN)] = "localhost",
-    port: Annotated[int, typer.Option(help="With --serve.", rich_help_panel=_SCREEN)] = 8000,
+    resume: Annotated[str | None, _screen(help="A session's id, or last.")] = None,
+    theme: Annotated[str | None, _screen(help="dark, light, dark-safe, light-safe.")] = None,
+    config: Annotated[Path | None, _screen(help="Another config file.")] = None,
+    unsaved: Annotated[bool, _screen("--unsaved", help="Keep nothing on disk.")] = False,
+    serve: Annotated[bool, _screen("--serve", help="In a browser instead.")] = False,
+    host: Annotated[str, _screen(help="With --serve.")] = "localhost",
+    port: Annotated[int, _screen(help="With --serve.")] = 8000,
 ) -> None:
     """Chat in the terminal, and see how fast the answers come and why. The config file can hold all of these."""
     own = {"target": url, "api_key": api_key, "speculative": speculative, "system": system, "theme": theme}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +17,9 @@ from specdec.cluster.spec import Cluster
 from specdec.errors import InvalidRequest
 
 Action = Literal["show", "compose", "kubernetes", "plan", "launch"]
-_SPREAD, _NETWORK = "How it is spread", "Network"
+_spread = partial(typer.Option, rich_help_panel="How it is spread")
+_network = partial(typer.Option, rich_help_panel="Network")
+_launching = partial(typer.Option, rich_help_panel="launch")
 
 
 @o.command
@@ -35,33 +38,23 @@ def cluster(
     dtype: Annotated[str, typer.Option(help=o.LOADING["dtype"])] = "auto",
     tools: Annotated[str | None, typer.Option(help="Parser of tool calls: hermes, llama3_json, mistral, ...")] = None,
     reasoning: Annotated[str | None, typer.Option(help="Parser of reasoning: qwen3, deepseek_r1, ...")] = None,
-    tensor: Annotated[int, typer.Option(help="GPUs that share each layer.", rich_help_panel=_SPREAD)] = 1,
-    pipeline: Annotated[int, typer.Option(help="Groups of GPUs that share the layers.", rich_help_panel=_SPREAD)] = 1,
-    data: Annotated[int, typer.Option(help="Whole copies.", rich_help_panel=_SPREAD)] = 1,
-    nodes: Annotated[int, typer.Option(help="Hosts, each with as many GPUs.", rich_help_panel=_SPREAD)] = 1,
-    head: Annotated[
-        str, typer.Option(help="The first host, as the others reach it.", rich_help_panel=_NETWORK)
-    ] = "127.0.0.1",
-    host: Annotated[
-        str,
-        typer.Option(help="Where the first host listens; 0.0.0.0 is everywhere.", rich_help_panel=_NETWORK),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="HTTP port of the first host.", rich_help_panel=_NETWORK)] = 8000,
-    master_port: Annotated[
-        int, typer.Option(help="Where the hosts find one another.", rich_help_panel=_NETWORK)
-    ] = 29501,
+    tensor: Annotated[int, _spread(help="GPUs that share each layer.")] = 1,
+    pipeline: Annotated[int, _spread(help="Groups of GPUs that share the layers.")] = 1,
+    data: Annotated[int, _spread(help="Whole copies.")] = 1,
+    nodes: Annotated[int, _spread(help="Hosts, each with as many GPUs.")] = 1,
+    head: Annotated[str, _network(help="The first host, as the others reach it.")] = "127.0.0.1",
+    host: Annotated[str, _network(help="Where the first host listens; 0.0.0.0 is everywhere.")] = "127.0.0.1",
+    port: Annotated[int, _network(help="HTTP port of the first host.")] = 8000,
+    master_port: Annotated[int, _network(help="Where the hosts find one another.")] = 29501,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for the files; none prints them.", rich_help_panel="compose, kubernetes"),
     ] = None,
     gpu: Annotated[str, typer.Option(help="h100, l4, ...", rich_help_panel="plan")] = "h100",
     json: o.Json = False,
-    rank: Annotated[
-        int | None,
-        typer.Option(help="Start this node alone; none starts all of them here.", rich_help_panel="launch"),
-    ] = None,
-    vllm: Annotated[str, typer.Option(help="How vLLM is called here.", rich_help_panel="launch")] = "vllm",
-    patience: Annotated[float, typer.Option(help="Seconds until it must answer.", rich_help_panel="launch")] = 1800.0,
+    rank: Annotated[int | None, _launching(help="Start this node alone; none starts all of them here.")] = None,
+    vllm: Annotated[str, _launching(help="How vLLM is called here.")] = "vllm",
+    patience: Annotated[float, _launching(help="Seconds until it must answer.")] = 1800.0,
 ) -> None:
     """Put a target and its draft on vLLM, over GPUs and hosts. Options behind -- go to vLLM as they are."""
     spread, network = (tensor, pipeline, data, nodes), (head, host, port, master_port)

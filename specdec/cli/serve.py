@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from specdec_server import Settings
 
 _LOADING = LoadOptions()
-_SERVER = "Server"
-_ACCESS = "Who may call"
-_LIMITS = "Limits (seconds, bytes)"
+_models = partial(typer.Option, rich_help_panel="Models")
+_server = partial(typer.Option, rich_help_panel="Server")
+_access = partial(typer.Option, rich_help_panel="Who may call")
+_limits = partial(typer.Option, rich_help_panel="Limits (seconds, bytes)")
 EPILOG = """
 Try it: curl -N localhost:8000/v1/responses --json '{"input": "Tell me a story.", "stream": true}'
 
@@ -40,87 +42,52 @@ Ctrl-C lets running answers finish (--grace); a second one does not wait.
 class Serving:
     """Options of `specdec serve` beside those of loading."""
 
-    slots: Annotated[int, typer.Option(help="Answers at once.", min=1, rich_help_panel="Models")] = 4
+    slots: Annotated[int, _models(help="Answers at once.", min=1)] = 4
     upstream: Annotated[
         str | None,
-        typer.Option(
-            help=f"URL of a server that runs the model, instead of a target; its key in {UPSTREAM_KEY_VARIABLE}.",
-            rich_help_panel="Models",
-        ),
+        _models(help=f"URL of a server that runs the model, instead of a target; its key in {UPSTREAM_KEY_VARIABLE}."),
     ] = None
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=TARGET", help="Several models by name, each loaded on first use.", rich_help_panel="Models"
-        ),
+        _models(metavar="NAME=TARGET", help="Several models by name, each loaded on first use."),
     ] = None
     models: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.toml", help="The same with options and aliases: a table for each.", rich_help_panel="Models"
-        ),
+        _models(metavar="FILE.toml", help="The same with options and aliases: a table for each."),
     ] = None
-    max_loaded: Annotated[int, typer.Option(help="Named models in memory at once.", rich_help_panel="Models")] = 4
-    idle_unload: Annotated[
-        float | None,
-        typer.Option(help="Seconds after which a named model leaves that nobody asks.", rich_help_panel="Models"),
-    ] = None
-    any_name: Annotated[
-        bool, typer.Option("--any-name", help="Answer unknown names with the first model.", rich_help_panel="Models")
-    ] = False
-    embed: Annotated[
-        str | None,
-        typer.Option(help="Encoder for /v1/embeddings: a folder or a hub id.", rich_help_panel="Models"),
-    ] = None
-    host: Annotated[str, typer.Option(help="Address to listen on.", rich_help_panel=_SERVER)] = "127.0.0.1"
-    port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535, rich_help_panel=_SERVER)] = (
-        8000
+    max_loaded: Annotated[int, _models(help="Named models in memory at once.")] = 4
+    idle_unload: Annotated[float | None, _models(help="Seconds after which a named model leaves that nobody asks.")] = (
+        None
     )
-    model_name: Annotated[str | None, typer.Option(help="What clients call the model.", rich_help_panel=_SERVER)] = None
-    pacing: Annotated[
-        Literal["round", "smooth"],
-        typer.Option(help="Stream a round at a time, or its tokens evenly.", rich_help_panel=_SERVER),
-    ] = "round"
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Refuse fields that are else mapped or ignored.", rich_help_panel=_SERVER),
-    ] = False
+    any_name: Annotated[bool, _models("--any-name", help="Answer unknown names with the first model.")] = False
+    embed: Annotated[str | None, _models(help="Encoder for /v1/embeddings: a folder or a hub id.")] = None
+    host: Annotated[str, _server(help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, _server(help="0 takes any that is free.", min=0, max=65535)] = 8000
+    model_name: Annotated[str | None, _server(help="What clients call the model.")] = None
+    pacing: Annotated[Literal["round", "smooth"], _server(help="Stream a round at a time, or its tokens evenly.")] = (
+        "round"
+    )
+    strict: Annotated[bool, _server("--strict", help="Refuse fields that are else mapped or ignored.")] = False
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        typer.Option(help="debug shows traces of errors.", rich_help_panel=_SERVER),
+        Literal["debug", "info", "warning", "error"], _server(help="debug shows traces of errors.")
     ] = "info"
-    log_prompts: Annotated[
-        bool, typer.Option("--log-prompts", help="Write prompts into the log.", rich_help_panel=_SERVER)
-    ] = False
+    log_prompts: Annotated[bool, _server("--log-prompts", help="Write prompts into the log.")] = False
     api_key_file: Annotated[
         Path | None,
-        typer.Option(
-            help=f"File with a line for each key, KEY or NAME KEY; or set {KEY_VARIABLE}.", rich_help_panel=_ACCESS
-        ),
+        _access(help=f"File with a line for each key, KEY or NAME KEY; or set {KEY_VARIABLE}."),
     ] = None
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(help="Host name that clients use. Repeatable.", rich_help_panel=_ACCESS),
-    ] = None
+    allow_host: Annotated[list[str] | None, _access(help="Host name that clients use. Repeatable.")] = None
     allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(help="Web page that may call, as https://name:port. Repeatable.", rich_help_panel=_ACCESS),
+        list[str] | None, _access(help="Web page that may call, as https://name:port. Repeatable.")
     ] = None
-    without_key: Annotated[
-        bool,
-        typer.Option("--allow-anyone", help="Listen beyond this machine without a key.", rich_help_panel=_ACCESS),
-    ] = False
-    queue: Annotated[int, typer.Option(help="Answers that may wait; more get 429.", rich_help_panel=_LIMITS)] = 64
-    max_choices: Annotated[int, typer.Option(help="Answers to one request.", rich_help_panel=_LIMITS)] = 8
-    max_body: Annotated[int, typer.Option(help="Of a request.", rich_help_panel=_LIMITS)] = 4 * 2**20
-    request_timeout: Annotated[
-        float, typer.Option(help="For one request, waiting included.", rich_help_panel=_LIMITS)
-    ] = 600
-    reader_timeout: Annotated[
-        float, typer.Option(help="For a client that has stopped reading.", rich_help_panel=_LIMITS)
-    ] = 20
-    keep_alive: Annotated[float, typer.Option(help="Between comments on a stream.", rich_help_panel=_LIMITS)] = 10
-    grace: Annotated[float, typer.Option(help="For running answers at shutdown.", rich_help_panel=_LIMITS)] = 10
+    without_key: Annotated[bool, _access("--allow-anyone", help="Listen beyond this machine without a key.")] = False
+    queue: Annotated[int, _limits(help="Answers that may wait; more get 429.")] = 64
+    max_choices: Annotated[int, _limits(help="Answers to one request.")] = 8
+    max_body: Annotated[int, _limits(help="Of a request.")] = 4 * 2**20
+    request_timeout: Annotated[float, _limits(help="For one request, waiting included.")] = 600
+    reader_timeout: Annotated[float, _limits(help="For a client that has stopped reading.")] = 20
+    keep_alive: Annotated[float, _limits(help="Between comments on a stream.")] = 10
+    grace: Annotated[float, _limits(help="For running answers at shutdown.")] = 10
 
     @property
     def loopback(self) -> bool:

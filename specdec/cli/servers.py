@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,18 +20,10 @@ from specdec.verify.cases import Abilities
 if TYPE_CHECKING:
     from specdec.remote import RemoteEngine
 
-_SERVER = "A server instead of a local pair"
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="An OpenAI-compatible server: http://host:8000/v1.", rich_help_panel=_SERVER),
-]
+_server = partial(typer.Option, rich_help_panel="A server instead of a local pair")
+Url = Annotated[str | None, _server("--url", help="An OpenAI-compatible server: http://host:8000/v1.")]
 PlainUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--plain-url",
-        help="The same target without speculation, if --url cannot switch it off.",
-        rich_help_panel=_SERVER,
-    ),
+    str | None, _server("--plain-url", help="The same target without speculation, if --url cannot switch it off.")
 ]
 
 
