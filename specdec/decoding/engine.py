@@ -149,8 +149,7 @@ class LocalEngine(Engine):
         return events
 
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
-        """The same for whoever brings the outbox: `deliver` gets every event, or the error, in the worker's thread, and
-        must not block. Returns what cancels the request."""
+        """See `Engine.submit`. `deliver` is called in the worker's thread, and must not block."""
         row = self._submit(request, deliver)
         return lambda: self._cancel(row)
 
@@ -212,7 +211,7 @@ class LocalEngine(Engine):
         begun: list[tuple[Running, Tensor]] = []
         for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
             if self._runs(row):  # else it gave its slot up as the one before was read
-                self._sparing([row], partial(self._read, row, begun))
+                self._within_memory([row], partial(self._read, row, begun))
         first = self._first(begun) if begun else None
         if first and not self._rounds.pending:
             self._begin(first)
@@ -222,9 +221,9 @@ class LocalEngine(Engine):
         decoding.sort(key=attrgetter("context.slot"))
         if decoding:
             if not prompts:  # a first token is worth more than a faster answer
-                self._sparing(decoding, partial(self._rounds.catch_up, decoding))
+                self._within_memory(decoding, partial(self._rounds.catch_up, decoding))
                 decoding = [row for row in decoding if self._runs(row)]
-            self._sparing(decoding, partial(self._decode, decoding))
+            self._within_memory(decoding, partial(self._decode, decoding))
         if first:  # a round that was under way is told before, as it ended before
             self._begin(first)
 
@@ -244,7 +243,7 @@ class LocalEngine(Engine):
                     return
             pause = _PAUSE if self._rounds.prepare() else None
 
-    def _sparing(self, rows: Sequence[Running], work: Callable[[], T]) -> T | None:
+    def _within_memory(self, rows: Sequence[Running], work: Callable[[], T]) -> T | None:
         """What some work gives. Where the device has no room left for it, the youngest of its rows fails, and the
         others go on; where only pages are wanting, the youngest that runs waits."""
         try:
@@ -297,7 +296,7 @@ class LocalEngine(Engine):
         while begun:
             rows = [row for row, _ in begun]
             choose = partial(self._rounds.first, rows, torch.cat([logits for _, logits in begun]))
-            if (found := self._sparing(rows, choose)) is not None:
+            if (found := self._within_memory(rows, choose)) is not None:
                 return found
             begun = [(row, logits) for row, logits in begun if self._runs(row)]
         return None
@@ -306,7 +305,7 @@ class LocalEngine(Engine):
         """Begin answers with their first tokens."""
         for row, token, logits in zip(first.rows, first.tokens.wait(), first.logits, strict=True):
             if not row.paused:  # meanwhile
-                self._sparing([row], partial(self._settle, row, Outcome([token], None, logits)))
+                self._within_memory([row], partial(self._settle, row, Outcome([token], None, logits)))
 
     def _settle(self, row: Running, outcome: Outcome) -> None:
         """Commit what a pass decided, emit it, and free the slot if the answer is finished."""

@@ -52,7 +52,7 @@ class Prefill:
     def advance(self, row: Running) -> Tensor | None:
         """Run the next chunk of a prompt. The last one gives the logits [1, 1, V] after the prompt. There are none
         where the answer had begun already: it goes on."""
-        start, slot, state = self._begun(row), row.context.slot, self._target.state
+        start, slot, state = self._restored(row), row.context.slot, self._target.state
         last = len(row.tokens) - row.paused
         if start == last:  # of a paused row all may be known
             row.paused = False
@@ -80,7 +80,7 @@ class Prefill:
         self._timer.ended(began, end - start, start)
         return found.logits if done else None
 
-    def _begun(self, row: Running) -> int:
+    def _restored(self, row: Running) -> int:
         """How many tokens of the prompt were read, after what is known of it was restored."""
         state, slot = self._target.state, row.context.slot
         if row.cached is None or state.slots[slot].tokens is not row.tokens:

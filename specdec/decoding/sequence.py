@@ -86,7 +86,7 @@ class Running:
     """What was decided for its last round."""
     warning: str | None = None
     turn: int = 0
-    """When a chunk of its prompt was last read, among all chunks."""
+    """The number of the chunk of its prompt that was read last; chunks of all prompts are counted."""
     cached: int | None = None
     """How many tokens of the prompt an earlier sequence left; None until they were looked for."""
     paused: bool = False

@@ -60,7 +60,7 @@ class Prefixes(Protocol):
 
 
 class OwnSlots:
-    """What those have in common whose slots have all of their memory from the start."""
+    """The defaults of `Prefixes` of slots that have all of their memory from the start."""
 
     apart = True
 

@@ -21,13 +21,13 @@ def token_text(raw: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One of the most likely tokens at a position, by itself: of bytes that are no text, `text` says the numbers."""
+    """One of the most likely tokens at a position. In `text` bytes that are no text by themselves are numbers."""
 
     id: int
     text: str
     logprob: float
     bytes: builtins.bytes
-    """Which may be a part of a character."""
+    """The token's own; they may be a part of a character."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ class Meaning:
     help: str = ""
     """Of the command line's option; empty: it has none."""
     url: Literal["kept", "ignored", "refused"] = "refused"
-    """Ours to decide; the server's, though nobody is refused for naming it; the server's alone."""
+    """kept: it means the same there. ignored: the server decides, and naming it does no harm. refused: the server
+    decides, and naming it is an error."""
 
 
 class LoadKeywords(TypedDict, total=False):

@@ -19,6 +19,7 @@ from specdec.types import MAX_SPECULATIVE_TOKENS
 
 Method = Literal["eagle3", "peagle", "dflash", "dflash2", "dspark"]
 MarkovKind = Literal["vanilla", "gated", "rnn"]
+_SELECTOR = ("selector_rank", "selector_top_k", "conv_kernel_size", "conv_group_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def read(folder: Path, target_layers: int) -> HeadConfig:
     rows = MAX_SPECULATIVE_TOKENS if block is None else block.size - (not block.anchor)
     # what enters a layer is what the layers before it put out, so EAGLE's numbers are ours already
     usual, named = (2, target_layers // 2, target_layers - 3), "eagle_aux_hidden_state_layer_ids"
-    config = HeadConfig(
+    return HeadConfig(
         method=method,
         family=family if eagle else replace(family, windows=_windows(fields, described, family)),
         features=(fields.ids(named) or usual) if eagle else _block_layers(fields, family, target_layers),
@@ -151,17 +152,11 @@ def read(folder: Path, target_layers: int) -> HeadConfig:
         verifier=verifier_of(folder),
         longest=min(rows, MAX_SPECULATIVE_TOKENS - 1),  # with the last token no more than 16 rows
         mask_token=0 if method == "eagle3" else fields.whole("mask_token_id", None, least=0),
+        switches=Switches(*(bool(raw.get(name)) for name in Switches.__dataclass_fields__)) if eagle else Switches(),
         block=block,
+        markov=_markov(fields) if method == "dspark" else None,
+        selector=Selector(*(fields.whole(name, None) for name in _SELECTOR)) if method == "dflash2" else None,
     )
-    if eagle:
-        names = Switches.__dataclass_fields__
-        return replace(config, switches=Switches(**{name: bool(raw.get(name, False)) for name in names}))
-    if method == "dspark":
-        return replace(config, markov=_markov(fields))
-    if method == "dflash2":
-        sizes = ("selector_rank", "selector_top_k", "conv_kernel_size", "conv_group_size")
-        return replace(config, selector=Selector(*(fields.whole(name, None) for name in sizes)))
-    return config
 
 
 class _Fields:
