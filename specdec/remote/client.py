@@ -74,11 +74,11 @@ class HttpExchange:
                     self._deliver(GenerationEvent(self._request.id))
                 await self._read(response)
         except httpx.HTTPError as error:
-            broken = errors.of_transport(error, server.base, reader.tokens)
+            broken = errors.of_transport(error, server.base, reader.received)
             stalled = isinstance(error, httpx.ReadTimeout)
             raise (broken if reader.delivered or stalled else errors.TryAgain(broken)) from error
         if not reader.finished:
-            broken = EngineFailed(f"{server.base} ended the stream before the answer, after {reader.tokens} tokens")
+            broken = EngineFailed(f"{server.base} ended the stream before the answer, after {reader.received}")
             raise broken if reader.delivered else errors.TryAgain(broken)
         if server.dialect.recount and (text := reader.uncounted) is not None:
             reader.count(await token_count(self._client, server, text))

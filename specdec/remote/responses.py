@@ -55,6 +55,7 @@ class ResponseReader:
         self._metrics: StreamedMetrics | None = None
         self._timings: StreamedTimings | None = None
         self._texts: list[str] = []
+        self._letters = 0
         self.tokens = 0
         """How many came with their ids."""
 
@@ -62,6 +63,11 @@ class ResponseReader:
     def delivered(self) -> bool:
         """Whether anything of the answer came."""
         return self._first is not None
+
+    @property
+    def received(self) -> str:
+        """How much came: in tokens, if they come with their ids."""
+        return f"{self.tokens} tokens" if self.tokens or not self.delivered else f"{self._letters:,} characters"
 
     @property
     def finished(self) -> bool:
@@ -92,6 +98,7 @@ class ResponseReader:
             return None
         self.tokens += len(tokens)
         self._texts.append(text)
+        self._letters += len(text) + len(thought or "")
         now = time.perf_counter()
         if now - self._latest > _APART:
             self._pieces, self._latest = self._pieces + 1, now

@@ -289,10 +289,12 @@ def test_not_a_chunk(server: ScriptedServer, engine: RemoteEngine) -> None:
 
 def test_a_cut_connection(server: ScriptedServer, engine: RemoteEngine) -> None:
     server.answers.append(_streams(_word("a"), _word("b"), then=Exchange.cut))
-    _fails(engine, EngineFailed, "broke the connection after 2 tokens")
+    _fails(engine, EngineFailed, "broke the connection after 2 tokens; see the server's own log")
+    server.answers.append(_streams({"choices": [{"delta": {"content": "Yes."}}]}, then=Exchange.cut))
+    _fails(engine, EngineFailed, "broke the connection after 4 characters")
     server.answers.append(_streams(_word("a")))
     _fails(engine, EngineFailed, "ended the stream before the answer, after 1 tokens")
-    assert len(server.seen) == 2, "what was delivered is not asked for again"
+    assert len(server.seen) == 3, "what was delivered is not asked for again"
 
 
 def test_a_stream_that_stays_open_behind_its_end(

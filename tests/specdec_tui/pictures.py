@@ -27,7 +27,7 @@ from specdec_tui.widgets.approval import Approval
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine, call
 from tests.specdec_tui.running import Driver, running, words
 
-SIZES = ((60, 18), (80, 24), (120, 40), (200, 50))
+SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))
 ANSWER = (
     "Here is *one* way:\n\n```python\ndef ring(times: int) -> str:\n    return 'ding ' * times\n```\n\n"
     "1. ring it\n2. listen\n\n| who | what |\n|---|---|\n| fox | bell |\n\nThat is **all**. "

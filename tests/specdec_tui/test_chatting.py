@@ -347,6 +347,15 @@ async def test_lines_begin_with_ctrl_j() -> None:
         assert chat.app.main.prompt.text == "a\nb"
 
 
+async def test_lines_that_come_at_once_are_sent_one_by_one_in_order() -> None:
+    async with running(ScriptedEngine()) as chat:
+        await chat.ready()
+        chat.at_once(*"One", "enter", *"/new", "enter", *"/set max_tokens 4", "enter", *"Two", "enter", *"Thr")
+        await chat.until(lambda: chat.answered)
+        assert chat.texts == ["Two", "Once upon a time"]
+        assert chat.app.main.prompt.text == "Thr"
+
+
 async def test_one_message_a_prompt() -> None:
     """The message hook sees a prompt sent once, whatever the keys before."""
     sent: dict[int, Prompt.Submitted] = {}

@@ -222,6 +222,18 @@ async def test_keys_that_come_twice_close_what_is_open_and_nothing_more(key: str
                 await chat.pilot.press("escape")
 
 
+@pytest.mark.parametrize("name", ["sessions", "history", "params", "model", "compare"])
+async def test_what_is_typed_twice_at_once_opens_one_dialog(name: str, tmp_path: Path) -> None:
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.ask("Hello")
+        await chat.until(lambda: not chat.app.main.busy)
+        chat.at_once(*([*f"/{name}", "enter"] * 2))
+        await chat.until(lambda: chat.app.screen is not chat.app.main)
+        await chat.pilot.pause()
+        assert len(chat.app.screen_stack) == 2
+
+
 async def test_a_key_that_comes_before_its_dialog_does_nothing(tmp_path: Path) -> None:
     async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
         await chat.ready()

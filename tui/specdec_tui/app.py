@@ -21,13 +21,13 @@ from specdec.errors import InvalidRequest, SpecDecError
 from specdec_tui.commands import SlashCommands
 from specdec_tui.core import sequences
 from specdec_tui.core.clipboard import copy
-from specdec_tui.core.commands import COMMANDS, for_app, is_command, parse
+from specdec_tui.core.commands import COMMANDS, for_app, parse
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading, OpenEngine, causes
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.store import Store
 from specdec_tui.screens.chat import ChatScreen
-from specdec_tui.screens.dialog import ClosesOnce
+from specdec_tui.screens.dialog import ClosesOnce, open_once
 from specdec_tui.themes import THEMES
 from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.transcript import Transcript
@@ -192,18 +192,11 @@ class ChatApp(App[None]):
 
     @on(Prompt.Submitted)
     async def _submitted(self, event: Prompt.Submitted) -> None:
-        """What is marked among the suggestions stands for a name that was typed in part."""
-        line, prompt, chosen = event.text, self.main.prompt, self.main.suggestions.chosen
-        if not for_app(line):
-            return
-        if chosen and " " not in line and not is_command(line):
-            line = chosen.line
-            if line.endswith(" "):
-                prompt.put(line)
-                return
-        prompt.remember(line)
-        prompt.clear_all()
-        await self.command(line)
+        """Commands and questions in the order in which they were written."""
+        if for_app(event.text):
+            await self.command(event.text)
+        else:
+            self.main.ask(event.text)
 
     async def command(self, line: str) -> None:
         """A slash command, as typed or by its key. What is wrong with it is shown in place of what was wrong before."""
@@ -236,8 +229,7 @@ class ChatApp(App[None]):
     def action_command_palette(self) -> None:
         from specdec_tui.palette import PagedPalette
 
-        if not any(isinstance(screen, PagedPalette) for screen in self.screen_stack):  # under help, say
-            self.push_screen(PagedPalette())
+        open_once(self, PagedPalette())
 
     def action_help(self) -> None:
         from specdec_tui.screens.help import HelpScreen
@@ -247,4 +239,5 @@ class ChatApp(App[None]):
             self.screen.dismiss()
         else:
             keys = [*self.BINDINGS, *self.main.BINDINGS]
-            self.push_screen(HelpScreen(self.focused or self.screen, keys, (Prompt, Transcript, TurnView, TokenView)))
+            others = (Prompt, Transcript, TurnView, TokenView)
+            open_once(self, HelpScreen(self.focused or self.screen, keys, others))

@@ -23,6 +23,7 @@ from specdec_tui.core.monitor import context_used, known_context
 from specdec_tui.core.offers import has_room
 from specdec_tui.core.settings import ChatSettings
 from specdec_tui.screens.chat import ChatScreen
+from specdec_tui.screens.dialog import open_once
 
 
 class SlashCommands:
@@ -84,7 +85,7 @@ class SlashCommands:
             if saved := store.load(session) if session else None:
                 await self.screen.open(saved)
 
-        self.screen.app.push_screen(SessionsScreen(store, chat.id, words), open_session)
+        open_once(self.screen.app, SessionsScreen(store, chat.id, words), open_session)
 
     def do_history(self, words: str) -> None:
         from specdec_tui.screens.history import HistoryScreen
@@ -98,7 +99,7 @@ class SlashCommands:
                 prompt.put(asked(text)[0])
                 prompt.focus()
 
-        self.screen.app.push_screen(HistoryScreen(store.prompts, words or prompt.text), put)
+        open_once(self.screen.app, HistoryScreen(store.prompts, words or prompt.text), put)
 
     async def do_trim(self, _argument: str) -> None:
         """What is left out stays in the chat that is left."""
@@ -147,7 +148,7 @@ class SlashCommands:
                 self.screen.show_settings()
 
         screen = ParamsScreen(self._settings, presets(self.screen.config, self.screen.chat.store))
-        self.screen.app.push_screen(screen, apply)
+        open_once(self.screen.app, screen, apply)
 
     def do_preset(self, argument: str) -> None:
         store = self.screen.chat.store
@@ -214,7 +215,7 @@ class SlashCommands:
                 await self._load(target.name, draft, target.api_key)
 
         screen = ModelsScreen(self.screen.engines.options, models(config.folders), partial(_described, config))
-        self.screen.app.push_screen(screen, load)
+        open_once(self.screen.app, screen, load)
 
     async def do_draft(self, name: str) -> None:
         if name:
@@ -246,7 +247,7 @@ class SlashCommands:
             if speed_up and answer and answer.parent == prompt.id:
                 self.screen.chat.keep(replace(answer, figures={**answer.figures, "measured": round(speed_up, 3)}))
 
-        self.screen.app.push_screen(CompareScreen(engine, self.screen.request(prompt.id)), keep)
+        open_once(self.screen.app, CompareScreen(engine, self.screen.request(prompt.id)), keep)
 
     # --------------------------------------------------------------------------- turns
 
@@ -314,7 +315,7 @@ class SlashCommands:
             else:
                 self.screen.watch_engine()
 
-        self.screen.app.push_screen(DownloadScreen(names[0]), fetched)
+        open_once(self.screen.app, DownloadScreen(names[0]), fetched)
 
 
 async def _described(config: Config) -> AsyncGenerator[list[ModelOption]]:

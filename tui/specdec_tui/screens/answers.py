@@ -16,7 +16,6 @@ from specdec.errors import InvalidRequest, SpecDecError
 from specdec.types import LoadOptions, Message, Request, SpecStats
 from specdec_tui.core.calls import CallRunner
 from specdec_tui.core.chat import Chat
-from specdec_tui.core.commands import for_app
 from specdec_tui.core.config import Config
 from specdec_tui.core.conversation import Turn
 from specdec_tui.core.engines import EngineManager, causes, draft_of, shares_cores
@@ -165,29 +164,24 @@ class AnswersScreen(Clicked[None]):
             self.generation.cancel()
         self.calls.stop()
 
-    @on(Prompt.Submitted)
-    def _submitted(self, event: Prompt.Submitted) -> None:
-        """What is no command of the app's: sent, or put behind what waits."""
+    def ask(self, text: str) -> None:
+        """Sent, or put behind what waits."""
         self.problem.show("")
-        if for_app(event.text):
-            return
         if self._editing and (self.busy or self.engines.engine is None):
             self.toast("an edited prompt has to wait; Esc stops the answer that comes")
+            self.prompt.put(text + self.prompt.text)
             return
-        self.prompt.remember(event.text)
-        self.prompt.clear_all()
         if self._editing:
-            self.submit(event.text)
+            self.submit(text)
             return
-        if event.text.strip():
-            self.queue.put(event.text)
+        if text.strip():
+            self.queue.put(text)
         self.send_next()
 
     @on(Start.Chosen)
     def _begun(self, event: Start.Chosen) -> None:
-        self.queue.put(event.text)
         self.prompt.focus()
-        self.send_next()
+        self.ask(event.text)
 
     @property
     def busy(self) -> bool:

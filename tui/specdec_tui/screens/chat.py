@@ -66,11 +66,11 @@ class ChatScreen(AnswersScreen):
         Binding("ctrl+r", "app.command('history')", "Earlier prompts of all chats", id="history"),
         Binding("ctrl+n", "app.command('new')", "New chat", id="new"),
         Binding("ctrl+o", "app.command('sessions')", "Sessions", id="sessions"),
-        Binding("f6", "app.command('gauge')", "Gauge", priority=True, id="gauge"),  # over a text area's own
         Binding("f2", "app.command('params')", "Parameters", id="params"),
         Binding("f3", "app.command('model')", "Models", id="model"),
         Binding("f4", "app.command('copy')", "Copy answer", id="copy"),
         Binding("f5", "app.command('compare')", "Compare", id="compare"),
+        Binding("f6", "app.command('gauge')", "Gauge", priority=True, id="gauge"),  # over a text area's own
         Binding("f7", "app.command('retry')", "Answer again", priority=True, id="retry"),
         Binding("f8", "app.command('restart')", "Restart engine", id="restart"),
         Binding("f9", "take_offer", "Do what is offered", id="offer"),

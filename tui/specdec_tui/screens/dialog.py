@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.css.query import NoMatches
 from textual.errors import NoWidget
 from textual.geometry import Offset
 from textual.message import Message
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen, Screen, ScreenResultCallbackType
 from textual.widget import Widget
 from textual.worker import Worker
 
@@ -61,3 +62,9 @@ class ClosesOnce(Clicked[T]):
 
 class Dialog(ModalScreen[T], ClosesOnce[T]):
     """One of them; how it looks comes from the first of these."""
+
+
+def open_once(app: App[Any], screen: Screen[T], then: ScreenResultCallbackType[T] | None = None) -> None:
+    """Nothing where one of its kind is open: keys that come at once ask for it twice."""
+    if not any(type(shown) is type(screen) for shown in app.screen_stack):
+        app.push_screen(screen, then)

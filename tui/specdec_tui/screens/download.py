@@ -30,6 +30,7 @@ class DownloadScreen(Dialog[bool]):
         border-title-color: $primary; border-subtitle-color: $text-muted;
     }
     DownloadScreen ProgressBar, DownloadScreen Bar { width: 100%; }
+    DownloadScreen Bar > .bar--bar { background: $border; }
     DownloadScreen #how { margin: 1 0 0 0; }
     """
 

@@ -15,6 +15,8 @@ LEAST_RATES = 3
 _ROOM = 40
 """Columns of the speed's curve at most, in a line."""
 _ACCEPTED = "bold $token-accepted"
+_CELL, _GAP = 15, 3
+"""Columns of a figure with its name, and between two of them."""
 _Line = list[str | tuple[str, str]]
 
 
@@ -30,36 +32,44 @@ def full(state: GaugeState, width: int) -> Content:
     """Everything below the digits, as far as it is known. The shares at positions are of drafts with all before them
     accepted."""
     r, info = state.reading, state.info
-    compared: _Line = [(f"{_factor(r)} plain", _colour(r))] if r.measured or r.speed_up else []
     pace: list[_Line] = [
-        [("mean ", "dim"), rate(r.mean) if r.mean else "–", ("   TTFT ", "dim"), _ttft(r)],
-        [("tokens ", "dim"), _tokens(r), "   ", *compared],
+        _columns(("mean", rate(r.mean) if r.mean else "–", ""), ("TTFT", _ttft(r), "")),
+        _columns(("tokens", _tokens(r), ""), ("speed-up", _factor(r), _colour(r))),
     ]
-    memory: list[_Line] = [[("Prompt ", "bold"), _prompt(r.usage)]]
+    held = {"Prompt": _prompt(r.usage)}
     if info and info.cache_bytes:
         share = state.context_used / info.context if info.context else 0.0
-        memory.append([("KV ", "bold"), f"{size(info.cache_bytes * share)} of {size(info.cache_bytes)}"])
+        held["KV"] = f"{size(info.cache_bytes * share)} of {size(info.cache_bytes)}"
     if info and info.weight_bytes:
-        memory.append([("Weights ", "bold"), size(info.weight_bytes)])
+        held["Weights"] = size(info.weight_bytes)
     if state.engine.device_bytes is not None:
-        memory.append([("GPU ", "bold"), size(state.engine.device_bytes)])
+        held["GPU"] = size(state.engine.device_bytes)
+    memory: list[_Line] = [[(name, "dim"), f"{value:>{width - len(name)}}"] for name, value in held.items()]
     blocks = (pace, _acceptance(r.stats, width - 15), _rounds(r, width - 8), memory)
     lines = (Content("\n").join(Content.assemble(*line) for line in block) for block in blocks if block)
     return Content("\n\n").join(lines)
 
 
+def _columns(*cells: tuple[str, str, str]) -> _Line:
+    """Figures under those of other lines. Each has a name, a value, and the value's style."""
+    parts: _Line = []
+    for name, value, style in cells:
+        parts += [" " * _GAP if parts else "", (name, "dim"), (f"{value:>{_CELL - len(name)}}", style)]
+    return parts
+
+
 def _acceptance(stats: SpecStats, room: int) -> list[_Line]:
     share, length = _shares(stats)
-    lines: list[_Line] = [[("Acceptance ", "bold"), (share, _ACCEPTED), ("  length ", "dim"), (length, "bold")]]
+    lines: list[_Line] = [_columns(("acceptance", share, _ACCEPTED), ("length", length, ""))]
     if not stats.drafted:
         return [*lines, [(stats.unknown, "dim")]] if stats.unknown else lines
-    lines.append([("drafted  ", "dim"), ("━" * room, "$border"), f" {stats.drafted}"])
+    lines.append([("drafted  ", "dim"), ("━" * room, "$border"), f"{stats.drafted:>6}"])
     filled = bar(stats.accepted / stats.drafted, room)
-    lines.append([("accepted ", "dim"), (f"{filled:<{room}}", "$token-accepted"), f" {stats.accepted}"])
+    lines.append([("accepted ", "dim"), (f"{filled:<{room}}", "$token-accepted"), f"{stats.accepted:>6}"])
     for i, share_here in enumerate(stats.acceptance_per_position[:_POSITIONS], 1):
         filled = bar(share_here, room)
         rest = "━" * (room - len(filled))
-        lines.append([(f"  at {i:>2}  ", "dim"), (filled, "$token-accepted"), (rest, "$panel"), f" {share_here:.0%}"])
+        lines.append([(f"  at {i}   ", "dim"), (filled, "$token-accepted"), (rest, "$panel"), f"{share_here:>6.0%}"])
     if further := stats.acceptance_per_position[_POSITIONS:]:  # of a block
         label = f"  {_POSITIONS + 1}-{_POSITIONS + len(further)}"
         lines.append([(f"{label:<9}", "dim"), (curve(further, len(further), 1.0), "$token-accepted")])
@@ -70,12 +80,12 @@ def _rounds(r: Reading, width: int) -> list[_Line]:
     if not r.stats.rounds:
         return []
     by = ", ".join(f"{d.drafter} {sum(d.accepted)}" for d in r.stats.drafters if d.drafter)
-    lines: list[_Line] = [[("Rounds ", "bold"), f"{r.stats.rounds}", ("  by " if by else "", "dim"), by]]
+    lines: list[_Line] = [[("rounds ", "dim"), f"{r.stats.rounds}", ("  by " if by else "", "dim"), by]]
     if r.chosen:
         draft, verify = (f"{milliseconds(ms)} ms" for ms in (r.draft_ms, r.verify_ms))
         last = f" {r.chosen[-1]}" if r.running else ""  # the last round of all is cut by the answer's end
         lines.append([("k ", "dim"), (curve(r.chosen, width, 16), "$secondary"), last])
-        lines.append([("draft ", "dim"), draft, ("   verify ", "dim"), verify])
+        lines.append(_columns(("draft", draft, ""), ("verify", verify, "")))
     return lines
 
 
@@ -84,7 +94,7 @@ def strip(state: GaugeState, width: int, *, details: bool) -> Content:
     r, (share, length) = state.reading, _shares(state.reading.stats)
     known = speed(r)
     about = "≈" if r.estimated and known != "–" else ""
-    line = Content.styled(f"{about + known:>5} tokens/s", "bold $primary")
+    line = Content.styled(f"{f'{about + known} tokens/s':<14}", "bold $primary")
     for name, value, style in (("speed-up", f"{_factor(r):>6}", _colour(r)), ("accepted", f"{share:>4}", _ACCEPTED)):
         longer = Content.assemble(line, (f"  {name} ", "dim"), (value, style))
         line = longer if longer.cell_length <= width else line

@@ -10,6 +10,7 @@ from textual.geometry import Offset
 from textual.message import Message
 from textual.widgets import TextArea
 
+from specdec_tui.core.commands import is_command
 from specdec_tui.widgets.keyed import Keyed
 from specdec_tui.widgets.queue import Queue
 from specdec_tui.widgets.suggestions import Suggestions
@@ -81,9 +82,17 @@ above the prompt; `Up` takes the last one back.
         self._at = len(self.earlier)
 
     def send(self) -> None:
-        """What is written, or what waits."""
-        text = self.whole
+        """What is written, or what waits; a command typed in part as the one that is marked. Empty at once: the next
+        keys may be here already."""
+        text, marked = self.whole, self._suggestions.chosen
+        if marked and " " not in text and not is_command(text) and marked.line.startswith(text):
+            text = marked.line
+            if text.endswith(" "):
+                self.put(text)
+                return
         if text.strip() or self._queue.texts:
+            self.remember(text)
+            self.clear_all()
             self.post_message(self.Submitted(text))
 
     def action_end(self) -> None:
