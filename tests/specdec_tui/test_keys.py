@@ -72,6 +72,10 @@ async def test_typing_reaches_the_prompt() -> None:
         await chat.pilot.click(Transcript)
         await chat.pilot.press("enter")
         await chat.until(lambda: chat.texts[2:3] == ["hello fox"])
+        chat.app.main.prompt.put("/set max_tokens 5")
+        await chat.pilot.click(Transcript)
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.app.main.chat.settings.sampling.max_tokens == 5)
 
 
 async def test_page_keys_scroll_the_conversation() -> None:

@@ -233,7 +233,7 @@ class ChatScreen(AnswersScreen):
             return
         if event.key == "enter":
             self.prompt.focus()
-            self.prompt.send()
+            self.prompt.call_later(self.prompt.send)  # sent from here, it would not pass this screen
         elif event.is_printable and event.character:
             self.prompt.focus()
             self.prompt.insert(event.character)
