@@ -52,12 +52,12 @@ def of_response(response: httpx.Response, base: str, body: dict[str, Any]) -> Sp
 
 def of_transport(error: httpx.HTTPError, base: str, received: str = "0 tokens") -> EngineFailed:
     """What a connection that did not work means; `received` says how much had come."""
+    reason = _line(first_line(error))
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        reason = _line(first_line(error))
         return EngineFailed(f"{base} cannot be reached ({reason}); is the server running, and is that its port?")
     if isinstance(error, httpx.TimeoutException):
         return EngineFailed(f"{base} went silent after {received}, for longer than the timeout allows")
-    return EngineFailed(f"{base} broke the connection after {received}; see the server's own log")
+    return EngineFailed(f"{base} broke the connection after {received} ({reason}); see the server's own log")
 
 
 def of_stream(error: Any, base: str, body: dict[str, Any]) -> SpecDecError:

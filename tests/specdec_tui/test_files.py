@@ -115,6 +115,7 @@ async def test_a_file_is_completed_counted_sent_and_folded() -> None:
         shown = [str(line.render()) for line in view.query(Static)]
         assert shown == ["What? @notes.md ", "▤ notes.md  5 words"]
         assert not chat.app.main.chips.display
+        assert chat.app.main.chat.title == "What? @notes.md"
         view.focus()
         await chat.pilot.press("e")
         await chat.until(lambda: chat.app.main.prompt.text == "What? @notes.md ")

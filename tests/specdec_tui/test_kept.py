@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from textual.screen import Screen
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from specdec.errors import CheckpointNotFound
 from specdec_tui.core.commands import for_app
@@ -24,13 +23,13 @@ from specdec_tui.screens.history import HistoryScreen
 from specdec_tui.screens.models import ModelsScreen
 from specdec_tui.screens.params import ParamsScreen
 from specdec_tui.screens.sessions import SessionsScreen
-from specdec_tui.widgets.options import Options
 from specdec_tui.widgets.queue import Queue
 from specdec_tui.widgets.turn import AnswerView
 from tests.fakes import SCRIPT, ScriptedEngine
 from tests.remote.scripted import Exchange, ScriptedServer
 from tests.specdec_tui.running import Garage, running
 from tests.specdec_tui.test_url import chat_with
+from tests.specdec_tui.window import Window
 
 STORY = "".join(SCRIPT)
 
@@ -157,11 +156,14 @@ async def test_what_waits_behind_a_stopped_answer_waits_for_the_user() -> None:
 async def test_page_keys_before_there_is_a_list_do_nothing() -> None:
     async with running(ScriptedEngine(), size=(30, 6)) as chat:
         await chat.ready()
-        await chat.pilot.press("f3", "pagedown", "pageup")
-        await chat.until(lambda: isinstance(chat.app.screen, ModelsScreen))
-        for lines in chat.app.screen.query(Options):
-            lines.action_page_down()
-        await chat.pilot.press("escape", "ctrl+p", "pageup", "pagedown", "f1", "ctrl+p", "escape", "escape")
+        for key in ("f3", "f2"):
+            await chat.pilot.press(key, "pagedown", "pageup")
+            await chat.until(lambda: chat.app.screen is not chat.app.main)
+            for lines in chat.app.screen.query(OptionList):
+                lines.highlighted = 0
+                await lines.run_action("page_down")
+            await chat.pilot.press("escape")
+        await chat.pilot.press("ctrl+p", "pageup", "pagedown", "f1", "ctrl+p", "escape", "escape")
         await chat.pilot.pause()
         assert chat.app.return_code is None
 
@@ -226,58 +228,20 @@ sys.exit(run.run(Config(), database=None)[1])
 """
 
 
-class _Window:
-    """A chat in a terminal of its own."""
-
-    def __init__(self, how: str) -> None:
-        import pty
-        import threading
-
-        ours, theirs = pty.openpty()
-        self.terminal = ours
-        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-        command = [sys.executable, "-c", _CHAT, how]
-        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-        os.close(theirs)
-        self.shown = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        try:
-            while piece := os.read(self.terminal, 65536):
-                self.shown += piece
-        except OSError:  # the other end is closed
-            return
-
-    def until(self, text: bytes) -> None:
-        deadline = time.monotonic() + 30
-        while text not in self.shown:
-            assert time.monotonic() < deadline, self.shown[-2000:]
-            time.sleep(0.02)
-
-    def end(self) -> int:
-        code = self.process.wait(30)
-        self._reader.join(10)
-        return code
-
-
 @pytest.fixture
-def window(request: pytest.FixtureRequest) -> Iterator[_Window]:
-    window = _Window(request.param)
+def window(request: pytest.FixtureRequest) -> Iterator[Window]:
+    window = Window(_CHAT, request.param, COLUMNS="80", LINES="24")
     yield window
-    window.process.kill()
-    window.process.wait()
-    os.close(window.terminal)
+    window.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")
 @pytest.mark.parametrize("window", ["plain"], indirect=True)
-def test_who_ends_the_process_gets_the_terminal_back(window: _Window) -> None:
-    os.write(window.terminal, b"typed early")
+def test_who_ends_the_process_gets_the_terminal_back(window: Window) -> None:
+    window.write(b"typed early")
     window.until(b"typed early")
     window.until(b"ready")
-    os.write(window.terminal, "café".encode("latin-1") + b"s")
+    window.write("café".encode("latin-1") + b"s")
     window.until("caf\N{REPLACEMENT CHARACTER}s".encode())
     window.process.send_signal(signal.SIGTERM)
     assert window.end() == 128 + signal.SIGTERM
@@ -306,7 +270,7 @@ def test_a_terminal_that_is_closed_ends_the_chat() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")
 @pytest.mark.parametrize("window", ["crash", "crash of the keys"], indirect=True)
-def test_a_crash_is_no_success(window: _Window) -> None:
+def test_a_crash_is_no_success(window: Window) -> None:
     window.until(b"ready")
-    os.write(window.terminal, b"\x1bOP")
+    window.write(b"\x1bOP")
     assert window.end() == 1

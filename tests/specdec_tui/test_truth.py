@@ -51,11 +51,18 @@ def test_the_speed_up_is_of_the_whole_answer() -> None:
 
 def test_the_speed_up_is_never_above_the_acceptance_length() -> None:
     gauge = Gauge(0.0)
-    for accepted in (1, 0, 0):
+    for accepted in (1, 0, 0, 0):
         gauge.add(replace(event([token("a")] * (1 + accepted)), round=_round(4, accepted, 0.001)), 0.1)
-    assert gauge.read(1.0, plain_rate=1.0).speed_up == pytest.approx(1 + 1 / 3)
+    assert gauge.read(1.0, plain_rate=1.0).speed_up == pytest.approx(1 + 1 / 4)
     assert gauge.read(1.0).speed_up is None, "what a plain token takes is not known"
     assert Pace(5, 1.0).speed_up(SpecStats(5), 10.0) is None, "nothing was drafted"
+
+
+def test_a_few_rounds_say_nothing_of_a_speed_up() -> None:
+    gauge = Gauge(0.0)
+    for rounds in range(1, 5):
+        gauge.add(replace(event([token("a")] * 2), round=_round(4, 1, 0.012)), 0.1)
+        assert (gauge.read(1.0, plain_rate=50.0).speed_up is None) == (rounds < 4)
 
 
 def test_off_is_only_what_had_no_drafts() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from specdec.types import Delta, Message, Request
 from specdec_tui.core.conversation import Conversation, Turn, title_of
+from specdec_tui.core.files import asked
 from specdec_tui.core.settings import ChatSettings
 from specdec_tui.core.store import SavedSession, Store, new_id
 
@@ -48,7 +49,7 @@ class Chat:
         """A new turn after `parent`, not an answer."""
         turn = self.conversation.add(message, parent)
         if len(self.conversation) == 1:
-            self.title = self.title or title_of(message.content or "")
+            self.title = self.title or title_of(asked(message.content or "")[0])
             if self.store:
                 self.store.begin(self.id, self.title)
                 self.configure(self.settings)

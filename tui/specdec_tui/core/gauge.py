@@ -27,8 +27,8 @@ _WINDOW = 1.0
 """Seconds that "now" means."""
 _ROUNDS = 120
 _RATES = 120
-_PLAIN_ROUNDS = 4
-"""As many without drafts say what one takes."""
+_LEAST_ROUNDS = 4
+"""Fewer say nothing of a speed."""
 _LETTERS = 4
 """Characters of a token, about, for servers that do not say."""
 _PIECES = 3
@@ -199,7 +199,9 @@ class Pace:
     def speed_up(self, stats: SpecStats, plain_rate: float | None) -> float | None:
         """Over plain decoding. A plain token takes as long as the answer's own rounds without drafts did, else as the
         engine knows. No pass of the target can be worth more than the tokens that it gave."""
-        known = self.plain_rounds >= _PLAIN_ROUNDS
+        if stats.rounds < _LEAST_ROUNDS:
+            return None
+        known = self.plain_rounds >= _LEAST_ROUNDS
         plain = self.plain_seconds / self.plain_rounds if known else 1 / plain_rate if plain_rate else None
         length = stats.acceptance_length
         if plain is None or length is None or not stats.drafted or not self.seconds:

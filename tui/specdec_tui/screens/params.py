@@ -16,6 +16,7 @@ from specdec.errors import InvalidRequest
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.settings import NAMES, ChatSettings, Values, shown
 from specdec_tui.screens.dialog import Dialog
+from specdec_tui.widgets.options import Folded
 
 _HINTS = {
     "speculative": "auto, off or k",
@@ -72,7 +73,7 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
             box.border_title, box.border_subtitle = "Parameters", "Enter applies · Esc closes"
             with VerticalScroll(can_focus=False):
                 names = [(one_line(name), name) for name in self._presets]
-                yield Select(names, prompt="preset", compact=True)
+                yield Folded(names, prompt="preset", compact=True)
                 with Grid():
                     for name in NAMES:
                         yield Label(name)

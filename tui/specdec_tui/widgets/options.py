@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from textual import events
-from textual.widgets import OptionList
+from textual.app import ComposeResult
+from textual.widgets import OptionList, Select
+from textual.widgets._select import SelectOverlay
 
 
 class Options(OptionList):
@@ -23,3 +25,15 @@ class Options(OptionList):
     def action_page_down(self) -> None:
         with suppress(KeyError):
             super().action_page_down()  # type: ignore[no-untyped-call]
+
+
+class _Unfolded(SelectOverlay, Options):
+    """Looks as Textual's own."""
+
+
+class Folded(Select[str]):
+    """One line, from which such a list opens."""
+
+    def compose(self) -> ComposeResult:
+        for widget in super().compose():
+            yield _Unfolded().data_bind(compact=Select.compact) if isinstance(widget, SelectOverlay) else widget
