@@ -103,8 +103,9 @@ class ChatApp(App[None]):
         return driver
 
     def panic(self, *renderables: RenderableType) -> None:
-        """What ends the app is no success, in the thread that reads keys either."""
-        self._return_code = 1
+        """What ends the app is no success, in the thread that reads keys either. That thread also falls where the
+        terminal is closed, of which the code tells already."""
+        self._return_code = self._return_code or 1
         super().panic(*renderables)
 
     def on_mount(self) -> None:
