@@ -111,16 +111,19 @@ def main() -> None:
     """Entry point of `specdec`."""
     _warn_of_namesake()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command in _COMMANDS:
-        app = _joined([command], _function)
-    elif "_SPECDEC_COMPLETE" in os.environ:  # the shell asks what could follow
-        app = _joined(_COMMANDS, _function)
-    else:  # nothing is imported to list the commands
-        app = _joined(_COMMANDS, lambda _name: lambda: None)
     try:
+        if command in _COMMANDS:
+            app = _joined([command], _function)
+        elif "_SPECDEC_COMPLETE" in os.environ:  # the shell asks what could follow
+            app = _joined(_COMMANDS, _function)
+        else:  # nothing is imported to list the commands
+            app = _joined(_COMMANDS, lambda _name: lambda: None)
         code = app(prog_name="specdec", standalone_mode=False)
     except typer.Abort:
         code = 1
+        typer.echo("stopped", err=True)
+    except KeyboardInterrupt:  # while a command was imported
+        code = 130
         typer.echo("stopped", err=True)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors; it has no public name for them all

@@ -82,16 +82,19 @@ def train(
             device=device,
             dtype=dtype,
         )
-    rows = []
-    if measure and not result.stopped:
+    rows, stopped = list[CategoryRow](), result.stopped
+    if measure and not stopped:
         loading = replace(o.FORGETFUL, target=target, device=device, dtype=dtype)
-        rows = list(_measured(loading, start or _drafted_before(target, out), result))
+        try:
+            rows.extend(_measured(loading, start or _drafted_before(target, out), result))
+        except KeyboardInterrupt:  # what was learnt is there
+            stopped = True
     if json:
         shown = asdict(result) | {"out": str(result.out), "judged": len(result.judged)}
         print_line({"result": shown, "rows": [asdict(row) for row in rows]})
     else:
         _print_result(result, rows, target)
-    if result.stopped:
+    if stopped:
         raise typer.Exit(130)
 
 

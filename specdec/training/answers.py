@@ -34,15 +34,16 @@ class AnswerFile:
         self.by_category = Counter(answered.category for answered in self.known.values())
 
     def _read(self) -> Iterator[tuple[str, Answered]]:
-        """The last line may have been cut off; then it is answered again."""
+        """What is no answer, as a last line that was cut off, is answered again."""
         if not self.path.exists():
             return
         for line in self.path.read_bytes().split(b"\n"):
             try:
-                key, category, prompt, answer = json.loads(line)
-            except ValueError:
+                key, category, *tokens = json.loads(line)
+                prompt, answer = (tuple(map(int, part)) for part in tokens)
+                yield str(key), Answered(str(key), str(category), prompt, answer)
+            except (TypeError, ValueError):
                 continue
-            yield key, Answered(key, category, tuple(prompt), tuple(answer))
 
     def append(self, *answers: Answered) -> None:
         """Kept once this returns."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import torch
 
 from specdec.decoding.rounds.kinds import lengths
-from specdec.decoding.speculation.costs import CostCurve
 from specdec.engine import Engine
 from specdec.training.answers import Answered
 from specdec.training.features import TargetFeatures
@@ -33,20 +32,23 @@ _SECONDS = 0.1
 class RoundTimes:
     """How long rounds take on this machine: whole ones, with what lies between passes."""
 
-    seconds: CostCurve
-    """By drafts and one."""
+    seconds: Mapping[int, float]
+    """By drafts."""
 
     @classmethod
     def measured(cls, engine: Engine, longest: int, prompt: Sequence[int]) -> RoundTimes:
         """Of the engine's answers to a prompt, with up to `longest` drafts a round and without any."""
-        curve = CostCurve()
-        for drafts in (0, *lengths(longest)):
-            curve.observe(drafts + 1, median(_round_seconds(engine, drafts, prompt)))
-        return cls(curve)
+        timed = sorted({0, 1, *lengths(longest)})
+        return cls({drafts: median(_round_seconds(engine, drafts, prompt)) for drafts in timed})
 
     def rate(self, acceptance_length: float, drafts: int) -> float:
-        """Tokens per second with so many drafts a round."""
-        return acceptance_length / max(self.seconds.estimate(drafts + 1), 1e-9)
+        """Tokens per second with so many drafts a round. A round with one may cost more than two without: what is
+        between two that were timed is taken from these alone."""
+        low = max(k for k in self.seconds if k <= drafts)
+        high = min((k for k in self.seconds if k >= drafts), default=low)
+        share = (drafts - low) / max(high - low, 1)
+        seconds = (1 - share) * self.seconds[low] + share * self.seconds[high]
+        return acceptance_length / max(seconds, 1e-9)
 
 
 def _round_seconds(engine: Engine, drafts: int, prompt: Sequence[int]) -> list[float]:

@@ -44,7 +44,9 @@ class TrainingPrompts:
         say the same are in one; where that holds none out, one is."""
         known = {key_of(prompt): prompt for prompt in prompts}
         if len(known) < 2:
-            raise InvalidRequest("data", len(known), "at least two different prompts: one to learn from, one to judge")
+            raise InvalidRequest(
+                "prompts", len(known), "at least two different prompts: one to learn from, one to judge"
+            )
         said = {key: key_of(_plain(prompt)) for key, prompt in known.items()}
         held_out = {name for name in said.values() if int(name, 16) % _HELD_OUT == 0} or {min(said.values())}
         judge = sorted(key for key in known if said[key] in held_out)

@@ -248,7 +248,9 @@ class _Run:
         """Of the drafter as it is, on some answer."""
         drafter = self._drafter()
         with self._engine(drafter, alone=True) as engine:
-            return RoundTimes.measured(engine, drafter.longest, answered.tokens[:_PROMPT])
+            # a block has its own length; other drafters may go on for longer than they are judged
+            longest = drafter.longest if self.options.kind == "dflash" else min(drafter.longest, self.options.drafts)
+            return RoundTimes.measured(engine, longest, answered.tokens[:_PROMPT])
 
     def _made_up(self) -> MadeUp | None:
         """Other ones each time that a training goes on; None where there is no room for words."""

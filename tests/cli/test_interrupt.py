@@ -96,6 +96,19 @@ main()
     assert process.returncode == 130
 
 
+def test_while_a_command_is_imported() -> None:
+    script = """
+from specdec import cli
+def imported(_):
+    raise KeyboardInterrupt
+cli._function = imported
+cli.main()
+"""
+    with started("info", script=script) as process:
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "stopped\n")
+
+
 def test_while_torch_computes_for_a_model_that_is_loaded() -> None:
     script = """
 import torch

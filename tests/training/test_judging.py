@@ -43,11 +43,13 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Paced:
 
 def test_rounds_are_timed_whole_and_prompts_are_not(engine: Paced) -> None:
     times = RoundTimes.measured(engine, 7, [5, 6, 7])
-    assert {request.speculative for request in engine.requests} == {0, 2, 4, 6, 7}
+    assert {request.speculative for request in engine.requests} == {0, 1, 2, 4, 6, 7}
     assert all(request.prompt == (5, 6, 7) for request in engine.requests)
     assert times.rate(1.0, 0) == pytest.approx(100)
     assert times.rate(3.6, 4) == pytest.approx(200)
     assert times.rate(1.6, 3) == pytest.approx(100), "between what was timed"
+    slow = RoundTimes({0: 0.001, 1: 0.005, 2: 0.006})
+    assert slow.rate(1.0, 1) == pytest.approx(200), "a draft that takes longer than two tokens without any"
 
 
 def test_an_engine_that_fails_is_not_waited_for(engine: Paced) -> None:

@@ -106,7 +106,9 @@ def test_answers_outlive_a_line_that_was_cut_off(tmp_path: Path) -> None:
     again = AnswerFile(path)
     assert again.known == {"a": Answered("a", "chat", (1, 2), (3, 4))}
     again.append(Answered("b", "code", (1,), (5, 6)))
-    assert list(AnswerFile(path).known) == ["a", "b"]
+    with path.open("a") as more:
+        more.write('["c", "chat", ["x"], [1]]\n["d", "chat", [1], 2]\n["e", "chat", [1]]\n{}\n7\n')
+    assert list(AnswerFile(path).known) == ["a", "b"], "lines of another kind are none"
 
 
 class AtOnce(ScriptedEngine):

@@ -161,7 +161,7 @@ def test_a_slow_target_answers_prompts_to_learn_from_too(
     assert 0 < len(known.keys() & set(map(key_of, parts.judge))) < len(known)
 
 
-def stopped(*_: Any) -> None:
+def stopped(*_: Any, **_options: Any) -> None:
     raise KeyboardInterrupt
 
 
@@ -375,6 +375,9 @@ def test_the_command(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert all(row["plain"] > 0 and row["identical"] == row["answers"] > 0 for row in rows)
     assert (out / "model.safetensors").exists() and (out / "config.json").exists()
     assert set(map(key_of, ASKED)) == set(AnswerFile(out / "training" / "answers.jsonl").known)
+    monkeypatch.setattr("specdec.cli.train.plain_and_speculative", stopped)
+    done = CliRunner().invoke(app, [*asked, "--length", "96", "--answer", "24"])
+    assert done.exit_code == 130 and "acceptance length" in done.stdout, "Ctrl-C while it measures"
 
 
 def test_what_was_chatted_is_asked_with_what_came_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
