@@ -201,21 +201,21 @@ def _fetch(name: str) -> None:
         from huggingface_hub import snapshot_download
         from tqdm.auto import tqdm
 
-    class Told(tqdm):  # type: ignore[misc]
+    class PrintedBar(tqdm):  # type: ignore[misc]
         """A bar of bytes that is printed as numbers. The hub has another one for what came over the wire."""
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            self.told = options.get("unit") == "B" and options.get("desc") != "Downloading bytes"
+            self._printed = options.get("unit") == "B" and options.get("desc") != "Downloading bytes"
             options.pop("name", None)  # older hub libraries give their own bars' groups
             super().__init__(*arguments, **{**options, "file": io.StringIO(), "disable": False, "mininterval": 0.1})
 
         def display(self, *_arguments: Any, **_options: Any) -> None:
-            if self.told:
+            if self._printed:
                 sys.stdout.write(f"{int(self.n)} {int(self.total or 0)}\n")
                 sys.stdout.flush()
 
     wanted = stores.files_to_fetch(name, _PATIENCE)
-    snapshot_download(name.partition(":")[0], **wanted, tqdm_class=Told, etag_timeout=_PATIENCE)
+    snapshot_download(name.partition(":")[0], **wanted, tqdm_class=PrintedBar, etag_timeout=_PATIENCE)
 
 
 if __name__ == "__main__":

@@ -106,8 +106,8 @@ class Admission:
         messages = [m for m in prompt if isinstance(m, Message)]
         if messages:
             thinks = self.forms.answer_format.thought is not None
-            told = self.tokenizer.reasoning.told(request.reasoning, thinks=thinks)
-            chat = self.tokenizer.chat(messages, _tools(request), told | dict(request.template))
+            values = self.tokenizer.reasoning.values(request.reasoning, thinks=thinks)
+            chat = self.tokenizer.chat(messages, _tools(request), values | dict(request.template))
             return chat.tokens, chat.text
         ids = [t for t in prompt if isinstance(t, int)]
         self._check_ids("prompt", ids)

@@ -123,23 +123,23 @@ def _prompt(request: Request, server: ServerInfo, *, chat: bool) -> Fields:
 
 def _template(request: Request, server: ServerInfo) -> Fields:
     """What the chat template is told. Which of the usual variables it reads is not known here; none minds another."""
-    reasoning, most, told = request.reasoning, request.max_reasoning_tokens, dict[str, Any]()
+    reasoning, most, values = request.reasoning, request.max_reasoning_tokens, dict[str, Any]()
     if server.dialect.reasoning:
-        told |= {"reasoning_effort": reasoning} if reasoning in EFFORTS else {}
-        told |= {"enable_thinking": reasoning == "on"} if reasoning in ("on", "off") else {}
-        told |= {"max_reasoning_tokens": most} if most is not None else {}
-        return told | ({"chat_template_kwargs": dict(request.template)} if request.template else {})
+        values |= {"reasoning_effort": reasoning} if reasoning in EFFORTS else {}
+        values |= {"enable_thinking": reasoning == "on"} if reasoning in ("on", "off") else {}
+        values |= {"max_reasoning_tokens": most} if most is not None else {}
+        return values | ({"chat_template_kwargs": dict(request.template)} if request.template else {})
     if most is not None:
         raise _refusal("max_reasoning_tokens", most, "None", server)
     if reasoning != "auto":
-        told = dict.fromkeys(("enable_thinking", "thinking"), reasoning != "off")
-        told |= {"reasoning_effort": reasoning} if reasoning in EFFORTS else {}
+        values = dict.fromkeys(("enable_thinking", "thinking"), reasoning != "off")
+        values |= {"reasoning_effort": reasoning} if reasoning in EFFORTS else {}
     if server.dialect.template:
-        variables = told | dict(request.template)
+        variables = values | dict(request.template)
         return {"chat_template_kwargs": variables} if variables else {}
     if request.template:
         raise _refusal("template", dict(request.template), "{}", server)
-    if told:
+    if values:
         raise _refusal("reasoning", reasoning, "'auto'", server)
     return {}
 

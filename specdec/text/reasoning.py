@@ -49,19 +49,19 @@ class ReasoningControl:
             levels = tuple(dict.fromkeys((*levels, *off, *(named if len(named) + len(off) > 1 else _USUAL))))
         return cls(tuple(sorted(variables)), levels)
 
-    def told(self, reasoning: Reasoning, *, thinks: bool) -> dict[str, Any]:
-        """The variables that say so. An effort that the template does not know is the nearest that it does, or nothing;
-        only "off" is refused where a model that `thinks` cannot be kept from it."""
+    def values(self, reasoning: Reasoning, *, thinks: bool) -> dict[str, Any]:
+        """The template's variables that say so, with their values. An effort that the template does not know is the
+        nearest that it does, or nothing; only "off" is refused where a model that `thinks` cannot be kept from it."""
         if reasoning == "auto":
             return {}
         if reasoning == "off" and thinks and "off" not in self.levels:
             expected = " or ".join(("auto", "on", *(level for level in self.levels if level != "on")))
             raise InvalidRequest("reasoning", "off", f"{expected}: this checkpoint's chat template cannot turn it off")
-        told: dict[str, Any] = {name: reasoning != "off" for name in _SWITCHES if name in self.variables}
+        values: dict[str, Any] = {name: reasoning != "off" for name in _SWITCHES if name in self.variables}
         efforts = [level for level in self.levels if level in EFFORTS]
         if reasoning == "off":
-            return told or ({_EFFORT: _NO_EFFORT} if "off" in self.levels else {})
+            return values or ({_EFFORT: _NO_EFFORT} if "off" in self.levels else {})
         if efforts:
             wanted = EFFORTS.index("medium" if reasoning == "on" else reasoning)
-            told[_EFFORT] = min(efforts, key=lambda effort: abs(EFFORTS.index(effort) - wanted))
-        return told
+            values[_EFFORT] = min(efforts, key=lambda effort: abs(EFFORTS.index(effort) - wanted))
+        return values

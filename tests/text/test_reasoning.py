@@ -19,7 +19,7 @@ TWO = "{% if reasoning_effort not in ['none', 'high'] %}{{ raise_exception('no')
 NAMES = {"switch": SWITCH, "defined": DEFINED, "effort": EFFORT, "two": TWO, "plain": "{{ message.thinking }} thinking"}
 
 
-@pytest.mark.parametrize(("name", "reasoning", "told"), [
+@pytest.mark.parametrize(("name", "reasoning", "values"), [
     ("switch", "auto", {}), ("switch", "off", {"enable_thinking": False}), ("switch", "on", {"enable_thinking": True}),
     ("switch", "high", {"enable_thinking": True}), ("defined", "off", {"thinking": False}),
     ("defined", "low", {"thinking": True}),
@@ -28,8 +28,8 @@ NAMES = {"switch": SWITCH, "defined": DEFINED, "effort": EFFORT, "two": TWO, "pl
     ("two", "off", {"reasoning_effort": "none"}), ("two", "low", {"reasoning_effort": "high"}),
     ("plain", "on", {}), ("plain", "high", {}),
 ])  # fmt: skip
-def test_told(name: str, reasoning: Reasoning, told: dict[str, Any]) -> None:
-    assert ReasoningControl.of(NAMES[name]).told(reasoning, thinks=True) == told
+def test_values(name: str, reasoning: Reasoning, values: dict[str, Any]) -> None:
+    assert ReasoningControl.of(NAMES[name]).values(reasoning, thinks=True) == values
 
 
 def test_levels_and_variables() -> None:
@@ -46,14 +46,14 @@ def test_levels_and_variables() -> None:
 
 
 def test_what_cannot_be_turned_off_is_refused() -> None:
-    assert ReasoningControl.of(EFFORT).told("off", thinks=False) == {}
+    assert ReasoningControl.of(EFFORT).values("off", thinks=False) == {}
     with pytest.raises(InvalidRequest, match="reasoning is 'off'; expected auto or on or low or medium or high"):
-        ReasoningControl.of(EFFORT).told("off", thinks=True)
+        ReasoningControl.of(EFFORT).values("off", thinks=True)
 
 
 def test_every_effort_is_an_effort_that_the_template_knows() -> None:
     for effort in EFFORTS:
-        assert ReasoningControl.of(TWO).told(effort, thinks=True) == {"reasoning_effort": "high"}
+        assert ReasoningControl.of(TWO).values(effort, thinks=True) == {"reasoning_effort": "high"}
 
 
 def test_a_template_that_cannot_be_read_knows_nothing() -> None:

@@ -65,7 +65,7 @@ class HeadDrafter(UpToDate):
         self.ring = torch.zeros(target.slots + 1, RING, width, dtype=target.dtype, device=target.device)
         self._base = [0] * target.slots
         """Per slot: the position with which it begins."""
-        self._told = [0] * target.slots
+        self._seen = [0] * target.slots
         """Per slot: of how many positions the features have come."""
         self.device = None if rounds is None else DeviceHead(self, rounds)
 
@@ -87,7 +87,7 @@ class HeadDrafter(UpToDate):
         if seen.features is not None and seen.count > _MOST_WAITING:
             self.catch_up(seen.context)
             self._read_chunk(seen.context, seen.start, seen.features)
-        self._told[slot] = min(end, len(seen.context.tokens))
+        self._seen[slot] = min(end, len(seen.context.tokens))
         if seen.features is not None:
             kept = seen.features[-RING:]
             at = torch.arange(end - len(kept), end, device=self.ring.device) % RING
@@ -105,7 +105,7 @@ class HeadDrafter(UpToDate):
         for context in contexts:
             if not self.belongs(context):  # calibration
                 self._begin(context, len(context.tokens) - 2)
-                self._told[context.slot] = len(context.tokens) - 1
+                self._seen[context.slot] = len(context.tokens) - 1
         k = min(k, self.longest)
         lags = [self.waiting(context) for context in contexts]
         drawing = Drawing(round, k, self.vocab_size, self._place)
@@ -132,8 +132,8 @@ class HeadDrafter(UpToDate):
             self.state.save(context.slot)
 
     def follows(self, context: DraftContext) -> bool:
-        """Whether it was told all that the target knows of the sequence."""
-        return self.belongs(context) and self._told[context.slot] == len(context.tokens) - 1
+        """Whether it has the features of all that the target knows of the sequence."""
+        return self.belongs(context) and self._seen[context.slot] == len(context.tokens) - 1
 
     def stands(self, context: DraftContext) -> tuple[int, int]:
         """Up to which position it has read the sequence, and with which one its slot begins."""
@@ -142,20 +142,20 @@ class HeadDrafter(UpToDate):
     def catch_up(self, context: DraftContext) -> None:
         """Read what waits."""
         while lag := self.waiting(context):
-            self.head.extend(self._window([context], lag, at=self._told_end(context)))
-            self.state.commit(context.slot, self._told_end(context))
+            self.head.extend(self._window([context], lag, at=self._seen_end(context)))
+            self.state.commit(context.slot, self._seen_end(context))
 
     def belongs(self, context: DraftContext) -> bool:
         """Whether its slot is the sequence's."""
         return self.state.slots[context.slot].tokens is context.tokens
 
-    def _told_end(self, context: DraftContext) -> int:
+    def _seen_end(self, context: DraftContext) -> int:
         """Up to where positions can be read: each takes the token behind it too."""
-        return min(self._told[context.slot], len(context.tokens) - 1)
+        return min(self._seen[context.slot], len(context.tokens) - 1)
 
     def waiting(self, context: DraftContext) -> int:
-        """Positions that it was told of and has not read."""
-        return max(self._told_end(context) - self.state.slots[context.slot].length, 0)
+        """Positions whose features have come and are not read yet."""
+        return max(self._seen_end(context) - self.state.slots[context.slot].length, 0)
 
     def _begin(self, context: DraftContext, start: int) -> None:
         """Give the slot to a sequence of which the target will tell from `start` on."""
@@ -165,7 +165,7 @@ class HeadDrafter(UpToDate):
             base = 0
         held = self.state.begin(slot, context.tokens, restore=not base)
         self._base[slot] = base if held >= start else start
-        self._told[slot] = start
+        self._seen[slot] = start
         self.state.commit(slot, start)
 
     def make_room(self, slot: int, end: int) -> int:

@@ -99,7 +99,7 @@ class TemplateParser:
             case "region_chunk" if field == _CALLS and self._calls:
                 self._region += event["text"]
             case "region_chunk":
-                yield from self._told(field, event["text"])
+                yield from self._text(field, event["text"])
             case "region_close" if field in _THOUGHTS:
                 self.thinking = False
             case "region_close" if field == _CALLS and self._calls:
@@ -110,7 +110,7 @@ class TemplateParser:
                     yield ToolCallDelta(self._index, "call_" + secrets.token_hex(12), str(function["name"]), text)
                     self._index += 1
 
-    def _told(self, field: str, text: str) -> Iterator[Delta]:
+    def _text(self, field: str, text: str) -> Iterator[Delta]:
         """A part of a text: the whitespace around it is no part of it, unless the template says so."""
         if self._fields[field].content_args.get("strip", True):
             whole = self._spaces + (text.lstrip() if self._blank else text)
