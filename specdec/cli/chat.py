@@ -35,7 +35,10 @@ def chat(
     speculative: Annotated[str | None, typer.Option(help="auto, off, or drafted tokens a round.")] = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     reasoning: Annotated[str | None, typer.Option(help="Thinking: on, off, low, medium, high ...")] = None,
-    tools: Annotated[Path | None, typer.Option(help="A JSON list of tools to offer, in OpenAI's form.")] = None,
+    tools: Annotated[
+        Path | None,
+        typer.Option(help="A JSON list of tools to offer, in OpenAI's form; or files, which read this folder."),
+    ] = None,
     schema: Annotated[Path | None, typer.Option(help="A JSON schema that answers follow.")] = None,
     preset: Annotated[str | None, typer.Option(help="A set of parameters: precise, creative, ...")] = None,
     resume: Annotated[str | None, _screen(help="A session's id, or last.")] = None,
@@ -53,7 +56,9 @@ def chat(
         raise InvalidRequest("terminal", None, "one to chat in; specdec generate answers a prompt without")
     with extra("tui", "the chat"):
         begin = _config(config, preset, given | {name: value for name, value in own.items() if value is not None})
-        if tools:
+        if tools == Path("files"):
+            begin = replace(begin, read_folder=True)
+        elif tools:
             begin = replace(begin, settings=begin.settings.with_tools(o.text_of("tools", tools)))
         if schema:
             grammar = Grammar.json_schema(o.text_of("schema", schema))

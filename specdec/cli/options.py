@@ -126,7 +126,8 @@ def text_of(option: str, path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(option, str(path), f"a file of text in UTF-8 ({error})") from None
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest(option, str(path), f"a file of text in UTF-8 ({why})") from None
 
 
 def speculative_of(value: str) -> Speculative:

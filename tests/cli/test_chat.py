@@ -59,6 +59,8 @@ def test_what_the_command_line_says_of_the_first_answer(run: Run, begun: list[Co
     assert settings.tools == ({"type": "function", "function": {"name": "look"}},)
     assert settings.sampling.grammar == Grammar.json_schema('{"type": "object"}')
     assert (settings.reasoning, begun[0].engine.api_key) == ("low", "k")
+    run("chat", "--tools", "files")
+    assert [config.read_folder for config in begun] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList
 
 from specdec.errors import LoadError
+from specdec.types import LoadOptions
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineOpener
 from specdec_tui.core.models import ModelOption, NamedServer, described, missing, models, served
@@ -104,6 +106,20 @@ async def test_models_of_servers_are_listed_with_what_is_here(monkeypatch: pytes
             await chat.until(lambda: len(garage.choices) == 3)
             assert (garage.choices[2].target, garage.choices[2].api_key) == (server.url, "k")
     assert served("gone", servers["gpu"]) == []
+
+
+async def test_what_is_loaded_is_listed_wherever_it_is_from_and_stays_with_another_draft() -> None:
+    present = LoadOptions("/elsewhere/fox.gguf", draft="/elsewhere/cub")
+    garage = Garage(ScriptedEngine())
+    async with running(garage=garage, config=Config(engine=present)) as chat:
+        await chat.ready()
+        await chat.pilot.press("f3")
+        await chat.until(lambda: isinstance(chat.app.screen, ModelsScreen))
+        assert "/elsewhere/fox.gguf" in _names(chat)[0]
+        chat.app.engines.check = lambda options: None  # type: ignore[method-assign]  # these are not there
+        await chat.pilot.press("tab", "down", "down", "enter")
+        await chat.until(lambda: len(garage.choices) == 2)
+        assert garage.choices[1] == replace(present, draft="none")
 
 
 async def test_words_search_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from specdec.training.options import DEFAULT_MINUTES
 from specdec.types import DrafterStats, Message, PublishedDraft, SpecStats
+from specdec_tui.core.monitor import context_used
 from specdec_tui.core.offers import of_context, of_training
 from specdec_tui.screens.chat import SUMMARISE
 from specdec_tui.widgets.offer import OfferLine
@@ -130,8 +131,10 @@ async def test_a_chat_goes_on_without_its_older_half(tmp_path: Path) -> None:
         for text in ("Two", "Three", "Four"):
             await chat.ask(text)
         before = chat.app.main.chat
+        used = context_used(before.conversation)
         await chat.enter("/trim")
         await chat.until(lambda: chat.texts == ["Three", STORY, "Four", STORY])
+        assert context_used(chat.app.main.chat.conversation) < used
         assert chat.app.store
         saved = {s.title: chat.app.store.load(s.id) for s in chat.app.store.sessions()}
         lengths = {title: len(session.conversation) for title, session in saved.items() if session}

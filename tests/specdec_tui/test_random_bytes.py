@@ -85,7 +85,7 @@ class Hand:
     def read(self, but: int = 0) -> None:
         """Wait until the chat has read what was sent, `but` so many bytes."""
         while self._unread() > but and self._window.process.poll() is None:
-            time.sleep(0.001)
+            time.sleep(0.01)
 
     def _unread(self) -> int:
         given = fcntl.ioctl(self._window.theirs, termios.FIONREAD, bytes(4))

@@ -13,9 +13,11 @@ from textual.content import Content
 from textual.widgets import Digits
 
 from specdec.errors import InvalidRequest
-from specdec.types import EngineStats, Request, Round, SpecStats, Speculation
+from specdec.types import EngineStats, Message, Request, Round, SpecStats, Speculation
 from specdec_tui.core.config import Config, ScreenConfig
+from specdec_tui.core.conversation import Conversation
 from specdec_tui.core.gauge import Gauge, GaugeState, Pace, Reading
+from specdec_tui.core.monitor import context_used
 from specdec_tui.screens.compare import CompareScreen
 from specdec_tui.widgets.gauge_body import full
 from specdec_tui.widgets.table_block import TableLines
@@ -56,6 +58,15 @@ def test_the_speed_up_is_never_above_the_acceptance_length() -> None:
     assert gauge.read(1.0, plain_rate=1.0).speed_up == pytest.approx(1 + 1 / 4)
     assert gauge.read(1.0).speed_up is None, "what a plain token takes is not known"
     assert Pace(5, 1.0).speed_up(SpecStats(5), 10.0) is None, "nothing was drafted"
+
+
+def test_a_stopped_answer_takes_its_part_of_the_context() -> None:
+    talk = Conversation()
+    told = talk.add(Message("assistant", "Hello"), None, prompt_tokens=5, tokens=2)
+    asked = talk.add(Message("user", "Tell me a story about a fox."), told.id)
+    stopped = talk.add(Message("assistant", "Once"), asked.id, "cancelled", tokens=4)
+    talk.add(Message("assistant", "Then"), stopped.id, "running", tokens=3)
+    assert context_used(talk) == 5 + 2 + 28 // 4 + 4
 
 
 def test_a_few_rounds_say_nothing_of_a_speed_up() -> None:

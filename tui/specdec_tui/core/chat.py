@@ -115,8 +115,9 @@ def continued(before: Chat, turns: Sequence[Turn], summary: str = "") -> Chat:
     system = "\n\n".join(filter(None, (before.settings.system, said))) or None
     chat = Chat(replace(before.settings, system=system))
     chat.title = f"{before.title} (continued)"
-    if turns:
-        chat.conversation = Conversation([replace(turns[0], parent=None), *turns[1:]], turns[-1].id)
+    if turns:  # what their prompts held is no longer sent with the next one
+        shorter = [replace(t, figures={n: v for n, v in t.figures.items() if n != "prompt_tokens"}) for t in turns]
+        chat.conversation = Conversation([replace(shorter[0], parent=None), *shorter[1:]], turns[-1].id)
     if before.store:
         before.store.release(before.id)
         chat.save_in(before.store)

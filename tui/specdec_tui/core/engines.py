@@ -157,6 +157,15 @@ def draft_of(info: EngineInfo) -> str | None:
     return "its draft model" if info.draft == info.target else info.draft
 
 
+_WHEN_ASKED = {"grammar", "prediction"}
+"""Drafters that need something of the request."""
+
+
+def other_drafters(info: EngineInfo) -> list[str]:
+    """What drafts beside the loaded draft, and without being asked."""
+    return [d for d in info.drafters if d not in _WHEN_ASKED and not (d == "model" and info.draft)]
+
+
 def shares_cores(engine: Engine) -> bool:
     """Whether it decodes in a process of its own, on the cores that draw."""
     return engine.info.device == "cpu" and hasattr(engine, "pid")

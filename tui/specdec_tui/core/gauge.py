@@ -29,7 +29,7 @@ _ROUNDS = 120
 _RATES = 120
 _LEAST_ROUNDS = 4
 """Fewer say nothing of a speed."""
-_LETTERS = 4
+LETTERS = 4
 """Characters of a token, about, for servers that do not say."""
 _PIECES = 3
 """Of a text whose tokens nobody tells: fewer may have been held back, and say nothing about speed."""
@@ -119,13 +119,13 @@ class Gauge:
     def add(self, event: GenerationEvent, now: float) -> None:
         """Count one event."""
         letters = sum(len(d.arguments if isinstance(d, ToolCallDelta) else d.text) for d in event.deltas)
-        if new := len(event.tokens) or letters / _LETTERS:
+        if new := len(event.tokens) or letters / LETTERS:
             self._first = self._first or now
             self._last = now
             self._arrived.append((now, new))
             self._pieces += 1
         self._counted += len(event.tokens)
-        self._guessed += letters / _LETTERS
+        self._guessed += letters / LETTERS
         if round := event.round:
             self._rounds.append(round)
             self._pace.add(round, len(event.tokens))

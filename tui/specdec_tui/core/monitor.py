@@ -8,7 +8,7 @@ from dataclasses import replace
 from specdec.engine import Engine
 from specdec.types import EngineInfo, EngineStats, SpecStats
 from specdec_tui.core.conversation import Conversation
-from specdec_tui.core.gauge import GaugeState, Reading
+from specdec_tui.core.gauge import LETTERS, GaugeState, Reading
 from specdec_tui.core.generation import Generation
 
 _SHARED_EVERY, _SHARED_ALONE = 1.0, 2.0
@@ -77,9 +77,16 @@ class Monitor:
 
 
 def context_used(conversation: Conversation) -> int:
-    """Tokens of the shown path, as the last answer that knew them said."""
-    figures = next((t.figures for t in reversed(conversation.path()) if "prompt_tokens" in t.figures), {})
-    return int(figures.get("prompt_tokens", 0)) + int(figures.get("tokens", 0))
+    """Tokens of the shown path, as the last answer that knew them said. Later prompts, whose answers did not end,
+    are guessed from their letters."""
+    used = 0
+    for turn in reversed(conversation.path()):
+        tokens = int(turn.figures.get("tokens", 0))
+        if "prompt_tokens" in turn.figures:
+            return used + int(turn.figures["prompt_tokens"]) + tokens
+        if turn.state != "running":
+            used += tokens or len(turn.text) // LETTERS
+    return used
 
 
 def known_context(info: EngineInfo) -> int:

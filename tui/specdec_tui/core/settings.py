@@ -63,7 +63,8 @@ class ChatSettings:
     def in_force(self, tools: int = 0) -> str:
         """What differs from the defaults, in a few words. `tools`: how many are offered beside these."""
         parts = ["system prompt"] if self.system else []
-        parts += [f"{len(self.tools) + tools} tools"] if self.tools or tools else []
+        if offered := len(self.tools) + tools:
+            parts.append(f"{offered} tool{'' if offered == 1 else 's'}")
         parts += [self.sampling.grammar.kind.replace("_", " ")] if self.sampling.grammar else []
         return " · ".join([*parts, *(f"{name} {shown(value)}" for name, value in self.changed().items())])
 

@@ -18,7 +18,7 @@ from specdec_tui.core.calls import CallRunner
 from specdec_tui.core.chat import Chat
 from specdec_tui.core.config import Config
 from specdec_tui.core.conversation import Turn
-from specdec_tui.core.engines import EngineManager, causes, draft_of, shares_cores
+from specdec_tui.core.engines import EngineManager, causes, draft_of, other_drafters, shares_cores
 from specdec_tui.core.files import asked, with_files
 from specdec_tui.core.frames import FRAME
 from specdec_tui.core.generation import Generation
@@ -91,7 +91,7 @@ class AnswersScreen(Clicked[None]):
             info = self.engines.engine.info
             remote = info.device == "remote"
             nothing = "" if remote and not info.speculation_unavailable else "nothing that drafts"
-            drafts = draft_of(info) or ", ".join(info.drafters) or nothing
+            drafts = draft_of(info) or ", ".join(other_drafters(info)) or nothing
             engine = [f"{info.target} + {drafts}" if drafts else info.target]
             engine.append(info.backend if remote else f"{info.device} {info.dtype}")
         title = one_line(self.chat.title) or "New chat"

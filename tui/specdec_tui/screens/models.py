@@ -64,8 +64,11 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
 
     def __init__(self, options: LoadOptions, found: Sequence[ModelOption], describe: Describe) -> None:
         super().__init__()
-        self._lists = {"targets": list(found), "drafts": [*_DRAFTERS, *found]}
-        self._now = {"targets": options.target, "drafts": options.draft}
+        self._now = {
+            "targets": ModelOption(options.target, "chosen now", api_key=options.api_key),
+            "drafts": ModelOption(options.draft, "chosen now"),
+        }
+        self._lists = self._with_present(found)
         self._describe = describe
 
     def compose(self) -> ComposeResult:
@@ -81,7 +84,7 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
 
     def on_mount(self) -> None:
         for name in self._lists:
-            self._show(name, self._now[name])
+            self._show(name, self._now[name].name)
         self.query_one("#targets").focus()
         self._look()
 
@@ -96,10 +99,18 @@ words to search the hub. `Enter` loads both, and fetches what is not here; `Tab`
     async def _look(self) -> None:
         async with aclosing(self._describe()) as lists:
             async for found in lists:
-                for name, own in (("targets", []), ("drafts", list(_DRAFTERS))):
-                    marked = self._marked(name).name
-                    self._lists[name] = [*own, *found]
-                    self._show(name, marked)
+                marked = {name: self._marked(name).name for name in self._lists}
+                self._lists = self._with_present(found)
+                for name in self._lists:
+                    self._show(name, marked[name])
+
+    def _with_present(self, found: Sequence[ModelOption]) -> dict[str, list[ModelOption]]:
+        """What is loaded may be of a folder or a server that nobody looks at."""
+        lists = {"targets": [*found], "drafts": [*_DRAFTERS, *found]}
+        for name, now in self._now.items():
+            if all(m.name != now.name for m in lists[name]):
+                lists[name].insert(0, now)
+        return lists
 
     @on(OptionList.OptionSelected)
     def _chosen(self) -> None:

@@ -66,7 +66,7 @@ def answer_parts(figures: Mapping[str, float | str]) -> list[str]:
     if r.stats.drafted:
         length = f", length {r.stats.acceptance_length:.2f}" if r.stats.acceptance_length else ""
         parts.append(f"acceptance {r.stats.acceptance_rate:.0%}{length}")
-    parts.append(f"{about}{r.tokens} tokens")
+    parts.append(f"{about}{r.tokens} token{'' if r.tokens == 1 else 's'}")
     if r.ttft:
         parts.append(f"TTFT {first_token(r.ttft)}")
     return parts

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 
 from specdec.types import EngineInfo
-from specdec_tui.core.engines import draft_of
+from specdec_tui.core.engines import draft_of, other_drafters
 from specdec_tui.core.safe import one_line
 from specdec_tui.splash import EXAMPLES, GREETING, HINTS
 from specdec_tui.widgets.changing import Changing
@@ -24,8 +24,6 @@ _PATHS = {
     "transformers": "by transformers' own code of this model",
 }
 _DRAFTERS = {"lookup": "text that repeats in the chat", "memory": "recent answers"}
-_WHEN_ASKED = {"grammar", "prediction"}
-"""Drafters that need something of the request."""
 
 
 class Examples(Options, Keyed):
@@ -90,8 +88,7 @@ def who(info: EngineInfo) -> Content:
         drafts = f"Nothing drafts: {info.speculation_unavailable}"
     else:
         drafters = [draft] if (draft := draft_of(info)) else []
-        others = [d for d in info.drafters if d not in _WHEN_ASKED and not (d == "model" and info.draft)]
-        drafters += [_DRAFTERS.get(d, d) for d in others]
+        drafters += [_DRAFTERS.get(d, d) for d in other_drafters(info)]
         drafts = "Drafts come from " + ", ".join(drafters) if drafters else "It does not say what drafts"
         drafts += ". F5 shows what speculation brings" if info.speculation_optional else ""
     return Content.assemble(
