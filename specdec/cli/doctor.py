@@ -60,7 +60,7 @@ def _machine() -> dict[str, str]:
         "specdec": f"{specdec.__version__}, {Path(specdec.__file__).parent}",
         "python": f"{platform.python_version()}, {sys.executable}",
         "system": f"{platform.platform()}, {cores} cores",
-        "GPU": "none that torch finds",
+        "GPU": "not looked for: torch is not here",
         "hub cache": os.environ.get("HF_HOME") or "~/.cache/huggingface",
         "proxy": ", ".join(name for name in os.environ if name.lower().endswith("_proxy")) or "none set",
     }
@@ -73,7 +73,8 @@ def _machine() -> dict[str, str]:
         facts["GPU"] = ", ".join(f"{c.name} ({c.total_memory / 2**30:.0f} GiB, {c.major}.{c.minor})" for c in cards)
         facts["CUDA"] = str(torch.version.cuda)
     else:
-        facts["GPU"] += f" (its build is for {f'CUDA {torch.version.cuda}' if torch.version.cuda else 'a CPU'})"
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU"
+        facts["GPU"] = f"none that torch finds (its build is for {built})"
     if _DRIVER.exists():
         facts["driver"] = _DRIVER.read_text().splitlines()[0]
     return facts
