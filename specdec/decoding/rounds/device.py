@@ -7,7 +7,7 @@ the last one brought. The host gets one small copy a round, and reads it while t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -83,18 +83,14 @@ class DeviceRounds:
         drafters = sum(drafter.graph_bytes for drafter in self._drafters.values())
         return self._graphs.nbytes + self._model.graph_bytes + drafters
 
+    @torch.inference_mode()
     def warm_up(self, defaults: Mapping[str, float]) -> None:
         """See `base.Rounds.warm_up`: the graphs that answers begin with, as far as there is memory. Where that was
         never done Triton first compiles their kernels, for many seconds."""
         drafters = {name: drafter.longest for name, drafter in self._on_device.items()}
         with suppress(torch.OutOfMemoryError, NotCaptured):
-            self.make(likely(self._sizes, drafters, Shaping.usual(defaults)))
-
-    @torch.inference_mode()
-    def make(self, kinds: Iterable[RoundKind]) -> None:
-        """Make these graphs, and let the controller know what such rounds cost."""
-        for kind in kinds:
-            self._make(kind)
+            for kind in likely(self._sizes, drafters, Shaping.usual(defaults)):
+                self._make(kind)
 
     def prepare(self) -> bool:
         """See `base.Rounds.prepare`."""
