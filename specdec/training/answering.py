@@ -6,14 +6,14 @@ import queue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 
 from specdec.bench.prompts import BenchPrompt
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.training.answers import Answered, AnswerFile
 from specdec.training.made_up import MadeUp, Words
-from specdec.training.prompts import key_of
+from specdec.training.prompts import held_out, key_of
 from specdec.types import GenerationEvent, Request, SamplingParams
 
 _LEAST = 16
@@ -59,14 +59,15 @@ def answer_all(
     go_on: Callable[[], bool],
     made_up: MadeUp | None = None,
 ) -> list[InvalidRequest]:
-    """Have the prompts answered that are not yet, then those that are `made_up`, as many at once as there are slots,
+    """Have the prompts answered that are not yet, and those that are `made_up`, as many at once as there are slots,
     while `go_on` says so. What is under way when it ends is kept as far as it came. Returns why prompts were left
     out."""
     slots = engine.info.slots
     finished: queue.SimpleQueue[Answered | BaseException] = queue.SimpleQueue()
     running: dict[str, tuple[_Answering, Callable[[], None]]] = {}
     left_out: list[InvalidRequest] = []
-    asked = chain(_asked(engine, prompts, file, task, left_out), _made_up(engine, made_up, file, task))
+    sources = _asked(engine, prompts, file, task, left_out), _made_up(engine, made_up, file, task)
+    asked = _by_turns(*sources) if made_up is not None and made_up.by_turns else chain(*sources)
     ready: list[tuple[Answered, Request]] = []
     try:
         while go_on():
@@ -120,9 +121,15 @@ def _made_up(
     while made_up is not None and (made_up.waiting or made_up.pays):
         if not made_up.waiting:
             yield made_up.begin()
-        elif key_of(prompt := made_up.waiting.popleft()) not in file.known:
+        elif (key := key_of(prompt := made_up.waiting.popleft())) not in file.known:
+            judged = made_up.by_turns and held_out(key)
             with suppress(InvalidRequest):
-                yield task.begin(engine, prompt)
+                yield (replace(task, greedy=True) if judged else task).begin(engine, prompt)
+
+
+def _by_turns(*sources: Iterator[tuple[Answered, Request]]) -> Iterator[tuple[Answered, Request]]:
+    for found in zip_longest(*sources):
+        yield from (one for one in found if one is not None)
 
 
 def _taken(finished: queue.SimpleQueue[Answered | BaseException]) -> Iterator[Answered]:

@@ -1,4 +1,4 @@
-"""Prompts that the target makes up itself, when those that were given do not last.
+"""Prompts that the target makes up itself: beside those that come with us, and when a user's do not last.
 
 After Xu et al. 2024, "Magpie: Alignment Data Synthesis from Scratch by Prompting Aligned LLMs with Nothing": a model
 that was taught to chat goes on where a user's words would begin.
@@ -62,9 +62,13 @@ class Words(Answered):
 
 
 class MadeUp:
-    """Makes up prompts in a target's `turn`, none of them one of the `given`."""
+    """Makes up prompts in a target's `turn`, none of them one of the `given`. `by_turns`: they take turns with these,
+    and some are held out as well; else they come when all of these are answered, and all are learnt from."""
 
-    def __init__(self, turn: OpenTurn, tokenizer: Tokenizer, given: Iterable[BenchPrompt], seed: str) -> None:
+    def __init__(
+        self, turn: OpenTurn, tokenizer: Tokenizer, given: Iterable[BenchPrompt], seed: str, *, by_turns: bool = False
+    ) -> None:
+        self.by_turns = by_turns
         self._turn, self._decode, self._rng = turn, tokenizer.decode, Random(seed)
         self._said = {plain(prompt.messages[-1].content or "") for prompt in given}
         self._begun = self._tried = self._useful = 0

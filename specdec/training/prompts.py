@@ -15,7 +15,7 @@ from specdec.types import Request
 
 _HELD_OUT = 16
 """One prompt of so many is held out."""
-_JUDGES = 48
+JUDGES = 48
 """Held-out prompts that are used."""
 
 
@@ -48,10 +48,10 @@ class TrainingPrompts:
                 "prompts", len(known), "at least two different prompts: one to learn from, one to judge"
             )
         said = {key: key_of(_plain(prompt)) for key, prompt in known.items()}
-        held_out = {name for name in said.values() if int(name, 16) % _HELD_OUT == 0} or {min(said.values())}
-        judge = sorted(key for key in known if said[key] in held_out)
-        learn = [key for key in known if said[key] not in held_out] or [judge.pop()]
-        return cls(tuple(known[key] for key in learn), tuple(known[key] for key in judge[:_JUDGES]))
+        names = set(filter(held_out, said.values())) or {min(said.values())}
+        judge = sorted(key for key in known if said[key] in names)
+        learn = [key for key in known if said[key] not in names] or [judge.pop()]
+        return cls(tuple(known[key] for key in learn), tuple(known[key] for key in judge[:JUDGES]))
 
 
 def key_of(prompt: BenchPrompt, again: int = 0) -> str:
@@ -59,6 +59,11 @@ def key_of(prompt: BenchPrompt, again: int = 0) -> str:
     words = [[m.role, m.content, [[c.name, c.arguments] for c in m.tool_calls]] for m in prompt.messages]
     said = sha256(json.dumps([words, list(prompt.tools)], default=dict).encode()).hexdigest()[:16]
     return f"{said}{again:x}" if again else said
+
+
+def held_out(key: str) -> bool:
+    """Whether the prompt of that key is one to judge on."""
+    return int(key, 16) % _HELD_OUT == 0
 
 
 def plain(text: str) -> str:

@@ -55,7 +55,7 @@ from specdec.training.made_up import CATEGORY, MadeUp, OpenTurn
 from specdec.training.memory import MemoryNeeds, MemoryPlan, plan
 from specdec.training.options import TrainingOptions
 from specdec.training.progress import Report, TrainingProgress, TrainingResult
-from specdec.training.prompts import TrainingPrompts, key_of
+from specdec.training.prompts import JUDGES, TrainingPrompts, held_out, key_of
 from specdec.training.weights import FrozenEnds, LearningTensors, plain_head
 from specdec.types import LoadOptions
 
@@ -112,8 +112,7 @@ class _Run:
         options, out = self.options, self.options.out
         seconds = 0.0 if (self._kept / "state.pt").exists() else self._answered()
         known = self._answers.known
-        judged = [known[key] for key in map(key_of, self._parts.judge) if key in known]
-        own, made_up = self._learnt()
+        judged, own, made_up = self._parted()
         if not own or not judged:
             many = f"more: the target answered {len(known)} prompts in its share of them; it takes two"
             raise InvalidRequest("minutes", options.seconds / 60, many)
@@ -148,13 +147,18 @@ class _Run:
             self._parts.judge,
         )
 
-    def _learnt(self) -> tuple[list[Answered], list[Answered]]:
-        """The answers to learn from: to prompts that were given, and to those that were made up."""
-        known = self._answers.known
+    def _parted(self) -> tuple[list[Answered], list[Answered], list[Answered]]:
+        """The answers to judge on, and those to learn from: to prompts that were given, and to made-up ones."""
+        known, judge = self._answers.known, [key_of(prompt) for prompt in self._parts.judge]
         asked = [key_of(prompt, again) for again in range(self._times) for prompt in self._parts.learn]
-        given = set(asked).union(map(key_of, self._parts.judge))
-        made_up = [one for key, one in known.items() if one.category == CATEGORY and key not in given]
-        return [known[key] for key in asked if key in known], made_up
+        given = {*asked, *judge}
+        made_up = [key for key, one in known.items() if one.category == CATEGORY and key not in given]
+        judged_too = [] if self._given else list(filter(held_out, made_up))
+        learnt = [key for key in made_up if key not in set(judged_too)]
+        judged, own, others = (
+            [known[key] for key in keys if key in known] for keys in ((*judge, *judged_too[:JUDGES]), asked, learnt)
+        )
+        return judged, own, others
 
     @property
     def _stored(self) -> torch.dtype:
@@ -259,7 +263,7 @@ class _Run:
         if turn is None or len(turn.tokens) > target.model.info.context // 2:
             return None
         given = (*self._parts.learn, *self._parts.judge)
-        return MadeUp(turn, target.tokenizer, given, f"{self.options.seed}/{count}")
+        return MadeUp(turn, target.tokenizer, given, f"{self.options.seed}/{count}", by_turns=not self._given)
 
     def _go_on(self, begun: float, until: float, total: int) -> bool:
         """Tell how many answers there are, and whether there is time for more."""

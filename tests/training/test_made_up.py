@@ -16,7 +16,7 @@ from specdec.text.tokenizer import Tokenizer
 from specdec.training.answering import AnswerTask, answer_all
 from specdec.training.answers import AnswerFile
 from specdec.training.made_up import CATEGORY, MadeUp, OpenTurn
-from specdec.training.prompts import key_of
+from specdec.training.prompts import held_out, key_of
 from specdec.types import Message, Request, Token
 from tests.fakes import SCRIPTED_INFO, ScriptedEngine
 
@@ -137,3 +137,21 @@ def test_prompts_are_answered_then_again_with_other_seeds_then_made_up_ones(
         assert len(path.read_text().splitlines()) == len(file.known) >= wanted
         assert file.by_category[CATEGORY] == len(file.known) - len(given)
         assert key_of(BenchPrompt(CATEGORY, held_out.messages)) not in file.known
+
+
+def test_beside_prompts_that_come_with_us_they_take_turns_and_some_are_held_out(
+    tokenizer: Tokenizer, turn: OpenTurn, tmp_path: Path
+) -> None:
+    ours, file = [prompt(f"question {number}") for number in range(60)], AnswerFile(tmp_path / "answers.jsonl")
+    said = (tuple(tokenizer.encode_plain(f"Tell me a story about {number} birds")) for number in range(200))
+    made_up = MadeUp(turn, tokenizer, ours, "0", by_turns=True)
+    task = AnswerTask(greedy=False, longest=8, length=64, seed=0)
+    with Imaginative(turn, said, info=replace(SCRIPTED_INFO, slots=4)) as engine:
+        answer_all(engine, ours, file, task, lambda: len(file.known) < 100, made_up)
+    keys = list(file.known)
+    theirs = [key for key in keys if file.known[key].category == CATEGORY]
+    assert sum(key in theirs for key in keys[:60]) > 15
+    judged = [tuple(file.known[key].prompt) for key in theirs if held_out(key)]
+    greedy = [tuple(request.prompt) for request in engine.requests if request.sampling.temperature == 0]
+    assert sorted(greedy) == sorted(judged)
+    assert 0 < len(judged) < len(theirs)

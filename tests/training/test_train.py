@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from specdec.training.judging import judge
 from specdec.training.loop import TrainingLoop, TrainingState
 from specdec.training.made_up import CATEGORY, MadeUp, Words
 from specdec.training.optimiser import Optimiser
-from specdec.training.prompts import TrainingPrompts, key_of
+from specdec.training.prompts import TrainingPrompts, held_out, key_of
 from specdec.types import Message
 from specdec_tui.core.conversation import Conversation
 from specdec_tui.core.store import Store
@@ -165,11 +166,20 @@ def stopped(*_: Any, **_options: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_time_that_is_left_goes_to_the_same_prompts_and_to_made_up_ones(
-    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There are 40 minutes for answers, and each takes one. The user's own texts stay half of all."""
-    now, told, learnt = 0.0, list[TrainingProgress](), list[Sequence[Answered]]()
+@dataclass
+class Noted:
+    """What a training told, and what it would have learnt from."""
+
+    target: Path
+    """It samples its answers."""
+    told: list[TrainingProgress] = field(default_factory=list)
+    learnt: list[Sequence[Answered]] = field(default_factory=list)
+
+
+@pytest.fixture
+def noted(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Noted:
+    """An answer takes a minute, and what is made up always is a prompt; learning never begins."""
+    now, noted = 0.0, Noted(tmp_path / "target")
     append = AnswerFile.append
 
     def slowly(self: AnswerFile, *found: Answered) -> None:
@@ -179,37 +189,54 @@ def test_time_that_is_left_goes_to_the_same_prompts_and_to_made_up_ones(
         append(self, *found)
 
     def begin(_: Any, learn: Sequence[Answered]) -> None:
-        learnt.append(learn)
+        noted.learnt.append(learn)
         raise KeyboardInterrupt
 
     def take(self: MadeUp, words: Words) -> None:
-        self.waiting.append(BenchPrompt(CATEGORY, (Message("user", f"{len(told)} and {words.key}"),)))
+        self.waiting.append(BenchPrompt(CATEGORY, (Message("user", f"{len(noted.told)} and {words.key}"),)))
 
     monkeypatch.setattr("specdec.training.run.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr("specdec.training.made_up._LONGEST", 2)
     monkeypatch.setattr(AnswerFile, "append", slowly)
     monkeypatch.setattr(MadeUp, "take", take)
     monkeypatch.setattr("specdec.training.run._Run._begin", begin)
-    (sampling := tmp_path / "target").mkdir()
+    noted.target.mkdir()
     for file in target.iterdir():
-        (sampling / file.name).symlink_to(file)
-    (sampling / "generation_config.json").unlink()
-    (sampling / "generation_config.json").write_text('{"do_sample": true, "eos_token_id": [0, 2]}')
+        (noted.target / file.name).symlink_to(file)
+    (noted.target / "generation_config.json").unlink()
+    (noted.target / "generation_config.json").write_text('{"do_sample": true, "eos_token_id": [0, 2]}')
+    return noted
+
+
+def test_time_that_is_left_goes_to_the_same_prompts_and_to_made_up_ones(noted: Noted, tmp_path: Path) -> None:
+    """There are 40 minutes for answers. The user's own texts stay half of all."""
+    told = noted.told
     for _ in range(2):  # the second goes on, and asks nothing twice
         with pytest.raises(KeyboardInterrupt):
-            trained(sampling, tmp_path / "out", tokens=None, minutes=100, prompts=ASKED[:6], report=told.append)
+            trained(noted.target, tmp_path / "out", tokens=None, minutes=100, prompts=ASKED[:6], report=told.append)
     parts, known = TrainingPrompts.of(ASKED[:6]), AnswerFile(tmp_path / "out" / "training" / "answers.jsonl").known
     own = [key_of(prompt, again) for again in range(4) for prompt in parts.learn]
     assert {key_of(prompt) for prompt in parts.judge} | set(own) <= known.keys()
     made_up = [one.key for one in known.values() if one.category == CATEGORY]
     assert len(made_up) == len(known) - len(own) - len(parts.judge) == told[-1].made_up > len(own)
-    keys = [one.key for one in learnt[-1]]
+    keys = [one.key for one in noted.learnt[-1]]
     assert len(made_up) <= keys.count(own[0]) * len(own) < len(made_up) + len(own)
     assert len(keys) == keys.count(own[0]) * len(own) + len(made_up)
     assert f"({told[-2].made_up} to prompts that it made up)" in _sentence(told[-2])
     assert (
         _sentence(told[-1]) == f"learning from {len(own)} answers to given prompts and {len(made_up)} to made-up ones"
     )
+
+
+def test_without_prompts_made_up_ones_come_beside_ours_and_are_held_out_too(noted: Noted, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trained(noted.target, tmp_path / "out", tokens=None, minutes=250, prompts=(), report=noted.told.append)
+    known = AnswerFile(tmp_path / "out" / "training" / "answers.jsonl").known.values()
+    made_up = {one.key for one in known if one.category == CATEGORY}
+    learnt = {one.key for one in noted.learnt[-1]}
+    assert made_up - learnt == set(filter(held_out, made_up)) != set()
+    assert len(made_up & learnt) > 20
+    assert len(learnt - made_up) > 20
 
 
 def test_ctrl_c_before_anything_was_judged(
