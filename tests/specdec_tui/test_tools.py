@@ -76,6 +76,18 @@ async def test_calls_are_shown_allowed_run_and_answered() -> None:
 
 
 @pytest.mark.usefixtures("_here")
+async def test_a_call_that_was_cut_short_is_not_run() -> None:
+    async with running(Calling(call("read_file", {"path": "a.txt"})), config=Config(read_folder=True)) as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.app.main.toolbox.tools)
+        await chat.enter("/set max_tokens 9")
+        await chat.ask("Which?")
+        answer = chat.app.main.chat.conversation.last("assistant")
+        assert answer and answer.message.tool_calls[0].name == "read_file"
+        assert not chat.app.main.approval.has_class("-asks")
+
+
+@pytest.mark.usefixtures("_here")
 async def test_always_and_never_are_asked_once() -> None:
     engine = Calling(call("read_file", {"path": "a.txt"}), call("list_files", {}))
     async with running(engine) as chat:

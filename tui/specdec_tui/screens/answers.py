@@ -255,7 +255,8 @@ class AnswersScreen(Clicked[None]):
         """An answer; while it calls tools of ours, what they return, and the next one."""
         for _ in range(_MOST_CALLING):
             answer = await self._answer(prompt, branch=branch)
-            if answer is None or not self.calls.can_run(answer.message.tool_calls):
+            cut = answer is not None and answer.figures.get("finish") == "length"
+            if answer is None or cut or not self.calls.can_run(answer.message.tool_calls):
                 return
             self.status.show_state("calling tools · Esc stops", style="$primary")
             results, stopped = await self.calls.run(answer.message.tool_calls)

@@ -43,7 +43,7 @@ class Approval(Static, Keyed, can_focus=True):
         self._answer = asyncio.get_running_loop().create_future()
         line = Content.assemble(("⚙ ", "dim"), (one_line(call.name), "bold"), "  ", one_line(call.arguments, 2000))
         keys = self.KEYS.removesuffix(" · Esc stops")  # the last line says so
-        self.update(Content("\n").join([line, Content.styled(f"Run it?  {keys}", "dim")]))
+        self.update(Content("\n").join([Content.styled(f"Run it?  {keys}", "dim"), line]))  # a call may be long
         self.add_class("-asks")
         self.focus()
         try:

@@ -133,8 +133,10 @@ def _factor(r: Reading) -> str:
 
 
 def _colour(r: Reading) -> str:
+    """An estimate is no alarm: what else the machine did counts in it."""
     factor = r.measured or r.speed_up
-    return f"bold ${'error' if factor < 1 else 'success'}" if factor else "dim"
+    slower = "bold $error" if r.measured else "bold"
+    return ("bold $success" if factor >= 1 else slower) if factor else "dim"
 
 
 def _tokens(r: Reading) -> str:
