@@ -67,7 +67,7 @@ class CompareScreen(Dialog[float | None]):
     DEFAULT_CSS = """
     CompareScreen { align: center middle; }
     CompareScreen > Vertical {
-        width: 96%; height: 90%; background: $surface; border: round $primary; border-title-color: $primary;
+        width: 98%; height: 90%; background: $surface; border: round $primary; border-title-color: $primary;
         border-subtitle-color: $text-muted;
     }
     CompareScreen #verdict { height: auto; padding: 1; text-align: center; }
