@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from specdec.errors import CheckpointCorrupt, first_line
-from specdec.files import mistaken
+from specdec.errors import CheckpointCorrupt
 from specdec.models.weights.base import Weight
-from specdec.models.weights.checkpoint import Safetensors, pickles
+from specdec.models.weights.checkpoint import Safetensors, pickles, unpickled
 from specdec.models.weights.dense import dense
 
 Make = Callable[[Tensor, Tensor | None], Weight]
@@ -26,7 +25,7 @@ class HeadTensors:
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, make: Make = dense) -> None:
         self.folder, self._device, self._dtype, self.make = folder, device, dtype, make
         self._files = pickles(folder)
-        self._pickled = {name: x for file in self._files for name, x in _unpickled(file).items()}
+        self._pickled = {name: x for file in self._files for name, x in unpickled(file, "cpu").items()}
         self._safe = None if self._files else Safetensors(folder)
         self._prefix = "model." if "model.fc.weight" in self._names else ""
         self.parameters = self.nbytes = 0
@@ -87,15 +86,3 @@ class HeadTensors:
         self._pickled.clear()
         if self._safe is not None:
             self._safe.close()
-
-
-def _unpickled(file: Path) -> dict[str, Tensor]:
-    """Tensors of a file of torch.save, of which nothing is run."""
-    try:
-        held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # pickle, zipfile and torch each have their own kinds
-        reason = mistaken(file) or f"damaged ({first_line(error)}); fetch it again"
-        raise CheckpointCorrupt(f"{file} is {reason}") from error
-    if not isinstance(held, dict):
-        raise CheckpointCorrupt(f"{file} holds {type(held).__name__}; expected tensors by name")
-    return {name: value for name, value in held.items() if isinstance(value, Tensor)}

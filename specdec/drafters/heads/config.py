@@ -19,6 +19,8 @@ from specdec.types import MAX_SPECULATIVE_TOKENS
 
 Method = Literal["eagle3", "peagle", "dflash", "dflash2", "dspark"]
 MarkovKind = Literal["vanilla", "gated", "rnn"]
+_LONGEST_BLOCK = 256
+"""Many times those that are published: room for one is kept behind every context."""
 _SELECTOR = ("selector_rank", "selector_top_k", "conv_kernel_size", "conv_group_size")
 
 
@@ -165,12 +167,13 @@ class _Fields:
     def __init__(self, folder: Path, values: Mapping[str, Any]) -> None:
         self.folder, self.values = folder, values
 
-    def whole(self, name: str, default: int | None, *, least: int = 1) -> int:
+    def whole(self, name: str, default: int | None, *, least: int = 1, most: int | None = None) -> int:
         value = self.values.get(name, default)
         value = default if value is None else value
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, int) or value < least or (most is not None and value > most):
+            ends = "on" if most is None else f"to {most}"
             raise CheckpointCorrupt(
-                f"{self.folder}/config.json: {name} is {value!r}; expected a whole number from {least} on"
+                f"{self.folder}/config.json: {name} is {value!r}; expected a whole number from {least} {ends}"
             )
         return value
 
@@ -227,7 +230,7 @@ def _block(fields: _Fields, method: Method, *, ours: bool) -> Block:
     else:
         causal = bool(values.get("causal", False))
     return Block(
-        size=fields.whole("block_size", None, least=2),
+        size=fields.whole("block_size", None, least=2, most=_LONGEST_BLOCK),
         anchor=bool(values.get("sample_from_anchor", method == "dspark")),
         causal_windows=causal,
         embedding_scale=float(values.get("input_embedding_scale") or 1.0),

@@ -6,10 +6,12 @@ Nothing here loads a whole model: `Safetensors` maps the files and hands out one
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
@@ -171,14 +173,26 @@ def headers(folder: Path) -> list[Header]:
             return list(weights.headers())
     found: list[Header] = []
     for file in files:
-        try:
-            held = torch.load(file, map_location="meta", weights_only=True).items()
-        except Exception as error:  # pickle, zipfile and torch each have their own kinds
-            reason = mistaken(file) or f"damaged ({first_line(error)}); fetch it again"
-            raise CheckpointCorrupt(f"{file} is {reason}") from error
-        tensors = [(name, value) for name, value in held if isinstance(value, Tensor)]
+        tensors = unpickled(file, "meta").items()
         found += [Header(name, tuple(x.shape), _NAMES.get(x.dtype, str(x.dtype))) for name, x in tensors]
     return found
+
+
+def unpickled(file: Path, device: str) -> dict[str, Tensor]:
+    """Tensors of a file of torch.save, of which nothing is run; mapped, if they are for the CPU."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            held = torch.load(file, map_location=device, weights_only=True, mmap=device == "cpu")
+    except Exception as error:  # pickle, zipfile and torch each have their own kinds
+        with file.open("rb") as opened:
+            zipped = opened.read(2) == b"PK"  # as it should be
+        if zipped and isinstance(error, UnpicklingError):
+            raise CheckpointCorrupt(f"{file} holds more than tensors; expected these alone: nothing is run") from error
+        reason = None if zipped else mistaken(file)
+        raise CheckpointCorrupt(f"{file} is {reason or f'damaged ({first_line(error)}); fetch it again'}") from error
+    if not isinstance(held, dict):
+        raise CheckpointCorrupt(f"{file} holds {type(held).__name__}; expected tensors by name")
+    return {name: value for name, value in held.items() if isinstance(value, Tensor)}
 
 
 def pickles(folder: Path) -> list[Path]:

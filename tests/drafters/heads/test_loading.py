@@ -127,8 +127,9 @@ WRONG: dict[str, tuple[Wrong, str]] = {
     "another layer": (lambda s: broken(head("dflash", s), model_type="gpt2"), "a head of gpt2 layers"),
     "no block": (
         lambda s: broken(head("dflash", s), block_size=None),
-        "block_size is None; expected a whole number from 2 on",
+        "block_size is None; expected a whole number from 2 to 256",
     ),
+    "a block beyond every context": (lambda s: broken(head("dflash", s), block_size=99_999), "block_size is 99999"),
     "odd layers": (
         lambda s: broken(head("peagle", s), eagle_aux_hidden_state_layer_ids="all"),
         "eagle_aux_hidden_state_layer_ids is 'all'",
@@ -149,8 +150,15 @@ def test_files_that_are_cut_off(target: Model, tmp_path: Path) -> None:
     for pickled, name in ((False, "model.safetensors"), (True, "pytorch_model.bin")):
         file = head("dflash", Sizes.of(target)).save(tmp_path / name, pickled=pickled) / name
         file.write_bytes(file.read_bytes()[:-5000])
-        with pytest.raises(LoadError, match=re.escape(str(file))):
+        with pytest.raises(LoadError, match=re.escape(f"{file} is damaged")):
             load_head(file.parent, target, "head")
+
+
+def test_a_pickle_of_more_than_tensors(target: Model, tmp_path: Path) -> None:
+    folder = head("dflash", Sizes.of(target)).save(tmp_path, pickled=True)
+    torch.save({"fc.weight": tmp_path}, folder / "pytorch_model.bin")
+    with pytest.raises(LoadError, match=r"pytorch_model\.bin holds more than tensors; .* nothing is run"):
+        load_head(folder, target, "head")
 
 
 def test_a_head_for_the_bundled_target(tmp_path: Path) -> None:
