@@ -96,6 +96,8 @@ class Running:
     stop: str | int | None = None
     stats: StatsBuilder = field(default_factory=StatsBuilder)
     received: float = field(default_factory=time.perf_counter)
+    deadline: float = field(init=False)
+    """By when the answer has to be finished."""
     started: float = 0.0
     first: float = 0.0
     shown: int = 0
@@ -105,20 +107,18 @@ class Running:
     _pending: deque[tuple[int, Origin, *Score]] = field(default_factory=deque)
     """Tokens whose text is held back."""
 
+    def __post_init__(self) -> None:
+        self.deadline = self.received + (math.inf if self.request.timeout is None else self.request.timeout)
+
     @property
     def prefilled(self) -> bool:
         """True when only the last token still has to go through the target."""
-        return self.written > 0 and not self.paused
+        return len(self.tokens) > self.context.prompt_length and not self.paused
 
     @property
     def written(self) -> int:
         """Tokens of the answer so far."""
         return len(self.tokens) - self.context.prompt_length
-
-    @property
-    def deadline(self) -> float:
-        """By when the answer has to be finished."""
-        return self.received + (math.inf if self.request.timeout is None else self.request.timeout)
 
     @property
     def room(self) -> int:

@@ -41,6 +41,7 @@ class Desk:
 
     def submit(self, name: str, prompt: Sequence[int] = (1,), **options: Any) -> Running:
         row = self.engine._admission.admit(Request.of(list(prompt), id=name, **options), lambda _: None)
+        row.deadline += self.time - row.received
         row.received = self.time
         self.scheduler.submit(row)
         return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -88,8 +88,7 @@ class RoundRunner:
         began = time.perf_counter()
         plan = self._plan(rows)
         planned = time.perf_counter()
-        # rounds whose rows have all left were for nothing
-        outcomes = next(ended for ended in self._ended_rounds(plan) if any(row in ended for row in rows))
+        outcomes = self._collect(plan)
         self._learn_costs(began, planned, outcomes)
         for row, outcome in outcomes.items():
             if outcome.option and (round := outcome.round):
@@ -103,13 +102,17 @@ class RoundRunner:
         self._catch_up.release(row)
         self._batch = None
 
-    def _ended_rounds(self, plan: Plan) -> Iterator[Outcomes]:
-        """What ends once the plan is submitted; at last, where no other took it, the host's round of this plan."""
+    def _collect(self, plan: Plan) -> Outcomes:
+        """Submit the plan, and wait for the first round that brings something for its rows. One whose rows have all
+        left was for nothing."""
         for rounds in self._rounds:
             if rounds.accepts(plan):
                 rounds.submit(plan)
             while rounds.pending:
-                yield rounds.collect()
+                outcomes = rounds.collect()
+                if not outcomes.keys().isdisjoint(plan.rows):
+                    return outcomes
+        raise AssertionError("the last rounds take any plan")
 
     def _plan(self, rows: list[Running]) -> Plan:
         if self._batch is None or self._batch[0] != rows:
