@@ -21,6 +21,7 @@ import specdec
 from specdec.bench.prompts import built_in, from_file
 from specdec.engine import Engine
 from specdec.models.graphs import Graphs
+from specdec.types import GenerationEvent, Request
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
@@ -92,8 +93,18 @@ def test_no_answer_waits_for_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     with specdec.load(device="cuda", dtype="bfloat16", slots=1) as engine:
         monkeypatch.setattr(Graphs, "_capture", noting)
         for options in ({"speculative": "off"}, {"speculative": 5, "min_p": 0.1}, {"top_k": 500, "speculative": 3}):
-            stream = engine.stream(range(3, 33), max_tokens=40, temperature=0.5, ignore_eos=True, **options)
-            seen = [time.monotonic() for event in stream for _ in event.tokens]
+            seen, ended = list[float](), threading.Event()
+
+            def deliver(  # on the engine's thread: this one may be late
+                event: GenerationEvent | BaseException, seen: list[float] = seen, ended: threading.Event = ended
+            ) -> None:
+                assert isinstance(event, GenerationEvent)
+                seen += [time.monotonic()] * len(event.tokens)
+                if event.end is not None:
+                    ended.set()
+
+            engine.submit(Request.of(range(3, 33), max_tokens=40, temperature=0.5, ignore_eos=True, **options), deliver)
+            assert ended.wait(60)
             assert len(seen) == 40
             assert not [moment for moment in made if seen[0] < moment < seen[-1]]
         deadline = time.monotonic() + 20
