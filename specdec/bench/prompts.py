@@ -54,14 +54,17 @@ def from_file(path: Path) -> list[BenchPrompt]:
         raise InvalidRequest("prompts", str(path), "a .txt or .jsonl file")
     try:
         lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise InvalidRequest("prompts", str(path), f"a file that can be read ({error.strerror})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest("prompts", str(path), f"a file of text in UTF-8 that can be read ({why})") from None
     parsed = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             parsed.append(prompt_of({"prompt": line} if path.suffix == ".txt" else json.loads(line), path.stem))
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{path}:{number}: {error.field}", error.value, error.expected) from None
         except (json.JSONDecodeError, LookupError, TypeError, AttributeError):
             fields = "messages, turns, " + ", ".join(_TEXT_FIELDS)
             raise InvalidRequest(f"{path}:{number}", line, f"a JSON object with one of {fields}") from None

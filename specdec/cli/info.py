@@ -15,8 +15,6 @@ from specdec.errors import InvalidRequest
 from specdec.types import LoadOptions
 
 _ONE = LoadOptions(slots=1)
-
-
 _GIB = 2**30
 
 
@@ -61,7 +59,8 @@ def info(
 def _foretell(loading: LoadOptions, *, json: bool) -> None:
     """What the target would take, by the format of its weights."""
     from specdec.decoding.assembly import folder_of
-    from specdec.models.loading import foretold
+    from specdec.models.loading import foretold, pick_device
+    from specdec.models.memory import free_bytes
 
     if loading.remote:
         raise InvalidRequest("target", loading.target, "a folder or a hub id: a server's memory is its own")
@@ -83,3 +82,5 @@ def _foretell(loading: LoadOptions, *, json: bool) -> None:
     for name, one in needs.items():
         table.add_row(name, *(f"{part / _GIB:.2f}" for part in (one.weights, one.cache, one.spare, one.total)))
     stdout().print(table)
+    device = pick_device(loading.device)
+    stdout().print(f"free on {device}: {free_bytes(device) / _GIB:.1f} GiB", style="dim")

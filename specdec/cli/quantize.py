@@ -25,7 +25,7 @@ def quantize(
     to: Annotated[Quantize, typer.Option(help="int4 (a scale for 128 numbers), int8 or fp8 (one a column).")] = "int4",
     head: Annotated[bool, typer.Option("--head", help="The head too, in 8 bits.")] = False,
     text: Annotated[Path | None, typer.Option(help="To measure perplexity on; else the built-in prompts.")] = None,
-    tokens: Annotated[int, typer.Option(help="Of the text, at most.")] = 8192,
+    tokens: Annotated[int, typer.Option(min=2, help="Of the text, at most.")] = 8192,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     json: o.Json = False,
 ) -> None:
@@ -38,10 +38,10 @@ def quantize(
     from specdec.text.tokenizer import Tokenizer
 
     source = folder_of(model, "target")
+    read = o.text_of("text", text) if text else "\n\n".join(str(m.content) for p in built_in() for m in p.messages)
     export(source, folder, to, head=head, device=pick_device(device))
     stderr().print(f"written to {folder}; reading a text with both", style="dim")
-    read = o.text_of("text", text) if text else "\n\n".join(str(m.content) for p in built_in() for m in p.messages)
-    ids = Tokenizer.load(source).encode(read)[: max(tokens, 2)]
+    ids = Tokenizer.load(source).encode(read)[:tokens]
     facts = {name: _measured(path, device, ids) for name, path in (("before", source), ("after", folder))}
     found = {f"{fact}_{name}": value for name, both in facts.items() for fact, value in both.items()}
     if json:

@@ -139,10 +139,12 @@ def test_jsonl_in_its_usual_shapes(tmp_path: Path, record: dict[str, object], me
         ("a.jsonl", '["x"]', "expected a JSON object"),
         ("a.txt", "\n\n", "expected a file with at least one prompt"),
         ("a.csv", "x", r"expected a \.txt or \.jsonl file"),
+        ("a.jsonl", "\udcff", "a file of text in UTF-8"),
+        ("a.jsonl", '{"prompt": "x"}\n{"prompt": 5}', r"a\.jsonl:2: messages\.content is 5"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, name: str, content: str, said: str) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(InvalidRequest, match=said):
         from_file(tmp_path / name)
 

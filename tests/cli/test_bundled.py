@@ -108,6 +108,8 @@ def test_quantize(tmp_path: Path) -> None:
     said.write_text("Once upon a time there was a fox. " * 20)
     folder = tmp_path / "there"
     options = ["--text", str(said), "--tokens", "64", "--json"]
+    done = CliRunner().invoke(app, ["quantize", "bundled", str(folder), "--text", str(tmp_path / "none.txt")])
+    assert done.exit_code == 2 and not folder.exists(), "the text is read before anything is written"
     done = CliRunner().invoke(app, ["quantize", "bundled", str(folder), *options])
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)

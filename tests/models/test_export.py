@@ -67,6 +67,12 @@ def test_what_is_not_written(tmp_path: Path) -> None:
         export(tmp_path / "gemma", tmp_path / "there", "int4", head=False, device=CPU)
     with pytest.raises(InvalidRequest, match="a folder that is empty, or none yet"):
         export(tmp_path / "gemma", tmp_path / "gemma", "int4", head=False, device=CPU)
+    models.save(models.build("llama"), tmp_path / "llama")
+    (file := tmp_path / "file").write_text("a letter")
+    with pytest.raises(InvalidRequest, match="a folder that is empty, or none yet"):
+        export(tmp_path / "llama", file, "int4", head=False, device=CPU)
+    with pytest.raises(InvalidRequest, match=r"an empty folder on a disk with room, .* \(.*Not a directory"):
+        export(tmp_path / "llama", file / "there", "int4", head=False, device=CPU)
 
 
 def test_perplexity(tmp_path: Path) -> None:

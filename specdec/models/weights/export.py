@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 
-from specdec.errors import InvalidRequest, UnsupportedModel
+from specdec.errors import InvalidRequest, UnsupportedModel, first_line
 from specdec.gguf import is_gguf
 from specdec.kernels.packed import codes, scales_of
 from specdec.models import families
@@ -31,7 +32,7 @@ _SHARD = 4 << 30
 def export(source: Path, folder: Path, to: Quantize, *, head: bool, device: torch.device) -> None:
     """Write the checkpoint `source` to a new `folder` with the weights of its layers (and its head, in 8 bits) rounded,
     one at a time. Raises LoadError or InvalidRequest."""
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InvalidRequest("folder", str(folder), "a folder that is empty, or none yet")
     if is_gguf(source):
         raise UnsupportedModel(f"{source} cannot be quantised, as a GGUF file; expected the model's folder in 16 bits")
@@ -40,17 +41,21 @@ def export(source: Path, folder: Path, to: Quantize, *, head: bool, device: torc
     family = families.describe(config)
     if family is None or formats.method_of(config) is not None:
         raise UnsupportedModel(f"{source} cannot be quantised; expected Llama, Mistral, Qwen2 or Qwen3 in 16 bits")
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in source.iterdir():
-        if file.is_file() and file.suffix != ".safetensors" and file.name not in (INDEX, "config.json"):
-            shutil.copy(file, folder)
-    with closing(Safetensors(source)) as weights:
-        _write(folder, _tensors(weights, family, to, head=head, device=device))
     raw = json.loads((source / "config.json").read_text(encoding="utf-8"))
     raw["quantization_config"] = _described(to, _group(family), head=head)
     if head:
         raw["tie_word_embeddings"] = False
-    (folder / "config.json").write_text(json.dumps(raw, indent=2), encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in source.iterdir():
+            if file.is_file() and file.suffix != ".safetensors" and file.name not in (INDEX, "config.json"):
+                shutil.copy(file, folder)
+        with closing(Safetensors(source)) as weights:
+            _write(folder, _tensors(weights, family, to, head=head, device=device))
+        (folder / "config.json").write_text(json.dumps(raw, indent=2), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        expected = f"an empty folder on a disk with room, that can be written to ({first_line(error)})"
+        raise InvalidRequest("folder", str(folder), expected) from error
 
 
 def _group(family: ModelFamily) -> int:
