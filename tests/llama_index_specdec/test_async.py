@@ -45,21 +45,23 @@ async def longest_stall(job: Awaitable[Any]) -> float:
     await asyncio.sleep(0)
     await job
     ticking.cancel()
-    return longest
+    return max(longest, time.perf_counter() - before)
 
 
 @pytest.mark.parametrize("form", ["achat", "astream_chat", "astructured_predict"])
 async def test_the_loop_goes_on(bundled: SpecDec, form: str) -> None:
-    """In the best of several tries: the machine may have other things to do."""
+    """In the best of several tries, beside what stalls it while the same answer is made off the loop: the machine may
+    have other things to do."""
     forms: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
         "achat": lambda: bundled.achat(STORY),
         "astream_chat": lambda: drained(bundled.astream_chat(STORY)),
         "astructured_predict": lambda: bundled.astructured_predict(Person, PROMPT, text="Mara is 31."),
     }
-    stalls: list[float] = []
-    while len(stalls) < TRIES and min(stalls, default=1.0) > STALL:
-        stalls.append(await longest_stall(forms[form]()))
-    assert min(stalls) <= STALL, stalls
+    stalls: list[tuple[float, float]] = []
+    while len(stalls) < TRIES and not any(ours <= max(STALL, 2 * others) for ours, others in stalls):
+        ours = await longest_stall(forms[form]())
+        stalls.append((ours, await longest_stall(asyncio.to_thread(bundled.chat, STORY))))
+    assert any(ours <= max(STALL, 2 * others) for ours, others in stalls), stalls
 
 
 def active(llm: SpecDec) -> int:
