@@ -17,7 +17,7 @@ from specdec_tui.core.commands import presets
 from specdec_tui.core.config import THEME_NAMES, Config, GaugeLevel
 from specdec_tui.core.conversation import Turn, title_of
 from specdec_tui.core.export import export
-from specdec_tui.core.files import asked, expanded, read
+from specdec_tui.core.files import expanded, read
 from specdec_tui.core.models import ModelOption, described, models, served
 from specdec_tui.core.monitor import context_used, known_context
 from specdec_tui.core.offers import has_room
@@ -96,7 +96,7 @@ class SlashCommands:
 
         def put(text: str | None) -> None:
             if text is not None:
-                prompt.put(asked(text)[0])
+                prompt.put(text)
                 prompt.focus()
 
         open_once(self.screen.app, HistoryScreen(store.prompts, words or prompt.text), put)

@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, OptionList
 
+from specdec_tui.core.files import asked
 from specdec_tui.core.safe import one_line
 from specdec_tui.screens.dialog import Dialog
 from specdec_tui.widgets.options import Options
@@ -57,7 +58,8 @@ Type words to search; arrow keys choose, `Enter` takes one into the prompt.
 
     @on(Input.Changed)
     def _search(self) -> None:
-        self._found = self._find(self.query_one(Input).value)
+        found = self._find(self.query_one(Input).value)
+        self._found = list(dict.fromkeys(asked(text)[0] for text in found))  # without their files
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options([Content(one_line(text, 200)) for text in self._found])
