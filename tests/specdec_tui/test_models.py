@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -120,6 +121,22 @@ async def test_what_is_loaded_is_listed_wherever_it_is_from_and_stays_with_anoth
         await chat.pilot.press("tab", "down", "down", "enter")
         await chat.until(lambda: len(garage.choices) == 2)
         assert garage.choices[1] == replace(present, draft="none")
+
+
+async def test_keys_go_on_while_a_model_is_looked_for_and_prompts_wait_for_it() -> None:
+    old, new, looked = ScriptedEngine(["old"]), ScriptedEngine(["new"]), threading.Event()
+    async with running(garage=Garage(old, new)) as chat:
+        await chat.ready()
+        chat.app.engines.check = lambda options: looked.wait(60)  # type: ignore[assignment]
+        chat.app.engines.missing = lambda options: []  # type: ignore[method-assign]
+        await chat.enter("/model a/b")
+        await chat.until(lambda: chat.text_of("#state") == "looking for the model")
+        await chat.enter("Who is there?")
+        await chat.until(lambda: chat.app.main.queue.texts == ["Who is there?"])
+        await chat.pilot.press(*"and")
+        assert chat.app.main.prompt.text == "and"
+        looked.set()
+        await chat.until(lambda: chat.texts == ["Who is there?", "new"])
 
 
 async def test_words_search_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,27 +201,27 @@ class SlashCommands:
 
     # --------------------------------------------------------------------------- the engine
 
-    async def do_model(self, name: str) -> None:
+    def do_model(self, name: str) -> None:
         config = self.screen.config
         if name:
             server = config.servers.get(name)
-            await self._load(server.url if server else name, "auto", server.api_key if server else None)
+            self._load(server.url if server else name, "auto", server.api_key if server else None)
             return
         from specdec_tui.screens.models import Choice, ModelsScreen
 
-        async def load(chosen: Choice | None) -> None:
+        def load(chosen: Choice | None) -> None:
             if chosen:
                 target, draft = chosen
-                await self._load(target.name, draft, target.api_key)
+                self._load(target.name, draft, target.api_key)
 
         screen = ModelsScreen(self.screen.engines.options, models(config.folders), partial(_described, config))
         open_once(self.screen.app, screen, load)
 
-    async def do_draft(self, name: str) -> None:
+    def do_draft(self, name: str) -> None:
         if name:
-            await self._load_checked(replace(self.screen.engines.options, draft=name))
+            self._load_checked(replace(self.screen.engines.options, draft=name))
         else:
-            await self.do_model("")
+            self.do_model("")
 
     def do_restart(self, _argument: str) -> None:
         self.screen.load_engine(self.screen.engines.options)
@@ -286,21 +286,24 @@ class SlashCommands:
         self.screen.show_settings()
         self.screen.toast(note)
 
-    async def _load(self, target: str, draft: str, api_key: str | None = None) -> None:
+    def _load(self, target: str, draft: str, api_key: str | None = None) -> None:
         """Another target; a server's key is no other's."""
-        await self._load_checked(replace(self.screen.engines.options, target=target, draft=draft, api_key=api_key))
+        self._load_checked(replace(self.screen.engines.options, target=target, draft=draft, api_key=api_key))
 
-    async def _load_checked(self, options: LoadOptions) -> None:
+    def _load_checked(self, options: LoadOptions) -> None:
+        """The hub may take seconds to answer, in which keys go on."""
+        self.screen.run_worker(self._look_and_load(options), group="model", exclusive=True)
+
+    async def _look_and_load(self, options: LoadOptions) -> None:
         """What does not exist is refused, and what is not here fetched, while the present engine still runs."""
         self.screen.status.show_state("looking for the model")
         try:
             await asyncio.to_thread(self.screen.engines.check, options)
             missing = await asyncio.to_thread(self.screen.engines.missing, options)
-        except SpecDecError as error:
+        except (SpecDecError, OSError, ValueError) as error:
             self.screen.toast(error)
-            self.screen.watch_engine()
-            return
-        self._fetch(missing, options)
+        else:
+            self._fetch(missing, options)
 
     def _fetch(self, names: list[str], options: LoadOptions) -> None:
         """One after another, and then the engine."""

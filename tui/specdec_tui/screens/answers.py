@@ -133,7 +133,7 @@ class AnswersScreen(Clicked[None]):
             self.status.show_state(f"no engine · F8 restarts it, the chat stays · {one_line(down, 80)}", style="$error")
         elif self.running:
             self._fetch()
-        elif self.engines.engine and not self.calls.running:
+        elif self.engines.engine and not (self.calls.running or self._works("model")):
             self.status.show_state("ready")
 
     def _fetch(self) -> None:
@@ -186,11 +186,14 @@ class AnswersScreen(Clicked[None]):
     @property
     def busy(self) -> bool:
         """Whether an answer is under way, from its prompt to its last frame."""
-        return any(w.group == "answer" and not w.is_finished for w in self.workers)
+        return self._works("answer")
+
+    def _works(self, group: str) -> bool:
+        return any(w.group == group and not w.is_finished for w in self.workers)
 
     def send_next(self) -> None:
-        """The first prompt that waits, if nothing else is to be done before."""
-        if self.queue.texts and self.engines.engine and not self.busy:
+        """The first prompt that waits, if nothing else is to be done before: another model may be on its way."""
+        if self.queue.texts and self.engines.engine and not (self.busy or self._works("model")):
             self.submit(self.queue.take(0))
 
     @on(Worker.StateChanged)
@@ -198,6 +201,9 @@ class AnswersScreen(Clicked[None]):
         """After an answer that came to its end; one that was stopped or failed leaves it to the user to go on."""
         if event.worker.group == "answer" and event.worker.is_finished and not self.app.app_focus:
             self.app.bell()  # nobody is looking
+        if event.worker.group == "model" and event.worker.is_finished:
+            self.watch_engine()
+            self.send_next()  # to the present engine, if no other came of it
         done = self.generation is not None and self.generation.turn.state == "done"
         if event.worker.group == "answer" and event.state is WorkerState.SUCCESS and done:
             self.send_next()
