@@ -181,7 +181,7 @@ def _sentence(progress: TrainingProgress) -> str:
     parts = [f"{progress.fraction:.0%}"]
     if progress.seconds_left is not None:
         parts.append(f"{progress.seconds_left / 60:.1f} min left")
-    if progress.answers:
+    if progress.stage == "answers" and progress.answers:
         made_up = f" ({progress.made_up} to prompts that it made up)" if progress.made_up else ""
         parts.append(f"{progress.answers} answers{made_up}")
     if progress.best and progress.before:

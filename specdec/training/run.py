@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from math import ceil, inf
@@ -116,8 +116,12 @@ class _Run:
         if not own or not judged:
             many = f"more: the target answered {len(known)} prompts in its share of them; it takes two"
             raise InvalidRequest("minutes", options.seconds / 60, many)
+
+        def report(progress: TrainingProgress) -> None:
+            self._report(replace(progress, answers=len(own) + len(made_up), made_up=len(made_up)))
+
         note = f"learning from {len(own)} answers to given prompts and {len(made_up)} to made-up ones"
-        self._report(TrainingProgress("training", answers=len(own) + len(made_up), made_up=len(made_up), note=note))
+        report(TrainingProgress("training", note=note))
         # the user's own kind of text stays half of all, or more
         learn = own * (max(1, ceil(len(made_up) / len(own))) if self._given else 1) + made_up
         if not (out / "model.safetensors").exists():  # else it goes on from there, also where it had diverged
@@ -129,7 +133,7 @@ class _Run:
         room = self._plan.room
         features = TargetFeatures(self._target.model, learner.features, room)
         score = partial(judge, learner, judged, features, times, self._plan.texts)
-        loop = TrainingLoop(options, learner, self._plan, score, self._report, self._stored)
+        loop = TrainingLoop(options, learner, self._plan, score, report, self._stored)
         if not loop.resume():
             loop.state.seconds = loop.state.answering = seconds
         finished = loop.run(learn, features)
