@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, takewhile
@@ -49,12 +51,12 @@ class Admission:
         ends = self._end_ids(request, params)
         grammar = self.forms.matcher(request, thought)
         seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
-        room = self.target.context - len(tokens)
+        guess = self.tokenizer.encode_plain(request.prediction) if request.prediction else ()
+        prediction = tuple(takewhile(lambda token: token < self.target.vocab_size, guess))
+        room, received = self.target.context - len(tokens), time.perf_counter()
         return Running(
             request=request,
-            context=DraftContext(
-                next(self._ids), -1, tokens, len(tokens), self._guess(request), remember=request.remember
-            ),
+            context=DraftContext(next(self._ids), -1, tokens, len(tokens), prediction, remember=request.remember),
             tokens=tokens,
             sampler=SamplerState(params, seed, tokens, ends, self.target.vocab_size, self.target.device, grammar),
             output=AnswerText(self.tokenizer, params.stop),
@@ -67,21 +69,19 @@ class Admission:
             acceptance=Acceptance(self.acceptance),
             deliver=deliver,
             speculation=Speculation(why="starting" if speculative == "auto" else "requested"),
+            received=received,
+            deadline=received + (math.inf if request.timeout is None else request.timeout),
         )
 
     def _end_ids(self, request: Request, params: SamplingParams) -> frozenset[int]:
         """The tokens that end the answer."""
-        self._check_ids("stop_token_ids", params.stop_token_ids)
+        if params.stop_token_ids:
+            self._check_ids("stop_token_ids", params.stop_token_ids)
         asked = frozenset(params.stop_token_ids)
         if params.ignore_eos:
             return asked
         marks = self.tokenizer.fill_marks if request.suffix is not None else None
         return asked | self.eos_ids | (marks.ends if marks else frozenset())
-
-    def _guess(self, request: Request) -> tuple[int, ...]:
-        """The caller's prediction of the answer in tokens, up to the first that the target does not know."""
-        guess = self.tokenizer.encode_plain(request.prediction) if request.prediction else ()
-        return tuple(takewhile(lambda token: token < self.target.vocab_size, guess))
 
     def _too_long(self, request: Request, count: int) -> PromptTooLong:
         most, longer = self.target.context, self.target.longer

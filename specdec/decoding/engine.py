@@ -209,11 +209,12 @@ class LocalEngine(Engine):
             rows = list(self._scheduler.running.values())
         prompts = [row for row in rows if not row.prefilled]
         begun: list[tuple[Running, Tensor]] = []
-        for row in self._prefill.turns(prompts, alone=len(prompts) == len(rows)):
+        alone = len(prompts) == len(rows)
+        for row in self._prefill.turns(prompts, alone=alone):
             if self._runs(row):  # else it gave its slot up as the one before was read
                 self._within_memory([row], partial(self._read, row, begun))
         first = self._first(begun) if begun else None
-        if first and not self._rounds.pending:
+        if first and (alone or not self._rounds.pending):
             self._begin(first)
             first = None
         # by slot: rows that lie side by side in the cache are read together without a copy

@@ -96,7 +96,7 @@ class Running:
     stop: str | int | None = None
     stats: StatsBuilder = field(default_factory=StatsBuilder)
     received: float = field(default_factory=time.perf_counter)
-    deadline: float = field(init=False)
+    deadline: float = math.inf
     """By when the answer has to be finished."""
     started: float = 0.0
     first: float = 0.0
@@ -106,9 +106,6 @@ class Running:
     """Those of them within thoughts."""
     _pending: deque[tuple[int, Origin, *Score]] = field(default_factory=deque)
     """Tokens whose text is held back."""
-
-    def __post_init__(self) -> None:
-        self.deadline = self.received + (math.inf if self.request.timeout is None else self.request.timeout)
 
     @property
     def prefilled(self) -> bool:

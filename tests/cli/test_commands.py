@@ -67,7 +67,7 @@ def test_bench_json(run: Run, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--category", "poems"], "--category is 'poems'; expected one of chat, copy, json, story, tools"),
-        (["nowhere.txt"], "prompts is 'nowhere.txt'; expected a file that can be read"),
+        (["nowhere.txt"], "prompts is 'nowhere.txt'; expected a file of text in UTF-8 that can be read (No such file"),
         (["--temperature", "-1"], "--temperature is -1.0; expected a number from 0 to 100"),
         (["--peers", "--draft", "lookup"], "--draft is 'lookup'; expected a draft model"),
         (["--prompt-tokens", "90"], "--prompt-tokens is 90; expected --serving beside it"),

@@ -61,7 +61,7 @@ class CatchUp:
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""
         if row.finish is not None:
-            self._usual += _SMOOTHING * (row.written - self._usual)
+            self._usual += _SMOOTHING * (row.shown - self._usual)
 
     def _read(self, drafter: Drafter, row: Running) -> None:
         timer, costs = self._timers[drafter.name], self._controller.read_costs[drafter.name]

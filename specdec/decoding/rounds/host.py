@@ -44,12 +44,9 @@ class HostRounds:
         self._stream = Stream.RESIDUAL if self._rejecting else Stream.TARGET
         """Of the noise that the target's own samples are drawn with."""
         self._clock = DeviceClock(target.info.device)
-        self._outcomes: Outcomes | None = None
-
-    @property
-    def pending(self) -> bool:
+        self._outcomes = Outcomes()
+        self.pending = False
         """See `base.Rounds.pending`."""
-        return self._outcomes is not None
 
     def ready(self, sampling: SamplingBatch) -> Ready:  # noqa: ARG002
         """See `base.Rounds.ready`: any number."""
@@ -61,8 +58,8 @@ class HostRounds:
 
     def collect(self) -> Outcomes:
         """See `base.Rounds.collect`."""
-        assert self._outcomes is not None
-        outcomes, self._outcomes = self._outcomes, None
+        self.pending = False
+        outcomes, self._outcomes = self._outcomes, Outcomes()
         return outcomes
 
     def warm_up(self, defaults: Mapping[str, float]) -> None:  # noqa: ARG002
@@ -101,12 +98,13 @@ class HostRounds:
         ended = self._clock.mark()
 
         fetched = torch.cat([verdict.tokens, verdict.accepted.unsqueeze(1), drafted.tokens], 1).tolist()  # the one sync
-        draft_seconds = self._clock.seconds(drafting, verifying)
+        draft_seconds = self._clock.seconds(drafting, verifying) if drafted.tokens.shape[1] else 0.0
         seconds = Seconds(draft_seconds, self._clock.seconds(began, ended) - draft_seconds)
         self._outcomes = {
             row: _outcome(plan.choices[b], drafted.lengths[b], fetched[b], found, b, seconds, len(rows))
             for b, row in enumerate(rows)
         }
+        self.pending = True
         self._learn(plan.choices, drafted, found.logits, seconds)
 
     def first(self, rows: Sequence[Running], logits: Tensor) -> FirstTokens:

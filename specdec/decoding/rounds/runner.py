@@ -88,7 +88,14 @@ class RoundRunner:
         began = time.perf_counter()
         plan = self._plan(rows)
         planned = time.perf_counter()
-        outcomes = self._collect(plan)
+        outcomes = Outcomes()
+        for rounds in self._rounds:
+            if outcomes.keys().isdisjoint(rows) and rounds.accepts(plan):
+                rounds.submit(plan)
+            while rounds.pending and outcomes.keys().isdisjoint(
+                rows
+            ):  # rounds whose rows have all left were for nothing
+                outcomes = rounds.collect()
         self._learn_costs(began, planned, outcomes)
         for row, outcome in outcomes.items():
             if outcome.option and (round := outcome.round):
@@ -101,18 +108,6 @@ class RoundRunner:
             drafter.release(row.context)
         self._catch_up.release(row)
         self._batch = None
-
-    def _collect(self, plan: Plan) -> Outcomes:
-        """Submit the plan, and wait for the first round that brings something for its rows. One whose rows have all
-        left was for nothing."""
-        for rounds in self._rounds:
-            if rounds.accepts(plan):
-                rounds.submit(plan)
-            while rounds.pending:
-                outcomes = rounds.collect()
-                if not outcomes.keys().isdisjoint(plan.rows):
-                    return outcomes
-        raise AssertionError("the last rounds take any plan")
 
     def _plan(self, rows: list[Running]) -> Plan:
         if self._batch is None or self._batch[0] != rows:
