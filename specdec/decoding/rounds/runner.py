@@ -92,9 +92,8 @@ class RoundRunner:
         for rounds in self._rounds:
             if outcomes.keys().isdisjoint(rows) and rounds.accepts(plan):
                 rounds.submit(plan)
-            while rounds.pending and outcomes.keys().isdisjoint(
-                rows
-            ):  # rounds whose rows have all left were for nothing
+            # one whose rows have all left was for nothing
+            while rounds.pending and outcomes.keys().isdisjoint(rows):
                 outcomes = rounds.collect()
         self._learn_costs(began, planned, outcomes)
         for row, outcome in outcomes.items():
