@@ -194,7 +194,7 @@ def noted(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Note
         raise KeyboardInterrupt
 
     def take(self: MadeUp, words: Words) -> None:
-        self.waiting.append(BenchPrompt(CATEGORY, (Message("user", f"{len(noted.told)} and {words.key}"),)))
+        self.waiting.append(BenchPrompt(CATEGORY, (Message("user", f"{len(noted.learnt)} and {words.key}"),)))
 
     monkeypatch.setattr("specdec.training.run.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr("specdec.training.made_up._LONGEST", 2)
