@@ -4,6 +4,7 @@ VENV   ?= .venv
 WORKERS ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+BUILT  := $(if $(PROJECT_URL),out/addressed,.)
 
 .PHONY: demo chat serve test lowest lint types imports docs bench build image check setup clean
 
@@ -36,11 +37,12 @@ lowest:  ## the tests of what stands on other packages, with the lowest versions
 	$(VENV)-lowest/bin/python -m pytest -q -W ignore::pydantic.warnings.UnsupportedFieldAttributeWarning \
 	  tests/cli tests/specdec_server tests/langchain_specdec tests/llama_index_specdec tests/remote
 
-build: setup  ## wheels and sdists in dist/, checked: what they hold, how large they are, what an index would show
-	rm -rf dist
-	for folder in . integrations/distributions/*; do $(BIN)/python -m build --quiet --outdir dist $$folder || exit 1; done
+build: setup  ## wheels and sdists in dist/, checked; PROJECT_URL=https://... is the public address that they name
+	rm -rf dist out/addressed
+	$(if $(PROJECT_URL),$(BIN)/python .ci/addressed.py $(PROJECT_URL) out/addressed)
+	for folder in $(BUILT) $(BUILT)/integrations/distributions/*; do $(BIN)/python -m build --quiet --outdir dist $$folder || exit 1; done
 	$(BIN)/python -m twine check --strict dist/*
-	$(BIN)/python .ci/contents.py dist
+	$(BIN)/python .ci/contents.py dist $(PROJECT_URL)
 
 docs: setup  ## the site of docs/ in out/site; a link that leads nowhere is an error
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs out/site

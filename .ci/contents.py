@@ -1,4 +1,6 @@
-"""Says what the built wheels and sdists hold, and refuses what should not be in them or what is missing."""  # noqa: INP001
+"""Says what the built wheels and sdists hold, and refuses what should not be in them or what is missing.
+
+contents.py FOLDER [ADDRESS]: built for that public address, they have to name it."""  # noqa: INP001
 
 from __future__ import annotations
 
@@ -20,10 +22,11 @@ PACKAGES = (
     "specdec_server",
     "specdec_tui",
 )
+LINKED = {"Homepage", "Documentation", "Issues", "Changelog", "Source"}
 LARGEST = 60e6
 """Bytes; the bundled pair is most of it."""
 
-folder = Path(sys.argv[1])
+folder, address = Path(sys.argv[1]), "".join(sys.argv[2:])
 faults = list[str]()
 versions = set[str]()
 for name in NAMES:
@@ -53,6 +56,11 @@ for name in NAMES:
         f"{wheel.name} shows a link that leads nowhere on an index: {link}"
         for link in re.findall(r"\]\((?!https?:)[^)]*\)", str(metadata.get_payload()))
     ]
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL", []))
+    if set(urls) != (LINKED if address else set()) or not all(url.startswith(address) for url in urls.values()):
+        faults.append(f"{wheel.name} has the links {urls}")
+    if name == ENGINE and address and f"]({address}/raw/" not in str(metadata.get_payload()):
+        faults.append(f"{wheel.name} shows no picture of {address}")
     for file, names in ((wheel, shipped), (sdist, source)):
         size = file.stat().st_size
         faults += [f"{file.name} has {size} bytes"] if size > LARGEST else []

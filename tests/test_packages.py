@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.util import find_spec
 from itertools import chain
@@ -68,6 +69,35 @@ def test_names_of_other_ecosystems_stand_for_this_version(name: str) -> None:
         distribution, extra, version = re.split(r"[\[\]]+", wanted)
         assert (distribution, version) == (DISTRIBUTION, f"=={specdec.__version__}")
         assert extra in extras
+
+
+def test_an_index_shows_no_link_that_leads_nowhere() -> None:
+    shown = _shown(ROOT)
+    assert not re.search(r"\]\((?!https?:)", shown) and "![" not in shown
+    assert "urls" not in PROJECT["project"]
+
+
+def test_a_build_that_knows_the_public_address_leads_there(tmp_path: Path) -> None:
+    address = "https://example.org/somebody/specdec"
+    subprocess.run([sys.executable, ROOT / ".ci" / "addressed.py", address, tmp_path], check=True)
+    for project in (".", *(f"integrations/distributions/{name}" for name in DISTRIBUTIONS)):
+        told = tomllib.loads((tmp_path / project / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+        assert told.keys() == {"Homepage", "Documentation", "Issues", "Changelog", "Source"}
+        assert all(url.startswith(address) for url in told.values())
+    links = re.findall(r"\]\(((?!https?:).*?)\)", (ROOT / "README.md").read_text("utf-8"))
+    picture, *pages = links
+    shown = re.findall(rf"\]\({address}/(.*?)\)", _shown(tmp_path))
+    tag = f"v{specdec.__version__}"
+    assert shown == [f"raw/{tag}/{picture}", *(f"blob/{tag}/{page}" for page in pages)]
+
+
+def _shown(folder: Path) -> str:
+    """README as the build changes it for an index."""
+    text = (folder / "README.md").read_text("utf-8")
+    project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+    for rule in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    return text
 
 
 def _tracked() -> list[Path]:
