@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,11 +15,10 @@ from specdec.errors import InvalidRequest
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.types import Completion, Grammar, Speculative
 from tests.decoding import toy
-from tests.decoding.toy import VOCAB, ToyModel, byte_tokenizer, toy_engine
+from tests.decoding.toy import THINK, THINKING, VOCAB, ToyModel, byte_tokenizer, thinking_engine, toy_engine
 
-THINK, TOKENS = ("<think>", "</think>"), ("þ", "ÿ")
+TOKENS = ("þ", "ÿ")
 CHAT = [{"role": "user", "content": "hi"}]
-TEMPLATE = "{{ messages[0].content }}:{{ '<think></think>' if thinking is false else '<think>\n' if thinking }}"
 SCHEMA = {
     "type": "object",
     "properties": {"a": {"enum": [1, 2]}, "b": {"type": "boolean"}},
@@ -39,13 +37,7 @@ LENGTHS: tuple[Speculative, ...] = ("off", 1, 4, 16)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LocalEngine]:
-    target = ToyModel(context=512)
-    ending = byte_tokenizer().encode("</think>")
-    for letter, following in pairwise(ending):
-        target.first[letter, following] += 60  # a random model would hardly ever end its thought
-    target.first[:, ending[0]] += 4
-    answer_format = AnswerFormat(TOOL_FORMATS["hermes"], THINK)
-    with toy_engine("near", "grammar", answer_format=answer_format, template=TEMPLATE, target=target) as engine:
+    with thinking_engine() as engine:
         yield engine
 
 
@@ -104,7 +96,7 @@ def test_a_bounded_thought(monkeypatch: pytest.MonkeyPatch, options: dict[str, A
     begin, end = (int(_with_tokens().convert_tokens_to_ids(mark)) for mark in TOKENS)
     target = ToyModel(context=512)
     answer_format = AnswerFormat(TOOL_FORMATS["hermes"], TOKENS, dict(zip(TOKENS, (begin, end), strict=True)))
-    template = TEMPLATE.replace(THINK[0], TOKENS[0]).replace(THINK[1], TOKENS[1])
+    template = THINKING.replace(THINK[0], TOKENS[0]).replace(THINK[1], TOKENS[1])
     with toy_engine("near", "grammar", answer_format=answer_format, template=template, target=target) as engine:
         bias = {end: -100.0} | ({begin: 100.0} if reasoning == "auto" else {})
         shape = {"max_reasoning_tokens": 7, "logit_bias": bias, "reasoning": reasoning, "max_tokens": 120}
@@ -140,7 +132,7 @@ def test_channels() -> None:
     target.first[ending[-1], ending[3]] -= 200
     answer_format = AnswerFormat.harmony(TOOL_FORMATS["harmony"], {})
     form, pattern = FORMS["schema"]
-    with toy_engine("near", "grammar", answer_format=answer_format, template=TEMPLATE, target=target) as engine:
+    with toy_engine("near", "grammar", answer_format=answer_format, template=THINKING, target=target) as engine:
         for answer in _ask(engine, 1, grammar=form, reasoning="auto"):
             assert "<|channel|>final<|message|>" in answer.text
             assert re.fullmatch(pattern, answer.message.content or "")

@@ -6,6 +6,7 @@ The logits after a token depend on it and on the one before it, both read back f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from specdec.models.pages import JUNK, PagedPrefixes, PoolFull
 from specdec.models.prefixes import PrefixTree
 from specdec.models.state import SlotState
 from specdec.text.tokenizer import Tokenizer
-from specdec.text.tools.formats import AnswerFormat
+from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule, EngineInfo
 
 EOS = 256
@@ -183,3 +184,18 @@ def toy_engine(
         runner, Tokenizer(backing), chosen, info, {}, frozenset({EOS}), accept_rule, queue_limit,
         answer_format or AnswerFormat(),
     ))  # fmt: skip
+
+
+THINK = ("<think>", "</think>")
+THINKING = "{{ messages[0].content }}:{{ '<think></think>' if thinking is false else '<think>\n' if thinking }}"
+"""A template that may open a thought, or close it at once."""
+
+
+def thinking_engine() -> LocalEngine:
+    """One that ends a thought now and then, as a random model would hardly ever."""
+    target, ending = ToyModel(context=512), byte_tokenizer().encode(THINK[1])
+    for letter, following in pairwise(ending):
+        target.first[letter, following] += 60
+    target.first[:, ending[0]] += 4
+    answer_format = AnswerFormat(TOOL_FORMATS["hermes"], THINK)
+    return toy_engine("near", "grammar", answer_format=answer_format, template=THINKING, target=target)

@@ -11,6 +11,7 @@ from specdec.types import Grammar, Message, ToolCall
 from specdec_server.responses.schemas import ResponseBody, ResponseEvent
 from tests.fakes import SCRIPT, ScriptedEngine, call
 from tests.specdec_server.client import JSON, AppClient, events
+from tests.specdec_server.live import live, read_until
 
 PATH = "/v1/responses"
 TEXT = "".join(SCRIPT)
@@ -74,6 +75,15 @@ async def test_events_of_calls() -> None:
     for index, event in enumerate(done):
         parts = of(found, "response.function_call_arguments.delta")
         assert "".join(p["delta"] for p in parts if p["output_index"] == index) == event["arguments"]
+
+
+def test_an_error_before_the_first_token_has_a_beginning_before_it() -> None:
+    """Clients fail at any other first event."""
+    engine = ScriptedEngine(hold=0)
+    with live(engine) as server, server.ask(PATH, {"input": "Hi", "stream": True}) as connection:
+        read_until(connection, b"event: response.in_progress")
+        engine.close()
+        assert b"event: response.failed" in read_until(connection, b'"code":"engine_unavailable"')
 
 
 async def test_a_cut_answer_is_incomplete(ask: AppClient) -> None:

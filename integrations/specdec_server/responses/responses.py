@@ -107,10 +107,12 @@ class ResponsesWriter(AnswerWriter):
         self._open: OpenText | OpenCall | None = None
         self._sent = 0
 
+    def begin(self) -> str:
+        """Before the prompt is read: clients take nothing else for the first event, not even an error."""
+        return "".join(self._data((f"response.{name}", {"response": self.body})) for name in ("created", "in_progress"))
+
     def event(self, index: int, event: GenerationEvent) -> str:  # noqa: ARG002  (there is one answer)
-        begun = () if self._sent else ("response.created", "response.in_progress")
-        opening = ((name, {"response": self.body.model_copy()}) for name in begun)
-        return "".join(map(self._data, chain(opening, *map(self._add, event.deltas))))
+        return "".join(map(self._data, chain.from_iterable(map(self._add, event.deltas))))
 
     def end(self) -> str:
         return "".join(map(self._data, self._end()))

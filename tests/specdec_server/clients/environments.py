@@ -20,7 +20,12 @@ PACKAGES = {
     "schemathesis": ("schemathesis>=4",),
     "aider": ("aider-chat>=0.86",),
 }
-NPM_PACKAGES = {"codex": "@openai/codex", "claude": "@anthropic-ai/claude-code"}
+NPM_PACKAGES = {
+    "codex": "@openai/codex",
+    "claude": "@anthropic-ai/claude-code",
+    "cline": "cline",
+    "continue": "@continuedev/cli",
+}
 
 
 def programs(name: str) -> Path:
@@ -44,6 +49,7 @@ def run(name: str, *command: str | Path, seconds: float = 900, environment: Mapp
     program, *arguments = command
     done = subprocess.run(
         [programs(name) / program, *arguments],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=seconds,

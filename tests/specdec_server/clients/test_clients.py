@@ -154,3 +154,34 @@ wire_api = "responses"
         asked = ("exec", "--skip-git-repo-check", "Say it.")
         printed = run("codex", "codex", *asked, environment={"HOME": str(tmp_path)})
     assert "It says: " in printed and len(engine.requests) == 2
+
+
+def test_continue_uses_a_tool(tmp_path: Path) -> None:
+    engine = CallingEngine("Bash", {"command": "echo fox-$((40 + 2))"})
+    with live(engine) as scripted:
+        model = {
+            "name": "SpecDec",
+            "provider": "openai",
+            "model": "scripted",
+            "apiBase": f"http://127.0.0.1:{scripted.port}/v1",
+            "apiKey": "none",
+            "roles": ["chat", "edit", "apply", "autocomplete"],
+        }
+        config = tmp_path / "config.yaml"
+        config.write_text(json.dumps({"name": "Local", "version": "1.0.0", "schema": "v1", "models": [model]}))
+        asked = ("-p", "Say it.", "--auto", "--config", config)
+        printed = run("continue", "cn", *asked, environment={"HOME": str(tmp_path)})
+    assert "It says: fox-42" in printed
+
+
+def test_cline_uses_a_tool(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    engine = CallingEngine("run_commands", {"commands": ["echo fox-$((40 + 2))"]})
+    with live(engine) as scripted:
+        base = f"http://127.0.0.1:{scripted.port}/v1"
+        try:
+            run("cline", "cline", *f"auth -p openai -k none -m scripted -b {base}".split(), environment=home)
+            printed = run("cline", "cline", "Say it.", environment=home)
+        finally:
+            run("cline", "cline", "hub", "stop", environment=home)  # which it leaves behind
+    assert "It says: " in printed and "fox-42" in printed

@@ -11,7 +11,7 @@ import pytest
 from specdec.errors import CheckpointCorrupt
 from specdec.text.tools.template import ResponseTemplate, TemplateParser
 from specdec.types import Message
-from tests.text.tools.written import Token, cut, message_of, told
+from tests.text.tools.written import BY_DESCRIPTION, DESCRIBED, Token, cut, message_of, told
 
 chat_parsing = pytest.importorskip("transformers.utils.chat_parsing")  # of 5.13 and newer
 MARKS = ("<|think|>", "<|/think|>", "<|act|>", "<|/act|>", "<|say|>", "<|/say|>")
@@ -29,21 +29,6 @@ LISTED = {
         },
     },
 }  # fmt: skip
-TAGGED = {
-    "start_anchor": "<|bot|>",
-    "fields": {
-        "reasoning_content": {"open": "<think>", "close": "</think>"},
-        "content": {},
-        "tool_calls": {
-            "open_pattern": r"\s*<call name=(?P<name>[^>\n]+)>",
-            "close": "</call>",
-            "repeats": True,
-            "content": "xml-inline",
-            "content_args": {"tag_pattern": r"<(?P<key>\w+)>(?P<value>.*?)</\w+>"},
-            "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
-        },
-    },
-}
 PROPERTIES = {"a": {"type": "integer"}, "text": {"type": "string"}}
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": PROPERTIES}}}]
 ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
@@ -52,8 +37,8 @@ ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
         '<|think|> Hm, <b>.\n<|/think|><|act|>[{"tool": "add", "parameters": {"text": "<|x|> é"}}]<|/act|>',
     ),
     "listed text": (LISTED, "<|think|>Hm<|/think|><|say|> Two\n\n words. <|/say|>"),
-    "tagged": (TAGGED, "<think>\nHm\n</think>\n\nWait.\n<call name=add><a>1</a>\n<text>12</text></call>"),
-    "tagged text": (TAGGED, "\nTwo words."),
+    "tagged": (DESCRIBED, BY_DESCRIPTION),
+    "tagged text": (DESCRIBED, "\nTwo words."),
 }
 
 
@@ -100,11 +85,11 @@ def test_what_is_no_call_is_content_and_a_cut_one_nothing() -> None:
 def test_without_tools_a_call_is_text() -> None:
     described, text = ANSWERS["tagged"]
     message = _read(described, cut(text, random.Random(0), IDS), calls=False)
-    assert message.content == "Wait.<a>1</a>\n<text>12</text>" and not message.tool_calls
+    assert message.content == "Wait.<a>1</a>\n<text>12</text><a>2</a>" and not message.tool_calls
 
 
 def test_a_prompt_may_have_begun_the_thought() -> None:
-    template = ResponseTemplate.of(TAGGED, {})
+    template = ResponseTemplate.of(DESCRIBED, {})
     assert template
     parser = TemplateParser(template, "<think>no</think><|bot|><think>\n", (), calls=False)
     message = message_of([*parser.push(0, "Hm</think>Yes"), *parser.finish()])

@@ -11,6 +11,7 @@ from typing import Any
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
 from specdec.text.tools.harmony import HarmonyParser
 from specdec.text.tools.parser import AnswerParser, Parser
+from specdec.text.tools.template import ResponseTemplate, TemplateParser
 from specdec.types import Answer, Delta, Message
 
 THINK = ("<think>", "</think>")
@@ -87,6 +88,26 @@ WRITTEN = {
     )
     + "<｜tool▁calls▁end｜>",
 }
+DESCRIBED = {
+    "start_anchor": "<|bot|>",
+    "fields": {
+        "reasoning_content": {"open": "<think>", "close": "</think>"},
+        "content": {},
+        "tool_calls": {
+            "open_pattern": r"\s*<call name=(?P<name>[^>\n]+)>",
+            "close": "</call>",
+            "repeats": True,
+            "content": "xml-inline",
+            "content_args": {"tag_pattern": r"<(?P<key>\w+)>(?P<value>.*?)</\w+>"},
+            "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
+        },
+    },
+}
+"""A response template, of transformers 5.13 and newer."""
+BY_DESCRIPTION = (
+    "<think>\nHm\n</think>\n\nWait.\n<call name=add><a>1</a>\n<text>12</text></call><call name=sub><a>2</a></call>"
+)
+"""An answer that is read by it."""
 HEADED = [family for family in WRITTEN if TOOL_FORMATS[family].head and family != "harmony"]
 _MARKS = (
     r"<\|tool_call>|<tool_call\|>|<\|\"\|>|<\|channel>|<channel\|>|<escape>|<(?:start|end)_function_call>|"
@@ -132,6 +153,14 @@ def parser(family: str, ids: Mapping[str, int], *, thoughts: bool = True) -> Par
     if family == "harmony":
         return HarmonyParser(ids, calls=True)
     return AnswerParser(answer_format(family, ids), calls=True, thoughts=thoughts, schemas=SCHEMAS)
+
+
+def described_parser() -> Parser:
+    template = ResponseTemplate.of(DESCRIBED, {})
+    assert template
+    properties = {"a": {"type": "integer"}, "text": {"type": "string"}}
+    tool = {"name": "add", "parameters": {"type": "object", "properties": properties}}
+    return TemplateParser(template, "<|bot|>", [{"type": "function", "function": tool}], calls=True)
 
 
 def cut(text: str, rng: random.Random, ids: Mapping[str, int]) -> list[Token]:
