@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
+from textual.widgets import Input
 
 from specdec.errors import EngineFailed, InvalidRequest
 from specdec_tui.app import ChatApp
@@ -16,6 +17,7 @@ from specdec_tui.core.clipboard import copy
 from specdec_tui.core.config import Config, read_config
 from specdec_tui.core.engines import EngineOpener, causes
 from specdec_tui.screens.compare import CompareScreen
+from specdec_tui.splash import EXAMPLES
 from specdec_tui.widgets.transcript import Transcript
 from specdec_tui.widgets.turn import AnswerView, TurnView
 from tests.fakes import SCRIPT, ScriptedEngine
@@ -76,6 +78,21 @@ async def test_typing_reaches_the_prompt() -> None:
         await chat.pilot.click(Transcript)
         await chat.pilot.press("enter")
         await chat.until(lambda: chat.app.main.chat.settings.sampling.max_tokens == 5)
+
+
+async def test_keys_that_come_at_once_go_where_those_before_lead(tmp_path: Path) -> None:
+    """Also to what has no focus yet."""
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        chat.at_once("tab", "enter", *"abc")
+        await chat.until(lambda: chat.answered)
+        assert chat.texts[0] == EXAMPLES[0]
+        assert chat.app.main.prompt.text == "abc"
+        chat.at_once("ctrl+o", *"shy", "f1", "escape", *" fox")
+        await chat.until(lambda: chat.app.screen.query("Input") and chat.app.screen.query_one(Input).value == "shy fox")
+        chat.at_once("escape", *"de", "enter", *"f")
+        await chat.until(lambda: chat.answered == 2)
+        assert (chat.texts[2], chat.app.main.prompt.text) == ("abcde", "f")
 
 
 async def test_page_keys_scroll_the_conversation() -> None:

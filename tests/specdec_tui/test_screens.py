@@ -21,6 +21,7 @@ from specdec_tui.screens.models import ModelsScreen
 from specdec_tui.screens.params import ParamsScreen
 from specdec_tui.screens.sessions import SessionsScreen
 from specdec_tui.splash import EXAMPLES
+from specdec_tui.widgets.prompt import Prompt
 from specdec_tui.widgets.start import Examples, Start
 from specdec_tui.widgets.token_pane import detail
 from specdec_tui.widgets.token_view import TokenView
@@ -226,12 +227,13 @@ async def test_keys_that_come_twice_close_what_is_open_and_nothing_more(key: str
 
 
 @pytest.mark.parametrize("name", ["sessions", "history", "params", "model", "compare"])
-async def test_what_is_typed_twice_at_once_opens_one_dialog(name: str, tmp_path: Path) -> None:
+async def test_what_is_sent_twice_at_once_opens_one_dialog(name: str, tmp_path: Path) -> None:
     async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
         await chat.ready()
         await chat.ask("Hello")
         await chat.until(lambda: not chat.app.main.busy)
-        chat.at_once(*([*f"/{name}", "enter"] * 2))
+        for _ in range(2):
+            chat.app.main.prompt.post_message(Prompt.Submitted(f"/{name}"))
         await chat.until(lambda: chat.app.screen is not chat.app.main)
         await chat.pilot.pause()
         assert len(chat.app.screen_stack) == 2

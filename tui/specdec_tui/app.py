@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
@@ -26,6 +26,7 @@ from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading, OpenEngine, causes
 from specdec_tui.core.safe import one_line
 from specdec_tui.core.store import Store
+from specdec_tui.key_queue import KeyQueue
 from specdec_tui.screens.chat import ChatScreen
 from specdec_tui.screens.dialog import ClosesOnce, open_once
 from specdec_tui.themes import THEMES
@@ -80,6 +81,7 @@ class ChatApp(App[None]):
         self.unsaved = 0
         """Changes that could not be written, known at the end."""
         self._database, self._resume, self._typed, self._question = database, resume, typed, question
+        self._keys = KeyQueue(self, super().on_event)
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = config.screen.theme
@@ -101,6 +103,12 @@ class ChatApp(App[None]):
         if "getincrementaldecoder" in names:
             names["getincrementaldecoder"] = lambda encoding: partial(getincrementaldecoder(encoding), "replace")
         return driver
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, (events.Key, events.Paste)) and not event.is_forwarded:
+            await self._keys.put(event)
+        else:
+            await super().on_event(event)
 
     def panic(self, *renderables: RenderableType) -> None:
         """What ends the app is no success, in the thread that reads keys either. That thread also falls where the
