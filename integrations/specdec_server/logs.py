@@ -6,6 +6,7 @@ users wrote is not in them unless the operator asks for it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -19,6 +20,7 @@ from typing import Any, Literal
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from specdec_server.errors import shutting_down
 from specdec_server.metrics import ServerMetrics
 
 log = logging.getLogger("specdec.server")
@@ -83,6 +85,9 @@ class AccessLog:
 
         try:
             await self._app(scope, receive, sending)
+        except asyncio.CancelledError:  # the server ends, and waits no longer for this one
+            if "status" not in facts:
+                await shutting_down().response(scope)(scope, receive, sending)
         finally:
             facts["seconds"] = time.monotonic() - begun
             status = facts.setdefault("status", 499)  # nobody was there any more to be answered

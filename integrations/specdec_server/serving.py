@@ -1,7 +1,7 @@
 """From an application and a socket to a running server, and back without losing an answer.
 
 Told to stop (Ctrl-C, SIGTERM), it takes nothing new, lets answers finish within the grace, ends the others with a last
-event that says why, and returns. A second Ctrl-C does not wait.
+event that says why, and returns. A second Ctrl-C ends all of them now.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from specdec_server.settings import Settings
 
 REQUEST_SECONDS = 20.0
 _MARGIN = 2.0  # seconds for the last events to go out
+_HURRY = 0.5  # the same once it was told twice
 _CONNECTIONS = 1000
 _SEND_BUFFER = 2**16
 
@@ -78,6 +79,7 @@ class SpecDecServer(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         self._pool: ModelPool = app.state.pool
         self._grace = settings.grace
+        self._loop: asyncio.AbstractEventLoop | None = None
         config = uvicorn.Config(
             app,
             http=type("Connection", (PatientProtocol,), {"reader_seconds": settings.reader_seconds}),
@@ -92,10 +94,20 @@ class SpecDecServer(uvicorn.Server):
         )
         super().__init__(config)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # Not the parent's, which raises the signal again once everything is closed: we end by returning.
-        self.force_exit = self.should_exit
+        if self.should_exit and self._loop:
+            self._loop.call_soon_threadsafe(self._hurry)
         self.should_exit = True
+
+    def _hurry(self) -> None:
+        """Every answer gets its last event now. Who does not take it, or waits for something else, is left."""
+        self._pool.drain(0.0)
+        asyncio.get_running_loop().call_later(_HURRY, setattr, self, "force_exit", True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._pool.drain(self._grace)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 
 from specdec_server import Settings
 from tests.fakes import ScriptedEngine
 from tests.specdec_server.client import CHAT
 from tests.specdec_server.live import LiveServer, read_all, read_until, wait_until
+from tests.specdec_server.test_pool import Shelf
 
 PATH = "/v1/chat/completions"
 
@@ -57,4 +59,25 @@ def test_nothing_new_is_taken() -> None:
         assert server.client.get("/health").status_code == 200
         engine.go_on()
         read_until(stream, b"[DONE]")
+    server.stop()
+
+
+def test_told_twice_it_ends_all_at_once() -> None:
+    """Each with its last event, or with a status; those that wait for a model, too."""
+    shelf = Shelf(grace=60)
+    engine = shelf.engines["a"] = ScriptedEngine(hold=1)
+    shelf.pool.default.load = lambda _progress: engine
+    server = LiveServer(shelf.pool)
+    whole, stream, loading = CHAT, CHAT | {"stream": True}, CHAT | {"model": "b"}
+    shelf.gate.clear()
+    with server.ask(PATH, whole) as one, server.ask(PATH, stream) as two, server.ask(PATH, loading) as three:
+        read_until(two, b"Once")
+        wait_until(lambda: engine.stats().active == 2)
+        wait_until(lambda: shelf.pool.find("b").waiting)
+        for _ in range(2):
+            server.server.handle_exit(signal.SIGINT, None)
+        assert b'"code":"shutting_down"' in read_all(two)
+        assert all(read_all(left).startswith(b"HTTP/1.1 503 ") for left in (one, three))
+    engine.go_on()
+    shelf.gate.set()
     server.stop()
