@@ -20,6 +20,7 @@ from specdec.cli import options as o
 from specdec.cli.compare import percentages
 from specdec.cli.screen import loaded, stderr, stdout
 from specdec.errors import InvalidRequest, extra
+from specdec.signals import as_interrupts
 from specdec.training import Kind, TrainingProgress, TrainingResult, TrainingScore
 from specdec.training import train as train_drafter
 from specdec.types import LoadOptions, Message
@@ -62,7 +63,7 @@ def train(
 ) -> None:
     """Train a drafter that fits a target, from the target's own answers."""
     asked = chatted() if traffic else []
-    with _screen(json=json) as show, _going_on():
+    with _screen(json=json) as show, _going_on(), as_interrupts():
         result = train_drafter(
             target,
             out,
@@ -86,7 +87,8 @@ def train(
     if measure and not stopped:
         loading = replace(o.FORGETFUL, target=target, device=device, dtype=dtype)
         try:
-            rows.extend(_measured(loading, start or _drafted_before(target, out), result))
+            with as_interrupts():
+                rows.extend(_measured(loading, start or _drafted_before(target, out), result))
         except KeyboardInterrupt:  # what was learnt is there
             stopped = True
     if json:

@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
 
 import httpx
 
 from specdec.cluster.spec import Cluster
 from specdec.cluster.vllm import arguments
 from specdec.errors import EngineFailed, LoadError
+from specdec.signals import as_interrupts
 
 GRACE = 20.0
 """Seconds for a node to end by itself."""
@@ -53,28 +53,23 @@ class NodeProcess:
 
 @contextmanager
 def running(cluster: Cluster, ranks: Sequence[int], program: Sequence[str]) -> Iterator[list[NodeProcess]]:
-    """The nodes of these ranks. However the block is left, they are stopped: the first one first. SIGTERM leaves it
-    like Ctrl-C does, so that whoever stops us stops the nodes."""
-
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
+    """The nodes of these ranks. However the block is left, they are stopped: the first one first. SIGTERM and
+    SIGHUP leave it as Ctrl-C does, so that whoever stops us stops the nodes."""
     nodes: list[NodeProcess] = []
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        for rank in ranks:
-            command = [*program, "serve", *arguments(cluster, rank)]
-            try:
-                process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)  # noqa: S603
-            except OSError as error:
-                advice = "install vLLM, or say where it is with --vllm"
-                raise LoadError(f"{program[0]} cannot be started ({error.strerror}); {advice}") from error
-            nodes.append(NodeProcess(rank, process))
-        yield nodes
-    finally:
-        for node in nodes:
-            node.stop()
-        signal.signal(signal.SIGTERM, before)
+    with as_interrupts():
+        try:
+            for rank in ranks:
+                command = [*program, "serve", *arguments(cluster, rank)]
+                try:
+                    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)  # noqa: S603
+                except OSError as error:
+                    advice = "install vLLM, or say where it is with --vllm"
+                    raise LoadError(f"{program[0]} cannot be started ({error.strerror}); {advice}") from error
+                nodes.append(NodeProcess(rank, process))
+            yield nodes
+        finally:
+            for node in nodes:
+                node.stop()
 
 
 def wait_ready(cluster: Cluster, nodes: Sequence[NodeProcess], *, seconds: float) -> None:

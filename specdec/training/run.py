@@ -27,7 +27,7 @@ from specdec.models import memory
 from specdec.models.base import Model
 from specdec.models.generation_config import generation_defaults
 from specdec.models.loading import load_model, pick_device, pick_dtype
-from specdec.models.weights.sources import read_config
+from specdec.models.weights.sources import fingerprint, read_config
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import AnswerFormat
 from specdec.threads.count import fix
@@ -104,7 +104,7 @@ class _Run:
         self._device = pick_device(options.device)
         self._answer_seconds = _ANSWERING.get(self._device.type, 0.4) * options.seconds
         self._target, self._plan = self._loaded()
-        self._kept = workspace.claim(options)  # what could be refused was
+        self._kept = workspace.claim(options, fingerprint(self._target.facts.folder))  # what could be refused was
         self._answers = AnswerFile(self._kept / "answers.jsonl")
 
     def result(self) -> TrainingResult:
@@ -178,6 +178,7 @@ class _Run:
         """The target, with as many slots as there is memory for."""
         options = self.options
         path = folder_of(options.target, "target")
+        workspace.check(options, fingerprint(path))
         tokenizer = Tokenizer.load(path)
         defaults_eos = generation_defaults(path)[1]
         eos = frozenset(defaults_eos or tokenizer.eos_ids)

@@ -15,10 +15,13 @@ from specdec.training.options import TrainingOptions
 
 _KEPT = "training"
 _OPTIONS = "options.json"
+_WEIGHTS = "weights"
+"""Of the target; see `fingerprint`."""
 
 
-def check(options: TrainingOptions) -> None:
-    """Raise InvalidRequest where `out` holds something else, or a training that was asked for otherwise."""
+def check(options: TrainingOptions, weights: str | None = None) -> None:
+    """Raise InvalidRequest where `out` holds something else, or a training that was asked for otherwise, or of a target
+    that had other weights: its answers would not be the target's."""
     out, file = options.out, options.out / _KEPT / _OPTIONS
     if out.exists() and not out.is_dir():
         raise InvalidRequest("out", str(out), "a folder")
@@ -34,10 +37,14 @@ def check(options: TrainingOptions) -> None:
     if changed:
         was = ", ".join(f"{name}={value!r}" for name, value in changed.items())
         raise InvalidRequest("out", str(out), f"another folder: the training in this one has {was}")
+    if weights is not None and before.get(_WEIGHTS, weights) != weights:
+        why = f"{options.target} has other weights than when the training in this one began"
+        raise InvalidRequest("out", str(out), f"another folder: {why}; with --from {out} it goes on from that drafter")
 
 
-def claim(options: TrainingOptions) -> Path:
-    """Make `out` the folder of this training; where in it the training keeps what it needs to go on."""
+def claim(options: TrainingOptions, weights: str) -> Path:
+    """Make `out` the folder of this training, for a target of these weights; where in it what is needed to go on is
+    kept."""
     kept = options.out / _KEPT
     try:
         kept.mkdir(parents=True, exist_ok=True)
@@ -46,7 +53,7 @@ def claim(options: TrainingOptions) -> Path:
         raise InvalidRequest("out", str(options.out), expected) from None
     if not (kept / _OPTIONS).exists():
         with replacing(kept / _OPTIONS) as fresh:
-            fresh.write_text(json.dumps(options.lasting, indent=2) + "\n", encoding="utf-8")
+            fresh.write_text(json.dumps(options.lasting | {_WEIGHTS: weights}, indent=2) + "\n", encoding="utf-8")
     return kept
 
 

@@ -33,6 +33,7 @@ SHOWN = "Once upon a time"
 def started(*arguments: str, script: str = HELD_BEFORE_THIRD_EVENT) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -127,6 +128,34 @@ main()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "stopped\n"), "no word of the C++ runtime"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_a_training_lets_it_keep_what_was_learnt(how: signal.Signals) -> None:
+    """A terminal that closes says so twice."""
+    script = """
+import sys, threading
+from specdec.cli import main, train
+def learn(*_, **__):
+    try:
+        print("learning", flush=True)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("keeping", flush=True)
+        sys.stdin.readline()
+        print("kept", flush=True)
+        raise
+train.train_drafter = learn
+main()
+"""
+    with started("train", "bundled", "--out", "unused", script=script) as process:
+        read_until(process, "learning")
+        process.send_signal(how)
+        read_until(process, "keeping")
+        process.send_signal(how)
+        out, err = process.communicate("\n", timeout=30)
+    assert (out.strip(), err) == ("kept", "stopped; the same command goes on\n")
+    assert process.returncode == 130
 
 
 def test_json_says_what_came() -> None:

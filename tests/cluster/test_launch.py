@@ -78,7 +78,7 @@ def _until(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"it ended before it said {words!r}")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_two_nodes_start_answer_and_stop(launch: Launch, port: int, log: Path, how: signal.Signals) -> None:
     process = launch("--tensor", "2", "--nodes", "2")
     _until(process, f"ready: http://127.0.0.1:{port}/v1")

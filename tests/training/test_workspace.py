@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from specdec.errors import InvalidRequest, TrainingFailed
+from specdec.models.weights.sources import fingerprint
 from specdec.training import TrainingOptions
 from specdec.training.answers import Answered, AnswerFile
 from specdec.training.workspace import check, claim, replacing
@@ -32,13 +33,27 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidRequest, match="can be written to"):
-        claim(TrainingOptions(target="t", out=tmp_path / "file" / "out"))
+        claim(TrainingOptions(target="t", out=tmp_path / "file" / "out"), "weights")
 
 
 def test_options_that_are_no_options(tmp_path: Path) -> None:
     options = TrainingOptions(target="t", out=tmp_path)
-    file = claim(options) / "options.json"
-    check(options)
+    file = claim(options, "weights") / "options.json"
+    check(options, "weights")
     file.write_text("3")
     with pytest.raises(InvalidRequest, match="can be read"):
         check(options)
+
+
+def test_a_target_that_was_replaced_since(tmp_path: Path) -> None:
+    target, files = tmp_path / "target", {name: bytes(range(256)) * 300 for name in ("a.safetensors", "b.safetensors")}
+    target.mkdir()
+    for name, content in files.items():
+        (target / name).write_bytes(content)
+    options = TrainingOptions(target=str(target), out=tmp_path / "out")
+    claim(options, fingerprint(target))
+    moved = target.rename(tmp_path / "moved")
+    check(options, fingerprint(moved))
+    (moved / "b.safetensors").write_bytes(files["b.safetensors"][::-1])
+    with pytest.raises(InvalidRequest, match=r"another folder: .* has other weights .* --from"):
+        check(options, fingerprint(moved))

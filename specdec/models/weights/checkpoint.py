@@ -38,21 +38,22 @@ def resolve(name: str | Path) -> Path:
             return path
         raise CheckpointNotFound(f"{name} is a file; expected the checkpoint's folder, a GGUF file or a hub id")
     if path.is_dir():
-        files = [] if _has_weights(path) else stores.gguf_files(path)
+        files = [] if weight_files(path) else stores.gguf_files(path)
         if files:
             return path / stores.choose(files, None, str(name))
     else:
         if found := stores.named_gguf(str(name)):
             return found
         path = _fetch(str(name))
-        if not _has_weights(path) and (files := stores.hub_gguf(str(name))):
+        if not weight_files(path) and (files := stores.hub_gguf(str(name))):
             return stores.fetch(str(name), None)
     _check_no_adapter(path)
     return path
 
 
-def _has_weights(folder: Path) -> bool:
-    return any(next(folder.glob(pattern), None) for pattern in ("*.safetensors", PICKLED))
+def weight_files(folder: Path) -> list[Path]:
+    """Those that hold a checkpoint's tensors."""
+    return sorted(file for pattern in ("*.safetensors", PICKLED) for file in folder.glob(pattern))
 
 
 def _check_no_adapter(folder: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from specdec.gguf import is_gguf, open_gguf
+from specdec.gguf import is_gguf, open_gguf, parts_of
 from specdec.models.weights import checkpoint
 from specdec.models.weights.checkpoint import Header, Safetensors
 from specdec.models.weights.gguf import GgufTensors, read_gguf_config
+
+_SAMPLES, _SAMPLE = 64, 4096
+"""Of each file: places, and bytes there."""
 
 
 def read_config(path: Path, *, trust_remote_code: bool = False) -> Any:
@@ -34,3 +38,16 @@ def open_tensors(path: Path) -> Safetensors | GgufTensors:
 def headers(path: Path) -> list[Header]:
     """Of all its tensors, without reading them."""
     return list(GgufTensors(path).headers()) if is_gguf(path) else checkpoint.headers(path)
+
+
+def fingerprint(path: Path) -> str:
+    """Which weights these are, wherever they lie: of their files' sizes, and of bytes all over them."""
+    seen = sha256()
+    for file in parts_of(path) if is_gguf(path) else checkpoint.weight_files(path):
+        size = file.stat().st_size
+        seen.update(size.to_bytes(8))
+        with file.open("rb") as opened:
+            for place in range(_SAMPLES):
+                opened.seek(place * size // _SAMPLES)
+                seen.update(opened.read(_SAMPLE))
+    return seen.hexdigest()[:16]
