@@ -153,4 +153,5 @@ def _usage(error: Any) -> str:
         from specdec.cli.config import config_file
 
         return f"{config_file()}: {parameter.name}: {message}"
-    return f"{message}; see {context.command_path if context else 'specdec'} -h"
+    path = context.command_path if context else " ".join(["specdec", *({*sys.argv[1:2]} & _COMMANDS.keys())])
+    return f"{message}; see {path} -h"

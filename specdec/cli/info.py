@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,7 +13,7 @@ from rich.table import Table
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, loaded, stdout
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, UnsupportedModel
 from specdec.types import LoadOptions
 
 _ONE = LoadOptions(slots=1)
@@ -58,21 +60,27 @@ def info(
 
 def _foretell(loading: LoadOptions, *, json: bool) -> None:
     """What the target would take, by the format of its weights."""
+    import torch
+
     from specdec.decoding.assembly import folder_of
     from specdec.models.loading import foretold, pick_device
     from specdec.models.memory import free_bytes
 
     if loading.remote:
         raise InvalidRequest("target", loading.target, "a folder or a hub id: a server's memory is its own")
-    needs = foretold(
+    ask = partial(
+        foretold,
         folder_of(loading.target, "target"),
-        device=loading.device,
         dtype=loading.dtype,
         context=loading.context,
         slots=loading.slots,
         trust_remote_code=loading.trust_remote_code,
         quantize_head=loading.quantize_head,
     )
+    needs, device = ask(device=loading.device), pick_device(loading.device)
+    if device.type == "cpu" and loading.device == "auto":
+        with suppress(UnsupportedModel):  # some GGUF files run by llama.cpp alone
+            needs |= {f"on a GPU: {name}": one for name, one in ask(device=torch.device("cuda")).items()}
     if json:
         print_json({name: asdict(one) | {"total": one.total} for name, one in needs.items()})
         return
@@ -82,5 +90,4 @@ def _foretell(loading: LoadOptions, *, json: bool) -> None:
     for name, one in needs.items():
         table.add_row(name, *(f"{part / _GIB:.2f}" for part in (one.weights, one.cache, one.spare, one.total)))
     stdout().print(table)
-    device = pick_device(loading.device)
     stdout().print(f"free on {device}: {free_bytes(device) / _GIB:.1f} GiB", style="dim")

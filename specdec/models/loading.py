@@ -208,15 +208,17 @@ def _read(
 def foretold(
     path: Path,
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     dtype: str = "auto",
     context: int | None = None,
     slots: int = 1,
     trust_remote_code: bool = False,
     quantize_head: bool = False,
 ) -> dict[str, memory.Needs]:
-    """What a checkpoint would take on a device, by what its weights are in; nothing is loaded."""
-    where, slots = pick_device(device), _at_least_one("slots", slots)
+    """What a checkpoint would take on a device, by what its weights are in; nothing is loaded. A torch.device need not be
+    here."""
+    where = device if isinstance(device, torch.device) else pick_device(device)
+    slots = _at_least_one("slots", slots)
     if _by_llamacpp(path, where, dtype):
         from specdec.models.llamacpp import loading as llamacpp
 
@@ -236,7 +238,7 @@ def foretold(
         return {kinds[0][0]: memory.needs(path, config, **options)}
     kinds += [(to, to) for to in get_args(Quantize)] if memory.can_round(path, config) else []
     kept: list[tuple[str, KvDtype]] = [("", "auto")]
-    kept += [(", keys and values in fp8", "fp8")] if families.describe(config) is not None else []
+    kept += [(", kv fp8", "fp8")] if families.describe(config) is not None else []
     found = {}
     for (name, to), (remark, kv_dtype) in product(kinds, kept):
         options["kv_dtype"] = kv_dtype

@@ -42,6 +42,12 @@ def test_info_before_anything_is_loaded() -> None:
     assert 50 * 2**20 < needs["weights"] < 100 * 2**20
 
 
+def test_info_of_a_gpu_that_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    needs = json.loads(CliRunner().invoke(app, ["info", "--dry-run", "--json"]).stdout)
+    assert needs["float32"]["weights"] > 2 * needs["on a GPU: bfloat16"]["weights"] > 0
+
+
 def test_warm() -> None:
     done = CliRunner().invoke(app, ["warm", "--device", "cpu"])
     assert "bundled was ready in" in done.stdout

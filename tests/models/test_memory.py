@@ -202,7 +202,7 @@ def test_foretelling_each_choice(checkpoint: Path, monkeypatch: pytest.MonkeyPat
     """Of weights, and of keys and values."""
     monkeypatch.setattr(loading, "pick_device", lambda _: torch.device("cuda", 0))
     found = foretold(checkpoint, dtype="float16", context=32, slots=2)
-    assert list(found)[:3] == ["float16", "float16, keys and values in fp8", "int4"]
+    assert list(found)[:3] == ["float16", "float16, kv fp8", "int4"]
     assert len(found) == 8
-    whole, half = found["int4"], found["int4, keys and values in fp8"]
+    whole, half = found["int4"], found["int4, kv fp8"]
     assert (whole.weights, whole.cache) == (half.weights, 2 * half.cache)
