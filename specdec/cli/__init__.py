@@ -47,8 +47,8 @@ specdec answers with your model, sooner, and never changes what it says.
   specdec plan                   would a model fit my GPU, and how much faster is it?
   specdec doctor                 what is installed here, and does it work?
 
-Your own models: --target FOLDER, HUB-ID or URL, and --draft a small one with the same tokenizer.
-specdec models lists what is here, specdec --help all commands."""
+Your own models: --target FOLDER, HUB-ID or URL, and --draft a small one of
+its family. specdec models lists what is here, specdec --help all commands."""
 
 
 def _root(

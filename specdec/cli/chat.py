@@ -30,7 +30,7 @@ def chat(
         str | None, typer.Argument(help="Asked first; what is piped in comes behind it.", show_default=False)
     ] = None,
     given: o.Given = o.NOTHING,
-    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server instead.")] = None,
+    url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server instead.", callback=o.address)] = None,
     api_key: Annotated[str | None, typer.Option(help="Of that server; better set SPECDEC_API_KEY.")] = None,
     speculative: Annotated[str | None, typer.Option(help="auto, off, or drafted tokens a round.")] = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,

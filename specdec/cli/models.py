@@ -26,7 +26,12 @@ specdec models pull owner/model:Q4_K_M: one GGUF file.
 
 specdec models remove Qwen/Qwen3-0.6B: ask, then remove it from the hub's cache.
 """
-_ACTIONS = ("search", "pull", "remove")
+_ACTIONS = {
+    "search": "words, as in: specdec models search qwen3 0.6b",
+    "pull": "one name, as in: specdec models pull Qwen/Qwen3-0.6B",
+    "remove": "one name, as in: specdec models remove Qwen/Qwen3-0.6B",
+}
+"""And what has to follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def models(
     if action == "search" and names:
         hub.search(" ".join(names), json=json)
     elif len(names) != 1:
-        raise InvalidRequest(action, names, "words to search for" if action == "search" else "one name")
+        raise InvalidRequest(action, " ".join(names), _ACTIONS[action])
     elif action == "pull":
         hub.pull(names[0])
     else:

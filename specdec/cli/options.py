@@ -121,6 +121,13 @@ def as_typed(parameters: Sequence[inspect.Parameter]) -> Iterator[None]:
         raise
 
 
+def address(url: str | None) -> str | None:
+    """Checks an option that names a server: anything else would be looked up on the hub."""
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{url!r}; expected an address such as http://localhost:8000/v1")
+    return url
+
+
 def text_of(option: str, path: Path) -> str:
     """What a file holds that an option names."""
     try:

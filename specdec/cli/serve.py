@@ -45,7 +45,10 @@ class Serving:
     slots: Annotated[int, _models(help="Answers at once.", min=1)] = 4
     upstream: Annotated[
         str | None,
-        _models(help=f"URL of a server that runs the model, instead of a target; its key in {UPSTREAM_KEY_VARIABLE}."),
+        _models(
+            callback=o.address,
+            help=f"URL of a server that runs the model, instead of a target; its key in {UPSTREAM_KEY_VARIABLE}.",
+        ),
     ] = None
     model: Annotated[
         list[str] | None,

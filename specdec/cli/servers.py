@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from specdec.bench.plain import Mode
+from specdec.cli import options as o
 from specdec.cli.compare import number
 from specdec.cli.screen import stderr
 from specdec.errors import InvalidRequest
@@ -20,7 +21,7 @@ from specdec.verify.cases import Abilities
 if TYPE_CHECKING:
     from specdec.remote import RemoteEngine
 
-_server = partial(typer.Option, rich_help_panel="A server instead of a local pair")
+_server = partial(typer.Option, callback=o.address, rich_help_panel="A server instead of a local pair")
 Url = Annotated[str | None, _server("--url", help="An OpenAI-compatible server: http://host:8000/v1.")]
 PlainUrl = Annotated[
     str | None, _server("--plain-url", help="The same target without speculation, if --url cannot switch it off.")

@@ -215,8 +215,8 @@ def foretold(
     trust_remote_code: bool = False,
     quantize_head: bool = False,
 ) -> dict[str, memory.Needs]:
-    """What a checkpoint would take on a device, by what its weights are in; nothing is loaded. A torch.device need not be
-    here."""
+    """What a checkpoint would take on a device, by what its weights are in; nothing is loaded. One that is a
+    torch.device need not be here."""
     where = device if isinstance(device, torch.device) else pick_device(device)
     slots = _at_least_one("slots", slots)
     if _by_llamacpp(path, where, dtype):

@@ -40,7 +40,7 @@ def train(
     found, skipped = read_files(files)
     if skipped:
         named = "; ".join(map(str, skipped[:3])) + ("; ..." if len(skipped) > 3 else "")
-        report(TrainingProgress("loading", note=f"{len(skipped)} lines skipped: {named}"))
+        report(TrainingProgress("loading", note=f"lines skipped: {len(skipped)}; {named}"))
     if files and not found:
         raise InvalidRequest("data", ", ".join(map(str, files)), "a file with prompts")
     with extra("local", "training"):

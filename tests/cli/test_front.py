@@ -41,6 +41,7 @@ def test_version_help_and_a_wrong_word() -> None:
         ("generate --k 3 hi", "No such option: --k (Possible options: --top-k); see specdec generate -h"),
         ("generate --temperature hot hi", "Invalid value for '--temperature': "),
         ("generate --temperature", "Option '--temperature' requires an argument; see specdec generate -h"),
+        ("generate --url nowhere hi", "Invalid value for '--url': 'nowhere'; expected an address such as http://"),
         ("cluster show", "Missing option '--target'; see specdec cluster -h"),
         ("models remove owner/none", "model is 'owner/none'; expected "),
     ],

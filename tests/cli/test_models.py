@@ -71,11 +71,11 @@ def test_the_hub_is_searched(our_hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("pull", "pull is []; expected one name"),
+        ("pull", "pull is ''; expected one name"),
         ("pull bundled", "pull is 'bundled'; expected a hub id such as Qwen/Qwen3-4B"),
         ("pull ollama:llama3.1:8b", "pull is 'ollama:llama3.1:8b'; expected a hub id"),
         ("pull owner/model", "owner/model could not be fetched: "),
-        ("search", "search is []; expected words to search for"),
+        ("search", "search is ''; expected words, as in"),
         ("search fox", "the hub cannot be reached: "),
         ("remove owner/other --yes", "model is 'owner/other'; expected one of the hub's that specdec models lists"),
     ],

@@ -396,7 +396,7 @@ def test_the_command(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(app, [*asked, "--length", "96", "--answer", "24", "--json"])
     assert done.exit_code == 0, done.output
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert any("1 lines skipped" in (line.get("note") or "") for line in lines)
+    assert any("lines skipped: 1;" in (line.get("note") or "") for line in lines)
     assert lines[-1]["result"]["best"]["acceptance_length"] >= 1
     rows = lines[-1]["rows"]
     assert [row["category"] for row in rows] == ["before", "after"]
