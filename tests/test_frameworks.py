@@ -30,7 +30,8 @@ def test_parameters_are_options_of_the_engine() -> None:
     known = {f.name for kind in (LoadOptions, SamplingParams, Request) for f in dataclasses.fields(kind)}
     assert Parameters.model_fields.keys() - known == {"model", "base_url"}
     loading = {f.name for f in dataclasses.fields(LoadOptions)}
-    assert loading - Parameters.model_fields.keys() == {"target", "queue_limit", "prefix_cache_bytes", "remember"}
+    others = {"target", "queue_limit", "prefix_cache_bytes", "remember", "memory_share"}
+    assert loading - Parameters.model_fields.keys() == others
 
 
 @pytest.mark.parametrize("kind", [ChatSpecDec, SpecDecLLM, SpecDec])

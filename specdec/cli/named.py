@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 UPSTREAM_KEY_VARIABLE = "SPECDEC_UPSTREAM_KEY"
 
 
-def named_models(pairs: Sequence[str], file: Path | None, defaults: LoadOptions) -> list[NamedModel]:
-    """Those of NAME=TARGET, then the file's; `defaults` holds what all of them share. Raises InvalidRequest."""
+def named_models(pairs: Sequence[str], file: Path | None, defaults: LoadOptions, most: int = 1) -> list[NamedModel]:
+    """Those of NAME=TARGET, then the file's; `defaults` holds what all of them share. `most` of them may be in memory
+    at once, and each has its share of a GPU's. Raises InvalidRequest."""
     from specdec_server import NamedModel
 
     tables: dict[str, dict[str, Any]] = {}
@@ -35,6 +37,7 @@ def named_models(pairs: Sequence[str], file: Path | None, defaults: LoadOptions)
     if tables and defaults.target != LoadOptions().target:
         raise InvalidRequest("target", defaults.target, "none beside --model and --models")
     models, known = [], {field.name for field in fields(LoadOptions)}
+    devices = Counter(table.get("device", defaults.device) for table in tables.values())
     for name, table in tables.items():
         aliases = table.pop("aliases", [])
         if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
@@ -42,8 +45,9 @@ def named_models(pairs: Sequence[str], file: Path | None, defaults: LoadOptions)
         if unknown := table.keys() - known:
             expected = f"one of aliases, {', '.join(sorted(known))}"
             raise InvalidRequest(f"models.{name}", min(unknown), expected)
+        beside = min(most, devices[table.get("device", defaults.device)])
         try:
-            options = replace(defaults, **table)
+            options = replace(defaults, **{"memory_share": 1 / beside, **table})
         except InvalidRequest as error:
             raise InvalidRequest(f"models.{name}.{error.field}", error.value, error.expected) from None
         models.append(NamedModel(name, partial(_load, options), tuple(aliases)))

@@ -117,7 +117,7 @@ def serve(loading: LoadOptions = _LOADING, serving: Serving = _SERVING) -> None:
     loading = replace(loading, target=serving.upstream or loading.target, slots=serving.slots, queue_limit=waiting)
     with bound(serving.host, serving.port) as found, ExitStack() as stack:
         encoder = stack.enter_context(closing(ProcessEmbedder(serving.embed))) if serving.embed else None
-        if named := named_models(serving.model or (), serving.models, loading):
+        if named := named_models(serving.model or (), serving.models, loading, settings.max_loaded):
             app = create_app(stack.enter_context(closing(ModelPool(named, settings))), embedder=encoder)
         else:
             # in a process of its own, so that requests cannot slow decoding; a server's models have one already

@@ -59,6 +59,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         kv_dtype=options.kv_dtype,
         beside=None if heads else beside,
         reserved=max((foretold_bytes(at, path, options.slots) for _, at in heads), default=0),
+        share=options.memory_share,
     )
     progress("draft", 0.6)
     draft = _draft(options, tokenizer, target, heads)
@@ -186,6 +187,7 @@ def _draft(
         quantize_head=options.quantize_head and rounds,
         kv_dtype=options.kv_dtype if described(path, trust_remote_code=code) else "auto",
         most=target.info.context,
+        share=options.memory_share,
     )
     try:
         check_same_tokens(tokenizer, theirs, options.target, name)

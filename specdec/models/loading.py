@@ -66,15 +66,17 @@ def load_model(
     most: int | None = None,
     beside: Path | None = None,
     reserved: int = 0,
+    share: float = 1.0,
 ) -> Model:
     """The fastest model that computes the checkpoint in `path` exactly: a folder, or a GGUF file.
 
     `device`: auto, cpu, cuda, cuda:1, ..., or cuda:all for a model that is too large for one GPU. `dtype`: auto,
     float32, bfloat16, float16; of a GGUF file on a CPU auto is what it is stored in, through llama.cpp. `context`:
     positions per slot; None for the model's own, up to `most`, to DEFAULT_CONTEXT where each slot has memory of its
-    own, and to what memory holds. `beside`: another model that memory is left for; `reserved`: bytes for anything else.
-    `quantize`: what weights in 16 bits are rounded to; `quantize_head`: the head as well, to 8 bits. `kv_dtype`: what
-    keys and values are kept in; fp8 is for kernels alone. Raises NotEnoughMemory before anything is read.
+    own, and to what memory holds. `beside`: another model that memory is left for; `reserved`: bytes for anything else;
+    `share`: of the memory left for keys and values, which a `context` that is given may exceed. `quantize`: what
+    weights in 16 bits are rounded to; `quantize_head`: the head as well, to 8 bits. `kv_dtype`: what keys and values
+    are kept in; fp8 is for kernels alone. Raises NotEnoughMemory before anything is read.
     """
     folder, spread = Path(path), device == SPREAD
     where = pick_device("cuda" if spread else device)
@@ -113,7 +115,7 @@ def load_model(
     if where.type != "cuda":
         return model
     left = memory.pool_bytes(config, where, precision, neighbour, quantize) - reserved
-    found = with_kernels(model, left, kv_dtype)
+    found = with_kernels(model, left, kv_dtype, share=share, sure=0 if context is None else slots)
     if found is model:  # without pages
         options["context"] = own
         return eager.over(model.weights, family, model.info.weight_format, **options)
@@ -291,9 +293,17 @@ def _described(path: Path, config: Any) -> ModelFamily | None:
     return family
 
 
-def with_kernels(model: eager.EagerModel, pool_bytes: float = math.inf, kv_dtype: KvDtype = "auto") -> Model:
+def with_kernels(
+    model: eager.EagerModel,
+    pool_bytes: float = math.inf,
+    kv_dtype: KvDtype = "auto",
+    *,
+    share: float = 1.0,
+    sure: int = 0,
+) -> Model:
     """The same model with kernels and graphs for decoding, and its slots' memory in pages, as many as they can take and
-    once more for what they leave behind, in `pool_bytes` at most; itself, and a warning, where they cannot run."""
+    once more for what they leave behind, in a `share` of `pool_bytes` at most, or in all where `sure` slots need that;
+    itself, and a warning, where they cannot run."""
     if (reason := _no_kernels(model)) and kv_dtype != "auto":
         raise InvalidRequest("kv_dtype", kv_dtype, f"auto for {model.info.name}, which runs without kernels: {reason}")
     if reason:
@@ -304,9 +314,10 @@ def with_kernels(model: eager.EagerModel, pool_bytes: float = math.inf, kv_dtype
     from specdec.models.triton.model import TritonModel
     from specdec.models.triton.pages import page_bytes, pages_of
 
-    wanted = 2 * model.info.slots * pages_of(model.cache.capacity)
+    each = pages_of(model.cache.capacity)
     held = pool_bytes // page_bytes(model.family, kept_in(kv_dtype, model.info.dtype))
-    return TritonModel(model, Graphs(), int(min(wanted, max(held, 1))), kv_dtype=kv_dtype)
+    pages = max(held * share, min(held, sure * each), 1)
+    return TritonModel(model, Graphs(), int(min(2 * model.info.slots * each, pages)), kv_dtype=kv_dtype)
 
 
 def _no_kernels(model: eager.EagerModel) -> str | None:

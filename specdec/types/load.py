@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from typing import Annotated, Any, Literal, Self, TypedDict, get_args, get_type_hints
 
 from specdec.errors import InvalidRequest
-from specdec.types.validation import WHOLE, Bounds, check
+from specdec.types.validation import NUMBER, WHOLE, Bounds, check
 
 AcceptRule = Literal["coupled", "rejection"]
 Quantize = Literal["int4", "int8", "fp8"]
@@ -47,6 +47,7 @@ class LoadKeywords(TypedDict, total=False):
     quantize: Quantize | None
     quantize_head: bool
     kv_dtype: KvDtype
+    memory_share: float
     api_key: str | None
 
 
@@ -91,6 +92,9 @@ class LoadOptions:
     kv_dtype: Annotated[KvDtype, Meaning("Keys and values: auto, or fp8 in half the memory (NVIDIA GPUs).")] = "auto"
     """auto: in the precision of the computation. fp8 changes what a model says a little; what it then says is as exact
     as ever, with drafts and without."""
+    memory_share: Annotated[float, Meaning(url="ignored")] = 1.0
+    """Of the memory that weights leave free on a GPU, for keys and values, where other models come beside. A `context`
+    that was asked for gets what it needs all the same."""
     api_key: Annotated[str | None, Meaning(url="kept")] = None
     """Of a server."""
 
@@ -101,6 +105,7 @@ class LoadOptions:
             ("queue_limit", self.queue_limit, (WHOLE, 1, math.inf, "a whole number 1 or more")),
             ("prefix_cache_bytes", self.prefix_cache_bytes or 0, none_or_more),
             ("remember", self.remember, none_or_more),
+            ("memory_share", self.memory_share, (NUMBER, 0, 1, "a number from 0 to 1")),
         ]
         check(numbers)
         if self.accept_rule not in get_args(AcceptRule):

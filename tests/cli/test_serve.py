@@ -79,7 +79,7 @@ aliases = ["gpt-5"]
 
 def test_models_by_name(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text(MODELS)
-    found = named_models(["own=./folder"], tmp_path / "models.toml", LoadOptions(slots=7))
+    found = named_models(["own=./folder"], tmp_path / "models.toml", LoadOptions(slots=7), most=2)
     assert [(model.name, model.aliases) for model in found] == [("own", ()), ("small", ()), ("large", ("gpt-5",))]
     options: list[LoadOptions] = [model.load.args[0] for model in found]  # type: ignore[attr-defined]
     assert [(o.target, o.draft, o.slots) for o in options] == [
@@ -87,6 +87,17 @@ def test_models_by_name(tmp_path: Path) -> None:
         ("org/small", "auto", 7),
         ("org/large", "org/small", 2),
     ]
+
+
+def test_models_on_one_gpu_share_its_memory(tmp_path: Path) -> None:
+    """As many as may be in memory at once, but those that say how much, or where else they are."""
+    tables = {"a": "", "b": "", "c": "memory_share = 0.7", "d": "device = 'cuda:1'"}
+    text = "\n".join(f"[{name}]\ntarget = '{name}'\n{more}" for name, more in tables.items())
+    (tmp_path / "models.toml").write_text(text)
+    for most, shares in ((1, [1, 1, 0.7, 1]), (2, [0.5, 0.5, 0.7, 1]), (4, [1 / 3, 1 / 3, 0.7, 1])):
+        found = named_models([], tmp_path / "models.toml", LoadOptions(), most)
+        options: list[LoadOptions] = [model.load.args[0] for model in found]  # type: ignore[attr-defined]
+        assert [one.memory_share for one in options] == shares
 
 
 @pytest.mark.parametrize(

@@ -103,5 +103,7 @@ def test_the_twentieth_turn_is_read_alone_and_answered_as_if_cold(warm: Engine) 
 def test_wrong_limits_are_refused() -> None:
     with pytest.raises(specdec.InvalidRequest, match="prefix_cache_bytes is -1; expected a whole number 0 or more"):
         specdec.load(prefix_cache_bytes=-1)
+    with pytest.raises(specdec.InvalidRequest, match=r"memory_share is 1.5; expected a number from 0 to 1"):
+        specdec.load(memory_share=1.5)
     with pytest.raises(specdec.InvalidRequest, match="queue_limit is 0; expected a whole number 1 or more"):
         specdec.load(queue_limit=0)

@@ -93,8 +93,17 @@ def test_a_slot_is_no_longer_than_its_pages(
     saved("llama-llama3", tmp_path)
     monkeypatch.setattr(loading, "_no_kernels", lambda _: None)
     model, page = load(tmp_path, device, slots=2, context=300), 2 * LAYERS * 2 * PAGE * 32 * 4
-    for room, pages, context in ((2.5 * page, 2, 2 * PAGE - DECODE_ROWS), (math.inf, 12, 300)):
-        found = loading.with_kernels(model.inner, room)
+    short = 2 * PAGE - DECODE_ROWS
+    for room, share, sure, pages, context in (
+        (2.5 * page, 1.0, 0, 2, short),
+        (math.inf, 1.0, 0, 12, 300),
+        (math.inf, 0.5, 0, 12, 300),
+        (5 * page, 0.5, 0, 2, short),
+        (5 * page, 0.0, 0, 1, PAGE - DECODE_ROWS),
+        (9 * page, 0.5, 2, 6, 300),  # all that two slots take
+        (5 * page, 0.5, 2, 5, 300),  # as much of that as there is
+    ):
+        found = loading.with_kernels(model.inner, room, share=share, sure=sure)
         assert isinstance(found, TritonModel)
         assert found.pages.page_bytes == page
         assert (found.pages.count, found.info.context) == (1 + pages, context)
