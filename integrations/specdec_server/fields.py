@@ -81,7 +81,6 @@ TABLE = (
         "reasoning_effort",
     ),
     _mapped(mappings.moved("reasoning_effort"), "`reasoning_effort`.", "reasoning.effort", "output_config.effort"),
-    _mapped(None, "Tokens that a thought may have.", "max_reasoning_tokens"),
     _mapped(
         mappings.moved("max_reasoning_tokens"),
         "`max_reasoning_tokens`.",
@@ -90,6 +89,7 @@ TABLE = (
         "thinking_budget",
         "thinking_token_budget",
     ),
+    _mapped(mappings.whole_number, "Tokens that a thought may have.", "max_reasoning_tokens"),
     _ignored(
         "How thoughts are shown: they come as they are, never summed up.",
         "reasoning.summary",

@@ -62,7 +62,7 @@ def operation(
 
 def body_of(body: type[RequestModel], errors: dict[int | str, dict[str, Any]] = ERRORS) -> dict[str, Any]:
     """Options of a route that takes a `body` and answers at once."""
-    return {"responses": errors, "openapi_extra": _body(body)}
+    return {"responses": errors, "openapi_extra": _body(body), "response_model_exclude_unset": True}
 
 
 def _body(body: type[RequestModel]) -> dict[str, Any]:

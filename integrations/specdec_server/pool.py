@@ -105,9 +105,9 @@ class ModelPool:
         """As Runs.start, of a model that may have to be loaded first. Raises Refusal where it cannot be."""
         await (await self._runs(model)).start(run)
 
-    async def count(self, model: HostedModel, request: Request) -> int:
+    async def tokenize(self, model: HostedModel, request: Request) -> tuple[int, ...]:
         """The tokens of a prompt, its tools included."""
-        return await (await self._runs(model)).count(request)
+        return await (await self._runs(model)).tokenize(request)
 
     def loaded(self) -> Iterator[Runs]:
         """Of the models that are in memory."""

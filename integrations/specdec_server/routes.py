@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 
+from specdec.types import Request
 from specdec_server.bodies import received
 from specdec_server.chat.requests import chat_requests
 from specdec_server.chat.responses import ChatWriter
@@ -21,8 +22,9 @@ from specdec_server.openapi import MESSAGE_ERRORS, body_of, operation
 from specdec_server.pool import ModelPool
 from specdec_server.responses.requests import response_request
 from specdec_server.responses.responses import ResponsesWriter
-from specdec_server.responses.schemas import InputTokens, ResponseBody, ResponseEvent, ResponsesRequest
+from specdec_server.responses.schemas import ResponseBody, ResponseEvent, ResponsesRequest
 from specdec_server.runs import Run
+from specdec_server.schemas import ChoicesRequest, InputTokens, SamplingRequest
 from specdec_server.streaming import answered
 
 DESCRIBED = (
@@ -95,25 +97,36 @@ def counting_routes(pool: ModelPool) -> APIRouter:
     router = APIRouter()
     settings = pool.settings
 
+    async def counted(body: SamplingRequest, *requests: Request) -> InputTokens:
+        model = pool.find(body.model)
+        ids = [token for request in requests for token in await pool.tokenize(model, request)]
+        told = InputTokens(object="response.input_tokens", input_tokens=len(ids))
+        if isinstance(body, ChoicesRequest) and body.return_token_ids:
+            told.token_ids = ids
+        return told
+
     @router.post("/v1/chat/completions/input_tokens", **body_of(ChatCompletionRequest))
     async def chat_tokens(http: HttpRequest) -> InputTokens:
         """The tokens of a chat's prompt."""
         body = await received(http, ChatCompletionRequest, settings)
-        model = pool.find(body.model)
-        return InputTokens(object="response.input_tokens", input_tokens=await pool.count(model, chat_requests(body)[0]))
+        return await counted(body, chat_requests(body)[0])
+
+    @router.post("/v1/completions/input_tokens", **body_of(CompletionRequest))
+    async def completion_tokens(http: HttpRequest) -> InputTokens:
+        """The tokens of all prompts together."""
+        body = await received(http, CompletionRequest, settings)
+        return await counted(body, *completion_requests(body)[:: body.n or 1])
 
     @router.post("/v1/responses/input_tokens", **body_of(ResponsesRequest))
     async def response_tokens(http: HttpRequest) -> InputTokens:
         """The tokens of a response's prompt."""
         body = await received(http, ResponsesRequest, settings)
-        model = pool.find(body.model)
-        return InputTokens(object="response.input_tokens", input_tokens=await pool.count(model, response_request(body)))
+        return await counted(body, response_request(body))
 
     @router.post(f"{MESSAGES_PATH}/count_tokens", **body_of(MessagesRequest, MESSAGE_ERRORS))
     async def message_tokens(http: HttpRequest) -> MessageTokens:
         """The tokens of a message's prompt."""
         body = await received(http, MessagesRequest, settings)
-        model = pool.find(body.model)
-        return MessageTokens(input_tokens=await pool.count(model, message_request(body)))
+        return MessageTokens(input_tokens=(await counted(body, message_request(body))).input_tokens)
 
     return router

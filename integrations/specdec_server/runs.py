@@ -73,11 +73,11 @@ class Runs:
             await run.aclose()
             raise
 
-    async def count(self, request: Request) -> int:
+    async def tokenize(self, request: Request) -> tuple[int, ...]:
         """The tokens of a prompt, its tools included."""
         self._used = time.monotonic()
         self.check_ready()
-        return len(await asyncio.to_thread(self.engine.tokenize, request))
+        return await asyncio.to_thread(self.engine.tokenize, request)
 
     def check_ready(self) -> None:
         """Raises Refusal while the server shuts down, and EngineClosed while there is no engine to ask."""

@@ -67,6 +67,13 @@ class MessageErrorResponse(ResponseModel):
     error: MessageErrorInfo
 
 
+class InputTokens(ResponseModel):
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+    token_ids: list[int] | None = None
+    """For `return_token_ids`."""
+
+
 class ContentPart(RequestModel):
     """Of a message's content: text, which is all that a model reads here."""
 

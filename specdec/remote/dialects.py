@@ -67,6 +67,8 @@ class ServerDialect:
     """As a prompt."""
     recount: str | None = None
     """Where to have a text counted, for a server that streams neither token ids nor usage."""
+    tells_ids: bool = False
+    """Whether `/input_tokens` behind a path tells the ids of a prompt."""
     reports: bool = False
     """Whether its comments say what a request waits for."""
     metrics: bool = False
@@ -96,6 +98,7 @@ OURS = ServerDialect(
     prediction=True,
     raw_prediction=True,
     suffix=True,
+    tells_ids=True,
     reports=True,
 )
 VLLM = ServerDialect(

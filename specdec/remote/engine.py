@@ -90,7 +90,7 @@ class RemoteEngine(EngineClient):
     def tokenize(
         self, prompt: Request | str | Iterable[Any], tools: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[int, ...]:
-        """The tokens that a prompt becomes, where the server has a /tokenize."""
+        """The tokens that a prompt becomes, where the server tells them."""
         self._check_open()
         return self._loop.run(endpoints.tokenize(self._client, self.server, to_count(prompt, tools)))
 

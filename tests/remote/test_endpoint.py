@@ -49,7 +49,7 @@ def url() -> Iterator[str]:
 
 
 class TestEndpoint(EngineContract):
-    """Everything but rounds, which are told as totals, and tokenize, which it does not offer."""
+    """Everything but rounds, which are told as totals."""
 
     @pytest.fixture
     def engine(self, url: str) -> Iterator[Engine]:
@@ -63,9 +63,6 @@ class TestEndpoint(EngineContract):
         assert stats.drafters
         assert {d.drafter for d in stats.drafters} <= {"model", "lookup", "memory"}
         assert all(d.tested and d.tested[0] == d.drafted[0] for d in stats.drafters), "as the server counted"
-
-    def test_tokenize_counts_what_a_request_uses(self, engine: Engine) -> None:
-        assert engine.generate(PROMPT, **OPTIONS).usage.prompt_tokens
 
 
 def test_tools_grammars_and_predictions(url: str) -> None:
@@ -100,4 +97,5 @@ def test_an_endpoint_over_a_server() -> None:
     ):
         assert engine.generate(PROMPT, max_tokens=3).text == " w0 w1 w2"
         assert engine.info.context == 512
+        assert engine.tokenize(PROMPT) == (5, 6, 7, 8, 9, 10, 11), "as the server behind it tells them"
         assert "authorization" not in server.seen[-1].headers

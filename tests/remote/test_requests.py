@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import httpx
 import pytest
 
 from specdec.errors import InvalidRequest
 from specdec.remote.dialects import LLAMA_CPP, LLAMA_CPP_PYTHON, OURS, SGLANG, UNKNOWN, VLLM, ServerDialect
+from specdec.remote.endpoints import tokenize
 from specdec.remote.requests import http_request
 from specdec.remote.server import ServerInfo
 from specdec.types import Grammar, Message, Request, SamplingParams, ToolCall
@@ -230,3 +232,17 @@ def test_turns_and_tools() -> None:
     assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
     assert body["parallel_tool_calls"] is False
     assert "parallel_tool_calls" not in _body(VLLM, turns, tools=(tool,))
+
+
+@pytest.mark.parametrize(("dialect", "path"), [(OURS, "/v1/chat/completions/input_tokens"), (VLLM, "/tokenize")])
+async def test_tokens_are_told_or_the_server_is_named(dialect: ServerDialect, path: str) -> None:
+    told: dict[str, Any] = {"token_ids": [1, 2], "tokens": [1, 2]}
+    for status, answer in ((200, told), (404, told), (200, {})):
+        transport = httpx.MockTransport(lambda _, status=status, answer=answer: httpx.Response(status, json=answer))
+        async with httpx.AsyncClient(transport=transport) as client:
+            asked = tokenize(client, _server(dialect), Request.of(CHAT))
+            if status == 200 and answer:
+                assert await asked == (1, 2)
+                continue
+            with pytest.raises(InvalidRequest, match=f"target is 'http://h{path}'; expected a server that tells"):
+                await asked

@@ -37,3 +37,12 @@ async def test_tools_and_fields_are_read_as_for_an_answer(ask: AppClient, path: 
     assert response.headers["x-specdec-ignored"] == "tools.web_search_20250305"
     assert (await ask.post(path, body | {"model": "claude"})).status_code == 404
     assert (await ask.post(path, body | {"tools": [tool, tool]})).status_code == 400
+
+
+async def test_texts_are_counted_together_and_ids_told(ask: AppClient, engine: ScriptedEngine) -> None:
+    body: JSON = {"prompt": ["Once", "upon a"], "n": 2, "return_token_ids": True}
+    told = await ask.answer("/v1/completions/input_tokens", body)
+    ids = [*engine.tokenize("Once"), *engine.tokenize("upon a")]
+    assert told == {"object": "response.input_tokens", "input_tokens": len(ids), "token_ids": ids}
+    told = await ask.answer("/v1/completions/input_tokens", body | {"return_token_ids": False})
+    assert "token_ids" not in told

@@ -149,6 +149,7 @@ async def test_no_tokens_are_no_answer(ask: AppClient) -> None:
         ({"reasoning": {"effort": "low", "summary": "auto"}}, "low"),
         ({"reasoning": {"enabled": False}}, "off"),
         ({"thinking": {"type": "enabled", "budget_tokens": 100}}, "on"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 100.0}}, "on"),
         ({"thinking": {"type": "adaptive"}}, "on"),
         ({"thinking": {"type": "disabled"}}, "off"),
         ({"thinking": False}, "off"),

@@ -192,11 +192,6 @@ class ResponseUsage(ResponseModel):
         )
 
 
-class InputTokens(ResponseModel):
-    object: Literal["response.input_tokens"]
-    input_tokens: int
-
-
 class ResponseError(ResponseModel):
     code: str
     message: str
