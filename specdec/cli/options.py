@@ -94,7 +94,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def run(**options: Any) -> None:
         # what serves and chats names its own extra
-        with reported(), as_typed(parameters), extra("local", "this"):
+        with reported(), as_typed(parameters), extra("local", f"specdec {function.__name__}"):
             for group, default in groups.items():
                 given = {name: value for name in _group(type(default)) if (value := options.pop(name)) is not None}
                 if "logit_bias" in given:

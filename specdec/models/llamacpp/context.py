@@ -48,6 +48,7 @@ class LlamaContext:
             lib.llama_backend_init()
             options = lib.llama_model_default_params()
             options.n_gpu_layers = 0
+            options.use_extra_bufts = not _has_amx()
             self._model = lib.llama_model_load_from_file(str(path).encode(), options)
             if not self._model:
                 raise CheckpointCorrupt(f"{path} cannot be read by llama.cpp: {_first(reasons)}")
@@ -151,6 +152,15 @@ def _free(lib: Any, batch: Any, context: Any, model: Any) -> None:
     lib.llama_batch_free(batch)
     lib.llama_free(context)
     lib.llama_model_free(model)
+
+
+def _has_amx() -> bool:
+    """Whether this CPU says that it has Intel's tiles. llama.cpp would compute several rows with them and one without:
+    their bits might differ. In some virtual machines they end the process."""
+    try:
+        return "amx_int8" in Path("/proc/cpuinfo").read_text("ascii", errors="replace")
+    except OSError:
+        return False
 
 
 @contextmanager
