@@ -17,11 +17,10 @@ from starlette.requests import ClientDisconnect
 
 from specdec_server.errors import Refusal
 from specdec_server.fields import settle
-from specdec_server.schemas import RequestModel, SamplingRequest
+from specdec_server.schemas import BodyRequest
 from specdec_server.settings import Settings
 
-Body = TypeVar("Body", bound=SamplingRequest)
-Model = TypeVar("Model", bound=RequestModel)
+Body = TypeVar("Body", bound=BodyRequest)
 
 _KINDS = {
     "string_type": "text",
@@ -47,19 +46,14 @@ _UNREADABLE = {
 
 
 async def received(http: HttpRequest, schema: type[Body], settings: Settings) -> Body:
-    """The body of a request for answers, its fields settled. Raises Refusal."""
+    """The body of a request, its fields settled. Raises Refusal."""
     body = await _json(http, settings.body)
     if not settings.strict and (ignored := settle(body, schema.form)):
         http.state.facts["ignored"] = ", ".join(ignored)
     return _validated(body, schema)
 
 
-async def parsed(http: HttpRequest, schema: type[Model], settings: Settings) -> Model:
-    """Any other body, as it is. Raises Refusal."""
-    return _validated(await _json(http, settings.body), schema)
-
-
-def _validated(body: Any, schema: type[Model]) -> Model:
+def _validated(body: Any, schema: type[Body]) -> Body:
     try:
         return schema.model_validate(body)
     except ValidationError as error:

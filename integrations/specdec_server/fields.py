@@ -17,12 +17,15 @@ from specdec_server import mappings
 from specdec_server.mappings import JSON, FieldMapping, FieldPlace
 from specdec_server.schemas import Form
 
-FORMS: tuple[Form, ...] = get_args(Form)
+EVERY_FORM: tuple[Form, ...] = get_args(Form)
+FORMS: tuple[Form, ...] = ("chat", "completions", "responses", "messages")
+"""Of requests for answers."""
 PATHS: Mapping[Form, str] = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
     "responses": "/v1/responses",
     "messages": "/v1/messages",
+    "embeddings": "/v1/embeddings",
 }
 Treatment = Literal["mapped", "ignored", "refused"]
 
@@ -69,6 +72,7 @@ TABLE = (
         "max_output_tokens",
     ),
     _mapped(mappings.whole_number, "100.0 is 100.", "n", "best_of", "seed", "min_tokens", "logprobs", "top_logprobs"),
+    _mapped(mappings.whole_number, "100.0 is 100.", "dimensions", forms=("embeddings",)),
     _mapped(mappings.instead(-1, 0), "-1: off, as 0 is.", "top_k"),
     _mapped(mappings.renamed("repetition_penalty"), "`repetition_penalty`.", "repeat_penalty"),
     _mapped(None, "Whose turn it is among those who wait.", "user", "safety_identifier"),
@@ -177,8 +181,11 @@ TABLE = (
         "include",
         "verbosity",
         "web_search_options",
+        forms=EVERY_FORM,
     ),
-    _ignored("Notes of a client.", "metadata", example={"a": "b"}, forms=("chat", "completions", "messages")),
+    _ignored(
+        "Notes of a client.", "metadata", example={"a": "b"}, forms=("chat", "completions", "messages", "embeddings")
+    ),
     _ignored("How much to write, which no model here was taught.", "text.verbosity", forms=_RESPONSES),
     _ignored(
         "Of calls at the service, and of its streams.",
@@ -259,7 +266,7 @@ _SETTLED: Mapping[Form, Sequence[tuple[str, str, FieldRule]]] = {
         for path in rule.paths
         if form in rule.forms and (rule.mapping or rule.treatment == "ignored")
     ]
-    for form in FORMS
+    for form in EVERY_FORM
 }
 """The way to what holds a field, the field, and what becomes of it."""
 _INNER: Mapping[Form, Mapping[str, Mapping[str, str]]] = {
@@ -329,6 +336,7 @@ def page() -> str:
         for rule in TABLE:
             if rule.treatment == treatment:
                 names = ", ".join(f"`{path}`" for path in rule.paths)
-                where = "all" if rule.forms == FORMS else ", ".join(PATHS[form] for form in rule.forms)
+                every = {FORMS: "all answers", EVERY_FORM: "all"}
+                where = every.get(rule.forms) or ", ".join(PATHS[form] for form in rule.forms)
                 lines.append(f"| {names} | {where} | {rule.meaning} |")
     return "\n".join(lines) + "\n"

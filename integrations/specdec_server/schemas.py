@@ -22,7 +22,7 @@ Stop = Annotated[str, Field(max_length=1000)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
 Whole = Annotated[int, Field(ge=0, le=2**31)]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")]
-Form = Literal["chat", "completions", "responses", "messages"]
+Form = Literal["chat", "completions", "responses", "messages", "embeddings"]
 """Of a body: what its fields are called, and what may be in them."""
 
 
@@ -129,11 +129,16 @@ class StructuredOutputs(RequestModel):
         return make(value)
 
 
-class SamplingRequest(RequestModel):
-    """What all bodies share: OpenAI's parameters and our engine's."""
+class BodyRequest(RequestModel):
+    """The body of a request: its form, and which model it is for."""
 
     form: ClassVar[Form]
     model: Annotated[str, Field(max_length=1000)] | None = None
+
+
+class SamplingRequest(BodyRequest):
+    """What the bodies share that ask for answers: OpenAI's parameters and our engine's."""
+
     stream: bool | None = None
     temperature: float | None = None
     top_p: float | None = None

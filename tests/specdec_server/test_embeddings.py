@@ -33,7 +33,7 @@ async def test_texts(ask: AppClient, embedder: CountingEmbedder) -> None:
     assert answer["usage"] == {"prompt_tokens": 4, "total_tokens": 4}
     assert [row["index"] for row in answer["data"]] == [0, 1]
     assert tuple(answer["data"][1]["embedding"]) == pytest.approx(embedder.embed(texts).vectors[1])
-    one = await ask.answer(PATH, {"input": "the fox", "input_type": "query", "dimensions": 4})
+    one = await ask.answer(PATH, {"input": "the fox", "input_type": "query", "dimensions": 4.0})
     assert len(one["data"]) == 1 and len(one["data"][0]["embedding"]) == 4
     assert embedder.seen[-1] == (("the fox",), "query")
 

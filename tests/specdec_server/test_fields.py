@@ -12,6 +12,7 @@ from specdec.types import Message, Request, ToolCall
 from specdec_server import Settings
 from specdec_server.fields import PATHS, TABLE, FieldRule, page
 from specdec_server.schemas import Form
+from tests.embeddings.encoders import CountingEmbedder
 from tests.fakes import ScriptedEngine
 from tests.specdec_server.client import CHAT, JSON, AppClient
 
@@ -28,6 +29,7 @@ def body_of(form: Form) -> JSON:
     """One in which all places that the table names exist."""
     bodies: dict[Form, JSON] = {
         "completions": {"prompt": "Once"},
+        "embeddings": {"input": "Once"},
         "chat": {
             "messages": [
                 {"role": "assistant", "content": TEXT, "tool_calls": [CALL]},
@@ -54,7 +56,7 @@ def body_of(form: Form) -> JSON:
             "tools": [{"name": "add", "input_schema": {"type": "object"}}],
         },
     }
-    thoughts: JSON = {} if form == "completions" else {"reasoning": {}, "thinking": {}}
+    thoughts: JSON = {} if form in ("completions", "embeddings") else {"reasoning": {}, "thinking": {}}
     return dict(json.loads(json.dumps(bodies[form] | thoughts)))
 
 
@@ -82,7 +84,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def lenient() -> AppClient:
-    return AppClient(ScriptedEngine())
+    return AppClient(ScriptedEngine(), None, CountingEmbedder())
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +106,8 @@ async def test_the_table(lenient: AppClient, strict: AppClient, rule: FieldRule,
 
 
 @pytest.mark.parametrize("form", PATHS)
-async def test_nothing_is_named_where_nothing_was_ignored(form: Form) -> None:
-    response = await AppClient(ScriptedEngine()).post(PATHS[form], body_of(form))
+async def test_nothing_is_named_where_nothing_was_ignored(lenient: AppClient, form: Form) -> None:
+    response = await lenient.post(PATHS[form], body_of(form))
     assert response.status_code == 200, response.text
     assert "x-specdec-ignored" not in response.headers
 

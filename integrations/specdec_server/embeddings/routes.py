@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from specdec.embeddings import Embedder
-from specdec_server.bodies import parsed
+from specdec_server.bodies import received
 from specdec_server.embeddings.schemas import EmbeddingsList, EmbeddingsRequest, EmbeddingsUsage, EmbeddingVector
 from specdec_server.errors import Refusal, busy
 from specdec_server.openapi import body_of
@@ -28,7 +28,7 @@ def embedding_routes(embedder: Embedder, settings: Settings) -> APIRouter:
     async def embeddings(http: HttpRequest) -> EmbeddingsList:
         """Texts as vectors of length 1."""
         nonlocal waiting
-        body = await parsed(http, EmbeddingsRequest, settings)
+        body = await received(http, EmbeddingsRequest, settings)
         if body.model not in (None, name) and not settings.any_name:
             message = f"there is no such encoder; this server has {name!r}"
             raise Refusal(404, message, code="model_not_found", param="model")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from specdec_server.schemas import RequestModel, ResponseModel
+from specdec_server.schemas import BodyRequest, ResponseModel
 
 MAX_TEXTS = 2048
 """OpenAI's own."""
@@ -14,10 +14,10 @@ MAX_TEXTS = 2048
 Text = Annotated[str, Field(min_length=1)]
 
 
-class EmbeddingsRequest(RequestModel):
+class EmbeddingsRequest(BodyRequest):
     """As OpenAI's, but for token ids: they are of another tokenizer than the encoder's."""
 
-    model: Annotated[str, Field(max_length=1000)] | None = None
+    form = "embeddings"
     input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
