@@ -27,10 +27,12 @@ from specdec.gguf import is_gguf, open_gguf
 from specdec.text import gguf
 from specdec.text.detokenizer import Detokenizer
 from specdec.text.filling import FillMarks, Part
+from specdec.text.history import one_call_each, thinking_aloud, thought_field
 from specdec.text.pieces import Pieces, fallback_byte, pieces_of
 from specdec.text.placement import placements, shows_systems
 from specdec.text.quoting import Quoting
 from specdec.text.reasoning import ReasoningControl
+from specdec.text.tools.formats import AnswerFormat
 from specdec.types import Message, token_text
 
 _FILES = (
@@ -147,8 +149,8 @@ class Tokenizer:
     ) -> ChatPrompt:
         """The chat as the checkpoint's template writes it with these variables, up to where the assistant's answer
         starts. The template writes bos itself where the model wants one. System messages are moved where it does not
-        take them, or leaves them out (see `placement`), and names of special tokens in the texts of the chat are text
-        (see `quoting`)."""
+        take them, or leaves them out (see `placement`); thoughts and calls are told as it wants them (see `history`);
+        and names of special tokens in the texts of the chat are text (see `quoting`)."""
         if not self.has_chat_template:
             raise InvalidRequest("prompt", [message.role for message in messages], _NO_TEMPLATE)
         _check_unicode("messages.content", *(message.content or "" for message in messages))
@@ -164,7 +166,7 @@ class Tokenizer:
     ) -> tuple[list[dict[str, Any]], str]:
         """The nearest chat of which the template shows every system text, else the nearest that it takes; its text."""
         refused, taken = list[InvalidRequest](), list[tuple[list[dict[str, Any]], str]]()
-        for chat in _forms(messages):
+        for chat in self._forms(messages):
             try:
                 taken.append((chat, self._written(chat, tools, variables)))
             except InvalidRequest as error:
@@ -175,6 +177,27 @@ class Tokenizer:
         if not taken:
             raise refused[0]
         return taken[0]
+
+    def _forms(self, messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
+        if self._calls_once:
+            messages = list(one_call_each(messages))
+        aloud = thinking_aloud(messages)
+        for way in (messages, aloud) if aloud != list(messages) else (messages,):
+            for placed in placements(way):
+                chat = [_as_openai(message, self._thought_field) for message in placed]
+                yield chat
+                if any(message.tool_calls for message in messages):  # some templates want arguments as text
+                    yield [_with_texts(message) for message in chat]
+
+    @cached_property
+    def _thought_field(self) -> str:
+        return thought_field(self.template)
+
+    @cached_property
+    def _calls_once(self) -> bool:
+        """Whether the template writes one call a turn; some leave further ones out in silence."""
+        tools = AnswerFormat.of("auto", self.template, self.added).tools
+        return tools is not None and tools.between is None
 
     def _written(self, chat: list[dict[str, Any]], tools: list[dict[str, Any]], variables: dict[str, Any]) -> str:
         try:
@@ -322,9 +345,9 @@ def _shown(name: str | None) -> str:
     return "nothing" if name is None else repr(name)
 
 
-def _as_openai(message: Message) -> dict[str, Any]:
+def _as_openai(message: Message, thought: str) -> dict[str, Any]:
     """The dict that templates expect. Keys without a value are left out: templates test for their presence."""
-    given = {"name": message.name, "tool_call_id": message.tool_call_id, "reasoning_content": message.reasoning}
+    given = {"name": message.name, "tool_call_id": message.tool_call_id, thought: message.reasoning}
     out: dict[str, Any] = {"role": message.role, "content": message.content or ""}
     out |= {key: value for key, value in given.items() if value is not None}
     for call in message.tool_calls:
@@ -335,14 +358,6 @@ def _as_openai(message: Message) -> dict[str, Any]:
         function = {"name": call.name, "arguments": arguments}
         out.setdefault("tool_calls", []).append({"id": call.id, "type": "function", "function": function})
     return out
-
-
-def _forms(messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
-    for placed in placements(messages):
-        chat = [_as_openai(message) for message in placed]
-        yield chat
-        if any(message.tool_calls for message in messages):  # some templates want arguments as text
-            yield [_with_texts(message) for message in chat]
 
 
 def _with_texts(message: dict[str, Any]) -> dict[str, Any]:
