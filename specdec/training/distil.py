@@ -1,8 +1,7 @@
-"""A small model of the target's own family learns to say what the target says."""
+"""A small model of the target's own family learns to say what the target says. Only its layers learn: its embedding and
+head are the target's own."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +30,12 @@ class ModelLearner:
         names, hidden = family.names, family.hidden
         layers = [f"{_DECODER}.{names.layer.format(index=i)}" for i in range(family.layers)]
         self._body = HeadBody(family, [read_layer(tensors, at, family, hidden) for at in layers])
-        self._embedding = tensors.tensor(f"{_DECODER}.{names.embedding}.weight", family.vocab, hidden)
         self._norm = tensors.tensor(f"{_DECODER}.{names.norm}.weight", hidden)
-        self._head = None if family.tied else tensors.weight([names.head], (family.vocab,), hidden)
-        self._rope = Rope(*family.rope, length + 1, self._embedding.device)
+        dtype = torch.float32 if ends is None else ends.head.dtype
+        self._embedding = tensors.raw(f"{_DECODER}.{names.embedding}.weight").to(self._norm.device, dtype)
+        own = None if family.tied else tensors.raw(f"{names.head}.weight").to(self._norm.device, dtype)
+        self._head = self._embedding if own is None else own
+        self._rope = Rope(*family.rope, length + 1, self._norm.device)
         self._speaker = Speaker(self._logits, _no_teacher if ends is None else ends.unembed)
 
     def loss(self, batch: TextBatch, chance: Generator, rows: int) -> Tensor:
@@ -65,33 +66,13 @@ class ModelLearner:
             return seen.unsqueeze(0)
 
         rows = LearningRows(self._family, self._rope, every.expand(texts, -1), sees)
-        x = F.embedding(tokens.flatten(), self._embedding)
+        x = F.embedding(tokens.flatten(), self._embedding).float()
         for index in range(self._family.layers):
             x = self._body.layer(index, x, rows)
         return self._body.norm(x, self._norm).view(texts, wide, -1)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return (F.linear(x, self._embedding) if self._head is None else self._head(x)).float()
-
-
-def smaller(config: Any, layers: int) -> dict[str, Any]:
-    """The config of a model of the same family, so deep and about a third as wide."""
-    values: dict[str, Any] = config.to_dict()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    group = config.num_attention_heads // (config.num_key_value_heads or config.num_attention_heads)
-    kv_heads = max(1, round(config.hidden_size / 3 / (size * group)))
-    values |= {
-        "hidden_size": kv_heads * group * size,  # heads have to divide it
-        "intermediate_size": max(64, config.intermediate_size // 3 // 64 * 64),
-        "num_hidden_layers": layers,
-        "num_attention_heads": kv_heads * group,
-        "num_key_value_heads": kv_heads,
-        "head_dim": size,
-        "tie_word_embeddings": True,
-    }
-    if values.get("layer_types"):
-        values["layer_types"] = values["layer_types"][:layers]
-    return values
+        return F.linear(x.to(self._head.dtype), self._head).float()
 
 
 def _no_teacher(_final: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,9 +20,9 @@ from torch import Tensor
 from specdec.errors import UnsupportedModel
 from specdec.models import families
 from specdec.models.families.base import ModelFamily
-from specdec.models.weights.sources import read_config
+from specdec.models.weights.checkpoint import TensorSource
+from specdec.models.weights.sources import PlainTensors, read_config
 from specdec.text.tokenizer import Tokenizer
-from specdec.training import distil
 from specdec.training.options import Kind, TrainingOptions
 from specdec.training.weights import write_tensors
 from specdec.training.workspace import replacing
@@ -29,8 +30,6 @@ from specdec.training.workspace import replacing
 _DRAFT_VOCAB = 32_000
 """Of an EAGLE-3 head: the tokens that the target says most."""
 _MOST_LAYERS = 5
-_SPREAD = 0.02
-"""Of embeddings."""
 _COPIED = ("tokenizer*", "*.jinja", "special_tokens_map.json", "generation_config.json", "vocab.*", "merges.txt")
 
 
@@ -72,7 +71,7 @@ def default_layers(kind: Kind, target_layers: int) -> int:
     if kind == "eagle3":
         return 1
     if kind == "model":
-        return max(2, target_layers // 4)
+        return max(1, min(max(3, target_layers // 10), target_layers - 1))
     return max(1, min(_MOST_LAYERS, target_layers // 4))
 
 
@@ -82,25 +81,60 @@ def feature_layers(target_layers: int, count: int) -> list[int]:
     return sorted({round(first + i * (last - first) / max(count - 1, 1)) for i in range(count)} - {0}) or [last]
 
 
+def own_layers(target_layers: int, count: int) -> list[int]:
+    """Which of the target's layers a small model begins with: its first ones, and the last, which the head reads."""
+    return [*range(count - 1), target_layers - 1]
+
+
 def parameters_of(facts: TargetFacts, options: TrainingOptions, layers: int) -> int:
-    """Of a new drafter with so many layers."""
+    """Those that learn, of a new drafter with so many layers."""
     if options.kind == "model":
-        config = _smaller(facts, layers)
-        return sum(map(prod, _model_shapes(config, family_of(config, facts.name)).values()))
+        family = family_of(facts.config, facts.name)
+        return layers * sum(map(prod, _layer_shapes(family, "", family.hidden, normed=False).values()))
     ids = features_of(facts, options.kind, layers)
     shapes = _shapes(_family(_layers_config(facts, options.kind, layers)), options.kind, len(ids) * facts.hidden)
     own_head = min(facts.vocab, _DRAFT_VOCAB) * facts.hidden if options.kind == "eagle3" else 0
     return sum(prod(shape) for shape in shapes.values()) + own_head
 
 
-def write_model(folder: Path, facts: TargetFacts, layers: int, seed: int) -> None:
-    """A small model of the target's family that has learnt nothing."""
-    config = _smaller(facts, layers)
-    family = family_of(config, facts.name)
-    tensors = _first_values(family, _model_shapes(config, family), torch.Generator().manual_seed(seed))
-    write_config(folder, config.to_diff_dict() | {"dtype": "bfloat16"})
+def write_model(folder: Path, facts: TargetFacts, layers: int, dtype: torch.dtype) -> None:
+    """A small model of the target's family: its own embedding and head, and some of its own layers between them. It
+    learns sooner than one of the same size that begins with chance (Xia et al. 2024, "Sheared LLaMA")."""
+    family = family_of(facts.config, facts.name)
+    with closing(PlainTensors(facts.folder)) as source:
+        tensors = dict(_own(source, family, own_layers(family.layers, layers)))
+    config = _shortened(facts.config, own_layers(family.layers, layers))
+    tied = f"{family.names.head}.weight" not in tensors
+    write_config(folder, config | {"tie_word_embeddings": tied, "dtype": str(dtype).removeprefix("torch.")})
     copy_tokenizer(facts.folder, folder)
-    write_tensors(folder, tensors, torch.float32)  # the last: once it is there, learning goes on from it
+    write_tensors(folder, tensors, dtype)  # the last: once it is there, learning goes on from it
+
+
+def _own(source: TensorSource, family: ModelFamily, layers: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a small model, from the target's."""
+    names, table = family.names, (family.vocab, family.hidden)
+    prefix = "model." if f"model.{names.embedding}.weight" in source else ""
+    yield f"model.{names.embedding}.weight", source.get(f"{prefix}{names.embedding}.weight", table)
+    yield f"model.{names.norm}.weight", source.get(f"{prefix}{names.norm}.weight", (family.hidden,))
+    if not family.tied:
+        yield f"{names.head}.weight", source.get(f"{names.head}.weight", table)
+    for at, index in enumerate(layers):
+        stored, own = (names.layer.format(index=i) for i in (index, at))
+        normed = f"{prefix}{stored}.{names.head_norms[0]}.weight" in source
+        for name, shape in _layer_shapes(family, "", family.hidden, normed=normed).items():
+            yield f"model.{own}{name}", source.get(f"{prefix}{stored}{name}", shape)
+            bias = name.removesuffix("weight") + "bias"
+            if f"{prefix}{stored}{bias}" in source:
+                yield f"model.{own}{bias}", source.get(f"{prefix}{stored}{bias}", (shape[0],))
+
+
+def _shortened(config: Any, layers: Sequence[int]) -> dict[str, Any]:
+    """The config of a model with these of its layers, in plain weights."""
+    values: dict[str, Any] = config.to_dict() | {"num_hidden_layers": len(layers)}
+    values.pop("quantization_config", None)
+    if values.get("layer_types"):
+        values["layer_types"] = [values["layer_types"][i] for i in layers]
+    return values
 
 
 def write_head(
@@ -223,7 +257,7 @@ def _first_values(
     family: ModelFamily, shapes: Mapping[str, tuple[int, ...]], generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Layers that add nothing yet to what goes through them."""
-    last = (f"{family.names.out}.weight", f"{family.names.down}.weight", "bias")
+    last = (f"{family.names.out}.weight", f"{family.names.down}.weight")
     tensors: dict[str, Tensor] = {}
     for name, shape in shapes.items():
         if name.endswith(last):
@@ -231,8 +265,7 @@ def _first_values(
         elif len(shape) == 1:
             tensors[name] = torch.ones(shape)
         else:
-            spread = _SPREAD if family.names.embedding in name else shape[1] ** -0.5
-            tensors[name] = torch.randn(shape, generator=generator) * spread
+            tensors[name] = torch.randn(shape, generator=generator) * shape[1] ** -0.5
     return tensors
 
 
@@ -271,31 +304,6 @@ def family_of(config: Any, name: str) -> ModelFamily:
             + ", ".join(sorted(families.FAMILIES))
         )
     return family
-
-
-def _smaller(facts: TargetFacts, layers: int) -> Any:
-    """The config of a small model of the target's family."""
-    from transformers import AutoConfig
-
-    family_of(facts.config, facts.name)
-    values = distil.smaller(facts.config, layers)
-    return AutoConfig.for_model(values.pop("model_type"), **values)
-
-
-def _model_shapes(config: Any, family: ModelFamily) -> dict[str, tuple[int, ...]]:
-    """The tensors of a small model."""
-    names = family.names
-    shapes: dict[str, tuple[int, ...]] = {
-        f"model.{names.embedding}.weight": (family.vocab, family.hidden),
-        f"model.{names.norm}.weight": (family.hidden,),
-    }
-    for index in range(family.layers):
-        at = f"model.{names.layer.format(index=index)}"
-        shapes |= _layer_shapes(family, at, family.hidden, normed=config.model_type == "qwen3")
-        if config.model_type == "qwen2":
-            wide = (family.heads * family.head_dim, *(family.kv_heads * family.head_dim,) * 2)
-            shapes |= {f"{at}.{name}.bias": (rows,) for name, rows in zip(names.qkv, wide, strict=True)}
-    return shapes
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:

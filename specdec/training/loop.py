@@ -136,7 +136,7 @@ class TrainingLoop:
         """Write the checkpoint from which the same training goes on."""
         kept = {
             "state": asdict(self.state),
-            "weights": self.learner.tensors.state(),
+            "weights": self.learner.tensors.learnt(),
             "optimiser": self._optimiser.state(),
         }
         with replacing(self._file) as fresh:
@@ -209,7 +209,7 @@ class TrainingLoop:
     def _judged(self) -> None:
         """Judge, and write the drafter where it is the best one so far. The last step's weights are in no loss yet."""
         state, tensors = self.state, self.learner.tensors
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors.state().values()):
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.learnt().values()):
             raise self._failed(f"some weights are no finite numbers after {state.step} steps")
         began, score = time.monotonic(), self._judge()
         self._judge_at = time.monotonic() + _JUDGING * (time.monotonic() - began)

@@ -63,20 +63,23 @@ class MemoryNeeds:
 
     facts: TargetFacts
     parameters: Callable[[int], int]
-    """Of the drafter, by its layers."""
+    """Those of the drafter that learn, by its layers."""
     passes: int
     """Of the drafter, one behind the other, at most."""
     length: int
     device: torch.device
     dtype: torch.dtype
     """Of the target."""
+    tables: int = 0
+    """Copies of its embedding and head that the drafter has."""
 
     def bytes(self, layers: int, slots: int, texts: int, rows: int) -> int:
         """Of everything."""
         facts, size, parameters = self.facts, self.dtype.itemsize, self.parameters(layers)
         options = ModelOptions(name=facts.name, device=self.device, dtype=self.dtype, context=self.length, slots=slots)
         target, positions = memory.needs(facts.folder, facts.config, **options), texts * self.length
-        learning = parameters * _LEARNING + min(parameters, AT_ONCE) * _MOVED + facts.vocab * facts.hidden * size
+        learning = parameters * _LEARNING + min(parameters, AT_ONCE) * _MOVED
+        learning += (1 + self.tables) * facts.vocab * facts.hidden * size  # the target's head as a plain product
         wide = 14 * facts.hidden + 6 * (getattr(facts.config, "intermediate_size", None) or 3 * facts.hidden)
         passes = (positions + rows) * layers * wide * 4
         passes += positions * layers * 2 * facts.hidden * 4 * self.passes  # each takes the keys and values once more

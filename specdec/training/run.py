@@ -191,8 +191,11 @@ class _Run:
         precision = pick_dtype(dtype, self._device, path, config)
         passes = options.drafts + 1 if options.kind == "eagle3" else 1
         parameters = partial(self._parameters, facts)
-        needs = MemoryNeeds(facts, parameters, passes, options.length, self._device, precision)
+        tables = 0 if options.kind != "model" else 1 if facts.config.tie_word_embeddings else 2
+        needs = MemoryNeeds(facts, parameters, passes, options.length, self._device, precision, tables)
         wanted = options.layers or default_layers(options.kind, facts.layers)
+        if options.kind == "model" and wanted > facts.layers:
+            raise InvalidRequest("layers", wanted, f"at most {facts.layers}, as many as {options.target} has")
         fixed = options.layers is not None or options.start is not None or options.kind == "model"
         planned = plan(needs, wanted, memory.free_bytes(self._device), fixed=fixed)
         self._report(TrainingProgress("loading", note=f"memory: {planned}"))
@@ -286,7 +289,7 @@ class _Run:
         if options.start is not None:
             published.write_started(options.out, options.start, facts)
         elif options.kind == "model":
-            write_model(options.out, facts, layers, options.seed)
+            write_model(options.out, facts, layers, self._stored)
         else:
             model, said = self._target.model, list(chain.from_iterable(answered.answer for answered in learn))
             seen = TargetFeatures(model, tuple(features_of(facts, options.kind, layers)), 0).answers(learn[:_SEEN])

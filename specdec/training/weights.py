@@ -67,15 +67,20 @@ class LearningTensors(HeadTensors):
         """Norms, and what belongs to single tokens."""
         return [p for names, (p, _) in self.learning.items() if p.dim() != 2 or _of_tokens(names[0])]
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything, by the checkpoint's own names, in 32 bits."""
+    def learnt(self) -> dict[str, Tensor]:
+        """What learns, by the checkpoint's own names, in 32 bits."""
         found: dict[str, Tensor] = {}
         for names, (parameter, rows) in self.learning.items():
             found |= dict(zip(names, torch.split(parameter.detach(), list(rows)), strict=True))
+        return found
+
+    def state(self) -> dict[str, Tensor]:
+        """The same beside what is kept as it is: everything."""
+        found = self.learnt()
         return {name: tensor for name, tensor in self._constant.items() if name not in found} | found
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Take over what `learnt` gave."""
         with torch.no_grad():
             for names, (parameter, _) in self.learning.items():
                 parameter.copy_(torch.cat([state[name] for name in names]))

@@ -6,8 +6,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from specdec.errors import UnsupportedModel
 from specdec.gguf import is_gguf, open_gguf, parts_of
-from specdec.models.weights import checkpoint
+from specdec.models.weights import checkpoint, formats
 from specdec.models.weights.checkpoint import Header, Safetensors
 from specdec.models.weights.gguf import GgufTensors, read_gguf_config
 
@@ -51,3 +55,30 @@ def fingerprint(path: Path) -> str:
                 opened.seek(place * size // _SAMPLES)
                 seen.update(opened.read(_SAMPLE))
     return seen.hexdigest()[:16]
+
+
+class PlainTensors:
+    """The tensors of a described family's checkpoint as numbers, whatever they are stored in (a `TensorSource`)."""
+
+    def __init__(self, path: Path) -> None:
+        config = read_config(path)
+        self._method = formats.reader_of(config)
+        if self._method is None and (stored := formats.method_of(config)) is not None and not is_gguf(path):
+            raise UnsupportedModel(f"{path} holds {stored} weights, which cannot be copied; expected them in 16 bits")
+        self._held = open_tensors(path)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._held
+
+    def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """See `TensorSource.get`."""
+        if self._method is not None and isinstance(self._held, Safetensors) and len(shape) == 2:
+            module, (rows, columns) = name.removesuffix(".weight"), shape
+            weight = self._method(self._held, module, (rows, columns), torch.device("cpu"))
+            if weight is not None:
+                return weight.dequantized(torch.float32)
+        return self._held.get(name, shape)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._held.close()
