@@ -14,7 +14,7 @@ from specdec.drafters.base import Drafter, LoadedDrafter
 from specdec.drafters.forced import GrammarDrafter
 from specdec.drafters.heads.config import method_of
 from specdec.drafters.heads.finding import local_heads, published
-from specdec.drafters.heads.loading import foretold_bytes, load_head, with_weights
+from specdec.drafters.heads.loading import check_head, foretold_bytes, load_head, with_weights
 from specdec.drafters.lookup import LookupDrafter
 from specdec.drafters.memory import MemoryDrafter
 from specdec.drafters.model import DraftModelDrafter
@@ -45,7 +45,7 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
     described = tokenizer.response_template if options.tool_format == "auto" else None
     template = ResponseTemplate.of(described, tokenizer.special_names)
     answer_format = AnswerFormat.of(options.tool_format, tokenizer.template, tokenizer.added, template)
-    beside, heads = _draft_folder(options), _heads(options, path)
+    beside, head = _draft_folder(options), _head(options, path)
     target = load_model(
         path,
         name=options.target,
@@ -57,12 +57,12 @@ def load_local(options: LoadOptions, progress: Progress) -> LocalEngine:
         quantize=options.quantize,
         quantize_head=options.quantize_head,
         kv_dtype=options.kv_dtype,
-        beside=None if heads else beside,
-        reserved=max((foretold_bytes(at, path, options.slots) for _, at in heads), default=0),
+        beside=None if head else beside,
+        reserved=foretold_bytes(head[1], path, options.slots) if head else 0,
         share=options.memory_share,
     )
     progress("draft", 0.6)
-    draft = _draft(options, tokenizer, target, heads)
+    draft = _draft(options, tokenizer, target, head)
     defaults, eos_ids = generation_defaults(path)
     progress("warm-up", 0.9)
     engine = assemble(
@@ -164,17 +164,20 @@ def folder_of(name: str, role: Literal["target", "draft"]) -> Path:
 
 
 def _draft(
-    options: LoadOptions, tokenizer: Tokenizer, target: Model, heads: Sequence[tuple[str, Path]]
+    options: LoadOptions, tokenizer: Tokenizer, target: Model, head: tuple[str, Path] | None
 ) -> LoadedDrafter | None:
     """A draft model or a head, on the target's device and over the same slots; None where neither drafts."""
     name = _draft_name(options)
-    if name == "auto":
-        return _fitting(heads, target)
+    if head is not None:
+        try:
+            return load_head(head[1], target, head[0])
+        except LoadError as error:
+            if name != "auto":
+                raise
+            _leave_alone(error)
     if (path := _draft_folder(options)) is None:
         return None
     code = options.trust_remote_code
-    if heads:
-        return load_head(heads[0][1], target, name)
     theirs, rounds = Tokenizer.load(path, trust_remote_code=code), can_round(path, trust_remote_code=code)
     draft = load_model(
         path,
@@ -196,27 +199,32 @@ def _draft(
     return DraftModelDrafter.over(draft, target)
 
 
-def _fitting(heads: Sequence[tuple[str, Path]], target: Model) -> LoadedDrafter | None:
-    """The first head that fits the target."""
-    for name, at in heads:
-        try:
-            return load_head(at, target, name)
-        except LoadError as error:
-            warnings.warn(f"left alone as a draft: {error}", RuntimeWarning, stacklevel=2)
-    return None
-
-
-def _heads(options: LoadOptions, folder: Path) -> list[tuple[str, Path]]:
-    """The heads that may draft, by name: the one that was asked for; else those on this machine; else, if it may be
-    fetched, the one that is published."""
+def _head(options: LoadOptions, folder: Path) -> tuple[str, Path] | None:
+    """The head that may draft, by name, where there is one that fits the target in `folder`, which is not loaded yet:
+    the one that was asked for; else one on this machine; else, if it may be fetched, the one that is published."""
     name = _draft_name(options)
     if name != "auto":
         path = _draft_folder(options)
-        return [] if path is None or method_of(path) is None else [(name, with_weights(name, path))]
+        if path is None or method_of(path) is None:
+            return None
+        asked = with_weights(name, path)
+        check_head(asked, folder, options.target)
+        return name, asked
     found = list(local_heads(options.target, folder))
     if not found and options.fetch_draft:
         found = [(head.name, with_weights(head.name, resolve(head.name))) for head in published(options.target)[:1]]
-    return found
+    for name, at in found:
+        try:
+            check_head(at, folder, options.target)
+        except LoadError as error:
+            _leave_alone(error)
+        else:
+            return name, at
+    return None
+
+
+def _leave_alone(error: LoadError) -> None:
+    warnings.warn(f"left alone as a draft: {error}", RuntimeWarning, stacklevel=3)
 
 
 def _draft_name(options: LoadOptions) -> str:

@@ -31,6 +31,11 @@ class HeadTensors:
         self.parameters = self.nbytes = 0
 
     @property
+    def readable(self) -> bool:
+        """Whether there are values, not shapes alone."""
+        return self._device.type != "meta"
+
+    @property
     def _names(self) -> Safetensors | dict[str, Tensor]:
         return self._pickled if self._safe is None else self._safe
 

@@ -22,6 +22,14 @@ MarkovKind = Literal["vanilla", "gated", "rnn"]
 _LONGEST_BLOCK = 256
 """Many times those that are published: room for one is kept behind every context."""
 _SELECTOR = ("selector_rank", "selector_top_k", "conv_kernel_size", "conv_group_size")
+_FIXED = {
+    "use_aux_hidden_state": True,
+    "is_neox_style": True,
+    "attention_sink_bias": False,
+    "add_swa_attention_sink_bias": False,
+}
+"""Switches that some heads have, and the only way in which heads can be run: with the other one they compute something
+else, and no tensor would be missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +145,21 @@ def read(folder: Path, target_layers: int) -> HeadConfig:
         raise UnsupportedModel(f"{folder} holds no head; expected one of {_METHODS}")
     raw = read_json(folder / "config.json")
     fields = _Fields(folder, raw | (raw.get("dflash_config") or {}) | (raw.get("eagle_config") or {}))
+    for switch, only in _FIXED.items():
+        if fields.values.get(switch) not in (None, only):
+            raise UnsupportedModel(f"{folder}/config.json: {switch} is {not only}; expected {only}")
     described = raw.get("transformer_layer_config", raw)
     family = _family(folder, described)
     eagle = method in ("eagle3", "peagle")
-    block = None if eagle else _block(fields, method, ours="transformer_layer_config" in raw)
+    if not eagle:
+        family = replace(family, windows=_windows(fields, described, family))
+    block = None if eagle else _block(fields, method, family, described)
     rows = MAX_SPECULATIVE_TOKENS if block is None else block.size - (not block.anchor)
     # what enters a layer is what the layers before it put out, so EAGLE's numbers are ours already
     usual, named = (2, target_layers // 2, target_layers - 3), "eagle_aux_hidden_state_layer_ids"
     return HeadConfig(
         method=method,
-        family=family if eagle else replace(family, windows=_windows(fields, described, family)),
+        family=family,
         features=(fields.ids(named) or usual) if eagle else _block_layers(fields, family, target_layers),
         target_hidden=fields.whole("target_hidden_size", family.hidden),
         target_layers=raw.get("num_target_layers"),
@@ -214,29 +227,33 @@ def _block_layers(fields: _Fields, family: ModelFamily, target_layers: int) -> t
 
 def _windows(fields: _Fields, described: Mapping[str, Any], family: ModelFamily) -> tuple[int | None, ...]:
     """Per layer; z-lab may give one for all."""
-    values = fields.values
-    if values.get("use_swa"):
-        return (fields.whole("swa_window_size", None),) * family.layers
-    types, window = described.get("layer_types"), described.get("sliding_window")
-    if types is None or len(types) != family.layers:
-        return (None,) * family.layers
-    return tuple(window if kind == "sliding_attention" else None for kind in types)
+    types, window = described.get("layer_types"), fields.values.get("swa_window_size", described.get("sliding_window"))
+    if types is not None and len(types) == family.layers and "sliding_attention" in types:
+        return tuple(window if kind == "sliding_attention" else None for kind in types)
+    return (fields.whole("swa_window_size", window) if fields.values.get("use_swa") else None,) * family.layers
 
 
-def _block(fields: _Fields, method: Method, *, ours: bool) -> Block:
+def _block(fields: _Fields, method: Method, family: ModelFamily, described: Mapping[str, Any]) -> Block:
     values = fields.values
-    if ours:
-        causal = not values.get("sliding_window_non_causal", method == "dflash2")
-    else:
-        causal = bool(values.get("causal", False))
     return Block(
         size=fields.whole("block_size", None, least=2, most=_LONGEST_BLOCK),
         anchor=bool(values.get("sample_from_anchor", method == "dspark")),
-        causal_windows=causal,
+        causal_windows=_causal_windows(fields, method, family, described),
         embedding_scale=float(values.get("input_embedding_scale") or 1.0),
         multiplier=float(values.get("output_multiplier") or 1.0),
-        softcap=values.get("final_logit_softcapping"),
+        softcap=values.get("final_logit_softcapping") or None,
     )
+
+
+def _causal_windows(fields: _Fields, method: Method, family: ModelFamily, described: Mapping[str, Any]) -> bool:
+    """z-lab says it for all layers, or not at all: then windows of `layer_types` are causal, one for all is not."""
+    values = fields.values
+    if "transformer_layer_config" in values:
+        return not values.get("sliding_window_non_causal", method == "dflash2")
+    told = next((values[name] for name in ("is_causal", "causal") if values.get(name) is not None), None)
+    if told and None in family.windows:
+        raise UnsupportedModel(f"{fields.folder}/config.json: causal is {told}; expected a window in every layer then")
+    return "sliding_attention" in (described.get("layer_types") or ()) if told is None else bool(told)
 
 
 def _markov(fields: _Fields) -> Markov | None:

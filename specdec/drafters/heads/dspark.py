@@ -38,15 +38,20 @@ class MarkovHead(BlockHead):
     def walk(self, hidden: Tensor, last: Tensor, choose: Choose) -> Tensor | None:
         """See `dflash.BlockHead.walk`."""
         logits, state = self.logits(hidden), hidden.new_zeros(hidden.shape[0], self.markov.rank)
-        chances: list[Tensor] = []
+        seen: list[Tensor] = []
         for j in range(hidden.shape[1]):
             before = self.before[last[:, 0].clamp(max=self.before.shape[0] - 1)]  # [B, r]
             biased, state = self.biased(hidden[:, j], before, state)
-            if self.confidence is not None:
-                seen = torch.cat((hidden[:, j], before), -1) if self.markov.confidence_reads_token else hidden[:, j]
-                chances.append(self.confidence(seen).float().sigmoid())
+            seen.append(before)
             last = choose((logits[:, j] + self.vocabulary.placed(self.bias(biased).float())).unsqueeze(1), j)
-        return torch.cat(chances, -1) if chances else None
+        return self.chances(hidden, torch.stack(seen, 1))
+
+    def chances(self, hidden: Tensor, before: Tensor) -> Tensor | None:
+        """How likely each draft is accepted, [B, k], from rows [B, k, H] and the tokens before them [B, k, r]."""
+        if self.confidence is None:
+            return None
+        reads = torch.cat((hidden, before), -1) if self.markov.confidence_reads_token else hidden
+        return self.confidence(reads.flatten(0, 1)).float().sigmoid().view(hidden.shape[:2])
 
     def biased(self, hidden: Tensor, before: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """What the bias is made of, from a row [B, H], the token before it [B, r] and what rows before left [B, r]."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from specdec.drafters.heads.base import Head
 from specdec.drafters.heads.checkpoint import HeadTensors
@@ -19,9 +22,10 @@ from specdec.drafters.heads.eagle3 import EagleHead, ParallelEagleHead
 from specdec.drafters.heads.layers import HeadBody, HeadLayer, MakeBody
 from specdec.drafters.heads.parts import HeadParts
 from specdec.errors import LoadError, UnsupportedModel
-from specdec.models.base import Model, ModelEnds
+from specdec.models.base import Model, ModelEnds, ModelInfo
 from specdec.models.families.base import ModelFamily
 from specdec.models.weights.checkpoint import fetch_pickled, headers
+from specdec.models.weights.dense import DenseWeight
 from specdec.models.weights.sources import read_config
 
 _HEADS: dict[Method, Callable[[HeadParts], Head]] = {
@@ -33,9 +37,44 @@ _HEADS: dict[Method, Callable[[HeadParts], Head]] = {
 }
 
 
+_NOWHERE = torch.device("meta")
+_PADDING = 1024
+"""Tokens by which vocabularies differ that are padded, or have some more added to them: 151,936 and 152,064."""
+
+
 def with_weights(name: str, folder: Path) -> Path:
     """The folder of the head of that name, fetched again where only torch's own files hold its weights."""
     return folder if Path(name).is_dir() or any(folder.glob("*.safetensors")) else fetch_pickled(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """The ends of a target that is not loaded (see `ModelEnds`)."""
+
+    hidden: int
+    layers: int
+    vocab: int
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return torch.empty(*tokens.shape, self.hidden, device=_NOWHERE)
+
+    def unembed(self, x: Tensor) -> Tensor:
+        return torch.empty(x.shape[0], self.vocab, device=_NOWHERE)
+
+
+def check_head(folder: Path, target: Path, name: str) -> None:
+    """Raise LoadError where the head in `folder` cannot draft for the target of that name, which is not loaded yet. No
+    weight is read."""
+    try:
+        described = read_config(target).get_text_config()
+    except LoadError:  # it is said where the target is loaded
+        return
+    ends = _Sizes(described.hidden_size, described.num_hidden_layers, described.vocab_size)
+    info = ModelInfo(name, "", "", ends.vocab, 0, 0, _NOWHERE, torch.float32, 0, 0, 0)
+    config = read(folder, ends.layers)
+    _check_fits(folder, config, info, ends)
+    with closing(HeadTensors(folder, info.device, info.dtype, DenseWeight)) as tensors:
+        _made(HeadParts.read(config, tensors, ends, info))
 
 
 def load_head(folder: Path, target: Model, name: str) -> HeadDrafter:
@@ -44,12 +83,9 @@ def load_head(folder: Path, target: Model, name: str) -> HeadDrafter:
     if ends is None:
         raise UnsupportedModel(f"{folder} is a head, and {info.name} does not show what a head reads; expected a model")
     config = read(folder, ends.layers)
-    _check_fits(folder, config, target, ends)
-    tensors = HeadTensors(folder, info.device, info.dtype)
-    try:
+    _check_fits(folder, config, info, ends)
+    with closing(HeadTensors(folder, info.device, info.dtype)) as tensors:
         return head_of(config, tensors, target, ends, name)
-    finally:
-        tensors.close()
 
 
 def foretold_bytes(folder: Path, target: Path, slots: int) -> int:
@@ -65,13 +101,18 @@ def foretold_bytes(folder: Path, target: Path, slots: int) -> int:
 def head_of(config: HeadConfig, tensors: HeadTensors, target: Model, ends: ModelEnds, name: str) -> HeadDrafter:
     """The head of these tensors as a drafter for this target."""
     parts = HeadParts.read(config, tensors, ends, target.info, _body(target, config.longest))
+    return HeadDrafter(_made(parts), target.info, name, tensors.parameters, tensors.nbytes, target.device)
+
+
+def _made(parts: HeadParts) -> Head:
+    config = parts.config
     make = BlockHead if config.method == "dspark" and config.markov is None else _HEADS[config.method]
-    return HeadDrafter(make(parts), target.info, name, tensors.parameters, tensors.nbytes, target.device)
+    return make(parts)
 
 
-def _check_fits(folder: Path, config: HeadConfig, target: Model, ends: ModelEnds) -> None:
+def _check_fits(folder: Path, config: HeadConfig, info: ModelInfo, ends: ModelEnds) -> None:
     """Raise UnsupportedModel for a head of another target: by sizes, as names change."""
-    info, of = target.info, f"{folder} drafts for {config.verifier or 'another target'}"
+    of = f"{folder} drafts for {config.verifier or 'another target'}"
     if config.target_hidden != ends.hidden:
         raise UnsupportedModel(
             f"{of}, whose hidden size is {config.target_hidden}; that of {info.name} is {ends.hidden}; expected a head "
@@ -82,14 +123,14 @@ def _check_fits(folder: Path, config: HeadConfig, target: Model, ends: ModelEnds
             f"{of} of {config.target_layers} layers; {info.name} has {ends.layers}; expected a head that was trained "
             "for it"
         )
+    if abs(config.family.vocab - info.vocab_size) > _PADDING:
+        raise UnsupportedModel(
+            f"{of}, whose vocabulary has {config.family.vocab} tokens; that of {info.name} has {info.vocab_size}; "
+            "expected a head that was trained for it"
+        )
     if wrong := [i for i in config.features if not 0 <= i <= ends.layers]:
         raise UnsupportedModel(
             f"{of}: it reads layer {wrong[0]}; {info.name} has {ends.layers}; expected a head that was trained for it"
-        )
-    if config.mask_token >= info.vocab_size:
-        raise UnsupportedModel(
-            f"{of}: its mask is token {config.mask_token}; {info.name} has {info.vocab_size}; expected a head that was "
-            "trained for it"
         )
 
 

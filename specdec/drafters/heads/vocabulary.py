@@ -8,7 +8,7 @@ from torch import Tensor
 
 from specdec.drafters.heads.checkpoint import HeadTensors
 from specdec.drafters.heads.config import HeadConfig
-from specdec.errors import CheckpointCorrupt
+from specdec.errors import CheckpointCorrupt, UnsupportedModel
 from specdec.models.base import ModelEnds, ModelInfo
 from specdec.models.weights.base import Weight
 
@@ -28,19 +28,25 @@ class HeadVocabulary:
     @classmethod
     def read(cls, tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, target: ModelInfo) -> HeadVocabulary:
         """What the checkpoint brings."""
-        family, ids = config.family, None
-        if config.draft_vocab < family.vocab:
-            ids = _target_ids(tensors, config.draft_vocab, target)
-        product = None
+        family, product = config.family, None
+        pruned = config.draft_vocab < min(family.vocab, target.vocab_size)
+        ids = _target_ids(tensors, config.draft_vocab, target) if pruned else None
         if "lm_head.weight" in tensors:
-            if tensors.learns or not _copied_head(tensors, config, ends, target):
+            if tensors.learns or pruned or not tensors.readable or not _copied_head(tensors, ends, target):
                 product = tensors.weight(["lm_head"], (config.draft_vocab,), family.hidden)
-        elif config.draft_vocab < family.vocab or family.hidden != ends.hidden:
+        elif pruned or family.hidden != ends.hidden:
             raise CheckpointCorrupt(
                 f"{tensors.folder} lacks lm_head.weight; a head with {config.draft_vocab} tokens and hidden size "
                 f"{family.hidden} needs its own, as {target.name} has {target.vocab_size} and {ends.hidden}"
             )
-        return cls(ends, target.vocab_size, _own_embedding(tensors, config, ends, target), product, ids)
+        own = _own_embedding(tensors, config, ends, target)
+        known = target.vocab_size if own is None else own.shape[0]
+        if config.mask_token >= known and "mask_embedding" not in tensors:
+            raise UnsupportedModel(
+                f"{tensors.folder}: its mask is token {config.mask_token}; {target.name} has {known}; expected a head "
+                "that was trained for it"
+            )
+        return cls(ends, target.vocab_size, own, product, ids)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens [...] int64 -> [..., H]."""
@@ -80,10 +86,10 @@ def _target_ids(tensors: HeadTensors, count: int, target: ModelInfo) -> Tensor:
     return ids.to(target.device)
 
 
-def _copied_head(tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, target: ModelInfo) -> bool:
+def _copied_head(tensors: HeadTensors, ends: ModelEnds, target: ModelInfo) -> bool:
     """Whether the checkpoint's head is the target's own: the same in its first columns."""
     stored, columns = tensors.raw("lm_head.weight"), min(8, ends.hidden)
-    if tuple(stored.shape) != (target.vocab_size, ends.hidden) or config.draft_vocab < config.family.vocab:
+    if tuple(stored.shape) != (target.vocab_size, ends.hidden):
         return False
     with torch.no_grad():
         theirs = ends.unembed(torch.eye(columns, ends.hidden, dtype=target.dtype, device=target.device))
@@ -94,7 +100,7 @@ def _own_embedding(tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, ta
     """None where the checkpoint has none, only zeros (which stand for the target's), or a copy of the target's."""
     name, family = "embed_tokens.weight", config.family
     fitting = family.hidden == ends.hidden
-    if name not in tensors or (fitting and not bool(tensors.raw(name).any())):
+    if name not in tensors or (fitting and tensors.readable and not bool(tensors.raw(name).any())):
         if fitting:
             return None
         raise CheckpointCorrupt(
@@ -102,7 +108,7 @@ def _own_embedding(tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, ta
             f"{target.name} has {ends.hidden}"
         )
     rows = tensors.raw(name).shape[0]
-    if fitting and rows <= target.vocab_size:
+    if fitting and tensors.readable and rows <= target.vocab_size:
         ids = torch.arange(rows, device=target.device)
         stored = tensors.raw(name).to(target.device, target.dtype)
         if stored.shape[1] == ends.hidden and bool(torch.equal(stored, ends.embed(ids))):

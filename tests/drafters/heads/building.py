@@ -79,6 +79,7 @@ class Written:
             "vocab_size": self.sizes.vocab,
             "max_position_embeddings": 4096,
             "rms_norm_eps": 1e-5,
+            "rope_theta": 500.0,
             "hidden_act": "silu",
         }
 
@@ -198,7 +199,7 @@ def _block_of_speculators(made: Written, method: str, changes: dict[str, Any]) -
     if method == "dflash2":
         values |= _select(made)
     elif method == "dspark":
-        values |= _mark(made, changes.get("markov_head_type", "gated"))
+        values |= _mark(made, changes)
     _of_speculators(made, method, layers, **values)
 
 
@@ -212,13 +213,14 @@ def _select(made: Written) -> dict[str, Any]:
     return {"conv_kernel_size": 2, "conv_group_size": 8, "selector_rank": rank, "selector_top_k": 4}
 
 
-def _mark(made: Written, kind: str) -> dict[str, Any]:
+def _mark(made: Written, changes: Mapping[str, Any]) -> dict[str, Any]:
     """DSpark's parts, and the fields that describe them."""
     rank, hidden, vocab = 8, made.sizes.hidden, made.sizes.vocab
+    kind, reads = changes.get("markov_head_type", "gated"), changes.get("confidence_head_with_markov", True)
     made.add({
         "markov_head.markov_w1.weight": (vocab, rank),
         "markov_head.markov_w2.weight": (vocab, rank),
-        "confidence_head.proj.weight": (1, hidden + rank),
+        "confidence_head.proj.weight": (1, hidden + rank * reads),
         "confidence_head.proj.bias": (1,),
     })  # fmt: skip
     if kind == "gated":

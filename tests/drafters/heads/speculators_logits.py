@@ -3,7 +3,7 @@
     python -m tests.drafters.heads.speculators_logits ASKED ANSWERED
 
 Reads the head's folder, the target's embedding and head, features and tokens; writes, for each length that the sequence
-has at the start of a round, the drafts and the logits that they were taken from.
+has at the start of a round, the drafts, the logits that they came from, and, if it says, how likely each is accepted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def ids(model: Any, drafts: Tensor) -> Tensor:
     return drafts if model.d2t is None else drafts + model.d2t[drafts]
 
 
-def eagle(model: Any, features: Tensor, tokens: Tensor, k: int) -> tuple[list[int], Tensor]:
+def eagle(model: Any, features: Tensor, tokens: Tensor, k: int) -> tuple[list[int], Tensor, Tensor | None]:
     from transformers import DynamicCache
 
     cache, parallel = DynamicCache(), hasattr(model, "mask_hidden")
@@ -88,10 +88,10 @@ def eagle(model: Any, features: Tensor, tokens: Tensor, k: int) -> tuple[list[in
             drafts.append(int(ids(model, row.argmax())))
         hidden = (said if model.config.norm_output else joined)[:, -1:]
         behind, start = torch.tensor([[drafts[-1]]]), start + count
-    return drafts, torch.stack(logits)
+    return drafts, torch.stack(logits), None
 
 
-def block(model: Any, features: Tensor, tokens: Tensor, k: int) -> tuple[list[int], Tensor]:
+def block(model: Any, features: Tensor, tokens: Tensor, k: int) -> tuple[list[int], Tensor, Tensor | None]:
     from speculators.models.attention import create_float_mask
     from speculators.models.dflash.attention import create_anchor_block_mask_mod
 
@@ -116,7 +116,7 @@ def block(model: Any, features: Tensor, tokens: Tensor, k: int) -> tuple[list[in
     return walked(model, hidden, model.lm_head(hidden), int(tokens[-1]))
 
 
-def walked(model: Any, hidden: Tensor, logits: Tensor, last: int) -> tuple[list[int], Tensor]:
+def walked(model: Any, hidden: Tensor, logits: Tensor, last: int) -> tuple[list[int], Tensor, Tensor | None]:
     """hidden [1, k, H] and the rows' own logits [1, k, V], with what follows from the token before."""
     before, found = [last], list[Tensor]()
     for j in range(hidden.shape[1]):
@@ -129,7 +129,13 @@ def walked(model: Any, hidden: Tensor, logits: Tensor, last: int) -> tuple[list[
             row = torch.full_like(row, float("-inf")).scatter(0, at[0], scores[0])
         found.append(row)
         before.append(int(ids(model, row.argmax())))
-    return before[1:], torch.stack(found)
+    chances = None
+    if getattr(model, "confidence_head", None) is not None:
+        reads = hidden
+        if model.config.confidence_head_with_markov:
+            reads = torch.cat((hidden, model.markov_head.prev_embeddings(torch.tensor([before[:-1]]))), -1)
+        chances = model.confidence_head(reads)[0].sigmoid()
+    return before[1:], torch.stack(found), chances
 
 
 if __name__ == "__main__":

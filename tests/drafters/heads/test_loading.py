@@ -56,6 +56,92 @@ def test_published_configs(tmp_path: Path) -> None:
     assert found.family.windows == (2048,) * 5
 
 
+QWEN = {
+    "architectures": ["DFlashDraftModel"], "model_type": "qwen3", "hidden_size": 64, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 97,
+    "block_size": 8, "sliding_window": 32, "use_sliding_window": True,
+}  # fmt: skip
+MIXED, SLIDING = ["sliding_attention", "full_attention"], ["sliding_attention"] * 2
+
+
+@pytest.mark.parametrize(
+    ("more", "inner", "windows", "causal"),
+    [
+        ({"layer_types": ["full_attention"] * 2}, {}, (None, None), False),
+        ({"layer_types": MIXED}, {}, (32, None), True),
+        ({"layer_types": MIXED}, {"causal": False}, (32, None), False),
+        ({"layer_types": SLIDING, "is_causal": False}, {"causal": True}, (32, 32), False),
+        ({"layer_types": SLIDING}, {"causal": True, "swa_window_size": 16}, (16, 16), True),
+        ({"layer_types": None}, {"use_swa": True, "swa_window_size": 16}, (16, 16), False),
+        ({"layer_types": ["full_attention"] * 2}, {"use_swa": True}, (32, 32), False),
+    ],
+)
+def test_windows_of_z_lab(
+    more: dict[str, Any], inner: dict[str, Any], windows: tuple[int | None, ...], causal: bool, tmp_path: Path
+) -> None:
+    """Which layers have one, how wide it is, and whether a block's rows see those behind them there."""
+    config = {**QWEN, **more, "dflash_config": {"mask_token_id": 1, **inner}}
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    found = read(tmp_path, 12)
+    assert found.block
+    assert (found.family.windows, found.block.causal_windows) == (windows, causal)
+
+
+@pytest.mark.parametrize(
+    "turned",
+    [{"rope_theta": 500.0, "rope_scaling": None}, {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}}],
+)
+def test_a_heads_positions_are_its_own(turned: dict[str, Any], tmp_path: Path) -> None:
+    inner = {"dflash_config": {"mask_token_id": 1}}
+    (tmp_path / "config.json").write_text(json.dumps({**QWEN, **turned, **inner}))
+    frequencies, scale = read(tmp_path, 12).family.rope
+    assert scale == 1
+    torch.testing.assert_close(frequencies, 500.0 ** -(torch.arange(8) / 8))
+
+
+def test_dflash2_of_z_lab(target: Model, tmp_path: Path) -> None:
+    """Embeddings and logits are scaled, and logits capped, by its config alone."""
+    sizes = Sizes.of(target)
+    said = {"input_embedding_scale": 3.0, "output_multiplier": 0.2, "final_logit_softcapping": 20.0, "block_size": 8}
+    plain, scaled, wide = (head("dflash2", sizes) for _ in range(3))
+    scaled.config["dflash_config"] |= said
+    assert target.ends is not None
+    wide.tensors["embed_tokens.weight"] = 3 * target.ends.embed(torch.arange(sizes.vocab))
+    heads = [load_head(w.save(tmp_path / str(i)), target, "head").head for i, w in enumerate((plain, scaled, wide))]
+    x = torch.randn(1, 4, sizes.hidden, generator=torch.Generator().manual_seed(1)) * 5
+    raw = heads[0].logits(x)  # type: ignore[attr-defined]
+    torch.testing.assert_close(heads[1].logits(x), 20 * torch.tanh(raw * 0.2 / 20))  # type: ignore[attr-defined]
+    filled = [h.filled(torch.tensor([7]), Alone()) for h in heads]  # type: ignore[attr-defined]
+    torch.testing.assert_close(filled[1], filled[2])
+    assert not torch.allclose(filled[1], filled[0], atol=1e-3)
+
+
+class Alone:
+    """Rows that see nothing but themselves."""
+
+    def rotate(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def attend(self, index: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        assert index < 2
+        assert queries.shape[0] == keys.shape[0]
+        return values.repeat_interleave(queries.shape[1] // keys.shape[1], 1).flatten(1)
+
+
+def test_a_vocabulary_that_only_the_head_pads(target: Model, tmp_path: Path) -> None:
+    """With an embedding of its own its mask may lie behind the target's tokens."""
+    sizes = Sizes.of(target)
+    written = head("dflash", Sizes(sizes.hidden, sizes.layers, sizes.vocab + 9))
+    written.config |= {"draft_vocab_size": sizes.vocab}
+    written.config["dflash_config"]["mask_token_id"] = sizes.vocab + 2
+    written.add({"embed_tokens.weight": (sizes.vocab + 9, sizes.hidden)})
+    drafter = load_head(written.save(tmp_path / "own"), target, "head")
+    x = torch.zeros(1, 4, sizes.hidden)
+    assert drafter.head.logits(x).shape[-1] == sizes.vocab  # type: ignore[attr-defined]
+    with pytest.raises(LoadError, match=r"its mask is token 99; tiny has 97"):
+        load_head(without(written, "embed_tokens.weight").save(tmp_path / "none"), target, "head")
+
+
 def test_a_copy_of_the_targets_head_is_not_kept(target: Model, tmp_path: Path) -> None:
     written = head("dspark", sizes := Sizes.of(target))
     lean = load_head(written.save(tmp_path / "without"), target, "head").weight_bytes
@@ -82,6 +168,11 @@ def test_a_copy_of_the_targets_embedding_is_not_kept(target: Model, tmp_path: Pa
 
 def broken(written: Written, **config: Any) -> Written:
     written.config |= config
+    return written
+
+
+def inside(written: Written, **config: Any) -> Written:
+    written.config["dflash_config"] |= config
     return written
 
 
@@ -134,6 +225,22 @@ WRONG: dict[str, tuple[Wrong, str]] = {
         lambda s: broken(head("peagle", s), eagle_aux_hidden_state_layer_ids="all"),
         "eagle_aux_hidden_state_layer_ids is 'all'",
     ),
+    "another vocabulary": (
+        lambda s: head("eagle3", Sizes(s.hidden, s.layers, 2000)),
+        "drafts for another target, whose vocabulary has 2000 tokens; that of tiny has 97",
+    ),
+    "no features of layers": (
+        lambda s: broken(head("eagle3", s), eagle_config={"use_aux_hidden_state": False}),
+        "use_aux_hidden_state is False; expected True",
+    ),
+    "sinks": (
+        lambda s: inside(head("dflash", s), attention_sink_bias=True),
+        "attention_sink_bias is True; expected False",
+    ),
+    "an order without windows": (
+        lambda s: inside(head("dflash", s), causal=True),
+        "causal is True; expected a window in every layer then",
+    ),
     "another chain": (lambda s: broken(head("dspark", s), markov_head_type="deep"), "markov_head_type is 'deep'"),
 }
 
@@ -144,6 +251,21 @@ def test_what_is_wrong_is_one_line(wrong: str, target: Model, tmp_path: Path) ->
     with pytest.raises(LoadError, match=expected) as raised:
         load_head(make(Sizes.of(target)).save(tmp_path), target, "head")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a missing tensor", "another shape", "d2t beyond", "another hidden size", "another method", "cut off"]
+)
+def test_a_wrong_head_is_told_before_its_target_is_loaded(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = Sizes(384, 8, 8192)
+    folder = (WRONG[wrong][0](sizes) if wrong in WRONG else head("eagle3", sizes)).save(tmp_path)
+    if wrong == "cut off":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-5000])
+    monkeypatch.setattr("specdec.decoding.assembly.load_model", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(LoadError):
+        specdec.load(draft=folder, slots=1, context=256)
 
 
 def test_files_that_are_cut_off(target: Model, tmp_path: Path) -> None:

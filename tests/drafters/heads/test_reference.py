@@ -1,4 +1,5 @@
-"""Heads give the logits that the modules of PyPI's `speculators` give, draft by draft, through rounds with rejections.
+"""Heads give the logits that the modules of PyPI's `speculators` give, draft by draft, through rounds with rejections;
+and DSpark's the same chances.
 
 `SPECDEC_SPECULATORS` is the Python of an environment that has it, with `pip install --no-deps speculators` and what its
 `speculators.models` imports: it wants other versions of transformers than we do.
@@ -38,6 +39,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dflash, windows without order": ("dflash of speculators", {"windows": True, "sliding_window_non_causal": True}),
     "dflash2": ("dflash2 of speculators", {}),
     "dspark": ("dspark", {}),
+    "dspark, whose chances follow from rows alone": ("dspark", {"confidence_head_with_markov": False}),
     "dspark, recurrent": ("dspark", {"markov_head_type": "rnn"}),
     "dspark, without its anchor": ("dspark", {"sample_from_anchor": False, "markov_head_type": "vanilla"}),
 }  # fmt: skip
@@ -68,16 +70,18 @@ def test_the_same_logits(case: str, target: Model, tmp_path: Path, monkeypatch: 
     torch.save(asked, tmp_path / "asked")
     script = [PYTHON, "-m", "tests.drafters.heads.speculators_logits", f"{tmp_path}/asked", f"{tmp_path}/answered"]
     subprocess.run(script, check=True, cwd=Path(__file__).parents[3])
-    for (drafts, logits), (theirs, truth) in zip(found, torch.load(tmp_path / "answered"), strict=True):
+    ids = drafter.head.vocabulary.ids  # type: ignore[attr-defined]
+    for (drafts, logits, chances), (theirs, truth, told) in zip(found, torch.load(tmp_path / "answered"), strict=True):
         assert drafts == theirs
-        ids = drafter.head.vocabulary.ids  # type: ignore[attr-defined]
         torch.testing.assert_close(logits if ids is None else logits[:, ids], truth, rtol=0, atol=2e-4)
+        torch.testing.assert_close(chances, told, rtol=0, atol=1e-4)
 
 
 def rounds(
     drafter: HeadDrafter, features: Tensor, tokens: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> tuple[list[int], list[tuple[list[int], Tensor]]]:
-    """The lengths at which rounds start, and each one's drafts and logits; of the drafts so many are accepted."""
+) -> tuple[list[int], list[tuple[list[int], Tensor, Tensor | None]]]:
+    """The lengths at which rounds start, and each one's drafts, logits and chances; of the drafts so many are
+    accepted."""
     context = DraftContext(1, 1, tokens[:PROMPT].tolist(), PROMPT)
     drafter.observe(Seen(context, 0, 13, features[:13]))
     drafter.observe(Seen(context, 13, PROMPT - 13, features[13:PROMPT]))
@@ -90,12 +94,19 @@ def rounds(
         return draw(self, x, first)
 
     monkeypatch.setattr(Drawing, "choose", noting)
+    chances: list[Tensor | None] = []
+    propose = drafter.head.propose
+
+    def telling(*given: Any) -> None:
+        chances.append(propose(*given))
+
+    monkeypatch.setattr(drafter.head, "propose", telling)
     ends, found = [], []
     for accepted in ACCEPTED:
         start = len(context.tokens) - 1
         ends.append(start + 1)
         drafts = drafter.propose(round_of([context]), K)
-        found.append((drafts.tokens[0].tolist(), torch.cat(logits)))
+        found.append((drafts.tokens[0].tolist(), torch.cat(logits), None if chances[-1] is None else chances[-1][0]))
         logits.clear()
         context.tokens += tokens[start + 1 : start + accepted + 2].tolist()
         seen = Seen(context, start, accepted + 1, features[start : start + accepted + 1], drafter.name)
