@@ -65,6 +65,8 @@ class HeadDrafter(UpToDate):
         self.ring = torch.zeros(target.slots + 1, RING, width, dtype=target.dtype, device=target.device)
         self._base = [0] * target.slots
         """Per slot: the position with which it begins."""
+        self._told = [0] * target.slots
+        """Per slot: from which position on features have come. What was known before has none, as in a paused row."""
         self._seen = [0] * target.slots
         """Per slot: of how many positions the features have come."""
         self.device = None if rounds is None else DeviceHead(self, rounds)
@@ -114,9 +116,10 @@ class HeadDrafter(UpToDate):
             block = self.head.config.block  # what a proposal writes to behind the last token
             ahead = block.size if block is not None else k
             chances = self.head.propose(self._window(contexts, max(1, *lags), ahead), k, drawing.choose)
-        for context in contexts:
+        follows = [self.follows(context) for context in contexts]
+        for context in (c for c, knows in zip(contexts, follows, strict=True) if knows):
             self.state.commit(context.slot, len(context.tokens) - 1)
-        lengths = [k if self.follows(c) else 0 for c in contexts]
+        lengths = [k if knows else 0 for knows in follows]
         if chances is not None and any(round.shortened):
             likely = (chances.cumprod(1) >= _LEAST_CHANCE).sum(1).clamp(min=1).tolist()
             short = zip(lengths, likely, round.shortened, strict=True)
@@ -132,8 +135,9 @@ class HeadDrafter(UpToDate):
             self.state.save(context.slot)
 
     def follows(self, context: DraftContext) -> bool:
-        """Whether it has the features of all that the target knows of the sequence."""
-        return self.belongs(context) and self._seen[context.slot] == len(context.tokens) - 1
+        """Whether it has the features of all that the target has seen of the sequence, the last token's at least."""
+        seen = self._seen[context.slot]
+        return self.belongs(context) and self._told[context.slot] < seen == len(context.tokens) - 1
 
     def stands(self, context: DraftContext) -> tuple[int, int]:
         """Up to which position it has read the sequence, and with which one its slot begins."""
@@ -165,7 +169,7 @@ class HeadDrafter(UpToDate):
             base = 0
         held = self.state.begin(slot, context.tokens, restore=not base)
         self._base[slot] = base if held >= start else start
-        self._seen[slot] = start
+        self._told[slot] = self._seen[slot] = start
         self.state.commit(slot, start)
 
     def make_room(self, slot: int, end: int) -> int:
@@ -202,7 +206,9 @@ class HeadDrafter(UpToDate):
         tokens = to_device([[*row, *[0] * (width - len(row))] for row in behind], self.ring.device)
         ahead += width + 1
         bases = [self.make_room(c.slot, low + ahead) for c, low in zip(contexts, lows, strict=True)]
-        rows = to_device([[c.slot for c in contexts], ends, lows, bases], self.ring.device)
+        spare = len(self._base)  # drafts for a sequence of whose last token nothing is known are no one's
+        slots = [spare if at is None and not self.follows(c) else c.slot for c in contexts]
+        rows = to_device([slots, ends, lows, bases], self.ring.device)
         end = max(low - base for low, base in zip(lows, bases, strict=True)) + ahead
         return window_of(self.cache, self.ring, rows, tokens, end=end, features=features)
 

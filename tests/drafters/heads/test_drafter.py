@@ -125,6 +125,31 @@ def test_a_prefix_that_the_head_knows_too(kind: str, folder: Path, target: Model
     assert drafter.state.prefixes.tokens == kept, "it begins in the middle"
 
 
+@pytest.mark.parametrize("known", [60, 33])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_was_paused(kind: str, known: int, folder: Path, target: Model) -> None:
+    """In its answer; it goes on in another slot. Where the target knows all of it, its first round has no features to
+    draft from."""
+    drafter = load_head(folder, target, "head")
+    drafter.state.prefixes.limit = 1 << 24
+    tokens, features = told(drafter, LENGTH)
+    seen = context(tokens, 0)
+    prompted(drafter, seen, tokens, features)
+    goes_on(drafter, seen, tokens, features, 20)
+    drafter.release(seen)
+    other = context(tokens[100:], 0, 2)
+    prompted(drafter, other, tokens[100:], features)
+    seen.slot = 2
+    drafter.observe(Seen(seen, 0, known))
+    if known < 60:
+        drafter.observe(Seen(seen, known, 60 - known, features[known:60]))
+        assert propose(drafter, seen, k=K)[0] == truth(folder, target, tokens, features, 61)
+    else:
+        assert drafter.propose(round_of([seen]), K).lengths == (0,)
+    goes_on(drafter, seen, tokens, features, 3)
+    assert propose(drafter, seen, k=K)[0] == truth(folder, target, tokens, features, 64)
+
+
 @pytest.mark.parametrize("kind", ["eagle3", "dflash", "dspark"])
 def test_of_a_long_sequence_it_sees_the_newest_part(
     kind: str, folder: Path, target: Model, monkeypatch: pytest.MonkeyPatch

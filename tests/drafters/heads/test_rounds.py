@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +21,7 @@ from specdec.models.base import Model
 from specdec.models.loading import load_model
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Grammar, LoadOptions
+from specdec.verify import verify
 from tests.decoding import test_heads
 from tests.decoding.toy import byte_tokenizer
 from tests.drafters.heads.building import KINDS, Sizes, head
@@ -85,6 +86,11 @@ def test_same_seed_same_text(kind: str, folder: Path, tmp_path: Path, plain: lis
             assert texts(running, k) == plain, k
         drafted = running.stats().drafted
         assert drafted > 0
+        options: dict[str, Any] = {"temperature": 0.0, "max_tokens": 24, "ignore_eos": True}
+        further = [*PROMPTS[2], *plain[2], 7]
+        fast, slow = (running.generate(further, speculative=k, **options) for k in (3, "off"))
+        assert fast.token_ids == slow.token_ids
+        assert fast.usage.cached_tokens and fast.usage.cached_tokens > len(PROMPTS[2])
         assert running.info.drafters[-1] == kind.split(maxsplit=1)[0]
         assert running.generate(PROMPTS[0], temperature=0.0, max_tokens=9, speculative="off").stats.drafted == 0
 
@@ -102,23 +108,29 @@ def test_rejection_is_greedy_at_temperature_zero(
         assert len(drawn.token_ids) == 24
 
 
-@pytest.mark.parametrize("kind", ["eagle3", "dspark"])
-def test_a_grammar_holds(kind: str, tmp_path: Path) -> None:
-    folder = head(kind, Sizes(384, 8, 8192)).save(tmp_path)
-    schema = {
-        "type": "object",
-        "properties": {"a": {"type": "integer"}},
-        "required": ["a"],
-        "additionalProperties": False,
-    }
-    shape: dict[str, Any] = {"grammar": Grammar.json_schema(schema), "temperature": 0.8, "seed": 2, "max_tokens": 24}
-    with specdec.load(draft=folder, slots=1, context=256, remember=0) as running:
-        plain = running.generate("A number:", speculative="off", **shape)
-        fast = running.generate("A number:", speculative=4, **shape)
-        assert fast.token_ids == plain.token_ids
-        assert fast.stats.drafted > 0
-        if fast.finish_reason == "stop":
-            assert set(json.loads(fast.text)) == {"a"}
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_grammar_holds(kind: str, folder: Path, tmp_path: Path) -> None:
+    target = loaded(folder, slots=2)
+    drafter = load_head(head(kind, Sizes.of(target)).save(tmp_path), target, "head")
+    grammar = Grammar.regex("(ab|cd){5,6}")
+    with engine(target, drafter) as running:
+        for shape in SHAPES[:2]:
+            asked: dict[str, Any] = {"grammar": grammar, "seed": 2, "max_tokens": 14, "ignore_eos": True, **shape}
+            plain = running.generate(PROMPTS[0], speculative="off", **asked)
+            fast = running.generate(PROMPTS[0], speculative=4, **asked)
+            assert fast.token_ids == plain.token_ids
+            assert fast.stats.drafted > 0
+            assert re.match("(ab|cd){3}", fast.text)
+
+
+def test_verify_puts_a_head_to_the_test(tmp_path: Path) -> None:
+    test_heads.repeating(tmp_path / "target", vocab_size=300, max_position_embeddings=512)
+    target = load_model(tmp_path / "target", device="cpu", context=400, slots=2)
+    drafter = load_head(head("dflash", Sizes.of(target)).save(tmp_path / "head"), target, "head")
+    with engine(target, drafter) as running:
+        checks = list(verify(running, 1, quick=True))
+    assert {check.verdict for check in checks} <= {"pass", "not shown"}
+    assert sum(check.drafted for check in checks) > 0
 
 
 def test_a_quantised_target_shares_its_head(tmp_path: Path) -> None:
