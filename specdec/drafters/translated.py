@@ -124,10 +124,11 @@ class TranslatedDrafter(ModelDrafter):
             return []
         seam = tokens[-_SEAM:]
         before = _behind(self._target, [], seam)
-        ids = self._target.encode_plain(before + text)
-        if ids[: len(seam)] == seam:
-            return ids[len(seam) : -1]
-        return self._target.encode_plain(text)[:-1]
+        for encode in (self._target.encode_plain, self._target.encode_going_on):  # the seam may begin inside a word
+            ids = encode(before + text)
+            if ids[: len(seam)] == seam:
+                return ids[len(seam) : -1]
+        return self._target.encode_going_on(text)[:-1]
 
 
 def _behind(tokenizer: Tokenizer, before: list[int], tokens: list[int]) -> str:

@@ -117,7 +117,7 @@ class Tokenizer:
             expected = "none: this checkpoint's tokenizer has no marks around a text that is to be filled in"
             raise InvalidRequest("suffix", suffix, expected)
         _check_unicode("prompt", prompt, suffix)
-        parts: dict[Part, list[int]] = {"prompt": self._encode_quoted(prompt), "suffix": self._encode_going_on(suffix)}
+        parts: dict[Part, list[int]] = {"prompt": self._encode_quoted(prompt), "suffix": self.encode_going_on(suffix)}
         return self.encode("") + self.fill_marks.around(parts)
 
     @cached_property
@@ -125,7 +125,7 @@ class Tokenizer:
         """The tokenizer's own marks around a text that is to be filled in."""
         return FillMarks.of({name: token for token, name in self.names.items()})
 
-    def _encode_going_on(self, text: str) -> list[int]:
+    def encode_going_on(self, text: str) -> list[int]:
         """Without the space that some tokenizers put before the first word, which is no part of a text's middle."""
         if not self.token_text(self.encode_plain("a")[0]).startswith(" "):
             return self._encode_quoted(text)

@@ -13,13 +13,15 @@ import pytest
 import specdec
 from specdec.bundled import path as bundled
 from specdec.drafters.base import DraftContext
-from specdec.drafters.translated import Translation
+from specdec.drafters.translated import TranslatedDrafter, Translation
 from specdec.engine import Engine
 from specdec.text.tokenizer import Tokenizer
 from tests.decoding.toy import byte_tokenizer
+from tests.text import conftest as tokenizers
 
 PROMPT = "Once upon a time a fox and a hen lived in the woods. Once upon a time a fox"
 CUT = 4000
+TRANSLATED = ("byte_level", "llama_form", "gemma_form", "metaspace")
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,26 @@ def test_a_text_in_other_tokens_as_it_grows() -> None:
     again = Translation(DraftContext(2, 0, ids, 0), target, draft)
     again.read()
     assert again.context.tokens == before
+
+
+@pytest.mark.parametrize("target", TRANSLATED)
+@pytest.mark.parametrize("draft", TRANSLATED)
+def test_a_text_goes_over_wherever_it_is_cut(target: str, draft: str) -> None:
+    """Also inside words: as a draft model that knows the text goes on, so does the target, but for the last token. In
+    byte-level and sentencepiece vocabularies."""
+    ours, theirs = (tokenizers.KINDS[kind]() for kind in (target, draft))
+    drafter = TranslatedDrafter.__new__(TranslatedDrafter)
+    drafter._target, drafter._draft = ours, theirs
+    text = "The quick brown fox jumps over xylophonists and wizards. It is not over, is it? Don't say so!"
+    ids, whole, tried = ours.encode_plain(text), theirs.encode_plain(text), 0
+    for at in range(4, len(ids) - 1):
+        read = Translation(DraftContext(1, 0, ids[:at], 0), ours, theirs)
+        read.read()
+        known = read.context.tokens
+        if whole[: len(known)] == known:  # else the target's token ends inside one of the draft model's
+            assert drafter._translated(ids[:at], known, whole[len(known) :]) == ids[at:-1], at
+            tried += 1
+    assert tried > 10
 
 
 @pytest.mark.parametrize("shape", [{"temperature": 0.0}, {"temperature": 0.8, "seed": 5}])
