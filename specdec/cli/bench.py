@@ -15,7 +15,7 @@ from rich.text import Text
 from specdec.bench.plain import Mode, plain_and_speculative
 from specdec.bench.prompts import BenchPrompt, built_in, chosen_prompts
 from specdec.cli import options as o
-from specdec.cli.compare import number, percentages
+from specdec.cli.compare import MANY, number, percentages
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import loaded, loaded_apart, stdout
 from specdec.cli.servers import PlainUrl, Url, only_beside_url, servers
@@ -114,6 +114,7 @@ def _speeds(
             }
             for r in rows
         )
+        _print_blocks((f"{r.category}, T={r.temperature:g}", r.acceptance_per_position) for r in rows)
     return {"rows": [asdict(r) for r in rows], "info": asdict(modes["speculative"].engine.info)}
 
 
@@ -161,6 +162,7 @@ def _promised_figures(
             }
             for r in rules
         )
+        _print_blocks((f"{r.rule}, T={r.temperature:g}", r.acceptance_per_position) for r in rules)
     return {"figures": figures, "accept_rules": [asdict(r) for r in rules]}
 
 
@@ -176,6 +178,13 @@ def _shown(figures: Iterable[Figure], left: TimeLeft, *, quiet: bool) -> list[di
             line = f"  {figure.name:<44} {figure.value:6.2f}  ({bound})  "
             stdout().print(mark + Text(line) + Text(figure.detail, style="dim"))
     return done
+
+
+def _print_blocks(rates: Iterable[tuple[str, Sequence[float]]]) -> None:
+    """Acceptance at every position of what drafts many tokens at once, for which a table has no room."""
+    for name, positions in rates:
+        if len(positions) > MANY:
+            stdout().print(f"{name}, per position: {percentages(positions)}", style="dim", soft_wrap=True)
 
 
 def _print_table(rows: Iterable[dict[str, str]]) -> None:

@@ -69,11 +69,17 @@ def comparison_table(result: Comparison) -> Table:
     return table
 
 
+MANY = 5
+"""More positions than these are a block's."""
+
+
 def number(value: float | None, form: str = "{:.2f}") -> str:
     """As text, if it is known."""
     return "–" if value is None else form.format(value)
 
 
 def percentages(rates: Sequence[float]) -> str:
-    """The first positions' rates, as far as they are known; later ones are few drafts and much room."""
-    return " ".join(f"{r:.0%}" for r in rates[:5]) or "–"
+    """Rates by position, as far as they are known; those of a block in few columns."""
+    if len(rates) > MANY:
+        return " ".join(f"{r * 100:.0f}" for r in rates) + " %"
+    return " ".join(f"{r:.0%}" for r in rates) or "–"

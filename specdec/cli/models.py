@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,7 +81,8 @@ def models(
 
 def _list(folders: list[Path], *, json: bool) -> None:
     found = [_described(name, folder) for name, folder in _checkpoints([f for f in folders if f.exists()])]
-    absent = [str(name) for name in folders if not name.exists()]  # targets that were not fetched yet
+    here = {model.name for model in found}
+    absent = [str(name) for name in folders if not name.exists() and str(name) not in here]  # not fetched yet
     found += [LocalModel(name, 0.0, "?", "not here", _drafts(name, Path(name))) for name in absent]
     if json:
         print_json([asdict(model) for model in found])
@@ -130,14 +132,19 @@ def _described(name: str, path: Path) -> LocalModel:
 
 
 def _drafts(name: str, path: Path) -> str:
-    """What drafts for it if nothing is said, and what could."""
+    """What drafts for it if nothing is said, and what could, with what it is for."""
+    from specdec.drafters.heads.config import method_of
     from specdec.drafters.heads.finding import local_heads, published
+    from specdec.drafters.heads.loading import check_head
 
     if name == "bundled":
         return "its draft model and the text so far"
-    if found := next(local_heads(name, path), None):
-        return f"{found[0]} and the text so far"
     known = published(name)
+    for head, at in local_heads(name, path):
+        with suppress(SpecDecError):  # it is left alone where the target is loaded, too
+            check_head(at, path, name)
+            told = next((str(other) for other in known if other.name == head), f"{head} (head: {method_of(at)})")
+            return f"{told} and the text so far"
     fetched = f"; --fetch-draft: {known[0]}" if known else ""
     return f"the text so far{fetched}" + "".join(f"; also there is {head}" for head in known[1:])
 

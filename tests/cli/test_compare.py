@@ -38,6 +38,16 @@ def test_both_answers_then_the_table(run: Run) -> None:
     ]
 
 
+def test_every_position_of_a_block_is_shown(run: Run, loader: Loader) -> None:
+    """Also where a table has no room for them."""
+    loader.engine = ScriptedEngine(width=14)
+    rates = " ".join(["100"] * 12) + " %"
+    assert f"acceptance per position {rates}" in " ".join(run("generate", "Hello", "--compare").stdout.split())
+    loader.engine = ScriptedEngine(width=14)
+    words = ("bench", "--category", "story", "--repeats", "1", "--temperature", "0", "--max-tokens", "14")
+    assert f"story, T=0, per position: {rates}\n" in run(*words).stdout
+
+
 def test_both_sides_have_the_same_seed_and_a_warm_up(run: Run, loader: Loader) -> None:
     run("generate", "Hello", "--compare", "--temperature", "0.8")
     warm, plain, warm_too, speculative = loader.engine.requests

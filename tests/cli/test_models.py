@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from tests.cli.conftest import Run
 from tests.drafters.heads.building import Sizes, head
 from tests.hub import NAME, Hub, on_this_machine
+from tests.models import models
 
 
 @pytest.fixture
@@ -43,6 +46,23 @@ def test_a_head_is_no_target_and_published_heads_are_all_named(run: Run, tmp_pat
     drafts = {Path(row["name"]).name: row["drafts"] for row in rows}
     assert drafts["head"] == "nothing"
     assert "--fetch-draft: z-lab/" in drafts["Qwen3-8B"] and "; also there is deepseek-ai/" in drafts["Qwen3-8B"]
+
+
+def test_the_head_that_would_draft_is_named_with_its_kind(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there for another target is passed over; a target in the hub's cache has one line."""
+    monkeypatch.setattr(huggingface_hub, "scan_cache_dir", partial(huggingface_hub.scan_cache_dir, tmp_path))
+    target = tmp_path / "models--owner--Mine" / "snapshots" / "abc"
+    models.save(models.build("llama"), target)
+    (tmp_path / "models--owner--Mine" / "refs").mkdir()
+    (tmp_path / "models--owner--Mine" / "refs" / "main").write_text("abc")
+    head("dflash", Sizes(64, 3, 97)).save(target / "a")
+    head("eagle3", Sizes(32, 3, 97)).save(target / "b")
+    rows = json.loads(run("models", "owner/Mine", "--json").stdout)
+    assert [(row["runs"], row["drafts"]) for row in rows if row["name"] == "owner/Mine"] == [
+        ("fast", f"{target / 'b'} (head: eagle3) and the text so far")
+    ]
 
 
 def test_ctrl_c_ends_a_pull_in_two_lines(our_hub: Hub) -> None:
