@@ -2,6 +2,7 @@
 
     python -m benchmarks.first_answers --sizes 8b --held 0 12000 --json first.json
     python -m benchmarks.first_answers --sizes tiny --device cpu --held 0 1500
+    python -m benchmarks.first_answers --drafters eagle3 dflash --held 0     # heads with random weights: hostile ones
 
 Each row of the table is a process of its own: its first answers speculate, with one prompt each, and then the same
 prompts are answered plainly, when everything is warm. A speed is that of decoding, after the first token.
@@ -23,16 +24,18 @@ from typing import Any
 import torch
 
 from benchmarks import gpu
+from benchmarks.heads import LENGTHS, random_head
 from benchmarks.shapes import PAIRS
 from specdec.bench.prompts import built_in
 from specdec.bundled import path as bundled
 from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
+from specdec.drafters.base import LoadedDrafter
 from specdec.drafters.model import DraftModelDrafter
 from specdec.text.tokenizer import Tokenizer
 from specdec.types import Completion, LoadOptions, Speculative
 
-DRAFTERS = ("model", "lookup", "hostile")
+DRAFTERS = ("model", "lookup", "hostile", *LENGTHS)
 _ROOM = 256
 """Tokens of a slot beyond what is held and answered."""
 
@@ -51,12 +54,16 @@ def engine_of(arguments: argparse.Namespace, drafter: str, held: int, tokenizer:
     longest = max(map(len, prompts(tokenizer, held, arguments.answers)))
     context = longest + arguments.tokens + _ROOM
     target = gpu.load(size, "target", device, dtype, arguments.slots, context=context)
-    draft = None
-    if drafter != "lookup":
+    draft: LoadedDrafter | None = None
+    if drafter in LENGTHS:
+        draft = random_head(drafter, size, target)
+    elif drafter != "lookup":
         hostile = drafter == "hostile"
         model = gpu.load(small, "draft", device, dtype, arguments.slots, context=context, hostile=hostile)
         draft = DraftModelDrafter.over(model, target)
-    options = LoadOptions("target", "none" if drafter == "hostile" else "lookup", prefix_cache_bytes=0, remember=0)
+    options = LoadOptions(
+        "target", "none" if drafter in ("hostile", *LENGTHS) else "lookup", prefix_cache_bytes=0, remember=0
+    )
     return assemble(options, target, draft, tokenizer, eos_ids=frozenset())
 
 

@@ -55,8 +55,13 @@ class HeadCost:
     """A round's time by that of a plain pass."""
     auto: float
     """Tokens per second of `auto` by those of plain decoding."""
+    possible: float
+    """Tokens per second by those of plain decoding, of what the acceptance length by `ratio` allows."""
     same_text: bool
     gigabytes: float
+    """Of its weights and cache."""
+    taken: float
+    """By which the device's memory grew for it, in gigabytes; on a CPU that is not known, and 0."""
 
 
 class RandomTensors(HeadTensors):
@@ -162,26 +167,36 @@ def beside_draft(folders: Sequence[Path], name: str, target: Model, work: Work, 
 
 
 def costs(kind: str, size: Size, target: Model, work: Work) -> Iterator[HeadCost]:
-    drafter, options = random_head(kind, size, target), LoadOptions("target", "none", prefix_cache_bytes=0)
+    before, options = _allocated(target.info.device), LoadOptions("target", "none", prefix_cache_bytes=0)
+    drafter = random_head(kind, size, target)
+    own, taken = drafter.weight_bytes + drafter.cache_bytes, _allocated(target.info.device) - before
     with assemble(options, target, drafter, Tokenizer.load(bundled("target")), eos_ids=frozenset()) as engine:
         plain, texts = measure(engine, work, "plain", 0.0, "off", None)
         auto = measure(engine, work, "auto", 0.0, "auto", texts)[0]
         for k in LENGTHS[kind]:
             row = measure(engine, work, f"k={k}", 0.0, k, texts)[0]
-            yield _cost(kind, k, plain, auto, row, drafter.weight_bytes / 1e9)
+            yield cost(kind, k, plain, auto, row, own=own, taken=taken)
 
 
-def _cost(kind: str, k: int, plain: Row, auto: Row, row: Row, gigabytes: float) -> HeadCost:
+def _allocated(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def cost(kind: str, k: int, plain: Row, auto: Row, row: Row, *, own: int, taken: int) -> HeadCost:
+    """From what was measured, in bytes, without drafts, with `auto`, and with k of them."""
+    ratio = (row.draft_ms + row.verify_ms) / plain.verify_ms
     return HeadCost(
         kind,
         k,
         plain.verify_ms,
         row.draft_ms,
         row.verify_ms,
-        (row.draft_ms + row.verify_ms) / plain.verify_ms,
+        ratio,
         auto.tokens_per_second / plain.tokens_per_second,
+        row.tokens_per_second / plain.tokens_per_second / (row.acceptance_length / ratio),
         bool(auto.same_text and row.same_text),
-        gigabytes,
+        own / 1e9,
+        taken / 1e9,
     )
 
 
@@ -210,12 +225,13 @@ def run(arguments: argparse.Namespace) -> list[HeadCost] | list[Row]:
         show(rows, read_bytes(target) / copy_bandwidth(device) * 1000)
         return rows
     found: list[HeadCost] = []
-    print("kind     drafts  plain ms  draft ms  verify ms  ratio   auto  same    GB", flush=True)
+    print("kind     drafts  plain ms  draft ms  verify ms  ratio   auto  possible  same    GB  taken", flush=True)
     for kind in arguments.kinds:
         for c in costs(kind, size, target, work):
             found.append(c)
             times = f"{c.plain_ms:9.3f} {c.draft_ms:9.3f} {c.verify_ms:10.3f} {c.ratio:6.3f} {c.auto:6.3f}"
-            print(f"{c.kind:8} {c.drafts:6} {times} {c.same_text!s:>5} {c.gigabytes:5.2f}", flush=True)
+            rest = f"{c.possible:9.1%} {c.same_text!s:>5} {c.gigabytes:5.2f} {c.taken:6.2f}"
+            print(f"{c.kind:8} {c.drafts:6} {times} {rest}", flush=True)
     return found
 
 
