@@ -35,10 +35,14 @@ DISTRIBUTION = "specdec-engine"
 """What to install: `specdec` on PyPI is another project."""
 
 
+ERRNO = re.compile(r"\[Errno -?\d+\] ")
+"""The system's number of an error, which is for nobody."""
+
+
 def first_line(error: BaseException) -> str:
-    """What another library's error says, for a message of our own; numbers of the system's errors are for nobody."""
+    """What another library's error says, for a message of our own."""
     first, *more = (str(error).strip() or type(error).__name__).splitlines()
-    first = re.sub(r"\[Errno -?\d+\] ", "", first)
+    first = ERRNO.sub("", first)
     return f"{first} {more[0].strip()}" if more and first.endswith(":") else first
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specdec.errors import InvalidRequest, LoadError, extra, first_line
+from specdec.errors import ERRNO, InvalidRequest, LoadError, extra, first_line
 from specdec.models.weights import stores
 
 _AGAIN = 3
@@ -192,7 +192,7 @@ def main() -> None:
     try:
         _fetch(sys.argv[1])
     except Exception as error:  # noqa: BLE001  (the hub, its cache and the network each have their own kinds)
-        sys.stdout.write(" ".join(str(error).split())[:300] or type(error).__name__)
+        sys.stdout.write(" ".join(ERRNO.sub("", str(error)).split())[:300] or type(error).__name__)
         sys.exit(_REFUSED)
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from specdec import __version__
-from specdec.errors import DISTRIBUTION
+from specdec.errors import DISTRIBUTION, first_line
 
 _COMMANDS = {
     "generate": ("generate", "Answer a prompt, streaming."),
@@ -109,8 +110,22 @@ def _warn_of_namesake() -> None:
 
 def main() -> None:
     """Entry point of `specdec`."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # None where the shell closed it
+        setattr(sys, name, getattr(sys, name) or Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     _warn_of_namesake()
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    code = _run(sys.argv[1] if len(sys.argv) > 1 else "")
+    if code == 130:  # Ctrl-C
+        _end_at_once(code)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = code or _unwritten(error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds
+    sys.exit(code)
+
+
+def _run(command: str) -> int:
+    """Its exit code."""
     try:
         if command in _COMMANDS:
             app = _joined([command], _function)
@@ -118,21 +133,25 @@ def main() -> None:
             app = _joined(_COMMANDS, _function)
         else:  # nothing is imported to list the commands
             app = _joined(_COMMANDS, lambda _name: lambda: None)
-        code = app(prog_name="specdec", standalone_mode=False)
-    except typer.Abort:
-        code = 1
+        return app(prog_name="specdec", standalone_mode=False) or 0
+    except (typer.Abort, KeyboardInterrupt) as error:  # the latter while a command was imported
         typer.echo("stopped", err=True)
-    except KeyboardInterrupt:  # while a command was imported
-        code = 130
-        typer.echo("stopped", err=True)
+        return 1 if isinstance(error, typer.Abort) else 130
+    except OSError as error:
+        return _unwritten(error)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors; it has no public name for them all
             raise
-        code = 2
         typer.secho(f"error: {_usage(error)}", err=True, fg="red")
-    if code == 130:  # Ctrl-C
-        _end_at_once(code)
-    sys.exit(code)
+        return 2
+
+
+def _unwritten(error: OSError) -> int:
+    """The exit code where output could not be written: its disk is full, or nobody reads on, who need not be told."""
+    if isinstance(error, BrokenPipeError):
+        return 1
+    typer.secho(f"error: {first_line(error)}", err=True, fg="red")
+    return 2
 
 
 def _end_at_once(code: int) -> None:

@@ -23,7 +23,7 @@ import typer
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import stderr
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, first_line
 
 VARIABLE = "SPECDEC_CONFIG"
 EPILOG = """
@@ -59,7 +59,7 @@ def _content() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise InvalidRequest("config", str(file), f"a TOML file ({error})") from None
+        raise InvalidRequest("config", str(file), f"a TOML file ({first_line(error)})") from None
     return {name.replace("-", "_"): value for name, value in content.items()}
 
 

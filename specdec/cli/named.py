@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specdec.engine import Engine, Progress
-from specdec.errors import InvalidRequest
+from specdec.errors import InvalidRequest, first_line
 from specdec.loading import load_engine
 from specdec.types import LoadOptions
 
@@ -63,7 +63,7 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     try:
         tables = tomllib.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidRequest("models", str(file), f"a TOML file ({error})") from None
+        raise InvalidRequest("models", str(file), f"a TOML file ({first_line(error)})") from None
     for name, table in tables.items():
         if not isinstance(table, dict) or "target" not in table:
             raise InvalidRequest(f"models.{name}", table, "a table with a target")

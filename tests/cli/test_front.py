@@ -53,6 +53,21 @@ def test_a_wrong_word_is_one_line_without_a_box(words: str, error: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full, of Linux")
+@pytest.mark.parametrize(
+    ("line", "code", "error"),
+    [
+        ("plan Qwen/Qwen3-8B --gpu 4090 >/dev/full", 2, "error: No space left on device\n"),
+        ("plan Qwen/Qwen3-8B --gpu 4090 >&-", 0, ""),
+        ("generate - <&-", 2, "error: prompt is ''; expected at least one character, message or token\n"),
+    ],
+)
+def test_output_that_cannot_be_written_and_ends_that_are_closed(line: str, code: int, error: str) -> None:
+    command = f"{sys.executable} -m specdec {line}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, error)
+
+
 def test_a_wrong_value_of_the_file_with_defaults_is_told_with_its_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("temperature = 'hot'")
