@@ -13,8 +13,11 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Names of the field that templates read it from; most read the first."""
 
 
-def thought_field(template: str) -> str:
-    """The name under which a template reads what an assistant thought."""
+def thought_field(template: str) -> str | None:
+    """The name under which a template reads what an assistant thought; None where that is a part of the content, as in
+    Mistral's."""
+    if "['type'] == 'thinking'" in template:
+        return None
     return next((name for name in _THOUGHTS if re.search(rf"[.'\"]{name}\b", template)), _THOUGHTS[0])
 
 

@@ -181,16 +181,16 @@ class Tokenizer:
     def _forms(self, messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
         if self._calls_once:
             messages = list(one_call_each(messages))
-        aloud = thinking_aloud(messages)
-        for way in (messages, aloud) if aloud != list(messages) else (messages,):
+        calls = any(message.tool_calls for message in messages)
+        for way in (messages, thinking_aloud(messages)) if calls else (messages,):
             for placed in placements(way):
                 chat = [_as_openai(message, self._thought_field) for message in placed]
                 yield chat
-                if any(message.tool_calls for message in messages):  # some templates want arguments as text
+                if calls:  # some templates want arguments as text
                     yield [_with_texts(message) for message in chat]
 
     @cached_property
-    def _thought_field(self) -> str:
+    def _thought_field(self) -> str | None:
         return thought_field(self.template)
 
     @cached_property
@@ -345,10 +345,15 @@ def _shown(name: str | None) -> str:
     return "nothing" if name is None else repr(name)
 
 
-def _as_openai(message: Message, thought: str) -> dict[str, Any]:
+def _as_openai(message: Message, thought: str | None) -> dict[str, Any]:
     """The dict that templates expect. Keys without a value are left out: templates test for their presence."""
-    given = {"name": message.name, "tool_call_id": message.tool_call_id, thought: message.reasoning}
+    given = {"name": message.name, "tool_call_id": message.tool_call_id}
     out: dict[str, Any] = {"role": message.role, "content": message.content or ""}
+    if thought is not None:
+        given[thought] = message.reasoning
+    elif message.reasoning is not None:
+        text = [{"type": "text", "text": message.content}] if message.content else []
+        out["content"] = [{"type": "thinking", "thinking": message.reasoning}, *text]
     out |= {key: value for key, value in given.items() if value is not None}
     for call in message.tool_calls:
         arguments: Any = call.arguments

@@ -47,6 +47,18 @@ def test_thoughts_are_where_the_template_reads_them(chatty: Tokenizer, read: str
     assert chatty.chat([Message("assistant", "Yes", reasoning="Hm")]).text == "<Hm>"
 
 
+def test_thoughts_are_parts_of_the_content_as_mistral_has_them(chatty: Tokenizer) -> None:
+    part = "{% if p['type'] == 'thinking' %}[{{ p['thinking'] }}]{% else %}{{ p['text'] }}{% endif %}"
+    whole = (
+        "{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}"
+        + part
+        + "{% endfor %}{% endif %}"
+    )
+    chatty._backing.chat_template = f"{{% for m in messages %}}{whole};{{% endfor %}}"
+    chat = [Message("user", "x"), Message("assistant", "Yes", reasoning="Hm"), Message("assistant", "", reasoning="So")]
+    assert chatty.chat([*chat, Message("assistant", "No")]).text == "x;[Hm]Yes;[So];No;"
+
+
 def test_a_thought_takes_in_what_was_said_where_both_are_refused(chatty: Tokenizer) -> None:
     """As gpt-oss' template has it, which writes what was said before a call as a thought."""
     both = "{% if m.content and m.thinking %}{{ raise_exception('not both') }}{% endif %}"

@@ -209,8 +209,8 @@ TOOL_FORMATS: Mapping[str, ToolFormat] = {form.name: form for form in _FORMATS}
 _HARMONY = Channels("<|channel|>final<|message|>", "<|channel|>commentary<|message|>", "<|start|>assistant")
 _HARMONY_THOUGHT = ("<|channel|>analysis<|message|>", "<|end|>")
 HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>")
-_FOREIGN = "<function="
-"""A sign of calls that no format here has, but for the one that knows it."""
+_FOREIGN = ("<function=", "<invoke", "<tool_calls>")
+"""Signs of calls that no format here has, but for the one that knows them."""
 _THOUGHTS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|channel>", "<channel|>"))
 _LABELS = {"<|channel>": "thought\n"}
 """What stands first in a thought behind such a mark."""
@@ -243,8 +243,9 @@ class AnswerFormat:
         if name == "auto":
             read = template.replace("\\n", "\n")
             name = next((form.name for form in _FORMATS if all(sign in read for sign in form.signs)), name)
-            if _FOREIGN in template and _FOREIGN not in TOOL_FORMATS.get(name, _FORMATS[-1]).signs:
-                name = "none"
+            known = TOOL_FORMATS.get(name, _FORMATS[-1]).signs
+            if any(sign in template and sign not in known for sign in _FOREIGN):
+                name = "auto"
         tools = TOOL_FORMATS.get(name)
         if all(mark in template for mark in _HARMONY_SIGNS):
             return cls.harmony(tools, tokens)

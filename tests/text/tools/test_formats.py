@@ -6,6 +6,7 @@ import pytest
 
 from specdec.errors import InvalidRequest
 from specdec.text.tools.formats import TOOL_FORMATS, AnswerFormat
+from specdec.text.tools.template import ResponseTemplate
 
 HERMES = "{% if tools %}<tools>{% endif %}<tool_call>{{ call.name }}</tool_call>"
 LLAMA = 'Environment: ipython {"name": function name, "parameters": dictionary}'
@@ -16,6 +17,7 @@ MISTRAL = "[AVAILABLE_TOOLS]{{ tools }}[/AVAILABLE_TOOLS] [TOOL_CALLS] ["
     (HERMES, "hermes"), (LLAMA, "llama3"), (MISTRAL, "mistral"), ("{{ messages }}", None), ("", None),
     ("<tool_call>\n<function=name>", None), ("[TOOL_CALLS]name[ARGS]", "mistral_args"),
     ("[TOOL_CALLS]name[CALL_ID]id[ARGS]", "mistral_ids"), ("{{ '<|tool_calls_section_begin|>' }}", "kimi"),
+    ("<tool_call>\n<invoke name=x>", None), ("<tool_calls>[<tool_call>]</tool_calls>", None),
     ("<tool_call>\n<function=name>\n<parameter=key>", "qwen_xml"), ("<tool_call>{{ n }}<arg_key>", "glm_dense"),
     ("{{ '<tool_call>' + n + '\\n<arg_key>' + k + '</arg_key>\\n<arg_value>' }}", "glm"),
     ("<|start|>assistant to=functions.{{ n }}<|channel|>commentary json<|message|>", "harmony"),
@@ -33,6 +35,12 @@ def test_selected() -> None:
     assert AnswerFormat.of("none", HERMES, {}).tools is None
     with pytest.raises(InvalidRequest, match="tool_format is 'xml'; expected auto, none, gemma"):
         AnswerFormat.of("xml", HERMES, {})
+
+
+def test_calls_of_a_foreign_format_are_read_by_its_response_template() -> None:
+    described = ResponseTemplate(None, {})
+    assert AnswerFormat.of("auto", "<tool_call>\n<invoke name=x>", {}, described).template is described
+    assert AnswerFormat.of("auto", HERMES, {}, described).template is None
 
 
 def test_channels_are_known_without_tools() -> None:
