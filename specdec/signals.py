@@ -29,4 +29,5 @@ def as_interrupts() -> Iterator[None]:
         yield
     finally:
         for number in heard:
-            signal.signal(number, before[number])
+            if signal.getsignal(number) is leave:  # else the process is about to end
+                signal.signal(number, before[number])
