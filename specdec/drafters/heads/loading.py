@@ -67,9 +67,9 @@ def check_head(folder: Path, target: Path, name: str) -> None:
     weight is read."""
     try:
         described = read_config(target).get_text_config()
-    except LoadError:  # it is said where the target is loaded
+        ends = _Sizes(described.hidden_size, described.num_hidden_layers, described.vocab_size)
+    except (LoadError, AttributeError):  # it is said where the target is loaded
         return
-    ends = _Sizes(described.hidden_size, described.num_hidden_layers, described.vocab_size)
     info = ModelInfo(name, "", "", ends.vocab, 0, 0, _NOWHERE, torch.float32, 0, 0, 0)
     config = read(folder, ends.layers)
     _check_fits(folder, config, info, ends)

@@ -123,6 +123,17 @@ def test_a_grammar_holds(kind: str, folder: Path, tmp_path: Path) -> None:
             assert re.match("(ab|cd){3}", fast.text)
 
 
+def test_a_heads_own_doubts_shorten_drafts_under_auto_alone(folder: Path, tmp_path: Path) -> None:
+    target = loaded(folder, slots=2)
+    written = head("dspark", Sizes.of(target))
+    written.tensors["confidence_head.proj.bias"].fill_(-9.0)
+    with engine(target, load_head(written.save(tmp_path), target, "head")) as running:
+        for speculative, most in (("auto", 1), (4, 4)):
+            options: dict[str, Any] = {"temperature": 0.0, "max_tokens": 24, "speculative": speculative}
+            rounds = [event.round for event in running.stream(PROMPTS[0], **options) if event.round]
+            assert max(len(round.drafted) for round in rounds if round.drafter == "dspark") == most
+
+
 def test_verify_puts_a_head_to_the_test(tmp_path: Path) -> None:
     test_heads.repeating(tmp_path / "target", vocab_size=300, max_position_embeddings=512)
     target = load_model(tmp_path / "target", device="cpu", context=400, slots=2)
