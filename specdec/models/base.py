@@ -141,6 +141,11 @@ class ModelEnds(Protocol):
     @property
     def layers(self) -> int: ...
 
+    @property
+    def rounded(self) -> bool:
+        """Whether they are kept in few bits."""
+        ...
+
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens [...] int64 -> [..., H]."""
         ...

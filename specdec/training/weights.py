@@ -106,6 +106,8 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtyp
 class FrozenEnds:
     """The target's embedding, and its head as a plain product that gradients go through (a `ModelEnds`)."""
 
+    rounded = False
+
     def __init__(self, target: Model) -> None:
         assert target.ends is not None
         self._ends = target.ends

@@ -54,6 +54,7 @@ class _Sizes:
     hidden: int
     layers: int
     vocab: int
+    rounded: bool = False
 
     def embed(self, tokens: Tensor) -> Tensor:
         return torch.empty(*tokens.shape, self.hidden, device=_NOWHERE)

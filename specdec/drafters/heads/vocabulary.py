@@ -12,6 +12,9 @@ from specdec.errors import CheckpointCorrupt, UnsupportedModel
 from specdec.models.base import ModelEnds, ModelInfo
 from specdec.models.weights.base import Weight
 
+_ROUNDED = 0.12
+"""By which share rounding to four bits changes values, at most."""
+
 
 class HeadVocabulary:
     """Tokens in and logits out, both of the target's ids.
@@ -93,7 +96,14 @@ def _copied_head(tensors: HeadTensors, ends: ModelEnds, target: ModelInfo) -> bo
         return False
     with torch.no_grad():
         theirs = ends.unembed(torch.eye(columns, ends.hidden, dtype=target.dtype, device=target.device))
-    return bool(torch.equal(theirs.to(target.dtype), stored[:, :columns].T.to(target.device, target.dtype)))
+    return _same(theirs.to(target.dtype), stored[:, :columns].T.to(target.device, target.dtype), ends)
+
+
+def _same(theirs: Tensor, stored: Tensor, ends: ModelEnds) -> bool:
+    """Whether these are the target's values, as far as rounding leaves them alike."""
+    if not ends.rounded:
+        return bool(torch.equal(theirs, stored))
+    return bool((theirs.float() - stored.float()).norm() <= _ROUNDED * stored.float().norm())
 
 
 def _own_embedding(tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, target: ModelInfo) -> Tensor | None:
@@ -111,6 +121,6 @@ def _own_embedding(tensors: HeadTensors, config: HeadConfig, ends: ModelEnds, ta
     if fitting and tensors.readable and rows <= target.vocab_size:
         ids = torch.arange(rows, device=target.device)
         stored = tensors.raw(name).to(target.device, target.dtype)
-        if stored.shape[1] == ends.hidden and bool(torch.equal(stored, ends.embed(ids))):
+        if stored.shape[1] == ends.hidden and _same(ends.embed(ids), stored, ends):
             return None
     return tensors.tensor(name, family.vocab, family.hidden)

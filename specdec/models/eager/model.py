@@ -24,8 +24,9 @@ from specdec.models.rope import Rope
 from specdec.models.state import SlotState
 from specdec.models.weights import layers
 from specdec.models.weights.checkpoint import TensorSource
-from specdec.models.weights.few_bits import FEW, TOGETHER
+from specdec.models.weights.few_bits import FEW, TOGETHER, FewBitsWeight
 from specdec.models.weights.layers import Layer, ModelWeights, Quantization
+from specdec.models.weights.quantized import QuantizedWeight
 from specdec.threads.count import threads
 
 LONGEST = 1024
@@ -99,6 +100,7 @@ class EagerEnds:
 
     def __init__(self, model: EagerModel) -> None:
         self._model, self.hidden, self.layers = model, model.family.hidden, model.family.layers
+        self.rounded = isinstance(model.weights.head, QuantizedWeight | FewBitsWeight)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """See `base.ModelEnds.embed`."""

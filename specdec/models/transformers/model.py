@@ -42,6 +42,8 @@ class Forward:
 class TransformersEnds:
     """Embedding and head of a model of transformers (see `base.ModelEnds`)."""
 
+    rounded = False
+
     def __init__(self, embedding: Any, head: Any, config: Any) -> None:
         self._embedding, self._head = embedding, head
         self.hidden, self.layers = config.hidden_size, config.num_hidden_layers

@@ -152,6 +152,24 @@ def test_a_copy_of_the_targets_head_is_not_kept(target: Model, tmp_path: Path) -
         assert load_head(written.save(tmp_path / name), target, "head").weight_bytes == lean + more
 
 
+def test_a_copy_is_not_kept_beside_a_target_in_few_bits(
+    target: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its values are rounded they are no longer those that the checkpoint brings."""
+    written, ends = head("dspark", sizes := Sizes.of(target)), target.ends
+    assert ends is not None
+    own, table = ends.unembed(torch.eye(sizes.hidden)).T, ends.embed(torch.arange(sizes.vocab))
+    noise = torch.randn(own.shape, generator=torch.Generator().manual_seed(1)) * own.std()
+    lean = load_head(written.save(tmp_path / "without"), target, "head").weight_bytes
+    written.tensors["embed_tokens.weight"] = table + noise * 0.05 * table.std() / own.std()
+    for share, more in ((0.05, 0), (0.5, own.nbytes)):
+        written.tensors["lm_head.weight"] = own + noise * share
+        monkeypatch.setattr(ends, "rounded", True)
+        assert load_head(written.save(tmp_path / str(share)), target, "head").weight_bytes == lean + more
+    monkeypatch.setattr(ends, "rounded", False)
+    assert load_head(tmp_path / "0.05", target, "head").weight_bytes == lean + own.nbytes + table.nbytes
+
+
 def test_a_copy_of_the_targets_embedding_is_not_kept(target: Model, tmp_path: Path) -> None:
     written = head("eagle3", Sizes.of(target))
     assert target.ends is not None
