@@ -59,6 +59,19 @@ async def test_sessions_are_searched_opened_renamed_and_deleted(tmp_path: Path) 
         await chat.until(lambda: chat.app.store and len(chat.app.store.sessions()) == 1)
 
 
+async def test_a_chat_opens_without_the_parameters_that_cannot_be_read(tmp_path: Path) -> None:
+    """As another version may have written them."""
+    path = tmp_path / "sessions.db"
+    async with running(ScriptedEngine(), database=path) as chat:
+        await chat.until(lambda: chat.app.store)
+        await chat.ask("Hello")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE session SET sampling = ?", ('{"heat": 1}',))
+    async with running(ScriptedEngine(), database=path, resume="last") as chat:
+        await chat.until(lambda: chat.texts == ["Hello", STORY])
+        assert any("heat" in said for said in chat.toasts)
+
+
 async def test_a_chat_is_resumed_with_its_settings(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
     async with running(ScriptedEngine(), database=path) as chat:
@@ -66,6 +79,7 @@ async def test_a_chat_is_resumed_with_its_settings(tmp_path: Path) -> None:
         await chat.until(lambda: chat.app.store)
         await chat.enter("/system Be brief.")
         await chat.enter("/set temperature 0.25")
+        await chat.enter("/set logit_bias 1=5")
         await chat.ask("Hello")
     engine = ScriptedEngine()
     async with running(engine, database=path, resume="last") as chat:
@@ -77,6 +91,7 @@ async def test_a_chat_is_resumed_with_its_settings(tmp_path: Path) -> None:
             0.25,
         )
     assert engine.requests[0].sampling.temperature == 0.25
+    assert engine.requests[0].sampling.logit_bias == {1: 5.0}
     assert [getattr(m, "role", None) for m in engine.requests[0].prompt] == [
         "system",
         "user",
@@ -347,9 +362,15 @@ async def test_tokens_tell_about_themselves() -> None:
         await chat.until(lambda: view.has_focus)
         await chat.pilot.press("home", "right")
         await chat.until(lambda: "accepted" in chat.text_of("#detail"))
-        assert chat.text_of("#detail") == (
+        assert chat.text_of("#detail").replace("\n", " ") == (
             "“ upon” id 11 · accepted · round 1: model drafted 2, 2 accepted · draft 1.0 ms, verify 2.0 ms"
         )
+        for width in (60, 80, 120):  # a figure has its unit on the same line
+            await chat.pilot.resize_terminal(width, 40)
+            lines = chat.text_of("#detail").splitlines()
+            room = chat.app.screen.query_one("#detail").content_size.width
+            assert all(len(line) <= room and not line.startswith("ms") for line in lines)
+            assert len(lines) <= 2
         await chat.pilot.press("end")
         await chat.until(lambda: "“.”" in chat.text_of("#detail"))
         await chat.pilot.hover(TokenView, offset=(3, 1))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from specdec.errors import InvalidRequest
@@ -38,7 +40,7 @@ def test_wrong_values_are_refused_by_name(name: str, text: str, message: str) ->
         ChatSettings().with_text(name, text)
 
 
-def test_every_value_can_be_typed_again() -> None:
+def test_every_value_can_be_typed_and_saved_and_read_again() -> None:
     settings = ChatSettings().with_values({
         "temperature": 0.5, "stop": ("a", "\n"), "logit_bias": {3: 2.0}, "speculative": 4, "ignore_eos": True
     })  # fmt: skip
@@ -46,6 +48,7 @@ def test_every_value_can_be_typed_again() -> None:
     for name in NAMES:
         again = again.with_text(name, shown(settings.value(name)))
     assert again == settings
+    assert ChatSettings().with_values(json.loads(json.dumps(settings.changed()))) == settings
 
 
 def test_presets_replace_values_and_keep_the_rest() -> None:

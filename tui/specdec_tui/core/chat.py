@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from specdec.errors import InvalidRequest
 from specdec.types import Delta, Message, Request
 from specdec_tui.core.conversation import Conversation, Turn, title_of
 from specdec_tui.core.files import asked
@@ -92,11 +93,16 @@ class Chat:
 def open_chat(settings: ChatSettings, saved: SavedSession | None, before: Chat) -> tuple[Chat, str | None]:
     """Another chat, or a new one, in the place of one that is left; and what has to be said about it. Two windows that
     wrote one session would write over each other's turns, so the second gets a copy."""
+    note = None
+    try:
+        settings.preset(saved.sampling if saved else {})
+    except InvalidRequest as error:
+        saved, note = saved and replace(saved, sampling={}), f"of this chat's parameters one cannot be read: {error}"
     if (store := before.store) is None:
-        return Chat(settings, saved), None
+        return Chat(settings, saved), note
     store.release(before.id)
     if saved is None or store.take(saved.session.id):
-        return Chat(settings, saved, store), None
+        return Chat(settings, saved, store), note
     turns = (replace(t, state="interrupted") if t.state == "running" else t for t in saved.conversation.turns)
     title = f"{saved.session.title} (copy)"
     copied = replace(
@@ -106,7 +112,8 @@ def open_chat(settings: ChatSettings, saved: SavedSession | None, before: Chat) 
     )
     chat = Chat(settings, copied)
     chat.save_in(store)
-    return chat, "this chat is open in another window: here is a copy of it"
+    copy = "this chat is open in another window: here is a copy of it"
+    return chat, f"{copy}; {note}" if note else copy
 
 
 def continued(before: Chat, turns: Sequence[Turn], summary: str = "") -> Chat:

@@ -34,12 +34,14 @@ class ChatSettings:
     tools: tuple[Mapping[str, Any], ...] = ()
 
     def with_values(self, values: Values) -> ChatSettings:
-        """Values by name, as they come from a preset or a config file."""
+        """Values by name, as they come from a preset, a saved chat or a config file, where token ids are text."""
         unknown = set(values) - set(NAMES)
         if unknown:
             raise InvalidRequest("setting", ", ".join(sorted(unknown)), "one of " + ", ".join(NAMES))
         own = {name: values[name] for name in _OF_REQUEST if name in values}
         shaping = {name: value for name, value in values.items() if name not in own}
+        if isinstance(biases := shaping.get("logit_bias"), Mapping):
+            shaping["logit_bias"] = {_number(int, "logit_bias", str(token)): bias for token, bias in biases.items()}
         changed = replace(self, sampling=replace(self.sampling, **shaping), **own)
         changed.request((Message("user", "?"),))  # Request checks what is not sampling
         return changed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 import time
 
 from textual.app import ComposeResult
@@ -24,6 +26,9 @@ _LEGEND = (
     ("rejected", "strike $token-rejected"),
 )
 _HINT = "← → or the mouse choose a token"
+_UNIT = re.compile(r"(?<=\d) (?=ms\b)")
+_KEPT = "\N{NO-BREAK SPACE}"
+_PADDING = 4
 _EMPTY = "No tokens so far. Of a server that sends no token ids there are none."
 
 
@@ -42,7 +47,8 @@ class TokenPane(Vertical):
         super().__init__()
         self.tokens = TokenView()
         self._clock = FrameClock()
-        self._detail = Static(_HINT, id="detail", markup=False)
+        self._detail = Static(id="detail", markup=False)
+        self._told = _HINT
 
     def compose(self) -> ComposeResult:
         spans = (part for name, style in _LEGEND for part in ((name, style), "  "))
@@ -54,7 +60,7 @@ class TokenPane(Vertical):
         """An answer's tokens; None where they are no longer kept."""
         self.tokens.show(log or TokenLog())
         missing = "Tokens are kept for the last answers since the start; this one's are gone."
-        self._detail.update(missing if log is None else _HINT if log.entries else _EMPTY)
+        self._tell(missing if log is None else _HINT if log.entries else _EMPTY)
 
     def grow(self, now: float, share: float) -> bool:
         """Show the tokens that have come, if a frame is due; whether it was."""
@@ -69,11 +75,20 @@ class TokenPane(Vertical):
     def rest(self) -> None:
         """Show all that has come."""
         if not self.tokens.entries and self.tokens.behind:
-            self._detail.update(_HINT)
+            self._tell(_HINT)
         self.tokens.grow()
 
+    def on_resize(self) -> None:
+        self._tell(self._told)
+
     def on_token_view_looked(self, event: TokenView.Looked) -> None:
-        self._detail.update(detail(event.entry) if event.entry else _HINT)
+        self._tell(detail(event.entry) if event.entry else _HINT)
+
+    def _tell(self, text: str) -> None:
+        """A figure has its unit on the same line, for which Textual's wrapping knows no sign."""
+        self._told = text
+        lines = textwrap.wrap(_UNIT.sub(_KEPT, text), max(self.size.width - _PADDING, 1))
+        self._detail.update("\n".join(lines).replace(_KEPT, " "))
 
 
 def detail(entry: Entry) -> str:
