@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import shutil
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from specdec.errors import ERRNO, InvalidRequest, LoadError, extra, first_line
 from specdec.models.weights import stores
@@ -159,6 +160,26 @@ def size(count: float) -> str:
 # ---- what is here
 
 
+def whole(name: str) -> bool:
+    """Whether weights of OWNER/MODEL[:TAG] are in the cache, and all that its index names."""
+    folder, tag = folder_of(name), name.partition(":")[2].upper()
+    for snapshot in folder.glob("snapshots/*") if os.path.exists(folder) else ():  # a name may be no path at all
+        files = {file.name for kind in WEIGHTS[:3] for file in snapshot.rglob(kind)}
+        wanted = {file for index in snapshot.glob("*.index.json") for file in _indexed(index)}
+        if wanted <= files and any(not tag or stores.tag_of(file) == tag for file in files):
+            return True
+    return False
+
+
+def _indexed(index: Path) -> set[str]:
+    """The files that an index names; none that stands in a folder, which nobody loads."""
+    try:
+        named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()  # whoever loads it says what is wrong
+    return {file for file in named if "/" not in file}
+
+
 def here(name: str) -> list[Path]:
     """Files of OWNER/MODEL[:TAG] that take room on this machine, half-fetched ones too; of a tag, its own alone.
     Raises InvalidRequest where there are none."""
@@ -196,9 +217,35 @@ def main() -> None:
         sys.exit(_REFUSED)
 
 
+def _goes_on(http_get: Callable[..., None]) -> Callable[..., None]:
+    """The hub's library begins a file anew that another process did not end, under another name. So it is kept under
+    one more, from which the next process goes on; the library's lock on the file is held meanwhile."""
+
+    def get(url: str, file: BinaryIO, **options: Any) -> None:
+        present = Path(file.name)
+        etag = present.name.partition(".")[0]
+        kept = present.with_name(f"{etag}.kept.incomplete")
+        if not file.tell():
+            if kept.exists() and not kept.samefile(present):
+                before = kept.stat()
+                if before.st_size <= options.get("expected_size", 0):
+                    with kept.open("rb") as begun:
+                        shutil.copyfileobj(begun, file)
+                for left in present.parent.glob(f"{etag}.*.incomplete"):
+                    if left.stat().st_ino == before.st_ino:
+                        left.unlink()
+            with suppress(OSError):  # where a file has one name alone, it is begun anew
+                os.link(present, kept)
+            options["resume_size"] = file.tell()
+        http_get(url, file, **options)
+        kept.unlink(missing_ok=True)
+
+    return get
+
+
 def _fetch(name: str) -> None:
     with extra("local", "fetching"):
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import file_download, snapshot_download
         from tqdm.auto import tqdm
 
     class PrintedBar(tqdm):  # type: ignore[misc]
@@ -214,6 +261,7 @@ def _fetch(name: str) -> None:
                 sys.stdout.write(f"{int(self.n)} {int(self.total or 0)}\n")
                 sys.stdout.flush()
 
+    file_download.http_get = _goes_on(file_download.http_get)
     wanted = stores.files_to_fetch(name, _PATIENCE)
     snapshot_download(name.partition(":")[0], **wanted, tqdm_class=PrintedBar, etag_timeout=_PATIENCE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from urllib.parse import parse_qs
 import pytest
 
 NAME, COMMIT = "owner/model", "a" * 40
-FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": bytes(24 * 2**20)}
+FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": random.Random(0).randbytes(24 * 2**20)}
 LARGE = "model.safetensors"
 GGUF_NAME = "owner/tiny-GGUF"
 GGUF = {"config.json": b"{}", "Tiny-Q4_K_M.gguf": b"GGUF four", "Tiny-Q8_0.gguf": b"GGUF eight"}
@@ -23,8 +24,8 @@ _MODELS = {NAME: FILES, GGUF_NAME: GGUF}
 
 
 class Hub(ThreadingHTTPServer):
-    """`cuts`: how many more downloads of the large file end in their middle; `held`: they wait while this is not set;
-    `ranges`: from where it was asked for; `searched`: for which words; `gone`: there is no model."""
+    """`cuts`: how many more downloads of the large file end in their middle; `held`: the others wait there while this
+    is not set; `ranges`: from where it was asked for; `searched`: for which words; `gone`: there is no model."""
 
     daemon_threads = True
     cuts = 0
@@ -106,7 +107,6 @@ class _Handler(BaseHTTPRequestHandler):
         if body and name == LARGE:
             self.server.ranges.append(begin)
             self.server.cuts -= cut
-            self.server.held.wait(60)
         self._send(data[begin:], told, status=206 if found else 200, body=body, cut=cut)
 
     def _send(
@@ -117,5 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self.wfile.write(data[: len(data) // 2] if cut else data)
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            if not cut:
+                if len(data) > 2**20:
+                    self.server.held.wait(60)
+                self.wfile.write(data[len(data) // 2 :])
         self.close_connection = cut

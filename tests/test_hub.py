@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,26 @@ def test_a_download_goes_on_where_it_was_cut_off_and_where_it_was_left(our_hub: 
     assert file.read_bytes() == FILES[LARGE]
     _fetched(NAME)
     assert len(our_hub.ranges) == 2, "what is here is not fetched again"
+
+
+def test_a_download_that_was_left_goes_on_in_another_process(our_hub: Hub, tmp_path: Path) -> None:
+    async def leave() -> None:
+        async with aclosing(hub.fetch(NAME)) as steps:
+            async for step in steps:
+                if step.done > 2**20:
+                    return
+
+    our_hub.held.clear()
+    asyncio.run(leave())
+    assert not hub.whole(NAME)
+    our_hub.held.set()
+    _fetched(NAME)
+    assert our_hub.ranges[0] == 0
+    assert our_hub.ranges[1] > 0
+    (file,) = tmp_path.glob(f"models--owner--model/snapshots/*/{LARGE}")
+    assert file.read_bytes() == FILES[LARGE]
+    assert not list(tmp_path.rglob("*.incomplete"))
+    assert hub.whole(NAME)
 
 
 def test_what_the_hub_lacks_is_named(our_hub: Hub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -72,11 +73,23 @@ async def test_a_download_is_cancelled_and_the_engine_stays(our_hub: Hub) -> Non
         our_hub.held.set()
 
 
-def test_only_hub_ids_of_which_nothing_is_here_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_hub_ids_that_are_not_wholly_here_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    (tmp_path / "models--a--here").mkdir()
-    names = ["a/b", "a/b:Q4_K_M", "a/here", "bundled", "auto", str(tmp_path), "http://x/v1", "ollama:a/b"]
-    assert [name for name in names if missing(name)] == ["a/b", "a/b:Q4_K_M"]
+    index = json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})
+    for name, *files in (
+        ("here", "config.json", "model.safetensors"),
+        ("begun", "config.json"),
+        ("part", "1.safetensors", "model.safetensors.index.json"),
+        ("parts", "1.safetensors", "2.safetensors", "model.safetensors.index.json"),
+        ("gguf", "Tiny-Q8_0.gguf"),
+    ):
+        snapshot = tmp_path / f"models--a--{name}" / "snapshots" / "c"
+        snapshot.mkdir(parents=True)
+        for file in files:
+            (snapshot / file).write_text(index)
+    names = ["a/b", "a/here", "a/begun", "a/part", "a/parts", "a/gguf:Q4_K_M", "a/gguf:Q8_0"]
+    names += ["bundled", "auto", str(tmp_path), "http://x/v1", "ollama:a/b"]
+    assert [name for name in names if missing(name)] == ["a/b", "a/begun", "a/part", "a/gguf:Q4_K_M"]
 
 
 async def test_what_is_here_is_described() -> None:

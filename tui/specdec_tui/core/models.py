@@ -99,6 +99,6 @@ def search(words: str) -> list[ModelOption]:
 
 
 def missing(name: str) -> bool:
-    """Whether this is a hub id of which nothing is here."""
+    """Whether this is a hub id that is not wholly here."""
     here = os.path.exists(expanded(name)) or name.startswith(("http://", "https://", "ollama:"))
-    return not here and "/" in name and not os.path.exists(hub.folder_of(name))
+    return not here and "/" in name and not hub.whole(name)
