@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -44,12 +45,17 @@ def test_a_download_goes_on_where_it_was_cut_off_and_where_it_was_left(our_hub: 
     assert len(our_hub.ranges) == 2, "what is here is not fetched again"
 
 
+def _until_written(cache: Path) -> None:
+    while not any(file.stat().st_size > 2**20 for file in cache.rglob("*.incomplete")):
+        time.sleep(0.01)
+
+
 def test_a_download_that_was_left_goes_on_in_another_process(our_hub: Hub, tmp_path: Path) -> None:
     async def leave() -> None:
         async with aclosing(hub.fetch(NAME)) as steps:
-            async for step in steps:
-                if step.done > 2**20:
-                    return
+            while (await anext(steps)).done < 2**20:
+                pass
+            await asyncio.to_thread(_until_written, tmp_path)  # it was told before
 
     our_hub.held.clear()
     asyncio.run(leave())

@@ -11,7 +11,7 @@ import pytest
 from textual import events
 from textual.widgets import Input
 
-from specdec.errors import EngineFailed, InvalidRequest
+from specdec.errors import EngineFailed, InvalidRequest, LoadError
 from specdec_tui.app import ChatApp
 from specdec_tui.core.clipboard import copy
 from specdec_tui.core.config import Config, read_config
@@ -193,6 +193,20 @@ async def test_a_model_that_does_not_exist_leaves_the_engine_alone(monkeypatch: 
         assert not engine.closed
         await chat.enter("/model here/model")
         await chat.until(lambda: engine.closed)
+
+
+async def test_without_an_engine_a_model_that_does_not_exist_leaves_it_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specdec_tui.core.engines.known", lambda _: False)
+
+    class Checking(Garage):
+        check = EngineOpener(Path(os.devnull)).check
+
+    async with running(garage=Checking(LoadError("no room"))) as chat:
+        await chat.until(lambda: "no engine" in chat.text_of("#state"))
+        await chat.enter("/model nowhere/model")
+        await chat.until(lambda: "no model 'nowhere/model'" in chat.text_of("#problem"))
+        await chat.until(lambda: chat.text_of("#state").startswith("no engine · F8 tries again"))
+        assert "no room" in chat.text_of("#state")
 
 
 async def test_who_looks_elsewhere_hears_that_the_answer_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,7 @@ from specdec_tui.core import sequences
 from specdec_tui.core.clipboard import copy
 from specdec_tui.core.commands import COMMANDS, for_app, parse
 from specdec_tui.core.config import Config
-from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading, OpenEngine, causes
-from specdec_tui.core.safe import one_line
+from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading, OpenEngine
 from specdec_tui.core.store import Store
 from specdec_tui.key_queue import KeyQueue
 from specdec_tui.screens.chat import ChatScreen
@@ -194,8 +193,7 @@ class ChatApp(App[None]):
                 if previous:
                     self.main.load_engine(previous)
                 else:
-                    why = one_line(causes(error), 120)
-                    status.show_state(f"no engine · F8 tries again, F3 models · {why}", style="$error")
+                    self.main.watch_engine()
 
     # --------------------------------------------------------------------------- commands
 

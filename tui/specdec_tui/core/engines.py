@@ -92,6 +92,8 @@ class EngineManager:
         self._open, self._report = opening, report
         self.options = options
         self.engine: Engine | None = None
+        self.failed: Exception | None = None
+        """Why the last load brought none."""
         self._load_number = 0
 
     @property
@@ -119,6 +121,7 @@ class EngineManager:
         previous = self.options if self.engine and options != self.options else None
         self.options = options
         self._load_number += 1
+        self.failed = None
         old, self.engine = self.engine, None
         arguments = (self._load_number, options, old, previous)
         threading.Thread(target=self._load, args=arguments, name="specdec-loading", daemon=True).start()
@@ -143,6 +146,7 @@ class EngineManager:
             return
         except Exception as error:  # noqa: BLE001  (whatever it is, the screen shows it and goes on)
             if number == self._load_number:
+                self.failed = error
                 self._report(LoadFailed(error, previous))
             return
         if number != self._load_number:

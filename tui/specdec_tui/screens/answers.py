@@ -133,8 +133,13 @@ class AnswersScreen(Clicked[None]):
             self.status.show_state(f"no engine · F8 restarts it, the chat stays · {one_line(down, 80)}", style="$error")
         elif self.running:
             self._fetch()
-        elif self.engines.engine and not (self.calls.running or self._works("model")):
+        elif self.calls.running or self._works("model"):
+            return
+        elif self.engines.engine:
             self.status.show_state("ready")
+        elif failed := self.engines.failed:
+            why = one_line(causes(failed), 120)
+            self.status.show_state(f"no engine · F8 tries again, F3 models · {why}", style="$error")
 
     def _fetch(self) -> None:
         self.run_worker(self.monitor.fetch(self.engines.engine), group="stats", exit_on_error=False)
