@@ -10,6 +10,8 @@ import torch
 
 from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
+from specdec.decoding.rounds.base import Outcomes
+from specdec.decoding.rounds.device import DeviceRounds
 from specdec.drafters.heads.loading import load_head
 from specdec.models.base import Model
 from specdec.text.tokenizer import Tokenizer
@@ -58,6 +60,30 @@ def test_the_same_drafts(kind: str, target: Model, tmp_path: Path, monkeypatch: 
                 assert a[: len(b)] == b[: len(a)]
             if GPU:
                 assert drafted(engine, prompt, speculative="auto", **shape)[0] == plain
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS if GPU else ("eagle3", "dspark"))
+def test_rows_of_one_round(kind: str, target: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row's text is the one that it has alone, greedy and with a seed."""
+    monkeypatch.setattr("specdec.decoding.engine.calibrate", test_heads._guess)
+    led: list[int] = []
+    collect = DeviceRounds.collect
+
+    def noting(rounds: DeviceRounds) -> Outcomes:
+        found = collect(rounds)
+        led.append(sum(outcome.round is not None and bool(outcome.round.drafted) for outcome in found.values()))
+        return found
+
+    drafter = load_head(head(kind, Sizes.of(target)).save(tmp_path / "head"), target, "head")
+    options = LoadOptions("tiny", "none", remember=0)
+    with assemble(options, target, drafter, Tokenizer(byte_tokenizer()), eos_ids=frozenset()) as engine:
+        plain = [drafted(engine, prompt, speculative="off", **shape)[0] for prompt, shape in ASKED[1:]]
+        monkeypatch.setattr(DeviceRounds, "collect", noting)
+        usual: dict[str, Any] = {"temperature": 0.0, "max_tokens": COUNT, "ignore_eos": True, "speculative": 3}
+        streams = [engine.stream(prompt, **{**usual, **shape}) for prompt, shape in ASKED[1:]]
+        assert [tuple(token.id for event in stream for token in event.tokens) for stream in streams] == plain
+    assert max(led) == 2, "the device led no round of both"
 
 
 def test_what_others_drafted_is_read_by_the_next_round(
