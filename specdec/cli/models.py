@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -127,7 +128,8 @@ def _described(name: str, path: Path) -> LocalModel:
     try:
         kind, runs = _gguf(path) if gguf else _folder(path)
     except SpecDecError as error:
-        return LocalModel(name, size, "?", f"no: {' '.join(str(error).split())}", "nothing")
+        why = " ".join(str(error).split()).replace(f"{path}{os.sep}", "")  # the row has a name already
+        return LocalModel(name, size, "?", f"no: {why}", "nothing")
     return LocalModel(name, size, kind, runs, "nothing" if kind.endswith(" head") else _drafts(name, path))
 
 

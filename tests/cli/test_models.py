@@ -48,6 +48,14 @@ def test_a_head_is_no_target_and_published_heads_are_all_named(run: Run, tmp_pat
     assert "--fetch-draft: z-lab/" in drafts["Qwen3-8B"] and "; also there is deepseek-ai/" in drafts["Qwen3-8B"]
 
 
+def test_a_damaged_model_is_said_so_without_its_path(run: Run, tmp_path: Path) -> None:
+    models.save(models.build("llama"), tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"\xff" * 99)
+    rows = json.loads(run("models", str(tmp_path), "--json").stdout)
+    (runs,) = [row["runs"] for row in rows if Path(row["name"]).name == "broken"]
+    assert runs.startswith("no: model.safetensors is damaged")
+
+
 def test_the_head_that_would_draft_is_named_with_its_kind(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
