@@ -24,3 +24,5 @@ if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
 # A shell's background jobs, and all that they start, ignore Ctrl-C; the programs that tests interrupt must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # below nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

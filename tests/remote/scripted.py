@@ -154,10 +154,13 @@ class ScriptedServer:
             answer = self.answers.popleft() if self.answers else story
             await answer(exchange)
             return
-        pages = {
+        ids = [5, 6, 7, 8, 9, 10, 11]
+        counted = {"object": "response.input_tokens", "input_tokens": len(ids), "token_ids": ids}
+        ours = {f"/v1/{kind}completions/input_tokens": counted for kind in ("", "chat/")} if self.kind == "ours" else {}
+        pages: dict[str, Any] = ours | {
             "/v1/models": self._models(),
             "/version": {"version": "0.32.0"},
-            "/tokenize": {"tokens": [5, 6, 7, 8, 9, 10, 11]},
+            "/tokenize": {"tokens": ids},
             "/health": {},
         }
         if exchange.path == "/metrics":
