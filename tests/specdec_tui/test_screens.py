@@ -59,6 +59,23 @@ async def test_sessions_are_searched_opened_renamed_and_deleted(tmp_path: Path) 
         await chat.until(lambda: chat.app.store and len(chat.app.store.sessions()) == 1)
 
 
+async def test_fields_have_one_line_of_texts_with_more(tmp_path: Path) -> None:
+    async with running(ScriptedEngine(), database=tmp_path / "sessions.db") as chat:
+        await chat.ready()
+        await chat.until(lambda: chat.app.store)
+        await chat.enter("/system one\ntwo")
+        await chat.enter("/rename fox\nbell")
+        assert chat.app.main.chat.title == "fox bell"
+        await chat.pilot.press("f2")
+        assert chat.app.screen.query_one("#system", Input).value == r"one\ntwo"
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.app.screen is chat.app.main)
+        assert chat.app.main.chat.settings.system == "one\ntwo"
+        chat.app.main.prompt.put("one\ntwo")
+        await chat.pilot.press("ctrl+r")
+        assert chat.app.screen.query_one(Input).value == "one two"
+
+
 async def test_a_chat_opens_without_the_parameters_that_cannot_be_read(tmp_path: Path) -> None:
     """As another version may have written them."""
     path = tmp_path / "sessions.db"

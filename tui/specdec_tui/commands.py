@@ -21,6 +21,7 @@ from specdec_tui.core.files import expanded, read
 from specdec_tui.core.models import ModelOption, described, models, served
 from specdec_tui.core.monitor import context_used, known_context
 from specdec_tui.core.offers import has_room
+from specdec_tui.core.safe import one_line
 from specdec_tui.core.settings import ChatSettings
 from specdec_tui.screens.chat import ChatScreen
 from specdec_tui.screens.dialog import open_once
@@ -121,7 +122,7 @@ class SlashCommands:
     def do_rename(self, title: str) -> None:
         if not title:
             raise InvalidRequest("title", title, "a name for this chat")
-        self.screen.chat.rename(title)
+        self.screen.chat.rename(one_line(title))
         self.screen.show_title()
 
     def do_save(self, name: str) -> None:

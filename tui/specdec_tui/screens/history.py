@@ -43,7 +43,7 @@ Type words to search; arrow keys choose, `Enter` takes one into the prompt.
 
     def __init__(self, find: Callable[[str], list[str]], words: str) -> None:
         super().__init__()
-        self._find, self._words = find, words
+        self._find, self._words = find, one_line(words)  # a field's line ends break what is drawn
         self._found: list[str] = []
 
     def compose(self) -> ComposeResult:

@@ -18,6 +18,8 @@ from specdec_tui.core.settings import NAMES, ChatSettings, Values, shown
 from specdec_tui.screens.dialog import Dialog
 from specdec_tui.widgets.options import Folded
 
+_LINE_END = "\\n"
+"""A field has one line."""
 _HINTS = {
     "speculative": "auto, off or k",
     "temperature": "model's own",
@@ -80,7 +82,8 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
                         hint = _HINTS.get(name) or shown(ChatSettings().value(name))
                         yield Input(_written(self._settings, name), placeholder=hint, id=name, compact=True)
                 yield Label("system prompt", id="of-system")
-                yield Input(self._settings.system or "", placeholder="none", id="system", compact=True)
+                system = shown(self._settings.system).replace("\n", _LINE_END)
+                yield Input(system, placeholder="none; \\n is a line end", id="system", compact=True)
                 yield Static("", id="problem", markup=False)
 
     def on_mount(self) -> None:
@@ -113,7 +116,8 @@ An empty field means the default. `Enter` applies all, `Esc` none. A preset fill
         except InvalidRequest as error:
             self.query_one("#problem", Static).update(one_line(error))
         else:
-            self.dismiss(replace(settings, system=self.query_one("#system", Input).value.strip() or None))
+            system = self.query_one("#system", Input).value.replace(_LINE_END, "\n").strip()
+            self.dismiss(replace(settings, system=system or None))
 
 
 def _written(settings: ChatSettings, name: str) -> str:
