@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from textual.screen import Screen
@@ -41,8 +42,14 @@ STORY = "".join(SCRIPT)
 )  # fmt: skip
 @pytest.mark.parametrize("size", [(120, 40), (60, 20)])
 async def test_what_is_typed_into_a_dialog_is_seen(
-    key: str, screen: type[Screen[object]], field: str, size: tuple[int, int], tmp_path: Path
+    key: str,
+    screen: type[Screen[object]],
+    field: str,
+    size: tuple[int, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("specdec_tui.commands.described", AsyncMock(return_value=[]))  # its process would outlive this
     async with running(ScriptedEngine(), size=size, database=tmp_path / "sessions.db") as chat:
         await chat.ready()
         await chat.until(lambda: chat.app.store)
