@@ -74,6 +74,7 @@ async def described(folders: Iterable[Path]) -> list[ModelOption]:
     finally:
         if process.returncode is None:
             process.kill()
+            await process.wait()
     found = json.loads(output) if process.returncode == 0 else []
     return [
         ModelOption(m["name"], f"{m['gigabytes']:.2f} GB", f"{m['format']} · {m['runs']} · drafts: {m['drafts']}")
