@@ -19,6 +19,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -221,23 +222,23 @@ def _goes_on(http_get: Callable[..., None]) -> Callable[..., None]:
     """The hub's library begins a file anew that another process did not end, under another name. So it is kept under
     one more, from which the next process goes on; the library's lock on the file is held meanwhile."""
 
-    def get(url: str, file: BinaryIO, **options: Any) -> None:
-        present = Path(file.name)
+    def get(url: str, temp_file: BinaryIO, **options: Any) -> None:  # the names by which the library calls it again
+        present = Path(temp_file.name)
         etag = present.name.partition(".")[0]
         kept = present.with_name(f"{etag}.kept.incomplete")
-        if not file.tell():
+        if not temp_file.tell():
             if kept.exists() and not kept.samefile(present):
                 before = kept.stat()
-                if before.st_size <= options.get("expected_size", 0):
+                if before.st_size <= (options.get("expected_size") or 0):
                     with kept.open("rb") as begun:
-                        shutil.copyfileobj(begun, file)
+                        shutil.copyfileobj(begun, temp_file)
                 for left in present.parent.glob(f"{etag}.*.incomplete"):
                     if left.stat().st_ino == before.st_ino:
                         left.unlink()
             with suppress(OSError):  # where a file has one name alone, it is begun anew
                 os.link(present, kept)
-            options["resume_size"] = file.tell()
-        http_get(url, file, **options)
+            options["resume_size"] = temp_file.tell()
+        http_get(url, temp_file, **options)
         kept.unlink(missing_ok=True)
 
     return get
@@ -261,7 +262,8 @@ def _fetch(name: str) -> None:
                 sys.stdout.write(f"{int(self.n)} {int(self.total or 0)}\n")
                 sys.stdout.flush()
 
-    file_download.http_get = _goes_on(file_download.http_get)
+    if {"temp_file", "resume_size"} <= signature(file_download.http_get).parameters.keys():  # else it begins anew
+        file_download.http_get = _goes_on(file_download.http_get)
     wanted = stores.files_to_fetch(name, _PATIENCE)
     snapshot_download(name.partition(":")[0], **wanted, tqdm_class=PrintedBar, etag_timeout=_PATIENCE)
 
