@@ -147,10 +147,9 @@ class Tokenizer:
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
     ) -> ChatPrompt:
-        """The chat as the checkpoint's template writes it with these variables, up to where the assistant's answer
-        starts. The template writes bos itself where the model wants one. System messages are moved where it does not
-        take them, or leaves them out (see `placement`); thoughts and calls are told as it wants them (see `history`);
-        and names of special tokens in the texts of the chat are text (see `quoting`)."""
+        """The chat as the template writes it with these variables (with bos where the model wants one), up to where the
+        answer starts. System messages are moved where it does not take or show them (see `placement`); thoughts and
+        calls are told as it wants them (see `history`); names of special tokens are text (see `quoting`)."""
         if not self.has_chat_template:
             raise InvalidRequest("prompt", [message.role for message in messages], _NO_TEMPLATE)
         _check_unicode("messages.content", *(message.content or "" for message in messages))
