@@ -101,15 +101,16 @@ def load(
     context: int = CONTEXT,
     hostile: bool = False,
     quantize: Quantize | None = None,
+    quantize_head: bool = False,
 ) -> Model:
-    """A model of such a size, by kernels where there is a GPU."""
+    """A model of such a size, by kernels where there is a GPU. With `quantize_head` the head has 8 bits."""
     source = Embedded(bundled(role), size, device, hostile=hostile)  # type: ignore[arg-type]
     if cuda := device.type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)  # as for every model that is loaded
     family = families.describe(source.config)
     assert family is not None
     options = ModelOptions(name=size.like, device=device, dtype=dtype, context=context, slots=slots)
-    model = eager.load(source, family, Quantization(to=quantize), **options)
+    model = eager.load(source, family, Quantization(to=quantize, head=quantize_head), **options)
     return with_kernels(model) if cuda else model
 
 

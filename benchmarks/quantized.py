@@ -26,11 +26,11 @@ PROMPT = 2048
 
 
 @torch.inference_mode()
-def measured(name: str, to: Quantize | None, device: torch.device, prompt: int) -> dict[str, Any]:
-    """One format: milliseconds a pass by rows, tokens a second of a prompt, bytes, and whether bits hold."""
+def measured(name: str, to: Quantize | None, head: bool, device: torch.device, prompt: int) -> dict[str, Any]:
+    """One format, with its head in 8 bits or not: milliseconds a pass by rows, tokens a second of a prompt, bytes, and whether bits hold."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     size, context = PAIRS[name][0], max(prompt, 420) + 64
-    model = gpu.load(size, "target", device, dtype, 2, context=context, quantize=to)
+    model = gpu.load(size, "target", device, dtype, 2, context=context, quantize=to, quantize_head=head)
     ids = prompts.prompt(prompt).to(device)
     prompts.read(model, ids, [prompt])
     while model.prepare():  # the prompt's graph
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         f"{'weights in':36s}{'GiB':>7s}" + "".join(f"{f'{rows} rows':>9s}" for rows in ROWS) + "    x    prompt  bits"
     )
     for to in (None, *arguments.formats):
-        one = measured(arguments.sizes, to, device, arguments.prompt)
+        head = arguments.quantize_head and to is not None
+        one = measured(arguments.sizes, to, head, device, arguments.prompt)
         found.append(one)
         times = "".join(f"{one['pass_ms'][rows]:9.3f}" for rows in ROWS)
         gain = found[0]["pass_ms"][1] / one["pass_ms"][1]
@@ -69,6 +70,7 @@ def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sizes", choices=sorted(PAIRS), default="8b")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--formats", nargs="*", choices=get_args(Quantize), default=get_args(Quantize))
+    parser.add_argument("--quantize-head", action="store_true", help="the head as well, to 8 bits")
     parser.add_argument("--prompt", type=int, default=PROMPT, help="tokens of a prompt")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     return parser.parse_args(given)
