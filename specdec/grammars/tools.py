@@ -88,7 +88,7 @@ class _Rules:
         begin = self._format.begin
         if not begin:
             return '/\\s*[^\\s{](?s:.*)/ | ""'
-        if begin in self._ids:
+        if any(mark in begin for mark in self._ids):
             return _ANY
         return self.rule("TEXT", f"{_ANY} & ~/(?s:.*){_pattern(begin)}(?s:.*)/")
 
@@ -99,7 +99,7 @@ class _Rules:
         for i, function in enumerate(functions):
             name, strict = function["name"], bool(function.get("strict"))
             if of.head is not None and of.head.tags is not None:
-                arguments = self._tagged(i, of.head.tags, parameters(function), strict=strict)
+                arguments = self._tagged(of.head.tags, parameters(function), strict=strict)
             elif of.head is not None and of.head.quote:
                 arguments = _Notation(self, of.head.quote, parameters(function), strict=strict).arguments
             else:
@@ -110,7 +110,8 @@ class _Rules:
         if self._channels is not None and self._marks is not None:
             lead = f"{self.literal(self._channels.lead)} {self.until(self._marks[1])} {self._behind_thought()}"
             return f"({lead})? {call}" if led else call
-        begin = self.literal(of.begin) if of.begin else f"({self.literal(PYTHON_TAG)})?"
+        gap = f"({self.literal(of.gap)})? " if of.gap else ""
+        begin = gap + self.literal(of.begin) if of.begin else f"({self.literal(PYTHON_TAG)})?"
         begin = self.until(of.begin) if led and of.begin else begin
         return " ".join(filter(None, (begin, self.literal(of.before), call, more, self.literal(of.after))))
 
@@ -122,40 +123,46 @@ class _Rules:
         number = f"{self.literal(mark)} /{pattern}/" if pattern else ""
         return f"{self.literal(of.head.lead + name)} {number} {self.literal(of.head.name_end)} {arguments}"
 
-    def _tagged(self, call: int, tags: ArgumentTags, schema: Mapping[str, Any], *, strict: bool) -> str:
+    def _tagged(self, tags: ArgumentTags, schema: Mapping[str, Any], *, strict: bool) -> str:
         """The pairs in the order of the schema, or any where it does not name them."""
         named, required = schema.get("properties") or {}, schema.get("required", ())
         if not named and schema.get("additionalProperties", True) is not False:
-            key = f"{self.literal(tags.key)} /[^<>\\n]+/ {self.literal(tags.key_end + tags.value)}"
-            return f"({key} {self._text(tags)})*"
+            key = f"{self.literal(tags.key)} /[^<>\\n{tags.key_end[0]}]+/"
+            return f"({key} {self._valued(tags, tags.key_end, {}, None, strict=False)})*"
         tables = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
-        pairs = []
-        for i, (name, described) in enumerate(named.items()):
-            start = self.literal(f"{tags.key}{name}{tags.key_end}{tags.value}")
-            types = types_of(schema, name)
-            if types is not None and "string" not in types:
-                value = self.rule(f"value_{call}_{i}", _json({**described, **tables}, strict=strict))
-            elif types == {"string"} and "enum" in described:
-                value = f"({' | '.join(map(self.literal, described['enum']))})"
-            elif strict and (beyond := described.keys() - _OF_ANY_TEXT):
-                raise InvalidRequest("grammar", sorted(beyond), "none of an argument that stands without quotes")
-            else:
-                value = ""
-            value = f"{value} {self.literal(tags.value_end + tags.gap)}" if value else self._text(tags)
-            pairs.append(f"({start} {value})" + ("" if name in required else "?"))
+        pairs = [f"({self.literal(tags.empty)})?"] if tags.empty and not required else []
+        for name, described in named.items():
+            start, types = f"{tags.key}{name}{tags.key_end}", types_of(schema, name)
+            pair = self._valued(tags, start, {**described, **tables}, types, strict=strict)
+            pairs.append(pair if name in required else f"{pair}?")
         return " ".join(pairs)
 
-    def _text(self, tags: ArgumentTags) -> str:
-        """Of an argument, with what ends it."""
-        if tags.value_end.strip() in self._ids:
-            return f"{_ANY} {self.literal(tags.value_end + tags.gap)}"
-        return f"{self.until(tags.value_end)} {self.literal(tags.gap)}"
+    def _valued(
+        self, tags: ArgumentTags, start: str, described: Mapping[str, Any], types: set[str] | None, *, strict: bool
+    ) -> str:
+        """A value behind `start`: a text, or any other, as its schema says."""
+        end, ways = self.literal(tags.value_end + tags.gap), list[str]()
+        if types == {"string"} and "enum" in described:
+            options = " | ".join(map(self.literal, described["enum"]))
+            ways.append(f"{self.literal(start + tags.value)} ({options}) {end}")
+        elif types is None or "string" in types:
+            if strict and (beyond := described.keys() - _OF_ANY_TEXT - {"$defs", "definitions"}):
+                raise InvalidRequest("grammar", sorted(beyond), "none of an argument that stands without quotes")
+            text = f"{self.until(tags.value_end)} {self.literal(tags.gap)}"
+            ways.append(f"{self.literal(start + tags.value)} {text}")
+        if types != {"string"} and (tags.other or (types is not None and "string" not in types)):
+            value = self.rule(self.new("value"), _json(described, strict=strict))
+            ways.append(f"{self.literal(start + (tags.other or tags.value))} {value} {end}")
+        return f"({' | '.join(ways)})"
 
     def until(self, mark: str) -> str:
         """Any text, then the mark."""
-        if mark in self._ids:
+        at = min((mark.index(token) for token in self._ids if token in mark), default=len(mark))
+        if at == 0:
             return f"{_ANY} {self.literal(mark)}"
-        return self.rule(f"{self.new('until')}[lazy]", f"/(?s:.*){_pattern(mark)}/")
+        lazy = "[lazy]" if at == len(mark) else ""  # else the token tells where the text ends
+        text = self.rule(f"{self.new('until')}{lazy}", f"/(?s:.*){_pattern(mark[:at])}/")
+        return f"{text} {self.literal(mark[at:])}"
 
     def literal(self, text: str) -> str:
         """Text in which marks are their tokens."""

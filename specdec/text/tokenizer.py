@@ -24,7 +24,7 @@ from specdec.errors import (
 )
 from specdec.files import mistaken
 from specdec.gguf import is_gguf, open_gguf
-from specdec.text import gguf
+from specdec.text import deepseek, gguf
 from specdec.text.detokenizer import Detokenizer
 from specdec.text.filling import FillMarks, Part
 from specdec.text.history import one_call_each, thinking_aloud, thought_field
@@ -47,7 +47,6 @@ _FILES = (
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _BESIDE = "\N{WHITE SMILING FACE}"
 """A letter that becomes the same tokens whatever follows."""
-_NO_TEMPLATE = "text: this checkpoint has no chat template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ class Tokenizer:
             if "trust_remote_code" in str(error):
                 raise UnsupportedModel(f"tokenizer: {path} brings its own code; expected trust_remote_code") from error
             raise CheckpointCorrupt(f"tokenizer: {path} cannot be read: {_one_line(error)}") from error
+        backing.chat_template = backing.chat_template or deepseek.chat_template(path)
         return cls(backing, _config_eos(path))
 
     def save(self, folder: Path) -> None:
@@ -151,7 +151,7 @@ class Tokenizer:
         answer starts. System messages are moved where it does not take or show them (see `placement`); thoughts and
         calls are told as it wants them (see `history`); names of special tokens are text (see `quoting`)."""
         if not self.has_chat_template:
-            raise InvalidRequest("prompt", [message.role for message in messages], _NO_TEMPLATE)
+            raise InvalidRequest("prompt", [m.role for m in messages], "text: this checkpoint has no chat template")
         _check_unicode("messages.content", *(message.content or "" for message in messages))
         offered, given = [dict(tool) for tool in tools], dict(variables or {})
         chat, text = self._placed(messages, offered, given)

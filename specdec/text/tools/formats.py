@@ -19,6 +19,10 @@ class ArgumentTags:
     value: str
     value_end: str
     gap: str
+    other: str = ""
+    """What stands for `value` before all that is no text; "" where that is not told apart."""
+    empty: str = ""
+    """What may stand where there are no pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class ToolFormat:
     tail: str = ""
     signs: tuple[str, ...] = ()
     """Texts of a template that has its model write so; formats with more telling ones come first."""
+    gap: str = ""
+    """What may stand before `begin` even where nothing else does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +86,28 @@ _HARMONY_SIGNS = ("<|start|>", "<|channel|>", "<|message|>")
 _QWEN_TAGS = ArgumentTags("<parameter=", ">", "\n", "\n</parameter>", "\n")
 _GLM_TAGS = ArgumentTags("<arg_key>", "</arg_key>", "\n<arg_value>", "</arg_value>", "\n")
 _GLM_DENSE_TAGS = ArgumentTags("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "")
+_DSML_TAGS = ArgumentTags(
+    '<｜DSML｜parameter name="', '" string="', 'true">', "</｜DSML｜parameter>", "\n", other='false">', empty="\n"
+)
 _GEMMA, _GEMMA_END = "<|tool_call>", "<tool_call|>"
 _FUNCTION_GEMMA, _FUNCTION_GEMMA_END = "<start_function_call>", "<end_function_call>"
+
+
+def _dsml(name: str, block: str) -> ToolFormat:
+    return ToolFormat(
+        name,
+        f"<｜DSML｜{block}>",
+        "\n",
+        "",
+        f"</｜DSML｜{block}>",
+        f"</｜DSML｜{block}>",
+        signs=("｜DSML｜", f"{block}>"),
+        head=CallHead('<｜DSML｜invoke name="', '">\n', tags=_DSML_TAGS),
+        tail="</｜DSML｜invoke>\n",
+        gap="\n\n",
+    )
+
+
 _FORMATS = (
     ToolFormat(
         "gemma",
@@ -119,6 +145,8 @@ _FORMATS = (
         ),
         tail="<|tool_call_end|>",
     ),
+    _dsml("deepseek_v32", "function_calls"),
+    _dsml("deepseek_v4", "tool_calls"),
     ToolFormat(
         "deepseek_r1",
         _DEEPSEEK,
@@ -290,5 +318,5 @@ def inner_texts(tools: ToolFormat) -> tuple[str, ...]:
     if tools.head is None:
         return ()
     head, tags = tools.head, tools.head.tags
-    around = (tags.key, tags.key_end, tags.value, tags.value_end) if tags else ()
+    around = (tags.key, tags.key_end, tags.value, tags.value_end, tags.other) if tags else ()
     return (head.lead, head.number[0], head.name_end, head.quote, tools.tail, *around)

@@ -208,13 +208,15 @@ class NotationReader:
 
 
 class TagReader:
-    """Arguments as tagged pairs. Those whose schema is of a text alone stream; others come out once they are whole."""
+    """Arguments as tagged pairs. Those that can be nothing but a text, by their mark or else by their schema, stream;
+    others come out once they are whole."""
 
     def __init__(self, tags: ArgumentTags, tail: str, schema: Mapping[str, Any]) -> None:
         self._tags, self._tail, self._schema = tags, tail, schema
         self.done = self.quoted = False
         self._held = self._key = ""
         self._count = 0
+        self._types: set[str] | None = None
         self._streams = False
 
     def feed(self, text: str) -> tuple[str, str]:
@@ -242,14 +244,15 @@ class TagReader:
             self._held = self._held[end:]
             return self.close()
         key, found, rest = self._held[start + len(tags.key) :].partition(tags.key_end)
-        mark = tags.value.strip()
-        at = rest.find(mark) if mark else 0
+        marks = (tags.value.strip(), (tags.other or tags.value).strip())
+        at, mark = min(((rest.find(mark), mark) for mark in marks if mark in rest), default=(-1, ""))
         if start < 0 or not found or at < 0 or (not mark and not rest):
             return None
         rest = rest[at + len(mark) :]
         self._held = rest if mark else rest.removeprefix("\n")
         self._key, self.quoted = key.strip(), True
-        self._streams = types_of(self._schema, self._key) == {"string"}
+        self._types = None if tags.other else types_of(self._schema, self._key)
+        self._streams = mark == marks[0] if tags.other else self._types == {"string"}
         self._count += 1
         opening = f"{', ' if self._count > 1 else '{'}{json.dumps(self._key, ensure_ascii=False)}: "
         return opening + '"' if self._streams else opening
@@ -265,7 +268,7 @@ class TagReader:
         if self._tags.value_end.startswith("\n"):
             value = value.removesuffix("\n")
         self._held, self.quoted = rest, False
-        return f'{_escaped(value)}"' if self._streams else as_json(value, types_of(self._schema, self._key))
+        return f'{_escaped(value)}"' if self._streams else as_json(value, self._types)
 
 
 def _without_start(text: str, marks: set[str]) -> tuple[str, str]:

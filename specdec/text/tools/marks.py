@@ -12,8 +12,6 @@ class FoundMark:
 
     name: str
     spelled: bool
-    shown: str
-    """What it adds to the text; "" for a special token."""
 
 
 class MarkSplitter:
@@ -35,7 +33,7 @@ class MarkSplitter:
             return
         yield from self._read(text.removesuffix(name))
         yield from self.rest()
-        yield FoundMark(name, spelled=False, shown=name if text else "")
+        yield FoundMark(name, spelled=False)
 
     def rest(self) -> Iterator[str]:
         """What was held back: no mark after all."""
@@ -52,7 +50,7 @@ class MarkSplitter:
             at, name = min(found)
             if at:
                 yield text[:at]
-            yield FoundMark(name, spelled=True, shown=name)
+            yield FoundMark(name, spelled=True)
             text = text[at + len(name) :]
         longest = max(map(len, self._spelled), default=1) - 1
         ends = range(min(longest, len(text)), 0, -1)

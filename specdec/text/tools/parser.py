@@ -59,10 +59,14 @@ class AnswerParser:
         inner = inner_texts(tools) if tools else ()
         within = [mark for mark in answer_format.ids if any(mark in text for text in inner)]
         self._seals = {mark: chr(_SEAL + i) for i, mark in enumerate(within)}
+        self._inner = {answer_format.ids[mark]: mark for mark in within}
+        self._shown: dict[str, str] = {}
+        """What the letters that stand for tokens add to a text; "" for special ones."""
         self._format = with_marks(tools, self._sealed) if tools else None
-        self._begin, self._end = (tools.begin or PYTHON_TAG, tools.end) if tools else ("", "")
+        begin, end = (tools.begin or PYTHON_TAG, tools.end) if tools else ("", "")
+        self._begin, self._end = self._sealed(begin), self._sealed(end)
         self._open, self._close = (answer_format.thought if thoughts else None) or ("", "")
-        names = dict.fromkeys([self._open, self._close, self._begin, self._end, *within])
+        names = dict.fromkeys([self._open, self._close, self._begin, self._end])
         self._marks = MarkSplitter(names, answer_format.ids)
         self._label = answer_format.label
         self._head: str | None = None
@@ -83,11 +87,14 @@ class AnswerParser:
         if self._marks.idle:
             return [ContentDelta(text)] if text else []
         out: list[Delta] = []
+        mark = self._inner.get(token, "")
+        if mark and (not text or text.endswith(mark)):  # else it was cut by a stop string
+            seal = self._seals[mark]
+            self._shown[seal] = mark if text else ""
+            text = text.removesuffix(mark) + seal
         for part in self._marks.split(token, text):
             if isinstance(part, str):
                 out += self._text(part)
-            elif part.name in self._seals and part.name != self._begin:
-                out += self._text(self._seals[part.name] if self._calling else part.shown)
             elif part.spelled and self._is_quoted(part.name):
                 out += self._text(part.name)
             else:
@@ -120,6 +127,8 @@ class AnswerParser:
         return out
 
     def _text(self, text: str) -> Iterator[Delta]:
+        if not self._calling:
+            text = "".join(self._shown.get(letter, letter) for letter in text)
         if self._head is not None:
             self._head += text
             if self._label.startswith(self._head):
@@ -176,6 +185,8 @@ class AnswerParser:
 
     def _is_quoted(self, mark: str) -> bool:
         """Whether a mark that is spelled is text here: in a string of a call, or of a thought where none can be."""
+        if any(seal in mark for seal in self._seals.values()):  # so it is not spelled, but for the letters around it
+            return False
         if self._scanner is not None and self._scanner.quoted:
             return True
         return (mark == self._open and self._past_thought) or (mark == self._close and not self.thinking)

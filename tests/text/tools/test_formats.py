@@ -24,6 +24,8 @@ MISTRAL = "[AVAILABLE_TOOLS]{{ tools }}[/AVAILABLE_TOOLS] [TOOL_CALLS] ["
     ("{{ '<|tool_call>call:' + n + '{' }}{{ '<|\"|>' + v + '<|\"|>' }}<|channel>thought\n<channel|>", "gemma"),
     ("{{ '<start_function_call>call:' + n }}{{ '<escape>' + v + '<escape>' }}", "function_gemma"),
     ("<｜tool▁calls▁begin｜>{{ n }}\n```json\n", "deepseek_r1"), ("<｜tool▁calls▁begin｜>{{ n }}", "deepseek"),
+    ("{% set d = '｜DSML｜' %}<{{ d }}function_calls>{{ message.tool_calls }}", "deepseek_v32"),
+    ("<｜DSML｜tool_calls>\n<｜DSML｜invoke", "deepseek_v4"), ("<｜DSML｜ calls>\n<｜DSML｜ invoke", None),
 ])  # fmt: skip
 def test_detected(template: str, name: str | None) -> None:
     found = AnswerFormat.of("auto", template, {}).tools

@@ -46,6 +46,17 @@ def glm(name: str, arguments: Mapping[str, Any], gap: str) -> str:
     return f"<tool_call>{name}{gap}{pairs}</tool_call>"
 
 
+def dsml(block: str, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """As DeepSeek writes calls since V3.2."""
+    written = []
+    for name, arguments in calls:
+        told = [(key, value, "true") if isinstance(value, str) else (key, _json(value), "false")
+                for key, value in arguments.items()]  # fmt: skip
+        pairs = [f'<｜DSML｜parameter name="{key}" string="{text}">{v}</｜DSML｜parameter>' for key, v, text in told]
+        written.append("\n".join((f'<｜DSML｜invoke name="{name}">', "\n".join(pairs), "</｜DSML｜invoke>")))
+    return "\n".join((f"<｜DSML｜{block}>", *written, f"</｜DSML｜{block}>"))
+
+
 def _kimi(number: int, name: str, arguments: Mapping[str, Any]) -> str:
     head = f"<|tool_call_begin|>functions.{name}:{number}<|tool_call_argument_begin|>"
     return f"{head}{_json(arguments)}<|tool_call_end|>"
@@ -63,6 +74,8 @@ CALLS: list[tuple[str, dict[str, Any]]] = [("add", ADD), ("say", SAY), ("sub", {
 SINGLE = ("llama3", "harmony")
 """Families whose answers hold one call."""
 WRITTEN = {
+    "deepseek_v32": dsml("function_calls", CALLS),
+    "deepseek_v4": dsml("tool_calls", CALLS),
     "hermes": "\n".join(f"<tool_call>\n{_named(*call)}\n</tool_call>" for call in CALLS),
     "mistral": f"[TOOL_CALLS] [{', '.join(_named(*call) for call in CALLS)}]",
     "llama3": _named("say", SAY, "parameters"),
@@ -111,7 +124,7 @@ BY_DESCRIPTION = (
 HEADED = [family for family in WRITTEN if TOOL_FORMATS[family].head and family != "harmony"]
 _MARKS = (
     r"<\|tool_call>|<tool_call\|>|<\|\"\|>|<\|channel>|<channel\|>|<escape>|<(?:start|end)_function_call>|"
-    r"</?think>|<\|.*?\|>|<｜.*?｜>|\[[A-Z_]+\]|</?tool_call>|</?arg_\w+>"
+    r"｜DSML｜|</?think>|<\|.*?\|>|<｜.*?｜>|\[[A-Z_]+\]|</?tool_call>|</?arg_\w+>"
 )
 Token = tuple[int, str]
 
