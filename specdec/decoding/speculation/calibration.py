@@ -10,10 +10,11 @@ from functools import partial
 from itertools import count
 
 import torch
+from torch import Tensor
 
 from specdec.decoding.speculation.chunks import ChunkCosts
 from specdec.decoding.speculation.controller import Controller
-from specdec.drafters.base import DraftContext, Drafter, DraftRound
+from specdec.drafters.base import DraftContext, Drafter, DraftRound, Seen
 from specdec.models.base import Batch, Model
 from specdec.sampling.batch import SamplingBatch
 from specdec.sampling.state import SamplerState
@@ -58,36 +59,40 @@ def calibrate(target: Model, drafters: Sequence[Drafter], controller: Controller
 @torch.inference_mode()
 def try_out(target: Model, drafters: Sequence[Drafter], controller: Controller, prompt: Sequence[int]) -> None:
     """Let those that cost something draft what the target says after `prompt`: what is accepted there is where the
-    controller starts from. One that reads features is tried in its first answers."""
-    drafters = [d for d in drafters if not d.free and not d.features]
-    info = target.info
+    controller starts from. It is also where heads first run, which takes long once."""
+    drafters, info = [d for d in drafters if not d.free], target.info
     if not drafters or len(prompt) + _WRITTEN > info.context or max(prompt) >= info.vocab_size:
         return
-    said = _continuation(target, list(prompt))
+    tokens, asked = list(prompt), len(prompt)
+    features = _continue(target, tokens, next((d.features for d in drafters if d.features), ()))
     for drafter in drafters:
-        context = DraftContext(-1, 0, list(prompt), len(prompt))
-        for at in range(0, _WRITTEN - _DRAFTED, 2):
-            drafts = drafter.propose(_greedy(context, target), _DRAFTED)
-            drafted, right = drafts.lengths[0], said[at:]
+        context, seen = DraftContext(-1, 0, tokens[:asked], asked), 0
+        for end in range(asked + 1, len(tokens) - _DRAFTED, 2):
+            context.tokens.extend(tokens[len(context.tokens) : end])
+            told = None if features is None else features[seen : end - 1]
+            drafter.observe(Seen(context, seen, end - 1 - seen, told))
+            drafts, right = drafter.propose(_greedy(context, target), _DRAFTED), tokens[end:]
+            drafted = drafts.lengths[0]
             accepted = next((i for i in range(drafted) if int(drafts.tokens[0, i]) != right[i]), drafted)
             controller.acceptance.observe(drafts.sources[0], drafted, accepted)
-            context.tokens.extend(right[:2])
+            seen = end - 1
         drafter.release(context)
 
 
-def _continuation(target: Model, tokens: list[int]) -> list[int]:
-    """What the target says after `tokens`, greedily."""
-    asked, state = len(tokens), target.state
-    start = state.begin(0, tokens)
-    while len(tokens) < asked + _WRITTEN:
+def _continue(target: Model, tokens: list[int], features: tuple[int, ...]) -> Tensor | None:
+    """Append what the target says after `tokens`, greedily; returns its features [W, n * H] of all but the last."""
+    end, state = len(tokens) + _WRITTEN, target.state
+    start, found = state.begin(0, tokens), list[Tensor]()
+    while len(tokens) < end:
         given = torch.tensor([tokens[start:]], device=target.info.device)
-        logits = target.run(Batch(given, [0], [start], 1)).logits
+        told = target.run(Batch(given, [0], [start], 1, features))
+        found += [] if told.features is None else [told.features[0].clone()]
         start = len(tokens)
         state.commit(0, start)
-        tokens.append(int(logits[0, -1].argmax()))
+        tokens.append(int(told.logits[0, -1].argmax()))
     state.commit(0, 0)
     state.leave(0)
-    return tokens[asked:]
+    return torch.cat(found) if found else None
 
 
 def _time_reading(drafter: Drafter, target: Model, costs: ChunkCosts) -> None:

@@ -156,3 +156,19 @@ def test_a_quantised_target_shares_its_head(tmp_path: Path) -> None:
         fast = running.generate("Once upon", max_tokens=16, temperature=0.0, speculative=5)
         assert fast.token_ids == plain.token_ids
         assert fast.stats.drafted > 0
+
+
+@pytest.mark.parametrize("kind", ["eagle3", "dflash"])
+def test_what_a_head_is_worth_is_known_at_load(
+    kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def guess(target: Model, drafters: list[Drafter], controller: Controller) -> None:
+        controller.verify_cost.observe(1, 1.0)
+        controller.draft_costs[kind].observe(1, 0.3)
+
+    monkeypatch.setattr("specdec.decoding.engine.calibrate", guess)
+    target = loaded(folder)
+    drafter = load_head(head(kind, Sizes.of(target)).save(tmp_path), target, "head")  # by chance: never right
+    with engine(target, drafter) as running:
+        first = running.generate(PROMPTS[0], temperature=0.0, max_tokens=20, ignore_eos=True, speculative="auto")
+    assert first.stats.drafted == 0
