@@ -27,7 +27,8 @@ PROMPT = 2048
 
 @torch.inference_mode()
 def measured(name: str, to: Quantize | None, head: bool, device: torch.device, prompt: int) -> dict[str, Any]:
-    """One format, with its head in 8 bits or not: milliseconds a pass by rows, tokens a second of a prompt, bytes, and whether bits hold."""
+    """One format, its `head` in 8 bits or not: milliseconds a pass by rows, tokens a second of a prompt, bytes, and
+    whether bits hold."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     size, context = PAIRS[name][0], max(prompt, 420) + 64
     model = gpu.load(size, "target", device, dtype, 2, context=context, quantize=to, quantize_head=head)
