@@ -16,6 +16,7 @@ from specdec_tui.app import ChatApp
 from specdec_tui.core.clipboard import copy
 from specdec_tui.core.config import Config, read_config
 from specdec_tui.core.engines import EngineOpener, causes
+from specdec_tui.key_parser import KeyParser
 from specdec_tui.screens.compare import CompareScreen
 from specdec_tui.splash import EXAMPLES
 from specdec_tui.widgets.transcript import Transcript
@@ -272,3 +273,24 @@ async def test_many_lines_are_taken_back_and_come_again() -> None:
         assert prompt.text == ""
         await chat.pilot.press("ctrl+y")
         assert (prompt.text, prompt.cursor_location) == ("line\n" * 30, (30, 0))
+
+
+TYPED = {
+    "\x1bso.": "escape s o full_stop",
+    "\x1b/new": "escape slash n e w",
+    "\x1béA": "escape é A",
+    "\x1b\r": "alt+enter",
+    "\x1bc": "alt+c",
+    "a\x1b\x1bb": "a escape ctrl+left",
+    "\x1b[A\x1bf": "up ctrl+right",
+    "\x1b[97;3u": "alt+a",
+    "\x1b]11;x": "right_square_bracket 1 1 semicolon x",
+}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_escape_and_letters_in_one_piece(typed: str) -> None:
+    """As over a slow line: most terminals write Alt and a letter so, too."""
+    parser = KeyParser({"alt+enter", "alt+c"})
+    pressed = [event.key for event in (*parser.feed(typed), *parser.feed("")) if isinstance(event, events.Key)]
+    assert " ".join(pressed) == TYPED[typed]

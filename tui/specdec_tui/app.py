@@ -25,6 +25,7 @@ from specdec_tui.core.commands import COMMANDS, for_app, parse
 from specdec_tui.core.config import Config
 from specdec_tui.core.engines import EngineManager, Loaded, LoadFailed, Loading, OpenEngine
 from specdec_tui.core.store import Store
+from specdec_tui.key_parser import KeyParser
 from specdec_tui.key_queue import KeyQueue
 from specdec_tui.screens.chat import ChatScreen
 from specdec_tui.screens.dialog import ClosesOnce, open_once
@@ -71,6 +72,8 @@ class ChatApp(App[None]):
         typed: str = "",
         question: str = "",
     ) -> None:
+        keys = ["alt+enter", *(key.strip() for given in config.keys.values() for key in given.split(","))]
+        self._with_alt = {key for key in keys if key.startswith("alt+")}
         super().__init__()
         self.engines = EngineManager(opening, config.engine, partial(self.call_later, self._engine_changed))
         self.main = ChatScreen(config, self.engines)
@@ -96,9 +99,11 @@ class ChatApp(App[None]):
 
     def get_driver_class(self) -> type[Driver]:
         """A byte that is no UTF-8, as terminals of other encodings send, is a character that cannot be read. Textual's
-        drivers end the app at one."""
+        drivers end the app at one. And `KeyParser` tells Esc from Alt."""
         driver = super().get_driver_class()
         names = vars(sys.modules[driver.__module__])
+        if "XTermParser" in names:
+            names["XTermParser"] = partial(KeyParser, self._with_alt)
         if "getincrementaldecoder" in names:
             names["getincrementaldecoder"] = lambda encoding: partial(getincrementaldecoder(encoding), "replace")
         return driver
