@@ -8,9 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import venv
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -249,18 +252,47 @@ def programs(tmp_path: Path) -> Path:
     """Where the servers of others are, as their packages install them."""
     venv.create(tmp_path / "venv", with_pip=True)
     found = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
-    install = [str(found / "python"), "-m", "pip", "install", "-q", "mcp-server-time", "mcp-server-fetch"]
-    subprocess.run(install, check=True)
+    packages = ["mcp-server-time", "mcp-server-fetch", "mcp-server-git"]
+    subprocess.run([str(found / "python"), "-m", "pip", "install", "-q", *packages], check=True)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     return found
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[str]:
+    """The address of a.txt."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/a.txt"
+        server.shutdown()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_servers_that_others_wrote(programs: Path, tmp_path: Path) -> None:
-    async with _served(tmp_path, ToolServer(str(programs / "mcp-server-time"))) as toolbox:
-        assert '"Asia/Tokyo"' in await toolbox.call("get_current_time", '{"timezone": "Asia/Tokyo"}')
-    async with _served(tmp_path, ToolServer(str(programs / "mcp-server-fetch"), ("--ignore-robots-txt",))) as toolbox:
-        assert "127.0.0.1" in await toolbox.call("fetch", '{"url": "http://127.0.0.1:1/"}')
+@pytest.mark.usefixtures("_here")
+async def test_a_chat_calls_servers_that_others_wrote(programs: Path, page: str, tmp_path: Path) -> None:
+    """Three at once; none of the calls leaves this machine."""
+    servers = {
+        "time": ToolServer(str(programs / "mcp-server-time")),
+        "fetch": ToolServer(str(programs / "mcp-server-fetch"), ("--ignore-robots-txt", "--allow-private-ips")),
+        "git": ToolServer(str(programs / "mcp-server-git")),
+    }
+    asked = {
+        "get_current_time": {"timezone": "Asia/Tokyo"},
+        "fetch": {"url": page},
+        "git_status": {"repo_path": str(tmp_path)},
+    }
+    engine = Calling(*(call(name, arguments) for name, arguments in asked.items()))
+    async with running(engine, config=Config(tool_servers=servers)) as chat:
+        await chat.ready()
+        await chat.until(lambda: asked.keys() <= chat.app.main.toolbox.tools.keys())
+        await chat.enter("When, what and where?")
+        for name in asked:
+            await chat.until(lambda name=name: name in chat.text_of("#approval"))  # type: ignore[misc]
+            await chat.pilot.press("y")
+        await chat.until(lambda: chat.texts[-1] == "It is so." and not chat.app.main.busy)
+    found = zip(_results(engine), ('"Asia/Tokyo"', "red", "a.txt"), strict=True)
+    assert [wanted for result, wanted in found if wanted not in str(result)] == []
 
 
 @pytest.mark.usefixtures("_here")
