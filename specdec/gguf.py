@@ -102,6 +102,8 @@ def _opened(parts: tuple[Path, ...], _changed: tuple[int, ...]) -> GgufFile:
     metadata, tensors = _Header(parts[0]).read()
     if not isinstance(metadata.get("general.architecture"), str):
         raise CheckpointCorrupt(f"{parts[0]} names no general.architecture; expected a GGUF file of a model")
+    if (kind := metadata.get("general.type", "model")) != "model":
+        raise UnsupportedModel(f"{parts[0]} is a GGUF file of the type {kind!r}; expected that of a whole model")
     for part in parts[1:]:
         tensors |= _Header(part).read()[1]
     return GgufFile(parts[0], metadata, tensors)
@@ -116,7 +118,7 @@ class _Header:
             with path.open("rb") as file:
                 self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # a file without a byte cannot be mapped
-            raise CheckpointCorrupt(f"{path} cannot be read: {error}") from error
+            raise CheckpointCorrupt(f"{path} cannot be read: {error}; fetch it again") from error
 
     def read(self) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
         """Metadata and tensors."""
@@ -149,7 +151,9 @@ class _Header:
                     raise CheckpointCorrupt(f"{place}; expected a multiple of {alignment}: fetch it again")
             start = -(-self.at // alignment) * alignment
             return metadata, {entry[0]: self._tensor(start, *entry) for entry in entries}
-        except (struct.error, UnicodeDecodeError, MemoryError) as error:
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise CheckpointCorrupt(f"{self.path} is damaged at byte {self.at}; fetch it again") from error
+        except (struct.error, MemoryError) as error:
             raise self._cut() from error
 
     def _numbers(self, kinds: str) -> tuple[Any, ...]:

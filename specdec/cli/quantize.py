@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from specdec.cli import options as o
 from specdec.cli.jsonable import print_json
 from specdec.cli.screen import facts_table, stderr, stdout
+from specdec.errors import InvalidRequest, NotEnoughMemory
 from specdec.types.load import Quantize
 
 EPILOG = """
@@ -39,30 +41,45 @@ def quantize(
 
     source = folder_of(model, "target")
     read = o.text_of("text", text) if text else "\n\n".join(str(m.content) for p in built_in() for m in p.messages)
+    ids = Tokenizer.load(source).encode(read)[:tokens]
+    if len(ids) < 2:
+        raise InvalidRequest("text", str(text), "a file of two tokens at least")
     export(source, folder, to, head=head, device=pick_device(device))
     stderr().print(f"written to {folder}; reading a text with both", style="dim")
-    ids = Tokenizer.load(source).encode(read)[:tokens]
-    facts = {name: _measured(path, device, ids) for name, path in (("before", source), ("after", folder))}
-    found = {f"{fact}_{name}": value for name, both in facts.items() for fact, value in both.items()}
+    (size, before), (less, after) = (_measured(path, device, ids) for path in (source, folder))
     if json:
-        print_json({"model": model, "folder": str(folder), "to": to, "head": head, "tokens": len(ids), **found})
+        said = {"model": model, "folder": str(folder), "to": to, "head": head, "tokens": len(ids)}
+        said |= {"bytes_before": size, "perplexity_before": before, "bytes_after": less, "perplexity_after": after}
+        print_json(said)
         return
     stdout().print(
         facts_table(
             {
-                "weights": f"{found['bytes_before'] / 2**20:.0f} MiB before, {found['bytes_after'] / 2**20:.0f} after",
-                "perplexity": f"{found['perplexity_before']:.4g} before, {found['perplexity_after']:.4g} after, on "
-                f"{len(ids)} tokens",
+                "weights": f"{size / 2**20:.0f} MiB before, {less / 2**20:.0f} after",
+                "perplexity": f"{_shown(before)} before, {_shown(after)} after, on {len(ids)} tokens",
             }
         )
     )
 
 
-def _measured(path: Path, device: str, ids: list[int]) -> dict[str, float]:
+def _shown(perplexity: float | None) -> str:
+    return "not measured" if perplexity is None else f"{perplexity:.4g}"
+
+
+def _measured(path: Path, device: str, ids: list[int]) -> tuple[int, float | None]:
+    """Bytes and perplexity; None where the device does not hold the model, which may be why it is rounded."""
+    import torch
+
     from specdec.bench.perplexity import perplexity
     from specdec.models.loading import load_model
     from specdec.models.weights.sources import positions
 
     size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    loaded = load_model(path, device=device, context=min(_CONTEXT, positions(path) or _CONTEXT))
-    return {"bytes": size, "perplexity": perplexity(loaded, ids)}
+    gc.collect()
+    torch.cuda.empty_cache()  # what the last one took
+    try:
+        loaded = load_model(path, device=device, context=min(_CONTEXT, positions(path) or _CONTEXT))
+    except NotEnoughMemory as error:
+        stderr().print(f"not measured: {error}", style="dim", soft_wrap=True)
+        return size, None
+    return size, perplexity(loaded, ids)

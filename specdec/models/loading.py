@@ -196,7 +196,9 @@ def _read(
     file = open_gguf(path).format if is_gguf(path) else None
     stored = asked.to or file or (formats.method_of(config) if method else None)
     remark = f", made from {stored}" if stored and options["device"].type != "cuda" else ""
-    asked = replace(asked, remark=remark + ("; activations stay in 16 bits" if formats.activations(config) else ""))
+    if formats.activations(config):
+        remark += f"; activations stay in {str(options['dtype']).removeprefix('torch.')}"
+    asked = replace(asked, remark=remark)
     with closing(open_tensors(path)) as weights:
         if method is not None and isinstance(weights, Safetensors):
             asked = replace(asked, stored=partial(method, weights))
@@ -236,9 +238,13 @@ def foretold(
     )
     plain = str(options["dtype"]).removeprefix("torch.")
     kinds: list[tuple[str, Quantize | None]] = [(formats.method_of(config) or plain, None)]
+    rounds = memory.can_round(path, config)
     if where.type != "cuda":
-        return {kinds[0][0]: memory.needs(path, config, **options)}
-    kinds += [(to, to) for to in get_args(Quantize)] if memory.can_round(path, config) else []
+        found = {kinds[0][0]: memory.needs(path, config, **options)}
+        few: list[Quantize] = ["int4", "int8"] if rounds else []
+        kept_so = partial(memory.needs, path, config, head=quantize_head, plain=False, **options)
+        return found | {f"{to}, where it is kept so": kept_so(to) for to in few}
+    kinds += [(to, to) for to in get_args(Quantize)] if rounds else []
     kept: list[tuple[str, KvDtype]] = [("", "auto")]
     kept += [(", kv fp8", "fp8")] if families.describe(config) is not None else []
     found = {}

@@ -18,7 +18,7 @@ from specdec.gguf import is_gguf
 from specdec.models import families
 from specdec.models.base import ModelOptions, kept_in
 from specdec.models.weights import formats
-from specdec.models.weights.checkpoint import Header, pickles
+from specdec.models.weights.checkpoint import Header
 from specdec.models.weights.repacked import BITS
 from specdec.models.weights.sources import headers
 from specdec.types.load import QUANTIZED_BITS, Quantize
@@ -209,9 +209,7 @@ def can_round(path: Path, config: Any) -> bool:
 def weight_bytes(
     path: Path, config: Any, dtype: torch.dtype, quantize: Quantize | None = None, *, head: bool = False
 ) -> int:
-    """Bytes of a checkpoint's weights once they are loaded, from its headers; 0 where it has none that say."""
-    if not is_gguf(path) and pickles(path):
-        return 0
+    """Bytes of a checkpoint's weights once they are loaded, from its headers."""
     every = headers(path)
     if is_gguf(path) and quantize is None:
         return _gguf_bytes(every, dtype)

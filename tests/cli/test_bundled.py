@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_info() -> None:
 
 def test_info_before_anything_is_loaded() -> None:
     done = CliRunner().invoke(app, ["info", "--dry-run", "--device", "cpu", "--context", "100", "--json"])
-    (needs,) = json.loads(done.stdout).values()
+    needs = json.loads(done.stdout)["float32"]
     assert needs["total"] == needs["weights"] + needs["cache"]
     assert 50 * 2**20 < needs["weights"] < 100 * 2**20
 
@@ -116,6 +117,9 @@ def test_quantize(tmp_path: Path) -> None:
     options = ["--text", str(said), "--tokens", "64", "--json"]
     done = CliRunner().invoke(app, ["quantize", "bundled", str(folder), "--text", str(tmp_path / "none.txt")])
     assert done.exit_code == 2 and not folder.exists(), "the text is read before anything is written"
+    (empty := tmp_path / "empty.txt").touch()
+    done = CliRunner().invoke(app, ["quantize", "bundled", str(folder), "--text", str(empty)])
+    assert "expected a file of two tokens at least" in done.output and not folder.exists()
     done = CliRunner().invoke(app, ["quantize", "bundled", str(folder), *options])
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
@@ -123,3 +127,12 @@ def test_quantize(tmp_path: Path) -> None:
     assert result["tokens"] == 64
     assert result["perplexity_after"] == pytest.approx(result["perplexity_before"], rel=0.2)
     assert result["perplexity_after"] != result["perplexity_before"]
+
+
+def test_quantize_what_the_device_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written all the same, and what can be measured is said."""
+    monkeypatch.setattr("specdec.models.memory.free_bytes", lambda _: 2**26)
+    done = CliRunner().invoke(app, ["quantize", "bundled", str(tmp_path / "there"), "--tokens", "8"])
+    assert done.exit_code == 0, done.output
+    assert "not measured: " in done.output and "would fit" in done.output
+    assert re.search(r"perplexity  not measured before, [\d.]+ after, on 8 tokens", done.output)

@@ -35,6 +35,18 @@ def test_written_and_read(kind: str, to: Quantize, tmp_path: Path, *, head: bool
     assert not torch.allclose(found, before, rtol=1e-3)
 
 
+@pytest.mark.parametrize("to", ["int4", "fp8"])
+def test_a_rounded_head_beside_a_config_that_ties_it(to: Quantize, tmp_path: Path) -> None:
+    """The file is believed, as where the head is plain."""
+    models.save(models.build("llama"), tmp_path / "source")
+    export(tmp_path / "source", tmp_path / "there", to, head=True, device=CPU)
+    logits, ids, file = [], models.tokens(1, 9), tmp_path / "there" / "config.json"
+    for tied in (False, True):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"tie_word_embeddings": tied}))
+        logits.append(load_model(tmp_path / "there", device="cpu").run(Batch(ids, [0], [0], 9)).logits)
+    assert torch.equal(*logits)
+
+
 @pytest.mark.slow
 def test_transformers_reads_it(tmp_path: Path) -> None:
     """With the package that the format is named after, as vLLM does."""
@@ -51,7 +63,9 @@ def test_transformers_reads_it(tmp_path: Path) -> None:
 
 def test_what_the_files_say(tmp_path: Path) -> None:
     models.save(models.build("llama"), tmp_path / "source")
+    (tmp_path / "source" / "pytorch_model.bin").write_bytes(b"the same in 16 bits")
     export(tmp_path / "source", tmp_path / "there", "int4", head=True, device=CPU)
+    assert not (tmp_path / "there" / "pytorch_model.bin").exists()
     said = json.loads((tmp_path / "there" / "config.json").read_text())["quantization_config"]
     assert said["format"] == "pack-quantized"
     assert said["config_groups"]["group_1"]["targets"] == ["re:.*lm_head"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from specdec.errors import UnsupportedModel
 from specdec.models.base import Batch
-from specdec.models.loading import load_model
+from specdec.models.loading import foretold, load_model
 from specdec.models.weights import formats
 from tests.models import models
 
@@ -73,7 +73,9 @@ def test_plain_weights_in_a_pickle(tmp_path: Path) -> None:
     folder = _folder("gemma", tmp_path)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    assert load_model(folder, device="cpu").info.backend == "transformers"
+    model = load_model(folder, device="cpu")
+    assert model.info.backend == "transformers"
+    assert foretold(folder, device="cpu")["float32"].weights == model.info.weight_bytes
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -161,12 +161,22 @@ def _moved(data: bytes) -> bytes:
     return data[:at] + struct.pack("<Q", 3) + data[at + 8 :]
 
 
+def _nested(data: bytes) -> bytes:
+    """Lists in lists, deeper than Python goes."""
+    return data[:24] + struct.pack("<Q", 1) + b"x" + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda data: b"GGML" + data[4:], r"no GGUF file: it begins b'GGML'; expected b'GGUF'"),
         (lambda data: b"version https://git-lfs" + data, "is a git-lfs pointer"),
-        (lambda _: b"", "cannot be read"),
+        (lambda _: b"", "cannot be read: .*; fetch it again"),
+        (
+            lambda data: data.replace(b"general.architecture", b"general.architectur\xff"),
+            "is damaged at byte 32; fetch it again",
+        ),
+        (_nested, "is damaged at byte .*; fetch it again"),
         (lambda data: data[:4] + struct.pack("<I", 1) + data[8:], "GGUF version 1; expected 2 or 3"),
         (lambda data: data[:4] + struct.pack(">I", 3) + data[8:], r"big-endian machines\); expected 2 or 3"),
         (lambda data: data[:200], "ends before what its header names .200 bytes are there.; fetch it again"),
@@ -182,6 +192,12 @@ def test_files_that_are_wrong(change: Callable[[bytes], bytes], said: str, tmp_p
     with pytest.raises(LoadError, match=said) as caught:
         load_model(path, device="cpu", dtype="float32")
     assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_in_a_file(tmp_path: Path) -> None:
+    gguf_files.write(models.build("llama"), tmp_path / "model.gguf", more={"general.type": "adapter"})
+    with pytest.raises(UnsupportedModel, match="a GGUF file of the type 'adapter'; expected that of a whole model"):
+        load_model(tmp_path / "model.gguf", device="cpu")
 
 
 def test_memory_is_told_for_plain_numbers(tmp_path: Path) -> None:

@@ -107,6 +107,22 @@ def test_missing_shard_is_named(sharded: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ([], "has no weight_map of tensors to files; fetch it again"),
+        ({"model.norm.weight": 1}, "has no weight_map of tensors to files; fetch it again"),
+        ({"there.is.none": "model.safetensors"}, r"there\.is\.none cannot be read \(File does not contain"),
+    ],
+)
+def test_an_index_that_is_wrong(kind: str, where: object, said: str, tmp_path: Path) -> None:
+    models.save(models.build(kind), tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    with pytest.raises(CheckpointCorrupt, match=said):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_truncated_weights(kind: str, tmp_path: Path) -> None:
     models.save(models.build(kind), tmp_path)
     file = tmp_path / "model.safetensors"

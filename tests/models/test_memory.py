@@ -193,7 +193,8 @@ def test_layers_without_keys_take_no_cache() -> None:
 
 def test_foretelling_without_a_gpu(checkpoint: Path) -> None:
     found = foretold(checkpoint, device="cpu", context=32, slots=2)
-    assert list(found) == ["float32"]
+    assert list(found) == ["float32", "int4, where it is kept so", "int8, where it is kept so"]
+    assert found["int4, where it is kept so"].weights < found["float32"].weights
     assert found["float32"].cache == 32 * 2 * 4 * memory.cache_elements(read_config(checkpoint))
     assert found["float32"].spare == 0
 

@@ -72,6 +72,8 @@ COMPRESSED: list[tuple[str, dict[str, Any]]] = [
     ("pack-quantized", {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": True}),
     ("pack-quantized", {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": False}),
     ("pack-quantized", {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True}),
+    ("pack-quantized", {"num_bits": 8, "type": "int", "strategy": "tensor", "symmetric": False}),
+    ("pack-quantized", {"num_bits": 8, "type": "int", "strategy": "block", "block_structure": [32, 64]}),
     ("int-quantized", {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True}),
     ("int-quantized", {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": False}),
     ("float-quantized", {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True}),
@@ -89,13 +91,23 @@ def test_compressed_tensors(form: str, weights: dict[str, Any]) -> None:
     groups = K // weights.get("group_size", K)
     scale = weight.view(N, groups, -1).abs().amax(-1) / (100 if weights["num_bits"] == 8 else 7)
     scale = scale.max().view(1) if weights["strategy"] == "tensor" else scale
+    if rows_columns := weights.get("block_structure"):
+        scale = 0.03 + torch.rand(N // rows_columns[0], K // rows_columns[1]) / 100
     held = {"weight": weight, "weight_scale": scale}
-    if not weights["symmetric"]:
+    if not weights.get("symmetric", True):
         held["weight_zero_point"] = torch.randint(-3, 4, scale.shape, dtype=torch.int8)
     scheme = quantization.QuantizationScheme(targets=["Linear"], weights=quantization.QuantizationArgs(**weights))
     compressor = package.BaseCompressor.get_value_from_registry(form)
     stored = compressor.compress(held, scheme)
     _close(_read(_scheme(form, **weights), stored), compressor.decompress(stored, scheme)["weight"].double())
+
+
+def test_zeros_that_are_not_packed() -> None:
+    """As llm-compressor wrote them at first."""
+    q, zeros = torch.randint(-8, 8, (N, K)), torch.randint(-8, 8, (N, K // 32), dtype=torch.int8)
+    held = {"weight_packed": _words(q + 8, 4), "weight_scale": torch.rand(N, K // 32) + 0.1, "weight_zero_point": zeros}
+    wanted = (q - zeros.repeat_interleave(32, 1)).double() * held["weight_scale"].double().repeat_interleave(32, 1)
+    _close(_read(_scheme(*COMPRESSED[1][:1], **COMPRESSED[1][1]), held), wanted)
 
 
 def test_compressed_tensors_in_mxfp4() -> None:
@@ -124,13 +136,13 @@ def test_gptq(bits: int, version: str, *, ordered: bool) -> None:
     torch.manual_seed(bits)
     group, most = 32, 1 << bits
     groups = K // group
-    q, zeros = torch.randint(0, most, (K, N)), torch.randint(1, most, (groups, N))
+    q, zeros = torch.randint(0, most, (K, N)), torch.randint(0, most, (groups, N))
     scales = torch.rand(groups, N).half() + 0.01
     belongs = torch.randperm(K) // group if ordered else torch.arange(K) // group
     wanted = ((q - zeros[belongs]).double() * scales[belongs].double()).t()
     held = {
         "qweight": _words(q.t(), bits).t(),
-        "qzeros": _words(zeros - int(version == "gptq"), bits),
+        "qzeros": _words(zeros, bits) - (0xFFFFFFFF // (most - 1) if version == "gptq" else 0),  # as gptqmodel does
         "scales": scales,
         "g_idx": belongs.to(torch.int32),
     }
@@ -138,6 +150,19 @@ def test_gptq(bits: int, version: str, *, ordered: bool) -> None:
     found = _read(values, held)
     assert (found.packed.order is not None) == ordered
     _close(found, wanted)
+
+
+def test_modules_of_their_own_bits_and_groups() -> None:
+    """As gptqmodel's `dynamic` gives them: the tensors tell."""
+    q, scales = torch.randint(0, 256, (K, N)), torch.rand(K // 32, N).half() + 0.01
+    zeros = _words(torch.full((K // 32, N), 127), 8)
+    held = {"qweight": _words(q.t(), 8).t(), "qzeros": zeros, "scales": scales}
+    values = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"m": {"bits": 8, "group_size": 32}}}
+    _close(_read(values, held), ((q - 128).double() * scales.double().repeat_interleave(32, 0)).t())
+    with pytest.raises(CheckpointCorrupt, match=r"m.qweight has shape .* its config says 64x128 in 4 or 8 bits"):
+        _read(values, held | {"qweight": held["qweight"][:12]})
+    with pytest.raises(CheckpointCorrupt, match=r"m.scales has shape \(3, 64\); expected 64 columns, and rows that"):
+        _read(values, held | {"scales": scales[:3]})
 
 
 def test_symmetric_gptq_needs_no_zeros() -> None:
@@ -168,6 +193,25 @@ def test_blocks_of_fp8(columns: int) -> None:
     wide = scales.double().repeat_interleave(128, 0)[:columns].repeat_interleave(128, 1)
     values = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     _close(_read(values, {"weight": q, "weight_scale_inv": scales}, (columns, 256)), q.double() * wide)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"quant_method": "gptq", "bits": 4, "group_size": "all"},
+        {"quant_method": "fp8", "weight_block_size": [128]},
+        {"quant_method": "compressed-tensors", "config_groups": [{"weights": {"num_bits": 4}}]},
+    ],
+)
+def test_a_config_that_makes_no_sense(values: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointCorrupt, match=r"a quantization_config of .* does not make sense"):
+        reader(values)
+
+
+@pytest.mark.parametrize("values", [{"quant_method": "fp8"}, _scheme(*COMPRESSED[-1][:1], **COMPRESSED[-1][1])])
+def test_another_float_of_eight_bits(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"numbers in torch\.float8_e5m2; expected"):
+        _read(values, {"weight": torch.ones(N, K).to(torch.float8_e5m2), "weight_scale": torch.ones(1)})
 
 
 def test_what_is_left_plain() -> None:
@@ -224,6 +268,28 @@ def test_a_checkpoint(tmp_path: Path) -> None:
     assert model.info.parameters == reference.num_parameters()
     assert model.info.backend == "eager"
     assert model.info.weight_format == "float32, made from compressed-tensors"
+
+
+def test_an_embedding_in_few_bits(tmp_path: Path) -> None:
+    numbers = _quantized_folder(tmp_path)
+    tensors, at = load_file(tmp_path / "model.safetensors"), "model.embed_tokens"
+    q, scale = torch.randint(-8, 8, (models.VOCAB, 32)), torch.rand(models.VOCAB, 1)
+    tensors |= {f"{at}.weight_packed": _words(q + 8, 4), f"{at}.weight_scale": scale}
+    del tensors[f"{at}.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    reference = models.build("llama")
+    reference.load_state_dict(numbers | {f"{at}.weight": q * scale})
+    model, ids = load_model(tmp_path, device="cpu"), models.tokens(1, 9)
+    with torch.inference_mode():
+        models.close(model.run(Batch(ids, [0], [0], 9)).logits, models.full(reference, ids))
+
+
+def test_what_is_said_of_activations(tmp_path: Path) -> None:
+    _quantized_folder(tmp_path)
+    raw = json.loads((tmp_path / "config.json").read_text())
+    raw["quantization_config"]["config_groups"]["group_0"]["input_activations"] = {"num_bits": 8, "dynamic": True}
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    assert load_model(tmp_path, device="cpu").info.weight_format.endswith("; activations stay in float32")
 
 
 def test_a_checkpoint_that_is_quantised_already(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def load(
     device = options["device"]
     model = _load_model(folder, config, options["dtype"], trust_remote_code, spread).eval().requires_grad_(False)
     model = model if spread else model.to(device)
+    kept, stored = getattr(model, "is_quantized", False), formats.method_of(config)
     info = ModelInfo(
         **options,
         architecture=type(model).__name__,
@@ -43,6 +44,7 @@ def load(
         parameters=sum(p.numel() for p in model.parameters()),
         weight_bytes=sum(p.nbytes for p in model.parameters()),
         cache_bytes=0,
+        weight_format=stored if kept and stored else "",
     )
     return over(model, info, capture=device.type == "cuda" and not spread)
 

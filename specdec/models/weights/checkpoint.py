@@ -219,7 +219,10 @@ class Safetensors:
                 raise CheckpointCorrupt(f"{folder} has no {SINGLE} and no {INDEX}; expected safetensors weights")
             self._where = dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
             return
-        self._where = dict(read_json(folder / INDEX).get("weight_map", {}))
+        where = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(where, dict) or not all(isinstance(file, str) for file in where.values()):
+            raise CheckpointCorrupt(f"{folder / INDEX} has no weight_map of tensors to files; fetch it again")
+        self._where = where
         for file in sorted(set(self._where.values())):
             if not (folder / file).exists():
                 raise CheckpointCorrupt(f"{folder} lacks {file}, which its index names; fetch it again")
@@ -242,7 +245,8 @@ class Safetensors:
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the first tensor stored."""
-        return self._read(next(iter(self._where))).dtype
+        tensor: Tensor = self._found(next(iter(self._where)))
+        return tensor.dtype
 
     def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor, mapped from its file, checked against the shape that the config implies."""
@@ -254,8 +258,8 @@ class Safetensors:
 
     def headers(self) -> Iterator[Header]:
         """Of all tensors, without reading them."""
-        for name, file in self._where.items():
-            held = self._open(file).get_slice(name)
+        for name in self._where:
+            held = self._found(name, "get_slice")
             yield Header(name, tuple(held.get_shape()), held.get_dtype())
 
     def unused(self) -> list[str]:
@@ -267,16 +271,16 @@ class Safetensors:
         if name not in self._where:
             raise CheckpointCorrupt(f"{self.folder} lacks the tensor {name}")
         self._used.add(name)
-        return self._read(name)
+        tensor: Tensor = self._found(name)
+        return tensor
 
-    def _read(self, name: str) -> Tensor:
+    def _found(self, name: str, get: str = "get_tensor") -> Any:
         from safetensors import SafetensorError
 
         try:
-            tensor: Tensor = self._open(self._where[name]).get_tensor(name)
+            return getattr(self._open(self._where[name]), get)(name)
         except SafetensorError as error:
             raise CheckpointCorrupt(f"{self.folder}: {name} cannot be read ({error})") from error
-        return tensor
 
     def close(self) -> None:
         """Let go of the files."""

@@ -27,6 +27,8 @@ from specdec.types.load import Quantize
 
 _SHARD = 4 << 30
 """Bytes of a file."""
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx")
+"""Of files that hold the model in 16 bits, which is not copied."""
 
 
 def export(source: Path, folder: Path, to: Quantize, *, head: bool, device: torch.device) -> None:
@@ -48,7 +50,7 @@ def export(source: Path, folder: Path, to: Quantize, *, head: bool, device: torc
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in source.iterdir():
-            if file.is_file() and file.suffix != ".safetensors" and file.name not in (INDEX, "config.json"):
+            if file.is_file() and file.suffix not in _WEIGHTS and file.name not in (INDEX, "config.json"):
                 shutil.copy(file, folder)
         with closing(Safetensors(source)) as weights:
             _write(folder, _tensors(weights, family, to, head=head, device=device))
@@ -74,8 +76,9 @@ def _tensors(
         elif not (module == names.head and head):
             yield header.name, tensor
     if head:
-        table = names.head if f"{names.head}.weight" in weights else f"model.{names.embedding}"
-        yield from _stored(names.head, rounded(weights.tensor(f"{table}.weight").to(device), of_head(to), 0))
+        tables = (names.head, f"model.{names.embedding}", names.embedding)
+        table = next(name for name in (f"{table}.weight" for table in tables) if name in weights)
+        yield from _stored(names.head, rounded(weights.tensor(table).to(device), of_head(to), 0))
 
 
 def _stored(module: str, weight: QuantizedWeight) -> Iterator[tuple[str, Tensor]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from specdec.errors import UnsupportedModel
 from specdec.models import families
-from specdec.models.weights.checkpoint import headers, read_json
+from specdec.models.weights.checkpoint import Safetensors, headers, read_json
 from specdec.models.weights.methods import reader
 from specdec.models.weights.methods.base import Method
 
@@ -79,7 +79,8 @@ def activations(config: Any) -> bool:
 
 
 def check(folder: Path, config: Any) -> None:
-    """Raise UnsupportedModel for weights that would be misread, or that nothing installed here can read."""
+    """Raise UnsupportedModel for weights that would be misread, or that nothing installed here can read, and
+    CheckpointCorrupt for files that are missing or damaged."""
     method = method_of(config)
     if method is not None:
         if reader_of(config) is None:
@@ -99,6 +100,8 @@ def check(folder: Path, config: Any) -> None:
             f"{folder}: {coded[0].name} is stored as {coded[0].dtype} (and {len(coded) - 1} more like it), but its "
             "config names no quantization_config; expected one that says how to read it, or the model in 16 bits"
         )
+    if families.describe(config) is not None:
+        Safetensors(folder).close()  # what it runs is read from these alone
 
 
 def _check_known(folder: Path, method: str) -> None:

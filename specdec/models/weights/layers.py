@@ -113,8 +113,8 @@ def read(
     layers = tuple(reader.layer(i) for i in range(family.layers))
     norm = reader.stack([f"{reader.prefix}{names.norm}.weight"], (family.hidden,))
     shape = (family.vocab, family.hidden)
-    own_head = not family.tied
-    if family.tied and head in source and embedded in source:
+    own_head = not family.tied or reader.in_few_bits(names.head, shape)
+    if not own_head and head in source and embedded in source:
         # one that differs from the embedding is the model's, as it is to transformers, whatever the config says
         own_head = not torch.equal(source.get(embedded, shape), source.get(head, shape))
     # packing copies: of tied weights a CPU keeps two forms, one to look up and one to multiply with
@@ -135,7 +135,8 @@ class _LayerReader:
         self.source, self.family, self.device, self.dtype = source, family, device, dtype
         self.quantization, self.packed = quantization, quantization.stays_on(device)
         self.parameters = 0
-        self.prefix = "model." if f"model.{family.names.embedding}.weight" in source else ""
+        plain = (family.names.embedding, family.names.norm)  # the embedding may be packed under other names
+        self.prefix = "model." if any(f"model.{name}.weight" in source for name in plain) else ""
 
     def stack(self, names: Sequence[str], rows: Sequence[int], *columns: int) -> Tensor:
         """The named tensors, one below the other. Absent ones (some biases) are zero."""
@@ -182,6 +183,12 @@ class _LayerReader:
             raise UnsupportedModel(f"{module} has {error}") from error
         self.parameters += shape[0] * shape[1] if weight is not None else 0
         return weight
+
+    def in_few_bits(self, module: str, shape: tuple[int, int]) -> bool:
+        """Whether the checkpoint has a module's weight in few bits."""
+        before = self.parameters
+        found, self.parameters = self._stored(module, shape) is not None, before  # it is not taken yet
+        return found
 
     def _quantized(self, module: str, shape: tuple[int, int]) -> QuantizedWeight | None:
         """A module's weight in few bits, as the checkpoint has it or rounded; None for a plain one."""

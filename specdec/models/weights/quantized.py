@@ -71,6 +71,8 @@ class QuantizedWeight:
 
 def quantized(kind: Kind, q: Tensor, scales: Tensor, *, bias: Tensor | None = None, **more: Any) -> QuantizedWeight:
     """See the top of this module; `more` are the other arguments of `packed.pack`."""
+    if q.dtype != torch.float8_e4m3fn if kind == "fp8" else q.is_floating_point():
+        raise ValueError(f"numbers in {q.dtype}; expected {'float8_e4m3fn' if kind == 'fp8' else 'whole ones'}")
     return QuantizedWeight(pack(kind, q, scales, **more), bias)
 
 

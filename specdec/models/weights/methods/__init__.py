@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from specdec.errors import CheckpointCorrupt
 from specdec.models.weights.methods import awq, compressed_tensors, fp8, gptq, mxfp4
 from specdec.models.weights.methods.base import Method
 
@@ -19,6 +20,10 @@ METHODS: dict[str, Callable[[Mapping[str, Any]], Method | None]] = {
 
 
 def reader(values: Mapping[str, Any]) -> Method | None:
-    """What reads the weights of a checkpoint with this quantization_config, or None."""
-    find = METHODS.get(str(values.get("quant_method")))
-    return find and find(values)
+    """What reads the weights of a checkpoint with this quantization_config, or None. Raises CheckpointCorrupt."""
+    name = str(values.get("quant_method"))
+    find = METHODS.get(name)
+    try:
+        return find and find(values)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointCorrupt(f"a quantization_config of {name} does not make sense: {error}") from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specdec.models.weights.methods.base import Method, Tensors, fields, on, zeros_or_none
+from specdec.models.weights.methods.base import Method, Tensors, fields, groups_of, on, zeros_or_none
 from specdec.models.weights.quantized import QuantizedWeight, quantized
 
 _PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
@@ -25,14 +25,13 @@ def reader(values: Mapping[str, Any]) -> Method | None:
         if f"{module}.qweight" not in source:
             return None
         columns, inner = shape
-        group = size if size > 0 else inner
-        groups = -(-inner // group)
+        scales = on(source, f"{module}.scales", device)
+        group, groups = groups_of(module, scales, shape, size)
         q = _columns(on(source, f"{module}.qweight", device, (inner, columns // 8)))
         zeros = None
         if f"{module}.qzeros" in source:
             zeros = zeros_or_none(_columns(on(source, f"{module}.qzeros", device, (groups, columns // 8))))
-        scales = on(source, f"{module}.scales", device, (groups, columns)).t()
-        return quantized("int4", q, scales, zeros=zeros, group=group)
+        return quantized("int4", q, scales.t(), zeros=zeros, group=group)
 
     return read
 

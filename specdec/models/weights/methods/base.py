@@ -54,6 +54,21 @@ def zeros_or_none(zeros: Tensor) -> Tensor | None:
     return zeros if bool(zeros.any()) else None
 
 
+def groups_of(module: str, scales: Tensor, shape: tuple[int, int], said: int) -> tuple[int, int]:
+    """How many numbers of K share a scale, and how many groups there are, of scales [groups, N]. `said`: by the config,
+    where the last group may not be full."""
+    columns, inner = shape
+    groups = len(scales)
+    if scales.shape == (groups, columns) and groups:
+        if said > 0 and -(-inner // said) == groups:
+            return said, groups
+        if inner % groups == 0:
+            return inner // groups, groups
+    raise CheckpointCorrupt(
+        f"{module}.scales has shape {tuple(scales.shape)}; expected {columns} columns, and rows that divide {inner}"
+    )
+
+
 def expand(module: str, scales: Tensor, shape: tuple[int, int], block: tuple[int, int]) -> tuple[Tensor, int]:
     """Scales [N, groups], and how long a group is, of scales by tensor, column, group or block of `block`."""
     columns, inner = shape

@@ -38,22 +38,33 @@ def reader(values: Mapping[str, Any]) -> Method | None:
 
     def read(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight | None:
         if f"{module}.weight_packed" in source:
-            return _packed(source, module, shape, device)
+            return _packed(source, module, shape, block, device)
         if f"{module}.weight_scale" not in source:
             return None
         q = on(source, f"{module}.weight", device, shape)
         scales, group = expand(module, on(source, f"{module}.weight_scale", device), shape, block)
         if q.dtype == torch.float8_e4m3fn:
             return quantized("fp8", q, scales, group=group)
-        zeros = None
-        if f"{module}.weight_zero_point" in source:
-            zeros = zeros_or_none(expand(module, on(source, f"{module}.weight_zero_point", device), shape, block)[0])
-        return quantized("int8", q, scales, zeros=zeros, group=group)
+        return quantized("int8", q, scales, zeros=_zeros(source, module, shape, block, device), group=group)
 
     return read
 
 
-def _packed(source: Tensors, module: str, shape: tuple[int, int], device: torch.device) -> QuantizedWeight:
+def _zeros(
+    source: Tensors, module: str, shape: tuple[int, int], block: tuple[int, int], device: torch.device, bits: int = 8
+) -> Tensor | None:
+    """[N, groups]. Beside packed codes they are packed too, unless one is for all, or the program was an old one."""
+    if f"{module}.weight_zero_point" not in source:
+        return None
+    stored = on(source, f"{module}.weight_zero_point", device)
+    if stored.dtype == torch.int32:
+        stored = fields(stored, bits, 0)[: shape[0]] - (1 << bits - 1)
+    return zeros_or_none(expand(module, stored, shape, block)[0])
+
+
+def _packed(
+    source: Tensors, module: str, shape: tuple[int, int], block: tuple[int, int], device: torch.device
+) -> QuantizedWeight:
     columns, inner = shape
     if (
         f"{module}.weight_shape" in source
@@ -69,13 +80,9 @@ def _packed(source: Tensors, module: str, shape: tuple[int, int], device: torch.
         raise CheckpointCorrupt(
             f"{module}.weight_packed has shape {tuple(held.shape)}; its config says {columns}x{inner} in 4 or 8 bits"
         )
-    half = 1 << bits - 1
-    q = fields(held, bits, 1)[:, :inner] - half
-    scales, group = expand(module, on(source, f"{module}.weight_scale", device), shape, (1, inner))
-    zeros = None
-    if f"{module}.weight_zero_point" in source:
-        stored = on(source, f"{module}.weight_zero_point", device)
-        zeros = zeros_or_none(fields(stored, bits, 0)[:columns] - half)
+    q = fields(held, bits, 1)[:, :inner] - (1 << bits - 1)
+    scales, group = expand(module, on(source, f"{module}.weight_scale", device), shape, block)
+    zeros = _zeros(source, module, shape, block, device, bits)
     order = None
     if f"{module}.weight_g_idx" in source:
         order = order_of(on(source, f"{module}.weight_g_idx", device, (inner,)), group, module)
@@ -85,7 +92,7 @@ def _packed(source: Tensors, module: str, shape: tuple[int, int], device: torch.
 
 def order_of(groups: Tensor, group: int, module: str) -> Tensor | None:
     """Columns sorted by the group [K] that each belongs to; None where they are."""
-    if bool((groups < 0).all()) or bool((groups.diff() >= 0).all()):
+    if bool((groups < 0).all()) or bool((groups == torch.arange(len(groups), device=groups.device) // group).all()):
         return None
     if bool((groups.bincount() != group).any()):
         raise CheckpointCorrupt(f"{module}: its groups have not {group} columns each, as its scales say")
