@@ -17,9 +17,10 @@ from specdec.errors import NotEnoughMemory
 from specdec.gguf import is_gguf
 from specdec.models import families
 from specdec.models.base import ModelOptions, kept_in
+from specdec.models.families.base import Names
 from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import Header
-from specdec.models.weights.repacked import BITS
+from specdec.models.weights.repacked import bits_of
 from specdec.models.weights.sources import headers
 from specdec.types.load import QUANTIZED_BITS, Quantize
 
@@ -236,16 +237,22 @@ def weight_bytes(
 
 
 def _gguf_bytes(every: Sequence[Header], dtype: torch.dtype) -> int:
-    """As they lie on a GPU: the embedding plain, and a head that is tied to it in few bits beside it."""
-    tied, total = not any(header.name == "lm_head.weight" for header in every), 0
+    """As they lie on a GPU: the embedding plain, and a head that is tied to it in few bits beside it. Products that
+    become one have one form."""
+    names, together = Names(), dict[str, list[Header]]()
+    first = {part: parts[0] for parts in (names.qkv, names.gate_up) for part in parts}
     for header in every:
-        bits, count = BITS.get(header.dtype), prod(header.shape)
-        embedding = "embed_tokens" in header.name
+        at, dot, part = header.name.removesuffix(".weight").rpartition(".layers.")[2].partition(".")
+        together.setdefault(f"{at}{dot}{first.get(part, part)}", []).append(header)
+    tied, total = not any(header.name == "lm_head.weight" for header in every), 0.0
+    for alike in together.values():
+        bits, count = bits_of(*(header.dtype for header in alike)), sum(prod(header.shape) for header in alike)
+        embedding = "embed_tokens" in alike[0].name
         if embedding or not bits:
             total += count * dtype.itemsize
         if bits and (tied or not embedding):
-            total += int(count * bits / 8)
-    return total
+            total += count * bits / 8
+    return int(total)
 
 
 def parameters(config: Any) -> int:

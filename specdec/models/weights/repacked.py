@@ -11,6 +11,7 @@ Bits a number, in the file and here:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from specdec.gguf import GgufTensor
 from specdec.kernels.packed import Kind
-from specdec.models.weights.quantized import QuantizedWeight, quantized
+from specdec.models.weights.quantized import QuantizedWeight, quantized, stacked
 
 
 class _Codes(NamedTuple):
@@ -42,11 +43,13 @@ def repacked(tensor: GgufTensor, device: torch.device) -> QuantizedWeight | None
     if tensor.type not in _TYPES:
         return None
     size, read = _TYPES[tensor.type]
-    rows = tensor.shape[0]
-    blocks = torch.from_numpy(tensor.data.copy()).to(device).view(rows, -1, size)
-    kind, q, scales, minimums = read(blocks)
-    more = {} if minimums is None else {"minimums": minimums.reshape(rows, -1)}
-    return quantized(kind, q.reshape(rows, -1), scales.reshape(rows, -1), **more)
+    return _weight(read(torch.from_numpy(tensor.data.copy()).to(device).view(tensor.shape[0], -1, size)))
+
+
+def _weight(codes: _Codes) -> QuantizedWeight:
+    kind, q, scales, minimums = codes
+    more = {} if minimums is None else {"minimums": minimums.flatten(1)}
+    return quantized(kind, q.flatten(1), scales.flatten(1), **more)
 
 
 def _reads(name: str, size: int) -> Callable[[_Read], _Read]:
@@ -180,10 +183,20 @@ def _mxfp4(blocks: Tensor) -> _Codes:
     return _Codes("mxfp4", _nibbles(blocks, 1, 16), blocks[..., :1])
 
 
-BITS = {"Q4_0": 5, "Q4_1": 5, "MXFP4": 5, "Q3_K": 6, "Q4_K": 6, "Q2_K": 8, "Q8_0": 9, "Q5_0": 9, "Q5_1": 9} | {
-    "IQ4_NL": 9,
-    "IQ4_XS": 9,
-    "Q5_K": 10,
-    "Q6_K": 10,
-}
-"""Of a number, with its share of scales, once it is here."""
+@cache
+def bits_of(*types: str) -> float | None:
+    """Of a number with its share of scales, where matrices of these types become one; None where that is plain."""
+    if not all(kind in _TYPES for kind in types):
+        return None
+    whole = stacked([_blank(kind) for kind in types])
+    return None if whole is None else whole.nbytes * 8 / (_ROW * len(types))
+
+
+_ROW = 512
+
+
+def _blank(kind: str) -> QuantizedWeight:
+    """A row of zeros in a type."""
+    size, read = _TYPES[kind]
+    block = read(torch.zeros(1, 1, size, dtype=torch.uint8)).q.shape[-1]
+    return _weight(read(torch.zeros(1, _ROW // block, size, dtype=torch.uint8)))
