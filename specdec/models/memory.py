@@ -84,6 +84,7 @@ def needs(
     else:
         rounded = quantize if cuda or (few and quantize in _ROUNDED) else None
         weights = weight_bytes(path, config, dtype, rounded, head=head)
+        weights += _second_form(path, config, rounded) if few and not cuda else 0
     if device.type == "cpu" and family is not None and family.tied and not head:
         weights += family.vocab * family.hidden * dtype.itemsize  # one table to look up, one laid out for products
     return Needs(weights, token * options["context"], int(_SPARE) if cuda else 0)
@@ -253,6 +254,17 @@ def _gguf_bytes(every: Sequence[Header], dtype: torch.dtype) -> int:
         if bits and (tied or not embedding):
             total += count * bits / 8
     return int(total)
+
+
+def _second_form(path: Path, config: Any, quantize: Quantize | None) -> int:
+    """What a CPU takes beside codes of 4 bits: it keeps them in two forms, for few rows and for many."""
+    if (family := families.describe(config)) is None:
+        return 0
+    products = parameters(config) - family.hidden * family.vocab * (1 if family.tied else 2)
+    if quantize is not None:
+        return products // 2 if quantize == "int4" else 0
+    stored = sum(4 * prod(header.shape) for header in headers(path) if header.name.endswith(".weight_packed"))
+    return products - stored if stored else 0
 
 
 def parameters(config: Any) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from specdec.errors import NotEnoughMemory
 from specdec.models import loading, memory
+from specdec.models.base import ModelOptions
 from specdec.models.llamacpp import loading as llamacpp
 from specdec.models.loading import foretold, load_model
 from specdec.models.weights import few_bits
@@ -161,6 +162,9 @@ def test_few_bits_stay_where_plain_ones_do_not_fit(tmp_path: Path, monkeypatch: 
     for path, to in held:
         found = load_model(path, device="cpu", context=16, quantize=to).info
         assert found.weight_format.startswith(to or "int4"), found
+        options = ModelOptions(name="", device=found.device, dtype=found.dtype, context=16, slots=1)
+        told = memory.needs(path, read_config(path), to, plain=False, **options)
+        assert told.weights == pytest.approx(found.weight_bytes, rel=0.01)
     refused: list[tuple[Path, Quantize | None]] = [(folder, "fp8"), (tmp_path / "fp8", None)]
     for path, to in refused:
         with pytest.raises(NotEnoughMemory, match=r"needs .* GiB for weights and .* for 1 slot of 16 tokens"):

@@ -142,6 +142,14 @@ def test_products_on_a_cpu(kind: Kind, group: int, rows: int) -> None:
     assert found.nbytes < wanted.shape[1] * q.shape[1] * 1.1
 
 
+def test_one_group_that_is_a_whole_column_on_a_cpu() -> None:
+    q, scales = torch.randint(-8, 8, (64, 256), dtype=torch.int8), torch.rand(64, 1).bfloat16()
+    weight, x = quantized("int4", q, scales), torch.randn(3, 256)
+    wanted = F.linear(x, weight.dequantized(torch.float32))
+    found = few_bits.FewBitsWeight(weight.packed)(x)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.01 * wanted.abs().max().item())
+
+
 def test_a_product_on_a_cpu_is_the_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
     q, scales = _wide("int4", 64)
     weight = quantized("int4", q, scales)

@@ -47,7 +47,7 @@ class FewBitsWeight:
 
     def __init__(self, packed: Packed, bias: Tensor | None = None) -> None:
         self.format, self.columns, self.bias = packed.kind, packed.columns, bias
-        self.group = 0 if packed.whole else packed.group
+        self.group = 0 if packed.kind == "int8" else packed.group
         q, scales = codes(packed), scales_of(packed).t().contiguous()
         self._scales = scales
         if packed.kind == "int8":
