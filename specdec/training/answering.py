@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from specdec.bench.prompts import BenchPrompt
 from specdec.engine import Engine
 from specdec.errors import InvalidRequest, PromptTooLong
 from specdec.training.answers import Answered, AnswerFile
-from specdec.training.made_up import MadeUp, Words
+from specdec.training.made_up import CATEGORY, MadeUp, Words
 from specdec.training.prompts import held_out, key_of
 from specdec.types import GenerationEvent, Request, SamplingParams
 
@@ -22,6 +23,8 @@ _GROUPS = 8
 """Shares of the slots that get their next prompts together: all other answers wait while prompts are read."""
 _WAIT = 0.2
 """Seconds between looks at the clock while answers are awaited."""
+_KEPT_EVERY = 45.0
+"""Seconds after which answers under way are kept as far as they came: a slow target's take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,23 @@ class AnswerTask:
     times: int = 1
     """Answers to each prompt, with other seeds."""
 
-    def begin(self, engine: Engine, prompt: BenchPrompt, again: int = 0) -> tuple[Answered, Request]:
-        """What is asked for. Its tools are in the prompt, if the target knows any, and the answer is free: what it
-        calls follows no grammar. Raises InvalidRequest for a prompt that leaves no room for an answer, or that the chat
-        template refuses."""
+    def begin(
+        self, engine: Engine, prompt: BenchPrompt, again: int = 0, begun: Answered | None = None
+    ) -> tuple[Answered, Request]:
+        """What is asked for, or the rest of what was `begun`. Its tools are in the prompt, if the target knows any, and
+        the answer is free: what it calls follows no grammar. Raises InvalidRequest for a prompt that leaves no room for
+        an answer, or that the chat template refuses."""
         key, chat = key_of(prompt, again), engine.info.chat_template
         tokens = engine.tokenize(prompt.content(chat), prompt.tools if engine.info.tool_format else ())
         room = min(self.longest, self.length - len(tokens))
         if room < 2:
             raise PromptTooLong("prompt", len(tokens), f"at most {self.length - 2} tokens, to leave room for an answer")
-        seed = (self.seed + int(key, 16)) % 2**31
-        sampling = SamplingParams(max_tokens=room, seed=seed, temperature=0.0 if self.greedy else None)
-        return Answered(key, prompt.category, tokens, ()), Request(tokens, sampling, speculative="off", remember=False)
+        # a template may hold today's date: then the answer begins anew
+        said = begun.answer[: room - 1] if begun is not None and begun.prompt == tokens else ()
+        seed = (self.seed + int(key, 16)) % 2**31  # chance is by the position: the rest is what it would have been
+        sampling = SamplingParams(max_tokens=room - len(said), seed=seed, temperature=0.0 if self.greedy else None)
+        request = Request(tokens + said, sampling, speculative="off", remember=False)
+        return Answered(key, prompt.category, tokens, said), request
 
 
 def answer_all(
@@ -60,8 +68,8 @@ def answer_all(
     made_up: MadeUp | None = None,
 ) -> list[InvalidRequest]:
     """Have the prompts answered that are not yet, and those that are `made_up`, as many at once as there are slots,
-    while `go_on` says so. What is under way when it ends is kept as far as it came. Returns why prompts were left
-    out."""
+    while `go_on` says so. What is under way when it ends is kept as far as it came; what is when this is interrupted,
+    or dies, goes on from there the next time. Returns why prompts were left out."""
     slots = engine.info.slots
     finished: queue.SimpleQueue[Answered | BaseException] = queue.SimpleQueue()
     running: dict[str, tuple[_Answering, Callable[[], None]]] = {}
@@ -69,8 +77,18 @@ def answer_all(
     sources = _asked(engine, prompts, file, task, left_out), _made_up(engine, made_up, file, task)
     asked = _by_turns(*sources) if made_up is not None and made_up.by_turns else chain(*sources)
     ready: list[tuple[Answered, Request]] = []
+    kept = time.monotonic()
+
+    def under_way() -> list[Answered]:
+        return [answering.answered for answering, _ in running.values()]
+
+    if made_up is not None:  # its earlier prompts are known no more
+        _keep(file, [one for one in file.begun.values() if one.category == CATEGORY], _LEAST)
     try:
         while go_on():
+            if time.monotonic() - kept > _KEPT_EVERY:
+                kept = time.monotonic()
+                _keep(file, under_way(), 1, begun=True)
             ready += islice(asked, slots - len(ready))
             if len(running) <= slots - max(1, slots // _GROUPS):
                 free = slots - len(running)
@@ -86,17 +104,20 @@ def answer_all(
                 if made_up is not None and isinstance(found, Words):
                     made_up.take(found)
             _keep(file, answers, 2)
-        _keep(file, [answering.answered for answering, _ in running.values()], _LEAST)
+        _keep(file, under_way(), _LEAST)
+    except KeyboardInterrupt:
+        _keep(file, under_way(), 1, begun=True)
+        raise
     finally:
         for _, cancel in running.values():
             cancel()
     return left_out
 
 
-def _keep(file: AnswerFile, found: Sequence[Answered], least: int) -> None:
+def _keep(file: AnswerFile, found: Sequence[Answered], least: int, *, begun: bool = False) -> None:
     """Those answers that have so many tokens."""
     if kept := [one for one in found if len(one.answer) >= least and not isinstance(one, Words)]:
-        file.append(*kept)
+        (file.keep if begun else file.append)(*kept)
 
 
 def _asked(
@@ -105,10 +126,10 @@ def _asked(
     """What is asked for, of the prompts that were not answered yet."""
     for again in range(task.times):
         for prompt in prompts:
-            if key_of(prompt, again) in file.known:
+            if (key := key_of(prompt, again)) in file.known:
                 continue
             try:
-                yield task.begin(engine, prompt, again)
+                yield task.begin(engine, prompt, again, file.begun.get(key))
             except InvalidRequest as error:
                 if not again:
                     left_out.append(error)
@@ -150,11 +171,12 @@ class _Answering:
     asked: Answered
     finished: queue.SimpleQueue[Answered | BaseException]
     tokens: list[int] = field(default_factory=list)
+    """Behind what it had said before."""
 
     @property
     def answered(self) -> Answered:
         """As far as it came."""
-        return replace(self.asked, answer=tuple(self.tokens))
+        return replace(self.asked, answer=(*self.asked.answer, *self.tokens))
 
     def deliver(self, event: GenerationEvent | BaseException) -> None:
         if isinstance(event, BaseException):
@@ -162,6 +184,5 @@ class _Answering:
             return
         self.tokens.extend(token.id for token in event.tokens)
         if event.end is not None:
-            if isinstance(event.end.stop, int):
-                self.tokens.append(event.end.stop)
-            self.finished.put(self.answered)
+            found, stop = self.answered, event.end.stop
+            self.finished.put(replace(found, answer=(*found.answer, stop)) if isinstance(stop, int) else found)

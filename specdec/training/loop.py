@@ -57,9 +57,11 @@ class TrainingState:
     tokens: int = 0
     seconds: float = 0.0
     answering: float = 0.0
-    """Of the seconds, for the target's answers."""
+    """Of the seconds, until learning could begin: mostly the target's answers."""
     first_loss: float | None = None
     judged: int = 0
+    judged_at: int = 0
+    """The last judgement's step."""
     before: TrainingScore | None = None
     best: TrainingScore | None = None
 
@@ -89,6 +91,8 @@ class TrainingLoop:
         self._optimiser = Optimiser(tensors.matrices, tensors.rest, self._rate, _REST * self._rate)
         self._file = options.out / "training" / "state.pt"
         self._kept = self._judge_at = time.monotonic()
+        self._judging = 0.0
+        """Seconds that the last judgement took."""
         self._steps: tuple[int, list[list[int]]] | None = None
         """Of an epoch: which answers each step learns from."""
         self._whole = True
@@ -111,18 +115,19 @@ class TrainingLoop:
                 losses.append(self._step(answers, features))
                 now = time.monotonic()
                 self.state.seconds, last = self.state.seconds + now - last, now
-                over = self.progress >= 1
-                regular = over or self.state.step % _CHECKED_EVERY == 0
+                regular = self.progress >= 1 or self.state.step % _CHECKED_EVERY == 0
                 if regular or now - checked > _CHECKED_AFTER:
                     checked = now
                     self._check(losses)
                     losses.clear()
                     # by tokens the same steps are judged however slow they are
                     due = regular if self.options.tokens is not None else now >= self._judge_at
-                    if over or (due and self.progress * _JUDGED >= self.state.judged):
+                    if due and self.state.judged <= self.progress * _JUDGED < _JUDGED:
                         self._judged()
-                    if now - self._kept > _KEPT_EVERY:
+                    elif now - self._kept > _KEPT_EVERY:
                         self.keep()
+            if self.state.judged_at < self.state.step:  # else it ended before
+                self._judged()
         except KeyboardInterrupt:
             if self.state.before is None:
                 raise
@@ -211,9 +216,12 @@ class TrainingLoop:
         state, tensors = self.state, self.learner.tensors
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.learnt().values()):
             raise self._failed(f"some weights are no finite numbers after {state.step} steps")
+        if state.step:
+            self.keep()  # a judgement may take minutes
         began, score = time.monotonic(), self._judge()
-        self._judge_at = time.monotonic() + _JUDGING * (time.monotonic() - began)
-        state.judged += 1
+        self._judging = time.monotonic() - began
+        self._judge_at = began + (1 + _JUDGING) * self._judging
+        state.judged, state.judged_at = state.judged + 1, state.step
         state.before = state.before or score
         if state.best is None or score.acceptance_length >= state.best.acceptance_length:
             state.best = score
@@ -231,6 +239,8 @@ class TrainingLoop:
     def _tell(self, loss: float | None) -> None:
         state, done = self.state, self.progress
         left = (state.seconds - state.answering) / done * (1 - done) if done > 0 else None
+        if left is not None and state.judged_at < state.step:  # and the last judgement
+            left += self._judging
         self._report(
             TrainingProgress(
                 "training", done, left, state.step, state.tokens, loss=loss, before=state.before, best=state.best

@@ -110,8 +110,9 @@ class _Run:
     def result(self) -> TrainingResult:
         """All of it."""
         options, out = self.options, self.options.out
-        seconds = 0.0 if (self._kept / "state.pt").exists() else self._answered()
-        known = self._answers.known
+        if not (self._kept / "state.pt").exists():
+            self._answered()
+        answered, known = time.monotonic(), self._answers.known
         judged, own, made_up = self._parted()
         if not own or not judged:
             many = f"more: the target answered {len(known)} prompts in its share of them; it takes two"
@@ -135,7 +136,7 @@ class _Run:
         score = partial(judge, learner, judged, features, times, self._plan.texts)
         loop = TrainingLoop(options, learner, self._plan, score, report, self._stored)
         if not loop.resume():
-            loop.state.seconds = loop.state.answering = seconds
+            loop.state.seconds = loop.state.answering = self._answers.seconds + time.monotonic() - answered
         finished = loop.run(learn, features)
         state = loop.state
         assert state.before is not None and state.best is not None
@@ -222,23 +223,24 @@ class _Run:
             return sum(file.stat().st_size for file in files) // 2  # of 16 bits; in 32 they are fewer
         return parameters_of(facts, self.options, layers)
 
-    def _answered(self) -> float:
-        """Have the target answer; the seconds that took, from when it is ready to."""
+    def _answered(self) -> None:
+        """Have the target answer, from when it is ready to for its share of the time: all continuations together."""
         options, target = self.options, self._target
         total = len(self._parts.learn) + len(self._parts.judge)
         defaults = generation_defaults(target.facts.folder)[0]
         with self._engine() as engine:
-            begun, draws = time.monotonic(), defaults.get("temperature") != 0
-            for part, greedy, share in ((self._parts.judge, True, _HELD_OUT), (self._parts.learn, False, 1.0)):
+            now, draws = time.monotonic(), defaults.get("temperature") != 0
+            begun = now - self._answers.seconds
+            ends = now + _HELD_OUT * self._answer_seconds, begun + self._answer_seconds
+            for part, greedy, until in zip((self._parts.judge, self._parts.learn), (True, False), ends, strict=True):
                 more = options.tokens is None and not greedy
                 times = self._times if more and draws else 1
                 task = AnswerTask(greedy, options.answer, target.model.info.context, options.seed, times)
-                go_on = partial(self._go_on, begun, begun + share * self._answer_seconds, total)
+                go_on = partial(self._go_on, begun, until, total)
                 made_up = self._made_up() if more else None
                 if left_out := answer_all(engine, part, self._answers, task, go_on, made_up):
                     note = f"{len(left_out)} prompts left out: {left_out[0]}" + ("; ..." if left_out[1:] else "")
                     self._report(TrainingProgress("answers", note=note))
-            return time.monotonic() - begun
 
     def _engine(self, drafter: LoadedDrafter | None = None, *, alone: bool = False) -> LocalEngine:
         """Over the target (see `assemble`)."""
@@ -277,6 +279,7 @@ class _Run:
         """Tell how many answers there are, and whether there is time for more."""
         now, count, seconds = time.monotonic(), len(self._answers.known), self.options.seconds
         done, left = count / total, None
+        self._answers.seconds = now - begun
         if seconds < inf:
             done, left = (now - begun) / max(self._answer_seconds, 1e-9), max(seconds - (now - begun), 0.0)
         made_up = self._answers.by_category[CATEGORY]

@@ -59,11 +59,13 @@ def claim(options: TrainingOptions, weights: str) -> Path:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Where to write what then takes a file's place: whoever reads sees the old one or the new one. Raises
-    TrainingFailed where there is no room for it."""
+    """Where to write what then takes a file's place: whoever reads sees the old one or the new one, also after the
+    power failed. Raises TrainingFailed where there is no room for it."""
     fresh = file.with_name(f".{file.name}")
     try:
         yield fresh
+        with fresh.open("rb+") as written:
+            os.fsync(written.fileno())
         os.replace(fresh, file)
     except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: of torch.save
         raise unwritten(file, error) from error

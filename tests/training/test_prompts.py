@@ -147,6 +147,7 @@ class Slow(ScriptedEngine):
     said = 20
 
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        self.requests.append(request)
         tokens = tuple(Token(i, "a", "plain") for i in range(self.said))
         deliver(GenerationEvent(request.id, tokens=tokens))
         self.said = 3
@@ -159,6 +160,35 @@ def test_an_answer_for_which_time_ran_out_is_kept_as_far_as_it_came(tmp_path: Pa
     with Slow() as engine:
         answer_all(engine, [prompt("one"), prompt("two")], file, task, lambda: next(looks))
     assert [(a.key, a.answer) for a in file.known.values()] == [(key_of(prompt("one")), tuple(range(20)))]
+
+
+@pytest.mark.parametrize(("every", "ends"), [(45.0, KeyboardInterrupt), (0.0, MemoryError)])
+def test_an_answer_under_way_outlives_the_process(
+    every: float, ends: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, or a machine that dies: it goes on from there, with the chance that it would have had."""
+    monkeypatch.setattr("specdec.training.answering._KEPT_EVERY", every)
+    looks, path = count(), tmp_path / "answers.jsonl"
+    task = AnswerTask(greedy=False, longest=32, length=64, seed=0)
+
+    def go_on() -> bool:
+        file.seconds += 60
+        if next(looks) == 2:
+            raise ends
+        return True
+
+    with Slow() as engine:
+        file = AnswerFile(path)
+        with pytest.raises(ends):
+            answer_all(engine, [prompt("one")], file, task, go_on)
+        again = AnswerFile(path)
+        assert not again.known and again.seconds >= 120
+        answer_all(engine, [prompt("one")], again, task, iter([True, False]).__next__)
+        first, second = engine.requests
+    whole = AnswerFile(path).known[key_of(prompt("one"))]
+    assert whole.answer == (*range(20), *range(3))
+    assert second.prompt == (*first.prompt, *range(20))
+    assert (first.sampling.max_tokens, second.sampling) == (32, replace(first.sampling, max_tokens=12))
 
 
 class Held(ScriptedEngine):

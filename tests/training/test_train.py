@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_a_slow_target_answers_prompts_to_learn_from_too(
     assert 0 < len(known.keys() & set(map(key_of, parts.judge))) < len(known)
 
 
-def stopped(*_: Any, **_options: Any) -> None:
+def stopped(*_: Any, **_options: Any) -> Any:
     raise KeyboardInterrupt
 
 
@@ -210,11 +211,12 @@ def noted(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Note
 
 
 def test_time_that_is_left_goes_to_the_same_prompts_and_to_made_up_ones(noted: Noted, tmp_path: Path) -> None:
-    """There are 40 minutes for answers. The user's own texts stay half of all."""
+    """There are 40 minutes for answers, then 80 in all. The user's own texts stay half of all."""
     told = noted.told
-    for _ in range(2):  # the second goes on, and asks nothing twice
+    for minutes in (100, 200):  # the second goes on, and asks nothing twice
         with pytest.raises(KeyboardInterrupt):
-            trained(noted.target, tmp_path / "out", tokens=None, minutes=100, prompts=ASKED[:6], report=told.append)
+            trained(noted.target, tmp_path / "out", tokens=None, minutes=minutes, prompts=ASKED[:6], report=told.append)
+    assert 80 <= told[-1].answers < 100
     parts, known = TrainingPrompts.of(ASKED[:6]), AnswerFile(tmp_path / "out" / "training" / "answers.jsonl").known
     own = [key_of(prompt, again) for again in range(4) for prompt in parts.learn]
     assert {key_of(prompt) for prompt in parts.judge} | set(own) <= known.keys()
@@ -240,14 +242,18 @@ def test_without_prompts_made_up_ones_come_beside_ours_and_are_held_out_too(note
     assert len(learnt - made_up) > 20
 
 
-def test_ctrl_c_before_anything_was_judged(
-    target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("last", [False, True])
+def test_ctrl_c_while_it_judges(
+    last: bool, target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before anything was learnt, or when all was: what was learnt last is judged all the same."""
+    judges: Iterator[Callable[..., TrainingScore]] = iter([judge, stopped] if last else [stopped])
     with monkeypatch.context() as patch:
-        patch.setattr("specdec.training.run.judge", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            trained(target, tmp_path / "out", answered)
-    assert not trained(target, tmp_path / "out", tokens=1).stopped
+        patch.setattr("specdec.training.run.judge", lambda *given: next(judges)(*given))
+        with nullcontext() if last else pytest.raises(KeyboardInterrupt):
+            assert trained(target, tmp_path / "out", answered, tokens=1).stopped
+    again = trained(target, tmp_path / "out", tokens=1)
+    assert not again.stopped and again.steps == state(tmp_path / "out")["state"]["judged_at"] == 1
 
 
 def test_by_the_clock_learning_begins_when_the_answers_are_there() -> None:
@@ -308,11 +314,12 @@ def test_a_slow_machine_learns_for_longer_than_it_judges(
     target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step takes 20 seconds, a judgement 100."""
-    now, judged = 0.0, list[float]()
+    now, judged, kept = 0.0, list[float](), list[int]()
 
     def judging(*given: Any) -> TrainingScore:
         nonlocal now
         judged.append(now)
+        kept.append(state(tmp_path / "out")["state"]["step"] if now else 0)
         now += 100
         return judge(*given)
 
@@ -328,6 +335,7 @@ def test_a_slow_machine_learns_for_longer_than_it_judges(
     monkeypatch.setattr(TrainingLoop, "_step", stepping)
     trained(target, tmp_path / "out", answered, tokens=None, minutes=40)
     assert judged == [0, 900, 1800, 2400], "at the start, each eight times as long after the last one, and at the end"
+    assert kept == [0, 40, 80, 105], "every step, so that a machine that dies meanwhile loses none"
 
 
 def test_starts_from_a_head_and_refuses_one_of_another_target(target: Path, answered: str, tmp_path: Path) -> None:

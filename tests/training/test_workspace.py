@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("state.pt", "old")]
     with pytest.raises(TrainingFailed, match="could not be written"):
         AnswerFile(tmp_path / "missing" / "answers.jsonl").append(Answered("a", "", (1,), (2, 3)))
+
+
+def test_a_file_is_on_its_disk_before_it_takes_the_old_ones_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves an empty one."""
+    done, replace = list[str](), os.replace
+    monkeypatch.setattr("os.fsync", lambda _: done.append("synced"))
+    monkeypatch.setattr("os.replace", lambda *given: [done.append("replaced"), replace(*given)])
+    with replacing(tmp_path / "state.pt") as fresh:
+        fresh.write_text("new")
+    assert done == ["synced", "replaced"]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
