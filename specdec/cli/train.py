@@ -69,6 +69,7 @@ def train(
             out,
             data=data or (),
             prompts=asked,
+            ours=not data,
             report=show,
             kind=cast("Kind", kind),  # TrainingOptions refuses others
             start=start,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from time import perf_counter
 from typing import ClassVar
@@ -37,11 +39,17 @@ def spare_one() -> None:
     threads.begin()
 
 
-def fix() -> None:
-    """Leave one core as `spare_one` does, and keep to that number in this thread, whoever else computes: sums in one
-    order have the same bits."""
-    spare_one()
-    threads.keep()
+@contextmanager
+def fixed() -> Iterator[None]:
+    """Leave one core as `spare_one` does, and keep to that number in this thread and in those that begin meanwhile,
+    whoever else computes: sums in one order have the same bits."""
+    ThreadCount.adapts = False
+    try:
+        spare_one()
+        yield
+    finally:
+        ThreadCount.adapts = True
+        threads.begin()
 
 
 def _chosen() -> bool:
@@ -53,6 +61,7 @@ class ThreadCount(threading.local):
 
     altered_from: ClassVar[int | None] = None
     """The number before, once it was changed here: threads that begin later count the changed one."""
+    adapts: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.begin()
@@ -66,14 +75,9 @@ class ThreadCount(threading.local):
         """Anew, with the number that this thread counts by now."""
         self._now = torch.get_num_threads()
         self._most = self._count = self.unaltered()
-        self._stalls = None if self._most == 1 or _chosen() else Stalls()
+        self._stalls = Stalls() if self.adapts and self._most > 1 and not _chosen() else None
         self._pause = _SHORTEST
         self._look, self._again = perf_counter() + _WINDOW, 0.0
-
-    def keep(self) -> None:
-        """From now on as many as this thread may have."""
-        self._stalls, self._count = None, self._most
-        self.fit()
 
     def fit(self) -> None:
         """Before a pass."""

@@ -23,15 +23,16 @@ def train(
     *,
     data: Iterable[str | PathLike[str]] = (),
     prompts: Iterable[BenchPrompt] = (),
+    ours: bool | None = None,
     report: Callable[[TrainingProgress], None] = lambda _progress: None,
     **options: Any,
 ) -> TrainingResult:
     """Train a drafter for a target, and write it to the folder `out`, for `load(target, draft=out)`.
 
     The target answers the prompts itself: those of `data`, files of JSON lines with a prompt, text, question, turns or
-    messages field, and `prompts`; without either those that come with us. `options` are the fields of TrainingOptions.
-    The same call goes on where an earlier one stopped. `report` hears how it goes. Raises InvalidRequest, LoadError, or
-    TrainingFailed for a training that diverges.
+    messages field, and `prompts`; `ours`: those that come with us too, by default where there are no others. `options`
+    are the fields of TrainingOptions. The same call goes on where an earlier one stopped. `report` hears how it goes.
+    Raises InvalidRequest, LoadError, or TrainingFailed for a training that diverges.
     """
     from specdec.training.prompts import read_files
 
@@ -45,4 +46,5 @@ def train(
         raise InvalidRequest("data", ", ".join(map(str, files)), "a file with prompts")
     with extra("local", "training"):
         from specdec.training.run import run
-    return run(asked, [*found, *prompts], report)
+    given = [*found, *prompts]
+    return run(asked, given, report, ours=not given if ours is None else ours)

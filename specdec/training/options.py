@@ -76,5 +76,5 @@ class TrainingOptions:
     @property
     def lasting(self) -> dict[str, object]:
         """What may not change between a training and its continuation."""
-        names = ("target", "kind", "start", "seed", "drafts", "length", "answer")
+        names = ("target", "kind", "start", "seed", "layers", "drafts", "length", "answer")
         return {name: getattr(self, name) for name in names}

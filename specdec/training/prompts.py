@@ -39,18 +39,20 @@ class TrainingPrompts:
     judge: tuple[BenchPrompt, ...]
 
     @classmethod
-    def of(cls, prompts: Iterable[BenchPrompt]) -> TrainingPrompts:
-        """Each prompt once. A prompt's own words decide in which part it is, whichever others there are, so those that
-        say the same are in one; where that holds none out, one is."""
-        known = {key_of(prompt): prompt for prompt in prompts}
+    def of(cls, prompts: Iterable[BenchPrompt], ours: Iterable[BenchPrompt] = ()) -> TrainingPrompts:
+        """Each prompt once, `ours` last. A prompt's own words decide in which part it is, whichever others there are,
+        so those that say the same are in one; where that holds none out, one is."""
+        own = {key_of(prompt): prompt for prompt in prompts}
+        known = {key_of(prompt): prompt for prompt in ours} | own
         if len(known) < 2:
             raise InvalidRequest(
                 "prompts", len(known), "at least two different prompts: one to learn from, one to judge"
             )
         said = {key: key_of(_plain(prompt)) for key, prompt in known.items()}
         names = set(filter(held_out, said.values())) or {min(said.values())}
-        judge = sorted(key for key in known if said[key] in names)
-        learn = [key for key in known if said[key] not in names] or [judge.pop()]
+        judge = sorted((key for key in known if said[key] in names), key=lambda key: (key not in own, key))
+        learn = sorted((key for key in known if said[key] not in names), key=lambda key: key not in own)
+        learn = learn or [judge.pop()]
         return cls(tuple(known[key] for key in learn), tuple(known[key] for key in judge[:JUDGES]))
 
 
@@ -99,7 +101,11 @@ def read_files(files: Sequence[Path]) -> tuple[list[BenchPrompt], list[SkippedLi
 def _prompt(line: bytes, category: str) -> BenchPrompt | str:
     """The prompt, or why there is none."""
     try:
-        prompt = prompt_of(json.loads(line.decode()), category)
+        prompt = prompt_of(json.loads(line.decode("utf-8-sig")), category)
+        asked = list(prompt.messages)
+        while asked and asked[-1].role == "assistant":  # the target answers itself
+            asked.pop()
+        prompt = replace(prompt, messages=tuple(asked))
         Request(prompt.messages, tools=prompt.tools)  # refuses what makes no sense
     except ValueError as error:  # JSON, UTF-8, or a message that is refused
         return f"no prompt ({error})"
@@ -107,6 +113,4 @@ def _prompt(line: bytes, category: str) -> BenchPrompt | str:
         return "no prompt; expected an object with messages, turns, prompt, text or question"
     if not any(message.content for message in prompt.messages):
         return "no words in it"
-    if prompt.messages[-1].role == "assistant":
-        return "an assistant's message at its end; expected a prompt up to where the model answers"
     return prompt

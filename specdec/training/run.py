@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -30,7 +31,7 @@ from specdec.models.loading import load_model, pick_device, pick_dtype
 from specdec.models.weights.sources import fingerprint, read_config
 from specdec.text.tokenizer import Tokenizer
 from specdec.text.tools.formats import AnswerFormat
-from specdec.threads.count import fix
+from specdec.threads.count import fixed
 from specdec.training import published, shipped, workspace
 from specdec.training.answering import AnswerTask, answer_all
 from specdec.training.answers import Answered, AnswerFile
@@ -77,9 +78,10 @@ _ANSWER_TOKENS = 64
 """What an answer has at least on average, for how many prompts a training by tokens takes."""
 
 
-def run(options: TrainingOptions, prompts: Sequence[BenchPrompt], report: Report) -> TrainingResult:
-    """See `training.train`. Without prompts, those that come with us."""
-    return _Run(options, prompts, report).result()
+def run(options: TrainingOptions, prompts: Sequence[BenchPrompt], report: Report, *, ours: bool) -> TrainingResult:
+    """See `training.train`. `ours`: also the prompts that come with us."""
+    with nullcontext() if options.tokens is None else fixed():  # by tokens the same drafter comes of the same seed
+        return _Run(options, prompts, report, ours=ours).result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,11 @@ class _Target:
 class _Run:
     """The stages of one training, in their order."""
 
-    def __init__(self, options: TrainingOptions, prompts: Sequence[BenchPrompt], report: Report) -> None:
-        self.options, self._report, self._given = options, report, bool(prompts)
-        self._times = _TIMES if prompts and options.tokens is None else 1
-        self._parts = TrainingPrompts.of(prompts or self._shipped())
+    def __init__(self, options: TrainingOptions, prompts: Sequence[BenchPrompt], report: Report, *, ours: bool) -> None:
+        self.options, self._report, self._ours = options, report, ours
+        self._given = {key_of(prompt) for prompt in prompts}
+        self._times = 1 if ours or options.tokens is not None else _TIMES
+        self._parts = TrainingPrompts.of(prompts, self._shipped() if ours else ())
         workspace.check(options)
         report(TrainingProgress("loading"))
         self._device = pick_device(options.device)
@@ -114,6 +117,9 @@ class _Run:
             self._answered()
         answered, known = time.monotonic(), self._answers.known
         judged, own, made_up = self._parted()
+        if (self._kept / "state.pt").exists() and not (own and judged):
+            asked = "another folder: the training in this one learns from other prompts"
+            raise InvalidRequest("out", str(out), f"{asked}; with --from {out} it goes on from that drafter")
         if not own or not judged:
             many = f"more: the target answered {len(known)} prompts in its share of them; it takes two"
             raise InvalidRequest("minutes", options.seconds / 60, many)
@@ -123,13 +129,13 @@ class _Run:
 
         note = f"learning from {len(own)} answers to given prompts and {len(made_up)} to made-up ones"
         report(TrainingProgress("training", note=note))
-        # the user's own kind of text stays half of all, or more
-        learn = own * (max(1, ceil(len(made_up) / len(own))) if self._given else 1) + made_up
+        # the user's own kind of text is half of all, or more
+        mine = [answered for answered in own if answered.key in self._given] if self._ours else own
+        others = len(own) - len(mine) + len(made_up)
+        learn = mine * (ceil(others / len(mine)) - 1 if mine else 0) + own + made_up
         if not (out / "model.safetensors").exists():  # else it goes on from there, also where it had diverged
             self._begin(learn)
         times = self._round_times(judged[0])
-        if options.tokens is not None:  # by tokens the same drafter comes of the same seed
-            fix()
         learner = self._learner()
         room = self._plan.room
         features = TargetFeatures(self._target.model, learner.features, room)
@@ -158,7 +164,7 @@ class _Run:
         asked = [key_of(prompt, again) for again in range(self._times) for prompt in self._parts.learn]
         given = {*asked, *judge}
         made_up = [key for key, one in known.items() if one.category == CATEGORY and key not in given]
-        judged_too = [] if self._given else list(filter(held_out, made_up))
+        judged_too = list(filter(held_out, made_up)) if self._ours else []
         learnt = [key for key in made_up if key not in set(judged_too)]
         judged, own, others = (
             [known[key] for key in keys if key in known] for keys in ((*judge, *judged_too[:JUDGES]), asked, learnt)
@@ -197,8 +203,10 @@ class _Run:
         wanted = options.layers or default_layers(options.kind, facts.layers)
         if options.kind == "model" and wanted > facts.layers:
             raise InvalidRequest("layers", wanted, f"at most {facts.layers}, as many as {options.target} has")
-        fixed = options.layers is not None or options.start is not None or options.kind == "model"
-        planned = plan(needs, wanted, memory.free_bytes(self._device), fixed=fixed)
+        given = options.layers is not None or options.start is not None or options.kind == "model"
+        planned = plan(needs, wanted, memory.free_bytes(self._device), fixed=given)
+        if options.tokens is not None and self._device.type == "cpu":
+            planned = replace(planned, slots=1)  # a row's sums depend on which rows go with it, and so on the clock
         self._report(TrainingProgress("loading", note=f"memory: {planned}"))
         model = load_model(
             path,
@@ -273,7 +281,7 @@ class _Run:
         if turn is None or len(turn.tokens) > target.model.info.context // 2:
             return None
         given = (*self._parts.learn, *self._parts.judge)
-        return MadeUp(turn, target.tokenizer, given, f"{self.options.seed}/{count}", by_turns=not self._given)
+        return MadeUp(turn, target.tokenizer, given, f"{self.options.seed}/{count}", by_turns=self._ours)
 
     def _go_on(self, begun: float, until: float, total: int) -> bool:
         """Tell how many answers there are, and whether there is time for more."""

@@ -11,7 +11,7 @@ import torch
 
 from specdec.models.weights.dense import PackedWeight, dense
 from specdec.threads import count
-from specdec.threads.count import ThreadCount, spare_one
+from specdec.threads.count import ThreadCount, fixed, spare_one
 from specdec.threads.loading import in_thread
 from tests.models.exact import needs_one_kernel
 
@@ -146,12 +146,16 @@ def test_a_chosen_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPat
     assert set(machine.counts(5)) == {2}
 
 
-def test_a_kept_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixed_number_stays_whatever_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In threads that begin meanwhile."""
     machine = Machine(monkeypatch, 2)
     machine.free = 1
     assert 1 in machine.counts(5)
-    machine.threads.keep()
-    assert set(machine.counts(5)) == {2}
+    with fixed():
+        machine.threads.begin()
+        assert set(machine.counts(5)) == {2}
+    machine.threads.begin()
+    assert 1 in machine.counts(5)
 
 
 @pytest.mark.parametrize(("columns", "inner"), [(1152, 384), (384, 1024), (512, 2048)])

@@ -28,7 +28,7 @@ def prompt(text: str) -> BenchPrompt:
 def test_broken_lines_are_named_and_skipped(tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     lines = [
-        b'{"prompt": "one"}',
+        b'\xef\xbb\xbf{"prompt": "one"}',
         b"{broken",
         b"",
         b'{"nothing": 1}',
@@ -39,11 +39,12 @@ def test_broken_lines_are_named_and_skipped(tmp_path: Path) -> None:
         b"3",
         b'{"prompt": "x", "tools": ["y"]}',
         b'{"messages": [{"role": "tool", "content": "x"}]}',
+        b'{"messages": [{"role": "assistant", "content": "y"}]}',
     ]
     file.write_bytes(b"\n".join(lines))
     found, skipped = read_files([file])
-    assert [(p.category, p.messages[-1].content) for p in found] == [("mine", "one"), ("code", "two")]
-    assert [line.number for line in skipped] == [2, 4, 5, 6, 7, 9, 10, 11]
+    assert [(p.category, p.messages[-1].content) for p in found] == [("mine", "one"), ("mine", "x"), ("code", "two")]
+    assert [line.number for line in skipped] == [2, 4, 5, 6, 9, 10, 11, 12]
     assert str(skipped[0]).startswith(f"{file}:2: no prompt")
 
 
@@ -64,6 +65,14 @@ def test_parts_share_nothing_and_do_not_depend_on_other_prompts() -> None:
     assert len(parts.learn) + len(parts.judge) == 400 and 10 < len(parts.judge) < 45
     assert not set(map(key_of, parts.learn)) & set(map(key_of, parts.judge))
     assert set(map(key_of, fewer.judge)) <= set(map(key_of, parts.judge))
+
+
+def test_ours_come_behind_the_users() -> None:
+    own, ours = ([prompt(f"{whose} {i}") for i in range(40)] for whose in ("own", "ours"))
+    parts = TrainingPrompts.of(own, [*ours, own[0]])
+    for part in (parts.learn, parts.judge):
+        whose = [(p.messages[0].content or "").split()[0] for p in part]
+        assert whose == sorted(whose, reverse=True) and set(whose) == {"own", "ours"}
 
 
 def test_prompts_that_say_the_same_are_in_one_part() -> None:

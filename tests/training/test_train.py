@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -164,7 +164,7 @@ def test_a_slow_target_answers_prompts_to_learn_from_too(
     assert 0 < len(known.keys() & set(map(key_of, parts.judge))) < len(known)
 
 
-def stopped(*_: Any, **_options: Any) -> Any:
+def stopped(*_: Any, **_options: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
@@ -231,15 +231,20 @@ def test_time_that_is_left_goes_to_the_same_prompts_and_to_made_up_ones(noted: N
     )
 
 
-def test_without_prompts_made_up_ones_come_beside_ours_and_are_held_out_too(noted: Noted, tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [0, 6])
+def test_made_up_ones_come_beside_ours_and_are_held_out_too(given: int, noted: Noted, tmp_path: Path) -> None:
+    """A user's own, what was chatted, come first and stay half of all."""
+    own, told = ASKED[:given], noted.told
     with pytest.raises(KeyboardInterrupt):
-        trained(noted.target, tmp_path / "out", tokens=None, minutes=250, prompts=(), report=noted.told.append)
+        trained(noted.target, tmp_path / "out", tokens=None, minutes=250, prompts=own, ours=True, report=told.append)
     known = AnswerFile(tmp_path / "out" / "training" / "answers.jsonl").known.values()
     made_up = {one.key for one in known if one.category == CATEGORY}
-    learnt = {one.key for one in noted.learnt[-1]}
-    assert made_up - learnt == set(filter(held_out, made_up)) != set()
-    assert len(made_up & learnt) > 20
-    assert len(learnt - made_up) > 20
+    learnt = [one.key for one in noted.learnt[-1]]
+    assert made_up - set(learnt) == set(filter(held_out, made_up)) != set()
+    assert len(made_up & set(learnt)) > 20
+    mine = set(map(key_of, own)) & set(learnt)
+    assert len(set(learnt) - made_up - mine) > 20
+    assert not own or (len(mine) >= 4 and sum(key in mine for key in learnt) >= len(learnt) / 2)
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -247,9 +252,15 @@ def test_ctrl_c_while_it_judges(
     last: bool, target: Path, answered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything was learnt, or when all was: what was learnt last is judged all the same."""
-    judges: Iterator[Callable[..., TrainingScore]] = iter([judge, stopped] if last else [stopped])
+    judged = 0
+
+    def judging(*given: Any) -> TrainingScore:
+        nonlocal judged
+        judged += 1
+        return judge(*given) if last and judged == 1 else stopped()
+
     with monkeypatch.context() as patch:
-        patch.setattr("specdec.training.run.judge", lambda *given: next(judges)(*given))
+        patch.setattr("specdec.training.run.judge", judging)
         with nullcontext() if last else pytest.raises(KeyboardInterrupt):
             assert trained(target, tmp_path / "out", answered, tokens=1).stopped
     again = trained(target, tmp_path / "out", tokens=1)
@@ -361,8 +372,12 @@ def test_a_folder_that_holds_something_else(target: Path, tmp_path: Path) -> Non
 
 def test_a_training_that_was_asked_for_otherwise(target: Path, answered: str, tmp_path: Path) -> None:
     trained(target, tmp_path / "out", answered, tokens=1)
-    with pytest.raises(InvalidRequest, match="the training in this one has seed=0"):
-        trained(target, tmp_path / "out", seed=1)
+    for changed, why in {"seed": "has seed=0", "layers": "has layers=None"}.items():
+        with pytest.raises(InvalidRequest, match=f"another folder: the training in this one {why}"):
+            trained(target, tmp_path / "out", **{changed: 1})
+    others = [BenchPrompt("others", (Message("user", f"Say {i} twice."),)) for i in range(9)]
+    with pytest.raises(InvalidRequest, match="in this one learns from other prompts; with --from"):
+        trained(target, tmp_path / "out", prompts=others)
 
 
 def test_a_target_without_room_for_features(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +419,8 @@ def test_the_command(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(app, [*asked, "--length", "96", "--answer", "24", "--json"])
     assert done.exit_code == 0, done.output
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert any("lines skipped: 1;" in (line.get("note") or "") for line in lines)
+    for note in ("lines skipped: 1;", "1 answers at once"):  # or they would depend on each other
+        assert any(note in (line.get("note") or "") for line in lines)
     assert lines[-1]["result"]["best"]["acceptance_length"] >= 1
     rows = lines[-1]["rows"]
     assert [row["category"] for row in rows] == ["before", "after"]

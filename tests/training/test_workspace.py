@@ -35,9 +35,18 @@ def test_a_file_is_on_its_disk_before_it_takes_the_old_ones_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a power cut leaves an empty one."""
-    done, replace = list[str](), os.replace
-    monkeypatch.setattr("os.fsync", lambda _: done.append("synced"))
-    monkeypatch.setattr("os.replace", lambda *given: [done.append("replaced"), replace(*given)])
+    done, sync, replace = list[str](), os.fsync, os.replace
+
+    def syncing(file: int) -> None:
+        done.append("synced")
+        sync(file)
+
+    def putting(*given: Path) -> None:
+        done.append("replaced")
+        replace(*given)
+
+    monkeypatch.setattr("os.fsync", syncing)
+    monkeypatch.setattr("os.replace", putting)
     with replacing(tmp_path / "state.pt") as fresh:
         fresh.write_text("new")
     assert done == ["synced", "replaced"]
