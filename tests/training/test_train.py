@@ -372,9 +372,10 @@ def test_a_folder_that_holds_something_else(target: Path, tmp_path: Path) -> Non
 
 def test_a_training_that_was_asked_for_otherwise(target: Path, answered: str, tmp_path: Path) -> None:
     trained(target, tmp_path / "out", answered, tokens=1)
-    for changed, why in {"seed": "has seed=0", "layers": "has layers=None"}.items():
-        with pytest.raises(InvalidRequest, match=f"another folder: the training in this one {why}"):
-            trained(target, tmp_path / "out", **{changed: 1})
+    changes: list[tuple[dict[str, Any], str]] = [({"seed": 1}, "seed=0"), ({"layers": 1}, "layers=None")]
+    for changed, before in changes:
+        with pytest.raises(InvalidRequest, match=f"another folder: the training in this one has {before}"):
+            trained(target, tmp_path / "out", **changed)
     others = [BenchPrompt("others", (Message("user", f"Say {i} twice."),)) for i in range(9)]
     with pytest.raises(InvalidRequest, match="in this one learns from other prompts; with --from"):
         trained(target, tmp_path / "out", prompts=others)
