@@ -13,10 +13,9 @@ from triton.language.extra import libdevice
 
 from specdec.kernels.launch import INTERPRETED
 
-_BLOCK = 4096
-_ROW_BLOCK = 8192
-FIXED, NEGLIGIBLE = tl.constexpr(2.0**40), tl.constexpr(-64.0)
-"""As in `sampling.processors`."""
+BLOCK = 4096
+"""Tokens of a chunk."""
+LOWEST, NEVER = tl.constexpr(-3.4028234663852886e38), tl.constexpr(float("-inf"))
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -41,21 +40,56 @@ def _gumbel(seeds, positions, out, count, width, STREAM: tl.constexpr, BLOCK: tl
 def gumbel(seeds: Tensor, positions: Tensor, count: int, stream: int, width: int) -> Tensor:
     """Standard Gumbel noise [B, count, width] fp32 for seeds [B] int64 and positions [B] + 0 .. count - 1."""
     out = torch.empty((seeds.shape[0], count, width), dtype=torch.float32, device=seeds.device)
-    grid = (triton.cdiv(width, _BLOCK), seeds.shape[0], count)
-    _gumbel[grid](seeds, positions, out, count, width, STREAM=stream, BLOCK=_BLOCK, EXACT=not INTERPRETED)
+    grid = (triton.cdiv(width, BLOCK), seeds.shape[0], count)
+    _gumbel[grid](seeds, positions, out, count, width, STREAM=stream, BLOCK=BLOCK, EXACT=not INTERPRETED)
     return out
 
 
 @triton.jit
-def _parts(scores, noise, best, where, width, chunks, NOISY: tl.constexpr, BLOCK: tl.constexpr):
+def largest_of(peaks, row, chunks, WIDTH: tl.constexpr):
+    """The row's largest logit, from its chunks'."""
+    at = tl.arange(0, WIDTH)
+    return tl.max(tl.load(peaks + row * chunks + at, mask=at < chunks, other=NEVER), 0)
+
+
+@triton.jit(do_not_specialize=["chunks"])
+def peaks_of(logits, peaks, width, chunks, BLOCK: tl.constexpr):
+    """Each chunk's largest logit; infinite for NaN."""
     row, chunk = tl.program_id(1).to(tl.int64), tl.program_id(0)
     at = chunk * BLOCK + tl.arange(0, BLOCK)
-    score = tl.load(scores + row * width + at, mask=at < width, other=float("-inf"))
+    x = tl.load(logits + row * width + at, mask=at < width, other=NEVER)
+    tl.store(peaks + row * chunks + chunk, tl.max(tl.where(x >= NEVER, x, float("inf")), 0))
+
+
+@triton.jit
+def scaled(logit, largest, temperature):
+    """As `processors.temperature` has it. The largest logit may be NaN, which is told as infinite."""
+    shift = tl.where((temperature == 1) | (largest == float("inf")), 0.0, tl.maximum(largest, LOWEST))
+    score = tl.div_rn(logit - shift, temperature + tl.zeros_like(logit))
+    return tl.where(score == 0, 0.0, score)  # one zero: scores are ordered by their bits, too
+
+
+@triton.jit
+def total_of(score, noise):
+    """What the highest is drawn by; NaN is highest."""
+    total = score + noise
+    return tl.where(total >= NEVER, total, float("inf"))
+
+
+@triton.jit(do_not_specialize=["chunks", "count"])
+def _parts(
+    logits, noise, temperature, peaks, best, where, width, chunks, count,
+    WIDTH: tl.constexpr, NOISY: tl.constexpr, HEATED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row, chunk = tl.program_id(1).to(tl.int64), tl.program_id(0)
+    at = chunk * BLOCK + tl.arange(0, BLOCK)
+    score = tl.load(logits + row * width + at, mask=at < width, other=NEVER)
+    if HEATED:
+        score = scaled(score, largest_of(peaks, row, chunks, WIDTH), tl.load(temperature + row // count))
+    added = tl.zeros_like(score)
     if NOISY:
-        score += tl.load(noise + row * width + at, mask=at < width, other=0.0)
-    # a maximum would lose NaN, or its place
-    score = tl.where(score >= float("-inf"), score, float("inf"))
-    peak, index = tl.max(score, 0, return_indices=True, return_indices_tie_break_left=True)
+        added = tl.load(noise + row * width + at, mask=at < width, other=0.0)
+    peak, index = tl.max(total_of(score, added), 0, return_indices=True, return_indices_tie_break_left=True)
     tl.store(best + row * chunks + chunk, peak)
     tl.store(where + row * chunks + chunk, chunk * BLOCK + index)
 
@@ -71,102 +105,26 @@ def _join(best, where, out, chunks, WIDTH: tl.constexpr, MARK: tl.constexpr):
     tl.store(out + row, index)
 
 
-def argmax(scores: Tensor, noise: Tensor | None = None, *, mark: bool = False) -> Tensor:
-    """Where scores [R, V] fp32 (plus noise of that shape) are highest, the first of equals: [R] int64. NaN is higher
-    than all. `mark`: where the highest score i is NaN or infinite the result is -1 - i."""
-    scores = scores.contiguous()
-    rows, width = scores.shape
-    chunks = triton.cdiv(width, _BLOCK)
-    best = torch.empty((rows, chunks), dtype=torch.float32, device=scores.device)
-    where = torch.empty((rows, chunks), dtype=torch.int32, device=scores.device)
-    out = torch.empty(rows, dtype=torch.int64, device=scores.device)
-    given = scores if noise is None else noise
-    _parts[(chunks, rows)](scores, given, best, where, width, chunks, NOISY=noise is not None, BLOCK=_BLOCK)
-    _join[(rows,)](best, where, out, chunks, WIDTH=triton.next_power_of_2(chunks), MARK=mark)
-    return out
-
-
-@triton.jit
-def _largest(scores, width, BLOCK: tl.constexpr):
-    found = tl.full((BLOCK,), float("-inf"), tl.float32)
-    for low in range(0, width, BLOCK):
-        at = low + tl.arange(0, BLOCK)
-        found = tl.maximum(found, tl.load(scores + at, mask=at < width, other=float("-inf")))
-    return tl.max(found, 0)
-
-
-@triton.jit
-def _mass(score, largest, EXACT: tl.constexpr):
-    """As `processors.top_p` has it."""
-    apart = score - tl.clamp(largest, -3.0e38, 3.0e38)  # all may be masked
-    found = libdevice.exp(apart) if EXACT else tl.exp(apart)
-    return (tl.where((apart >= NEGLIGIBLE) & (apart <= 0), found, 0.0) * FIXED).to(tl.int64)
-
-
-@triton.jit
-def _best(scores, noise, width, least, before, BLOCK: tl.constexpr):
-    """The highest sum and its token, the first of equals, among those likelier than the score `least`, or as likely and
-    `before` a token; NaN is among them, and highest."""
-    peaks, places = tl.full((BLOCK,), float("-inf"), tl.float32), tl.full((BLOCK,), 2147483647, tl.int32)
-    for low in range(0, width, BLOCK):
-        at = low + tl.arange(0, BLOCK)
-        score = tl.load(scores + at, mask=at < width, other=float("-inf"))
-        total = score + tl.load(noise + at, mask=at < width, other=0.0)
-        total = tl.where(total >= float("-inf"), total, float("inf"))
-        out = (score < least) | ((score == least) & (at >= before)) | (at >= width)
-        better = ((total > peaks) | (places == 2147483647)) & (out == 0)
-        peaks, places = tl.where(better, total, peaks), tl.where(better, at, places)
-    peak = tl.max(tl.where(places < 2147483647, peaks, float("-inf")), 0)
-    return peak, tl.min(tl.where(peaks == peak, places, 2147483647), 0)
-
-
-@triton.jit
-def _draw(
-    scores, noise, top_p, log_min_p, out, width, count, MARK: tl.constexpr, BLOCK: tl.constexpr, EXACT: tl.constexpr
-):
-    """One program a row; see `draw`."""
-    row = tl.program_id(0).to(tl.int64)
-    scores, noise = scores + row * width, noise + row * width
-    share = tl.load(top_p + row // count)
-    largest = _largest(scores, width, BLOCK)
-    sums = tl.zeros((BLOCK,), tl.int64)
-    for low in range(0, width, BLOCK):
-        at = low + tl.arange(0, BLOCK)
-        sums += _mass(tl.load(scores + at, mask=at < width, other=float("-inf")), largest, EXACT)
-    mass = tl.sum(sums, 0)
-    goal = tl.maximum((share.to(tl.float64) * mass.to(tl.float64)).to(tl.int64), 1)
-    goal = tl.where(share >= 1, mass + 1, goal)
-    least = tl.clamp(largest, -3.0e38, 3.0e38) + tl.minimum(tl.load(log_min_p + row // count), 0.0)
-    least, before, above = tl.where(largest > float("-inf"), least, largest), width, goal
-    peak, token = float("-inf"), width
-    while above >= goal:
-        peak, token = _best(scores, noise, width, least, before, BLOCK)
-        least, before = tl.load(scores + token), token
-        sums = tl.zeros((BLOCK,), tl.int64)
-        for low in range(0, width, BLOCK):
-            at = low + tl.arange(0, BLOCK)
-            score = tl.load(scores + at, mask=at < width, other=float("-inf"))
-            likelier = (score > least) | ((score == least) & (at < before))
-            sums += tl.where(likelier, _mass(score, largest, EXACT), 0)
-        above = tl.sum(sums, 0)
-    found = tl.cast(token, tl.int64)
-    if MARK:
-        found = tl.where(tl.abs(peak) < float("inf"), found, -1 - found)
-    tl.store(out + row, found)
-
-
-def draw(scores: Tensor, noise: Tensor, top_p: Tensor, log_min_p: Tensor, *, mark: bool = False) -> Tensor:
-    """`argmax` of scores [B, M, V] fp32 plus noise of that shape over what `processors.top_p` and `processors.min_p`
-    leave of them, [B, M] int64; top_p and log_min_p [B, 1, 1] fp32.
-
-    Nothing is sorted: the highest sum of all is nearly always among what is left, and whether it is takes one sum, that
-    of the likelier tokens' mass. Where it is not, neither are tokens less likely than it, and the others are tried.
-    """
-    scores, noise = scores.contiguous(), noise.contiguous()
-    rows, count, width = scores.shape
-    out = torch.empty((rows, count), dtype=torch.int64, device=scores.device)
-    given = top_p.contiguous(), log_min_p.contiguous()
-    _draw[(rows * count,)](
-        scores, noise, *given, out, width, count, MARK=mark, BLOCK=_ROW_BLOCK, EXACT=not INTERPRETED, num_warps=32
-    )
+def argmax(
+    logits: Tensor, noise: Tensor | None = None, temperature: Tensor | None = None, *, mark: bool = False
+) -> Tensor:
+    """Where logits [R, V] fp32, by a temperature of their own ([B, 1, 1], for R / B rows each) and plus noise of their
+    shape, are highest, the first of equals: [R] int64. NaN is higher than all. `mark`: where the highest i is NaN or
+    infinite the result is -1 - i."""
+    logits = logits.contiguous()
+    rows, width = logits.shape
+    chunks = triton.cdiv(width, BLOCK)
+    best, peaks = torch.empty((2, rows, chunks), dtype=torch.float32, device=logits.device)
+    where = torch.empty((rows, chunks), dtype=torch.int32, device=logits.device)
+    out = torch.empty(rows, dtype=torch.int64, device=logits.device)
+    heat, count, grid, wide = logits, rows, (chunks, rows), triton.next_power_of_2(chunks)
+    if temperature is not None:
+        heat, count = temperature.contiguous(), rows // temperature.shape[0]
+        peaks_of[grid](logits, peaks, width, chunks, BLOCK=BLOCK)
+    given = logits if noise is None else noise
+    _parts[grid](
+        logits, given, heat, peaks, best, where, width, chunks, count,
+        WIDTH=wide, NOISY=noise is not None, HEATED=temperature is not None, BLOCK=BLOCK,
+    )  # fmt: skip
+    _join[(rows,)](best, where, out, chunks, WIDTH=wide, MARK=mark)
     return out

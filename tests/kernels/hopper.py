@@ -33,7 +33,7 @@ from tests.kernels.test_packed import CASES, random
 from tests.kernels.test_runner import load, saved
 
 _WIDTHS = (1, 17, 33, 64, 200)
-_SHAPINGS = (Shaping(), Shaping(drawn=True), Shaping(drawn=True, top_p=True))
+_SHAPINGS = (Shaping(), Shaping(drawn=True), Shaping(drawn=True, limited=True))
 
 
 class _Hopper:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from specdec.kernels import choose
-from specdec.kernels.choose import argmax, draw, gumbel
+from specdec.kernels.choose import argmax, gumbel
 from specdec.sampling import noise, processors
 from specdec.sampling.noise import Stream
 
@@ -26,6 +25,9 @@ def test_argmax(width: int, device: torch.device) -> None:
     scores, added = torch.randn(2, 4, width, device=device)
     assert torch.equal(argmax(scores), scores.argmax(-1))
     assert torch.equal(argmax(scores, added), (scores + added).argmax(-1))
+    heat = torch.tensor([0.7, 1.0], device=device).view(2, 1, 1)
+    drawn = processors.temperature(scores.view(2, 2, width), heat).flatten(0, 1) + added
+    assert torch.equal(argmax(scores, added, heat), drawn.argmax(-1))
 
 
 def test_the_first_of_equals(device: torch.device) -> None:
@@ -48,34 +50,3 @@ def test_nan_is_highest_and_what_names_no_token_is_marked(width: int, noisy: boo
     best = (scores if added is None else scores + added).argmax(-1)
     assert torch.equal(argmax(scores, added), best)
     assert argmax(scores, added, mark=True).tolist() == [*(-1 - best[:4]).tolist(), *best[4:].tolist()]
-
-
-def _rows(*values: float, device: torch.device) -> torch.Tensor:
-    return torch.tensor(values, device=device).view(-1, 1, 1)
-
-
-@pytest.mark.parametrize("width", [5, 97, 20_000])
-@pytest.mark.parametrize("steps", [0.0, 2.0])
-def test_tokens_are_drawn_from_what_top_p_and_min_p_leave(width: int, steps: float, device: torch.device) -> None:
-    """Token for token what the sort draws from, where many are equally likely too, and where most are masked."""
-    assert (choose.FIXED.value, choose.NEGLIGIBLE.value) == (processors.FIXED, processors.NEGLIGIBLE)
-    for seed, shares in enumerate([(0.95, 0.5, 1.0), (0.05, 0.9, 0.0)]):
-        torch.manual_seed(seed)
-        scores = 4 * torch.randn(3, 4, width, device=device)
-        scores = (scores * steps).round() / steps if steps else scores
-        scores[1, :, : width // 2] = -torch.inf
-        added = -(-torch.rand(3, 4, width, device=device).log()).log()
-        top_p, min_p = _rows(*shares, device=device), _rows(-torch.inf, -torch.inf, -2.5, device=device)
-        left = processors.min_p(processors.top_p(scores, top_p), min_p)
-        assert torch.equal(draw(scores, added, top_p, min_p), (left + added).argmax(-1))
-
-
-def test_a_row_that_names_no_token_is_marked_when_drawn(device: torch.device) -> None:
-    scores = torch.randn(4, 1, 9000, device=device)
-    scores[0, 0, 8999] = torch.nan
-    scores[1] = -torch.inf
-    scores[2, 0, 17] = torch.inf
-    shares = _rows(0.9, 0.9, 0.9, 0.9, device=device)
-    for least in (-torch.inf, -2.0):
-        found = draw(scores, torch.zeros_like(scores), shares, torch.full_like(shares, least), mark=True)
-        assert found.flatten().tolist() == [-9000, -1, -18, int(scores[3].argmax())]

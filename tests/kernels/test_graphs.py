@@ -141,10 +141,10 @@ def test_shaping_without_a_graph_runs_by_the_host_until_there_is_one(
     options: dict[str, Any] = {"max_tokens": 12, "ignore_eos": True, "temperature": 0.8, "min_p": 0.2, "seed": 1}
     first = engine.generate(PROMPT, **options, speculative="off")
     assert len(made.kinds) == before
-    assert not [kind for kind in sent if kind.shaping.min_p]
-    wait_until(lambda: any(kind.shaping.min_p for kind in made.kinds))
+    assert not [kind for kind in sent if kind.shaping.limited]
+    wait_until(lambda: any(kind.shaping.limited for kind in made.kinds))
     assert engine.generate(PROMPT, **options, speculative="off").token_ids == first.token_ids
-    assert [kind for kind in sent if kind.shaping.min_p]
+    assert [kind for kind in sent if kind.shaping.limited]
 
 
 def test_a_request_waits_for_one_graph_at_most(engine: LocalEngine, made: type[Made]) -> None:
@@ -210,7 +210,7 @@ def test_a_round_that_was_under_way_is_told_before_others_wait_for_a_first_token
 
 def test_a_round_runs_by_the_smallest_graph_that_serves() -> None:
     graphs = RoundGraphs(Made())
-    drawn, shaped = Shaping(drawn=True), Shaping(drawn=True, top_k=64, top_p=True)
+    drawn, shaped = Shaping(drawn=True), Shaping(drawn=True, limited=True)
     for kind in (
         RoundKind(1),
         RoundKind(1, shaping=drawn),
@@ -222,8 +222,8 @@ def test_a_round_runs_by_the_smallest_graph_that_serves() -> None:
         graphs._graphs._captured[kind] = module._Captured(None, torch.empty(0))
     assert graphs.find(RoundKind(1)) == RoundKind(1)
     assert graphs.find(RoundKind(2)) == RoundKind(4, shaping=shaped)
-    assert graphs.find(RoundKind(1, shaping=Shaping(drawn=True, top_k=32))) == RoundKind(4, shaping=shaped)
-    assert graphs.find(RoundKind(1, shaping=Shaping(drawn=True, top_k=128))) is None
+    assert graphs.find(RoundKind(1, shaping=shaped)) == RoundKind(4, shaping=shaped)
+    assert graphs.find(RoundKind(8, shaping=shaped)) is None
     assert graphs.find(RoundKind(1, 3, "model")) == RoundKind(1, 4, "model")
     assert graphs.find(RoundKind(1, 3, "model", drawn)) == RoundKind(2, 4, "model", drawn)
     assert graphs.find(RoundKind(1, 5, "model")) == RoundKind(1, 16, "model")
@@ -239,7 +239,7 @@ def test_what_is_likely_serves_usual_answers(slots: int) -> None:
     assert [kind.rows for kind in drawn] == [sizes[-1]] * len(drawn) and drawn
     kinds = list(likely(sizes, {"model": MAX_SPECULATIVE_TOKENS}))
     assert all(any(kind.rows == rows and not kind.drafts and kind.shaping.drawn for kind in kinds) for rows in sizes)
-    for rows, shaping in ((1, Shaping()), (1, Shaping(drawn=True, top_k=32, top_p=True)), (min(slots, 32), Shaping())):
+    for rows, shaping in ((1, Shaping()), (1, Shaping(drawn=True, limited=True)), (min(slots, 32), Shaping())):
         for source in ("model", HOST):
             assert any(kind.serves(RoundKind(rows, 4, source, shaping)) for kind in kinds)
     assert max(kind.rows for kind in kinds if kind.drafts) <= 32

@@ -20,7 +20,7 @@ _SHARED = (2, 4)
 _FEW = 32
 """Sequences for which drafts are likely to pay; logits of more, with drafts, take much memory too."""
 _GREEDY, _DRAWN = Shaping(), Shaping(drawn=True)
-_ANY = Shaping(drawn=True, top_k=64, top_p=True, min_p=True)
+_ANY = Shaping(drawn=True, limited=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class RoundKind:
     def work(self) -> tuple[int, int]:
         """What orders kinds by what they cost."""
         shaping = self.shaping
-        return self.rows * (1 + self.drafts), shaping.drawn + shaping.top_p + shaping.min_p + (shaping.top_k > 0)
+        return self.rows * (1 + self.drafts), shaping.drawn + shaping.limited
 
     def serves(self, other: RoundKind) -> bool:
         """Whether a round of the `other` kind can be filled up to one of this kind."""
