@@ -38,7 +38,8 @@ _LEAST_CONTEXT = 16
 """Fewer are not worth naming."""
 _CODES = {"I32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1, "I64": 0}
 """Bytes of what is stored in few bits; of I64, shapes that are not kept."""
-
+_MADE_PLAIN, _MADE_PLAIN_ON_CPU = ("compressed-tensors",), ("fp8", "mxfp4")
+"""What transformers makes plain before the first pass."""
 
 Neighbour = tuple[Path, Any]
 """A model that is to lie beside another: its folder and config."""
@@ -81,6 +82,8 @@ def needs(
     few, head = cuda or not plain, head and (cuda or not plain)
     if stored and not few and family is not None:
         weights = parameters(config) * dtype.itemsize
+    elif not stored and formats.method_of(config) in (_MADE_PLAIN if cuda else (*_MADE_PLAIN, *_MADE_PLAIN_ON_CPU)):
+        weights = _dequantised_bytes(path, config, dtype)
     else:
         rounded = quantize if cuda or (few and quantize in _ROUNDED) else None
         weights = weight_bytes(path, config, dtype, rounded, head=head)
@@ -235,6 +238,15 @@ def weight_bytes(
         if head and module.endswith(table):
             total += count
     return total
+
+
+def _dequantised_bytes(path: Path, config: Any, dtype: torch.dtype) -> int:
+    """Of weights that transformers makes plain."""
+    groups = ((formats.quantization(config) or {}).get("config_groups") or {}).values()
+    bits = min((group["weights"]["num_bits"] for group in groups if group.get("weights")), default=4)
+    each = {"U8": 2, "I32": 32 // bits, "I64": 0}
+    codes = (header for header in headers(path) if "scale" not in header.name and "zero_point" not in header.name)
+    return sum(prod(header.shape) * each.get(header.dtype, 1) for header in codes) * dtype.itemsize
 
 
 def _gguf_bytes(every: Sequence[Header], dtype: torch.dtype) -> int:

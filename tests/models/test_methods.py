@@ -13,7 +13,7 @@ from torch import Tensor
 
 from specdec.errors import CheckpointCorrupt, InvalidRequest, UnsupportedModel
 from specdec.models.base import Batch
-from specdec.models.loading import load_model
+from specdec.models.loading import foretold, load_model
 from specdec.models.weights.methods import reader
 from specdec.models.weights.quantized import QuantizedWeight
 from tests.models import models
@@ -236,9 +236,9 @@ def test_what_is_not_read(values: dict[str, Any]) -> None:
     assert reader(values) is None
 
 
-def _quantized_folder(folder: Path) -> Tensors:
+def _quantized_folder(folder: Path, kind: str = "llama") -> Tensors:
     """A checkpoint of rounded weights as this package writes them, and the numbers that they stand for."""
-    models.save(models.build("llama"), folder)
+    models.save(models.build(kind), folder)
     tensors = load_file(folder / "model.safetensors")
     numbers = dict(tensors)
     for name in [name for name in tensors if name.endswith("_proj.weight")]:
@@ -254,6 +254,7 @@ def _quantized_folder(folder: Path) -> Tensors:
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     raw = json.loads((folder / "config.json").read_text())
     scheme = _scheme("pack-quantized", num_bits=4, type="int", strategy="channel", symmetric=True)
+    scheme |= {"quantization_status": "compressed", "ignore": ["lm_head"]}
     (folder / "config.json").write_text(json.dumps(raw | {"quantization_config": scheme}))
     return numbers
 
@@ -290,6 +291,19 @@ def test_what_is_said_of_activations(tmp_path: Path) -> None:
     raw["quantization_config"]["config_groups"]["group_0"]["input_activations"] = {"num_bits": 8, "dynamic": True}
     (tmp_path / "config.json").write_text(json.dumps(raw))
     assert load_model(tmp_path, device="cpu").info.weight_format.endswith("; activations stay in float32")
+
+
+def test_what_transformers_makes_plain_takes_what_plain_weights_do(tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors")
+    numbers = _quantized_folder(tmp_path, "gemma")
+    model = load_model(tmp_path, device="cpu")
+    assert model.info.weight_format == "float32, made from compressed-tensors"
+    told = foretold(tmp_path, device="cpu")["compressed-tensors"].weights
+    assert told == 4 * sum(number.numel() for number in numbers.values())
+    reference, ids = models.build("gemma"), models.tokens(1, 9)
+    reference.load_state_dict(numbers, strict=False)
+    with torch.inference_mode():
+        models.close(model.run(Batch(ids, [0], [0], 9)).logits, models.full(reference, ids))
 
 
 def test_a_checkpoint_that_is_quantised_already(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ from specdec.models.transformers.recurrent import RecurrentModel, keys_values
 from specdec.models.weights import formats
 from specdec.models.weights.checkpoint import headers
 
+_CODES = (torch.uint8, torch.int8, torch.int32, torch.float8_e4m3fn)
+"""What numbers in few bits are held in."""
+
 
 def load(
     folder: Path, config: Any, *, trust_remote_code: bool, spread: bool = False, **options: Unpack[ModelOptions]
@@ -35,16 +38,14 @@ def load(
     device = options["device"]
     model = _load_model(folder, config, options["dtype"], trust_remote_code, spread).eval().requires_grad_(False)
     model = model if spread else model.to(device)
-    kept, stored = getattr(model, "is_quantized", False), formats.method_of(config)
     info = ModelInfo(
         **options,
         architecture=type(model).__name__,
         backend="transformers",
         vocab_size=0,
-        parameters=sum(p.numel() for p in model.parameters()),
-        weight_bytes=sum(p.nbytes for p in model.parameters()),
+        parameters=0,
+        weight_bytes=0,
         cache_bytes=0,
-        weight_format=stored if kept and stored else "",
     )
     return over(model, info, capture=device.type == "cuda" and not spread)
 
@@ -53,7 +54,7 @@ def load(
 def over(model: Any, info: ModelInfo, *, capture: bool = False) -> Model:
     """The best way to run `model` that a probe finds exact."""
     probe = probes.Probe(model, info)
-    info = replace(info, vocab_size=probe.truth.shape[-1])
+    info = replace(_weighed(model, info), vocab_size=probe.truth.shape[-1])
     found = None
     if not getattr(model, "_is_stateful", False) and probe.count == probes.TOKENS:
         found = TransformersModel(model, info)
@@ -70,6 +71,19 @@ def over(model: Any, info: ModelInfo, *, capture: bool = False) -> Model:
         captured = CapturedModel(found, Graphs())
         return captured if probe.replays(captured) else found
     return found
+
+
+def _weighed(model: Any, info: ModelInfo) -> ModelInfo:
+    """With what the weights are: a first pass may have made plain ones of those that were stored in few bits."""
+    stored = formats.method_of(model.config)
+    held = [*model.parameters(), *(model.buffers() if stored else ())]
+    plain = f"{str(info.dtype).removeprefix('torch.')}, made from {stored}" if stored else ""
+    return replace(
+        info,
+        parameters=sum(p.numel() for p in model.parameters()),
+        weight_bytes=sum(t.nbytes for t in held),
+        weight_format=stored if stored and any(t.dtype in _CODES for t in held) else plain,
+    )
 
 
 def _recurrent(model: Any, info: ModelInfo, probe: probes.Probe) -> RecurrentModel:
