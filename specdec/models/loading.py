@@ -237,7 +237,8 @@ def foretold(
         slots=slots,
     )
     plain = str(options["dtype"]).removeprefix("torch.")
-    kinds: list[tuple[str, Quantize | None]] = [(formats.method_of(config) or plain, None)]
+    stored = open_gguf(path).format if is_gguf(path) and where.type == "cuda" else formats.method_of(config)
+    kinds: list[tuple[str, Quantize | None]] = [(stored or plain, None)]
     rounds = memory.can_round(path, config)
     if where.type != "cuda":
         found = {kinds[0][0]: memory.needs(path, config, **options)}

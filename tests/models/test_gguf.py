@@ -205,6 +205,7 @@ def test_memory_is_told_for_plain_numbers(tmp_path: Path) -> None:
     gguf_files.write(models.build("llama"), path, lambda _: "F16")
     (needs,) = foretold(path, device="cpu", dtype="float32", context=64).values()
     told, info = needs.weights, _load(path).info
+    assert next(iter(foretold(path, device=torch.device("cuda"), context=64))) == "GGUF F16"
     assert told == pytest.approx(info.weight_bytes, rel=0.02)  # norms are left out
 
 

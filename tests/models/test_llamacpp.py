@@ -46,6 +46,13 @@ def test_any_way_the_tokens_come(kind: str, tmp_path: Path) -> None:
             check(model, reference)
 
 
+def test_any_part_of_a_split_file(tmp_path: Path) -> None:
+    gguf_files.write(models.build("llama"), tmp_path / "model.gguf", split_max_tensors=10)
+    parts = sorted(tmp_path.glob("*.gguf"))
+    assert len(parts) > 1
+    assert {_load(part).info.parameters for part in parts} == {models.build("llama").num_parameters()}
+
+
 @pytest.fixture
 def recurrent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Path, Any]]:
     """A file with recurrent state, and the model of transformers that it is."""

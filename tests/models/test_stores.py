@@ -47,6 +47,11 @@ def test_a_tag_names_a_file_of_a_folder(folder: Path, tag: str, file: str) -> No
     assert resolve(f"{folder}:{tag}") == folder / file
 
 
+def test_tags_of_other_names() -> None:
+    files = ("Q5_0.gguf", "tiny-fp16.gguf", "tiny-f16.gguf", "tiny-NVFP4.gguf", "tiny-16.gguf")
+    assert [stores.tag_of(file) for file in files] == ["Q5_0", "FP16", "F16", "NVFP4", None]
+
+
 def test_without_a_tag_there_has_to_be_one(folder: Path) -> None:
     with pytest.raises(CheckpointNotFound, match=r"holds 4 GGUF files; expected one of .*:BF16, :Q4_K_M, :Q8_0, :UD-"):
         resolve(folder)

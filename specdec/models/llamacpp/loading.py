@@ -49,7 +49,7 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
     taken, free = Needs(_weight_bytes(file), slots * capacity * each, 0), memory.room(_CPU)
     if taken.held > free:
         raise memory.too_large(name, taken, positions, slots, free, [], "a file in fewer bits")
-    found = LlamaContext(path, slots, capacity)
+    found = LlamaContext(file.path, slots, capacity)  # of a split model the first part
     info = ModelInfo(
         name=name,
         architecture=file.architecture,

@@ -23,7 +23,8 @@ _REGISTRY, _LIBRARY = "registry.ollama.ai", "library"
 _MODEL_LAYER = "application/vnd.ollama.image.model"
 _ADAPTER_LAYER = "application/vnd.ollama.image.adapter"
 _TAG = re.compile(
-    r"[-._/]((?:UD-)?(?:I?Q\d\w*|T?Q\d_\d|BF16|F16|F32|MXFP4\w*))(?:-\d{5}-of-\d{5})?\.gguf$", re.IGNORECASE
+    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d\w*|T?Q\d_\d|BF16|FP?(?:16|32)|(?:MX|NV)FP4\w*))(?:-\d{5}-of-\d{5})?\.gguf$",
+    re.IGNORECASE,
 )
 _PART = re.compile(r"-(\d{5})-of-\d{5}\.gguf$")
 _BESIDE = re.compile(r"(^|/)(mmproj|imatrix)[^/]*$", re.IGNORECASE)
