@@ -12,6 +12,7 @@ from statistics import median
 from threading import Event
 
 from specdec.engine import Engine, Progress
+from specdec.errors import InvalidRequest
 from specdec.loading import load_engine
 from specdec.types import Completion, LoadOptions
 
@@ -42,8 +43,7 @@ def long_prompts(
     loading: LoadOptions, lengths: Sequence[int], max_tokens: int, repeats: int, progress: Progress
 ) -> Iterator[LongPrompt]:
     """One for each of `lengths`, in tokens. No prompt begins like another, so that none is known."""
-    room = max(lengths) + 2 * max_tokens + _SHORT
-    with load_engine(replace(loading, slots=2, context=loading.context or room), lambda _stage, _done: None) as engine:
+    with _loaded(loading, max(lengths), 2 * max_tokens + _SHORT) as engine:
         fresh = count()
         for at, length in enumerate(lengths):
             progress(f"prompts of {length:,} tokens", sum(lengths[:at]) / sum(lengths))
@@ -59,6 +59,18 @@ def long_prompts(
                 median(one.tokens_per_second for one in alone),
                 median(one.tokens_per_second for one in short),
             )
+
+
+def _loaded(loading: LoadOptions, longest: int, beside: int) -> Engine:
+    """With room for the longest prompt, and what stands beside it."""
+    try:
+        asked = replace(loading, slots=2, context=loading.context or longest + beside)
+        return load_engine(asked, lambda _stage, _done: None)
+    except InvalidRequest as error:
+        if error.field != "context" or loading.context is not None:
+            raise
+        expected = f"{error.expected}, of which {beside} are for short prompts and answers"
+        raise InvalidRequest("prompt_tokens", longest, expected) from error
 
 
 def _prompt(engine: Engine, length: int, number: int) -> list[int]:
@@ -78,16 +90,19 @@ def _beside(engine: Engine, length: int, number: int) -> tuple[float, float]:
 
     def write() -> None:
         prompt, room = _prompt(engine, _SHORT, number), engine.info.context - _SHORT
-        with closing(
-            engine.stream(prompt, max_tokens=room, temperature=0.0, ignore_eos=True, speculative="off")
-        ) as events:
-            for event in events:
-                if event.tokens:
-                    times.append(time.perf_counter())
-                if len(times) == _BEGUN:
-                    begun.set()
-                if over.is_set():
-                    return
+        try:
+            with closing(
+                engine.stream(prompt, max_tokens=room, temperature=0.0, ignore_eos=True, speculative="off")
+            ) as events:
+                for event in events:
+                    if event.tokens:
+                        times.append(time.perf_counter())
+                    if len(times) == _BEGUN:
+                        begun.set()
+                    if over.is_set():
+                        return
+        finally:  # whoever waits for it must not wait for an answer that has ended
+            begun.set()
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
@@ -98,4 +113,8 @@ def _beside(engine: Engine, length: int, number: int) -> tuple[float, float]:
         finally:
             over.set()
         writing.result()
-    return answer.timing.ttft, max(b - a for a, b in pairwise(times) if b > sent)
+    gaps = [b - a for a, b in pairwise(times) if b > sent]
+    if not gaps:
+        expected = "more: the answer beside a prompt ended before that was read"
+        raise InvalidRequest("context", engine.info.context, expected)
+    return answer.timing.ttft, max(gaps)

@@ -52,7 +52,7 @@ def bench(
     ] = False,
     prompt_tokens: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="With --serving: only what prompts of so many tokens cost. Repeatable."),
+        typer.Option(min=1, help="With --serving: only what prompts of so many tokens cost: 8000 32000."),
     ] = None,
     json: o.Json = False,
 ) -> None:
@@ -65,10 +65,11 @@ def bench(
         raise InvalidRequest("url", url, "none beside --serving, which measures the engine here")
     if prompt_tokens and not serving:
         raise InvalidRequest("prompt_tokens", prompt_tokens[0], "--serving beside it")
-    chosen = chosen_prompts(prompts or (), category or (), over_http=url is not None)[:limit]
+    lengths = _lengths(prompt_tokens, prompts or ()) if prompt_tokens else []
+    chosen = chosen_prompts((() if lengths else prompts) or (), category or (), over_http=url is not None)[:limit]
     with closing(TimeLeft(lines=False)) as left, ExitStack() as stack:
-        if prompt_tokens:
-            report = _long_prompts(loading, prompt_tokens, max_tokens, repeats, left, quiet=json)
+        if lengths:
+            report = _long_prompts(loading, lengths, max_tokens, repeats, left, quiet=json)
         elif serving:
             from specdec.bench.serving import Serving  # torch comes in here
 
@@ -84,6 +85,14 @@ def bench(
             report |= _speeds(modes, chosen, temperatures, max_tokens, repeats, left, quiet=json)
     if json:
         print_json(report)
+
+
+def _lengths(first: Sequence[int], prompts: Sequence[Path]) -> list[int]:
+    """Of prompts: `first`, and what stands behind it, which the command line takes for files."""
+    for prompt in map(str, prompts):
+        if not prompt.lstrip("0").isdecimal():
+            raise InvalidRequest("prompts", prompt, "none beside --prompt-tokens, but further numbers of tokens")
+    return [*first, *(int(str(prompt)) for prompt in prompts)]
 
 
 def _speeds(

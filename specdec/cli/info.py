@@ -85,9 +85,10 @@ def _foretell(loading: LoadOptions, *, json: bool) -> None:
         print_json({name: asdict(one) | {"total": one.total} for name, one in needs.items()})
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("weights in", "weights", "keys and values", "at work", "GiB together"):
+    for column in ("weights in", "weights", "keys and values", "of tokens", "at work", "GiB together"):
         table.add_column(column, justify="left" if column == "weights in" else "right")
     for name, one in needs.items():
-        table.add_row(name, *(f"{part / _GIB:.2f}" for part in (one.weights, one.cache, one.spare, one.total)))
+        weights, cache, spare, total = (f"{part / _GIB:.2f}" for part in (one.weights, one.cache, one.spare, one.total))
+        table.add_row(name, weights, cache, f"{loading.slots * one.context:,}", spare, total)
     stdout().print(table)
     stdout().print(f"free on {device}: {free_bytes(device) / _GIB:.1f} GiB", style="dim")

@@ -86,8 +86,7 @@ class Admission:
     def _too_long(self, request: Request, count: int) -> PromptTooLong:
         most, longer = self.target.context, self.target.longer
         context = f"this model's maximum context length is {most}"  # clients know these words
-        held = f": as much as the memory left holds; {longer} would leave more" if longer else ""
-        fits = f"at most {most - 1} tokens ({context}, prompt and answer together){held}"
+        fits = f"at most {most - 1} tokens ({context}, prompt and answer together)" + (longer and f": {longer}")
         holding = f" (tools in it: {len(_tools(request))})" if _tools(request) else ""
         return PromptTooLong("prompt", f"{count} tokens{holding}", fits)
 

@@ -201,9 +201,7 @@ class LocalEngine(Engine):
         with self._wake:
             leaving = self._scheduler.leaving()
         for row in leaving:
-            self._release(row, cancelled=int(row.cancelled))
-            if not row.cancelled:
-                row.deliver(row.overdue())
+            self._end(row, None if row.cancelled else row.overdue(), cancelled=int(row.cancelled))
         with self._wake:
             self._scheduler.admit()
             rows = list(self._scheduler.running.values())
@@ -265,12 +263,11 @@ class LocalEngine(Engine):
 
     def _fail(self, row: Running, error: torch.OutOfMemoryError) -> None:
         self._state.commit(row.context.slot, 0)  # keeping what its slot holds would take memory
-        self._release(row)
         failed = OutOfMemory(
             f"{self._info.device} has no memory left for this request; expected fewer at once, or a smaller context"
         )
         failed.__cause__ = error
-        row.deliver(failed)
+        self._end(row, failed)
 
     def _decode(self, rows: list[Running]) -> None:
         """One round for all whose prompts are through."""
@@ -316,8 +313,7 @@ class LocalEngine(Engine):
         except (GrammarFailed, InvalidLogits) as error:
             if isinstance(error, InvalidLogits):
                 self._state.wipe(row.context.slot)
-            self._release(row)
-            row.deliver(error)
+            self._end(row, error)
             return
         if round := outcome.round:
             seen = round.accepted + 1
@@ -325,24 +321,26 @@ class LocalEngine(Engine):
             features = None if outcome.features is None else outcome.features[:seen]
             for drafter in self._rounds.observers:
                 drafter.observe(Seen(row.context, start, seen, features, round.drafter, outcome.on_device))
-        try:
-            if event.end is not None:
-                self._release(row, finished=1, **asdict(event.end.usage))
-        finally:  # a released row is nobody's: what fails there must not keep its reader waiting
-            if event.text or event.tokens or event.round or event.end:
-                row.deliver(event)
+        if event.end is not None:
+            self._end(row, event, finished=1, **asdict(event.end.usage))
+        elif event.text or event.tokens or event.round:
+            row.deliver(event)
         if outcome.round is None and event.end is None:
             # others may begin like this one while it is still written; its last token is never taken from what is known
             self._state.save(row.context.slot, row.context.prompt_length - 1)
 
-    def _release(self, row: Running, **counts: int) -> None:
-        """Out of its slot, or of the queue. What it leaves there is kept."""
-        with self._wake:
-            ran = self._scheduler.release(row)
-            self._add(**counts)
-        if ran:
-            self._state.leave(row.context.slot)
-        self._rounds.release(row)
+    def _end(self, row: Running, last: GenerationEvent | BaseException | None, **counts: int) -> None:
+        """Out of its slot, or of the queue, and the `last` that its reader hears. What it leaves there is kept."""
+        try:
+            with self._wake:
+                ran = self._scheduler.release(row)
+                self._add(**counts)
+            if ran:
+                self._state.leave(row.context.slot)
+            self._rounds.release(row)
+        finally:  # the row is nobody's by now: what fails there must not keep its reader waiting
+            if last is not None:
+                row.deliver(last)
 
     def _add(self, **counts: int) -> None:
         self._stats = replace(self._stats, **{name: getattr(self._stats, name) + n for name, n in counts.items()})

@@ -34,6 +34,8 @@ class ModelOptions(TypedDict):
     dtype: torch.dtype
     context: int
     slots: int
+    known: NotRequired[int | None]
+    shortened: NotRequired[bool]
     kv_dtype: NotRequired[KvDtype]
 
 
@@ -57,6 +59,8 @@ class ModelInfo:
     cache_bytes: int
     weight_format: str = ""
     """What the weights are in, for display."""
+    known: int | None = None
+    """Positions that it was made for, where it says."""
     shortened: bool = False
     """Whether `context` is what memory holds, and less than what the model could."""
     kv_dtype: KvDtype = "auto"
@@ -69,9 +73,13 @@ class ModelInfo:
 
     @property
     def longer(self) -> str:
-        """What would make `context` longer, where it is `shortened`."""
-        kept = "kv_dtype='fp8', " if self.kv_dtype == "auto" else ""
-        return f"{kept}smaller weights or no draft model" if self.shortened else ""
+        """Why `context` ends where it does, and what would make it longer; empty where the model ends there."""
+        if self.shortened:
+            kept = "kv_dtype='fp8', " if self.kv_dtype == "auto" and self.device.type == "cuda" else ""
+            return f"as much as the memory left holds; {kept}smaller weights or no draft model would leave more"
+        if self.known is not None and self.known > self.context:
+            return f"the model goes up to {self.known}; a larger context at load holds more"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,14 +88,16 @@ def load_model(
 
         if quantize_head:
             raise InvalidRequest("quantize_head", True, f"False for {folder}, which llama.cpp runs as it is")
-        picked = pick_context(context, positions(folder), most)
-        return llamacpp.load(folder, name=name, context=picked, slots=slots, less=context is None)
+        known = positions(folder)
+        picked = pick_context(context, known, most)
+        return llamacpp.load(folder, name=name, context=picked, slots=slots, known=known, less=context is None)
     config = _readable_config(folder, trust_remote_code=trust_remote_code)
     family, asked = _described(folder, config), Quantization(to=quantize, head=quantize_head)
     known = maximum_positions(config)
     own = pick_context(context, known, most)  # where each slot has memory of its own
     precision = pick_dtype(dtype, where, folder, config)
     options = ModelOptions(name=name, device=where, dtype=precision, context=own, slots=slots, kv_dtype=kv_dtype)
+    options["known"] = known
     neighbour = None
     if beside is not None and (where.type == "cuda" or not is_gguf(beside)):  # else llama.cpp may run it, any model
         neighbour = beside, read_config(beside, trust_remote_code=trust_remote_code)
@@ -120,8 +122,7 @@ def load_model(
         options["context"] = own
         return eager.over(model.weights, family, model.info.weight_format, **options)
     if context is not None and found.info.context < context:
-        held = f"the memory left holds {found.info.context} tokens; expected no more than that"
-        raise NotEnoughMemory(f"context is {context}, but {held}; {found.info.longer} would leave more")
+        raise NotEnoughMemory(f"context is {context}; expected at most {found.info.context}, {found.info.longer}")
     return found
 
 
@@ -184,7 +185,8 @@ def _fit_host(
         both += [] if beside is None else [memory.needs(*beside, **options)]
         left = free - sum(one.weights for one in both)
         held = left * options["context"] / max(sum(one.cache for one in both), 1)
-        options["context"] = int(max(min(options["context"], held), least["context"]))
+        fits = int(max(min(options["context"], held), least["context"]))
+        options["shortened"], options["context"] = fits < options["context"], fits
     return replace(asked, no_room=no_room)
 
 
@@ -229,11 +231,12 @@ def foretold(
         picked = pick_context(context, positions(path))
         return {open_gguf(path).format: llamacpp.needs(path, context=picked, slots=slots, less=context is None)}
     config = _readable_config(path, trust_remote_code=trust_remote_code)
+    paged = where.type == "cuda" and _described(path, config) is not None
     options = ModelOptions(
         name=str(path),
         device=where,
         dtype=pick_dtype(dtype, where, path, config),
-        context=pick_context(context, maximum_positions(config)),
+        context=pick_context(context, maximum_positions(config), paged=paged),
         slots=slots,
     )
     plain = str(options["dtype"]).removeprefix("torch.")
@@ -247,7 +250,7 @@ def foretold(
         return found | {f"{to}, where it is kept so": kept_so(to) for to in few}
     kinds += [(to, to) for to in get_args(Quantize)] if rounds else []
     kept: list[tuple[str, KvDtype]] = [("", "auto")]
-    kept += [(", kv fp8", "fp8")] if families.describe(config) is not None else []
+    kept += [(", kv fp8", "fp8")] if paged else []
     found = {}
     for (name, to), (remark, kv_dtype) in product(kinds, kept):
         options["kv_dtype"] = kv_dtype

@@ -54,6 +54,8 @@ class Needs:
     """Keys and values of all slots"""
     spare: int
     """The device's own, kernels, graphs, and what passes compute"""
+    context: int
+    """Positions of each slot"""
 
     @property
     def held(self) -> int:
@@ -90,7 +92,7 @@ def needs(
         weights += _second_form(path, config, rounded) if few and not cuda else 0
     if device.type == "cpu" and family is not None and family.tied and not head:
         weights += family.vocab * family.hidden * dtype.itemsize  # one table to look up, one laid out for products
-    return Needs(weights, token * options["context"], int(_SPARE) if cuda else 0)
+    return Needs(weights, token * options["context"], int(_SPARE) if cuda else 0, options["context"])
 
 
 def check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,6 +74,17 @@ def test_a_draft_model_that_is_hardly_ever_right_does_not_read() -> None:
     assert not widths
     assert answer.stats.drafted == 0
     assert "has not read the prompt: that takes more than it saves" in str(answer.stats.speculation)
+
+
+def test_a_draft_model_that_cannot_hold_the_sequence_says_so() -> None:
+    engine, widths = _engine("perfect")
+    (drafter,) = engine._rounds.observers
+    assert isinstance(drafter, DraftModelDrafter)
+    drafter.model.info = replace(drafter.model.info, context=1000)  # type: ignore[misc]
+    with engine:
+        answer = engine.generate(PROMPT, **OPTIONS, max_tokens=20)
+    assert not widths
+    assert str(answer.stats.speculation) == "off: the draft model cannot hold as many tokens"
 
 
 def test_nothing_is_read_for_a_short_answer_unless_drafts_were_asked_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ def alone() -> list[tuple[int, ...]]:
 @pytest.fixture
 def paged() -> Iterator[tuple[PagedToy, LocalEngine]]:
     target = PagedToy(PAGES, slots=6, context=CONTEXT)
+    target.info = replace(target.info, known=999)
     with toy_engine(*DRAFTERS, target=target, kept=PAGES * PagedToy.page) as engine:
         yield target, engine
 
@@ -142,7 +144,8 @@ def test_who_gave_its_slot_up_in_a_step_is_not_read_in_it(monkeypatch: pytest.Mo
 
 def test_a_prompt_too_long_for_the_pool_is_refused_at_the_call(paged: tuple[PagedToy, LocalEngine]) -> None:
     _, engine = paged
-    with pytest.raises(PromptTooLong, match=f"too long: {CONTEXT + 5} tokens; expected at most {CONTEXT - 1} tokens"):
+    expected = f"too long: {CONTEXT + 5} tokens; expected at most {CONTEXT - 1} tokens .*: the model goes up to 999; "
+    with pytest.raises(PromptTooLong, match=expected):
         engine.stream([7] * (CONTEXT + 5))
     assert len(engine.generate([7] * (CONTEXT - 3), max_tokens=3, ignore_eos=True).token_ids) == 3
 

@@ -55,6 +55,28 @@ def test_positions_beyond_those_that_were_trained(kind: str, tmp_path: Path) -> 
     models.close(torch.cat(found, 1), full(reference, ids))
 
 
+@pytest.mark.parametrize("context", [20, models.CONTEXT])
+def test_longrope_has_one_kind_of_frequencies_for_a_context(
+    context: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of sequences as long as a slot may hold, however short its own, its chunks and its neighbours are."""
+    factors = {"short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [1.0, 2.0, 5.0, 8.0]}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, **factors}
+    sizes = {"head_dim": 8, "original_max_position_embeddings": 24, "rope_parameters": rope}
+    monkeypatch.setitem(models.KINDS, "phi3-longrope", ("Phi3", sizes))
+    reference, ids = models.build("phi3-longrope"), tokens(2, context)
+    model = load_model(models.save(reference, tmp_path), device="cpu", context=context, slots=2)
+    truth = full(reference, ids)
+    model.run(Batch(ids[:1, : context - 4], [1], [0], 0))
+    for at in range(0, 16, 2):
+        alone = model.run(Batch(ids[1:, at : at + 1], [0], [at], 1)).logits
+        models.close(alone[0], truth[1, at : at + 1])
+        rows = torch.stack([ids[0, context - 4 : context - 2], ids[1, at : at + 2]])
+        models.close(model.run(Batch(rows, [1, 0], [context - 4, at], 2)).logits[1], truth[1, at : at + 2])
+    padded = torch.cat((ids[:1, -2:], tokens(1, 9)), 1)
+    models.close(model.run(Batch(padded, [1], [context - 2], 11)).logits[:, :2], truth[:1, -2:])
+
+
 def test_yarn_says_how_far_it_reaches(tmp_path: Path) -> None:
     """A config often keeps the trained length beside it."""
     reference = models.build("llama-yarn")

@@ -143,7 +143,9 @@ def test_a_context_that_nobody_named_is_what_memory_holds(tmp_path: Path, monkey
     folder = models.save(models.large(), tmp_path)
     known = foretold(folder, device="cpu")["float32"]
     _hold(monkeypatch, known.weights + known.cache / 2)
-    assert load_model(folder, device="cpu").info.context == 2048
+    info = load_model(folder, device="cpu").info
+    assert (info.context, info.shortened) == (2048, True)
+    assert info.longer == "as much as the memory left holds; smaller weights or no draft model would leave more"
     _hold(monkeypatch, 2 * known.weights + known.cache)
     assert load_model(folder, device="cpu", beside=folder).info.context == 2048
 
@@ -175,7 +177,7 @@ def test_a_file_that_llamacpp_cannot_hold(tmp_path: Path, monkeypatch: pytest.Mo
     gguf_files.write(models.wide(), tmp_path / "tiny.gguf")
     _hold(monkeypatch, 1000)
     with pytest.raises(NotEnoughMemory, match=r"tiny needs .* GiB for weights .* expected .* a file in fewer bits"):
-        llamacpp.load(tmp_path / "tiny.gguf", name="tiny", context=64, slots=1, less=True)
+        llamacpp.load(tmp_path / "tiny.gguf", name="tiny", context=64, slots=1, known=64, less=True)
 
 
 def test_a_container_has_less_than_its_machine(tmp_path: Path) -> None:
@@ -203,11 +205,20 @@ def test_foretelling_without_a_gpu(checkpoint: Path) -> None:
     assert found["float32"].spare == 0
 
 
+def test_a_context_that_was_asked_for_may_grow(checkpoint: Path) -> None:
+    info = load_model(checkpoint, device="cpu", context=64).info
+    assert info.longer == f"the model goes up to {models.CONTEXT}; a larger context at load holds more"
+    assert load_model(checkpoint, device="cpu").info.longer == ""
+
+
 def test_foretelling_each_choice(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of weights, and of keys and values."""
+    """Of weights, and of keys and values; on a GPU for all positions of the model."""
     monkeypatch.setattr(loading, "pick_device", lambda _: torch.device("cuda", 0))
     found = foretold(checkpoint, dtype="float16", context=32, slots=2)
     assert list(found)[:3] == ["float16", "float16, kv fp8", "int4"]
     assert len(found) == 8
     whole, half = found["int4"], found["int4, kv fp8"]
     assert (whole.weights, whole.cache) == (half.weights, 2 * half.cache)
+    monkeypatch.setattr(loading, "DEFAULT_CONTEXT", 50)
+    assert foretold(checkpoint, dtype="float16")["int4"].context == models.CONTEXT
+    assert foretold(checkpoint, device=torch.device("cpu"))["float32"].context == 50

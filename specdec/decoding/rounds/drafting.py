@@ -14,8 +14,12 @@ from specdec.decoding.speculation.controller import Choice, Option
 from specdec.drafters.base import Drafter, DraftRound, Drafts
 from specdec.models.base import ModelInfo
 from specdec.sampling.batch import SamplingBatch
-from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule
+from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule, Speculation
 
+_UNREAD = Speculation(
+    why="does not pay", detail="the draft model has not read the prompt: that takes more than it saves"
+)
+_TOO_LONG = Speculation(why="nothing to draft from", detail="the draft model cannot hold as many tokens")
 Offers = dict[str, Drafts]
 """Proposals for all rows of a round, by the name of the drafter."""
 
@@ -80,9 +84,12 @@ class Drafting:
         ]
         return free + [option for drafter, option in self._costly if self._catch_up.near(drafter, row)]
 
-    def read(self, row: Running) -> bool:
-        """Whether every drafter has read what it needs to draft for this sequence."""
-        return all(self._catch_up.near(drafter, row) for drafter, _ in self._costly)
+    def unread(self, row: Running) -> Speculation | None:
+        """Why there are no drafts where a drafter has not read what it needs to draft for this sequence."""
+        far = [drafter for drafter, _ in self._costly if not self._catch_up.near(drafter, row)]
+        if not far:
+            return None
+        return _TOO_LONG if all(drafter.behind(row.context) is None for drafter in far) else _UNREAD
 
     def collect(
         self,

@@ -18,12 +18,9 @@ from specdec.drafters.base import Drafter
 from specdec.models.base import Model
 from specdec.models.graphs import NotCaptured
 from specdec.sampling.batch import SamplingBatch
-from specdec.types import AcceptRule, Speculation
+from specdec.types import AcceptRule
 
 _log = logging.getLogger(__name__)
-_UNREAD = Speculation(
-    why="does not pay", detail="the draft model has not read the prompt: that takes more than it saves"
-)
 
 
 class RoundRunner:
@@ -123,8 +120,8 @@ class RoundRunner:
         for row, asked in zip(rows, planned, strict=True):
             row.warning = self._controller.warning
             if asked.forced is None and asked.room > 0:  # the last token of an answer is never drafted
-                unread = decision.why == "nothing to draft from" and not self._drafting.read(row)
-                row.speculation = _UNREAD if unread else decision
+                unread = self._drafting.unread(row) if decision.why == "nothing to draft from" else None
+                row.speculation = unread or decision
         return Plan(self._batch[0], sampling, choices, offers)
 
     def _learn_costs(self, began: float, planned: float, outcomes: Outcomes) -> None:

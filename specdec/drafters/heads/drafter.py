@@ -11,6 +11,7 @@ newest part: published heads were trained on a few thousand tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from specdec.drafters.heads.cache import HeadCache
 from specdec.drafters.heads.config import HeadConfig
 from specdec.models.base import DECODE_ROWS, DeviceModel, ModelInfo
 from specdec.models.prefixes import PrefixTree
-from specdec.models.state import SlotState
+from specdec.models.state import Slot, SlotState
 from specdec.transfer import to_device
 
 WINDOW = 8192
@@ -77,7 +78,13 @@ class HeadDrafter(UpToDate):
         return self.cache.tensor.nbytes + self.ring.nbytes
 
     def observe(self, seen: Seen) -> None:
-        """See `base.Drafter.observe`."""
+        """See `base.Drafter.observe`. Where there is no memory to read it, the head begins anew behind it."""
+        try:
+            self._hear(seen)
+        except torch.OutOfMemoryError:  # no answer depends on it
+            self.state.slots[seen.context.slot] = Slot()
+
+    def _hear(self, seen: Seen) -> None:
         slot, end = seen.context.slot, seen.start + seen.count
         known = seen.start == 0 and seen.features is None and not seen.on_device
         if seen.on_device and seen.drafter == self.name:  # the round began by reading what waited
@@ -130,7 +137,8 @@ class HeadDrafter(UpToDate):
         """What the slot holds is kept, if it holds all."""
         if not self.belongs(context):
             return
-        self.catch_up(context)
+        with suppress(torch.OutOfMemoryError):
+            self.catch_up(context)
         if self._base[context.slot] == 0:
             self.state.save(context.slot)
 

@@ -39,14 +39,14 @@ def can_run(path: Path) -> bool:
     return False
 
 
-def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Model:
-    """A model over `slots` of `context` positions each; of fewer where `less` is allowed and memory is short. Raises
-    NotEnoughMemory."""
+def load(path: Path, *, name: str, context: int, slots: int, known: int | None, less: bool) -> Model:
+    """A model over `slots` of `context` positions each; of fewer where `less` is allowed and memory is short. `known`:
+    for how many it was made. Raises NotEnoughMemory."""
     file = open_gguf(path)
     each = _cache_bytes(file)
     positions = _shortened(file, context, slots) if less else context
     capacity = _capacity(positions)
-    taken, free = Needs(_weight_bytes(file), slots * capacity * each, 0), memory.room(_CPU)
+    taken, free = Needs(_weight_bytes(file), slots * capacity * each, 0, positions), memory.room(_CPU)
     if taken.held > free:
         raise memory.too_large(name, taken, positions, slots, free, [], "a file in fewer bits")
     found = LlamaContext(file.path, slots, capacity)  # of a split model the first part
@@ -56,6 +56,8 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
         backend="llama.cpp",
         vocab_size=found.vocab_size,
         context=positions,
+        known=known,
+        shortened=positions < context,
         slots=slots,
         device=_CPU,
         dtype=torch.float32,
@@ -70,8 +72,8 @@ def load(path: Path, *, name: str, context: int, slots: int, less: bool) -> Mode
 def needs(path: Path, *, context: int, slots: int, less: bool) -> Needs:
     """What `load` would take; without recurrent state, which llama.cpp alone knows."""
     file = open_gguf(path)
-    capacity = _capacity(_shortened(file, context, slots) if less else context)
-    return Needs(_weight_bytes(file), slots * capacity * _cache_bytes(file), 0)
+    positions = _shortened(file, context, slots) if less else context
+    return Needs(_weight_bytes(file), slots * _capacity(positions) * _cache_bytes(file), 0, positions)
 
 
 def _shortened(file: GgufFile, context: int, slots: int) -> int:

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as hf_logging
 
@@ -53,6 +56,7 @@ def load(
 @torch.inference_mode()
 def over(model: Any, info: ModelInfo, *, capture: bool = False) -> Model:
     """The best way to run `model` that a probe finds exact."""
+    _keep_frequencies(model, info.context)
     probe = probes.Probe(model, info)
     info = replace(_weighed(model, info), vocab_size=probe.truth.shape[-1])
     found = None
@@ -84,6 +88,24 @@ def _weighed(model: Any, info: ModelInfo) -> ModelInfo:
         weight_bytes=sum(t.nbytes for t in held),
         weight_format=stored if stored and any(t.dtype in _CODES for t in held) else plain,
     )
+
+
+def _keep_frequencies(model: Any, context: int) -> None:
+    """longrope has frequencies for long sequences and others for short ones, and transformers takes those of the
+    longest row of a pass. What was kept of a sequence would be other keys than those of the sequence at once, so the
+    longest that a slot holds decides for all."""
+    for module in model.modules():
+        kinds = getattr(module, "rope_type", None)
+        if "longrope" in (kinds.values() if isinstance(kinds, dict) else (kinds,)):
+            module.forward = partial(_as_if_last, module.forward, context - 1)
+
+
+def _as_if_last(
+    forward: Any, last: int, x: Tensor, position_ids: Tensor, *rest: Any, **more: Any
+) -> tuple[Tensor, Tensor]:
+    """cos and sin [B, M, D] of positions [B, M], as in a pass that ends at the `last` one."""
+    cos, sin = forward(x, F.pad(position_ids.clamp(max=last), (0, 1), value=last), *rest, **more)
+    return cos[:, :-1], sin[:, :-1]
 
 
 def _recurrent(model: Any, info: ModelInfo, probe: probes.Probe) -> RecurrentModel:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import specdec
 from specdec.decoding.assembly import assemble
 from specdec.decoding.engine import LocalEngine
 from specdec.decoding.speculation.controller import Controller
 from specdec.drafters.base import Drafter
+from specdec.drafters.heads.base import FeatureWindow
 from specdec.drafters.heads.drafter import HeadDrafter
 from specdec.drafters.heads.loading import load_head
 from specdec.models.base import Model
@@ -93,6 +96,24 @@ def test_same_seed_same_text(kind: str, folder: Path, tmp_path: Path, plain: lis
         assert fast.usage.cached_tokens and fast.usage.cached_tokens > len(PROMPTS[2])
         assert running.info.drafters[-1] == kind.split(maxsplit=1)[0]
         assert running.generate(PROMPTS[0], temperature=0.0, max_tokens=9, speculative="off").stats.drafted == 0
+
+
+def test_without_memory_to_read_it_drafts_less_and_no_text_changes(
+    folder: Path, tmp_path: Path, plain: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = loaded(folder)
+    drafter = load_head(head("eagle3", Sizes.of(target)).save(tmp_path), target, "head")
+    extend, calls = drafter.head.extend, count()
+
+    def short(window: FeatureWindow) -> None:
+        if next(calls) % 3:
+            raise torch.OutOfMemoryError
+        extend(window)
+
+    monkeypatch.setattr(drafter.head, "extend", short)
+    with engine(target, drafter) as running:
+        assert texts(running, 5) == plain
+    assert next(calls) > len(plain)
 
 
 @pytest.mark.parametrize("kind", ["eagle3", "dspark"])
