@@ -63,7 +63,8 @@ class AnswerFile:
         self._write([[a.key, a.category, a.prompt, a.answer, "begun"] for a in begun])
 
     def _write(self, lines: Iterable[object]) -> None:
-        text = "".join(json.dumps(line) + "\n" for line in ([self.seconds], *lines))
+        clock = [[self.seconds]] if self.seconds else []
+        text = "".join(json.dumps(line) + "\n" for line in (*clock, *lines))
         try:
             with self.path.open("a", encoding="ascii") as file:
                 file.write(("\n" if self._cut_off() else "") + text)

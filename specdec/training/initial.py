@@ -45,6 +45,12 @@ class TargetFacts:
     """A token that texts do not hold."""
 
     @property
+    def place(self) -> str:
+        """Where others find it, wherever they are started: its hub id, or its whole path."""
+        here = Path(self.name)
+        return str(here.resolve()) if here.exists() and here.samefile(self.folder) else self.name
+
+    @property
     def hidden(self) -> int:
         return int(self.config.hidden_size)
 
@@ -291,7 +297,7 @@ def speculators_config(
             "algorithm": method,
             "proposal_methods": [{"proposal_type": "greedy", "speculative_tokens": drafts}],
             "default_proposal_method": "greedy",
-            "verifier": {"name_or_path": facts.name, "architectures": list(facts.config.architectures or ())},
+            "verifier": {"name_or_path": facts.place, "architectures": list(facts.config.architectures or ())},
         },
     }
 

@@ -48,12 +48,15 @@ class MemoryPlan:
     free: float
     room: int
     """Bytes in which features may be kept."""
+    wanted: int
+    """Layers that it would have, were there room."""
 
     def __str__(self) -> str:
         free = "" if self.free == inf else f" of {self.free / _GIB:.1f}"
+        fewer = "" if self.layers == self.wanted else f" ({self.wanted} do not fit)"
         return (
-            f"about {self.needed / _GIB:.1f}{free} GiB: {self.layers} layers, {self.texts} texts a step, {self.slots} "
-            "answers at once"
+            f"about {self.needed / _GIB:.1f}{free} GiB: {self.layers} layers{fewer}, {self.texts} texts a step, "
+            f"{self.slots} answers at once"
         )
 
 
@@ -96,7 +99,7 @@ def plan(needs: MemoryNeeds, layers: int, free: float, *, fixed: bool) -> Memory
     """The largest that fits: first fewer answers at once, then fewer texts a step, then the drafter gets fewer layers,
     unless they are `fixed`. Raises NotEnoughMemory where nothing does."""
     kind = needs.device.type
-    smallest = 0
+    smallest, few = 0, min(_FEW, _SLOTS.get(kind, 8))
     for depth in [layers] if fixed else range(layers, 0, -1):
         slots = _SLOTS.get(kind, 8)
         while slots:
@@ -104,10 +107,15 @@ def plan(needs: MemoryNeeds, layers: int, free: float, *, fixed: bool) -> Memory
             rows = texts * _ROWS.get(kind, 64)
             smallest = needs.bytes(depth, slots, texts, rows)
             if smallest <= (free if slots <= _FEW else free / 2):
+                # an answer takes little beside a text of a step: more of them may have half of what is left
+                most = smallest + (free - smallest) / 2
+                while slots < few and (more := needs.bytes(depth, 2 * slots, texts, rows)) <= most:
+                    slots, smallest = 2 * slots, more
                 left = _ROOM.get(kind, 0.25) * (free - smallest) if free < inf else 2 * _GIB
-                return MemoryPlan(depth, slots, texts, rows, smallest, free, int(left))
+                return MemoryPlan(depth, slots, texts, rows, smallest, free, int(left), layers)
             slots //= 2
     raise NotEnoughMemory(
         f"training a drafter for {needs.facts.name} takes at least {smallest / _GIB:.1f} GiB; free are "
-        f"{free / _GIB:.1f} GiB on {needs.device}; expected a smaller target, one in 4 bits, or a larger device"
+        f"{free / _GIB:.1f} GiB on {needs.device}; expected a smaller target, one in 4 bits (specdec quantize), or a "
+        "larger device"
     )

@@ -26,7 +26,7 @@ def check(options: TrainingOptions, weights: str | None = None) -> None:
     if out.exists() and not out.is_dir():
         raise InvalidRequest("out", str(out), "a folder")
     if not file.exists():
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and any(path != file.parent for path in out.rglob("*")):
             raise InvalidRequest("out", str(out), "a folder that is empty, is not there yet, or holds a training")
         return
     try:

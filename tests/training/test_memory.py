@@ -41,7 +41,8 @@ def test_less_is_done_at_once_and_then_with_fewer_layers(monkeypatch: pytest.Mon
     large, small = planned(140, 15.3, monkeypatch), planned(24, 5, monkeypatch)
     assert large.layers == 5 and large.slots > 1
     assert small.layers < 5 and small.slots < large.slots
-    assert small.needed <= 24 * GIB
+    assert small.needed <= 24 * GIB and f"{small.layers} layers (5 do not fit)" in str(small)
+    assert small.slots >= 8 > small.texts, "answers take little memory, and are most of the time"
 
 
 def test_a_small_target_answers_more_than_a_step_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +57,7 @@ def test_a_small_target_answers_more_than_a_step_learns_from(monkeypatch: pytest
     assert {slots for layers, texts, slots in steps if (layers, texts) == (5, 128)} == {256, 128, 64}
     assert {texts for layers, texts, _ in steps if layers == 5} > {128, 64}
     for one in plans:
-        assert one.needed <= one.free and one.texts == min(128, 2 * one.slots)
+        assert one.needed <= one.free and one.texts <= min(128, 2 * one.slots)
         assert one.slots <= 64 or one.room >= 0.4 * one.free
         assert str(one).endswith(f"{one.texts} texts a step, {one.slots} answers at once")
 

@@ -416,7 +416,8 @@ def test_the_command(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with data.open("a") as file:
         file.write("{broken\n")
     out = tmp_path / "out"
-    asked = ["train", str(target), "--out", str(out), "--data", str(data), "--tokens", "60", "--device", "cpu"]
+    monkeypatch.chdir(target.parent)
+    asked = ["train", target.name, "--out", str(out), "--data", str(data), "--tokens", "60", "--device", "cpu"]
     done = CliRunner().invoke(app, [*asked, "--length", "96", "--answer", "24", "--json"])
     assert done.exit_code == 0, done.output
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -426,7 +427,8 @@ def test_the_command(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rows = lines[-1]["rows"]
     assert [row["category"] for row in rows] == ["before", "after"]
     assert all(row["plain"] > 0 and row["identical"] == row["answers"] > 0 for row in rows)
-    assert (out / "model.safetensors").exists() and (out / "config.json").exists()
+    verifier = json.loads((out / "config.json").read_text())["speculators_config"]["verifier"]
+    assert (out / "model.safetensors").exists() and verifier["name_or_path"] == str(target), "wherever vLLM is started"
     assert set(map(key_of, ASKED)) == set(AnswerFile(out / "training" / "answers.jsonl").known)
     monkeypatch.setattr("specdec.cli.train.plain_and_speculative", stopped)
     done = CliRunner().invoke(app, [*asked, "--length", "96", "--answer", "24"])

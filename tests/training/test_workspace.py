@@ -60,6 +60,8 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_options_that_are_no_options(tmp_path: Path) -> None:
     options = TrainingOptions(target="t", out=tmp_path)
+    (tmp_path / "training").mkdir()  # as a full disk leaves it
+    check(options)
     file = claim(options, "weights") / "options.json"
     check(options, "weights")
     file.write_text("3")
