@@ -12,6 +12,7 @@ from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.chunks import SIZES, STALL, ChunkCosts
 from specdec.drafters.base import Drafter, Seen
 from specdec.models.base import Batch, Model
+from specdec.models.state import shared_prefix
 from specdec.transfer import to_device
 
 _LONGEST_ON_CPU = 512
@@ -91,9 +92,17 @@ class Prefill:
         return state.slots[slot].length
 
     def _waits(self, row: Running, prompts: Sequence[Running]) -> bool:
-        """Whether a prompt that was not begun had better wait for one that begins alike: it need not be read twice."""
+        """Whether a prompt that was not begun had better wait for one that begins alike, whose beginning need not be
+        read twice. As soon as that was read it can be found: what follows there may be long."""
         ahead = [other for other in prompts if other.context.sequence_id < row.context.sequence_id]
         if row.cached is not None or not ahead:
             return False
-        least = max(_WORTH_WAITING, self._target.state.shared(row.context.slot, row.tokens) + 1)
-        return any(row.tokens[:least] == other.tokens[:least] for other in ahead)
+        state = self._target.state
+        least = max(_WORTH_WAITING, state.shared(row.context.slot, row.tokens) + 1)
+        for other in (other for other in ahead if other.tokens[:least] == row.tokens[:least]):
+            held = state.slots[other.context.slot]
+            read = held.length if held.tokens is other.tokens else 0
+            if other.tokens[: read + 1] == row.tokens[: read + 1]:
+                return True
+            state.save(other.context.slot, shared_prefix(other.tokens[:read], row.tokens))
+        return False

@@ -172,3 +172,13 @@ def test_a_prompt_waits_for_one_that_begins_alike(prefill: Prefill) -> None:
     prefill._target.state.save(0)
     _reads(prefill, rows)
     assert rows[1].cached == 399
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_prompt_waits_no_longer_than_for_what_both_begin_with(prefill: Prefill, *, alone: bool) -> None:
+    """Such as one system prompt: what another has behind it may take seconds."""
+    prefill._target.state.prefixes.limit = 1 << 20
+    rows = [_row(0, [1] * 3000), _row(1, [1] * 100 + [2] * 50)]
+    assert {slot for slot, _ in _reads(prefill, rows, alone=alone)} == {0}
+    assert (1, 150) in _reads(prefill, rows, alone=alone)
+    assert (rows[0].prefilled, rows[1].cached) == (False, 100)

@@ -21,6 +21,7 @@ from specdec.drafters.base import Drafter
 from specdec.models import graphs as module
 from specdec.models.base import Batch, Model, Pass
 from specdec.models.graphs import Graphs, rows_to_capture
+from specdec.models.state import Slot
 from specdec.types import MAX_SPECULATIVE_TOKENS
 from tests.decoding.test_engine import wait_until
 from tests.decoding.toy import ToyModel, toy_engine
@@ -206,6 +207,29 @@ def test_a_round_that_was_under_way_is_told_before_others_wait_for_a_first_token
     old = told[1]
     assert told[second + 1] == old
     assert told[second + 2] not in (old, "chosen")
+
+
+def test_who_takes_its_slot_up_again_under_a_round_does_not_hear_of_it(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a row does that was paused for want of pages: what the round wrote lies in pages that it gave back."""
+    how = {**FORCED, "speculative": "off"}
+    wanted = engine.generate([3, 3], **how).token_ids
+    target, run, taken = engine._target, engine._rounds.run, list[int]()
+    assert isinstance(target, DeviceToy)
+
+    def taking(rows: list[Any]) -> Any:
+        if engine._rounds.pending and len(rows[0].tokens) % 4 == 0:
+            slot = rows[0].context.slot
+            held = target.state.slots[slot]
+            target.cache[slot, held.length :] = -1
+            target.state.slots[slot] = Slot(held.tokens, held.length)
+            taken.append(held.length)
+        return run(rows)
+
+    monkeypatch.setattr(engine._rounds, "run", taking)
+    assert engine.generate([3, 3], **how).token_ids == wanted
+    assert taken
 
 
 def test_a_round_runs_by_the_smallest_graph_that_serves() -> None:

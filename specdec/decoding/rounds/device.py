@@ -147,10 +147,14 @@ class DeviceRounds:
             return False
         # What is under way has to land first before drafts that the host gives, which follow the very last token, and
         # before another drafter: where one stands is only known when it stops.
-        # And a row that did not draft may not have been read by the drafter up to there.
+        # And a row that did not draft may not have been read by the drafter up to there. One that took its slot up
+        # again is not where what is under way will leave it.
         source, drafting = next(iter(sources), None), _drafting(plan)
         return not any(
-            source == HOST or flight.kind.source != source or not drafting <= _drafting(flight.plan)
+            source == HOST
+            or flight.kind.source != source
+            or not drafting <= _drafting(flight.plan)
+            or any(not self._known(row) and row in flight.plan.rows for row in plan.rows)
             for flight in self._flights
         )
 
@@ -193,6 +197,12 @@ class DeviceRounds:
             return True
         contexts = self._led(plan, fresh, source)
         return not contexts or drafter.ready(contexts)
+
+    def _known(self, row: Running) -> bool:
+        """Whether the row's slot is as rounds of the device left it. One that was given back and taken up again, under
+        a round, is not: its memory is another."""
+        held = self._target.state.slots[row.context.slot]
+        return held.tokens is row.tokens and held.uploaded > 0
 
     def _led(self, plan: Plan, rows: Sequence[Running], source: str) -> list[DraftContext]:
         """The sequences that a drafter goes along with: those for which it drafts, and others of which it has read
@@ -241,9 +251,9 @@ class DeviceRounds:
         for b, (row, choice) in enumerate(zip(flight.plan.rows, flight.plan.choices, strict=True)):
             part = values[b * width : (b + 1) * width]
             accepted, drafted = part[kind.drafts + 1], part[kind.drafts + 2 :][: choice.length]
-            held = self._target.state.slots[row.context.slot]
-            if held.tokens is row.tokens:  # else its sequence has left, and another one has begun there
-                held.uploaded = len(row.tokens) + accepted + 1
+            if not self._known(row):
+                continue
+            self._target.state.slots[row.context.slot].uploaded = len(row.tokens) + accepted + 1
             option = choice.option if choice.length else None
             name = option.drafter if option else None
             round = Round(name, tuple(drafted), accepted, seconds.draft, seconds.verify, len(flight.plan.rows))
