@@ -201,6 +201,7 @@ def test_logprobs_stay_the_targets_own() -> None:
     with toy_engine("near", "grammar", target=target) as engine:
         answer = engine.generate([9, 8], **_options("date", 0.7, logprobs=2, speculative=5))
     tokens = [9, 8]
+    assert answer.tokens
     for token in answer.tokens:
         assert token.logprob == pytest.approx(float(target.logits_after(tokens).log_softmax(-1)[token.id]), abs=1e-5)
         tokens.append(token.id)

@@ -90,6 +90,7 @@ def test_follows_a_schema(server: LiveServer) -> None:
 def test_logprobs_have_texts(server: LiveServer) -> None:
     asked = {"max_tokens": 3, "logprobs": True, "top_logprobs": 2, "temperature": 0}
     (choice,) = server.post(PATH, CHAT | asked).json()["choices"]
+    assert len(choice["logprobs"]["content"]) == 3
     for token in choice["logprobs"]["content"]:
         assert len(token["top_logprobs"]) == 2
         assert token["token"] == token["top_logprobs"][0]["token"], "greedy takes the most likely"

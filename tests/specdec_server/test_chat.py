@@ -62,7 +62,7 @@ async def test_stream_begins_with_the_role_and_ends_with_the_reason(ask: AppClie
         assert "usage" not in chunk
     first, *middle, last = (c for chunk in chunks for c in chunk["choices"])
     assert first["delta"] == {"role": "assistant", "content": "", "refusal": None}
-    assert all(set(c["delta"]) == {"content"} and c["finish_reason"] is None for c in middle)
+    assert {(*c["delta"], c["finish_reason"]) for c in middle} == {("content", None)}
     assert last["delta"] == {} and last["finish_reason"] == "stop"
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert content(chunks) == TEXT
@@ -91,7 +91,7 @@ async def test_separators_of_lines_stay_escaped() -> None:
 
 async def test_usage_comes_alone_at_the_end_if_asked(ask: AppClient) -> None:
     *chunks, last = await ask.chat_chunks(stream_options={"include_usage": True})
-    assert all(chunk["usage"] is None for chunk in chunks)
+    assert {chunk["usage"] for chunk in chunks} == {None}
     assert last["choices"] == []
     assert last["usage"]["completion_tokens"] == len(SCRIPT)
     assert last["timings"]["predicted_n"] == len(SCRIPT)

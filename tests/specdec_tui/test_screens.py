@@ -328,8 +328,9 @@ async def test_what_a_dialog_does_ends_as_it_closes() -> None:
         await chat.until(lambda: isinstance(chat.app.screen, CompareScreen))
         dialog = chat.app.screen
         await chat.until(lambda: [w for w in chat.app.workers if w.node is dialog])
+        asking = [w for w in chat.app.workers if w.node is dialog]
         dialog.dismiss(None)
-        assert all(w.is_cancelled for w in chat.app.workers if w.node is dialog)
+        assert all(w.is_cancelled for w in asking)
         await chat.until(lambda: engine.stats().active == 0)
 
 

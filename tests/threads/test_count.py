@@ -136,6 +136,7 @@ def test_more_are_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> 
     tried = [i for i, pair in enumerate(pairwise(counts)) if pair == (1, 2)]
     gaps = [b - a for a, b in pairwise(tried)]
     assert gaps[0] < gaps[1] < gaps[2] < 80
+    assert len(gaps) > 5
     assert all(80 <= gap <= 90 for gap in gaps[3:])
 
 

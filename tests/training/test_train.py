@@ -87,7 +87,8 @@ def state(out: Path) -> dict[str, Any]:
 def test_learns_and_drafts(kind: str, target: Path, answered: str, tmp_path: Path) -> None:
     told: list[TrainingProgress] = []
     result = trained(target, tmp_path / "out", answered, kind=kind, report=told.append, tokens=2 * TOKENS)
-    assert all(progress.answers for progress in told if progress.stage == "training")
+    learning = [progress.answers for progress in told if progress.stage == "training"]
+    assert learning and all(learning)
     losses = [progress.loss for progress in told if progress.loss is not None]
     assert losses[-1] < losses[0]
     assert result.best.acceptance_length > 4
