@@ -113,6 +113,21 @@ def _gather(
         tl.store(tokens + row * ROOM + place, at, mask=taken & (place < ROOM))
 
 
+@triton.jit
+def _compared(scores, tokens, score, token, many, largest, ROOM: tl.constexpr, STEP: tl.constexpr, EXACT: tl.constexpr):
+    """For each candidate: how many are likelier, and the mass of those and of its equals before it."""
+    above, before = tl.zeros((ROOM,), tl.int32), tl.zeros((ROOM,), tl.int64)
+    for low in range(0, tl.minimum(many, ROOM), STEP):
+        at = low + tl.arange(0, STEP)
+        other = tl.load(scores + at, mask=at < many, other=NEVER)
+        name = tl.load(tokens + at, mask=at < many, other=0x7FFFFFFF)
+        likelier = other[None, :] > score[:, None]
+        above += tl.sum(likelier.to(tl.int32), 1)
+        likelier = likelier | (other[None, :] == score[:, None]) & (name[None, :] < token[:, None])
+        before += tl.sum(tl.where(likelier, _mass(other, largest, EXACT)[None, :], 0), 1)
+    return above, before
+
+
 @triton.jit(do_not_specialize=["chunks", "count"])
 def _pick(
     logits, noise, temperature, top_k, top_p, log_min_p,
@@ -131,15 +146,7 @@ def _pick(
     held = rank < tl.minimum(many, ROOM)
     score = tl.load(scores + row * ROOM + rank, mask=held, other=NEVER)
     token = tl.load(tokens + row * ROOM + rank, mask=held, other=0x7FFFFFFF)
-    above, before = tl.zeros((ROOM,), tl.int32), tl.zeros((ROOM,), tl.int64)
-    for low in range(0, tl.minimum(many, ROOM), STEP):
-        at = low + tl.arange(0, STEP)
-        other = tl.load(scores + row * ROOM + at, mask=at < many, other=NEVER)
-        name = tl.load(tokens + row * ROOM + at, mask=at < many, other=0x7FFFFFFF)
-        likelier = other[None, :] > score[:, None]
-        above += tl.sum(likelier.to(tl.int32), 1)
-        likelier = likelier | (other[None, :] == score[:, None]) & (name[None, :] < token[:, None])
-        before += tl.sum(tl.where(likelier, _mass(other, largest, EXACT)[None, :], 0), 1)
+    above, before = _compared(scores + row * ROOM, tokens + row * ROOM, score, token, many, largest, ROOM, STEP, EXACT)
     mass = tl.where(held & (above < k), _mass(score, largest, EXACT), 0)
     whole = tl.sum(tl.load(masses + cell, mask=inside, other=0), 0)
     whole = tl.where(k < width, tl.sum(mass, 0), whole)
@@ -150,11 +157,9 @@ def _pick(
     peak = tl.max(total, 0)
     drawn = tl.min(tl.where(kept & (total == peak), token, 0x7FFFFFFF), 0)
     known = (enough | (bound == NEVER)) & (many <= ROOM) & (many > 0)
-    # no limit but min_p
-    total = tl.load(best + cell, mask=inside, other=NEVER)
-    free = (k >= width) & (share >= 1)
-    if free:
-        peak, chunk = tl.max(total, 0, return_indices=True, return_indices_tie_break_left=True)
+    if (k >= width) & (share >= 1):  # the best of all, if min_p leaves it
+        every = tl.load(best + cell, mask=inside, other=NEVER)
+        peak, chunk = tl.max(every, 0, return_indices=True, return_indices_tie_break_left=True)
         drawn = tl.load(where + row * chunks + chunk)
         known = scaled(tl.load(logits + row * width + drawn), logit, heat) >= least
     known = known & (logit < float("inf")) & (peak > NEVER) & (peak < float("inf"))
