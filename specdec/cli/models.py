@@ -156,11 +156,11 @@ def _folder(folder: Path) -> tuple[str, str]:
     from specdec.drafters.heads.config import method_of, verifier_of
     from specdec.models import families
     from specdec.models.weights import formats
-    from specdec.models.weights.checkpoint import headers, read_config
+    from specdec.models.weights.checkpoint import headers, read_config, resolve
 
     if head := method_of(folder):
         return f"{head} head", f"drafts for {verifier_of(folder) or 'its target'}"
-    config = read_config(folder)
+    config = read_config(resolve(folder))
     formats.check(folder, config)
     kinds = {header.dtype for header in headers(folder) if len(header.shape) > 1}
     method = formats.method_of(config)

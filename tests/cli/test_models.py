@@ -51,9 +51,12 @@ def test_a_head_is_no_target_and_published_heads_are_all_named(run: Run, tmp_pat
 def test_a_damaged_model_is_said_so_without_its_path(run: Run, tmp_path: Path) -> None:
     models.save(models.build("llama"), tmp_path / "broken")
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"\xff" * 99)
+    models.save(models.build("llama"), tmp_path / "adapted")
+    (tmp_path / "adapted" / "adapter_config.json").write_text("{}")
     rows = json.loads(run("models", str(tmp_path), "--json").stdout)
-    (runs,) = [row["runs"] for row in rows if Path(row["name"]).name == "broken"]
-    assert runs.startswith("no: model.safetensors is damaged")
+    runs = {Path(row["name"]).name: row["runs"] for row in rows}
+    assert runs["broken"].startswith("no: model.safetensors is damaged")
+    assert "holds an adapter beside its weights" in runs["adapted"]
 
 
 def test_the_head_that_would_draft_is_named_with_its_kind(
