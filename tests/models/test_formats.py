@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers.utils.quantization_config import QuantizationMethod
 
 from specdec.errors import UnsupportedModel
 from specdec.models.base import Batch
@@ -120,6 +121,12 @@ def test_a_package_that_is_not_here(
     said = _refused(_folder("gemma", tmp_path, quantization_config=config))
     assert said.endswith(f": pip install {packages}; or take the model in 16 bits")
     assert f"holds {config.get('quant_method', 'bitsandbytes')} weights" in said
+
+
+def test_a_method_by_the_kind_that_transformers_has_for_it() -> None:
+    config = models.build("llama").config
+    config.quantization_config = {"quant_method": QuantizationMethod.BITS_AND_BYTES}
+    assert formats.method_of(config) == "bitsandbytes"
 
 
 @pytest.mark.parametrize("method", ["hqq", "nvfp4"])

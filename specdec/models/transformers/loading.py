@@ -116,7 +116,8 @@ def _recurrent(model: Any, info: ModelInfo, probe: probes.Probe) -> RecurrentMod
             growing = sum(part.nbytes for part in keys_values(held.state))
             each = held.nbytes - growing + growing * info.context // held.length
             return RecurrentModel(model, replace(info, cache_bytes=info.slots * each), chunks=chunks)
-    raise UnsupportedModel(f"{info.architecture}: its passes with a cache do not give its own logits")
+    expected = f" in {info.weight_format}; expected the model in 16 bits" if info.weight_format else ""
+    raise UnsupportedModel(f"{info.architecture}: its passes with a cache do not give its own logits{expected}")
 
 
 def smallest_window(config: Any) -> int | None:

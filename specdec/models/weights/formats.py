@@ -60,8 +60,8 @@ def method_of(config: Any) -> str | None:
     values = quantization(config)
     if values is None:
         return None
-    bits = values.get("load_in_4bit") or values.get("load_in_8bit")
-    return str(values.get("quant_method") or ("bitsandbytes" if bits else ""))
+    bits, method = values.get("load_in_4bit") or values.get("load_in_8bit"), values.get("quant_method")
+    return str(getattr(method, "value", method) or ("bitsandbytes" if bits else ""))  # transformers has its own kinds
 
 
 def reader_of(config: Any) -> Method | None:
