@@ -13,9 +13,10 @@ from torch import Tensor
 from specdec.kernels.packed import Kind, codes
 from specdec.models.base import Batch
 from specdec.models.loading import load_model
-from specdec.models.weights import few_bits
+from specdec.models.weights import few_bits, rounding
 from specdec.models.weights.few_bits import FewBitsWeight
 from specdec.models.weights.quantized import QuantizedWeight, quantized, stacked
+from specdec.types.load import Quantize
 from tests.models import models
 
 N = 24
@@ -187,3 +188,13 @@ def test_rounds_on_a_cpu_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def _wide(kind: Kind, group: int) -> tuple[Tensor, Tensor]:
     low = -8 if kind == "int4" else -128
     return torch.randint(low, -low, (1024, 1024), dtype=torch.int8), torch.rand(1024, 1024 // group).bfloat16() + 0.1
+
+
+@pytest.mark.parametrize("to", ["int4", "int8", "fp8"])
+def test_rounding_part_by_part(to: Quantize, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each column is rounded by itself, so a few at once take less memory and come out the same."""
+    weight = torch.randn(48, 160)
+    whole = rounding.rounded(weight, to, 32).packed
+    monkeypatch.setattr(rounding, "_TOGETHER", 1000)
+    parts = rounding.rounded(weight, to, 32).packed
+    assert torch.equal(parts.tensor, whole.tensor) and torch.equal(parts.words, whole.words)

@@ -90,10 +90,10 @@ def _stored(module: str, weight: QuantizedWeight) -> Iterator[tuple[str, Tensor]
     bits = 4 if weight.format == "int4" else 8
     yield f"{module}.weight_shape", torch.tensor(q.shape)
     # unsigned, in words of 32 bits, lowest first
-    each, unsigned = 32 // bits, q.to(torch.int64) + (1 << bits - 1)
-    wide = F.pad(unsigned, (0, -q.shape[1] % each)).view(len(q), -1, each)
-    shifts = torch.arange(0, 32, bits, device=q.device)
-    yield f"{module}.weight_packed", (wide << shifts).sum(-1).to(torch.int32)
+    unsigned = (q + 8).view(torch.uint8) if bits == 4 else q.view(torch.uint8) ^ 128
+    held = F.pad(unsigned, (0, -q.shape[1] % (32 // bits)))
+    held = held[:, ::2] | held[:, 1::2] << 4 if bits == 4 else held
+    yield f"{module}.weight_packed", held.view(torch.int32)
 
 
 def _described(to: Quantize, group: int, *, head: bool) -> dict[str, Any]:

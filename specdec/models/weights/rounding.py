@@ -16,6 +16,8 @@ GROUPS = (128, 64, 32)
 _MOST = {"int4": 7.5, "int8": 127.5, "fp8": 448.0}
 _SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 """In 4 bits the largest numbers of a group may be cut so much, where all others gain more by it."""
+_TOGETHER = 1 << 24
+"""Numbers rounded at once: each takes some 30 bytes meanwhile, which a head of a billion has no room for."""
 
 
 def group_of(inners: Iterable[int]) -> int:
@@ -31,9 +33,15 @@ def of_head(to: Quantize | None) -> Quantize:
 
 def rounded(weight: Tensor, to: Quantize, group: int) -> QuantizedWeight:
     """W [N, K] with scales in its own 16 bits (bf16 for other precisions). In 8 bits `group` does not matter."""
-    columns, inner = weight.shape
-    group = group if to == "int4" and group else inner
-    wide = weight.float().view(columns, -1, group)
+    group = group if to == "int4" and group else weight.shape[1]
+    parts = [_rounded(part, to, group) for part in torch.split(weight, max(_TOGETHER // weight.shape[1], 1))]
+    q, scales = (torch.cat(each) for each in zip(*parts, strict=True))
+    return quantized(to, q, scales)
+
+
+def _rounded(weight: Tensor, to: Quantize, group: int) -> tuple[Tensor, Tensor]:
+    """Codes and scales."""
+    wide = weight.float().view(len(weight), -1, group)
     stored = weight.dtype if weight.dtype == torch.float16 else torch.bfloat16
     most = wide.abs().amax(-1, keepdim=True) / _MOST[to]
     best, scales, q = torch.full_like(most, torch.inf), most.to(stored), torch.empty_like(wide)
@@ -48,5 +56,4 @@ def rounded(weight: Tensor, to: Quantize, group: int) -> QuantizedWeight:
         error = (codes * tried.float() - wide).square().sum(-1, keepdim=True)
         better = error < best
         best, scales, q = (torch.where(better, a, b) for a, b in ((error, best), (tried, scales), (codes, q)))
-    q = q.view(columns, inner).to(torch.float8_e4m3fn if to == "fp8" else torch.int8)
-    return quantized(to, q, scales.squeeze(-1))
+    return q.view_as(weight).to(torch.float8_e4m3fn if to == "fp8" else torch.int8), scales.squeeze(-1)
