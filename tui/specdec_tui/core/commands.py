@@ -120,11 +120,11 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def complete(line: str, choices: Callable[[str], Iterable[str]], most: int = 8) -> list[Suggestion]:
+def complete(line: str, choices: Callable[[str], Iterable[str]]) -> list[Suggestion]:
     """How a line that begins with a slash, or ends in @ and a part of a path, could go on. `choices` goes from a
     Command's to what could be typed."""
     if not line.startswith("/") or "\n" in line:
-        return [Suggestion(files.completed(line, path), f"@{path}") for path in files.complete(line, most)]
+        return [Suggestion(files.completed(line, path), f"@{path}") for path in files.complete(line)]
     name, space, argument = line[1:].partition(" ")
     if not space:
         found = [c for c in COMMANDS if c.name.startswith(name)]
@@ -133,4 +133,4 @@ def complete(line: str, choices: Callable[[str], Iterable[str]], most: int = 8) 
     if command is None or not command.choices:
         return []
     fitting = [c for c in choices(command.choices) if argument.lower() in c.lower() and c != argument]
-    return [Suggestion(f"/{name} {c}", c) for c in fitting[:most]]
+    return [Suggestion(f"/{name} {c}", c) for c in fitting[: files.SUGGESTED]]

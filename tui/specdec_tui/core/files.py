@@ -9,6 +9,8 @@ from pathlib import Path
 
 from specdec.errors import InvalidRequest, extra
 
+SUGGESTED = 8
+"""Ways to go on, at most."""
 MOST_BYTES = 2 * 2**20
 """Of all that one prompt names."""
 _MOST_FILES = 200
@@ -75,7 +77,7 @@ def read(path: Path, most: int = MOST_BYTES) -> str:
     return text.rstrip("\n")
 
 
-def complete(text: str, most: int = 8) -> list[str]:
+def complete(text: str) -> list[str]:
     """Paths that the @ at the text's end could become. A folder's ends in a slash."""
     begun = _BEGUN.search(text)
     if begun is None:
@@ -87,7 +89,7 @@ def complete(text: str, most: int = 8) -> list[str]:
     except (OSError, ValueError):  # a null in it
         return []
     fitting = [e for e in entries if e.name.startswith(start) and (start.startswith(".") or e.name[0] != ".")]
-    return [f"{shown}{e.name}{'/' if e.is_dir() else ''}" for e in fitting[:most]]
+    return [f"{shown}{e.name}{'/' if e.is_dir() else ''}" for e in fitting[:SUGGESTED]]
 
 
 def completed(text: str, path: str) -> str:
