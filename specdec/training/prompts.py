@@ -41,7 +41,7 @@ class TrainingPrompts:
     @classmethod
     def of(cls, prompts: Iterable[BenchPrompt], ours: Iterable[BenchPrompt] = ()) -> TrainingPrompts:
         """Each prompt once, `ours` last. A prompt's own words decide in which part it is, whichever others there are,
-        so those that say the same are in one; where that holds none out, one is."""
+        so those that say the same are in one; where that holds none of the first ones out, one is."""
         own = {key_of(prompt): prompt for prompt in prompts}
         known = {key_of(prompt): prompt for prompt in ours} | own
         if len(known) < 2:
@@ -49,7 +49,9 @@ class TrainingPrompts:
                 "prompts", len(known), "at least two different prompts: one to learn from, one to judge"
             )
         said = {key: key_of(_plain(prompt)) for key, prompt in known.items()}
-        names = set(filter(held_out, said.values())) or {min(said.values())}
+        names, first = set(filter(held_out, said.values())), {said[key] for key in own or known}
+        if not names & first and (len(first) > 1 or not names):
+            names.add(min(first))
         judge = sorted((key for key in known if said[key] in names), key=lambda key: (key not in own, key))
         learn = sorted((key for key in known if said[key] not in names), key=lambda key: key not in own)
         learn = learn or [judge.pop()]

@@ -74,6 +74,9 @@ def test_ours_come_behind_the_users() -> None:
         whose = [(p.messages[0].content or "").split()[0] for p in part]
         assert whose == sorted(whose, reverse=True) and set(whose) == {"own", "ours"}
 
+    few = TrainingPrompts.of(own[:2], ours)
+    assert {few.learn[0], few.judge[0]} == set(own[:2])
+
 
 def test_prompts_that_say_the_same_are_in_one_part() -> None:
     prompts = [prompt(text) for i in range(100) for text in (f"How far is {i}?", f"how far is  {i} ...")]
