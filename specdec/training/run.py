@@ -286,7 +286,8 @@ class _Run:
     def _go_on(self, begun: float, until: float, total: int) -> bool:
         """Tell how many answers there are, and whether there is time for more."""
         now, count, seconds = time.monotonic(), len(self._answers.known), self.options.seconds
-        done, left = count / total, None
+        done = count / total
+        left = (now - begun) / done * (1 - done) if done else None  # of the answers: they take most of it
         self._answers.seconds = now - begun
         if seconds < inf:
             done, left = (now - begun) / max(self._answer_seconds, 1e-9), max(seconds - (now - begun), 0.0)

@@ -139,6 +139,7 @@ def test_nothing_is_answered_twice(
     trained(target, tmp_path / "out", "".join(lines[:-1]), tokens=1, prompts=prompts, report=told.append)
     assert kept == [missing]
     assert any("1 prompts left out: prompt is too long" in (progress.note or "") for progress in told)
+    assert any(progress.seconds_left for progress in told if progress.stage == "answers"), "by tokens too"
 
 
 def test_a_slow_target_answers_prompts_to_learn_from_too(
