@@ -220,8 +220,7 @@ class LocalEngine(Engine):
         decoding.sort(key=attrgetter("context.slot"))
         if decoding:
             if not prompts:  # a first token is worth more than a faster answer
-                self._within_memory(decoding, partial(self._rounds.catch_up, decoding))
-                decoding = [row for row in decoding if self._runs(row)]
+                self._rounds.catch_up(decoding)
             self._within_memory(decoding, partial(self._decode, decoding))
         if first:  # a round that was under way is told before, as it ended before
             self._begin(first)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from specdec.decoding.engine import LocalEngine
 from specdec.decoding.speculation.controller import Controller
@@ -85,6 +86,28 @@ def test_a_draft_model_that_cannot_hold_the_sequence_says_so() -> None:
         answer = engine.generate(PROMPT, **OPTIONS, max_tokens=20)
     assert not widths
     assert str(answer.stats.speculation) == "off: the draft model cannot hold as many tokens"
+
+
+def test_without_memory_to_read_the_answer_goes_on_without_drafts() -> None:
+    engine, widths = _engine("perfect")
+    (drafter,) = engine._rounds.observers
+    assert isinstance(drafter, DraftModelDrafter)
+    run = drafter.model.run
+
+    def short(batch: Batch) -> Pass:
+        run(batch)
+        raise torch.OutOfMemoryError
+
+    drafter.model.run = short  # type: ignore[method-assign]
+    with engine:
+        answer = engine.generate(PROMPT, **OPTIONS, max_tokens=100)
+        assert len(widths) == 1
+        assert str(answer.stats.speculation) == "off: no memory is left for the draft model"
+        short_prompt = engine.generate(PROMPT[:9], **OPTIONS, max_tokens=20, speculative=4)
+        assert (len(widths), short_prompt.stats.drafted, len(short_prompt.token_ids)) == (2, 0, 20)
+        drafter.model.run = run  # type: ignore[method-assign]
+        assert engine.generate(PROMPT, **OPTIONS, max_tokens=100).stats.accepted > 50
+    assert len(answer.token_ids) == 100
 
 
 def test_nothing_is_read_for_a_short_answer_unless_drafts_were_asked_for() -> None:

@@ -37,12 +37,16 @@ class CatchUp:
         self._timers = {d.name: ChunkTimer(device, controller.read_costs[d.name]) for d in self._drafters}
         self._reading: dict[str, Running] = {}
         """Whom each drafter has begun to read."""
+        self.refused = set[Running]()
+        """For whom one lacked memory: no answer depends on its drafts."""
         self._usual = _USUAL
         self._trial, self._last = 0.0, time.perf_counter()
         """Seconds of reading that may be for nothing; when that was last added to."""
 
     def near(self, drafter: Drafter, row: Running) -> bool:
         """Whether it can draft for this sequence at once."""
+        if row in self.refused:
+            return False
         behind = drafter.behind(row.context)
         return behind == 0 or (behind is not None and self._seconds(drafter, row, behind) <= _AT_ONCE)
 
@@ -54,12 +58,17 @@ class CatchUp:
         for drafter in self._drafters:
             row = self._reading.get(drafter.name) or self._next(drafter, rows)
             if row is not None and row in rows:
-                self._read(drafter, row)
+                try:
+                    self._read(drafter, row)
+                except torch.OutOfMemoryError:
+                    self.refused.add(row)
+                    self._reading.pop(drafter.name, None)
                 return
             self._reading.pop(drafter.name, None)
 
     def release(self, row: Running) -> None:
         """The sequence has left its slot."""
+        self.refused.discard(row)
         if row.finish is not None:
             self._usual += _SMOOTHING * (row.shown - self._usual)
 
@@ -77,7 +86,7 @@ class CatchUp:
     def _next(self, drafter: Drafter, rows: Sequence[Running]) -> Running | None:
         """For whom reading pays, or may be tried."""
         for row in rows:
-            if row.max_drafts == 0 or row.finish is not None or self.near(drafter, row):
+            if row.max_drafts == 0 or row.finish is not None or row in self.refused or self.near(drafter, row):
                 continue
             behind = drafter.behind(row.context)
             if behind is None:

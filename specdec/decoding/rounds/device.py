@@ -196,7 +196,9 @@ class DeviceRounds:
         if source is None or (drafter := self._drafters.get(source)) is None:
             return True
         contexts = self._led(plan, fresh, source)
-        return not contexts or drafter.ready(contexts)
+        with suppress(torch.OutOfMemoryError):  # the host does without it
+            return not contexts or drafter.ready(contexts)
+        return False
 
     def _known(self, row: Running) -> bool:
         """Whether the row's slot is as rounds of the device left it. One that was given back and taken up again, under

@@ -12,6 +12,7 @@ from specdec.decoding.rounds.catchup import CatchUp
 from specdec.decoding.sequence import Running
 from specdec.decoding.speculation.controller import Choice, Option
 from specdec.drafters.base import Drafter, DraftRound, Drafts
+from specdec.drafters.proposals import nothing
 from specdec.models.base import ModelInfo
 from specdec.sampling.batch import SamplingBatch
 from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule, Speculation
@@ -19,6 +20,7 @@ from specdec.types import MAX_SPECULATIVE_TOKENS, AcceptRule, Speculation
 _UNREAD = Speculation(
     why="does not pay", detail="the draft model has not read the prompt: that takes more than it saves"
 )
+_NO_MEMORY = Speculation(why="nothing to draft from", detail="no memory is left for the draft model")
 _TOO_LONG = Speculation(why="nothing to draft from", detail="the draft model cannot hold as many tokens")
 Offers = dict[str, Drafts]
 """Proposals for all rows of a round, by the name of the drafter."""
@@ -89,6 +91,8 @@ class Drafting:
         far = [drafter for drafter, _ in self._costly if not self._catch_up.near(drafter, row)]
         if not far:
             return None
+        if row in self._catch_up.refused:
+            return _NO_MEMORY
         return _TOO_LONG if all(drafter.behind(row.context) is None for drafter in far) else _UNREAD
 
     def collect(
@@ -141,4 +145,8 @@ class Drafting:
         contexts = [rows[b].context for b in members]
         shortened = tuple(rows[b].max_drafts is None for b in members)
         asked = DraftRound(contexts, sampling, drawn, self._need_probs, shortened)
-        return self._drafters[name].propose(asked, max(choices[b].length for b in members))
+        try:
+            return self._drafters[name].propose(asked, max(choices[b].length for b in members))
+        except torch.OutOfMemoryError:
+            self._catch_up.refused.update(rows[b] for b in members)
+            return nothing(name, len(members), 0)
