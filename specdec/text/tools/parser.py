@@ -63,8 +63,8 @@ class AnswerParser:
         self._shown: dict[str, str] = {}
         """What the letters that stand for tokens add to a text; "" for special ones."""
         self._format = with_marks(tools, self._sealed) if tools else None
-        begin, end = (tools.begin or PYTHON_TAG, tools.end) if tools else ("", "")
-        self._begin, self._end = self._sealed(begin), self._sealed(end)
+        self._begin = self._sealed(tools.begin or PYTHON_TAG) if tools else ""
+        self._end = self._sealed(tools.end) if tools else ""
         self._open, self._close = (answer_format.thought if thoughts else None) or ("", "")
         names = dict.fromkeys([self._open, self._close, self._begin, self._end])
         self._marks = MarkSplitter(names, answer_format.ids)
