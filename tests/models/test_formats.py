@@ -99,7 +99,7 @@ def test_modelopt_for_keys_and_values_alone(tmp_path: Path) -> None:
 def test_a_format_that_nobody_here_knows(method: str | None, tmp_path: Path) -> None:
     folder = _folder("llama", tmp_path, quantization_config={"quant_method": method, "bits": 4})
     said = _refused(folder)
-    assert f"quant_method of its weights is {method!r}, which cannot be read here; expected one of awq" in said
+    assert f"quant_method of its weights is {method!r}, which cannot be read here; expected one of aqlm" in said
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,7 @@ def test_a_format_that_nobody_here_knows(method: str | None, tmp_path: Path) -> 
     [
         ({"quant_method": "awq", "bits": 4}, "gptqmodel accelerate"),
         ({"quant_method": "gptq", "bits": 4}, "gptqmodel optimum"),
+        ({"quant_method": "hqq"}, "hqq accelerate"),
         ({"quant_method": "fp8"}, "accelerate"),
         ({"quant_method": "compressed-tensors", "config_groups": {}}, "compressed-tensors"),
         ({"load_in_4bit": True}, "bitsandbytes accelerate"),
@@ -129,7 +130,7 @@ def test_a_method_by_the_kind_that_transformers_has_for_it() -> None:
     assert formats.method_of(config) == "bitsandbytes"
 
 
-@pytest.mark.parametrize("method", ["hqq", "nvfp4"])
+@pytest.mark.parametrize("method", ["quanto", "nvfp4"])
 def test_what_transformers_says_of_other_formats(method: str, tmp_path: Path) -> None:
     said = _refused(_folder("llama", tmp_path, quantization_config={"quant_method": method}))
     assert f"its {method} weights cannot be read here: " in said

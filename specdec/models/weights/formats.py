@@ -18,13 +18,19 @@ from specdec.models.weights.methods import reader
 from specdec.models.weights.methods.base import Method
 
 PACKAGES = {
+    "aqlm": ("aqlm", "accelerate"),
+    "auto-round": ("auto-round",),
     "awq": ("gptqmodel", "accelerate"),
+    "bitnet": ("accelerate",),
     "bitsandbytes": ("bitsandbytes", "accelerate"),
     "compressed-tensors": ("compressed-tensors",),
     "fp8": ("accelerate",),
     "gptq": ("gptqmodel", "optimum"),
+    "hqq": ("hqq", "accelerate"),
     "mxfp4": ("accelerate",),
     "mxfp8": ("accelerate",),
+    "torchao": ("torchao",),
+    "vptq": ("vptq", "accelerate"),
 }
 """What transformers needs to read the formats that people mostly have. Of others it says so itself."""
 _PLAIN = ("F64", "F32", "F16", "BF16", "BOOL")
