@@ -78,9 +78,20 @@ def total_of(score, noise):
 
 @triton.jit(do_not_specialize=["chunks", "count"])
 def _parts(
-    logits, noise, temperature, peaks, best, where, width, chunks, count,
-    WIDTH: tl.constexpr, NOISY: tl.constexpr, HEATED: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    logits,
+    noise,
+    temperature,
+    peaks,
+    best,
+    where,
+    width,
+    chunks,
+    count,
+    WIDTH: tl.constexpr,
+    NOISY: tl.constexpr,
+    HEATED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     row, chunk = tl.program_id(1).to(tl.int64), tl.program_id(0)
     at = chunk * BLOCK + tl.arange(0, BLOCK)
     score = tl.load(logits + row * width + at, mask=at < width, other=NEVER)
@@ -123,8 +134,19 @@ def argmax(
         peaks_of[grid](logits, peaks, width, chunks, BLOCK=BLOCK)
     given = logits if noise is None else noise
     _parts[grid](
-        logits, given, heat, peaks, best, where, width, chunks, count,
-        WIDTH=wide, NOISY=noise is not None, HEATED=temperature is not None, BLOCK=BLOCK,
-    )  # fmt: skip
+        logits,
+        given,
+        heat,
+        peaks,
+        best,
+        where,
+        width,
+        chunks,
+        count,
+        WIDTH=wide,
+        NOISY=noise is not None,
+        HEATED=temperature is not None,
+        BLOCK=BLOCK,
+    )
     _join[(rows,)](best, where, out, chunks, WIDTH=wide, MARK=mark)
     return out

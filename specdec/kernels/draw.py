@@ -56,7 +56,7 @@ def _goal(mass, share):
 
 @triton.jit(do_not_specialize=["chunks", "count"])
 def _sketch(
-    logits, noise, temperature, peaks, lanes, best, where, masses, width, chunks, count,
+    logits, noise, temperature, lanes, peaks, best, where, masses, width, chunks, count,
     WIDTH: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Of each chunk: the largest score of each lane, the best sum and its token, and the mass."""
@@ -97,9 +97,20 @@ def _bound(lanes, bounds, found, held, HELD: tl.constexpr):
 
 @triton.jit(do_not_specialize=["chunks", "count"])
 def _gather(
-    logits, temperature, peaks, bounds, found, scores, tokens, width, chunks, count,
-    WIDTH: tl.constexpr, ROOM: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    logits,
+    temperature,
+    peaks,
+    bounds,
+    found,
+    scores,
+    tokens,
+    width,
+    chunks,
+    count,
+    WIDTH: tl.constexpr,
+    ROOM: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """The candidates, in any order."""
     row, chunk = tl.program_id(1).to(tl.int64), tl.program_id(0)
     at = chunk * BLOCK + tl.arange(0, BLOCK)
@@ -264,28 +275,19 @@ def draw(
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty((total, *shape), dtype=dtype, device=logits.device)
 
-    peaks, best, maxima, bounds = empty(chunks), empty(chunks), empty(chunks * lanes), empty()
-    where, masses = empty(chunks, dtype=torch.int32), empty(chunks, dtype=torch.int64)
-    scores, tokens = empty(_CANDIDATES), empty(_CANDIDATES, dtype=torch.int32)
-    found, left = empty(dtype=torch.int32), empty(dtype=torch.int32)
+    maxima, left = empty(chunks * lanes), empty(dtype=torch.int32)
+    sketch = (empty(chunks), empty(chunks), empty(chunks, dtype=torch.int32), empty(chunks, dtype=torch.int64))
+    candidates = (empty(), empty(dtype=torch.int32), empty(_CANDIDATES), empty(_CANDIDATES, dtype=torch.int32))
     out = torch.empty((rows, count), dtype=torch.int64, device=logits.device)
     sizes, wide = (width, chunks, count), triton.next_power_of_2(chunks)
-    grid, exact = (chunks, total), not INTERPRETED
-    peaks_of[grid](logits, peaks, width, chunks, BLOCK=BLOCK)
-    _sketch[grid](
-        logits, noise, limits[0], peaks, maxima, best, where, masses, *sizes, WIDTH=wide, LANES=lanes, BLOCK=BLOCK,
-        EXACT=exact,
-    )  # fmt: skip
+    grid, each, exact = (chunks, total), (total,), not INTERPRETED
+    peaks_of[grid](logits, sketch[0], width, chunks, BLOCK=BLOCK)
+    _sketch[grid](logits, noise, limits[0], maxima, *sketch, *sizes, WIDTH=wide, LANES=lanes, BLOCK=BLOCK, EXACT=exact)
     held = chunks * lanes
-    _bound[(total,)](maxima, bounds, found, held, HELD=triton.next_power_of_2(held), num_warps=8)
-    chosen = (peaks, bounds, found, scores, tokens)
-    _gather[grid](logits, limits[0], *chosen, *sizes, WIDTH=wide, ROOM=_CANDIDATES, BLOCK=BLOCK)
-    _pick[(total,)](
-        logits, noise, *limits, peaks, best, where, masses, bounds, found, scores, tokens, out, left, *sizes,
-        WIDTH=wide, ROOM=_CANDIDATES, STEP=_AT_ONCE, EXACT=exact,
-    )  # fmt: skip
-    _search[(total,)](
-        logits, noise, *limits, peaks, left, out, *sizes, WIDTH=wide, MARK=mark, BLOCK=_ROW_BLOCK, EXACT=exact,
-        num_warps=32,
-    )  # fmt: skip
+    _bound[each](maxima, *candidates[:2], held, HELD=triton.next_power_of_2(held), num_warps=8)
+    _gather[grid](logits, limits[0], sketch[0], *candidates, *sizes, WIDTH=wide, ROOM=_CANDIDATES, BLOCK=BLOCK)
+    told = (*sketch, *candidates, out, left, *sizes)
+    _pick[each](logits, noise, *limits, *told, WIDTH=wide, ROOM=_CANDIDATES, STEP=_AT_ONCE, EXACT=exact)
+    where = {"WIDTH": wide, "BLOCK": _ROW_BLOCK, "num_warps": 32}
+    _search[each](logits, noise, *limits, sketch[0], left, out, *sizes, MARK=mark, EXACT=exact, **where)
     return out
