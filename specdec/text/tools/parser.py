@@ -144,7 +144,9 @@ class AnswerParser:
                 self._calling, self._spaces = True, ""
                 text = self._new_call(text)
             else:
-                whole = self._spaces + (text.lstrip() if self._blank and self._marked else text)
+                if self._blank and self._marked:  # a thought that was cut within a character leaves a part of it
+                    text = text.lstrip() if self.thinking else text.lstrip().lstrip("\ufffd").lstrip()
+                whole = self._spaces + text
                 body = whole.rstrip()
                 text, self._spaces = "", whole[len(body) :]
                 if body:

@@ -39,6 +39,7 @@ CASES: list[Case] = [
     ("hermes", '<tool_call>\n{"x": 1}\n</tool_call>', '{"x": 1}', None, []),
     ("hermes", "<tool_call>\nno\n</tool_call> yes", "yes", None, []),
     ("hermes", "<think>\nHm, <b>.\n</think>\n\nYes.", "Yes.", "Hm, <b>.", []),
+    ("hermes", '<think>\nHm</think>\ufffd\n{"x": 1}', '{"x": 1}', "Hm", []),  # cut within a character, by its budget
     ("hermes", f"<think>\nHm\n</think>\n\n<tool_call>\n{TWO}\n</tool_call>", None, "Hm", CALLED[1:]),
     ("hermes", "<think>never ends", "", "never ends", []),
     ("llama3", f"\n{LLAMA}", None, None, CALLED[:1]),
