@@ -92,6 +92,7 @@ def _parts(
     HEATED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """The highest of each chunk, and its token."""
     row, chunk = tl.program_id(1).to(tl.int64), tl.program_id(0)
     at = chunk * BLOCK + tl.arange(0, BLOCK)
     score = tl.load(logits + row * width + at, mask=at < width, other=NEVER)
@@ -108,7 +109,7 @@ def _parts(
 @triton.jit
 def _join(best, where, out, chunks, WIDTH: tl.constexpr, MARK: tl.constexpr):
     row, at = tl.program_id(0), tl.arange(0, WIDTH)
-    score = tl.load(best + row * chunks + at, mask=at < chunks, other=float("-inf"))
+    score = tl.load(best + row * chunks + at, mask=at < chunks, other=NEVER)
     peak, chunk = tl.max(score, 0, return_indices=True, return_indices_tie_break_left=True)
     index = tl.load(where + row * chunks + chunk).to(tl.int64)
     if MARK:
@@ -132,21 +133,7 @@ def argmax(
     if temperature is not None:
         heat, count = temperature.contiguous(), rows // temperature.shape[0]
         peaks_of[grid](logits, peaks, width, chunks, BLOCK=BLOCK)
-    given = logits if noise is None else noise
-    _parts[grid](
-        logits,
-        given,
-        heat,
-        peaks,
-        best,
-        where,
-        width,
-        chunks,
-        count,
-        WIDTH=wide,
-        NOISY=noise is not None,
-        HEATED=temperature is not None,
-        BLOCK=BLOCK,
-    )
+    given = (logits, logits if noise is None else noise, heat, peaks, best, where, width, chunks, count)
+    _parts[grid](*given, WIDTH=wide, NOISY=noise is not None, HEATED=temperature is not None, BLOCK=BLOCK)
     _join[(rows,)](best, where, out, chunks, WIDTH=wide, MARK=mark)
     return out
